@@ -1,0 +1,79 @@
+// A model runner's side of ModelRunnerService.Attach: dials the server, describes the model, answers work.
+//
+//   class MyModel : public Model { ... };
+//   MyModel model;
+//   absl::Status status = ServeModel({.server_address = "unix:/run/logitd/runner.sock"}, model, stop_token);
+//
+// What a model has to do is to turn tokens into rows. Everything else (the protocol, messages of bounded size, reducing
+// rows to records with the same core code that the server uses) happens here.
+#ifndef LOGITD_CLIENT_RUNNER_MODEL_RUNNER_H_
+#define LOGITD_CLIENT_RUNNER_MODEL_RUNNER_H_
+
+#include <cstdint>
+#include <span>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "core/types.h"
+#include "logitd/v1/model_runner_service.pb.h"
+
+namespace logitd::runner {
+
+// Takes the rows of one batch as the model computes them.
+class RowSink {
+ public:
+  virtual ~RowSink() = default;
+  // The next row of entry `work_index` of the batch, in order of its appended tokens; only rows that the entry wants
+  // (see WantsRow). Shape: row [vocab_size]; copied or reduced before the call returns.
+  virtual void AddRow(int work_index, LogitsView row) = 0;
+  // The entry failed: no more rows of it. Other entries are not affected.
+  virtual void Fail(int work_index, const absl::Status& error) = 0;
+};
+
+// Whether the row after appended token `token_index` of `work` is wanted.
+bool WantsRow(const v1::SequenceWork& work, int token_index);
+
+// A model. Evaluate, Tokenize and Detokenize may be called at the same time from two threads (one evaluates, one
+// tokenises); no function is called from two threads at once.
+class Model {
+ public:
+  virtual ~Model() = default;
+
+  // What the model is and can do: constant. `capabilities.records_numerics_version` is filled in by ServeModel.
+  virtual v1::ModelInfo Info() const = 0;
+  virtual v1::RunnerCapabilities Capabilities() const = 0;
+  virtual v1::RunnerCapacity Capacity() const = 0;
+  // The bytes of every token; Info().vocab_fingerprint is VocabFingerprint of it.
+  virtual v1::Vocabulary Vocabulary() const = 0;
+
+  // Frees batch.release_sequence_ids, then evaluates all of batch.work together and gives every wanted row to `sink`.
+  // Never throws; what fails is said with sink.Fail.
+  virtual void Evaluate(const v1::RunBatch& batch, RowSink& sink) = 0;
+
+  virtual absl::StatusOr<std::vector<TokenId>> Tokenize(const std::string& text,
+                                                        const v1::TokenizationOptions& options) = 0;
+  // The bytes of the text; not always UTF-8.
+  virtual absl::StatusOr<std::string> Detokenize(std::span<const TokenId> token_ids, bool render_special_tokens) = 0;
+};
+
+struct RunnerOptions {
+  // The server's --runner-listen: HOST:PORT or unix:PATH.
+  std::string server_address;
+  // "logitd-llama 0.1.0 (llama.cpp ...)".
+  std::string runner_version;
+  std::string runner_name;
+};
+
+// Serves `model` until `stop` is requested (OK), the server ends the stream (its status) or cannot be reached
+// (kUnavailable). Blocks.
+absl::Status ServeModel(const RunnerOptions& options, Model& model, std::stop_token stop);
+
+// SHA-256 as documented at logitd.v1.Vocabulary, 32 bytes.
+std::string VocabFingerprint(const v1::Vocabulary& vocabulary);
+
+}  // namespace logitd::runner
+
+#endif  // LOGITD_CLIENT_RUNNER_MODEL_RUNNER_H_

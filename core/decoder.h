@@ -1,0 +1,76 @@
+// One sequence, decoded step by step: a row in, a token and its numbers out.
+//
+//   Decoder decoder(config);
+//   ASSIGN_OR_RETURN(Step step, decoder.Advance(/*position=*/0, row, distribution));
+//
+// step = f(row, config, position, tokens so far, sums so far): no clock, no neighbour, nothing else. Thread-compatible.
+#ifndef LOGITD_CORE_DECODER_H_
+#define LOGITD_CORE_DECODER_H_
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "core/distribution.h"
+#include "core/sampling_params.h"
+#include "core/sequence.h"
+#include "core/token_record.h"
+#include "core/types.h"
+
+namespace logitd {
+
+struct DecoderConfig {
+  SamplingParams sampling;
+  StopRules stop;
+  RecordOptions record;
+  // Philox key; SamplingParams in the proto carries it, or the server drew it.
+  uint64_t seed = 0;
+  // [0, 2^56).
+  uint64_t sequence_key = 0;
+};
+
+// What one row made of the sequence.
+struct Step {
+  // Unset if no token could be chosen (finish.reason is kNoAdmissibleToken).
+  std::optional<TokenRecord> token;
+  // Tokens and sums after this step.
+  int32_t token_count = 0;
+  SequenceSums sums;
+  // Set: the sequence has ended.
+  std::optional<Finish> finish;
+};
+
+class Decoder {
+ public:
+  // A new sequence. REQUIRES: config is valid (Validate) and of the rows' vocabulary.
+  explicit Decoder(DecoderConfig config);
+  // One that goes on after tokens chosen earlier, on any machine.
+  Decoder(DecoderConfig config, std::vector<TokenId> token_ids, const SequenceSums& sums);
+
+  // Takes the row for `position`: position() chooses the next token; position() - 1, once a step was taken here,
+  // computes the latest step again, with the same result and no effect.
+  // `distribution` is working space that sequences of one thread share.
+  // Errors: POSITION_GAP, POSITION_TOO_OLD (the field is "position"), POSITION_CONFLICT, NON_FINITE_LOGIT,
+  // NO_FINITE_LOGIT. After an error the sequence is as before.
+  absl::StatusOr<Step> Advance(int32_t position, LogitsView row, Distribution& distribution);
+
+  // Position of the next token.
+  int32_t position() const { return sequence_.position(); }
+  const Sequence& sequence() const { return sequence_; }
+  const DecoderConfig& config() const { return config_; }
+
+ private:
+  absl::StatusOr<Step> Choose(const SequenceSums& sums_before, int32_t position, LogitsView row,
+                              Distribution& distribution) const;
+
+  DecoderConfig config_;
+  Sequence sequence_;
+  // The sums before the latest step taken here, so that it can be computed again.
+  std::optional<SequenceSums> before_latest_;
+};
+
+}  // namespace logitd
+
+#endif  // LOGITD_CORE_DECODER_H_

@@ -1,0 +1,105 @@
+// What one row says: the model's own statistics (RowStatistics), and the distribution that a token is drawn from
+// (Distribution). The one place where the temperature is applied.
+//
+//   Distribution distribution;                      // reused for every row: it keeps its buffers
+//   RETURN_IF_ERROR(distribution.Assign(row, params, /*excluded=*/{}));
+//   TokenId token = Sample(distribution, uniform);  // core/sampler.h
+//   double log_prob = distribution.LogProb(token);
+//
+// Source: docs/numerics.md, sections 1 and 2.
+#ifndef LOGITD_CORE_DISTRIBUTION_H_
+#define LOGITD_CORE_DISTRIBUTION_H_
+
+#include <cstdint>
+#include <limits>
+#include <span>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "core/sampling_params.h"
+#include "core/types.h"
+
+namespace logitd {
+
+// The row as it came: temperature 1, whole vocabulary, before every stage. Thread-compatible value; does not keep the
+// row, which the functions that need it take again.
+struct RowStatistics {
+  float max = 0;
+  // Lowest id of the maximum.
+  TokenId argmax = 0;
+  // Sum of the integer weights, >= 2^42.
+  uint64_t total_weight = 0;
+  // ln of the sum of exp(x), nats: max + ln(total_weight 2^-42).
+  double log_sum_exp = 0;
+
+  // (logit - max) - ln(total_weight 2^-42), nats; -inf for a logit of -inf. |error| <= 1e-6.
+  double LogProb(float logit) const;
+};
+
+// Shapes: row [vocab_size], 1 <= vocab_size <= kMaxVocabSize.
+// Errors: NON_FINITE_LOGIT naming the token id, NO_FINITE_LOGIT.
+absl::StatusOr<RowStatistics> ReadRow(LogitsView row);
+// Entropy of the row, nats, >= 0. REQUIRES: `statistics` is of `row`.
+double ModelEntropy(LogitsView row, const RowStatistics& statistics);
+// 1 + number of strictly larger logits: ties share the best rank.
+int32_t RankOf(LogitsView row, TokenId token_id);
+
+// The last token, in the order (logit descending, id ascending), that a truncation keeps.
+struct Cut {
+  float logit = -std::numeric_limits<float>::infinity();
+  TokenId token_id = std::numeric_limits<TokenId>::max();
+
+  bool Keeps(float other_logit, TokenId other_id) const {
+    return other_logit > logit || (other_logit == logit && other_id <= token_id);
+  }
+};
+
+// Integer weights over the tokens that are allowed and kept. Thread-compatible; keeps a view of the last row.
+class Distribution {
+ public:
+  // Processes `row` with every stage of `params`: subset, `excluded` (token ids that may not be chosen at this step,
+  // any order), temperature, top-k, top-p, min-p. Temperature 0 leaves the argmax alone.
+  // Shapes: row [vocab_size]; it must outlive this object's use.
+  // Errors: NON_FINITE_LOGIT, NO_FINITE_LOGIT (the row itself has no finite value), ALL_TOKENS_EXCLUDED (the subset
+  // leaves none). After an error the object may only be assigned to again.
+  // REQUIRES: Validate(params).ok(); params.subset, if set, has vocab_size == row.size().
+  absl::Status Assign(LogitsView row, const SamplingParams& params, std::span<const TokenId> excluded);
+
+  // Keeps only what `cut` keeps; never less than the first token. Used by the truncation stages (core/truncation.h).
+  void Truncate(const Cut& cut);
+
+  LogitsView row() const { return row_; }
+  double temperature() const { return temperature_; }
+  // Maximum of the allowed tokens, and its lowest id.
+  float max() const { return max_; }
+  TokenId argmax() const { return argmax_; }
+  // Allowed, finite and not cut. A kept token may have weight 0: it has a finite log-prob and is never drawn.
+  bool Keeps(TokenId token_id) const;
+  int32_t kept_count() const { return kept_count_; }
+  // Integer weight, unit 2^-42 of the maximum's; 0 for a token that is not kept. [vocab_size]
+  std::span<const uint64_t> weights() const { return weights_; }
+  // Sum of the weights of the kept tokens: at least 2^42, at most 2^62.
+  uint64_t total_weight() const { return total_weight_; }
+  // ln p of `token_id`, nats: (x - max) / T - ln(total_weight 2^-42); -inf if it is not kept; 0 for the argmax at T = 0.
+  double LogProb(TokenId token_id) const;
+  // Entropy over the kept tokens, nats, >= 0.
+  double Entropy() const;
+
+ private:
+  LogitsView row_;
+  double temperature_ = 1;
+  float max_ = 0;
+  TokenId argmax_ = 0;
+  Cut cut_;
+  int32_t kept_count_ = 0;
+  uint64_t total_weight_ = 0;
+  double log_total_ = 0;
+  // Tokens that may be chosen, as VocabSubset::words(); empty: all.
+  std::vector<uint64_t> allowed_;
+  std::vector<uint64_t> weights_;
+};
+
+}  // namespace logitd
+
+#endif  // LOGITD_CORE_DISTRIBUTION_H_

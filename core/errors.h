@@ -1,0 +1,157 @@
+// Every error that a request can cause: its reason, its code, its message. The only place where errors are made.
+//
+// An error is an absl::Status that carries an ErrorDetail as a payload, so that it crosses core and server as a plain
+// status and becomes logitd.v1.Error (in a reply) or google.rpc details (of a call) in one place each.
+//
+//   return errors::OutOfRange("temperature", params.temperature, "0 or in [0.0001, 1e+06]");
+//
+// Thread-safe: free functions without state.
+#ifndef LOGITD_CORE_ERRORS_H_
+#define LOGITD_CORE_ERRORS_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "core/types.h"
+
+namespace logitd {
+
+// Why something failed. Numbers and names are those of logitd.v1.ErrorReason (checked in server/converters/error.cc).
+enum class ErrorReason {
+  kUnspecified = 0,
+  kFieldRequired = 1,
+  kFieldOutOfRange = 2,
+  kFieldsExclusive = 3,
+  kUnknownField = 4,
+  kUnknownEnumValue = 5,
+  kMalformedMessage = 6,
+  kUnexpectedMessage = 7,
+  kNonFiniteLogit = 20,
+  kNoFiniteLogit = 21,
+  kRowLengthMismatch = 22,
+  kRowIndexOutOfRange = 23,
+  kTokenIdOutOfRange = 24,
+  kDuplicateTokenId = 25,
+  kEmptyTokenSet = 27,
+  kAllTokensExcluded = 28,
+  kSequenceAlreadyOpen = 40,
+  kSequenceNotOpen = 41,
+  kPositionGap = 43,
+  kPositionTooOld = 44,
+  kPositionConflict = 45,
+  kNumericsVersionMismatch = 47,
+  kModelNotFound = 60,
+  kModelAmbiguous = 61,
+  kModelUnavailable = 62,
+  kRunnerLost = 63,
+  kRunnerProtocol = 64,
+  kModelOutputInvalid = 65,
+  kTokenizerUnavailable = 66,
+  kContextLengthExceeded = 67,
+  kKvCacheFull = 68,
+  kModelMismatch = 69,
+  kEmptyContinuation = 80,
+  kEmptyPrompt = 81,
+  kNoCandidates = 82,
+  kBoundaryToken = 83,
+  kNormalizationUndefined = 86,
+  kLimitExceeded = 100,
+  kOverloaded = 101,
+  kDraining = 103,
+  kDeadlineExceeded = 106,
+  kCancelled = 107,
+  kInternal = 108,
+};
+
+// One failure in full. See logitd.v1.Error for what each part means.
+struct ErrorDetail {
+  absl::StatusCode code = absl::StatusCode::kInternal;
+  ErrorReason reason = ErrorReason::kInternal;
+  std::string message;
+  std::string field;
+  std::string value;
+  std::string bound;
+  std::string limit;
+  std::optional<TokenId> token_id;
+  std::optional<int32_t> row;
+  std::optional<int32_t> retry_after_ms;
+};
+
+// "FIELD_OUT_OF_RANGE" and so on: google.rpc.ErrorInfo.reason.
+std::string_view ReasonName(ErrorReason reason);
+// The status code that goes with a reason.
+absl::StatusCode CodeOf(ErrorReason reason);
+
+// The status that carries `detail`. REQUIRES: detail.code is not kOk.
+absl::Status ToStatus(const ErrorDetail& detail);
+// The detail that a status carries; for one made elsewhere, code, message and the nearest reason. REQUIRES: !ok().
+ErrorDetail DetailOf(const absl::Status& status);
+// The same error with `prefix` put before its field ("" stays ""), e.g. "batch.opens[3].". OK stays OK.
+absl::Status WithFieldPrefix(const absl::Status& status, std::string_view prefix);
+// The same error, said of row `row`. OK stays OK.
+absl::Status WithRow(const absl::Status& status, int32_t row);
+
+namespace errors {
+
+// Numbers as the messages show them: shortest form that reads back ("0.8", "-inf", "nan").
+std::string Show(double value);
+
+// `field` must be `bound`, got `value`; e.g. bound "0 or in [0.0001, 1e+06]".
+absl::Status OutOfRange(std::string_view field, double value, std::string_view bound);
+absl::Status OutOfRange(std::string_view field, int64_t value, std::string_view bound);
+absl::Status Required(std::string_view field);
+absl::Status Exclusive(std::string_view field, std::string_view other);
+absl::Status UnknownField(std::string_view field, int number);
+absl::Status UnknownEnumValue(std::string_view field, int value);
+absl::Status MalformedMessage(std::string_view field, std::string_view what);
+absl::Status UnexpectedMessage(std::string_view what);
+// `limit` is the name of the field of logitd.v1.Limits.
+absl::Status LimitExceeded(std::string_view field, int64_t value, std::string_view bound, std::string_view limit);
+
+absl::Status NonFiniteLogit(TokenId token_id, float value);
+absl::Status NoFiniteLogit();
+absl::Status RowLengthMismatch(std::string_view field, int64_t value, int64_t expected, std::string_view unit);
+absl::Status RowIndexOutOfRange(std::string_view field, int64_t value, int64_t row_count);
+absl::Status TokenIdOutOfRange(std::string_view field, int64_t value, int32_t vocab_size);
+absl::Status DuplicateTokenId(std::string_view field, TokenId token_id);
+absl::Status EmptyTokenSet(std::string_view field);
+absl::Status AllTokensExcluded();
+
+absl::Status SequenceAlreadyOpen(int64_t sequence_id);
+absl::Status SequenceNotOpen(std::string_view field, int64_t sequence_id);
+// next: the position that would be taken; latest: the one that may be repeated, next - 1, or next if there is none.
+absl::Status PositionGap(int64_t position, int64_t latest, int64_t next);
+absl::Status PositionTooOld(int64_t position, int64_t latest, int64_t next);
+absl::Status PositionConflict(int64_t position, TokenId before, TokenId now);
+absl::Status NumericsVersionMismatch(int64_t asked);
+
+absl::Status ModelNotFound(std::string_view model);
+absl::Status ModelAmbiguous(int model_count);
+absl::Status ModelUnavailable(std::string_view model);
+absl::Status RunnerLost(std::string_view model);
+absl::Status RunnerProtocol(std::string_view what);
+absl::Status ModelOutputInvalid(std::string_view what);
+absl::Status TokenizerUnavailable(std::string_view model);
+absl::Status ContextLengthExceeded(std::string_view field, int64_t token_count, int64_t bound);
+absl::Status KvCacheFull(int64_t used, int64_t capacity);
+absl::Status ModelMismatch(std::string_view what);
+
+absl::Status EmptyContinuation(std::string_view field);
+absl::Status EmptyPrompt(std::string_view field);
+absl::Status NoCandidates(std::string_view field);
+absl::Status BoundaryToken(std::string_view field);
+absl::Status NormalizationUndefined(std::string_view normalization, std::string_view missing);
+
+absl::Status Overloaded(int64_t running, int64_t limit, int32_t retry_after_ms);
+absl::Status Draining();
+absl::Status DeadlineExceeded();
+absl::Status Cancelled();
+absl::Status Internal(std::string_view what);
+
+}  // namespace errors
+}  // namespace logitd
+
+#endif  // LOGITD_CORE_ERRORS_H_

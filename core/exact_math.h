@@ -1,0 +1,20 @@
+// ln and exp in double by one fixed sequence of IEEE operations: the C library's differ between hosts, ours do not.
+//
+// Thread-safe. Normative: docs/numerics.md, section 3.
+#ifndef LOGITD_CORE_EXACT_MATH_H_
+#define LOGITD_CORE_EXACT_MATH_H_
+
+#include <cstdint>
+
+namespace logitd {
+
+// ln(x). Range: x in [2^-1022, +inf) finite. Error: <= 1 ulp against tests/golden. Log(1) == 0 exactly.
+double Log(double x);
+// exp(x). Range: x <= 0 (0 below -745.2). Error: <= 1 ulp for results >= 2^-1022. Exp(0) == 1 exactly.
+double Exp(double x);
+// ln(weight * 2^-42): the log of a sum of weights. Range: weight >= 1.
+double LogOfWeight(uint64_t weight);
+
+}  // namespace logitd
+
+#endif  // LOGITD_CORE_EXACT_MATH_H_

@@ -1,0 +1,54 @@
+// Every cap on what a request may ask for, each with its reason. GetServerInfo reports them (server/handlers).
+#ifndef LOGITD_CORE_LIMITS_H_
+#define LOGITD_CORE_LIMITS_H_
+
+#include <cstdint>
+
+namespace logitd {
+
+// The integer weights of a row are sums of at most 2^20 terms of at most 2^42: they fit 63 bits. docs/numerics.md.
+inline constexpr int32_t kMaxVocabSize = 1 << 20;
+// 64 MiB hold 128 f32 rows of a vocabulary of 131,072.
+inline constexpr int64_t kMaxMessageBytes = int64_t{64} << 20;
+// One row a sequence and step; more sequences than this are stepped in several batches.
+inline constexpr int32_t kMaxRowsPerMessage = 1024;
+// Each open sequence costs memory until it ends.
+inline constexpr int32_t kMaxSequencesPerStream = 1024;
+// The longest context that models offer today.
+inline constexpr int32_t kMaxTokens = 131072;
+inline constexpr int32_t kMaxPromptTokens = 131072;
+// Alternatives are for people and for distillation; the whole row is Distribution's.
+inline constexpr int32_t kMaxTopN = 1024;
+inline constexpr int32_t kMaxNamedTokens = 1024;
+// Alternatives of one reply, tokens * (top_n + named): about 20 bytes each, so that a reply stays below its cap.
+inline constexpr int64_t kMaxAlternatives = 1 << 21;
+// Stop and eos token ids of one sequence.
+inline constexpr int32_t kMaxStops = 256;
+// Completions of one request: all of them are stepped in one batch.
+inline constexpr int32_t kMaxCompletions = 128;
+// n * max_tokens: a record is about 60 bytes, so that `final` stays below the cap of a message.
+inline constexpr int64_t kMaxGeneratedTokens = 1 << 19;
+inline constexpr int32_t kMaxItems = 4096;
+inline constexpr int32_t kMaxContinuations = 1024;
+inline constexpr int32_t kMaxCandidates = 1024;
+inline constexpr int64_t kMaxScoreTokens = 1 << 20;
+inline constexpr int64_t kMaxTextBytes = int64_t{4} << 20;
+// HTTP/2 streams of one connection: what is above waits in the client.
+inline constexpr int32_t kMaxStreamsPerConnection = 256;
+inline constexpr int32_t kMaxRunners = 64;
+// Calls that run at once; a call with a model holds a thread while it waits.
+inline constexpr int32_t kMaxCalls = 256;
+
+// Temperature is 0 (greedy) or in [kMinTemperature, kMaxTemperature]: below, 1 / T overflows the exponent's range for
+// ordinary logits; above, every distribution is uniform.
+inline constexpr double kMinTemperature = 1e-4;
+inline constexpr double kMaxTemperature = 1e6;
+// Sequence keys and ids are [0, 2^56): the random stream's number is key * 256 + purpose.
+inline constexpr int64_t kMaxSequenceKey = (int64_t{1} << 56) - 1;
+
+// Version of docs/numerics.md. Raised by any change that can change a bit of a result.
+inline constexpr int32_t kNumericsVersion = 1;
+
+}  // namespace logitd
+
+#endif  // LOGITD_CORE_LIMITS_H_

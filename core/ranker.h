@@ -1,0 +1,53 @@
+// Every way to order candidates by their log-probs.
+//
+// Source: docs/numerics.md, section 6. Thread-safe: free functions without state.
+#ifndef LOGITD_CORE_RANKER_H_
+#define LOGITD_CORE_RANKER_H_
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+namespace logitd {
+
+// A candidate that is scored. REQUIRES: log_prob finite, token_count >= 1; an empty candidate is an error before it
+// comes here, so that it never ranks first by accident.
+struct CandidateScore {
+  // Sum over its tokens, nats.
+  double log_prob = 0;
+  int32_t token_count = 0;
+  // >= 1. Unset: not known.
+  std::optional<int64_t> byte_count;
+  std::optional<int64_t> character_count;
+};
+
+// Numbers as logitd.v1.Normalization.
+enum class Normalization { kSum = 1, kPerToken = 2, kPerByte = 3, kPerCharacter = 4 };
+
+// The candidate's value under `by`, nats (per unit); larger is better. Unset: its bytes or characters are not known.
+std::optional<double> NormalizedLogProb(const CandidateScore& candidate, Normalization by);
+// -log_prob / (bytes ln 2), bits. Unset: bytes not known.
+std::optional<double> BitsPerByte(const CandidateScore& candidate);
+// exp(-log_prob / tokens), >= 1.
+double Perplexity(const CandidateScore& candidate);
+
+// An ordering of candidates, best first.
+struct Ordering {
+  // Indices of the candidates that have a value; equal values in index order.
+  std::vector<int32_t> candidate_indices;
+  // Their places, parallel; equal values share the best place ("1224").
+  std::vector<int32_t> places;
+  // More than one candidate is in place 1.
+  bool tied = false;
+};
+
+// Shapes: values [candidates]; a candidate without a value is left out. Larger is better.
+Ordering OrderBy(std::span<const std::optional<double>> values);
+
+// softmax(beta * value) over the candidates that have a value; unset for the others. Range: beta in [0, 1000].
+std::vector<std::optional<double>> Posterior(std::span<const std::optional<double>> values, double beta);
+
+}  // namespace logitd
+
+#endif  // LOGITD_CORE_RANKER_H_

@@ -1,0 +1,52 @@
+// The log-probs of one given sequence of tokens.
+//
+//   Scorer scorer(options, /*sampling=*/nullptr);
+//   for (t...) ASSIGN_OR_RETURN(TokenRecord record, scorer.Score(row[t], target[t], distribution));
+//   scorer.sums().model->value();  // the sequence's log-prob
+//
+// Row t is the model's output that predicts target t. Thread-compatible.
+#ifndef LOGITD_CORE_SCORER_H_
+#define LOGITD_CORE_SCORER_H_
+
+#include <cstdint>
+#include <optional>
+
+#include "absl/status/statusor.h"
+#include "core/distribution.h"
+#include "core/sampling_params.h"
+#include "core/sequence.h"
+#include "core/token_record.h"
+#include "core/types.h"
+
+namespace logitd {
+
+class Scorer {
+ public:
+  // `sampling`: also score under this processed distribution. REQUIRES: not greedy.
+  Scorer(RecordOptions options, std::optional<SamplingParams> sampling);
+
+  // Scores the next target. A target that the row or the stages exclude is kExcluded, not an error.
+  // Errors: NON_FINITE_LOGIT, NO_FINITE_LOGIT, ALL_TOKENS_EXCLUDED, TOKEN_ID_OUT_OF_RANGE (field "token_ids").
+  absl::StatusOr<TokenRecord> Score(LogitsView row, TokenId target, Distribution& distribution);
+
+  // Takes a record that was made elsewhere from the next row (a runner reduces rows with this same code). Sets its
+  // position and origin.
+  void Add(TokenRecord& record, TokenId argmax);
+
+  int32_t token_count() const { return token_count_; }
+  const SequenceSums& sums() const { return sums_; }
+  // Every target so far was the argmax of its row, ties to the lowest id.
+  bool is_greedy() const { return is_greedy_; }
+  const RecordOptions& options() const { return options_; }
+
+ private:
+  RecordOptions options_;
+  std::optional<SamplingParams> sampling_;
+  int32_t token_count_ = 0;
+  SequenceSums sums_;
+  bool is_greedy_ = true;
+};
+
+}  // namespace logitd
+
+#endif  // LOGITD_CORE_SCORER_H_

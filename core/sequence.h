@@ -1,0 +1,68 @@
+// The state of one sequence: its tokens, its running sums, where it ends.
+#ifndef LOGITD_CORE_SEQUENCE_H_
+#define LOGITD_CORE_SEQUENCE_H_
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "core/compensated_sum.h"
+#include "core/limits.h"
+#include "core/token_record.h"
+#include "core/types.h"
+
+namespace logitd {
+
+// When a sequence ends.
+struct StopRules {
+  // Tokens that end it (eos included, unless ignored), ascending and distinct.
+  std::vector<TokenId> stop_token_ids;
+  // Stop tokens may not be chosen before this many tokens were, [0, max_tokens].
+  int32_t min_tokens = 0;
+  // [1, kMaxTokens].
+  int32_t max_tokens = kMaxTokens;
+};
+
+enum class FinishReason { kStopToken = 1, kMaxTokens = 3, kContextFull = 4, kNoAdmissibleToken = 6, kCancelled = 8 };
+
+struct Finish {
+  FinishReason reason = FinishReason::kStopToken;
+  std::optional<TokenId> stop_token_id;
+};
+
+// The sums that a sequence carries, all it needs to be resumed besides its tokens. Unset: not known, because it was not
+// asked for, or because some token has no such log-prob.
+struct SequenceSums {
+  std::optional<CompensatedSum> model = CompensatedSum{};
+  std::optional<CompensatedSum> sampling = CompensatedSum{};
+
+  // Adds a record's log-probs; one that is unset unsets the sum for good.
+  void Add(const TokenRecord& record);
+};
+
+// Thread-compatible.
+class Sequence {
+ public:
+  Sequence() = default;
+  // Goes on after `token_ids`; `sums` as they were after them.
+  Sequence(std::vector<TokenId> token_ids, const SequenceSums& sums);
+
+  // Position of the next token: the number of tokens so far.
+  int32_t position() const { return static_cast<int32_t>(token_ids_.size()); }
+  const std::vector<TokenId>& token_ids() const { return token_ids_; }
+  const SequenceSums& sums() const { return sums_; }
+
+  // Appends a token whose record.position is position().
+  void Append(const TokenRecord& record);
+  // How the sequence has ended after its last token, if it has: stop token first, then max_tokens.
+  std::optional<Finish> CheckFinish(const StopRules& rules) const;
+
+ private:
+  std::vector<TokenId> token_ids_;
+  SequenceSums sums_;
+};
+
+}  // namespace logitd
+
+#endif  // LOGITD_CORE_SEQUENCE_H_

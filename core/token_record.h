@@ -1,0 +1,67 @@
+// One token and its numbers. See logitd.v1.TokenRecord, whose C++ form this is.
+#ifndef LOGITD_CORE_TOKEN_RECORD_H_
+#define LOGITD_CORE_TOKEN_RECORD_H_
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "core/distribution.h"
+#include "core/types.h"
+
+namespace logitd {
+
+// What a record holds; what is not asked for is not computed.
+struct RecordOptions {
+  bool model_log_prob = true;
+  bool sampling_log_prob = true;
+  bool rank = false;
+  bool entropy = false;
+  // Number of top alternatives by (model log-prob descending, id ascending), >= 0.
+  int32_t top_n = 0;
+  // Tokens whose log-probs are wanted at every position.
+  std::vector<TokenId> named_token_ids;
+  bool token_bytes = true;
+  // False: no records at all, only sums (RECORD_LAYOUT_NONE).
+  bool records = true;
+};
+
+enum class TokenOrigin { kChosen = 1, kGiven = 4 };
+enum class LogProbState { kPresent = 1, kExcluded = 7, kBeforeResume = 8 };
+
+// One of several tokens of a row. -inf: probability zero. Unset: not asked for.
+struct TokenAlternative {
+  TokenId token_id = 0;
+  std::optional<double> model_log_prob;
+  std::optional<double> sampling_log_prob;
+  std::optional<int32_t> rank;
+};
+
+// Log-probs in nats. A number that does not exist or was not asked for is unset, never 0 or -inf (see `state`).
+struct TokenRecord {
+  TokenId token_id = 0;
+  int32_t position = 0;
+  TokenOrigin origin = TokenOrigin::kChosen;
+  LogProbState state = LogProbState::kPresent;
+  std::optional<double> model_log_prob;
+  std::optional<double> sampling_log_prob;
+  std::optional<int32_t> rank;
+  std::optional<double> model_entropy;
+  std::optional<double> model_log_sum_exp;
+  std::vector<TokenAlternative> top;
+  std::vector<TokenAlternative> named;
+};
+
+// The record of `token_id` in `row`; position and origin are the caller's to set.
+// `distribution`: the sampling distribution of the row, or null if there is none (then sampling_log_prob is unset).
+// Ranks of alternatives are given if options.rank. REQUIRES: `statistics` and `distribution` are of `row`;
+// options.top_n <= row.size(); named ids are in range.
+TokenRecord MakeRecord(LogitsView row, const RowStatistics& statistics, const Distribution* distribution,
+                       TokenId token_id, const RecordOptions& options);
+
+// The n largest tokens of a row, (logit descending, id ascending). REQUIRES: 0 <= n <= row.size().
+std::vector<TokenId> TopTokens(LogitsView row, int32_t n);
+
+}  // namespace logitd
+
+#endif  // LOGITD_CORE_TOKEN_RECORD_H_
