@@ -36,8 +36,8 @@ inline constexpr int64_t kMaxTextBytes = int64_t{4} << 20;
 // HTTP/2 streams of one connection: what is above waits in the client.
 inline constexpr int32_t kMaxStreamsPerConnection = 256;
 inline constexpr int32_t kMaxRunners = 64;
-// Calls that run at once; a call with a model holds a thread while it waits.
-inline constexpr int32_t kMaxCalls = 256;
+// Calls that run at once, open streams included; a call holds a thread while it works or waits for a model.
+inline constexpr int32_t kMaxCalls = 1024;
 
 // Temperature is 0 (greedy) or in [kMinTemperature, kMaxTemperature]: below, 1 / T overflows the exponent's range for
 // ordinary logits; above, every distribution is uniform.

@@ -1,0 +1,47 @@
+#include "server/converters/error.h"
+
+#include "core/errors.h"
+
+namespace logitd::server {
+
+static_assert(static_cast<int>(ErrorReason::kFieldOutOfRange) == v1::ERROR_REASON_FIELD_OUT_OF_RANGE);
+static_assert(static_cast<int>(ErrorReason::kNonFiniteLogit) == v1::ERROR_REASON_NON_FINITE_LOGIT);
+static_assert(static_cast<int>(ErrorReason::kSequenceNotOpen) == v1::ERROR_REASON_SEQUENCE_NOT_OPEN);
+static_assert(static_cast<int>(ErrorReason::kModelMismatch) == v1::ERROR_REASON_MODEL_MISMATCH);
+static_assert(static_cast<int>(ErrorReason::kNormalizationUndefined) == v1::ERROR_REASON_NORMALIZATION_UNDEFINED);
+static_assert(static_cast<int>(ErrorReason::kInternal) == v1::ERROR_REASON_INTERNAL);
+
+v1::Error ToProto(const absl::Status& status) {
+  const ErrorDetail detail = DetailOf(status);
+  v1::Error error;
+  error.set_code(static_cast<int>(detail.code));
+  error.set_reason(static_cast<v1::ErrorReason>(detail.reason));
+  error.set_message(detail.message);
+  error.set_field(detail.field);
+  error.set_value(detail.value);
+  error.set_bound(detail.bound);
+  error.set_limit(detail.limit);
+  if (detail.token_id) error.set_token_id(*detail.token_id);
+  if (detail.row) error.set_row(*detail.row);
+  if (detail.retry_after_ms) error.set_retry_after_ms(*detail.retry_after_ms);
+  return error;
+}
+
+absl::Status FromProto(const v1::Error& error) {
+  ErrorDetail detail;
+  const bool known_code = error.code() > 0 && error.code() <= static_cast<int>(absl::StatusCode::kUnauthenticated);
+  detail.code = known_code ? static_cast<absl::StatusCode>(error.code()) : absl::StatusCode::kInternal;
+  detail.reason =
+      v1::ErrorReason_IsValid(error.reason()) ? static_cast<ErrorReason>(error.reason()) : ErrorReason::kInternal;
+  detail.message = error.message();
+  detail.field = error.field();
+  detail.value = error.value();
+  detail.bound = error.bound();
+  detail.limit = error.limit();
+  if (error.has_token_id()) detail.token_id = error.token_id();
+  if (error.has_row()) detail.row = error.row();
+  if (error.has_retry_after_ms()) detail.retry_after_ms = error.retry_after_ms();
+  return ToStatus(detail);
+}
+
+}  // namespace logitd::server

@@ -1,0 +1,126 @@
+#include "server/converters/logits.h"
+
+#include <bit>
+#include <cstring>
+
+#include "core/errors.h"
+#include "core/limits.h"
+#include "core/status_macros.h"
+
+namespace logitd::server {
+namespace {
+
+static_assert(std::endian::native == std::endian::little, "values on the wire are little endian");
+
+size_t SizeOf(v1::LogitsDtype dtype) { return dtype == v1::LOGITS_DTYPE_F32 ? 4 : 2; }
+
+// Exact: every binary16 value is a binary32 value.
+float WidenF16(uint16_t half) {
+  const uint32_t sign = static_cast<uint32_t>(half & 0x8000u) << 16;
+  const uint32_t exponent = (half >> 10) & 0x1fu;
+  const uint32_t fraction = half & 0x3ffu;
+  if (exponent == 0x1f) return std::bit_cast<float>(sign | 0x7f800000u | (fraction << 13));
+  if (exponent != 0) return std::bit_cast<float>(sign | ((exponent + 112) << 23) | (fraction << 13));
+  // A subnormal is fraction * 2^-24.
+  const float magnitude = static_cast<float>(fraction) * 0x1p-24f;
+  return sign != 0 ? -magnitude : magnitude;
+}
+
+float WidenBf16(uint16_t upper) { return std::bit_cast<float>(static_cast<uint32_t>(upper) << 16); }
+
+absl::Status CheckBlock(const v1::LogitsBlock& block, const std::string& field, int32_t vocab_size) {
+  if (block.dtype() == v1::LOGITS_DTYPE_UNSPECIFIED) return errors::Required(field + ".dtype");
+  if (block.row_count() < 1) return errors::OutOfRange(field + ".row_count", int64_t{block.row_count()}, ">= 1");
+  if (block.row_count() > kMaxRowsPerMessage) {
+    return errors::LimitExceeded(field + ".row_count", block.row_count(),
+                                 "[1, " + std::to_string(kMaxRowsPerMessage) + "]", "max_rows_per_message");
+  }
+  if (block.width() != vocab_size) {
+    return errors::RowLengthMismatch(field + ".width", block.width(), vocab_size, "values (vocab_size)");
+  }
+  return absl::OkStatus();
+}
+
+LogitsView WidenRow(v1::LogitsDtype dtype, const char* bytes, size_t width, std::vector<float>& buffer) {
+  if (dtype == v1::LOGITS_DTYPE_F32 && reinterpret_cast<uintptr_t>(bytes) % alignof(float) == 0) {
+    return {reinterpret_cast<const float*>(bytes), width};
+  }
+  buffer.resize(width);
+  if (dtype == v1::LOGITS_DTYPE_F32) {
+    std::memcpy(buffer.data(), bytes, width * sizeof(float));
+    return buffer;
+  }
+  for (size_t i = 0; i < width; ++i) {
+    uint16_t value;
+    std::memcpy(&value, bytes + 2 * i, sizeof(value));
+    buffer[i] = dtype == v1::LOGITS_DTYPE_F16 ? WidenF16(value) : WidenBf16(value);
+  }
+  return buffer;
+}
+
+}  // namespace
+
+absl::StatusOr<WireRows> WireRows::Of(const google::protobuf::RepeatedPtrField<v1::LogitsBlock>& blocks,
+                                      std::string_view payload, int32_t vocab_size) {
+  WireRows rows;
+  rows.vocab_size_ = vocab_size;
+  int64_t offset = 0;
+  for (int i = 0; i < blocks.size(); ++i) {
+    const v1::LogitsBlock& block = blocks[i];
+    const std::string field = "blocks[" + std::to_string(i) + "]";
+    RETURN_IF_ERROR(CheckBlock(block, field, vocab_size));
+    if (rows.row_count_ + block.row_count() > kMaxRowsPerMessage) {
+      return errors::LimitExceeded("blocks", rows.row_count_ + block.row_count(),
+                                   "[0, " + std::to_string(kMaxRowsPerMessage) + "] rows", "max_rows_per_message");
+    }
+    const int64_t bytes = int64_t{block.row_count()} * vocab_size * static_cast<int64_t>(SizeOf(block.dtype()));
+    // The pointer is used only once the length of the whole payload has been checked.
+    rows.blocks_.push_back({block.dtype(), rows.row_count_, block.row_count(), payload.data() + offset});
+    if (offset + bytes > static_cast<int64_t>(payload.size())) {
+      return errors::RowLengthMismatch("payload", static_cast<int64_t>(payload.size()), offset + bytes, "bytes or more");
+    }
+    offset += bytes;
+    rows.row_count_ += block.row_count();
+  }
+  if (offset != static_cast<int64_t>(payload.size())) {
+    return errors::RowLengthMismatch("payload", static_cast<int64_t>(payload.size()), offset, "bytes");
+  }
+  return rows;
+}
+
+LogitsView WireRows::Row(int32_t index, std::vector<float>& buffer) const {
+  size_t b = 0;
+  while (index >= blocks_[b].first_row + blocks_[b].row_count) ++b;
+  const Block& block = blocks_[b];
+  const size_t row_bytes = static_cast<size_t>(vocab_size_) * SizeOf(block.dtype);
+  const char* bytes = block.bytes + static_cast<size_t>(index - block.first_row) * row_bytes;
+  return WidenRow(block.dtype, bytes, static_cast<size_t>(vocab_size_), buffer);
+}
+
+absl::StatusOr<LogitsView> SingleRow(const v1::Logits& logits, std::vector<float>& buffer) {
+  if (logits.float_values_size() > 0) {
+    if (!logits.values().empty()) return errors::Exclusive("logits.values", "logits.float_values");
+    if (logits.has_block()) return errors::Exclusive("logits.block", "logits.float_values");
+    if (logits.float_values_size() > kMaxVocabSize) {
+      return errors::LimitExceeded("logits.float_values", logits.float_values_size(),
+                                   "[1, " + std::to_string(kMaxVocabSize) + "]", "max_vocab_size");
+    }
+    return LogitsView(logits.float_values().data(), static_cast<size_t>(logits.float_values_size()));
+  }
+  if (!logits.has_block()) return errors::Required("logits.float_values");
+  const v1::LogitsBlock& block = logits.block();
+  if (block.width() < 1) return errors::OutOfRange("logits.block.width", int64_t{block.width()}, ">= 1");
+  if (block.width() > kMaxVocabSize) {
+    return errors::LimitExceeded("logits.block.width", block.width(), "[1, " + std::to_string(kMaxVocabSize) + "]",
+                                 "max_vocab_size");
+  }
+  RETURN_IF_ERROR(CheckBlock(block, "logits.block", block.width()));
+  if (block.row_count() != 1) return errors::OutOfRange("logits.block.row_count", int64_t{block.row_count()}, "1");
+  const int64_t bytes = int64_t{block.width()} * static_cast<int64_t>(SizeOf(block.dtype()));
+  if (static_cast<int64_t>(logits.values().size()) != bytes) {
+    return errors::RowLengthMismatch("logits.values", static_cast<int64_t>(logits.values().size()), bytes, "bytes");
+  }
+  return WidenRow(block.dtype(), logits.values().data(), static_cast<size_t>(block.width()), buffer);
+}
+
+}  // namespace logitd::server

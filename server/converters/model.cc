@@ -1,0 +1,193 @@
+#include "server/converters/model.h"
+
+#include <openssl/evp.h>
+
+#include <algorithm>
+#include <cstring>
+#include <string>
+#include <utility>
+
+#include "core/errors.h"
+#include "core/limits.h"
+#include "core/status_macros.h"
+#include "server/converters/sampling.h"
+
+namespace logitd::server {
+namespace {
+
+constexpr size_t kMaxNameBytes = 128;
+constexpr size_t kMaxFingerprintBytes = 64;
+constexpr size_t kVocabFingerprintBytes = 32;
+
+bool IsModelName(const std::string& name) {
+  const auto legal = [](unsigned char c) { return std::isalnum(c) != 0 || std::strchr("._:/-", c) != nullptr; };
+  return !name.empty() && name.size() <= kMaxNameBytes && std::all_of(name.begin(), name.end(), legal);
+}
+
+// The SHA-256 that logitd.v1.Vocabulary documents.
+class Fingerprint {
+ public:
+  Fingerprint() { EVP_DigestInit_ex(context_, EVP_sha256(), nullptr); }
+  ~Fingerprint() { EVP_MD_CTX_free(context_); }
+  Fingerprint(const Fingerprint&) = delete;
+  Fingerprint& operator=(const Fingerprint&) = delete;
+
+  void Add(const void* bytes, size_t size) { EVP_DigestUpdate(context_, bytes, size); }
+  void Add(int32_t value) { Add(&value, sizeof(value)); }
+  std::string Take() {
+    std::string digest(kVocabFingerprintBytes, '\0');
+    EVP_DigestFinal_ex(context_, reinterpret_cast<unsigned char*>(digest.data()), nullptr);
+    return digest;
+  }
+
+ private:
+  EVP_MD_CTX* context_ = EVP_MD_CTX_new();
+};
+
+}  // namespace
+
+absl::StatusOr<ModelDescription> FromProto(const v1::ModelInfo& info) {
+  ModelDescription model;
+  if (!IsModelName(info.name())) {
+    return errors::OutOfRange("hello.model.name", static_cast<int64_t>(info.name().size()),
+                              "1 to 128 of [A-Za-z0-9._:/-]");
+  }
+  if (info.model_fingerprint().empty() || info.model_fingerprint().size() > kMaxFingerprintBytes) {
+    return errors::OutOfRange("hello.model.model_fingerprint", static_cast<int64_t>(info.model_fingerprint().size()),
+                              "1 to 64 bytes");
+  }
+  if (info.vocab_fingerprint().size() != kVocabFingerprintBytes) {
+    return errors::OutOfRange("hello.model.vocab_fingerprint", static_cast<int64_t>(info.vocab_fingerprint().size()),
+                              "32 bytes");
+  }
+  if (info.vocab_size() < 1 || info.vocab_size() > kMaxVocabSize) {
+    return errors::OutOfRange("hello.model.vocab_size", int64_t{info.vocab_size()},
+                              "in [1, " + std::to_string(kMaxVocabSize) + "]");
+  }
+  if (info.context_length() < 1) {
+    return errors::OutOfRange("hello.model.context_length", int64_t{info.context_length()}, ">= 1");
+  }
+  const auto& eos = info.eos_token_ids();
+  RETURN_IF_ERROR(
+      CheckTokenIds({eos.data(), static_cast<size_t>(eos.size())}, "hello.model.eos_token_ids", info.vocab_size()));
+  if (info.has_bos_token_id()) {
+    const TokenId bos = info.bos_token_id();
+    RETURN_IF_ERROR(CheckTokenIds({&bos, 1}, "hello.model.bos_token_id", info.vocab_size()));
+    model.bos_token_id = bos;
+  }
+  model.name = info.name();
+  model.model_fingerprint = info.model_fingerprint();
+  model.vocab_fingerprint = info.vocab_fingerprint();
+  model.vocab_size = info.vocab_size();
+  model.eos_token_ids.assign(eos.begin(), eos.end());
+  std::sort(model.eos_token_ids.begin(), model.eos_token_ids.end());
+  model.adds_bos = info.adds_bos();
+  model.context_length = info.context_length();
+  model.precision = info.precision();
+  if (info.has_parameter_count()) model.parameter_count = info.parameter_count();
+  model.chat_template = info.chat_template();
+  return model;
+}
+
+absl::StatusOr<RunnerCapacity> FromProto(const v1::RunnerCapacity& message) {
+  RunnerCapacity capacity;
+  capacity.max_sequences = message.max_sequences();
+  capacity.max_cached_tokens = message.max_cached_tokens();
+  capacity.max_batch_tokens = message.max_batch_tokens();
+  for (const auto& [name, value] : {std::pair<const char*, int64_t>{"max_sequences", capacity.max_sequences},
+                                    {"max_cached_tokens", capacity.max_cached_tokens},
+                                    {"max_batch_tokens", capacity.max_batch_tokens}}) {
+    if (value < 1) return errors::OutOfRange(std::string("hello.capacity.") + name, value, ">= 1");
+  }
+  return capacity;
+}
+
+RunnerCapabilities FromProto(const v1::RunnerCapabilities& message) {
+  RunnerCapabilities capabilities;
+  capabilities.fork = message.fork();
+  capabilities.trim = message.trim();
+  capabilities.records =
+      message.has_records_numerics_version() && message.records_numerics_version() == kNumericsVersion;
+  capabilities.tokenizer = message.tokenizer();
+  capabilities.vocabulary = message.vocabulary();
+  return capabilities;
+}
+
+absl::StatusOr<Vocabulary> FromProto(const v1::Vocabulary& message, const ModelDescription& model) {
+  if (message.token_lengths_size() != model.vocab_size) {
+    return errors::RunnerProtocol("vocabulary.token_lengths must have one entry per token");
+  }
+  const auto& controls = message.control_token_ids();
+  RETURN_IF_ERROR(CheckTokenIds({controls.data(), static_cast<size_t>(controls.size())}, "vocabulary.control_token_ids",
+                                model.vocab_size));
+  std::vector<bool> is_control(static_cast<size_t>(model.vocab_size), false);
+  for (const TokenId id : controls) is_control[static_cast<size_t>(id)] = true;
+
+  Vocabulary vocabulary;
+  vocabulary.offsets.reserve(static_cast<size_t>(model.vocab_size) + 1);
+  vocabulary.offsets.push_back(0);
+  Fingerprint fingerprint;
+  fingerprint.Add(model.vocab_size);
+  for (TokenId id = 0; id < model.vocab_size; ++id) {
+    const int32_t length = message.token_lengths(id);
+    const int64_t begin = vocabulary.offsets.back();
+    if (length < 0 || begin + length > static_cast<int64_t>(message.token_bytes().size())) {
+      return errors::RunnerProtocol("vocabulary.token_lengths must be >= 0 and add up to the size of token_bytes");
+    }
+    const bool control = is_control[static_cast<size_t>(id)];
+    fingerprint.Add(control ? -1 : length);
+    if (!control) fingerprint.Add(message.token_bytes().data() + begin, static_cast<size_t>(length));
+    vocabulary.offsets.push_back(begin + length);
+  }
+  if (vocabulary.offsets.back() != static_cast<int64_t>(message.token_bytes().size())) {
+    return errors::RunnerProtocol("vocabulary.token_lengths must add up to the size of token_bytes");
+  }
+  if (fingerprint.Take() != model.vocab_fingerprint) {
+    return errors::RunnerProtocol("vocabulary is not the one of hello.model.vocab_fingerprint");
+  }
+  vocabulary.bytes = message.token_bytes();
+  return vocabulary;
+}
+
+void ToProto(const ModelDescription& model, v1::ModelInfo& info) {
+  info.set_name(model.name);
+  info.set_model_fingerprint(model.model_fingerprint);
+  info.set_vocab_fingerprint(model.vocab_fingerprint);
+  info.set_vocab_size(model.vocab_size);
+  for (const TokenId id : model.eos_token_ids) info.add_eos_token_ids(id);
+  if (model.bos_token_id) info.set_bos_token_id(*model.bos_token_id);
+  info.set_adds_bos(model.adds_bos);
+  info.set_context_length(model.context_length);
+  info.set_precision(model.precision);
+  if (model.parameter_count) info.set_parameter_count(*model.parameter_count);
+  info.set_chat_template(model.chat_template);
+}
+
+void ToProto(const RunnerCapacity& capacity, v1::RunnerCapacity& message) {
+  message.set_max_sequences(capacity.max_sequences);
+  message.set_max_cached_tokens(capacity.max_cached_tokens);
+  message.set_max_batch_tokens(capacity.max_batch_tokens);
+}
+
+void ToProto(const RunnerCapabilities& capabilities, v1::RunnerCapabilities& message) {
+  message.set_fork(capabilities.fork);
+  message.set_trim(capabilities.trim);
+  if (capabilities.records) message.set_records_numerics_version(kNumericsVersion);
+  message.set_tokenizer(capabilities.tokenizer);
+  message.set_vocabulary(capabilities.vocabulary);
+}
+
+TokenizationOptions FromProto(const v1::TokenizationOptions& message) {
+  TokenizationOptions options;
+  if (message.has_add_special_tokens()) options.add_special_tokens = message.add_special_tokens();
+  options.parse_special_tokens = message.parse_special_tokens();
+  if (message.has_move_trailing_spaces()) options.move_trailing_spaces = message.move_trailing_spaces();
+  return options;
+}
+
+void ToProto(const TokenizationOptions& options, v1::TokenizationOptions& message) {
+  if (options.add_special_tokens) message.set_add_special_tokens(*options.add_special_tokens);
+  message.set_parse_special_tokens(options.parse_special_tokens);
+}
+
+}  // namespace logitd::server

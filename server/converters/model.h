@@ -1,0 +1,32 @@
+// What a model and its runner are: wire <-> server/models/work.h.
+#ifndef LOGITD_SERVER_CONVERTERS_MODEL_H_
+#define LOGITD_SERVER_CONVERTERS_MODEL_H_
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "logitd/v1/completion.pb.h"
+#include "logitd/v1/logits.pb.h"
+#include "logitd/v1/model_runner_service.pb.h"
+#include "server/models/work.h"
+
+namespace logitd::server {
+
+// What a runner says of itself. Nothing in it is believed: errors are FIELD_REQUIRED, FIELD_OUT_OF_RANGE,
+// LIMIT_EXCEEDED, TOKEN_ID_OUT_OF_RANGE, with fields "hello.model....".
+absl::StatusOr<ModelDescription> FromProto(const v1::ModelInfo& info);
+absl::StatusOr<RunnerCapacity> FromProto(const v1::RunnerCapacity& capacity);
+RunnerCapabilities FromProto(const v1::RunnerCapabilities& capabilities);
+
+// Errors: RUNNER_PROTOCOL if lengths do not add up or the fingerprint is another one.
+absl::StatusOr<Vocabulary> FromProto(const v1::Vocabulary& vocabulary, const ModelDescription& model);
+
+void ToProto(const ModelDescription& model, v1::ModelInfo& info);
+void ToProto(const RunnerCapacity& capacity, v1::RunnerCapacity& message);
+void ToProto(const RunnerCapabilities& capabilities, v1::RunnerCapabilities& message);
+
+TokenizationOptions FromProto(const v1::TokenizationOptions& options);
+void ToProto(const TokenizationOptions& options, v1::TokenizationOptions& message);
+
+}  // namespace logitd::server
+
+#endif  // LOGITD_SERVER_CONVERTERS_MODEL_H_

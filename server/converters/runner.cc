@@ -1,0 +1,144 @@
+#include "server/converters/runner.h"
+
+#include <cmath>
+#include <cstring>
+#include <string>
+#include <utility>
+
+#include "core/errors.h"
+#include "core/status_macros.h"
+#include "server/converters/error.h"
+#include "server/converters/logits.h"
+
+namespace logitd::server {
+namespace {
+
+template <typename T>
+T ReadPacked(const std::string& bytes, size_t index) {
+  T value;
+  std::memcpy(&value, bytes.data() + index * sizeof(T), sizeof(T));
+  return value;
+}
+
+bool IsLogProb(double value) { return value <= 1e-6; }
+
+// The reduced rows [first_row, first_row + row_count) of `piece`.
+absl::StatusOr<std::vector<RowRecord>> ReadRecords(const v1::SequenceOutput& output, const WorkPiece& piece,
+                                                   int32_t vocab_size) {
+  const v1::RowRecords& message = output.records();
+  const RecordsWanted& wanted = *piece.records;
+  const auto rows = static_cast<size_t>(output.row_count());
+  const auto top_n = static_cast<size_t>(wanted.top_n);
+  const size_t named = wanted.named_token_ids.size();
+  const bool has_targets = !wanted.targets.empty();
+  if (static_cast<size_t>(message.log_sum_exps_size()) != rows ||
+      static_cast<size_t>(message.argmax_token_ids_size()) != rows ||
+      static_cast<size_t>(message.entropies_size()) != (wanted.entropy ? rows : 0) ||
+      static_cast<size_t>(message.target_log_probs_size()) != (has_targets ? rows : 0) ||
+      static_cast<size_t>(message.target_ranks_size()) != (has_targets && wanted.ranks ? rows : 0) ||
+      message.top_token_ids().size() != rows * top_n * sizeof(int32_t) ||
+      message.top_log_probs().size() != rows * top_n * sizeof(double) ||
+      message.named_log_probs().size() != rows * named * sizeof(double) ||
+      message.named_ranks().size() != (wanted.ranks ? rows * named * sizeof(int32_t) : 0)) {
+    return errors::RunnerProtocol("records of another size than asked for");
+  }
+  std::vector<RowRecord> records(rows);
+  for (size_t row = 0; row < rows; ++row) {
+    RowRecord& record = records[row];
+    record.log_sum_exp = message.log_sum_exps(static_cast<int>(row));
+    record.argmax = message.argmax_token_ids(static_cast<int>(row));
+    if (!std::isfinite(record.log_sum_exp)) return errors::ModelOutputInvalid("log_sum_exp is not finite");
+    if (record.argmax < 0 || record.argmax >= vocab_size) return errors::RunnerProtocol("argmax out of range");
+    if (wanted.entropy) record.entropy = message.entropies(static_cast<int>(row));
+    if (has_targets) record.target_log_prob = message.target_log_probs(static_cast<int>(row));
+    if (has_targets && wanted.ranks) record.target_rank = message.target_ranks(static_cast<int>(row));
+    if (!IsLogProb(record.target_log_prob)) return errors::ModelOutputInvalid("a log-prob is NaN or above 0");
+    for (size_t i = 0; i < top_n; ++i) {
+      TokenAlternative& alternative = record.top.emplace_back();
+      alternative.token_id = ReadPacked<int32_t>(message.top_token_ids(), row * top_n + i);
+      alternative.model_log_prob = ReadPacked<double>(message.top_log_probs(), row * top_n + i);
+      if (alternative.token_id < 0 || alternative.token_id >= vocab_size) {
+        return errors::RunnerProtocol("top token id out of range");
+      }
+      if (!IsLogProb(*alternative.model_log_prob)) return errors::ModelOutputInvalid("a log-prob is NaN or above 0");
+    }
+    // Ties share the best rank, and `top` is sorted: rank follows from it.
+    for (size_t i = 0; wanted.ranks && i < top_n; ++i) {
+      const bool tied = i > 0 && record.top[i].model_log_prob == record.top[i - 1].model_log_prob;
+      record.top[i].rank = tied ? record.top[i - 1].rank : static_cast<int32_t>(i + 1);
+    }
+    for (size_t i = 0; i < named; ++i) {
+      TokenAlternative& alternative = record.named.emplace_back();
+      alternative.token_id = wanted.named_token_ids[i];
+      alternative.model_log_prob = ReadPacked<double>(message.named_log_probs(), row * named + i);
+      if (wanted.ranks) alternative.rank = ReadPacked<int32_t>(message.named_ranks(), row * named + i);
+      if (!IsLogProb(*alternative.model_log_prob)) return errors::ModelOutputInvalid("a log-prob is NaN or above 0");
+    }
+  }
+  return records;
+}
+
+}  // namespace
+
+void ToProto(const Batch& batch, v1::RunBatch& message) {
+  message.set_batch_id(batch.batch_id);
+  for (const int64_t id : batch.release_sequence_ids) message.add_release_sequence_ids(id);
+  for (const WorkPiece& piece : batch.work) {
+    v1::SequenceWork& work = *message.add_work();
+    work.set_sequence_id(piece.sequence_id);
+    if (piece.fork_from_sequence_id) work.set_fork_from_sequence_id(*piece.fork_from_sequence_id);
+    work.mutable_append_token_ids()->Add(piece.append_token_ids.begin(), piece.append_token_ids.end());
+    work.set_want(static_cast<v1::RowsWanted>(piece.want));
+    if (piece.want == RowsWanted::kNone) continue;
+    if (!piece.records) {
+      work.mutable_output()->mutable_logits()->set_dtype(v1::LOGITS_DTYPE_F32);
+      continue;
+    }
+    v1::RecordsOutput& records = *work.mutable_output()->mutable_records();
+    for (size_t row = 0; row < piece.records->targets.size(); ++row) {
+      records.add_target_rows(static_cast<int32_t>(row));
+      records.add_target_token_ids(piece.records->targets[row]);
+    }
+    records.set_top_n(piece.records->top_n);
+    records.mutable_named_token_ids()->Add(piece.records->named_token_ids.begin(),
+                                           piece.records->named_token_ids.end());
+    records.set_ranks(piece.records->ranks);
+    records.set_entropy(piece.records->entropy);
+  }
+}
+
+absl::StatusOr<std::vector<PieceOutput>> FromProto(const v1::BatchOutput& output, std::string_view payload,
+                                                   int32_t vocab_size,
+                                                   const std::unordered_map<int64_t, WorkPiece>& batch) {
+  ASSIGN_OR_RETURN(const WireRows rows, WireRows::Of(output.blocks(), payload, vocab_size));
+  std::vector<PieceOutput> pieces;
+  std::vector<float> buffer;
+  for (const v1::SequenceOutput& message : output.outputs()) {
+    const auto found = batch.find(message.sequence_id());
+    if (found == batch.end()) return errors::RunnerProtocol("output for a sequence that is not in the batch");
+    PieceOutput& piece = pieces.emplace_back();
+    piece.sequence_id = message.sequence_id();
+    piece.first_row = message.first_row();
+    if (message.has_error()) {
+      piece.rows.status = FromProto(message.error());
+      continue;
+    }
+    if (message.row_count() < 0 || message.row_count() > static_cast<int>(found->second.append_token_ids.size())) {
+      return errors::RunnerProtocol("row_count out of range");
+    }
+    if (found->second.records) {
+      ASSIGN_OR_RETURN(piece.rows.records, ReadRecords(message, found->second, vocab_size));
+      continue;
+    }
+    if (message.block_row() < 0 || message.block_row() + int64_t{message.row_count()} > rows.row_count()) {
+      return errors::RunnerProtocol("block_row out of range");
+    }
+    for (int32_t i = 0; i < message.row_count(); ++i) {
+      const LogitsView row = rows.Row(message.block_row() + i, buffer);
+      piece.rows.logits.insert(piece.rows.logits.end(), row.begin(), row.end());
+    }
+  }
+  return pieces;
+}
+
+}  // namespace logitd::server

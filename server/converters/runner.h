@@ -1,0 +1,26 @@
+// Batches to a runner, rows and records from it: server/models/work.h <-> wire. What a runner sends is never trusted.
+#ifndef LOGITD_SERVER_CONVERTERS_RUNNER_H_
+#define LOGITD_SERVER_CONVERTERS_RUNNER_H_
+
+#include <cstdint>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "logitd/v1/model_runner_service.pb.h"
+#include "server/models/work.h"
+
+namespace logitd::server {
+
+void ToProto(const Batch& batch, v1::RunBatch& message);
+
+// The rows in one message. `batch`: what was asked, by sequence_id.
+// Errors: RUNNER_PROTOCOL, ROW_LENGTH_MISMATCH, and what else is malformed.
+absl::StatusOr<std::vector<PieceOutput>> FromProto(const v1::BatchOutput& output, std::string_view payload,
+                                                   int32_t vocab_size,
+                                                   const std::unordered_map<int64_t, WorkPiece>& batch);
+
+}  // namespace logitd::server
+
+#endif  // LOGITD_SERVER_CONVERTERS_RUNNER_H_

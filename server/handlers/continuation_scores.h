@@ -1,0 +1,47 @@
+// The log-probs of continuations after their contexts, with an attached model: what Score and Rank have in common.
+#ifndef LOGITD_SERVER_HANDLERS_CONTINUATION_SCORES_H_
+#define LOGITD_SERVER_HANDLERS_CONTINUATION_SCORES_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "core/sampling_params.h"
+#include "core/sequence.h"
+#include "core/token_record.h"
+#include "server/handlers/inputs.h"
+#include "server/models/attached_model.h"
+#include "server/request_context.h"
+
+namespace logitd::server {
+
+// The score of one continuation.
+struct ContinuationScore {
+  // Why it could not be scored; then the rest is empty.
+  absl::Status status;
+  // One per token; empty if options.records is false.
+  std::vector<TokenRecord> tokens;
+  int32_t token_count = 0;
+  SequenceSums sums;
+  bool is_greedy = true;
+};
+
+// What records are to hold, and the conditional to score under besides the model's.
+struct ScoreOptions {
+  RecordOptions record;
+  std::optional<SamplingParams> sampling;
+};
+
+// Scores `items`, several at once, and calls `done(item_index, scores)` for each, in order; false from it stops.
+// A context is evaluated once for all of its continuations.
+// Errors: those of the call as a whole (CANCELLED, RUNNER_LOST, ...); what concerns one continuation is in its status.
+absl::Status ScoreContinuations(const std::vector<ItemInput>& items, const ScoreOptions& options, AttachedModel& model,
+                                const RequestContext& context,
+                                const std::function<bool(size_t, std::vector<ContinuationScore>)>& done);
+
+}  // namespace logitd::server
+
+#endif  // LOGITD_SERVER_HANDLERS_CONTINUATION_SCORES_H_

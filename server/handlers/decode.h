@@ -1,0 +1,51 @@
+// DecodingService.Decode: one stream's sequences.
+#ifndef LOGITD_SERVER_HANDLERS_DECODE_H_
+#define LOGITD_SERVER_HANDLERS_DECODE_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "core/decoder.h"
+#include "core/distribution.h"
+#include "logitd/v1/decoding_service.pb.h"
+#include "server/converters/logits.h"
+
+namespace logitd::server {
+
+// The state of one stream; it dies with it. One message at a time; no clock, no threads, no I/O.
+class DecodeSession {
+ public:
+  // Answers one message. An error ends the stream; what concerns one sequence alone is in `response`.
+  absl::Status Handle(const v1::DecodeRequest& request, v1::DecodeResponse& response);
+
+ private:
+  absl::Status Start(const v1::DecodeConfig& config, v1::DecodeStarted& started);
+  absl::Status Step(const v1::StepBatch& batch, std::string_view payload, v1::BatchResult& result);
+  absl::StatusOr<DecoderConfig> ConfigOf(const v1::OpenSequence& open) const;
+  absl::Status Open(const v1::OpenSequence& open, v1::OpenResult& result);
+  absl::Status Close(int64_t sequence_id, const std::string& field, v1::CloseResult& result);
+  absl::Status StepSequence(const v1::SequenceStep& step, const WireRows& rows, v1::StepChosen& chosen);
+
+  bool started_ = false;
+  int32_t vocab_size_ = 0;
+  std::vector<TokenId> eos_token_ids_;
+  // The stream's defaults.
+  SamplingParams sampling_;
+  StopRules stop_;
+  RecordOptions record_;
+  uint64_t seed_ = 0;
+  int64_t last_batch_id_ = 0;
+  std::unordered_map<int64_t, std::unique_ptr<Decoder>> sequences_;
+  // Working space of all sequences.
+  Distribution distribution_;
+  std::vector<float> row_buffer_;
+};
+
+}  // namespace logitd::server
+
+#endif  // LOGITD_SERVER_HANDLERS_DECODE_H_

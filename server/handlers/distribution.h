@@ -1,0 +1,17 @@
+// DecodingService.Distribution: the whole processed distribution of one row.
+#ifndef LOGITD_SERVER_HANDLERS_DISTRIBUTION_H_
+#define LOGITD_SERVER_HANDLERS_DISTRIBUTION_H_
+
+#include "absl/status/status.h"
+#include "logitd/v1/decoding_service.pb.h"
+#include "server/request_context.h"
+#include "server/server_env.h"
+
+namespace logitd::server {
+
+absl::Status ComputeDistribution(const v1::DistributionRequest& request, const ServerEnv& env,
+                                 const RequestContext& context, v1::DistributionResponse& response);
+
+}  // namespace logitd::server
+
+#endif  // LOGITD_SERVER_HANDLERS_DISTRIBUTION_H_

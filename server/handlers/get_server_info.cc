@@ -1,0 +1,41 @@
+#include "server/handlers/get_server_info.h"
+
+#include "core/limits.h"
+#include "core/status_macros.h"
+#include "server/converters/strictness.h"
+
+namespace logitd::server {
+
+absl::Status GetServerInfo(const v1::GetServerInfoRequest& request, const ServerEnv& env, const RequestContext& context,
+                           v1::GetServerInfoResponse& response) {
+  RETURN_IF_ERROR(CheckKnown(request));
+  response.set_server_version(env.version);
+  response.set_api_minor_version(kApiMinorVersion);
+  response.set_numerics_version(kNumericsVersion);
+  response.set_kernel_target(env.kernel_target);
+  for (const auto dtype : {v1::LOGITS_DTYPE_F32, v1::LOGITS_DTYPE_F16, v1::LOGITS_DTYPE_BF16}) response.add_dtypes(dtype);
+  v1::Limits& limits = *response.mutable_limits();
+  limits.set_max_message_bytes(kMaxMessageBytes);
+  limits.set_max_vocab_size(kMaxVocabSize);
+  limits.set_max_rows_per_message(kMaxRowsPerMessage);
+  limits.set_max_sequences_per_stream(kMaxSequencesPerStream);
+  limits.set_max_tokens(kMaxTokens);
+  limits.set_max_prompt_tokens(kMaxPromptTokens);
+  limits.set_max_top_n(kMaxTopN);
+  limits.set_max_alternatives(kMaxAlternatives);
+  limits.set_max_named_tokens(kMaxNamedTokens);
+  limits.set_max_stops(kMaxStops);
+  limits.set_max_n(kMaxCompletions);
+  limits.set_max_generated_tokens(kMaxGeneratedTokens);
+  limits.set_max_items(kMaxItems);
+  limits.set_max_continuations(kMaxContinuations);
+  limits.set_max_candidates(kMaxCandidates);
+  limits.set_max_score_tokens(kMaxScoreTokens);
+  limits.set_max_text_bytes(kMaxTextBytes);
+  limits.set_max_streams_per_connection(kMaxStreamsPerConnection);
+  limits.set_max_runners(kMaxRunners);
+  limits.set_max_calls(kMaxCalls);
+  return absl::OkStatus();
+}
+
+}  // namespace logitd::server

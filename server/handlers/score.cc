@@ -1,0 +1,101 @@
+#include "server/handlers/score.h"
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/errors.h"
+#include "core/limits.h"
+#include "core/status_macros.h"
+#include "server/converters/error.h"
+#include "server/converters/model.h"
+#include "server/converters/sampling.h"
+#include "server/handlers/scored_continuation.h"
+#include "server/converters/strictness.h"
+#include "server/handlers/continuation_scores.h"
+#include "server/handlers/inputs.h"
+#include "server/handlers/numerics_version.h"
+
+namespace logitd::server {
+namespace {
+
+absl::StatusOr<std::vector<ItemRequest>> ItemsOf(const v1::ScoreRequest& request) {
+  if (request.items().empty()) return errors::NoCandidates("items");
+  if (request.items_size() > kMaxItems) {
+    return errors::LimitExceeded("items", request.items_size(), "[1, " + std::to_string(kMaxItems) + "]", "max_items");
+  }
+  std::vector<ItemRequest> items;
+  for (int i = 0; i < request.items_size(); ++i) {
+    const v1::ScoreItem& message = request.items(i);
+    ItemRequest& item = items.emplace_back();
+    item.field = "items[" + std::to_string(i) + "]";
+    if (message.has_context()) item.context = &message.context();
+    const auto& continuations = message.continuations().continuations();
+    if (continuations.size() > kMaxContinuations) {
+      return errors::LimitExceeded(item.field + ".continuations.continuations", continuations.size(),
+                                   "[1, " + std::to_string(kMaxContinuations) + "]", "max_continuations");
+    }
+    for (int j = 0; j < continuations.size(); ++j) {
+      item.continuations.push_back({"continuations.continuations[" + std::to_string(j) + "]", &continuations[j]});
+    }
+  }
+  return items;
+}
+
+absl::StatusOr<ScoreOptions> OptionsOf(const v1::ScoreRequest& request, int32_t vocab_size) {
+  ScoreOptions options;
+  if (request.has_sampling()) {
+    auto sampling = FromProto(request.sampling(), vocab_size);
+    if (!sampling.ok()) return WithFieldPrefix(sampling.status(), "sampling.");
+    // At temperature 0 every token but one has no log-prob.
+    if (sampling->greedy()) return errors::OutOfRange("sampling.temperature", 0.0, "in [0.0001, 1e+06] to score with");
+    options.sampling = *std::move(sampling);
+  }
+  auto record = FromProto(request.record(), vocab_size, /*default_sampling_log_prob=*/options.sampling.has_value(),
+                          v1::RECORD_LAYOUT_RECORDS);
+  if (!record.ok()) return WithFieldPrefix(record.status(), "record.");
+  options.record = *std::move(record);
+  return options;
+}
+
+}  // namespace
+
+absl::Status Score(const v1::ScoreRequest& request, const ServerEnv& env, const RequestContext& context,
+                   ReplyWriter<v1::ScoreResponse>& writer) {
+  RETURN_IF_ERROR(CheckKnown(request));
+  RETURN_IF_ERROR(CheckNumericsVersion(request));
+  ASSIGN_OR_RETURN(const std::vector<ItemRequest> items, ItemsOf(request));
+  ASSIGN_OR_RETURN(const std::shared_ptr<AttachedModel> model, env.models.Find(request.model()));
+  ASSIGN_OR_RETURN(const ScoreOptions options, OptionsOf(request, model->description().vocab_size));
+  ASSIGN_OR_RETURN(std::vector<ItemInput> inputs,
+                   ResolveItems(items, FromProto(request.tokenization()), *model, context));
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    if (inputs[i].status.ok() && items[i].continuations.empty()) {
+      inputs[i].status = errors::NoCandidates(items[i].field + ".continuations.continuations");
+    }
+  }
+  RETURN_IF_ERROR(CheckAlternatives(inputs, options.record));
+  return ScoreContinuations(inputs, options, *model, context, [&](size_t i, std::vector<ContinuationScore> scores) {
+    v1::ScoreResponse response;
+    response.set_item_index(static_cast<int32_t>(i));
+    response.set_model(model->description().name);
+    response.set_precision(model->description().precision);
+    response.set_numerics_version(kNumericsVersion);
+    v1::ScoredItem& item = *response.mutable_item();
+    if (!inputs[i].status.ok()) {
+      *item.mutable_error() = ToProto(inputs[i].status);
+      return writer.Write(response);
+    }
+    item.set_context_token_count(static_cast<int32_t>(inputs[i].context_token_ids.size()));
+    if (inputs[i].implicit_context_token_id) item.set_implicit_context_token_id(*inputs[i].implicit_context_token_id);
+    for (size_t j = 0; j < scores.size(); ++j) {
+      ToProto(inputs[i].continuations[j], scores[j], options.record, model->vocabulary(),
+              *item.mutable_continuations()->add_continuations());
+    }
+    response.mutable_usage()->set_prompt_token_count(item.context_token_count());
+    return writer.Write(response);
+  });
+}
+
+}  // namespace logitd::server

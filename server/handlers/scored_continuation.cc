@@ -1,0 +1,43 @@
+#include "server/handlers/scored_continuation.h"
+
+#include <string>
+
+#include "core/errors.h"
+#include "core/limits.h"
+#include "server/converters/completion.h"
+#include "server/converters/error.h"
+
+namespace logitd::server {
+
+void ToProto(const ContinuationInput& input, const ContinuationScore& score, const RecordOptions& options,
+             const Vocabulary& vocabulary, v1::ScoredContinuation& message) {
+  if (!score.status.ok()) {
+    *message.mutable_error() = ToProto(score.status);
+    return;
+  }
+  if (input.boundary) *message.mutable_boundary() = *input.boundary;
+  v1::ScoredSequence& sequence = *message.mutable_score();
+  for (const TokenRecord& record : score.tokens) ToProto(record, options, &vocabulary, *sequence.add_tokens());
+  ToProto(score.token_count, score.sums, *sequence.mutable_totals());
+  sequence.set_is_greedy(score.is_greedy);
+  if (input.byte_count) sequence.set_byte_count(*input.byte_count);
+  if (input.character_count) sequence.set_character_count(*input.character_count);
+}
+
+absl::Status CheckAlternatives(const std::vector<ItemInput>& items, const RecordOptions& options) {
+  const int64_t per_token = options.top_n + static_cast<int64_t>(options.named_token_ids.size());
+  for (const ItemInput& item : items) {
+    int64_t alternatives = 0;
+    for (const ContinuationInput& input : item.continuations) {
+      alternatives += static_cast<int64_t>(input.token_ids.size()) * per_token;
+    }
+    if (alternatives > kMaxAlternatives) {
+      return errors::LimitExceeded("record.top_n", alternatives,
+                                   "[0, " + std::to_string(kMaxAlternatives) + "] alternatives in one reply",
+                                   "max_alternatives");
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace logitd::server

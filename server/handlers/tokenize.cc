@@ -1,0 +1,71 @@
+#include "server/handlers/tokenize.h"
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/errors.h"
+#include "core/limits.h"
+#include "core/status_macros.h"
+#include "server/converters/model.h"
+#include "server/converters/sampling.h"
+#include "server/converters/strictness.h"
+#include "server/converters/text.h"
+
+namespace logitd::server {
+
+absl::Status Tokenize(const v1::TokenizeRequest& request, const ServerEnv& env, const RequestContext& context,
+                      v1::TokenizeResponse& response) {
+  RETURN_IF_ERROR(CheckKnown(request));
+  if (request.texts().empty()) return errors::Required("texts");
+  if (request.texts_size() > kMaxItems) {
+    return errors::LimitExceeded("texts", request.texts_size(), "[1, " + std::to_string(kMaxItems) + "]", "max_items");
+  }
+  int64_t bytes = 0;
+  for (const std::string& text : request.texts()) bytes += static_cast<int64_t>(text.size());
+  if (bytes > kMaxTextBytes) {
+    return errors::LimitExceeded("texts", bytes, "[0, " + std::to_string(kMaxTextBytes) + "] bytes", "max_text_bytes");
+  }
+  ASSIGN_OR_RETURN(const std::shared_ptr<AttachedModel> model, env.models.Find(request.model()));
+  ASSIGN_OR_RETURN(const auto lists, model->Tokenize({request.texts().begin(), request.texts().end()},
+                                                     FromProto(request.options()), context));
+  for (const std::vector<TokenId>& ids : lists) {
+    v1::TokenizedText& text = *response.add_texts();
+    text.mutable_token_ids()->Add(ids.begin(), ids.end());
+    if (!request.token_bytes()) continue;
+    for (const TokenId id : ids) text.add_token_bytes(std::string(model->vocabulary().TokenBytes(id)));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Detokenize(const v1::DetokenizeRequest& request, const ServerEnv& env, const RequestContext& context,
+                        v1::DetokenizeResponse& response) {
+  RETURN_IF_ERROR(CheckKnown(request));
+  if (request.tokens().empty()) return errors::Required("tokens");
+  if (request.tokens_size() > kMaxItems) {
+    return errors::LimitExceeded("tokens", request.tokens_size(), "[1, " + std::to_string(kMaxItems) + "]", "max_items");
+  }
+  ASSIGN_OR_RETURN(const std::shared_ptr<AttachedModel> model, env.models.Find(request.model()));
+  std::vector<std::vector<TokenId>> tokens;
+  int64_t count = 0;
+  for (int i = 0; i < request.tokens_size(); ++i) {
+    const auto& ids = request.tokens(i).token_ids();
+    count += ids.size();
+    RETURN_IF_ERROR(CheckTokenIds({ids.data(), static_cast<size_t>(ids.size())},
+                                  "tokens[" + std::to_string(i) + "].token_ids", model->description().vocab_size));
+    tokens.emplace_back(ids.begin(), ids.end());
+  }
+  if (count > kMaxScoreTokens) {
+    return errors::LimitExceeded("tokens", count, "[0, " + std::to_string(kMaxScoreTokens) + "] tokens",
+                                 "max_score_tokens");
+  }
+  ASSIGN_OR_RETURN(const auto texts, model->Detokenize(std::move(tokens), request.render_special_tokens(), context));
+  for (const std::string& bytes : texts) {
+    v1::DetokenizedText& text = *response.add_texts();
+    text.set_text(ToUtf8(bytes));
+    if (!IsUtf8(bytes)) text.set_text_bytes(bytes);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace logitd::server

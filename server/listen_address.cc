@@ -1,0 +1,76 @@
+#include "server/listen_address.h"
+
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <charconv>
+#include <cstring>
+#include <string_view>
+
+namespace logitd::server {
+namespace {
+
+constexpr std::string_view kUnix = "unix:";
+constexpr int kMaxPort = 65535;
+
+}  // namespace
+
+absl::Status CheckListenAddress(const std::string& flag, const std::string& address) {
+  const auto bad = [&](const std::string& why) {
+    return absl::InvalidArgumentError(flag + " must be HOST:PORT or unix:PATH, got " + address + ": " + why);
+  };
+  if (address.starts_with(kUnix)) {
+    const std::string path = SocketPath(address);
+    if (path.empty()) return bad("the path is empty");
+    if (path.size() >= sizeof(sockaddr_un::sun_path)) {
+      return bad("the path must be shorter than " + std::to_string(sizeof(sockaddr_un::sun_path)) + " bytes");
+    }
+    return absl::OkStatus();
+  }
+  const size_t colon = address.rfind(':');
+  if (colon == std::string::npos || colon == 0) return bad("there is no host or no port");
+  const std::string_view port = std::string_view(address).substr(colon + 1);
+  int number = -1;
+  const auto [end, error] = std::from_chars(port.data(), port.data() + port.size(), number);
+  if (error != std::errc() || end != port.data() + port.size() || number < 0 || number > kMaxPort) {
+    return bad("the port must be in [0, 65535]");
+  }
+  return absl::OkStatus();
+}
+
+bool IsLocal(const std::string& address) {
+  if (address.starts_with(kUnix)) return true;
+  const std::string host = address.substr(0, address.rfind(':'));
+  return host == "localhost" || host == "[::1]" || host.starts_with("127.");
+}
+
+std::string WithPort(const std::string& address, int port) {
+  if (address.starts_with(kUnix)) return address;
+  return address.substr(0, address.rfind(':') + 1) + std::to_string(port);
+}
+
+std::string SocketPath(const std::string& address) {
+  return address.starts_with(kUnix) ? address.substr(kUnix.size()) : std::string();
+}
+
+absl::Status ClearStaleSocket(const std::string& flag, const std::string& address) {
+  const std::string path = SocketPath(address);
+  struct stat info;
+  if (path.empty() || ::stat(path.c_str(), &info) != 0) return absl::OkStatus();
+  if (!S_ISSOCK(info.st_mode)) {
+    return absl::UnavailableError(flag + ": " + path + " exists and is not a socket; choose another path or remove it");
+  }
+  const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_un name = {};
+  name.sun_family = AF_UNIX;
+  std::memcpy(name.sun_path, path.c_str(), path.size() + 1);
+  const bool alive = ::connect(fd, reinterpret_cast<const sockaddr*>(&name), sizeof(name)) == 0;
+  ::close(fd);
+  if (alive) return absl::UnavailableError(flag + ": a server listens on " + path + " already");
+  ::unlink(path.c_str());
+  return absl::OkStatus();
+}
+
+}  // namespace logitd::server

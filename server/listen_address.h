@@ -1,0 +1,24 @@
+// Addresses that the server listens on: HOST:PORT or unix:PATH.
+#ifndef LOGITD_SERVER_LISTEN_ADDRESS_H_
+#define LOGITD_SERVER_LISTEN_ADDRESS_H_
+
+#include <string>
+
+#include "absl/status/status.h"
+
+namespace logitd::server {
+
+// Errors: INVALID_ARGUMENT, naming `flag` and what is expected.
+absl::Status CheckListenAddress(const std::string& flag, const std::string& address);
+// Only processes of this host can reach it. REQUIRES: it is a listen address.
+bool IsLocal(const std::string& address);
+// "127.0.0.1:0" and 43121 -> "127.0.0.1:43121"; a Unix socket as it is.
+std::string WithPort(const std::string& address, int port);
+// Removes the socket file that a dead server left behind. Errors: UNAVAILABLE if somebody listens there.
+absl::Status ClearStaleSocket(const std::string& flag, const std::string& address);
+// The path of "unix:PATH"; "" for HOST:PORT.
+std::string SocketPath(const std::string& address);
+
+}  // namespace logitd::server
+
+#endif  // LOGITD_SERVER_LISTEN_ADDRESS_H_

@@ -1,0 +1,295 @@
+#include "server/models/batch_scheduler.h"
+
+#include <algorithm>
+#include <chrono>
+#include <iterator>
+#include <string>
+#include <utility>
+
+#include "core/errors.h"
+#include "core/status_macros.h"
+
+namespace logitd::server {
+namespace {
+
+// Tokens that each waiting piece of work gets before any gets more.
+constexpr size_t kFairTokens = 64;
+
+// How long a free runner waits for the sequences of its last batch to come back. Sampling takes them well below a
+// millisecond each; a batch takes ten or more.
+constexpr std::chrono::milliseconds kGatherTime{2};
+
+}  // namespace
+
+BatchScheduler::BatchScheduler(const ModelDescription& model, const RunnerCapacity& capacity,
+                               std::function<void(Batch)> send)
+    : vocab_size_(model.vocab_size),
+      model_name_(model.name),
+      capacity_(capacity),
+      send_(std::move(send)),
+      free_sequences_(capacity.max_sequences),
+      free_tokens_(capacity.max_cached_tokens),
+      dispatcher_([this] { Dispatch(); }) {}
+
+BatchScheduler::~BatchScheduler() {
+  {
+    std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  changed_.notify_all();
+  dispatcher_.join();
+}
+
+absl::StatusOr<std::vector<SequenceRows>> BatchScheduler::Evaluate(ModelSession* session,
+                                                                   std::vector<SequenceWork> work,
+                                                                   const RequestContext& context) {
+  auto job = std::make_shared<Job>();
+  job->session = session;
+  job->work = std::move(work);
+  job->results.resize(job->work.size());
+  job->unfinished = job->work.size();
+
+  std::unique_lock lock(mutex_);
+  StopExpecting(session);
+  if (!lost_.ok()) return lost_;
+  for (size_t index = 0; index < job->work.size(); ++index) {
+    if (!job->work[index].records) {
+      job->results[index].logits.reserve(static_cast<size_t>(job->work[index].row_count()) * vocab_size_);
+    }
+    waiting_.push_back({job, index, 0});
+  }
+  changed_.notify_all();
+  const auto done = [&] { return job->unfinished == 0 || !lost_.ok(); };
+  // A deadline of "never" overflows the clock's conversions: wait without one.
+  if (context.deadline == std::chrono::system_clock::time_point::max()) {
+    changed_.wait(lock, context.given_up, done);
+  } else {
+    changed_.wait_until(lock, context.given_up, context.deadline, done);
+  }
+  if (job->unfinished == 0) return std::move(job->results);
+  job->abandoned = true;
+  waiting_.remove_if([&](const Pending& pending) { return pending.job == job; });
+  changed_.notify_all();
+  if (!lost_.ok()) return lost_;
+  lock.unlock();
+  RETURN_IF_ERROR(context.Check());
+  return errors::Cancelled();
+}
+
+absl::Status BatchScheduler::AcquireRoom(int32_t sequences, int64_t tokens, const RequestContext& context) {
+  if (sequences > capacity_.max_sequences) {
+    return errors::LimitExceeded("sequences of one request in the model's cache", sequences,
+                                 "[1, " + std::to_string(capacity_.max_sequences) + "]", "capacity.max_sequences");
+  }
+  if (tokens > capacity_.max_cached_tokens) {
+    return errors::LimitExceeded("tokens of one request in the model's cache", tokens,
+                                 "[1, " + std::to_string(capacity_.max_cached_tokens) + "]",
+                                 "capacity.max_cached_tokens");
+  }
+  RoomRequest request{sequences, tokens};
+  std::unique_lock lock(mutex_);
+  room_queue_.push_back(&request);
+  // First come, first served: else many small requests could keep a large one out for ever.
+  const auto ready = [&] {
+    return !lost_.ok() ||
+           (room_queue_.front() == &request && free_sequences_ >= sequences && free_tokens_ >= tokens);
+  };
+  if (context.deadline == std::chrono::system_clock::time_point::max()) {
+    changed_.wait(lock, context.given_up, ready);
+  } else {
+    changed_.wait_until(lock, context.given_up, context.deadline, ready);
+  }
+  const bool has_room = lost_.ok() && ready();
+  room_queue_.remove(&request);
+  if (has_room) {
+    free_sequences_ -= sequences;
+    free_tokens_ -= tokens;
+  }
+  changed_.notify_all();
+  if (!lost_.ok()) return lost_;
+  if (has_room) return absl::OkStatus();
+  lock.unlock();
+  RETURN_IF_ERROR(context.Check());
+  return errors::Cancelled();
+}
+
+void BatchScheduler::LeaveSession(ModelSession* session, int32_t sequences, int64_t tokens,
+                                  std::vector<int64_t> sequence_ids) {
+  std::lock_guard lock(mutex_);
+  StopExpecting(session);
+  free_sequences_ += sequences;
+  free_tokens_ += tokens;
+  releases_.insert(releases_.end(), sequence_ids.begin(), sequence_ids.end());
+  changed_.notify_all();
+}
+
+void BatchScheduler::ReleaseSequences(std::vector<int64_t> sequence_ids) {
+  std::lock_guard lock(mutex_);
+  releases_.insert(releases_.end(), sequence_ids.begin(), sequence_ids.end());
+}
+
+void BatchScheduler::StopExpecting(ModelSession* session) { expected_.erase(session); }
+
+void BatchScheduler::Dispatch() {
+  std::unique_lock lock(mutex_);
+  while (true) {
+    changed_.wait(lock, [this] { return stopping_ || (lost_.ok() && batch_in_flight_ == 0 && !waiting_.empty()); });
+    if (stopping_) return;
+    changed_.wait_for(lock, kGatherTime, [this] { return stopping_ || expected_.empty(); });
+    // Whoever has not come back by now is not waited for again.
+    expected_.clear();
+    if (stopping_) return;
+    if (!lost_.ok() || waiting_.empty()) continue;
+    Batch batch = TakeBatch();
+    batch_in_flight_ = batch.batch_id;
+    lock.unlock();
+    send_(std::move(batch));
+    lock.lock();
+  }
+}
+
+Batch BatchScheduler::TakeBatch() {
+  Batch batch;
+  batch.batch_id = ++last_batch_id_;
+  batch.release_sequence_ids = std::exchange(releases_, {});
+  size_t budget = static_cast<size_t>(std::max(1, capacity_.max_batch_tokens));
+  std::vector<std::pair<std::list<Pending>::iterator, WorkPiece>> pieces;
+  for (auto it = waiting_.begin(); it != waiting_.end() && budget > 0; ++it) {
+    const SequenceWork& work = it->job->work[it->index];
+    WorkPiece piece;
+    piece.sequence_id = work.sequence_id;
+    if (it->offset == 0) piece.fork_from_sequence_id = work.fork_from_sequence_id;
+    if (work.records) {
+      piece.records = RecordsWanted{{}, work.records->top_n, work.records->named_token_ids, work.records->ranks,
+                                    work.records->entropy};
+    }
+    const size_t before = it->offset;
+    ExtendPiece(*it, piece, std::min(budget, kFairTokens));
+    budget -= it->offset - before;
+    pieces.emplace_back(it, std::move(piece));
+  }
+  for (auto& [it, piece] : pieces) {
+    const size_t before = it->offset;
+    ExtendPiece(*it, piece, budget);
+    budget -= it->offset - before;
+  }
+  for (auto& [it, piece] : pieces) {
+    const SequenceWork& work = it->job->work[it->index];
+    InFlight entry{it->job, it->index};
+    entry.last_piece = it->offset == work.append_token_ids.size();
+    piece.want = work.want;
+    // The last row comes with the last piece only.
+    if (work.want == RowsWanted::kLast && !entry.last_piece) piece.want = RowsWanted::kNone;
+    if (piece.want == RowsWanted::kLast) entry.rows_expected = 1;
+    if (piece.want == RowsWanted::kAll) entry.rows_expected = static_cast<int32_t>(piece.append_token_ids.size());
+    in_flight_.emplace(piece.sequence_id, std::move(entry));
+    batch.work.push_back(std::move(piece));
+    if (in_flight_.at(batch.work.back().sequence_id).last_piece) waiting_.erase(it);
+  }
+  return batch;
+}
+
+void BatchScheduler::ExtendPiece(Pending& pending, WorkPiece& piece, size_t max_tokens) const {
+  const SequenceWork& work = pending.job->work[pending.index];
+  const size_t count = std::min(max_tokens, work.append_token_ids.size() - pending.offset);
+  const auto begin = work.append_token_ids.begin() + static_cast<ptrdiff_t>(pending.offset);
+  piece.append_token_ids.insert(piece.append_token_ids.end(), begin, begin + static_cast<ptrdiff_t>(count));
+  if (work.records && !work.records->targets.empty()) {
+    const auto first = work.records->targets.begin() + static_cast<ptrdiff_t>(pending.offset);
+    piece.records->targets.insert(piece.records->targets.end(), first, first + static_cast<ptrdiff_t>(count));
+  }
+  pending.offset += count;
+}
+
+absl::Status BatchScheduler::OnOutput(int64_t batch_id, std::vector<PieceOutput> outputs, bool final) {
+  std::lock_guard lock(mutex_);
+  if (batch_id != batch_in_flight_ || batch_in_flight_ == 0) {
+    return errors::RunnerProtocol("output for a batch that is not in flight");
+  }
+  for (PieceOutput& output : outputs) {
+    const auto found = in_flight_.find(output.sequence_id);
+    if (found == in_flight_.end()) return errors::RunnerProtocol("output for a sequence that is not in the batch");
+    InFlight& entry = found->second;
+    if (entry.failed) return errors::RunnerProtocol("output for a sequence that has failed");
+    Job& job = *entry.job;
+    if (!output.rows.status.ok()) {
+      entry.failed = true;
+      if (!job.abandoned) job.results[entry.index].status = output.rows.status;
+      continue;
+    }
+    const bool wants_records = job.work[entry.index].records.has_value();
+    const size_t rows = wants_records ? output.rows.records.size() : output.rows.logits.size() / vocab_size_;
+    if (output.first_row != entry.rows_received || entry.rows_received + static_cast<int64_t>(rows) > entry.rows_expected) {
+      return errors::RunnerProtocol("rows that were not asked for, or not in order");
+    }
+    entry.rows_received += static_cast<int32_t>(rows);
+    if (job.abandoned) continue;
+    SequenceRows& result = job.results[entry.index];
+    result.logits.insert(result.logits.end(), output.rows.logits.begin(), output.rows.logits.end());
+    std::move(output.rows.records.begin(), output.rows.records.end(), std::back_inserter(result.records));
+  }
+  if (!final) return absl::OkStatus();
+
+  auto answered = std::exchange(in_flight_, {});
+  batch_in_flight_ = 0;
+  for (auto& [sequence_id, entry] : answered) {
+    if (!entry.failed && entry.rows_received != entry.rows_expected) {
+      in_flight_ = std::move(answered);
+      batch_in_flight_ = batch_id;
+      return errors::RunnerProtocol("a batch was ended before all of its rows had come");
+    }
+  }
+  for (auto& [sequence_id, entry] : answered) {
+    if (entry.job->abandoned) continue;
+    if (entry.failed) {
+      // What is left of the work cannot be done: its sequence is gone.
+      waiting_.remove_if([&entry = entry](const Pending& pending) {
+        return pending.job == entry.job && pending.index == entry.index;
+      });
+    }
+    if (entry.failed || entry.last_piece) {
+      if (--entry.job->unfinished == 0) expected_.insert(entry.job->session);
+    }
+  }
+  changed_.notify_all();
+  return absl::OkStatus();
+}
+
+void BatchScheduler::OnLost(const absl::Status& status) {
+  std::lock_guard lock(mutex_);
+  if (lost_.ok()) lost_ = status;
+  waiting_.clear();
+  in_flight_.clear();
+  batch_in_flight_ = 0;
+  changed_.notify_all();
+}
+
+ModelSession::~ModelSession() {
+  scheduler_->LeaveSession(this, reserved_sequences_, reserved_tokens_, std::move(sequence_ids_));
+}
+
+absl::Status ModelSession::Reserve(int32_t sequences, int64_t tokens, const RequestContext& context) {
+  scheduler_->LeaveSession(this, std::exchange(reserved_sequences_, 0), std::exchange(reserved_tokens_, 0), {});
+  RETURN_IF_ERROR(scheduler_->AcquireRoom(sequences, tokens, context));
+  reserved_sequences_ = sequences;
+  reserved_tokens_ = tokens;
+  return absl::OkStatus();
+}
+
+int64_t ModelSession::NewSequence() {
+  std::lock_guard lock(scheduler_->mutex_);
+  sequence_ids_.push_back(++scheduler_->last_sequence_id_);
+  return sequence_ids_.back();
+}
+
+void ModelSession::Release(int64_t sequence_id) {
+  std::erase(sequence_ids_, sequence_id);
+  scheduler_->ReleaseSequences({sequence_id});
+}
+
+absl::StatusOr<std::vector<SequenceRows>> ModelSession::Evaluate(std::vector<SequenceWork> work,
+                                                                 const RequestContext& context) {
+  return scheduler_->Evaluate(this, std::move(work), context);
+}
+
+}  // namespace logitd::server

@@ -1,0 +1,162 @@
+// Puts the work of many requests into batches for one runner.
+//
+//   ModelSession session(scheduler);                       // one request's use of the model
+//   RETURN_IF_ERROR(session.Reserve(1, 300, context));     // room in the runner's cache
+//   int64_t sequence = session.NewSequence();
+//   auto rows = session.Evaluate({work}, context);         // blocks until the rows are there
+//
+// Whatever is ready when the runner becomes free goes into its next batch. The runner has one batch at a time: while it
+// works, the next one gathers. After a batch, the sessions that got rows are given a moment to come back with their next
+// tokens, so that sequences that were stepped together stay together instead of taking turns.
+//
+// Fairness: in every batch each waiting piece of work first gets up to kFairTokens tokens, in order of arrival; what is
+// left of the batch goes to the longer ones, in order of arrival. So a long prompt cannot hold up running sequences
+// for longer than one batch.
+//
+// Free of gRPC and protobuf; thread-safe; std::mutex only (so that ThreadSanitizer sees everything).
+#ifndef LOGITD_SERVER_MODELS_BATCH_SCHEDULER_H_
+#define LOGITD_SERVER_MODELS_BATCH_SCHEDULER_H_
+
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "server/models/work.h"
+#include "server/request_context.h"
+
+namespace logitd::server {
+
+class ModelSession;
+
+class BatchScheduler {
+ public:
+  // `send` takes a batch to the runner; it must not block and may be called from any thread.
+  BatchScheduler(const ModelDescription& model, const RunnerCapacity& capacity, std::function<void(Batch)> send);
+  ~BatchScheduler();
+
+  BatchScheduler(const BatchScheduler&) = delete;
+  BatchScheduler& operator=(const BatchScheduler&) = delete;
+
+  // A part of the answer to batch `batch_id`; `final`: the last part.
+  // Errors: RUNNER_PROTOCOL, for what was not asked for.
+  absl::Status OnOutput(int64_t batch_id, std::vector<PieceOutput> outputs, bool final);
+  // The runner is gone: all waiting work fails with `status`, and so does all that comes later.
+  void OnLost(const absl::Status& status);
+
+  const RunnerCapacity& capacity() const { return capacity_; }
+
+ private:
+  friend class ModelSession;
+
+  // One Evaluate call.
+  struct Job {
+    ModelSession* session = nullptr;
+    std::vector<SequenceWork> work;
+    std::vector<SequenceRows> results;
+    // Works that have not got all of their rows yet.
+    size_t unfinished = 0;
+    bool abandoned = false;
+  };
+  // A SequenceWork that is waiting, from token `offset` on.
+  struct Pending {
+    std::shared_ptr<Job> job;
+    size_t index = 0;
+    size_t offset = 0;
+  };
+  // A piece that the runner has.
+  struct InFlight {
+    std::shared_ptr<Job> job;
+    size_t index = 0;
+    int32_t rows_expected = 0;
+    int32_t rows_received = 0;
+    bool last_piece = false;
+    bool failed = false;
+  };
+  // A session that waits for room in the cache.
+  struct RoomRequest {
+    int32_t sequences = 0;
+    int64_t tokens = 0;
+  };
+
+  absl::StatusOr<std::vector<SequenceRows>> Evaluate(ModelSession* session, std::vector<SequenceWork> work,
+                                                     const RequestContext& context);
+  absl::Status AcquireRoom(int32_t sequences, int64_t tokens, const RequestContext& context);
+  void LeaveSession(ModelSession* session, int32_t sequences, int64_t tokens, std::vector<int64_t> sequence_ids);
+  void ReleaseSequences(std::vector<int64_t> sequence_ids);
+
+  void Dispatch();
+  Batch TakeBatch();
+  // Takes up to `max_tokens` more tokens of `pending` into `piece`.
+  void ExtendPiece(Pending& pending, WorkPiece& piece, size_t max_tokens) const;
+  void FinishWork(Job& job, size_t index, absl::Status status);
+  // A session that was given its rows is expected back with more work, or to leave.
+  void StopExpecting(ModelSession* session);
+
+  const int32_t vocab_size_;
+  const std::string model_name_;
+  const RunnerCapacity capacity_;
+  const std::function<void(Batch)> send_;
+
+  std::mutex mutex_;
+  std::condition_variable_any changed_;
+  absl::Status lost_;
+  bool stopping_ = false;
+  std::list<Pending> waiting_;
+  std::vector<int64_t> releases_;
+  int64_t last_batch_id_ = 0;
+  // Not 0: the batch that the runner has.
+  int64_t batch_in_flight_ = 0;
+  std::unordered_map<int64_t, InFlight> in_flight_;
+  std::set<ModelSession*> expected_;
+  int64_t last_sequence_id_ = 0;
+  int32_t free_sequences_;
+  int64_t free_tokens_;
+  std::list<RoomRequest*> room_queue_;
+  std::thread dispatcher_;
+};
+
+// One request's use of a model: its sequences and its share of the cache. One thread; REQUIRES: the scheduler outlives
+// it. What it holds is given back when it ends.
+class ModelSession {
+ public:
+  explicit ModelSession(std::shared_ptr<BatchScheduler> scheduler) : scheduler_(std::move(scheduler)) {}
+  ~ModelSession();
+
+  ModelSession(const ModelSession&) = delete;
+  ModelSession& operator=(const ModelSession&) = delete;
+
+  // Waits for room for so many sequences and tokens in the runner's cache, instead of what it held before.
+  // Errors: LIMIT_EXCEEDED if it can never fit; CANCELLED, DEADLINE_EXCEEDED, RUNNER_LOST.
+  absl::Status Reserve(int32_t sequences, int64_t tokens, const RequestContext& context);
+
+  // A new sequence number.
+  int64_t NewSequence();
+  // Frees a sequence's cache.
+  void Release(int64_t sequence_id);
+
+  // Evaluates all of `work` together, at most one entry per sequence. Shapes: one result per work, in order.
+  // Errors: CANCELLED, DEADLINE_EXCEEDED, RUNNER_LOST; what fails for one entry is in its SequenceRows.status.
+  absl::StatusOr<std::vector<SequenceRows>> Evaluate(std::vector<SequenceWork> work, const RequestContext& context);
+
+  const RunnerCapacity& capacity() const { return scheduler_->capacity(); }
+
+ private:
+  std::shared_ptr<BatchScheduler> scheduler_;
+  std::vector<int64_t> sequence_ids_;
+  int32_t reserved_sequences_ = 0;
+  int64_t reserved_tokens_ = 0;
+};
+
+}  // namespace logitd::server
+
+#endif  // LOGITD_SERVER_MODELS_BATCH_SCHEDULER_H_

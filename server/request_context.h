@@ -1,0 +1,29 @@
+// What a handler knows of the call it works for, free of gRPC types: whether it has been given up.
+#ifndef LOGITD_SERVER_REQUEST_CONTEXT_H_
+#define LOGITD_SERVER_REQUEST_CONTEXT_H_
+
+#include <chrono>
+#include <stop_token>
+
+#include "absl/status/status.h"
+#include "core/errors.h"
+
+namespace logitd::server {
+
+// Thread-safe value. The token fires when the client cancels, its deadline passes or the server drains.
+struct RequestContext {
+  std::stop_token given_up;
+  std::chrono::system_clock::time_point deadline = std::chrono::system_clock::time_point::max();
+
+  // OK while the answer is still wanted; else CANCELLED or DEADLINE_EXCEEDED. (A drained call ends with DRAINING
+  // whatever its handler returns: services/open_calls.h.)
+  absl::Status Check() const {
+    if (std::chrono::system_clock::now() >= deadline) return errors::DeadlineExceeded();
+    if (given_up.stop_requested()) return errors::Cancelled();
+    return absl::OkStatus();
+  }
+};
+
+}  // namespace logitd::server
+
+#endif  // LOGITD_SERVER_REQUEST_CONTEXT_H_

@@ -1,0 +1,61 @@
+// The server: listeners, services, health, drain.
+//
+//   ASSIGN_OR_RETURN(std::unique_ptr<Server> server, Server::Start({.listen = {"127.0.0.1:0"}}));
+//   server->addresses();  // {"127.0.0.1:43121"}
+//   server->Drain(10s);
+#ifndef LOGITD_SERVER_SERVER_H_
+#define LOGITD_SERVER_SERVER_H_
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+
+namespace logitd::server {
+
+struct ServerOptions {
+  // For clients: HOST:PORT (port 0: any free one) or unix:PATH.
+  std::vector<std::string> listen;
+  // For model runners: the same forms. Empty: a socket in a private directory of its own.
+  std::string runner_listen;
+  // Addresses off loopback without TLS: whoever can reach them can use the server.
+  bool allow_plaintext = false;
+};
+
+// Thread-safe.
+class Server {
+ public:
+  // Errors: INVALID_ARGUMENT for an address that is malformed or not allowed, UNAVAILABLE for one that cannot be bound
+  // ("port in use").
+  static absl::StatusOr<std::unique_ptr<Server>> Start(const ServerOptions& options);
+  // Drains, with no time left.
+  ~Server();
+
+  // Where clients reach it, with real ports.
+  const std::vector<std::string>& addresses() const;
+  // Where runners reach it.
+  const std::string& runner_address() const;
+
+  // Says that a model of this name will be attached: until then calls for it are UNAVAILABLE, not NOT_FOUND.
+  void ExpectModel(const std::string& name);
+  // Blocks until a model of this name is attached or `give_up()` is true; it is asked again after Wake().
+  bool WaitForModel(const std::string& name, const std::function<bool()>& give_up);
+  void Wake();
+
+  // Stops serving: readiness goes off, no call begins, idle streams end with DRAINING at once; running calls have until
+  // shortly before `grace_period` ends, then end with DRAINING too.
+  void Drain(std::chrono::milliseconds grace_period);
+
+ private:
+  struct Parts;
+  explicit Server(std::unique_ptr<Parts> parts);
+
+  const std::unique_ptr<Parts> parts_;
+};
+
+}  // namespace logitd::server
+
+#endif  // LOGITD_SERVER_SERVER_H_

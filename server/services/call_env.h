@@ -1,0 +1,21 @@
+// What every call needs besides its handler. Made once, in server/server.cc.
+#ifndef LOGITD_SERVER_SERVICES_CALL_ENV_H_
+#define LOGITD_SERVER_SERVICES_CALL_ENV_H_
+
+#include "server/admission.h"
+#include "server/server_env.h"
+#include "server/services/open_calls.h"
+#include "server/worker_threads.h"
+
+namespace logitd::server {
+
+struct CallEnv {
+  ServerEnv& server;
+  Admission& admission;
+  OpenCalls& open_calls;
+  WorkerThreads& workers;
+};
+
+}  // namespace logitd::server
+
+#endif  // LOGITD_SERVER_SERVICES_CALL_ENV_H_

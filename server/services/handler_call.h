@@ -1,0 +1,158 @@
+// Calls whose handler is one function that runs to its end on a worker thread: unary calls and server streams.
+//
+// The handler is plain, blocking code; this is all there is of gRPC around it. A call ends once: with what its handler
+// returns, or with what End was given (a drain). It deletes itself when gRPC is done with it.
+#ifndef LOGITD_SERVER_SERVICES_HANDLER_CALL_H_
+#define LOGITD_SERVER_SERVICES_HANDLER_CALL_H_
+
+#include <grpcpp/grpcpp.h>
+
+#include <condition_variable>
+#include <functional>
+#include <mutex>
+#include <optional>
+#include <stop_token>
+#include <utility>
+
+#include "core/errors.h"
+#include "server/reply_writer.h"
+#include "server/request_context.h"
+#include "server/services/call_env.h"
+#include "server/status.h"
+
+namespace logitd::server {
+
+// What the two kinds have in common: admission, giving up, the handler on a worker thread, one end.
+// `Reactor` is grpc::ServerUnaryReactor or grpc::ServerWriteReactor<...>.
+template <typename Reactor>
+class HandlerCall : public Reactor, public OpenCall {
+ public:
+  void End(const absl::Status& status) override {
+    {
+      std::lock_guard lock(mutex_);
+      ended_with_ = status;
+    }
+    give_up_.request_stop();
+  }
+  bool EndsByItself() const override { return true; }
+
+ protected:
+  HandlerCall(CallEnv env, grpc::CallbackServerContext* context) : env_(env) {
+    context_.given_up = give_up_.get_token();
+    context_.deadline = context->deadline();
+  }
+
+  // Admits the call and runs `handler`, or refuses it. Called once, last in the constructor.
+  void Begin(std::function<absl::Status(const RequestContext&)> handler) {
+    const absl::Status admitted = env_.admission.Enter();
+    if (!admitted.ok()) return this->Finish(ToGrpcStatus(admitted));
+    is_admitted_ = true;
+    if (!env_.open_calls.Add(this)) return this->Finish(ToGrpcStatus(errors::Draining()));
+    is_open_ = true;
+    env_.workers.Run([this, handler = std::move(handler)] {
+      const absl::Status result = handler(context_);
+      WaitForWrites();
+      std::unique_lock lock(mutex_);
+      const absl::Status status = ended_with_.value_or(result);
+      lock.unlock();
+      // The last use of this object on this thread: gRPC may delete it (OnDone) from now on.
+      this->Finish(ToGrpcStatus(status));
+    });
+  }
+
+  // Blocks until nothing of the call is on its way to the client any more, or it is given up.
+  virtual void WaitForWrites() {}
+
+  std::stop_token given_up() const { return context_.given_up; }
+
+ private:
+  void OnCancel() override { give_up_.request_stop(); }
+
+  void OnDone() override {
+    if (is_admitted_) env_.admission.Leave();
+    if (is_open_) env_.open_calls.Remove(this);
+    delete this;
+  }
+
+  const CallEnv env_;
+  std::stop_source give_up_;
+  RequestContext context_;
+  bool is_admitted_ = false;
+  bool is_open_ = false;
+  std::mutex mutex_;
+  std::optional<absl::Status> ended_with_;
+};
+
+// A unary call.
+template <typename Request, typename Response>
+class UnaryCall final : public HandlerCall<grpc::ServerUnaryReactor> {
+ public:
+  using Handler = absl::Status (*)(const Request&, const ServerEnv&, const RequestContext&, Response&);
+
+  static grpc::ServerUnaryReactor* Start(CallEnv env, grpc::CallbackServerContext* context, const Request* request,
+                                         Response* response, Handler handler) {
+    return new UnaryCall(env, context, request, response, handler);
+  }
+
+ private:
+  UnaryCall(CallEnv env, grpc::CallbackServerContext* context, const Request* request, Response* response,
+            Handler handler)
+      : HandlerCall(env, context) {
+    Begin([=, &server = env.server](const RequestContext& request_context) {
+      return handler(*request, server, request_context, *response);
+    });
+  }
+};
+
+// A server stream.
+template <typename Request, typename Response>
+class ServerStreamCall final : public HandlerCall<grpc::ServerWriteReactor<Response>>, public ReplyWriter<Response> {
+ public:
+  using Handler = absl::Status (*)(const Request&, const ServerEnv&, const RequestContext&, ReplyWriter<Response>&);
+
+  static grpc::ServerWriteReactor<Response>* Start(CallEnv env, grpc::CallbackServerContext* context,
+                                                   const Request* request, Handler handler) {
+    return new ServerStreamCall(env, context, request, handler);
+  }
+
+  bool Write(const Response& message) override {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, this->given_up(), [this] { return !is_writing_; });
+    if (is_writing_ || has_failed_ || this->given_up().stop_requested()) return false;
+    current_ = message;
+    is_writing_ = true;
+    lock.unlock();
+    this->StartWrite(&current_);
+    return true;
+  }
+
+ private:
+  ServerStreamCall(CallEnv env, grpc::CallbackServerContext* context, const Request* request, Handler handler)
+      : HandlerCall<grpc::ServerWriteReactor<Response>>(env, context) {
+    this->Begin([=, &server = env.server, this](const RequestContext& request_context) {
+      return handler(*request, server, request_context, *this);
+    });
+  }
+
+  void OnWriteDone(bool ok) override {
+    std::lock_guard lock(mutex_);
+    is_writing_ = false;
+    if (!ok) has_failed_ = true;
+    changed_.notify_all();
+  }
+
+  void WaitForWrites() override {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, this->given_up(), [this] { return !is_writing_; });
+  }
+
+  std::mutex mutex_;
+  std::condition_variable_any changed_;
+  Response current_;
+  bool is_writing_ = false;
+  bool has_failed_ = false;
+};
+
+}  // namespace logitd::server
+
+#endif  // LOGITD_SERVER_SERVICES_HANDLER_CALL_H_

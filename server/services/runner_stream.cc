@@ -1,0 +1,178 @@
+#include "server/services/runner_stream.h"
+
+#include <spdlog/spdlog.h>
+
+#include <string>
+
+#include "core/errors.h"
+#include "core/limits.h"
+#include "core/status_macros.h"
+#include "server/converters/error.h"
+#include "server/converters/model.h"
+#include "server/converters/runner.h"
+#include "server/converters/strictness.h"
+#include "server/status.h"
+
+namespace logitd::server {
+
+void RunnerOutbox::SendBatch(Batch batch) {
+  v1::AttachResponse message;
+  ToProto(batch, *message.mutable_batch());
+  {
+    std::lock_guard lock(mutex_);
+    batch_id_ = batch.batch_id;
+    pieces_.clear();
+    for (WorkPiece& piece : batch.work) pieces_.emplace(piece.sequence_id, std::move(piece));
+  }
+  Send(std::move(message));
+}
+
+void RunnerOutbox::SendTokenize(int64_t call_id, std::vector<std::string> texts, const TokenizationOptions& options) {
+  v1::AttachResponse message;
+  message.mutable_tokenize()->set_call_id(call_id);
+  for (std::string& text : texts) message.mutable_tokenize()->add_texts(std::move(text));
+  ToProto(options, *message.mutable_tokenize()->mutable_options());
+  Send(std::move(message));
+}
+
+void RunnerOutbox::SendDetokenize(int64_t call_id, std::vector<std::vector<TokenId>> tokens,
+                                  bool render_special_tokens) {
+  v1::AttachResponse message;
+  message.mutable_detokenize()->set_call_id(call_id);
+  message.mutable_detokenize()->set_render_special_tokens(render_special_tokens);
+  for (const std::vector<TokenId>& ids : tokens) {
+    message.mutable_detokenize()->add_tokens()->mutable_token_ids()->Add(ids.begin(), ids.end());
+  }
+  Send(std::move(message));
+}
+
+void RunnerOutbox::Send(v1::AttachResponse message) {
+  std::lock_guard lock(mutex_);
+  if (stream_ == nullptr) return;
+  queue_.push_back(std::move(message));
+  if (is_writing_) return;
+  is_writing_ = true;
+  stream_->StartWrite(&queue_.front());
+}
+
+void RunnerOutbox::OnWriteDone(bool ok) {
+  std::lock_guard lock(mutex_);
+  is_writing_ = false;
+  if (!queue_.empty()) queue_.pop_front();
+  if (!ok || stream_ == nullptr || queue_.empty()) return;
+  is_writing_ = true;
+  stream_->StartWrite(&queue_.front());
+}
+
+std::unordered_map<int64_t, WorkPiece> RunnerOutbox::BatchInFlight(int64_t batch_id) {
+  std::lock_guard lock(mutex_);
+  if (batch_id != batch_id_) return {};
+  return pieces_;
+}
+
+RunnerStream::RunnerStream(ModelPool& models, OpenCalls& open_calls, int64_t runner_id)
+    : models_(models),
+      open_calls_(open_calls),
+      runner_id_(runner_id),
+      outbox_(std::make_shared<RunnerOutbox>(this)) {
+  is_open_ = open_calls_.Add(this);
+  if (!is_open_) {
+    FinishOnce(errors::Draining());
+  } else {
+    StartRead(&request_);
+  }
+}
+
+void RunnerStream::End(const absl::Status& status) { FinishOnce(status); }
+
+void RunnerStream::OnReadDone(bool ok) {
+  if (!ok) return FinishOnce(absl::OkStatus());
+  const absl::Status status = Handle();
+  if (!status.ok()) {
+    spdlog::warn("runner {}: {}", runner_id_, std::string(status.message()));
+    return FinishOnce(status);
+  }
+  request_.Clear();
+  StartRead(&request_);
+}
+
+absl::Status RunnerStream::Handle() {
+  RETURN_IF_ERROR(CheckKnown(request_));
+  if (request_.has_hello()) {
+    if (description_ || model_ != nullptr) return errors::RunnerProtocol("a second hello");
+    return HandleHello(request_.hello());
+  }
+  if (request_.has_vocabulary()) {
+    if (!description_) return errors::RunnerProtocol("a vocabulary that was not asked for");
+    ASSIGN_OR_RETURN(Vocabulary vocabulary, FromProto(request_.vocabulary(), *description_));
+    return Attach(std::move(vocabulary));
+  }
+  if (model_ == nullptr) return errors::RunnerProtocol("the first messages must be hello and vocabulary");
+  switch (request_.kind_case()) {
+    case v1::AttachRequest::kOutput: {
+      const v1::BatchOutput& output = request_.output();
+      ASSIGN_OR_RETURN(std::vector<PieceOutput> pieces,
+                       FromProto(output, request_.payload(), model_->description().vocab_size,
+                                 outbox_->BatchInFlight(output.batch_id())));
+      return model_->scheduler()->OnOutput(output.batch_id(), std::move(pieces), output.final());
+    }
+    case v1::AttachRequest::kTokenized: {
+      const v1::TokenizeResult& result = request_.tokenized();
+      if (result.has_error()) return model_->OnTokenized(result.call_id(), FromProto(result.error()));
+      std::vector<std::vector<TokenId>> tokens;
+      for (const v1::TokenIds& ids : result.tokens()) tokens.emplace_back(ids.token_ids().begin(), ids.token_ids().end());
+      return model_->OnTokenized(result.call_id(), std::move(tokens));
+    }
+    case v1::AttachRequest::kDetokenized: {
+      const v1::DetokenizeResult& result = request_.detokenized();
+      if (result.has_error()) return model_->OnDetokenized(result.call_id(), FromProto(result.error()));
+      return model_->OnDetokenized(result.call_id(),
+                                   std::vector<std::string>(result.texts().begin(), result.texts().end()));
+    }
+    default:
+      return errors::RunnerProtocol("a message without a kind");
+  }
+}
+
+absl::Status RunnerStream::HandleHello(const v1::RunnerHello& hello) {
+  if (!hello.has_model()) return errors::Required("hello.model");
+  ASSIGN_OR_RETURN(ModelDescription description, FromProto(hello.model()));
+  ASSIGN_OR_RETURN(capacity_, FromProto(hello.capacity()));
+  capabilities_ = FromProto(hello.capabilities());
+  description_ = std::move(description);
+  spdlog::info("runner {}: {} serves model {} in {}", runner_id_, hello.runner_version(), description_->name,
+               description_->precision);
+
+  v1::AttachResponse accepted;
+  accepted.mutable_accepted()->set_runner_id(runner_id_);
+  accepted.mutable_accepted()->set_need_vocabulary(capabilities_.vocabulary);
+  accepted.mutable_accepted()->set_max_message_bytes(kMaxMessageBytes);
+  accepted.mutable_accepted()->set_numerics_version(kNumericsVersion);
+  outbox_->Send(std::move(accepted));
+  return capabilities_.vocabulary ? absl::OkStatus() : Attach(Vocabulary());
+}
+
+absl::Status RunnerStream::Attach(Vocabulary vocabulary) {
+  auto model = std::make_shared<AttachedModel>(*std::exchange(description_, std::nullopt), capabilities_, capacity_,
+                                               std::move(vocabulary), outbox_);
+  RETURN_IF_ERROR(models_.Attach(model));
+  model_ = std::move(model);
+  return absl::OkStatus();
+}
+
+void RunnerStream::OnCancel() { FinishOnce(errors::Cancelled()); }
+
+void RunnerStream::FinishOnce(const absl::Status& status) {
+  outbox_->Close([&] { Finish(ToGrpcStatus(status)); });
+}
+
+void RunnerStream::OnDone() {
+  if (model_ != nullptr) {
+    spdlog::info("runner {}: gone", runner_id_);
+    models_.Detach(model_, errors::RunnerLost(model_->description().name));
+  }
+  if (is_open_) open_calls_.Remove(this);
+  delete this;
+}
+
+}  // namespace logitd::server

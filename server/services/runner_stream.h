@@ -1,0 +1,89 @@
+// ModelRunnerService.Attach: one attached runner.
+#ifndef LOGITD_SERVER_SERVICES_RUNNER_STREAM_H_
+#define LOGITD_SERVER_SERVICES_RUNNER_STREAM_H_
+
+#include <grpcpp/grpcpp.h>
+
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "logitd/v1/model_runner_service.pb.h"
+#include "server/models/attached_model.h"
+#include "server/models/model_pool.h"
+#include "server/services/open_calls.h"
+
+namespace logitd::server {
+
+// The messages to one runner, in order. Shared by the stream and by the model that sends through it: it outlives the
+// stream, after which it drops what it is given. Thread-safe.
+class RunnerOutbox final : public RunnerLink {
+ public:
+  using Stream = grpc::ServerBidiReactor<v1::AttachRequest, v1::AttachResponse>;
+  explicit RunnerOutbox(Stream* stream) : stream_(stream) {}
+
+  void SendBatch(Batch batch) override;
+  void SendTokenize(int64_t call_id, std::vector<std::string> texts, const TokenizationOptions& options) override;
+  void SendDetokenize(int64_t call_id, std::vector<std::vector<TokenId>> tokens, bool render_special_tokens) override;
+  void Send(v1::AttachResponse message);
+
+  // What the runner was asked in batch `batch_id`, by sequence; empty if it is not the one in flight.
+  std::unordered_map<int64_t, WorkPiece> BatchInFlight(int64_t batch_id);
+
+  void OnWriteDone(bool ok);
+  // Nothing is written any more, and `finish` is called exactly once, by the first call.
+  template <typename Finish>
+  void Close(Finish finish) {
+    std::lock_guard lock(mutex_);
+    if (stream_ == nullptr) return;
+    stream_ = nullptr;
+    finish();
+  }
+
+ private:
+  std::mutex mutex_;
+  Stream* stream_;
+  std::deque<v1::AttachResponse> queue_;
+  bool is_writing_ = false;
+  int64_t batch_id_ = 0;
+  std::unordered_map<int64_t, WorkPiece> pieces_;
+};
+
+class RunnerStream final : public grpc::ServerBidiReactor<v1::AttachRequest, v1::AttachResponse>, public OpenCall {
+ public:
+  RunnerStream(ModelPool& models, OpenCalls& open_calls, int64_t runner_id);
+
+  void End(const absl::Status& status) override;
+  bool EndsByItself() const override { return false; }
+
+ private:
+  void OnReadDone(bool ok) override;
+  void OnWriteDone(bool ok) override { outbox_->OnWriteDone(ok); }
+  void OnCancel() override;
+  void OnDone() override;
+
+  absl::Status Handle();
+  absl::Status HandleHello(const v1::RunnerHello& hello);
+  absl::Status Attach(Vocabulary vocabulary);
+  void FinishOnce(const absl::Status& status);
+
+  ModelPool& models_;
+  OpenCalls& open_calls_;
+  const int64_t runner_id_;
+  bool is_open_ = false;
+  const std::shared_ptr<RunnerOutbox> outbox_;
+  v1::AttachRequest request_;
+  // From hello until the vocabulary has come.
+  std::optional<ModelDescription> description_;
+  RunnerCapabilities capabilities_;
+  RunnerCapacity capacity_;
+  std::shared_ptr<AttachedModel> model_;
+};
+
+}  // namespace logitd::server
+
+#endif  // LOGITD_SERVER_SERVICES_RUNNER_STREAM_H_

@@ -1,0 +1,131 @@
+// The gRPC services: one line per call, to its handler (server/handlers).
+#ifndef LOGITD_SERVER_SERVICES_SERVICES_H_
+#define LOGITD_SERVER_SERVICES_SERVICES_H_
+
+#include <grpcpp/grpcpp.h>
+
+#include <atomic>
+
+#include "logitd/v1/decoding_service.grpc.pb.h"
+#include "logitd/v1/generation_service.grpc.pb.h"
+#include "logitd/v1/model_runner_service.grpc.pb.h"
+#include "logitd/v1/model_service.grpc.pb.h"
+#include "logitd/v1/scoring_service.grpc.pb.h"
+#include "logitd/v1/server_service.grpc.pb.h"
+#include "server/handlers/distribution.h"
+#include "server/handlers/generate.h"
+#include "server/handlers/get_server_info.h"
+#include "server/handlers/list_models.h"
+#include "server/handlers/rank.h"
+#include "server/handlers/score.h"
+#include "server/handlers/tokenize.h"
+#include "server/services/call_env.h"
+#include "server/services/decode_stream.h"
+#include "server/services/handler_call.h"
+#include "server/services/runner_stream.h"
+
+namespace logitd::server {
+
+class DecodingService final : public v1::DecodingService::CallbackService {
+ public:
+  explicit DecodingService(CallEnv env) : env_(env) {}
+
+  grpc::ServerBidiReactor<v1::DecodeRequest, v1::DecodeResponse>* Decode(grpc::CallbackServerContext*) override {
+    return new DecodeStream(env_);
+  }
+  grpc::ServerUnaryReactor* Distribution(grpc::CallbackServerContext* context, const v1::DistributionRequest* request,
+                                         v1::DistributionResponse* response) override {
+    return UnaryCall<v1::DistributionRequest, v1::DistributionResponse>::Start(env_, context, request, response,
+                                                                               ComputeDistribution);
+  }
+
+ private:
+  const CallEnv env_;
+};
+
+class GenerationService final : public v1::GenerationService::CallbackService {
+ public:
+  explicit GenerationService(CallEnv env) : env_(env) {}
+
+  grpc::ServerWriteReactor<v1::GenerateResponse>* Generate(grpc::CallbackServerContext* context,
+                                                           const v1::GenerateRequest* request) override {
+    return ServerStreamCall<v1::GenerateRequest, v1::GenerateResponse>::Start(env_, context, request, server::Generate);
+  }
+
+ private:
+  const CallEnv env_;
+};
+
+class ScoringService final : public v1::ScoringService::CallbackService {
+ public:
+  explicit ScoringService(CallEnv env) : env_(env) {}
+
+  grpc::ServerWriteReactor<v1::ScoreResponse>* Score(grpc::CallbackServerContext* context,
+                                                     const v1::ScoreRequest* request) override {
+    return ServerStreamCall<v1::ScoreRequest, v1::ScoreResponse>::Start(env_, context, request, server::Score);
+  }
+  grpc::ServerUnaryReactor* Rank(grpc::CallbackServerContext* context, const v1::RankRequest* request,
+                                 v1::RankResponse* response) override {
+    return UnaryCall<v1::RankRequest, v1::RankResponse>::Start(env_, context, request, response, server::Rank);
+  }
+
+ private:
+  const CallEnv env_;
+};
+
+class ModelService final : public v1::ModelService::CallbackService {
+ public:
+  explicit ModelService(CallEnv env) : env_(env) {}
+
+  grpc::ServerUnaryReactor* ListModels(grpc::CallbackServerContext* context, const v1::ListModelsRequest* request,
+                                       v1::ListModelsResponse* response) override {
+    return UnaryCall<v1::ListModelsRequest, v1::ListModelsResponse>::Start(env_, context, request, response,
+                                                                           server::ListModels);
+  }
+  grpc::ServerUnaryReactor* Tokenize(grpc::CallbackServerContext* context, const v1::TokenizeRequest* request,
+                                     v1::TokenizeResponse* response) override {
+    return UnaryCall<v1::TokenizeRequest, v1::TokenizeResponse>::Start(env_, context, request, response,
+                                                                       server::Tokenize);
+  }
+  grpc::ServerUnaryReactor* Detokenize(grpc::CallbackServerContext* context, const v1::DetokenizeRequest* request,
+                                       v1::DetokenizeResponse* response) override {
+    return UnaryCall<v1::DetokenizeRequest, v1::DetokenizeResponse>::Start(env_, context, request, response,
+                                                                           server::Detokenize);
+  }
+
+ private:
+  const CallEnv env_;
+};
+
+class ServerService final : public v1::ServerService::CallbackService {
+ public:
+  explicit ServerService(CallEnv env) : env_(env) {}
+
+  grpc::ServerUnaryReactor* GetServerInfo(grpc::CallbackServerContext* context, const v1::GetServerInfoRequest* request,
+                                          v1::GetServerInfoResponse* response) override {
+    return UnaryCall<v1::GetServerInfoRequest, v1::GetServerInfoResponse>::Start(env_, context, request, response,
+                                                                                 server::GetServerInfo);
+  }
+
+ private:
+  const CallEnv env_;
+};
+
+// Served on --runner-listen alone: whoever may attach can read prompts and forge scores.
+class ModelRunnerService final : public v1::ModelRunnerService::CallbackService {
+ public:
+  ModelRunnerService(ModelPool& models, OpenCalls& open_calls) : models_(models), open_calls_(open_calls) {}
+
+  grpc::ServerBidiReactor<v1::AttachRequest, v1::AttachResponse>* Attach(grpc::CallbackServerContext*) override {
+    return new RunnerStream(models_, open_calls_, ++last_runner_id_);
+  }
+
+ private:
+  ModelPool& models_;
+  OpenCalls& open_calls_;
+  std::atomic<int64_t> last_runner_id_{0};
+};
+
+}  // namespace logitd::server
+
+#endif  // LOGITD_SERVER_SERVICES_SERVICES_H_
