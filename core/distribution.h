@@ -40,7 +40,7 @@ struct RowStatistics {
 // Shapes: row [vocab_size], 1 <= vocab_size <= kMaxVocabSize.
 // Errors: NON_FINITE_LOGIT naming the token id, NO_FINITE_LOGIT.
 absl::StatusOr<RowStatistics> ReadRow(LogitsView row);
-// Entropy of the row, nats, >= 0. REQUIRES: `statistics` is of `row`.
+// Entropy of the row, nats, >= 0; |error| <= 1e-6. REQUIRES: `statistics` is of `row`.
 double ModelEntropy(LogitsView row, const RowStatistics& statistics);
 // 1 + number of strictly larger logits: ties share the best rank.
 int32_t RankOf(LogitsView row, TokenId token_id);
@@ -77,26 +77,32 @@ class Distribution {
   // Allowed, finite and not cut. A kept token may have weight 0: it has a finite log-prob and is never drawn.
   bool Keeps(TokenId token_id) const;
   int32_t kept_count() const { return kept_count_; }
+  // Tokens that are allowed and not cut, as VocabSubset::words(); empty: all. Logits of -inf are not taken out.
+  std::span<const uint64_t> mask() const { return has_mask_ ? mask_ : std::span<const uint64_t>(); }
   // Integer weight, unit 2^-42 of the maximum's; 0 for a token that is not kept. [vocab_size]
   std::span<const uint64_t> weights() const { return weights_; }
   // Sum of the weights of the kept tokens: at least 2^42, at most 2^62.
   uint64_t total_weight() const { return total_weight_; }
-  // ln p of `token_id`, nats: (x - max) / T - ln(total_weight 2^-42); -inf if it is not kept; 0 for the argmax at T = 0.
+  // ln p of `token_id`, nats: (x - max) / T - ln(total_weight 2^-42); -inf if it is not kept; 0 for the argmax at T =
+  // 0.
   double LogProb(TokenId token_id) const;
-  // Entropy over the kept tokens, nats, >= 0.
+  // Entropy over the kept tokens, nats, >= 0; |error| <= 1e-6. One more pass over the row.
   double Entropy() const;
+  // What ReadRow(row()) returns, without another pass. REQUIRES: the last Assign had neutral parameters and excluded
+  // nothing.
+  RowStatistics ModelStatistics() const;
 
  private:
   LogitsView row_;
   double temperature_ = 1;
   float max_ = 0;
   TokenId argmax_ = 0;
-  Cut cut_;
   int32_t kept_count_ = 0;
   uint64_t total_weight_ = 0;
   double log_total_ = 0;
-  // Tokens that may be chosen, as VocabSubset::words(); empty: all.
-  std::vector<uint64_t> allowed_;
+  // Tokens that are allowed and not cut, as VocabSubset::words(); meaningful if has_mask_, else all are.
+  std::vector<uint64_t> mask_;
+  bool has_mask_ = false;
   std::vector<uint64_t> weights_;
 };
 

@@ -29,7 +29,7 @@ enum class Normalization { kSum = 1, kPerToken = 2, kPerByte = 3, kPerCharacter 
 std::optional<double> NormalizedLogProb(const CandidateScore& candidate, Normalization by);
 // -log_prob / (bytes ln 2), bits. Unset: bytes not known.
 std::optional<double> BitsPerByte(const CandidateScore& candidate);
-// exp(-log_prob / tokens), >= 1.
+// exp(-log_prob / tokens), >= 1; +inf above the range of double (a mean below -709.78 nats).
 double Perplexity(const CandidateScore& candidate);
 
 // An ordering of candidates, best first.

@@ -31,6 +31,9 @@ struct Finish {
   std::optional<TokenId> stop_token_id;
 };
 
+// How a sequence ends after its token_count-th token, `last`, if it does: stop token first, then max_tokens.
+std::optional<Finish> FinishAfter(TokenId last, int32_t token_count, const StopRules& rules);
+
 // The sums that a sequence carries, all it needs to be resumed besides its tokens. Unset: not known, because it was not
 // asked for, or because some token has no such log-prob.
 struct SequenceSums {
@@ -40,6 +43,9 @@ struct SequenceSums {
   // Adds a record's log-probs; one that is unset unsets the sum for good.
   void Add(const TokenRecord& record);
 };
+
+// `sums` without those that `record` does not ask for.
+SequenceSums WantedSums(const RecordOptions& record, SequenceSums sums);
 
 // Thread-compatible.
 class Sequence {
@@ -55,7 +61,7 @@ class Sequence {
 
   // Appends a token whose record.position is position().
   void Append(const TokenRecord& record);
-  // How the sequence has ended after its last token, if it has: stop token first, then max_tokens.
+  // How the sequence has ended after its last token, if it has one and has ended.
   std::optional<Finish> CheckFinish(const StopRules& rules) const;
 
  private:

@@ -11,10 +11,10 @@
 #define LOGITD_CONCAT(a, b) LOGITD_CONCAT_INNER(a, b)
 
 // Returns from the function if `expr`, an absl::Status, is an error.
-#define RETURN_IF_ERROR(expr)                         \
-  do {                                                \
-    absl::Status logitd_status = (expr);              \
-    if (!logitd_status.ok()) return logitd_status;    \
+#define RETURN_IF_ERROR(expr)                      \
+  do {                                             \
+    absl::Status logitd_status = (expr);           \
+    if (!logitd_status.ok()) return logitd_status; \
   } while (false)
 
 // Declares or assigns `lhs` from `rexpr`, an absl::StatusOr, or returns its error.

@@ -52,10 +52,13 @@ struct TokenRecord {
   std::vector<TokenAlternative> named;
 };
 
+// Whether a record with `options` needs the row's statistics at all: each costs two passes.
+bool NeedsRowStatistics(const RecordOptions& options);
+
 // The record of `token_id` in `row`; position and origin are the caller's to set.
 // `distribution`: the sampling distribution of the row, or null if there is none (then sampling_log_prob is unset).
-// Ranks of alternatives are given if options.rank. REQUIRES: `statistics` and `distribution` are of `row`;
-// options.top_n <= row.size(); named ids are in range.
+// Ranks of alternatives are given if options.rank. REQUIRES: `statistics` (if NeedsRowStatistics(options), else
+// anything) and `distribution` are of `row`; options.top_n <= row.size(); named ids are in range.
 TokenRecord MakeRecord(LogitsView row, const RowStatistics& statistics, const Distribution* distribution,
                        TokenId token_id, const RecordOptions& options);
 

@@ -1,8 +1,9 @@
 // The passes over a row: its maximum, and its integer weights. The arithmetic is normative (docs/numerics.md, section
-// 1): each term is one fixed sequence of f32 operations turned into a fixed-point integer, and sums are integer sums, so
-// that no order of lanes, blocks or threads changes a bit.
+// 1): each term is one fixed sequence of f32 operations turned into a fixed-point integer, and sums are integer sums,
+// so that no order of lanes, blocks or threads changes a bit.
 //
 // Plain pointers and sizes; nothing is checked, nothing is allocated. Thread-safe: free functions without state.
+// No alignment beyond a float's is assumed.
 // `mask` is a bitmap as VocabSubset::words(), or null for "every token".
 #ifndef LOGITD_CORE_KERNELS_ROW_KERNEL_H_
 #define LOGITD_CORE_KERNELS_ROW_KERNEL_H_
@@ -20,6 +21,8 @@ struct RowScan {
   int32_t argmax;
   // The lowest token id, masked or not, that is NaN or +inf; -1 if there is none. Then `max` means nothing.
   int32_t first_non_finite;
+  // Number of masked tokens whose logit is not -inf.
+  int32_t finite_count;
 };
 
 // Constants of exp((x - max) / temperature) for one temperature in [1e-4, 1e6].
@@ -51,6 +54,17 @@ uint64_t SumWeights(const float* logits, size_t n, const uint64_t* mask, float m
 // The sum of A_i = rne(2^42 e_i d_i), e_i the token's exponential and d_i = (max - x_i) fl(1 / temperature):
 // entropy = ln(Z 2^-42) + sum / Z.
 uint64_t SumEntropyTerms(const float* logits, size_t n, const uint64_t* mask, float max, const ExpConstants& constants);
+
+// What a cut leaves: how many tokens, and their weights' sum.
+struct Kept {
+  int32_t count;
+  uint64_t total_weight;
+};
+
+// Clears from `mask` every token after (cut_logit, cut_id) in the order (logit descending, id ascending), and sets its
+// weight to 0. REQUIRES: cut_logit is finite; weights are those of the masked tokens. Shapes: mask [(n + 63) / 64],
+// weights [n].
+Kept ApplyCut(const float* logits, size_t n, float cut_logit, int32_t cut_id, uint64_t* mask, uint64_t* weights);
 
 // Number of values strictly larger than `value`.
 int32_t CountGreater(const float* logits, size_t n, float value);

@@ -1,0 +1,70 @@
+#include "core/decoder.h"
+
+#include <span>
+#include <utility>
+
+#include "core/errors.h"
+#include "core/random_stream.h"
+#include "core/sampler.h"
+#include "core/status_macros.h"
+
+namespace logitd {
+
+Decoder::Decoder(DecoderConfig config) : Decoder(std::move(config), {}, SequenceSums{}) {}
+
+Decoder::Decoder(DecoderConfig config, std::vector<TokenId> token_ids, const SequenceSums& sums)
+    : config_(std::move(config)), sequence_(std::move(token_ids), WantedSums(config_.record, sums)) {}
+
+absl::StatusOr<Step> Decoder::Advance(int32_t position, LogitsView row, Distribution& distribution) {
+  const int32_t next = sequence_.position();
+  const int32_t latest = before_latest_ ? next - 1 : next;
+  if (position > next) return errors::PositionGap(position, latest, next);
+  if (position < latest) return errors::PositionTooOld(position, latest, next);
+
+  if (position == next) {
+    ASSIGN_OR_RETURN(Step step, Choose(sequence_.sums(), position, row, distribution));
+    if (step.token) {
+      before_latest_ = sequence_.sums();
+      sequence_.Append(*step.token);
+    }
+    return step;
+  }
+  ASSIGN_OR_RETURN(Step step, Choose(*before_latest_, position, row, distribution));
+  const TokenId before = sequence_.token_ids().back();
+  const TokenId now = step.token ? step.token->token_id : -1;
+  if (now != before) return errors::PositionConflict(position, before, now);
+  return step;
+}
+
+absl::StatusOr<Step> Decoder::Choose(const SequenceSums& sums_before, int32_t position, LogitsView row,
+                                     Distribution& distribution) const {
+  Step step;
+  step.token_count = position;
+  step.sums = sums_before;
+
+  std::span<const TokenId> excluded;
+  if (position < config_.stop.min_tokens) excluded = config_.stop.stop_token_ids;
+  if (absl::Status status = distribution.Assign(row, config_.sampling, excluded); !status.ok()) {
+    if (DetailOf(status).reason != ErrorReason::kAllTokensExcluded) return status;
+    step.finish = Finish{FinishReason::kNoAdmissibleToken, std::nullopt};
+    return step;
+  }
+  const RandomStream random(config_.seed, config_.sequence_key, position, RandomPurpose::kTokenDraw);
+  const TokenId token_id = Sample(distribution, random.Uniform64(0));
+
+  RowStatistics statistics;
+  if (config_.sampling.neutral() && excluded.empty()) {
+    statistics = distribution.ModelStatistics();
+  } else if (NeedsRowStatistics(config_.record)) {
+    ASSIGN_OR_RETURN(statistics, ReadRow(row));
+  }
+  step.token = MakeRecord(row, statistics, &distribution, token_id, config_.record);
+  step.token->position = position;
+  step.token->origin = TokenOrigin::kChosen;
+  step.token_count = position + 1;
+  step.sums.Add(*step.token);
+  step.finish = FinishAfter(token_id, step.token_count, config_.stop);
+  return step;
+}
+
+}  // namespace logitd

@@ -1,0 +1,70 @@
+#include "core/ranker.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "core/compensated_sum.h"
+#include "core/exact_math.h"
+
+namespace logitd {
+namespace {
+
+constexpr double kLn2 = 0x1.62e42fefa39efp-1;
+
+}  // namespace
+
+std::optional<double> NormalizedLogProb(const CandidateScore& candidate, Normalization by) {
+  switch (by) {
+    case Normalization::kSum:
+      return candidate.log_prob;
+    case Normalization::kPerToken:
+      return candidate.log_prob / candidate.token_count;
+    case Normalization::kPerByte:
+      if (!candidate.byte_count) return std::nullopt;
+      return candidate.log_prob / static_cast<double>(*candidate.byte_count);
+    case Normalization::kPerCharacter:
+      if (!candidate.character_count) return std::nullopt;
+      return candidate.log_prob / static_cast<double>(*candidate.character_count);
+  }
+  return std::nullopt;
+}
+
+std::optional<double> BitsPerByte(const CandidateScore& candidate) {
+  if (!candidate.byte_count) return std::nullopt;
+  return -candidate.log_prob / (static_cast<double>(*candidate.byte_count) * kLn2);
+}
+
+double Perplexity(const CandidateScore& candidate) { return Exp(-candidate.log_prob / candidate.token_count); }
+
+Ordering OrderBy(std::span<const std::optional<double>> values) {
+  Ordering ordering;
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (values[i]) ordering.candidate_indices.push_back(static_cast<int32_t>(i));
+  }
+  std::stable_sort(ordering.candidate_indices.begin(), ordering.candidate_indices.end(),
+                   [values](int32_t a, int32_t b) { return *values[a] > *values[b]; });
+  for (size_t i = 0; i < ordering.candidate_indices.size(); ++i) {
+    const bool ties = i > 0 && *values[ordering.candidate_indices[i]] == *values[ordering.candidate_indices[i - 1]];
+    ordering.places.push_back(ties ? ordering.places.back() : static_cast<int32_t>(i) + 1);
+  }
+  ordering.tied = ordering.places.size() > 1 && ordering.places[1] == 1;
+  return ordering;
+}
+
+std::vector<std::optional<double>> Posterior(std::span<const std::optional<double>> values, double beta) {
+  double max = -std::numeric_limits<double>::infinity();
+  for (const auto& value : values) max = std::max(max, value.value_or(max));
+  std::vector<std::optional<double>> posterior(values.size());
+  CompensatedSum total;
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (!values[i]) continue;
+    posterior[i] = Exp(beta * (*values[i] - max));
+    total.Add(*posterior[i]);
+  }
+  for (auto& value : posterior) {
+    if (value) *value /= total.value();
+  }
+  return posterior;
+}
+
+}  // namespace logitd

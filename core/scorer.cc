@@ -1,0 +1,39 @@
+#include "core/scorer.h"
+
+#include <utility>
+
+#include "core/errors.h"
+#include "core/status_macros.h"
+
+namespace logitd {
+
+Scorer::Scorer(RecordOptions options, std::optional<SamplingParams> sampling)
+    : options_(std::move(options)), sampling_(std::move(sampling)), sums_(WantedSums(options_, SequenceSums{})) {
+  if (!sampling_) sums_.sampling.reset();
+}
+
+absl::StatusOr<TokenRecord> Scorer::Score(LogitsView row, TokenId target, Distribution& distribution) {
+  if (target < 0 || target >= static_cast<int64_t>(row.size())) {
+    return errors::TokenIdOutOfRange("token_ids", target, static_cast<int32_t>(row.size()));
+  }
+  RowStatistics statistics;
+  if (sampling_) RETURN_IF_ERROR(distribution.Assign(row, *sampling_, {}));
+  if (sampling_ && sampling_->neutral()) {
+    statistics = distribution.ModelStatistics();
+  } else {
+    ASSIGN_OR_RETURN(statistics, ReadRow(row));
+  }
+  TokenRecord record = MakeRecord(row, statistics, sampling_ ? &distribution : nullptr, target, options_);
+  Add(record, statistics.argmax);
+  return record;
+}
+
+void Scorer::Add(TokenRecord& record, TokenId argmax) {
+  record.position = token_count_;
+  record.origin = TokenOrigin::kGiven;
+  sums_.Add(record);
+  is_greedy_ = is_greedy_ && record.token_id == argmax;
+  ++token_count_;
+}
+
+}  // namespace logitd

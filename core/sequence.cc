@@ -1,0 +1,47 @@
+#include "core/sequence.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace logitd {
+
+std::optional<Finish> FinishAfter(TokenId last, int32_t token_count, const StopRules& rules) {
+  if (std::binary_search(rules.stop_token_ids.begin(), rules.stop_token_ids.end(), last)) {
+    return Finish{FinishReason::kStopToken, last};
+  }
+  if (token_count >= rules.max_tokens) return Finish{FinishReason::kMaxTokens, std::nullopt};
+  return std::nullopt;
+}
+
+void SequenceSums::Add(const TokenRecord& record) {
+  const auto add = [](std::optional<CompensatedSum>& sum, const std::optional<double>& log_prob) {
+    if (!log_prob) {
+      sum.reset();
+    } else if (sum) {
+      sum->Add(*log_prob);
+    }
+  };
+  add(model, record.model_log_prob);
+  add(sampling, record.sampling_log_prob);
+}
+
+SequenceSums WantedSums(const RecordOptions& record, SequenceSums sums) {
+  if (!record.model_log_prob) sums.model.reset();
+  if (!record.sampling_log_prob) sums.sampling.reset();
+  return sums;
+}
+
+Sequence::Sequence(std::vector<TokenId> token_ids, const SequenceSums& sums)
+    : token_ids_(std::move(token_ids)), sums_(sums) {}
+
+void Sequence::Append(const TokenRecord& record) {
+  token_ids_.push_back(record.token_id);
+  sums_.Add(record);
+}
+
+std::optional<Finish> Sequence::CheckFinish(const StopRules& rules) const {
+  if (token_ids_.empty()) return std::nullopt;
+  return FinishAfter(token_ids_.back(), position(), rules);
+}
+
+}  // namespace logitd

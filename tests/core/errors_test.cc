@@ -1,0 +1,151 @@
+#include "core/errors.h"
+
+#include <cmath>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/testing/matchers.h"
+
+namespace logitd {
+namespace {
+
+using ::logitd::testing::HasReason;
+using ::logitd::testing::StatusIs;
+using ::testing::HasSubstr;
+
+TEST(ErrorsTest, MessagesNameFieldValueAndBound) {
+  EXPECT_EQ(errors::OutOfRange("temperature", -1.0, "0 or in [0.0001, 1e+06]").message(),
+            "temperature must be 0 or in [0.0001, 1e+06], got -1");
+  EXPECT_EQ(errors::OutOfRange("top_p", 1.5, "[0, 1]").message(), "top_p must be in [0, 1], got 1.5");
+  EXPECT_EQ(errors::TokenIdOutOfRange("token_ids[3]", 49152, 49152).message(),
+            "token_ids[3] must be in [0, 49152), got 49152");
+  EXPECT_EQ(errors::NonFiniteLogit(7, std::nanf("")).message(), "logits[7] must be finite or -inf, got nan");
+  EXPECT_EQ(errors::PositionGap(9, 4, 5).message(), "position must be 5 (or 4 again), got 9");
+  EXPECT_EQ(errors::PositionGap(9, 5, 5).message(), "position must be 5, got 9");
+  EXPECT_EQ(errors::RowLengthMismatch("payload", 12, 16, "bytes").message(), "payload must be 16 bytes, got 12");
+}
+
+TEST(ErrorsTest, NumbersAreShownInTheirShortestForm) {
+  EXPECT_EQ(errors::Show(0.8), "0.8");
+  EXPECT_EQ(errors::Show(-1), "-1");
+  EXPECT_EQ(errors::Show(1e6), "1e+06");
+  EXPECT_EQ(errors::Show(1e-4), "0.0001");
+  EXPECT_EQ(errors::Show(-std::numeric_limits<double>::infinity()), "-inf");
+  EXPECT_EQ(errors::Show(-std::nan("")), "nan");
+  EXPECT_EQ(errors::Show(-std::numeric_limits<double>::denorm_min()), "-5e-324");
+  EXPECT_EQ(errors::Show(-std::numeric_limits<double>::max()), "-1.7976931348623157e+308");
+}
+
+TEST(ErrorsTest, DetailSurvivesTheStatus) {
+  ErrorDetail detail;
+  detail.code = absl::StatusCode::kResourceExhausted;
+  detail.reason = ErrorReason::kLimitExceeded;
+  detail.message = "n must be in [1, 128], got 129";
+  detail.field = "n;1:2";
+  detail.value = std::string("a\0b", 3);
+  detail.bound = "";
+  detail.limit = "max_completions";
+  detail.token_id = 0;
+  detail.row = 7;
+  const ErrorDetail read = DetailOf(ToStatus(detail));
+  EXPECT_EQ(read.code, detail.code);
+  EXPECT_EQ(read.reason, detail.reason);
+  EXPECT_EQ(read.message, detail.message);
+  EXPECT_EQ(read.field, detail.field);
+  EXPECT_EQ(read.value, detail.value);
+  EXPECT_EQ(read.bound, detail.bound);
+  EXPECT_EQ(read.limit, detail.limit);
+  EXPECT_EQ(read.token_id, 0);
+  EXPECT_EQ(read.row, 7);
+  EXPECT_EQ(read.retry_after_ms, std::nullopt);
+}
+
+TEST(ErrorsTest, ForeignStatusesGetTheNearestReason) {
+  EXPECT_EQ(DetailOf(absl::UnavailableError("connection refused")).reason, ErrorReason::kModelUnavailable);
+  EXPECT_EQ(DetailOf(absl::DeadlineExceededError("")).reason, ErrorReason::kDeadlineExceeded);
+  EXPECT_EQ(DetailOf(absl::CancelledError("")).reason, ErrorReason::kCancelled);
+  EXPECT_EQ(DetailOf(absl::UnknownError("?")).reason, ErrorReason::kInternal);
+  const ErrorDetail detail = DetailOf(absl::InvalidArgumentError("no"));
+  EXPECT_EQ(detail.reason, ErrorReason::kMalformedMessage);
+  EXPECT_EQ(detail.code, absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(detail.message, "no");
+}
+
+TEST(ErrorsTest, PrefixGoesBeforeFieldAndMessage) {
+  const absl::Status status = WithFieldPrefix(errors::OutOfRange("top_p", 2.0, "[0, 1]"), "batch.opens[3].sampling.");
+  EXPECT_EQ(DetailOf(status).field, "batch.opens[3].sampling.top_p");
+  EXPECT_EQ(status.message(), "batch.opens[3].sampling.top_p must be in [0, 1], got 2");
+  EXPECT_THAT(status, HasReason(ErrorReason::kFieldOutOfRange));
+  EXPECT_EQ(DetailOf(WithFieldPrefix(errors::Cancelled(), "a.")).field, "");
+  EXPECT_TRUE(WithFieldPrefix(absl::OkStatus(), "a.").ok());
+}
+
+TEST(ErrorsTest, RowIsAddedToWhatIsThere) {
+  const absl::Status status = WithRow(errors::NonFiniteLogit(5, INFINITY), 2);
+  EXPECT_EQ(DetailOf(status).row, 2);
+  EXPECT_EQ(DetailOf(status).token_id, 5);
+  EXPECT_THAT(status, StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("row 2")));
+  EXPECT_TRUE(WithRow(absl::OkStatus(), 1).ok());
+}
+
+TEST(ErrorsTest, EveryConstructorHasTheReasonItSays) {
+  const std::vector<std::pair<absl::Status, ErrorReason>> cases = {
+      {errors::OutOfRange("f", int64_t{1}, "0"), ErrorReason::kFieldOutOfRange},
+      {errors::Required("f"), ErrorReason::kFieldRequired},
+      {errors::Exclusive("f", "g"), ErrorReason::kFieldsExclusive},
+      {errors::UnknownField("f", 99), ErrorReason::kUnknownField},
+      {errors::UnknownEnumValue("f", 99), ErrorReason::kUnknownEnumValue},
+      {errors::MalformedMessage("f", "bad"), ErrorReason::kMalformedMessage},
+      {errors::UnexpectedMessage("bad"), ErrorReason::kUnexpectedMessage},
+      {errors::LimitExceeded("f", 2, "at most 1", "max_items"), ErrorReason::kLimitExceeded},
+      {errors::NonFiniteLogit(1, INFINITY), ErrorReason::kNonFiniteLogit},
+      {errors::NoFiniteLogit(), ErrorReason::kNoFiniteLogit},
+      {errors::RowLengthMismatch("f", 1, 2, "bytes"), ErrorReason::kRowLengthMismatch},
+      {errors::RowIndexOutOfRange("f", 1, 1), ErrorReason::kRowIndexOutOfRange},
+      {errors::TokenIdOutOfRange("f", 1, 1), ErrorReason::kTokenIdOutOfRange},
+      {errors::DuplicateTokenId("f", 1), ErrorReason::kDuplicateTokenId},
+      {errors::EmptyTokenSet("f"), ErrorReason::kEmptyTokenSet},
+      {errors::AllTokensExcluded(), ErrorReason::kAllTokensExcluded},
+      {errors::SequenceAlreadyOpen(1), ErrorReason::kSequenceAlreadyOpen},
+      {errors::SequenceNotOpen("f", 1), ErrorReason::kSequenceNotOpen},
+      {errors::PositionGap(2, 0, 1), ErrorReason::kPositionGap},
+      {errors::PositionTooOld(0, 1, 2), ErrorReason::kPositionTooOld},
+      {errors::PositionConflict(0, 1, 2), ErrorReason::kPositionConflict},
+      {errors::NumericsVersionMismatch(2), ErrorReason::kNumericsVersionMismatch},
+      {errors::ModelNotFound("m"), ErrorReason::kModelNotFound},
+      {errors::ModelAmbiguous(2), ErrorReason::kModelAmbiguous},
+      {errors::ModelUnavailable("m"), ErrorReason::kModelUnavailable},
+      {errors::RunnerLost("m"), ErrorReason::kRunnerLost},
+      {errors::RunnerProtocol("bad"), ErrorReason::kRunnerProtocol},
+      {errors::ModelOutputInvalid("bad"), ErrorReason::kModelOutputInvalid},
+      {errors::TokenizerUnavailable("m"), ErrorReason::kTokenizerUnavailable},
+      {errors::ContextLengthExceeded("f", 2, 1), ErrorReason::kContextLengthExceeded},
+      {errors::KvCacheFull(1, 1), ErrorReason::kKvCacheFull},
+      {errors::ModelMismatch("bad"), ErrorReason::kModelMismatch},
+      {errors::EmptyContinuation("f"), ErrorReason::kEmptyContinuation},
+      {errors::EmptyPrompt("f"), ErrorReason::kEmptyPrompt},
+      {errors::NoCandidates("f"), ErrorReason::kNoCandidates},
+      {errors::BoundaryToken("f"), ErrorReason::kBoundaryToken},
+      {errors::NormalizationUndefined("PER_BYTE", "byte_count"), ErrorReason::kNormalizationUndefined},
+      {errors::Overloaded(1, 1, 50), ErrorReason::kOverloaded},
+      {errors::Draining(), ErrorReason::kDraining},
+      {errors::DeadlineExceeded(), ErrorReason::kDeadlineExceeded},
+      {errors::Cancelled(), ErrorReason::kCancelled},
+      {errors::Internal("bug"), ErrorReason::kInternal},
+  };
+  for (const auto& [status, reason] : cases) {
+    SCOPED_TRACE(std::string(ReasonName(reason)));
+    EXPECT_THAT(status, HasReason(reason));
+    EXPECT_FALSE(status.message().empty());
+    EXPECT_EQ(DetailOf(status).message, status.message());
+  }
+  EXPECT_EQ(DetailOf(errors::Overloaded(1, 1, 50)).retry_after_ms, 50);
+  EXPECT_TRUE(DetailOf(errors::KvCacheFull(1, 1)).retry_after_ms);
+  EXPECT_EQ(DetailOf(errors::LimitExceeded("f", 2, "at most 1", "max_items")).limit, "max_items");
+}
+
+}  // namespace
+}  // namespace logitd

@@ -1,0 +1,44 @@
+#include "core/sequence.h"
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace logitd {
+namespace {
+
+TokenRecord Record(TokenId token_id, std::optional<double> model, std::optional<double> sampling) {
+  TokenRecord record;
+  record.token_id = token_id;
+  record.model_log_prob = model;
+  record.sampling_log_prob = sampling;
+  return record;
+}
+
+TEST(SequenceTest, StopTokenComesBeforeTheLimit) {
+  const StopRules rules{.stop_token_ids = {2, 5}, .max_tokens = 2};
+  Sequence sequence;
+  EXPECT_EQ(sequence.CheckFinish(rules), std::nullopt);
+  sequence.Append(Record(1, -1, -1));
+  EXPECT_EQ(sequence.CheckFinish(rules), std::nullopt);
+  sequence.Append(Record(5, -1, -1));
+  ASSERT_TRUE(sequence.CheckFinish(rules));
+  EXPECT_EQ(sequence.CheckFinish(rules)->reason, FinishReason::kStopToken);
+  EXPECT_EQ(sequence.CheckFinish(rules)->stop_token_id, 5);
+  const StopRules no_stops{.max_tokens = 2};
+  EXPECT_EQ(sequence.CheckFinish(no_stops)->reason, FinishReason::kMaxTokens);
+  EXPECT_EQ(sequence.CheckFinish(no_stops)->stop_token_id, std::nullopt);
+}
+
+TEST(SequenceTest, ALogProbThatIsMissingUnsetsItsSumForGood) {
+  Sequence sequence;
+  sequence.Append(Record(1, -0.5, -0.25));
+  EXPECT_EQ(sequence.sums().model->value(), -0.5);
+  EXPECT_EQ(sequence.sums().sampling->value(), -0.25);
+  sequence.Append(Record(1, -0.5, std::nullopt));
+  sequence.Append(Record(1, -0.5, -0.25));
+  EXPECT_EQ(sequence.sums().model->value(), -1.5);
+  EXPECT_FALSE(sequence.sums().sampling);
+}
+
+}  // namespace
+}  // namespace logitd
