@@ -10,6 +10,7 @@
 #define LOGITD_CLIENT_RUNNER_MODEL_RUNNER_H_
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <stop_token>
 #include <string>
@@ -17,6 +18,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "client/runner/sequence_work.h"  // IWYU pragma: export
 #include "core/types.h"
 #include "logitd/v1/model_runner_service.pb.h"
 
@@ -27,14 +29,12 @@ class RowSink {
  public:
   virtual ~RowSink() = default;
   // The next row of entry `work_index` of the batch, in order of its appended tokens; only rows that the entry wants
-  // (see WantsRow). Shape: row [vocab_size]; copied or reduced before the call returns.
+  // (see WantsRow). Entries may come in any order, but rows that come before their turn are kept until then.
+  // Shape: row [vocab_size]; copied or reduced before the call returns.
   virtual void AddRow(int work_index, LogitsView row) = 0;
-  // The entry failed: no more rows of it. Other entries are not affected.
+  // The entry failed, and its cache is dropped: no more rows of it. Other entries are not affected.
   virtual void Fail(int work_index, const absl::Status& error) = 0;
 };
-
-// Whether the row after appended token `token_index` of `work` is wanted.
-bool WantsRow(const v1::SequenceWork& work, int token_index);
 
 // A model. Evaluate, Tokenize and Detokenize may be called at the same time from two threads (one evaluates, one
 // tokenises); no function is called from two threads at once.
@@ -42,7 +42,7 @@ class Model {
  public:
   virtual ~Model() = default;
 
-  // What the model is and can do: constant. `capabilities.records_numerics_version` is filled in by ServeModel.
+  // What the model is and can do: constant. `capabilities.records_numerics_version` is ServeModel's to set.
   virtual v1::ModelInfo Info() const = 0;
   virtual v1::RunnerCapabilities Capabilities() const = 0;
   virtual v1::RunnerCapacity Capacity() const = 0;
@@ -50,8 +50,13 @@ class Model {
   virtual v1::Vocabulary Vocabulary() const = 0;
 
   // Frees batch.release_sequence_ids, then evaluates all of batch.work together and gives every wanted row to `sink`.
-  // Never throws; what fails is said with sink.Fail.
+  // Never throws; what fails is said with sink.Fail. Every entry has passed CheckWork (client/runner/sequence_work.h),
+  // and no sequence occurs twice.
   virtual void Evaluate(const v1::RunBatch& batch, RowSink& sink) = 0;
+
+  // Nobody waits for results any more: an Evaluate that runs should return soon, however incomplete. Called once at the
+  // end, from any thread.
+  virtual void Interrupt() {}
 
   virtual absl::StatusOr<std::vector<TokenId>> Tokenize(const std::string& text,
                                                         const v1::TokenizationOptions& options) = 0;
@@ -63,12 +68,16 @@ struct RunnerOptions {
   // The server's --runner-listen: HOST:PORT or unix:PATH.
   std::string server_address;
   // "logitd-llama 0.1.0 (llama.cpp ...)".
-  std::string runner_version;
-  std::string runner_name;
+  std::string runner_version = "";
+  std::string runner_name = "";
+  // Offer records; without it the server gets logits only.
+  bool records = true;
+  // Called once, when the server has accepted the runner.
+  std::function<void()> on_accepted = nullptr;
 };
 
 // Serves `model` until `stop` is requested (OK), the server ends the stream (its status) or cannot be reached
-// (kUnavailable). Blocks.
+// (kUnavailable). Blocks. Rows go out as f32, or reduced to records of kNumericsVersion.
 absl::Status ServeModel(const RunnerOptions& options, Model& model, std::stop_token stop);
 
 // SHA-256 as documented at logitd.v1.Vocabulary, 32 bytes.

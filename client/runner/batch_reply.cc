@@ -1,0 +1,244 @@
+#include "client/runner/batch_reply.h"
+
+#include <bit>
+#include <limits>
+#include <utility>
+
+#include "client/runner/runner_error.h"
+#include "client/runner/sequence_work.h"
+#include "core/distribution.h"
+#include "core/errors.h"
+#include "core/limits.h"
+#include "core/token_record.h"
+
+namespace logitd::runner {
+namespace {
+
+static_assert(std::endian::native == std::endian::little, "rows go onto the wire as they lie in memory");
+
+// What a message and a SequenceOutput need beside rows, generously.
+constexpr int64_t kMessageOverheadBytes = 64;
+constexpr int64_t kOutputOverheadBytes = 64;
+
+template <typename T>
+void AppendBytes(std::string* bytes, T value) {
+  bytes->append(reinterpret_cast<const char*>(&value), sizeof(value));
+}
+
+// NaN, +inf, or nothing but -inf.
+absl::Status CheckRow(LogitsView row) {
+  // Two flags and no branch: the compiler makes it one pass at memory speed.
+  bool all_legal = true;
+  bool any_finite = false;
+  for (float x : row) {
+    all_legal &= x < std::numeric_limits<float>::infinity();
+    any_finite |= x > -std::numeric_limits<float>::infinity();
+  }
+  if (all_legal && any_finite) return absl::OkStatus();
+  for (size_t i = 0; !all_legal && i < row.size(); ++i) {
+    if (!(row[i] < std::numeric_limits<float>::infinity())) {
+      return errors::ModelOutputInvalid("the model's row holds " + errors::Show(row[i]) + " at token id " +
+                                        std::to_string(i));
+    }
+  }
+  return errors::ModelOutputInvalid("the model's row has no finite logit");
+}
+
+}  // namespace
+
+BatchReply::BatchReply(const v1::RunBatch& batch, int32_t vocab_size, int64_t max_message_bytes, Writer write)
+    : batch_(batch), vocab_size_(vocab_size), max_message_bytes_(max_message_bytes), write_(std::move(write)) {
+  entries_.resize(batch.work_size());
+  for (int i = 0; i < batch.work_size(); ++i) {
+    entries_[i].work = &batch.work(i);
+    entries_[i].wanted = WantedRowCount(batch.work(i));
+  }
+  StartMessage();
+  Advance();
+}
+
+void BatchReply::AddRow(int work_index, LogitsView row) {
+  Entry& entry = entries_[work_index];
+  if (entry.failed || entry.taken == entry.wanted) return;
+  if (row.size() != static_cast<size_t>(vocab_size_)) {
+    FailHere(work_index, errors::ModelOutputInvalid("the model's row has " + std::to_string(row.size()) +
+                                                    " values, its vocabulary " + std::to_string(vocab_size_)));
+    return;
+  }
+  if (absl::Status status = CheckRow(row); !status.ok()) {
+    FailHere(work_index, status);
+    return;
+  }
+  ++entry.taken;
+  if (static_cast<size_t>(work_index) == head_) {
+    AppendRow(entry, row);
+  } else {
+    entry.early.insert(entry.early.end(), row.begin(), row.end());
+  }
+  Advance();
+}
+
+void BatchReply::Fail(int work_index, const absl::Status& error) {
+  Entry& entry = entries_[work_index];
+  if (entry.failed) return;
+  entry.failed = true;
+  entry.error = error;
+  entry.early.clear();
+  // An entry that wants nothing, or has got all, has had its turn.
+  if (static_cast<size_t>(work_index) < head_) AppendError(entry);
+  Advance();
+}
+
+void BatchReply::FailHere(int work_index, const absl::Status& error) {
+  entries_[work_index].drop = true;
+  Fail(work_index, error);
+}
+
+void BatchReply::Finish() {
+  for (size_t i = head_; i < entries_.size(); ++i) {
+    if (!entries_[i].failed && entries_[i].taken < entries_[i].wanted) {
+      FailHere(static_cast<int>(i), errors::Internal("the model returned " + std::to_string(entries_[i].taken) +
+                                                     " of " + std::to_string(entries_[i].wanted) + " rows"));
+    }
+  }
+  message_.mutable_output()->set_final(true);
+  Send();
+}
+
+std::vector<int64_t> BatchReply::SequencesToDrop() const {
+  std::vector<int64_t> sequence_ids;
+  for (const Entry& entry : entries_) {
+    if (entry.drop) sequence_ids.push_back(entry.work->sequence_id());
+  }
+  return sequence_ids;
+}
+
+void BatchReply::Advance() {
+  for (; head_ < entries_.size(); ++head_) {
+    Entry& entry = entries_[head_];
+    if (entry.failed) {
+      AppendError(entry);
+      continue;
+    }
+    for (size_t begin = 0; begin < entry.early.size(); begin += vocab_size_) {
+      AppendRow(entry, LogitsView(entry.early).subspan(begin, vocab_size_));
+      if (entry.failed) break;
+    }
+    entry.early = {};
+    if (entry.failed) {
+      AppendError(entry);
+      continue;
+    }
+    if (entry.written < entry.wanted) return;
+  }
+}
+
+int64_t BatchReply::RowBytes(const Entry& entry) const {
+  if (!entry.work->output().has_records()) return int64_t{vocab_size_} * int64_t{sizeof(float)};
+  const v1::RecordsOutput& records = entry.work->output().records();
+  int64_t targets = 0;
+  for (int i = entry.next_target; i < records.target_rows_size() && records.target_rows(i) == entry.written; ++i) {
+    ++targets;
+  }
+  // log_sum_exp, argmax, entropy; then a double and an int32 (at most 5 bytes) of each token.
+  return 8 + 5 + 8 + targets * 13 + (int64_t{records.top_n()} + records.named_token_ids_size()) * 12 + 64;
+}
+
+void BatchReply::AppendRow(Entry& entry, LogitsView row) {
+  const int64_t row_bytes = RowBytes(entry);
+  const int64_t needed = row_bytes + kOutputOverheadBytes;
+  if (kMessageOverheadBytes + needed > max_message_bytes_) {
+    entry.failed = true;
+    entry.drop = true;
+    entry.error =
+        errors::LimitExceeded("output", kMessageOverheadBytes + needed,
+                              "at most " + std::to_string(max_message_bytes_) + " bytes a row", "max_message_bytes");
+    return;
+  }
+  MakeRoom(needed);
+  const bool dense = !entry.work->output().has_records();
+  v1::SequenceOutput& output = OutputOf(entry);
+  output.set_row_count(output.row_count() + 1);
+  if (dense) {
+    message_.mutable_payload()->append(reinterpret_cast<const char*>(row.data()), row.size_bytes());
+    v1::BatchOutput& batch_output = *message_.mutable_output();
+    if (batch_output.blocks().empty()) {
+      v1::LogitsBlock& block = *batch_output.add_blocks();
+      block.set_dtype(v1::LOGITS_DTYPE_F32);
+      block.set_width(vocab_size_);
+    }
+    batch_output.mutable_blocks(0)->set_row_count(++message_rows_);
+  } else {
+    AppendRecords(entry, row, *output.mutable_records());
+  }
+  message_bytes_ += row_bytes;
+  ++entry.written;
+}
+
+void BatchReply::AppendRecords(Entry& entry, LogitsView row, v1::RowRecords& records) {
+  const v1::RecordsOutput& asked = entry.work->output().records();
+  // The row was checked when it came.
+  const RowStatistics statistics = *ReadRow(row);
+  records.add_log_sum_exps(statistics.log_sum_exp);
+  records.add_argmax_token_ids(statistics.argmax);
+  if (asked.entropy()) records.add_entropies(ModelEntropy(row, statistics));
+  for (; entry.next_target < asked.target_rows_size() && asked.target_rows(entry.next_target) == entry.written;
+       ++entry.next_target) {
+    const TokenId target = asked.target_token_ids(entry.next_target);
+    records.add_target_log_probs(statistics.LogProb(row[target]));
+    if (asked.ranks()) records.add_target_ranks(RankOf(row, target));
+  }
+  if (asked.top_n() > 0) {
+    for (TokenId token_id : TopTokens(row, asked.top_n())) {
+      AppendBytes<int32_t>(records.mutable_top_token_ids(), token_id);
+      AppendBytes<double>(records.mutable_top_log_probs(), statistics.LogProb(row[token_id]));
+    }
+  }
+  for (TokenId token_id : asked.named_token_ids()) {
+    AppendBytes<double>(records.mutable_named_log_probs(), statistics.LogProb(row[token_id]));
+    if (asked.ranks()) AppendBytes<int32_t>(records.mutable_named_ranks(), RankOf(row, token_id));
+  }
+}
+
+void BatchReply::AppendError(const Entry& entry) {
+  v1::SequenceOutput output;
+  output.set_sequence_id(entry.work->sequence_id());
+  *output.mutable_error() = ToProtoError(entry.error);
+  const int64_t bytes = static_cast<int64_t>(output.ByteSizeLong()) + kOutputOverheadBytes;
+  MakeRoom(bytes);
+  *message_.mutable_output()->add_outputs() = std::move(output);
+  message_bytes_ += bytes;
+}
+
+v1::SequenceOutput& BatchReply::OutputOf(const Entry& entry) {
+  v1::BatchOutput& batch_output = *message_.mutable_output();
+  if (!batch_output.outputs().empty()) {
+    v1::SequenceOutput& last = *batch_output.mutable_outputs(batch_output.outputs_size() - 1);
+    if (last.sequence_id() == entry.work->sequence_id()) return last;
+  }
+  v1::SequenceOutput& output = *batch_output.add_outputs();
+  output.set_sequence_id(entry.work->sequence_id());
+  output.set_first_row(entry.written);
+  output.set_block_row(message_rows_);
+  message_bytes_ += kOutputOverheadBytes;
+  return output;
+}
+
+void BatchReply::MakeRoom(int64_t bytes) {
+  const bool has_content = !message_.output().outputs().empty();
+  if (has_content && (message_bytes_ + bytes > max_message_bytes_ || message_rows_ == kMaxRowsPerMessage)) Send();
+}
+
+void BatchReply::StartMessage() {
+  message_.Clear();
+  message_.mutable_output()->set_batch_id(batch_.batch_id());
+  message_bytes_ = kMessageOverheadBytes;
+  message_rows_ = 0;
+}
+
+void BatchReply::Send() {
+  write_(message_);
+  StartMessage();
+}
+
+}  // namespace logitd::runner

@@ -1,0 +1,83 @@
+// The answer to one RunBatch: takes the model's rows, reduces them as each entry asks, and writes BatchOutput messages
+// of bounded size, in the order of the work.
+//
+// One thread.
+#ifndef LOGITD_CLIENT_RUNNER_BATCH_REPLY_H_
+#define LOGITD_CLIENT_RUNNER_BATCH_REPLY_H_
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "client/runner/model_runner.h"
+#include "core/types.h"
+#include "logitd/v1/model_runner_service.pb.h"
+
+namespace logitd::runner {
+
+class BatchReply : public RowSink {
+ public:
+  // Sends one message; what it returns is not asked for: a broken stream is noticed by whoever reads it.
+  using Writer = std::function<void(const v1::AttachRequest&)>;
+
+  // `batch` must outlive this object. No message is larger than `max_message_bytes`.
+  // REQUIRES: CheckWork is OK for every entry that is not failed at once.
+  BatchReply(const v1::RunBatch& batch, int32_t vocab_size, int64_t max_message_bytes, Writer write);
+
+  // A row with NaN, +inf or no finite value fails its entry: MODEL_OUTPUT_INVALID.
+  void AddRow(int work_index, LogitsView row) override;
+  void Fail(int work_index, const absl::Status& error) override;
+
+  // Writes what is left, the last message with final = true. An entry that has not got all of its rows has failed.
+  void Finish();
+
+  // Entries whose caches the model may still hold although they have failed.
+  std::vector<int64_t> SequencesToDrop() const;
+
+ private:
+  struct Entry {
+    const v1::SequenceWork* work = nullptr;
+    int wanted = 0;
+    // Rows written, or waiting in `early`.
+    int taken = 0;
+    int written = 0;
+    int next_target = 0;
+    bool failed = false;
+    // Found bad here, not by the model.
+    bool drop = false;
+    absl::Status error;
+    // Rows that came before it was this entry's turn, one after the other.
+    std::vector<float> early;
+  };
+
+  void FailHere(int work_index, const absl::Status& error);
+  // Writes what can be written now of entries from `head_` on.
+  void Advance();
+  void AppendRow(Entry& entry, LogitsView row);
+  void AppendRecords(Entry& entry, LogitsView row, v1::RowRecords& records);
+  void AppendError(const Entry& entry);
+  // The output of `entry` in the message that is being built.
+  v1::SequenceOutput& OutputOf(const Entry& entry);
+  int64_t RowBytes(const Entry& entry) const;
+  void MakeRoom(int64_t bytes);
+  void StartMessage();
+  void Send();
+
+  const v1::RunBatch& batch_;
+  const int32_t vocab_size_;
+  const int64_t max_message_bytes_;
+  const Writer write_;
+  std::vector<Entry> entries_;
+  // The entry whose turn it is: earlier ones are complete.
+  size_t head_ = 0;
+
+  v1::AttachRequest message_;
+  int64_t message_bytes_ = 0;
+  int32_t message_rows_ = 0;
+};
+
+}  // namespace logitd::runner
+
+#endif  // LOGITD_CLIENT_RUNNER_BATCH_REPLY_H_

@@ -1,0 +1,414 @@
+#include "client/runner/llama/llama_model.h"
+
+#include <algorithm>
+#include <cctype>
+#include <exception>
+#include <limits>
+#include <utility>
+
+#include "client/runner/llama/cpu_count.h"
+#include "client/runner/llama/llama_log.h"
+#include "core/errors.h"
+#include "core/limits.h"
+#include "core/status_macros.h"
+
+namespace logitd::runner {
+namespace {
+
+// Sequences with a cache at once: a slot costs a bit in every cell.
+constexpr int kMaxSequences = 64;
+// Tokens given to llama.cpp at once. Larger is hardly faster on a CPU, and the memory for activations and for the rows
+// of such a chunk (vocab_size * 4 bytes each) grows with it.
+constexpr int kChunkTokens = 128;
+// Tokens of one batch: about a second of work for a small model, so that other sequences do not wait for long.
+constexpr int kMaxBatchTokens = 512;
+
+absl::Status CannotServe(const std::string& file, const std::string& why) {
+  return absl::InvalidArgumentError("model file " + file + " cannot be served: " + why);
+}
+
+// llama.cpp's name of the weights' type, as ModelInfo.precision has it: "f32", "f16", "bf16", "Q4_1".
+std::string NativePrecision(const llama_model* model) {
+  std::string name = llama_ftype_name(llama_model_ftype(model));
+  constexpr char kGuessed[] = "(guessed) ";
+  if (name.rfind(kGuessed, 0) == 0) name.erase(0, sizeof(kGuessed) - 1);
+  if (name == "all F32") return "f32";
+  if (name == "F16" || name == "BF16") {
+    std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return std::tolower(c); });
+  }
+  return name;
+}
+
+}  // namespace
+
+LlamaModel::LlamaModel(std::unique_ptr<llama_model, ModelDeleter> model, int64_t cache_tokens)
+    : model_(std::move(model)), vocab_(llama_model_get_vocab(model_.get())), ledger_(kMaxSequences, cache_tokens) {}
+
+absl::StatusOr<std::unique_ptr<LlamaModel>> LlamaModel::Load(const LlamaOptions& options) {
+  ASSIGN_OR_RETURN(const ModelFile file, InspectModelFile(options.file));
+  llama_backend_init();
+  ASSIGN_OR_RETURN(const Weights weights, PrepareWeights(file, options.precision, options.cache_dir));
+
+  TakeLastLlamaError();
+  std::unique_ptr<llama_model, ModelDeleter> model;
+  {
+    QuietLlamaLog quiet;
+    model.reset(llama_model_load_from_file(weights.path.c_str(), llama_model_default_params()));
+  }
+  if (model == nullptr) return CannotServe(options.file, "llama.cpp says: " + TakeLastLlamaError());
+  if (!llama_model_has_decoder(model.get()) || llama_model_has_encoder(model.get()) ||
+      llama_model_is_diffusion(model.get())) {
+    return CannotServe(options.file, "it is not a model that predicts the next token");
+  }
+  const llama_vocab* vocab = llama_model_get_vocab(model.get());
+  const int32_t vocab_size = llama_vocab_n_tokens(vocab);
+  if (llama_vocab_type(vocab) == LLAMA_VOCAB_TYPE_NONE || vocab_size < 1 || vocab_size > kMaxVocabSize) {
+    return CannotServe(options.file, "it has no vocabulary of 1 to " + std::to_string(kMaxVocabSize) + " tokens");
+  }
+
+  const int32_t trained_length = std::max(1, llama_model_n_ctx_train(model.get()));
+  if (options.context_length > trained_length) {
+    return absl::InvalidArgumentError("--context-length must be at most " + std::to_string(trained_length) +
+                                      ", what the model was trained with, got " +
+                                      std::to_string(options.context_length));
+  }
+  const int32_t context_length = options.context_length > 0 ? options.context_length : trained_length;
+  const int64_t cache_tokens = options.cache_tokens > 0 ? options.cache_tokens : int64_t{2} * context_length;
+  if (cache_tokens < context_length) {
+    return absl::InvalidArgumentError("--cache-tokens must be at least the context length, " +
+                                      std::to_string(context_length) + ", got " + std::to_string(cache_tokens) +
+                                      "; --context-length lowers that");
+  }
+  if (cache_tokens > std::numeric_limits<int32_t>::max() / 2) {
+    return absl::InvalidArgumentError("--cache-tokens must be at most 1073741823, got " + std::to_string(cache_tokens));
+  }
+
+  std::unique_ptr<LlamaModel> loaded(new LlamaModel(std::move(model), cache_tokens));
+  RETURN_IF_ERROR(loaded->CreateContext(options, weights.all_f32));
+  loaded->ReadVocabulary();
+  loaded->info_.set_context_length(context_length);
+  loaded->DescribeModel(options, weights);
+  return loaded;
+}
+
+absl::Status LlamaModel::CreateContext(const LlamaOptions& options, bool f32) {
+  llama_context_params params = llama_context_default_params();
+  params.n_ctx = static_cast<uint32_t>(ledger_.max_cells());
+  params.n_batch = kChunkTokens;
+  params.n_ubatch = kChunkTokens;
+  params.n_seq_max = kMaxSequences;
+  // One buffer for all sequences: without it each would get 1/64 of the cache, and a fork would copy it.
+  params.kv_unified = true;
+  // A window of past tokens only would make cutting a sequence impossible.
+  params.swa_full = true;
+  params.no_perf = true;
+  // llama.cpp's threads spin at hundreds of barriers a token: as soon as one of them has to share its CPU, all wait for
+  // the scheduler (measured on 2 busy CPUs: 0.3 tokens/s with 2 threads, 30 with 1). So one CPU is left to the others.
+  params.n_threads = options.threads > 0 ? options.threads : std::max(1, UsableCpuCount() - 1);
+  params.n_threads_batch = params.n_threads;
+  if (f32) {
+    // Otherwise the cache rounds keys and values to f16, and a token's log-prob depends on its batch by 0.008 nats.
+    params.type_k = GGML_TYPE_F32;
+    params.type_v = GGML_TYPE_F32;
+    params.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_DISABLED;
+  }
+  params.abort_callback = [](void* interrupted) { return static_cast<std::atomic<bool>*>(interrupted)->load(); };
+  params.abort_callback_data = &interrupted_;
+  {
+    QuietLlamaLog quiet;
+    context_.reset(llama_init_from_model(model_.get(), params));
+  }
+  if (context_ == nullptr) {
+    return absl::ResourceExhaustedError("no memory for a cache of " + std::to_string(ledger_.max_cells()) +
+                                        " tokens (llama.cpp says: " + TakeLastLlamaError() +
+                                        "); lower --cache-tokens, and --context-length if need be");
+  }
+  // Computes once, so that a model that cannot be computed is found now, and its pages are in memory.
+  llama_token token = 0;
+  if (llama_decode(context_.get(), llama_batch_get_one(&token, 1)) != 0) {
+    return CannotServe(options.file, "llama.cpp cannot evaluate it: " + TakeLastLlamaError());
+  }
+  llama_memory_clear(llama_get_memory(context_.get()), true);
+  return absl::OkStatus();
+}
+
+void LlamaModel::ReadVocabulary() {
+  const int32_t vocab_size = llama_vocab_n_tokens(vocab_);
+  info_.set_vocab_size(vocab_size);
+  for (TokenId token_id = 0; token_id < vocab_size; ++token_id) {
+    const llama_token_attr attributes = llama_vocab_get_attr(vocab_, token_id);
+    std::string piece;
+    if (attributes & (LLAMA_TOKEN_ATTR_CONTROL | LLAMA_TOKEN_ATTR_UNKNOWN)) {
+      vocabulary_.add_control_token_ids(token_id);
+    } else {
+      piece = Piece(token_id, /*render_special_tokens=*/false);
+    }
+    vocabulary_.add_token_lengths(static_cast<int32_t>(piece.size()));
+    vocabulary_.mutable_token_bytes()->append(piece);
+    if (llama_vocab_is_eog(vocab_, token_id)) info_.add_eos_token_ids(token_id);
+  }
+  info_.set_vocab_fingerprint(VocabFingerprint(vocabulary_));
+  const llama_token bos = llama_vocab_bos(vocab_);
+  if (bos >= 0) info_.set_bos_token_id(bos);
+  info_.set_adds_bos(bos >= 0 && llama_vocab_get_add_bos(vocab_));
+
+  // llama.cpp's C interface does not tell, so it is tried.
+  v1::TokenizationOptions plain;
+  plain.set_add_special_tokens(false);
+  absl::StatusOr<std::vector<TokenId>> probe = Tokenize("a", plain);
+  if (probe.ok() && !probe->empty()) adds_space_prefix_ = Piece(probe->front(), false).rfind(' ', 0) == 0;
+}
+
+void LlamaModel::DescribeModel(const LlamaOptions& options, const Weights& weights) {
+  info_.set_name(options.name);
+  info_.set_model_fingerprint(weights.fingerprint);
+  if (weights.all_f32) {
+    info_.set_precision("f32");
+  } else {
+    info_.set_precision(options.precision == Precision::kF16 ? "f16" : NativePrecision(model_.get()));
+  }
+  info_.set_parameter_count(static_cast<int64_t>(llama_model_n_params(model_.get())));
+  if (const char* chat_template = llama_model_chat_template(model_.get(), nullptr)) {
+    info_.set_chat_template(chat_template);
+  }
+}
+
+v1::RunnerCapabilities LlamaModel::Capabilities() const {
+  v1::RunnerCapabilities capabilities;
+  capabilities.set_fork(true);
+  // A recurrent state cannot be taken back.
+  capabilities.set_trim(!llama_model_is_recurrent(model_.get()) && !llama_model_is_hybrid(model_.get()));
+  capabilities.set_tokenizer(true);
+  capabilities.set_vocabulary(true);
+  capabilities.add_dtypes(v1::LOGITS_DTYPE_F32);
+  return capabilities;
+}
+
+v1::RunnerCapacity LlamaModel::Capacity() const {
+  v1::RunnerCapacity capacity;
+  capacity.set_max_sequences(kMaxSequences);
+  capacity.set_max_cached_tokens(ledger_.max_cells());
+  capacity.set_max_batch_tokens(kMaxBatchTokens);
+  return capacity;
+}
+
+struct LlamaModel::Task {
+  int work_index = 0;
+  const v1::SequenceWork* work = nullptr;
+  int slot = 0;
+  // Position of the first appended token.
+  int64_t begin = 0;
+  // Appended tokens that are evaluated.
+  int done = 0;
+  bool failed = false;
+};
+
+void LlamaModel::Evaluate(const v1::RunBatch& batch, RowSink& sink) {
+  for (int64_t sequence_id : batch.release_sequence_ids()) Drop(sequence_id);
+
+  // Every entry is set up before any is extended: a fork copies its source as it was before this batch's tokens.
+  std::vector<absl::Status> set_up;
+  for (const v1::SequenceWork& work : batch.work()) set_up.push_back(SetUp(work));
+  std::vector<Task> tasks;
+  for (int i = 0; i < batch.work_size(); ++i) {
+    const v1::SequenceWork& work = batch.work(i);
+    absl::Status status = set_up[i];
+    const std::optional<int> slot = ledger_.SlotOf(work.sequence_id());
+    const int64_t begin = slot ? ledger_.LengthOf(work.sequence_id()) : 0;
+    if (status.ok()) status = Reserve(work);
+    if (!status.ok()) {
+      sink.Fail(i, status);
+      Drop(work.sequence_id());
+      continue;
+    }
+    tasks.push_back({.work_index = i, .work = &work, .slot = *slot, .begin = begin});
+  }
+
+  // Entry after entry, so that rows come in the order of the work; as many entries as fit are evaluated together.
+  std::vector<Task*> chunk;
+  std::vector<int> counts;
+  int room = kChunkTokens;
+  const auto flush = [&] {
+    if (!chunk.empty()) Decode(chunk, counts, sink);
+    chunk.clear();
+    counts.clear();
+    room = kChunkTokens;
+  };
+  for (Task& task : tasks) {
+    int planned = 0;
+    while (!task.failed && planned < task.work->append_token_ids_size()) {
+      const int count = std::min(room, task.work->append_token_ids_size() - planned);
+      chunk.push_back(&task);
+      counts.push_back(count);
+      planned += count;
+      room -= count;
+      if (room == 0) flush();
+    }
+  }
+  flush();
+}
+
+absl::Status LlamaModel::SetUp(const v1::SequenceWork& work) {
+  llama_memory_t memory = llama_get_memory(context_.get());
+  const int64_t id = work.sequence_id();
+  std::optional<int> slot = ledger_.SlotOf(id);
+  const bool is_new = !slot.has_value();
+  if (work.has_fork_from_sequence_id() && !is_new) return errors::SequenceAlreadyOpen(id);
+  std::optional<int> source;
+  if (work.has_fork_from_sequence_id()) {
+    source = ledger_.SlotOf(work.fork_from_sequence_id());
+    if (!source) return errors::SequenceNotOpen("fork_from_sequence_id", work.fork_from_sequence_id());
+  }
+  const int64_t length = source ? ledger_.LengthOf(work.fork_from_sequence_id()) : is_new ? 0 : ledger_.LengthOf(id);
+  const int64_t keep = work.has_keep_prefix_length() ? work.keep_prefix_length() : length;
+  if (keep > length) return errors::OutOfRange("keep_prefix_length", keep, "[0, " + std::to_string(length) + "]");
+
+  if (is_new) {
+    slot = ledger_.Open(id);
+    if (!slot) return errors::Overloaded(kMaxSequences, kMaxSequences, /*retry_after_ms=*/100);
+  }
+  if (source) {
+    llama_memory_seq_cp(memory, *source, *slot, -1, -1);
+    ledger_.Share(work.fork_from_sequence_id(), id, length);
+  }
+  if (keep < length) {
+    if (!llama_memory_seq_rm(memory, *slot, static_cast<llama_pos>(keep), -1)) {
+      return errors::Internal("this model's cache cannot be cut");
+    }
+    ledger_.Trim(id, keep);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status LlamaModel::Reserve(const v1::SequenceWork& work) {
+  const int64_t count = work.append_token_ids_size();
+  const int64_t length = ledger_.LengthOf(work.sequence_id()) + count;
+  if (length > info_.context_length()) {
+    return errors::ContextLengthExceeded("append_token_ids", length, info_.context_length());
+  }
+  if (!ledger_.Append(work.sequence_id(), count)) return errors::KvCacheFull(ledger_.used_cells(), ledger_.max_cells());
+  return absl::OkStatus();
+}
+
+void LlamaModel::Decode(std::span<Task*> tasks, std::span<const int> counts, RowSink& sink) {
+  struct BatchDeleter {
+    void operator()(llama_batch* batch) const {
+      llama_batch_free(*batch);
+      delete batch;
+    }
+  };
+  std::unique_ptr<llama_batch, BatchDeleter> batch(new llama_batch(llama_batch_init(kChunkTokens, 0, 1)));
+  for (size_t i = 0; i < tasks.size(); ++i) {
+    const Task& task = *tasks[i];
+    for (int j = task.done; j < task.done + counts[i]; ++j) {
+      const int k = batch->n_tokens++;
+      batch->token[k] = task.work->append_token_ids(j);
+      batch->pos[k] = static_cast<llama_pos>(task.begin + j);
+      batch->n_seq_id[k] = 1;
+      batch->seq_id[k][0] = task.slot;
+      batch->logits[k] = WantsRow(*task.work, j) ? 1 : 0;
+    }
+  }
+
+  TakeLastLlamaError();
+  int result = 2;
+  if (!interrupted_) {
+    QuietLlamaLog quiet;
+    result = llama_decode(context_.get(), *batch);
+  }
+  absl::Status status;
+  if (result == 2) {
+    status = errors::Cancelled();
+  } else if (result == 1) {
+    status = errors::KvCacheFull(ledger_.used_cells(), ledger_.max_cells());
+  } else if (result != 0) {
+    status = errors::Internal("llama_decode returned " + std::to_string(result) + ": " + TakeLastLlamaError());
+  }
+  int k = 0;
+  for (size_t i = 0; i < tasks.size(); ++i) {
+    Task& task = *tasks[i];
+    for (int j = 0; status.ok() && j < counts[i]; ++j, ++k) {
+      if (!batch->logits[k]) continue;
+      const float* row = llama_get_logits_ith(context_.get(), k);
+      if (row == nullptr) {
+        status = errors::Internal("llama.cpp returned no logits for a token that it evaluated");
+        break;
+      }
+      sink.AddRow(task.work_index, LogitsView(row, static_cast<size_t>(info_.vocab_size())));
+    }
+    task.done += counts[i];
+    if (!status.ok()) {
+      task.failed = true;
+      sink.Fail(task.work_index, status);
+      Drop(task.work->sequence_id());
+    }
+  }
+}
+
+void LlamaModel::Drop(int64_t sequence_id) {
+  const std::optional<int> slot = ledger_.SlotOf(sequence_id);
+  if (!slot) return;
+  llama_memory_seq_rm(llama_get_memory(context_.get()), *slot, -1, -1);
+  ledger_.Close(sequence_id);
+}
+
+absl::StatusOr<std::vector<TokenId>> LlamaModel::Tokenize(const std::string& text,
+                                                          const v1::TokenizationOptions& options) {
+  // llama_tokenize's own add_special would also append EOS where a model asks for that; a prompt must not end there.
+  std::vector<TokenId> token_ids;
+  const bool add_bos = options.has_add_special_tokens() ? options.add_special_tokens() : info_.adds_bos();
+  if (add_bos && info_.has_bos_token_id()) token_ids.push_back(info_.bos_token_id());
+  if (text.empty()) return token_ids;
+  if (text.size() > static_cast<size_t>(kMaxTextBytes)) {
+    return errors::LimitExceeded("texts", static_cast<int64_t>(text.size()),
+                                 "at most " + std::to_string(kMaxTextBytes) + " bytes", "max_text_bytes");
+  }
+  const size_t first = token_ids.size();
+  // A token has at least one byte; one more for the space that some tokenizers put in front, and some slack.
+  token_ids.resize(first + text.size() + 8);
+  try {
+    for (int attempt = 0; attempt < 2; ++attempt) {
+      const int32_t count = llama_tokenize(vocab_, text.data(), static_cast<int32_t>(text.size()),
+                                           token_ids.data() + first, static_cast<int32_t>(token_ids.size() - first),
+                                           /*add_special=*/false, options.parse_special_tokens());
+      if (count >= 0) {
+        token_ids.resize(first + count);
+        return token_ids;
+      }
+      if (count == std::numeric_limits<int32_t>::min()) break;
+      token_ids.resize(first - count);
+    }
+  } catch (const std::exception& error) {
+    return errors::MalformedMessage("texts", error.what());
+  }
+  return errors::Internal("llama_tokenize failed");
+}
+
+absl::StatusOr<std::string> LlamaModel::Detokenize(std::span<const TokenId> token_ids, bool render_special_tokens) {
+  // Piece by piece, not with llama_detokenize: that one also drops spaces before punctuation for some models.
+  std::string text;
+  bool at_start = adds_space_prefix_;
+  for (TokenId token_id : token_ids) {
+    std::string piece = Piece(token_id, render_special_tokens);
+    const bool is_control = llama_vocab_is_control(vocab_, token_id);
+    if (at_start && !is_control && piece.rfind(' ', 0) == 0) piece.erase(0, 1);
+    if (!is_control) at_start = false;
+    text += piece;
+  }
+  return text;
+}
+
+std::string LlamaModel::Piece(TokenId token_id, bool render_special_tokens) const {
+  std::string piece(64, '\0');
+  int32_t size = llama_token_to_piece(vocab_, token_id, piece.data(), static_cast<int32_t>(piece.size()), /*lstrip=*/0,
+                                      render_special_tokens);
+  if (size < 0) {
+    piece.resize(-size);
+    size = llama_token_to_piece(vocab_, token_id, piece.data(), static_cast<int32_t>(piece.size()), 0,
+                                render_special_tokens);
+  }
+  piece.resize(std::max(size, 0));
+  return piece;
+}
+
+}  // namespace logitd::runner

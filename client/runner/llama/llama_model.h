@@ -1,0 +1,94 @@
+// A GGUF model on llama.cpp, on the CPU, as a runner's Model.
+//
+//   ASSIGN_OR_RETURN(std::unique_ptr<LlamaModel> model, LlamaModel::Load({.file = "model.gguf", ...}));
+//   absl::Status status = ServeModel(options, *model, stop_token);
+//
+// One llama_context with one unified cache: a fork only marks cells as shared, and every sequence may use the whole
+// context length. Threads: as Model says.
+#ifndef LOGITD_CLIENT_RUNNER_LLAMA_LLAMA_MODEL_H_
+#define LOGITD_CLIENT_RUNNER_LLAMA_LLAMA_MODEL_H_
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "client/runner/cache_ledger.h"
+#include "client/runner/llama/llama_weights.h"
+#include "client/runner/model_runner.h"
+#include "llama.h"
+
+namespace logitd::runner {
+
+struct LlamaOptions {
+  std::string file;
+  // Name that clients use.
+  std::string name;
+  Precision precision = Precision::kF32;
+  std::string cache_dir;
+  // Threads that compute; 0: one less than the CPUs that this process may use, at least one.
+  int threads = 0;
+  // Tokens in all caches together; 0: twice the context length.
+  int64_t cache_tokens = 0;
+  // Longest sequence; 0: what the model was trained with.
+  int32_t context_length = 0;
+};
+
+class LlamaModel : public Model {
+ public:
+  // Errors: one line each, for people, that names the file or flag and what to do.
+  static absl::StatusOr<std::unique_ptr<LlamaModel>> Load(const LlamaOptions& options);
+
+  v1::ModelInfo Info() const override { return info_; }
+  v1::RunnerCapabilities Capabilities() const override;
+  v1::RunnerCapacity Capacity() const override;
+  v1::Vocabulary Vocabulary() const override { return vocabulary_; }
+
+  void Evaluate(const v1::RunBatch& batch, RowSink& sink) override;
+  void Interrupt() override { interrupted_ = true; }
+
+  absl::StatusOr<std::vector<TokenId>> Tokenize(const std::string& text,
+                                                const v1::TokenizationOptions& options) override;
+  absl::StatusOr<std::string> Detokenize(std::span<const TokenId> token_ids, bool render_special_tokens) override;
+
+ private:
+  struct ModelDeleter {
+    void operator()(llama_model* model) const { llama_model_free(model); }
+  };
+  struct ContextDeleter {
+    void operator()(llama_context* context) const { llama_free(context); }
+  };
+  // An entry of the batch that is being evaluated.
+  struct Task;
+
+  LlamaModel(std::unique_ptr<llama_model, ModelDeleter> model, int64_t cache_tokens);
+
+  absl::Status CreateContext(const LlamaOptions& options, bool f32);
+  void DescribeModel(const LlamaOptions& options, const Weights& weights);
+  void ReadVocabulary();
+
+  // Copies and cuts: the sequence is ready for its new tokens.
+  absl::Status SetUp(const v1::SequenceWork& work);
+  absl::Status Reserve(const v1::SequenceWork& work);
+  // Evaluates one chunk and hands out its rows. REQUIRES: at most kChunkTokens tokens.
+  void Decode(std::span<Task*> tasks, std::span<const int> counts, RowSink& sink);
+  void Drop(int64_t sequence_id);
+  std::string Piece(TokenId token_id, bool render_special_tokens) const;
+
+  std::unique_ptr<llama_model, ModelDeleter> model_;
+  std::unique_ptr<llama_context, ContextDeleter> context_;
+  const llama_vocab* vocab_ = nullptr;
+  CacheLedger ledger_;
+  v1::ModelInfo info_;
+  v1::Vocabulary vocabulary_;
+  // The tokenizer puts a space before every text, as SentencePiece does, which Detokenize takes away again.
+  bool adds_space_prefix_ = false;
+  std::atomic<bool> interrupted_ = false;
+};
+
+}  // namespace logitd::runner
+
+#endif  // LOGITD_CLIENT_RUNNER_LLAMA_LLAMA_MODEL_H_

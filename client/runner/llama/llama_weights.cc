@@ -1,0 +1,149 @@
+#include "client/runner/llama/llama_weights.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <system_error>
+
+#include "client/runner/llama/llama_log.h"
+#include "core/status_macros.h"
+#include "llama.h"
+
+namespace logitd::runner {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string Hex(const std::string& bytes) {
+  static constexpr char kDigits[] = "0123456789abcdef";
+  std::string text;
+  for (unsigned char byte : bytes) {
+    text.push_back(kDigits[byte >> 4]);
+    text.push_back(kDigits[byte & 15]);
+  }
+  return text;
+}
+
+bool IsWanted(const ModelFile& file, Precision precision) {
+  return precision == Precision::kF32 ? file.all_f32 : file.all_f32_or_f16;
+}
+
+// Held until destroyed; the kernel lets go of it if the process dies.
+class FileLock {
+ public:
+  explicit FileLock(const std::string& path) : fd_(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644)) {
+    if (fd_ < 0) return;
+    while (flock(fd_, LOCK_EX) != 0 && errno == EINTR) {
+    }
+  }
+  ~FileLock() {
+    if (fd_ >= 0) close(fd_);
+  }
+  FileLock(const FileLock&) = delete;
+  FileLock& operator=(const FileLock&) = delete;
+
+  bool ok() const { return fd_ >= 0; }
+
+ private:
+  const int fd_;
+};
+
+// What killed processes have left behind. REQUIRES: the lock is held.
+void RemoveLeftovers(const fs::path& target) {
+  std::error_code error;
+  const std::string prefix = target.filename().string() + ".tmp.";
+  for (const fs::directory_entry& entry : fs::directory_iterator(target.parent_path(), error)) {
+    if (entry.path().filename().string().rfind(prefix, 0) == 0) fs::remove(entry.path(), error);
+  }
+}
+
+absl::Status Convert(const ModelFile& file, Precision precision, const fs::path& target) {
+  const char* name = precision == Precision::kF32 ? "f32" : "f16";
+  const fs::path temporary = target.string() + ".tmp." + std::to_string(getpid());
+  std::fprintf(stderr, "logitd-llama: converting %s to %s, once: %s\n", file.path.c_str(), name, target.c_str());
+  llama_model_quantize_params params = llama_model_quantize_default_params();
+  params.ftype = precision == Precision::kF32 ? LLAMA_FTYPE_ALL_F32 : LLAMA_FTYPE_MOSTLY_F16;
+  params.allow_requantize = true;
+  QuietLlamaLog quiet;
+  TakeLastLlamaError();
+  std::error_code error;
+  if (llama_model_quantize(file.path.c_str(), temporary.c_str(), &params) != 0) {
+    fs::remove(temporary, error);
+    const std::string reason = TakeLastLlamaError();
+    const fs::space_info space = fs::space(target.parent_path(), error);
+    return absl::UnavailableError("cannot convert " + file.path + " to " + name + " in " +
+                                  target.parent_path().string() + " (" + std::to_string(space.available >> 20) +
+                                  " MiB free): " + (reason.empty() ? "writing failed" : reason) +
+                                  "; free some space, choose another --cache-dir, or use --precision native");
+  }
+  absl::StatusOr<ModelFile> converted = InspectModelFile(temporary.string());
+  if (!converted.ok() || !IsWanted(*converted, precision)) {
+    fs::remove(temporary, error);
+    return absl::InvalidArgumentError("llama.cpp cannot convert every matrix of " + file.path + " to " + name +
+                                      "; use --precision native");
+  }
+  // On the disk before it has its name: a power cut leaves the whole file or none.
+  if (const int fd = open(temporary.c_str(), O_RDONLY | O_CLOEXEC); fd >= 0) {
+    fsync(fd);
+    close(fd);
+  }
+  fs::rename(temporary, target, error);
+  if (error) {
+    return absl::UnavailableError("cannot rename " + temporary.string() + " to " + target.string() + ": " +
+                                  error.message());
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<Weights> PrepareWeights(const ModelFile& file, Precision precision, const std::string& cache_dir) {
+  Weights weights{.path = file.path, .all_f32 = file.all_f32, .fingerprint = ""};
+  ASSIGN_OR_RETURN(weights.fingerprint, HashFile(file.path));
+  if (precision == Precision::kNative || (precision == Precision::kF32 && file.all_f32) ||
+      (precision == Precision::kF16 && file.all_f32_or_f16 && !file.all_f32)) {
+    return weights;
+  }
+  weights.all_f32 = precision == Precision::kF32;
+  if (cache_dir.empty()) {
+    return absl::UnavailableError("no folder for converted weights: HOME is not set; set --cache-dir");
+  }
+
+  std::error_code error;
+  fs::create_directories(cache_dir, error);
+  const fs::path target = fs::path(cache_dir) / (Hex(weights.fingerprint) + "-llama.cpp-" + llama_version() +
+                                                 (precision == Precision::kF32 ? "-f32.gguf" : "-f16.gguf"));
+  weights.path = target.string();
+  const auto is_there = [&] {
+    if (!fs::exists(target, error)) return false;
+    absl::StatusOr<ModelFile> cached = InspectModelFile(target.string());
+    return cached.ok() && IsWanted(*cached, precision);
+  };
+  if (is_there()) return weights;
+  FileLock lock(target.string() + ".lock");
+  if (!lock.ok()) {
+    return absl::UnavailableError("cannot write to the cache folder " + cache_dir + ": " + std::strerror(errno) +
+                                  "; choose another --cache-dir, or use --precision native");
+  }
+  if (is_there()) return weights;
+  RemoveLeftovers(target);
+  RETURN_IF_ERROR(Convert(file, precision, target));
+  return weights;
+}
+
+std::string DefaultCacheDir() {
+  if (const char* cache_home = std::getenv("XDG_CACHE_HOME"); cache_home != nullptr && *cache_home != '\0') {
+    return std::string(cache_home) + "/logitd";
+  }
+  const char* home = std::getenv("HOME");
+  if (home == nullptr || *home == '\0') return "";
+  return std::string(home) + "/.cache/logitd";
+}
+
+}  // namespace logitd::runner

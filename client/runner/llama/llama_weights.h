@@ -1,0 +1,38 @@
+// The weights in the precision asked for: the model file itself, or a converted copy in the cache folder.
+//
+// Quantised weights make a token's log-prob depend on what it was batched with (0.07 nats a token on average for a
+// 4-bit model); f32 weights, cache and attention keep it within 1e-4. So f32 is the default, and costs one conversion.
+#ifndef LOGITD_CLIENT_RUNNER_LLAMA_LLAMA_WEIGHTS_H_
+#define LOGITD_CLIENT_RUNNER_LLAMA_LLAMA_WEIGHTS_H_
+
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "client/runner/llama/model_file.h"
+
+namespace logitd::runner {
+
+// kNative: the file as it is.
+enum class Precision { kF32, kF16, kNative };
+
+struct Weights {
+  // What to load.
+  std::string path;
+  // Every matrix is F32.
+  bool all_f32 = false;
+  // SHA-256 of the original file, 32 bytes.
+  std::string fingerprint;
+};
+
+// Finds or makes the weights of `file` in `precision`. A copy lies in `cache_dir` under the hash of the original and
+// llama.cpp's version; it is written under another name, checked and renamed, so that whoever sees it sees it whole.
+// Processes that start together convert once: the others wait.
+// Errors: kUnavailable (the cache folder cannot be written, no space), kInvalidArgument; one line that says what to do.
+absl::StatusOr<Weights> PrepareWeights(const ModelFile& file, Precision precision, const std::string& cache_dir);
+
+// $XDG_CACHE_HOME/logitd, or ~/.cache/logitd. Empty: neither is known (never a shared folder: weights are trusted).
+std::string DefaultCacheDir();
+
+}  // namespace logitd::runner
+
+#endif  // LOGITD_CLIENT_RUNNER_LLAMA_LLAMA_WEIGHTS_H_

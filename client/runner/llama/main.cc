@@ -1,0 +1,174 @@
+// logitd-llama: serves one GGUF model to a logitd server.
+//
+// Exit codes: 0 ended in order (SIGTERM, SIGINT, or the server let it go), 1 the model cannot be served, 2 usage,
+// 3 refused by the server, 4 the server cannot be reached, or was lost.
+#include <signal.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <atomic>
+#include <cctype>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <map>
+#include <stop_token>
+#include <string>
+#include <thread>
+
+#include "client/runner/llama/llama_log.h"
+#include "client/runner/llama/llama_model.h"
+#include "client/runner/model_runner.h"
+
+namespace logitd::runner {
+namespace {
+
+constexpr int kExitCannotServe = 1;
+constexpr int kExitUsage = 2;
+constexpr int kExitRefused = 3;
+constexpr int kExitNotReachable = 4;
+
+constexpr size_t kMaxNameSize = 128;
+
+bool IsNameCharacter(unsigned char c) {
+  return std::isalnum(c) != 0 || (c != '\0' && std::strchr("._:/-", c) != nullptr);
+}
+
+// The file's stem, with what a model name may not hold replaced.
+std::string DefaultName(const std::string& file) {
+  std::string name = std::filesystem::path(file).stem().string().substr(0, kMaxNameSize);
+  for (char& c : name) {
+    if (!IsNameCharacter(static_cast<unsigned char>(c))) c = '-';
+  }
+  return name.empty() ? "model" : name;
+}
+
+// llama.cpp is built for these, and dies of SIGILL without them.
+std::string MissingCpuFeatures() {
+  std::string missing;
+  __builtin_cpu_init();
+  if (!__builtin_cpu_supports("avx2")) missing += " AVX2";
+  if (!__builtin_cpu_supports("fma")) missing += " FMA";
+  if (!__builtin_cpu_supports("f16c")) missing += " F16C";
+  if (!__builtin_cpu_supports("bmi2")) missing += " BMI2";
+  return missing;
+}
+
+// SIGTERM and SIGINT, taken by a thread of its own so that nothing has to be done in a signal handler.
+class Signals {
+ public:
+  // Before any other thread is started: they inherit the mask.
+  Signals() {
+    sigemptyset(&set_);
+    sigaddset(&set_, SIGTERM);
+    sigaddset(&set_, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &set_, nullptr);
+    std::thread([this] { Wait(); }).detach();
+  }
+
+  std::stop_token token() const { return stop_.get_token(); }
+  // From now on a signal only requests the stop; before, there is nothing to end in order.
+  void BeginServing() { serving_ = true; }
+
+ private:
+  void Wait() {
+    int signal = 0;
+    sigwait(&set_, &signal);
+    // A conversion that is cut leaves a temporary file, which the next start removes.
+    if (!serving_) _exit(0);
+    stop_.request_stop();
+    // Twice: at once.
+    sigwait(&set_, &signal);
+    _exit(0);
+  }
+
+  sigset_t set_;
+  std::stop_source stop_;
+  std::atomic<bool> serving_ = false;
+};
+
+int Run(int argc, char** argv) {
+  LlamaOptions model_options;
+  RunnerOptions runner_options;
+  model_options.cache_dir = DefaultCacheDir();
+  CLI::App app("Serves one GGUF model, with llama.cpp on the CPU, to a logitd server.", "logitd-llama");
+  app.footer(
+      "Examples:\n"
+      "  logitd-llama --attach unix:/run/logitd/runner.sock --model SmolLM2-135M-Instruct.Q4_1.gguf\n"
+      "  logitd-llama --attach 10.0.0.5:50052 --model m.gguf --model-name prod/m --precision native --threads 8\n"
+      "\n"
+      "Usually `logitd --model FILE` starts this program itself.\n"
+      "Exit codes: 0 ended in order, 1 the model cannot be served, 2 usage, 3 refused by the server,\n"
+      "4 the server cannot be reached.");
+  app.set_version_flag("--version",
+                       std::string("logitd-llama ") + LOGITD_VERSION + " (llama.cpp " + llama_version() + ")");
+  app.add_option("--attach", runner_options.server_address,
+                 "The server's --runner-listen address: HOST:PORT or unix:PATH")
+      ->required();
+  app.add_option("--model", model_options.file, "The model, a GGUF file")->required();
+  app.add_option("--model-name", model_options.name, "Name that clients use (default: the file's stem)")
+      ->check([](const std::string& name) {
+        const bool legal = !name.empty() && name.size() <= kMaxNameSize &&
+                           std::all_of(name.begin(), name.end(), [](unsigned char c) { return IsNameCharacter(c); });
+        return legal ? std::string() : "must be 1 to 128 characters of [A-Za-z0-9._:/-], got '" + name + "'";
+      });
+  std::string precision = "f32";
+  const std::map<std::string, Precision> precisions = {
+      {"f32", Precision::kF32}, {"f16", Precision::kF16}, {"native", Precision::kNative}};
+  app.add_option(
+         "--precision", precision,
+         "f32: log-probs do not depend on the batch (to 1e-4); weights are converted once. f16: half the memory. "
+         "native: the file as it is")
+      ->check(CLI::IsMember({"f32", "f16", "native"}))
+      ->capture_default_str();
+  app.add_option("--cache-dir", model_options.cache_dir, "Folder of converted weights")->capture_default_str();
+  app.add_option("--threads", model_options.threads,
+                 "Threads that compute; they should not share CPUs with other work (default: one less than CPUs)")
+      ->check(CLI::Range(1, 1024));
+  app.add_option("--cache-tokens", model_options.cache_tokens,
+                 "Tokens in all sequences' caches together (default: twice the context length)")
+      ->check(CLI::Range(1, 1 << 30));
+  app.add_option("--context-length", model_options.context_length,
+                 "Longest sequence, in tokens (default: what the model was trained with)")
+      ->check(CLI::Range(1, 1 << 30));
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : kExitUsage;
+  }
+  model_options.precision = precisions.at(precision);
+  if (model_options.name.empty()) model_options.name = DefaultName(model_options.file);
+
+  if (const std::string missing = MissingCpuFeatures(); !missing.empty()) {
+    std::fprintf(
+        stderr,
+        "logitd-llama: this CPU lacks%s, for which logitd-llama is built; use a machine with AVX2, FMA, F16C and "
+        "BMI2 (x86-64-v3)\n",
+        missing.c_str());
+    return kExitCannotServe;
+  }
+  // Static: its thread waits as long as the process lives.
+  static Signals signals;
+  InstallLlamaLog();
+  absl::StatusOr<std::unique_ptr<LlamaModel>> model = LlamaModel::Load(model_options);
+  if (!model.ok()) {
+    std::fprintf(stderr, "logitd-llama: %s\n", std::string(model.status().message()).c_str());
+    return kExitCannotServe;
+  }
+  runner_options.runner_version =
+      std::string("logitd-llama ") + LOGITD_VERSION + " (llama.cpp " + llama_version() + ")";
+  char host[256] = {};
+  if (gethostname(host, sizeof(host) - 1) == 0) runner_options.runner_name = host;
+
+  signals.BeginServing();
+  const absl::Status status = ServeModel(runner_options, **model, signals.token());
+  if (status.ok()) return 0;
+  std::fprintf(stderr, "logitd-llama: %s\n", std::string(status.message()).c_str());
+  return absl::IsUnavailable(status) ? kExitNotReachable : kExitRefused;
+}
+
+}  // namespace
+}  // namespace logitd::runner
+
+int main(int argc, char** argv) { return logitd::runner::Run(argc, argv); }

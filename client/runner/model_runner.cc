@@ -1,0 +1,350 @@
+#include "client/runner/model_runner.h"
+
+#include <grpcpp/grpcpp.h>
+#include <openssl/sha.h>
+
+#include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <thread>
+#include <utility>
+
+#include "client/runner/batch_reply.h"
+#include "client/runner/runner_error.h"
+#include "core/errors.h"
+#include "core/limits.h"
+#include "logitd/v1/model_runner_service.grpc.pb.h"
+
+namespace logitd::runner {
+namespace {
+
+// Rows are sent in pieces, so that the server can begin with the first while the others are on the way.
+constexpr int64_t kLargestMessageBytes = int64_t{16} << 20;
+// How long the server may take to answer a half-close before the stream is cut.
+constexpr std::chrono::seconds kGoodbye{3};
+
+std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
+  grpc::ChannelArguments args;
+  args.SetMaxReceiveMessageSize(static_cast<int>(kMaxMessageBytes));
+  args.SetMaxSendMessageSize(static_cast<int>(kMaxMessageBytes));
+  // Logits do not compress, and the time would be lost on every step.
+  args.SetCompressionAlgorithm(GRPC_COMPRESS_NONE);
+  args.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
+  args.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  // The kernel tells when the other end of a Unix socket is gone; over a network only a ping does.
+  if (address.rfind("unix:", 0) != 0) {
+    args.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 30'000);
+    args.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
+    args.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  }
+  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), args);
+}
+
+// Work handed from the reading thread to another one, in order.
+template <typename T>
+class WorkQueue {
+ public:
+  void Push(T item) {
+    {
+      std::lock_guard lock(mutex_);
+      items_.push_back(std::move(item));
+    }
+    changed_.notify_one();
+  }
+
+  // What has not begun is dropped: its results have nowhere to go.
+  void Close() {
+    {
+      std::lock_guard lock(mutex_);
+      closed_ = true;
+      items_.clear();
+    }
+    changed_.notify_all();
+  }
+
+  // Blocks; nothing once closed.
+  std::optional<T> Pop() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return closed_ || !items_.empty(); });
+    if (closed_) return std::nullopt;
+    T item = std::move(items_.front());
+    items_.pop_front();
+    return item;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<T> items_;
+  bool closed_ = false;
+};
+
+// One stream. Threads: the caller's reads, one evaluates, one tokenises, one waits for `stop`.
+class Attachment {
+ public:
+  Attachment(const RunnerOptions& options, Model& model)
+      : options_(options),
+        model_(model),
+        vocab_size_(model.Info().vocab_size()),
+        stub_(v1::ModelRunnerService::NewStub(MakeChannel(options.server_address))) {}
+
+  absl::Status Run(std::stop_token stop);
+
+ private:
+  // Hello, accepted, vocabulary.
+  absl::Status Introduce();
+  // Reads until the stream ends; an error if the server sends what the protocol does not allow.
+  absl::Status ReadWork();
+  void EvaluateBatches();
+  void Evaluate(const v1::RunBatch& batch);
+  void AnswerCalls();
+  v1::AttachRequest Tokenize(const v1::TokenizeCall& call);
+  v1::AttachRequest Detokenize(const v1::DetokenizeCall& call);
+  void LeaveWhenStopped(std::stop_token stop);
+  // False if the stream is broken: then reading ends too, and its status says why.
+  bool Write(const v1::AttachRequest& message);
+
+  const RunnerOptions& options_;
+  Model& model_;
+  const int32_t vocab_size_;
+  std::unique_ptr<v1::ModelRunnerService::Stub> stub_;
+  grpc::ClientContext context_;
+  std::unique_ptr<grpc::ClientReaderWriter<v1::AttachRequest, v1::AttachResponse>> stream_;
+  bool accepted_ = false;
+  int64_t max_message_bytes_ = kLargestMessageBytes;
+
+  std::timed_mutex write_mutex_;
+  bool half_closed_ = false;
+
+  WorkQueue<v1::RunBatch> batches_;
+  WorkQueue<v1::AttachResponse> calls_;
+
+  std::mutex end_mutex_;
+  std::condition_variable_any ended_changed_;
+  bool ended_ = false;
+};
+
+absl::Status Attachment::Run(std::stop_token stop) {
+  stream_ = stub_->Attach(&context_);
+  std::jthread leaver([this, stop] { LeaveWhenStopped(stop); });
+  absl::Status protocol = Introduce();
+  if (protocol.ok() && accepted_) {
+    std::jthread evaluator([this] { EvaluateBatches(); });
+    std::jthread tokenizer([this] { AnswerCalls(); });
+    protocol = ReadWork();
+    model_.Interrupt();
+    batches_.Close();
+    calls_.Close();
+  }
+  if (!protocol.ok()) context_.TryCancel();
+  {
+    std::lock_guard lock(end_mutex_);
+    ended_ = true;
+  }
+  ended_changed_.notify_all();
+  leaver.join();
+  const grpc::Status status = stream_->Finish();
+  if (stop.stop_requested()) return absl::OkStatus();
+  if (!protocol.ok()) return protocol;
+  if (status.ok()) return absl::OkStatus();
+  std::string message = status.error_message();
+  if (!accepted_ && status.error_code() == grpc::StatusCode::UNAVAILABLE) {
+    message = "no server answers at " + options_.server_address + ": " + message;
+  }
+  return absl::Status(static_cast<absl::StatusCode>(status.error_code()), message);
+}
+
+absl::Status Attachment::Introduce() {
+  v1::AttachRequest hello;
+  *hello.mutable_hello()->mutable_model() = model_.Info();
+  v1::RunnerCapabilities capabilities = model_.Capabilities();
+  if (options_.records) capabilities.set_records_numerics_version(kNumericsVersion);
+  *hello.mutable_hello()->mutable_capabilities() = std::move(capabilities);
+  *hello.mutable_hello()->mutable_capacity() = model_.Capacity();
+  hello.mutable_hello()->set_runner_version(options_.runner_version);
+  hello.mutable_hello()->set_runner_name(options_.runner_name);
+  v1::AttachResponse response;
+  if (!Write(hello) || !stream_->Read(&response)) return absl::OkStatus();  // Finish says why
+  if (!response.has_accepted()) return errors::RunnerProtocol("the server's first message is not `accepted`");
+  accepted_ = true;
+  if (options_.on_accepted) options_.on_accepted();
+  if (response.accepted().max_message_bytes() > 0) {
+    max_message_bytes_ = std::min(kLargestMessageBytes, response.accepted().max_message_bytes());
+  }
+  if (response.accepted().need_vocabulary()) {
+    v1::AttachRequest message;
+    *message.mutable_vocabulary() = model_.Vocabulary();
+    Write(message);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Attachment::ReadWork() {
+  v1::AttachResponse response;
+  while (stream_->Read(&response)) {
+    switch (response.kind_case()) {
+      case v1::AttachResponse::kBatch: {
+        std::set<int64_t> sequence_ids;
+        for (const v1::SequenceWork& work : response.batch().work()) {
+          if (!sequence_ids.insert(work.sequence_id()).second) {
+            return errors::RunnerProtocol("the server's batch names sequence " + std::to_string(work.sequence_id()) +
+                                          " twice");
+          }
+        }
+        batches_.Push(std::move(*response.mutable_batch()));
+        break;
+      }
+      case v1::AttachResponse::kTokenize:
+      case v1::AttachResponse::kDetokenize:
+        calls_.Push(std::move(response));
+        break;
+      default:
+        return errors::RunnerProtocol("the server sent a message that this runner does not know");
+    }
+    response.Clear();
+  }
+  return absl::OkStatus();
+}
+
+void Attachment::EvaluateBatches() {
+  while (std::optional<v1::RunBatch> batch = batches_.Pop()) Evaluate(*batch);
+}
+
+void Attachment::Evaluate(const v1::RunBatch& batch) {
+  BatchReply reply(batch, vocab_size_, max_message_bytes_,
+                   [this](const v1::AttachRequest& message) { Write(message); });
+  // What is wrong is answered here; the model gets the rest, and `places` say where that stood in the batch.
+  v1::RunBatch legal;
+  legal.set_batch_id(batch.batch_id());
+  *legal.mutable_release_sequence_ids() = batch.release_sequence_ids();
+  std::vector<int> places;
+  v1::RunBatch drops;
+  for (int i = 0; i < batch.work_size(); ++i) {
+    if (absl::Status status = CheckWork(batch.work(i), vocab_size_); !status.ok()) {
+      reply.Fail(i, status);
+      drops.add_release_sequence_ids(batch.work(i).sequence_id());
+      continue;
+    }
+    *legal.add_work() = batch.work(i);
+    places.push_back(i);
+  }
+
+  class PlacedSink : public RowSink {
+   public:
+    PlacedSink(BatchReply& reply, const std::vector<int>& places) : reply_(reply), places_(places) {}
+    void AddRow(int work_index, LogitsView row) override { reply_.AddRow(places_[work_index], row); }
+    void Fail(int work_index, const absl::Status& error) override { reply_.Fail(places_[work_index], error); }
+
+   private:
+    BatchReply& reply_;
+    const std::vector<int>& places_;
+  };
+  PlacedSink sink(reply, places);
+  model_.Evaluate(legal, sink);
+  reply.Finish();
+
+  for (int64_t sequence_id : reply.SequencesToDrop()) drops.add_release_sequence_ids(sequence_id);
+  if (!drops.release_sequence_ids().empty()) model_.Evaluate(drops, sink);
+}
+
+void Attachment::AnswerCalls() {
+  while (std::optional<v1::AttachResponse> call = calls_.Pop()) {
+    Write(call->has_tokenize() ? Tokenize(call->tokenize()) : Detokenize(call->detokenize()));
+  }
+}
+
+v1::AttachRequest Attachment::Tokenize(const v1::TokenizeCall& call) {
+  v1::AttachRequest message;
+  v1::TokenizeResult& result = *message.mutable_tokenized();
+  result.set_call_id(call.call_id());
+  for (const std::string& text : call.texts()) {
+    absl::StatusOr<std::vector<TokenId>> token_ids = model_.Tokenize(text, call.options());
+    if (!token_ids.ok()) {
+      result.clear_tokens();
+      *result.mutable_error() = ToProtoError(token_ids.status());
+      break;
+    }
+    result.add_tokens()->mutable_token_ids()->Assign(token_ids->begin(), token_ids->end());
+  }
+  return message;
+}
+
+v1::AttachRequest Attachment::Detokenize(const v1::DetokenizeCall& call) {
+  v1::AttachRequest message;
+  v1::DetokenizeResult& result = *message.mutable_detokenized();
+  result.set_call_id(call.call_id());
+  const auto fail = [&result](const absl::Status& status) {
+    result.clear_texts();
+    *result.mutable_error() = ToProtoError(status);
+  };
+  for (const v1::TokenIds& tokens : call.tokens()) {
+    for (TokenId token_id : tokens.token_ids()) {
+      if (token_id < 0 || token_id >= vocab_size_) {
+        fail(errors::TokenIdOutOfRange("tokens", token_id, vocab_size_));
+        return message;
+      }
+    }
+    absl::StatusOr<std::string> text = model_.Detokenize(
+        {tokens.token_ids().data(), static_cast<size_t>(tokens.token_ids_size())}, call.render_special_tokens());
+    if (!text.ok()) {
+      fail(text.status());
+      return message;
+    }
+    result.add_texts(*std::move(text));
+  }
+  return message;
+}
+
+void Attachment::LeaveWhenStopped(std::stop_token stop) {
+  std::unique_lock lock(end_mutex_);
+  ended_changed_.wait(lock, stop, [this] { return ended_; });
+  if (ended_) return;
+  lock.unlock();
+  model_.Interrupt();
+  // A writer that is held up by a server that does not read must not hold up the end.
+  if (std::unique_lock write_lock(write_mutex_, kGoodbye); write_lock.owns_lock()) {
+    half_closed_ = true;
+    stream_->WritesDone();
+  }
+  lock.lock();
+  if (!ended_changed_.wait_for(lock, kGoodbye, [this] { return ended_; })) context_.TryCancel();
+}
+
+bool Attachment::Write(const v1::AttachRequest& message) {
+  std::lock_guard lock(write_mutex_);
+  return !half_closed_ && stream_->Write(message);
+}
+
+}  // namespace
+
+absl::Status ServeModel(const RunnerOptions& options, Model& model, std::stop_token stop) {
+  return Attachment(options, model).Run(stop);
+}
+
+std::string VocabFingerprint(const v1::Vocabulary& vocabulary) {
+  const std::set<int32_t> control(vocabulary.control_token_ids().begin(), vocabulary.control_token_ids().end());
+  std::string bytes;
+  const auto append = [&bytes](int32_t value) {
+    for (int shift = 0; shift < 32; shift += 8)
+      bytes.push_back(static_cast<char>(static_cast<uint32_t>(value) >> shift));
+  };
+  append(vocabulary.token_lengths_size());
+  size_t begin = 0;
+  for (int32_t i = 0; i < vocabulary.token_lengths_size(); ++i) {
+    const int32_t length = vocabulary.token_lengths(i);
+    append(control.contains(i) ? -1 : length);
+    bytes.append(vocabulary.token_bytes(), begin, length);
+    begin += length;
+  }
+  std::string fingerprint(SHA256_DIGEST_LENGTH, '\0');
+  SHA256(reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size(),
+         reinterpret_cast<unsigned char*>(fingerprint.data()));
+  return fingerprint;
+}
+
+}  // namespace logitd::runner

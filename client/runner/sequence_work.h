@@ -1,0 +1,28 @@
+// What one entry of a RunBatch asks for: which rows, and whether it can be done at all.
+//
+// Thread-safe: free functions without state.
+#ifndef LOGITD_CLIENT_RUNNER_SEQUENCE_WORK_H_
+#define LOGITD_CLIENT_RUNNER_SEQUENCE_WORK_H_
+
+#include <cstdint>
+
+#include "absl/status/status.h"
+#include "logitd/v1/model_runner_service.pb.h"
+
+namespace logitd::runner {
+
+// Whether the row after appended token `token_index` of `work` is wanted.
+bool WantsRow(const v1::SequenceWork& work, int token_index);
+
+// Number of rows that `work` wants.
+int WantedRowCount(const v1::SequenceWork& work);
+
+// Whether `work` is legal for a model of this vocabulary, as far as can be seen without the caches. So that a model
+// needs no checks of its own: token ids are in range, rows and targets exist.
+// Errors: FIELD_OUT_OF_RANGE, FIELD_REQUIRED, UNKNOWN_ENUM_VALUE, TOKEN_ID_OUT_OF_RANGE; fields are named from the
+// entry.
+absl::Status CheckWork(const v1::SequenceWork& work, int32_t vocab_size);
+
+}  // namespace logitd::runner
+
+#endif  // LOGITD_CLIENT_RUNNER_SEQUENCE_WORK_H_

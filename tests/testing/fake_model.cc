@@ -1,0 +1,285 @@
+#include "tests/testing/fake_model.h"
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstdlib>
+#include <limits>
+#include <utility>
+
+#include "core/errors.h"
+#include "core/status_macros.h"
+
+namespace logitd::testing {
+namespace {
+
+constexpr std::array<std::string_view, kFakeVocabSize> kTokens = {
+    "",     "",    "a",    "b",   "c",  "d",    "e",    "f",   "g",    "h",   "i",    "j",    "k",
+    "l",    "m",   "n",    "o",   "p",  "q",    "r",    "s",   "t",    "u",   "v",    "w",    "x",
+    "y",    "z",   " ",    ".",   "\n", "\xC3", "\xA9", "the", " c",   "at",  " the", "cat",  " cat",
+    " sat", " on", " mat", "ing", "er", "an",   " a",   "th",  "he",   "in",  " dog", " ran", " s",
+    "on",   ". ",  "!",    "?",   ",",  "ll",   "re",   "nd",  " and", " is", " of",  " to"};
+
+constexpr std::string_view kControlNames[] = {"<s>", "</s>"};
+
+// splitmix64's finaliser.
+uint64_t Mix(uint64_t x) {
+  x += 0x9E3779B97F4A7C15u;
+  x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
+  x = (x ^ (x >> 27)) * 0x94D049BB133111EBu;
+  return x ^ (x >> 31);
+}
+
+}  // namespace
+
+std::vector<float> FakeRow(std::span<const TokenId> tokens) {
+  const size_t n = tokens.size();
+  uint64_t state = Mix(n);
+  state = Mix(state ^ (n > 0 ? static_cast<uint64_t>(tokens[n - 1]) + 1 : 0));
+  state = Mix(state ^ (n > 1 ? (static_cast<uint64_t>(tokens[n - 2]) + 1) << 8 : 0));
+  std::vector<float> row(kFakeVocabSize);
+  for (TokenId i = 0; i < kFakeVocabSize; ++i) {
+    // 24 bits, the low 6 of which are the id: exact in f32, and never equal.
+    const int64_t bits = static_cast<int64_t>(Mix(state ^ (static_cast<uint64_t>(i) << 32)) >> 46) * 64 + i;
+    row[i] = static_cast<float>(bits - (1 << 23)) / (1 << 20);
+  }
+  return row;
+}
+
+std::string_view FakeTokenBytes(TokenId token_id) { return kTokens.at(token_id); }
+
+absl::StatusOr<std::vector<TokenId>> FakeTokenize(std::string_view text) {
+  std::vector<TokenId> token_ids;
+  for (size_t begin = 0; begin < text.size();) {
+    TokenId best = -1;
+    for (TokenId i = 0; i < kFakeVocabSize; ++i) {
+      const std::string_view bytes = kTokens[i];
+      if (bytes.empty() || text.substr(begin, bytes.size()) != bytes) continue;
+      if (best < 0 || bytes.size() > kTokens[best].size()) best = i;
+    }
+    if (best < 0) {
+      return errors::MalformedMessage("texts", "byte " + std::to_string(static_cast<unsigned char>(text[begin])) +
+                                                   " has no token in the fake vocabulary");
+    }
+    token_ids.push_back(best);
+    begin += kTokens[best].size();
+  }
+  return token_ids;
+}
+
+std::vector<TokenId> FakeTokens(std::string_view text) { return FakeTokenize(text).value(); }
+
+FakeModel::FakeModel(FakeModelOptions options)
+    : options_(std::move(options)), ledger_(options_.max_sequences, options_.max_cached_tokens) {}
+
+v1::ModelInfo FakeModel::Info() const {
+  v1::ModelInfo info;
+  info.set_name(options_.name);
+  info.set_model_fingerprint(options_.model_fingerprint);
+  info.set_vocab_fingerprint(runner::VocabFingerprint(Vocabulary()));
+  info.set_vocab_size(kFakeVocabSize);
+  info.add_eos_token_ids(kFakeEos);
+  if (options_.has_bos) info.set_bos_token_id(kFakeBos);
+  info.set_adds_bos(options_.adds_bos);
+  info.set_context_length(options_.context_length);
+  info.set_precision("f32");
+  info.set_parameter_count(1);
+  return info;
+}
+
+v1::RunnerCapabilities FakeModel::Capabilities() const {
+  v1::RunnerCapabilities capabilities;
+  capabilities.set_fork(options_.fork);
+  capabilities.set_trim(options_.trim);
+  capabilities.set_tokenizer(options_.tokenizer);
+  capabilities.set_vocabulary(true);
+  capabilities.add_dtypes(v1::LOGITS_DTYPE_F32);
+  return capabilities;
+}
+
+v1::RunnerCapacity FakeModel::Capacity() const {
+  v1::RunnerCapacity capacity;
+  capacity.set_max_sequences(options_.max_sequences);
+  capacity.set_max_cached_tokens(options_.max_cached_tokens);
+  capacity.set_max_batch_tokens(options_.max_batch_tokens);
+  if (options_.max_batches_in_flight) capacity.set_max_batches_in_flight(*options_.max_batches_in_flight);
+  return capacity;
+}
+
+v1::Vocabulary FakeModel::Vocabulary() const {
+  v1::Vocabulary vocabulary;
+  for (std::string_view bytes : kTokens) {
+    vocabulary.mutable_token_bytes()->append(bytes);
+    vocabulary.add_token_lengths(static_cast<int32_t>(bytes.size()));
+  }
+  vocabulary.add_control_token_ids(kFakeBos);
+  vocabulary.add_control_token_ids(kFakeEos);
+  return vocabulary;
+}
+
+void FakeModel::Evaluate(const v1::RunBatch& batch, runner::RowSink& sink) {
+  for (int64_t sequence_id : batch.release_sequence_ids()) Drop(sequence_id);
+  if (batch.work().empty()) return;
+  if (options_.before_batch) options_.before_batch(batch);
+  ++batch_count_;
+  largest_batch_ = std::max(largest_batch_.load(), batch.work_size());
+  std::vector<absl::Status> set_up;
+  for (const v1::SequenceWork& work : batch.work()) set_up.push_back(SetUp(work));
+  for (int i = 0; i < batch.work_size(); ++i) {
+    if (set_up[i].ok()) {
+      Append(i, batch.work(i), sink);
+    } else {
+      sink.Fail(i, set_up[i]);
+      Drop(batch.work(i).sequence_id());
+    }
+  }
+}
+
+absl::Status FakeModel::SetUp(const v1::SequenceWork& work) {
+  const int64_t id = work.sequence_id();
+  const bool is_new = !sequences_.contains(id);
+  if (work.has_fork_from_sequence_id()) {
+    if (!is_new) return errors::SequenceAlreadyOpen(id);
+    if (!sequences_.contains(work.fork_from_sequence_id())) {
+      return errors::SequenceNotOpen("fork_from_sequence_id", work.fork_from_sequence_id());
+    }
+  }
+  if (is_new) {
+    if (!ledger_.Open(id)) return errors::Overloaded(options_.max_sequences, options_.max_sequences, 10);
+    sequences_[id];
+    ++open_sequence_count_;
+  }
+  if (work.has_fork_from_sequence_id()) {
+    sequences_[id] = sequences_[work.fork_from_sequence_id()];
+    ledger_.Share(work.fork_from_sequence_id(), id, static_cast<int64_t>(sequences_[id].size()));
+  }
+  if (work.has_keep_prefix_length()) {
+    const int64_t length = static_cast<int64_t>(sequences_[id].size());
+    if (work.keep_prefix_length() > length) {
+      return errors::OutOfRange("keep_prefix_length", int64_t{work.keep_prefix_length()},
+                                "[0, " + std::to_string(length) + "]");
+    }
+    sequences_[id].resize(work.keep_prefix_length());
+    ledger_.Trim(id, work.keep_prefix_length());
+  }
+  return absl::OkStatus();
+}
+
+void FakeModel::Append(int work_index, const v1::SequenceWork& work, runner::RowSink& sink) {
+  const int64_t id = work.sequence_id();
+  std::vector<TokenId>& tokens = sequences_[id];
+  const auto fail = [&](const absl::Status& status) {
+    sink.Fail(work_index, status);
+    Drop(id);
+  };
+  const int64_t length = static_cast<int64_t>(tokens.size()) + work.append_token_ids_size();
+  if (length > options_.context_length) {
+    return fail(errors::ContextLengthExceeded("append_token_ids", length, options_.context_length));
+  }
+  if (!ledger_.Append(id, work.append_token_ids_size())) {
+    return fail(errors::KvCacheFull(ledger_.used_cells(), ledger_.max_cells()));
+  }
+  for (int i = 0; i < work.append_token_ids_size(); ++i) {
+    tokens.push_back(work.append_token_ids(i));
+    ++token_count_;
+    if (!runner::WantsRow(work, i)) continue;
+    std::vector<float> row = FakeRow(tokens);
+    switch (options_.outcome ? options_.outcome(tokens) : FakeOutcome::kRow) {
+      case FakeOutcome::kRow:
+        break;
+      case FakeOutcome::kNan:
+        row[7] = std::numeric_limits<float>::quiet_NaN();
+        break;
+      case FakeOutcome::kInfinity:
+        row[7] = std::numeric_limits<float>::infinity();
+        break;
+      case FakeOutcome::kNoFiniteLogit:
+        std::fill(row.begin(), row.end(), -std::numeric_limits<float>::infinity());
+        break;
+      case FakeOutcome::kFail:
+        return fail(errors::Internal("the fake model was told to fail"));
+    }
+    ++row_count_;
+    sink.AddRow(work_index, row);
+  }
+}
+
+void FakeModel::Drop(int64_t sequence_id) {
+  if (sequences_.erase(sequence_id) == 0) return;
+  ledger_.Close(sequence_id);
+  --open_sequence_count_;
+}
+
+absl::StatusOr<std::vector<TokenId>> FakeModel::Tokenize(const std::string& text,
+                                                         const v1::TokenizationOptions& options) {
+  std::vector<TokenId> token_ids;
+  const bool add_bos = options.has_add_special_tokens() ? options.add_special_tokens() : options_.adds_bos;
+  if (add_bos && options_.has_bos) token_ids.push_back(kFakeBos);
+  std::string_view rest = text;
+  while (!rest.empty()) {
+    size_t end = rest.size();
+    TokenId control = -1;
+    for (TokenId i = 0; options.parse_special_tokens() && i < 2; ++i) {
+      if (const size_t at = rest.find(kControlNames[i]); at < end) {
+        end = at;
+        control = i;
+      }
+    }
+    ASSIGN_OR_RETURN(const std::vector<TokenId> plain, FakeTokenize(rest.substr(0, end)));
+    token_ids.insert(token_ids.end(), plain.begin(), plain.end());
+    rest.remove_prefix(end);
+    if (control >= 0) {
+      token_ids.push_back(control);
+      rest.remove_prefix(kControlNames[control].size());
+    }
+  }
+  return token_ids;
+}
+
+absl::StatusOr<std::string> FakeModel::Detokenize(std::span<const TokenId> token_ids, bool render_special_tokens) {
+  std::string text;
+  for (TokenId token_id : token_ids) {
+    text += token_id <= kFakeEos && render_special_tokens ? kControlNames[token_id] : FakeTokenBytes(token_id);
+  }
+  return text;
+}
+
+AttachedFakeModel::AttachedFakeModel(const std::string& server_address, FakeModelOptions options) : model_(options) {
+  thread_ = std::jthread([this, server_address, records = options.records](std::stop_token stop) {
+    absl::Status status = runner::ServeModel({.server_address = server_address,
+                                              .runner_version = "fake 1",
+                                              .runner_name = "test",
+                                              .records = records,
+                                              .on_accepted =
+                                                  [this] {
+                                                    std::lock_guard lock(mutex_);
+                                                    accepted_ = true;
+                                                    changed_.notify_all();
+                                                  }},
+                                             model_, stop);
+    std::lock_guard lock(mutex_);
+    status_ = std::move(status);
+    changed_.notify_all();
+  });
+}
+
+AttachedFakeModel::~AttachedFakeModel() { Stop().IgnoreError(); }
+
+bool AttachedFakeModel::WaitUntilAccepted() {
+  std::unique_lock lock(mutex_);
+  changed_.wait_for(lock, std::chrono::seconds(10), [this] { return accepted_ || status_.has_value(); });
+  return accepted_;
+}
+
+absl::Status AttachedFakeModel::Stop() {
+  thread_.request_stop();
+  return WaitUntilEnded();
+}
+
+absl::Status AttachedFakeModel::WaitUntilEnded() {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [this] { return status_.has_value(); });
+  return *status_;
+}
+
+}  // namespace logitd::testing
