@@ -1,0 +1,90 @@
+#include "client/cli/commands.h"
+
+#include <algorithm>
+#include <ostream>
+
+#include "absl/strings/str_cat.h"
+#include "client/cli/session.h"
+#include "client/cli/token_text.h"
+
+namespace logitd::cli {
+namespace {
+
+struct Command {
+  const char* name;
+  const char* summary;
+  int (*run)(const std::vector<std::string>& args, Environment& environment);
+};
+
+constexpr Command kCommands[] = {
+    {"complete", "complete a prompt, with each token's log-prob", RunComplete},
+    {"score", "log-probs of given continuations of a context", RunScore},
+    {"rank", "order candidates under every normalisation", RunRank},
+    {"distribution", "the distribution that logits give, without a model", RunDistribution},
+    {"info", "the server: versions, limits, models", RunInfo},
+};
+
+std::string HelpText() {
+  std::string out =
+      "logit talks to a logitd server: completions, scores, rankings and distributions, with their log-probs.\n\n"
+      "Usage: logit COMMAND [FLAGS] [TEXT...]\n\nCommands:\n";
+  for (const Command& command : kCommands) {
+    const std::string name = command.name;
+    absl::StrAppend(&out, "  ", name, std::string(14 - name.size(), ' '), command.summary, "\n");
+  }
+  absl::StrAppend(&out,
+                  "\n`logit COMMAND --help` has the flags and examples. `logit --version` prints the version.\n"
+                  "The server is --server ADDRESS, else LOGITD_SERVER, else 127.0.0.1:50051.\n\n"
+                  "Examples:\n"
+                  "  logit distribution --logits 6,3,0.5,0.5 --labels mat,rug,floor,chair\n"
+                  "  logit complete \"The capital of France is\" --temperature 0 --max-tokens 16\n"
+                  "  logit rank \"The cat sat on the\" \" mat\" \" rug\" \" floor\"\n");
+  return out;
+}
+
+// Flags that may stand before the subcommand's name, with the number of arguments each takes.
+int ArgumentCount(const std::string& argument) {
+  if (argument == "--server" || argument == "--timeout" || argument == "--color") return 2;
+  if (argument == "--json") return 1;
+  for (const char* prefix : {"--server=", "--timeout=", "--color="}) {
+    if (argument.rfind(prefix, 0) == 0) return 1;
+  }
+  return 0;
+}
+
+}  // namespace
+
+int RunLogit(const std::vector<std::string>& args, Environment& environment) {
+  size_t at = 0;
+  while (at < args.size() && ArgumentCount(args[at]) > 0) at += ArgumentCount(args[at]);
+  const bool json = std::find(args.begin(), args.end(), "--json") != args.end();
+  if (at >= args.size()) {
+    if (json) return ReportFailure(UsageError("a command is missing"), "", json, environment);
+    environment.err << HelpText();
+    return kExitUsage;
+  }
+  const std::string& name = args[at];
+  if (name == "--help" || name == "-h" || name == "help") {
+    environment.out << HelpText();
+    return kExitOk;
+  }
+  if (name == "--version") {
+    environment.out << "logit " LOGITD_VERSION "\n";
+    return kExitOk;
+  }
+  std::string known;
+  for (const Command& command : kCommands) {
+    if (name == command.name) {
+      std::vector<std::string> rest(args.begin(), args.begin() + static_cast<std::ptrdiff_t>(at));
+      rest.insert(rest.end(), args.begin() + static_cast<std::ptrdiff_t>(at) + 1, args.end());
+      return command.run(rest, environment);
+    }
+    absl::StrAppend(&known, known.empty() ? "" : ", ", command.name);
+  }
+  const bool is_flag = name.rfind('-', 0) == 0;
+  return ReportFailure(
+      UsageError(absl::StrCat("unknown ", is_flag ? "flag " : "command ", EscapeText(name), "; commands: ", known)), "",
+      json, environment);
+}
+
+}  // namespace logitd::cli

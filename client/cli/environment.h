@@ -1,0 +1,52 @@
+// The outside world of a `logit` command: streams, terminals, variables, time, and how to reach a server. main.cc fills
+// it in; tests put strings and mocks in its place.
+#ifndef LOGITD_CLIENT_CLI_ENVIRONMENT_H_
+#define LOGITD_CLIENT_CLI_ENVIRONMENT_H_
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <iosfwd>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "client/logitd/client.h"
+
+namespace logitd::cli {
+
+// What a shell script sees. Documented in docs/cli.md.
+enum ExitCode : int {
+  kExitOk = 0,
+  // The call went through, but an item, candidate or completion of it failed.
+  kExitItemFailed = 1,
+  // The command line is wrong; nothing was sent.
+  kExitUsage = 2,
+  // The server refused the call, or failed in it.
+  kExitRefused = 3,
+  // No server there, or the connection was lost.
+  kExitUnreachable = 4,
+};
+
+struct Environment {
+  std::istream& in;
+  std::ostream& out;
+  std::ostream& err;
+  bool in_is_terminal = false;
+  bool out_is_terminal = false;
+  bool err_is_terminal = false;
+  // Columns of the terminal.
+  int width = 80;
+  // Size of standard input if it is a file, for progress. Unset: not known.
+  std::optional<int64_t> in_bytes;
+  // Value of an environment variable; unset and empty are the same.
+  std::function<std::string(const std::string& name)> variable;
+  std::function<absl::StatusOr<std::unique_ptr<client::Client>>(client::Options)> connect;
+  std::function<std::chrono::steady_clock::time_point()> now;
+  std::function<void(std::chrono::milliseconds)> sleep;
+};
+
+}  // namespace logitd::cli
+
+#endif  // LOGITD_CLIENT_CLI_ENVIRONMENT_H_

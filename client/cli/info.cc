@@ -1,0 +1,79 @@
+// `logit info`: what the server is, allows and has.
+#include <ostream>
+
+#include "absl/strings/str_cat.h"
+#include "client/cli/commands.h"
+#include "client/cli/json_lines.h"
+#include "client/cli/session.h"
+#include "client/cli/table.h"
+
+namespace logitd::cli {
+namespace {
+
+Arguments MakeArguments() {
+  return Arguments({.name = "info",
+                    .positionals = "",
+                    .summary = "Prints the server's versions, limits and models.",
+                    .examples = "logit info\nlogit info --json --server unix:/run/logitd/logitd.sock\n"},
+                   {SessionFlags()});
+}
+
+// Every limit by its name, from the message's own description: a new one needs no change here.
+std::string LimitsTable(const v1::Limits& limits, bool colour) {
+  Table table({{"", Table::kLeft}, {""}});
+  const google::protobuf::Descriptor* descriptor = v1::Limits::descriptor();
+  for (int i = 0; i < descriptor->field_count(); ++i) {
+    const google::protobuf::FieldDescriptor* field = descriptor->field(i);
+    const google::protobuf::Reflection* reflection = limits.GetReflection();
+    const int64_t value = field->cpp_type() == google::protobuf::FieldDescriptor::CPPTYPE_INT64
+                              ? reflection->GetInt64(limits, field)
+                              : reflection->GetInt32(limits, field);
+    table.Add({{absl::StrCat("  ", field->name()), std::nullopt}, {absl::StrCat(value), std::nullopt}});
+  }
+  return table.Render(colour);
+}
+
+std::string ModelsTable(const v1::ListModelsResponse& models, bool colour) {
+  Table table({{"model", Table::kLeft}, {"precision", Table::kLeft}, {"context length"}, {"vocab size"}, {"runners"}});
+  for (const v1::ModelStatus& status : models.models()) {
+    table.Add({{status.model().name(), std::nullopt},
+               {status.model().precision(), std::nullopt},
+               {absl::StrCat(status.model().context_length()), std::nullopt},
+               {absl::StrCat(status.model().vocab_size()), std::nullopt},
+               {absl::StrCat(status.runner_count()), std::nullopt}});
+  }
+  return table.Render(colour);
+}
+
+}  // namespace
+
+int RunInfo(const std::vector<std::string>& args, Environment& environment) {
+  Arguments arguments = MakeArguments();
+  int exit_code = kExitOk;
+  const std::unique_ptr<Session> session = OpenSession(arguments, args, environment, exit_code);
+  if (session == nullptr) return exit_code;
+  const absl::StatusOr<v1::GetServerInfoResponse> server = session->client->ServerInfo();
+  if (!server.ok()) return session->Fail(server.status());
+  const absl::StatusOr<v1::ListModelsResponse> models = session->client->Models();
+  if (!models.ok()) return session->Fail(models.status());
+
+  std::ostream& out = session->out();
+  if (session->json) {
+    // {"server": GetServerInfoResponse, "models": [ModelStatus, ...]}
+    out << "{\"server\":" << ToJson(*server) << "," << ToJson(*models).substr(1) << "\n";
+    return kExitOk;
+  }
+  out << "logitd " << server->server_version() << " at " << session->address << "\n"
+      << "numerics version: " << server->numerics_version() << "\n"
+      << "api minor version: " << server->api_minor_version() << "\n"
+      << "kernel target: " << server->kernel_target() << "\n\n";
+  if (models->models_size() == 0) {
+    out << "No model is attached: distribution works; complete, score and rank need one (logitd --model FILE).\n";
+  } else {
+    out << ModelsTable(*models, session->colour);
+  }
+  out << "\nlimits:\n" << LimitsTable(server->limits(), session->colour);
+  return kExitOk;
+}
+
+}  // namespace logitd::cli

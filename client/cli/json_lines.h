@@ -1,0 +1,52 @@
+// Protobuf messages as lines of JSON, out and in.
+#ifndef LOGITD_CLIENT_CLI_JSON_LINES_H_
+#define LOGITD_CLIENT_CLI_JSON_LINES_H_
+
+#include <cstdint>
+#include <istream>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "google/protobuf/message.h"
+#include "logitd/v1/error.pb.h"
+
+namespace logitd::cli {
+
+// One line without its end: the names of the .proto files, zeros written out, unset optional fields left out, doubles
+// with as many digits as it takes to read back the same bits, 64-bit integers as strings, bytes in base64,
+// "-Infinity" for -inf.
+std::string ToJson(const google::protobuf::Message& message);
+
+// An array of strings: ["a","b"].
+std::string ToJsonArray(const std::vector<std::string>& strings);
+
+// Reads a message from one line. Unset: fine; else the failure, which names the line (counted from 1).
+std::optional<v1::Error> FromJson(const std::string& line, int64_t line_number, google::protobuf::Message* message);
+
+struct InputLine {
+  std::string text;
+  // From 1, blank lines counted.
+  int64_t number = 0;
+};
+
+// Reads lines in chunks, so that a request stays of bounded size whatever comes in. One thread.
+class LineReader {
+ public:
+  explicit LineReader(std::istream& in) : in_(in) {}
+
+  // Up to `max_lines` lines, less once they hold `max_bytes`, blank ones left out. Empty: the end.
+  std::vector<InputLine> NextChunk(int max_lines, int64_t max_bytes);
+
+  // Bytes read so far.
+  int64_t byte_count() const { return byte_count_; }
+
+ private:
+  std::istream& in_;
+  int64_t line_count_ = 0;
+  int64_t byte_count_ = 0;
+};
+
+}  // namespace logitd::cli
+
+#endif  // LOGITD_CLIENT_CLI_JSON_LINES_H_

@@ -1,0 +1,42 @@
+// The part of the command line that `score` and `rank` share: one context and several continuations, as text or token
+// ids, or items on standard input.
+#ifndef LOGITD_CLIENT_CLI_PAIR_FLAGS_H_
+#define LOGITD_CLIENT_CLI_PAIR_FLAGS_H_
+
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "client/cli/arguments.h"
+#include "client/cli/environment.h"
+#include "logitd/v1/completion.pb.h"
+
+namespace logitd::cli {
+
+struct Pair {
+  v1::Input context;
+  // At least one.
+  std::vector<v1::Input> continuations;
+  // How each is shown: its text escaped, or its ids in brackets.
+  std::vector<std::string> labels;
+};
+
+// --context-tokens and the repeatable `continuation_flag`s.
+std::vector<Flag> PairFlags(const std::vector<std::string>& continuation_flags);
+
+// Whether items come from standard input: the only positional argument is "-", or nothing is given and standard input
+// is no terminal.
+bool ReadsItems(const Arguments& arguments, const std::vector<std::string>& continuation_flags,
+                const Environment& environment);
+
+// The context is --context-tokens, else the first positional argument; the continuations are the other positional
+// arguments, then those given as tokens. `what` names a continuation in errors: "CONTINUATION", "CANDIDATE".
+absl::StatusOr<Pair> PairFrom(const Arguments& arguments, const std::vector<std::string>& continuation_flags,
+                              const std::string& what);
+
+// As Pair.labels.
+std::string LabelOf(const v1::Input& input);
+
+}  // namespace logitd::cli
+
+#endif  // LOGITD_CLIENT_CLI_PAIR_FLAGS_H_

@@ -1,0 +1,36 @@
+// Tokens and their numbers as tables.
+#ifndef LOGITD_CLIENT_CLI_RECORD_TABLE_H_
+#define LOGITD_CLIENT_CLI_RECORD_TABLE_H_
+
+#include <optional>
+#include <string>
+
+#include "client/cli/table.h"
+#include "google/protobuf/repeated_ptr_field.h"
+#include "logitd/v1/completion.pb.h"
+
+namespace logitd::cli {
+
+using TokenRecords = google::protobuf::RepeatedPtrField<v1::TokenRecord>;
+
+// One row per token: position, id, text, model log-prob, [sampling log-prob], [rank], [entropy], running sum of the
+// model log-probs, [alternatives]. Columns in brackets appear if some token has them. A token whose probability is zero
+// is "excluded", and the sum ends there.
+std::string TokenTable(const TokenRecords& tokens, bool colour);
+
+// A log-prob as the tables show it: "excluded" or "before resume" where the state says why there is none.
+std::string ShowLogProb(std::optional<double> log_prob, v1::LogProbState state);
+
+// exp(-sum / token_count). Unset: there is no sum, or no token.
+std::optional<double> PerplexityOf(const v1::SequenceTotals& totals);
+
+// "FINISH_REASON_STOP_TOKEN" -> "stop_token".
+std::string ShowFinish(const v1::Finish& finish);
+
+// A protobuf optional field as std::optional.
+#define LOGITD_CLI_OPTIONAL(message, field) \
+  ((message).has_##field() ? std::optional<double>((message).field()) : std::optional<double>())
+
+}  // namespace logitd::cli
+
+#endif  // LOGITD_CLIENT_CLI_RECORD_TABLE_H_

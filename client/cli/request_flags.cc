@@ -1,0 +1,129 @@
+#include "client/cli/request_flags.h"
+
+#include <utility>
+
+namespace logitd::cli {
+namespace {
+
+// Keeps the first error of several settings.
+class FirstError {
+ public:
+  void operator()(absl::Status status) {
+    if (status_.ok()) status_ = std::move(status);
+  }
+  const absl::Status& status() const { return status_; }
+
+ private:
+  absl::Status status_;
+};
+
+void SetIds(const std::vector<int32_t>& ids, v1::TokenSet* set) {
+  // Present even if it holds nothing: "no token is allowed" is for the server to refuse.
+  v1::TokenIds* list = set->mutable_ids();
+  list->mutable_token_ids()->Add(ids.begin(), ids.end());
+}
+
+}  // namespace
+
+std::vector<Flag> StageFlags() {
+  return {{"--temperature", "T", "0: the most likely token; else in [1e-4, 1e6]; default 1"},
+          {"--top-k", "K", "keep the K most likely tokens; 0: off"},
+          {"--top-p", "P", "keep the smallest set of probability P, in [0, 1]; 1: off"},
+          {"--min-p", "P", "keep what has P times the largest probability, in [0, 1]; 0: off"}};
+}
+
+std::vector<Flag> TokenSetFlags() {
+  return {{"--allowed-tokens", "IDS", "only these tokens may be chosen, as 1,2,3"},
+          {"--banned-tokens", "IDS", "these tokens may not be chosen"}};
+}
+
+std::vector<Flag> StopFlags() {
+  return {{"--max-tokens", "N", "at most so many tokens; default 256"},
+          {"--min-tokens", "N", "no end before so many tokens"},
+          {"--stop-token-ids", "IDS", "tokens that end a completion, besides the model's own"},
+          {"--ignore-eos", "", "the model's end-of-sequence tokens do not end a completion"}};
+}
+
+std::vector<Flag> RecordFlags() {
+  return {{"--rank", "", "each token's rank in its row, 1 = most likely"},
+          {"--entropy", "", "each row's entropy, nats"},
+          {"--top-n", "N", "the N most likely alternatives of each token"}};
+}
+
+std::vector<Flag> TokenizationFlags(bool pairs) {
+  std::vector<Flag> flags = {
+      {"--add-special-tokens", "BOOL", "put the model's BOS in front; default: as the model says"},
+      {"--parse-special-tokens", "", "names of control tokens in the text are control tokens"}};
+  if (pairs) {
+    flags.push_back(
+        {"--move-trailing-spaces", "BOOL", "spaces at the context's end count as the continuation's; default true"});
+  }
+  return flags;
+}
+
+absl::StatusOr<std::optional<v1::SamplingParams>> SamplingFrom(const Arguments& arguments) {
+  v1::SamplingParams out;
+  FirstError error;
+  error(SetIfGiven(arguments.Double("--temperature"), [&](double value) { out.set_temperature(value); }));
+  error(SetIfGiven(arguments.Int32("--top-k"), [&](int32_t value) { out.set_top_k(value); }));
+  error(SetIfGiven(arguments.Double("--top-p"), [&](double value) { out.set_top_p(value); }));
+  error(SetIfGiven(arguments.Double("--min-p"), [&](double value) { out.set_min_p(value); }));
+  error(SetIfGiven(arguments.Uint64("--seed"), [&](uint64_t value) { out.set_seed(value); }));
+  error(SetIfGiven(arguments.TokenIds("--allowed-tokens"),
+                   [&](const std::vector<int32_t>& ids) { SetIds(ids, out.mutable_allowed_tokens()); }));
+  error(SetIfGiven(arguments.TokenIds("--banned-tokens"),
+                   [&](const std::vector<int32_t>& ids) { SetIds(ids, out.mutable_banned_tokens()); }));
+  if (!error.status().ok()) return error.status();
+  // All fields have presence, so an empty message means that no flag was given.
+  if (out.ByteSizeLong() == 0) return std::optional<v1::SamplingParams>();
+  return std::optional<v1::SamplingParams>(std::move(out));
+}
+
+absl::StatusOr<std::optional<v1::StopCriteria>> StopFrom(const Arguments& arguments) {
+  v1::StopCriteria out;
+  FirstError error;
+  error(SetIfGiven(arguments.Int32("--max-tokens"), [&](int32_t value) { out.set_max_tokens(value); }));
+  error(SetIfGiven(arguments.Int32("--min-tokens"), [&](int32_t value) { out.set_min_tokens(value); }));
+  error(SetIfGiven(arguments.TokenIds("--stop-token-ids"), [&](const std::vector<int32_t>& ids) {
+    out.mutable_stop_token_ids()->Add(ids.begin(), ids.end());
+  }));
+  if (arguments.Has("--ignore-eos")) out.set_ignore_eos(true);
+  if (!error.status().ok()) return error.status();
+  if (out.ByteSizeLong() == 0) return std::optional<v1::StopCriteria>();
+  return std::optional<v1::StopCriteria>(std::move(out));
+}
+
+absl::StatusOr<std::optional<v1::RecordOptions>> RecordFrom(const Arguments& arguments) {
+  v1::RecordOptions out;
+  if (arguments.Has("--rank")) out.set_rank(true);
+  if (arguments.Has("--entropy")) out.set_entropy(true);
+  absl::Status status = SetIfGiven(arguments.Int32("--top-n"), [&](int32_t value) { out.set_top_n(value); });
+  if (!status.ok()) return status;
+  if (out.ByteSizeLong() == 0) return std::optional<v1::RecordOptions>();
+  return std::optional<v1::RecordOptions>(std::move(out));
+}
+
+absl::StatusOr<std::optional<v1::TokenizationOptions>> TokenizationFrom(const Arguments& arguments) {
+  v1::TokenizationOptions out;
+  FirstError error;
+  error(SetIfGiven(arguments.Bool("--add-special-tokens"), [&](bool value) { out.set_add_special_tokens(value); }));
+  error(SetIfGiven(arguments.Bool("--move-trailing-spaces"), [&](bool value) { out.set_move_trailing_spaces(value); }));
+  if (arguments.Has("--parse-special-tokens")) out.set_parse_special_tokens(true);
+  if (!error.status().ok()) return error.status();
+  if (out.ByteSizeLong() == 0) return std::optional<v1::TokenizationOptions>();
+  return std::optional<v1::TokenizationOptions>(std::move(out));
+}
+
+v1::Input TextInput(std::string text) {
+  v1::Input input;
+  input.set_text(std::move(text));
+  return input;
+}
+
+v1::Input TokensInput(const std::vector<int32_t>& token_ids) {
+  v1::Input input;
+  input.mutable_tokens()->mutable_token_ids()->Add(token_ids.begin(), token_ids.end());
+  return input;
+}
+
+}  // namespace logitd::cli

@@ -1,0 +1,50 @@
+// The flags that several subcommands share, and the request messages they fill: one flag per field, of the same name
+// with dashes.
+#ifndef LOGITD_CLIENT_CLI_REQUEST_FLAGS_H_
+#define LOGITD_CLIENT_CLI_REQUEST_FLAGS_H_
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "client/cli/arguments.h"
+#include "logitd/v1/completion.pb.h"
+#include "logitd/v1/sampling.pb.h"
+
+namespace logitd::cli {
+
+// --temperature, --top-k, --top-p, --min-p.
+std::vector<Flag> StageFlags();
+// --allowed-tokens, --banned-tokens.
+std::vector<Flag> TokenSetFlags();
+// --max-tokens, --min-tokens, --stop-token-ids, --ignore-eos.
+std::vector<Flag> StopFlags();
+// --rank, --entropy, --top-n.
+std::vector<Flag> RecordFlags();
+// --add-special-tokens, --parse-special-tokens, and if `pairs` --move-trailing-spaces.
+std::vector<Flag> TokenizationFlags(bool pairs);
+
+// Each of these leaves out what was not given, and is unset if nothing was: the server's defaults hold. Flags that a
+// subcommand does not declare are not given.
+absl::StatusOr<std::optional<v1::SamplingParams>> SamplingFrom(const Arguments& arguments);
+absl::StatusOr<std::optional<v1::StopCriteria>> StopFrom(const Arguments& arguments);
+absl::StatusOr<std::optional<v1::RecordOptions>> RecordFrom(const Arguments& arguments);
+absl::StatusOr<std::optional<v1::TokenizationOptions>> TokenizationFrom(const Arguments& arguments);
+
+// Sets `target` if a value is there; passes the error on.
+template <typename Value, typename Set>
+absl::Status SetIfGiven(absl::StatusOr<std::optional<Value>> value, Set set) {
+  if (!value.ok()) return value.status();
+  if (value->has_value()) set(**std::move(value));
+  return absl::OkStatus();
+}
+
+v1::Input TextInput(std::string text);
+v1::Input TokensInput(const std::vector<int32_t>& token_ids);
+
+}  // namespace logitd::cli
+
+#endif  // LOGITD_CLIENT_CLI_REQUEST_FLAGS_H_

@@ -1,0 +1,202 @@
+#include "client/cli/score_view.h"
+
+#include <algorithm>
+#include <optional>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "client/cli/record_table.h"
+#include "client/cli/terminal.h"
+#include "client/cli/token_text.h"
+#include "client/logitd/client_error.h"
+
+namespace logitd::cli {
+namespace {
+
+using Continuations = google::protobuf::RepeatedPtrField<v1::ScoredContinuation>;
+
+constexpr int kLabelColumns = 40;
+
+std::optional<double> SumOf(const v1::ScoredContinuation& continuation) {
+  return continuation.has_error() ? std::nullopt
+                                  : LOGITD_CLI_OPTIONAL(continuation.score().totals(), cumulative_model_log_prob);
+}
+
+// Whether some token has probability zero, under the model itself or only under the processed distribution.
+bool HasExcluded(const v1::ScoredContinuation& continuation, bool by_model) {
+  const auto& tokens = continuation.score().tokens();
+  return std::any_of(tokens.begin(), tokens.end(), [by_model](const v1::TokenRecord& token) {
+    return token.state() == v1::LOG_PROB_STATE_EXCLUDED && (!by_model || !token.has_model_log_prob());
+  });
+}
+
+std::string ShowSum(std::optional<double> sum, bool is_excluded) {
+  return !sum && is_excluded ? "excluded" : ShowNumber(sum);
+}
+
+std::string ShowError(const v1::Error& error) {
+  return absl::StrCat("error: ", SanitizeForTerminal(error.message()), " (", client::ReasonName(error.reason()), ")\n");
+}
+
+std::string LabelAt(const std::vector<std::string>& labels, int index) {
+  return index < static_cast<int>(labels.size()) ? Shorten(labels[index], kLabelColumns) : absl::StrCat(index);
+}
+
+// The largest of some numbers and who has it: one index, or several that tie; none if there is no number.
+std::vector<int> Best(const std::vector<std::optional<double>>& values) {
+  std::vector<int> best;
+  for (int i = 0; i < static_cast<int>(values.size()); ++i) {
+    if (!values[i]) continue;
+    if (best.empty() || *values[i] > *values[best[0]]) {
+      best = {i};
+    } else if (*values[i] == *values[best[0]]) {
+      best.push_back(i);
+    }
+  }
+  return best;
+}
+
+std::string ShowBest(const std::vector<int>& best) {
+  if (best.empty()) return "-";
+  return absl::StrCat(best.size() > 1 ? "tie " : "", absl::StrJoin(best, ", "));
+}
+
+// Who has the likeliest token at each position that two or more continuations reach.
+std::string TokenByToken(const Continuations& continuations, bool colour) {
+  std::vector<Table::Column> columns = {{"position"}};
+  int length = 0;
+  for (int c = 0; c < continuations.size(); ++c) {
+    columns.push_back({absl::StrCat("continuation ", c)});
+    length = std::max(length, continuations[c].score().tokens_size());
+  }
+  columns.push_back({"winner", Table::kLeft});
+  Table table(std::move(columns));
+  std::vector<int> wins(continuations.size(), 0);
+  for (int position = 0; position < length; ++position) {
+    std::vector<Table::Cell> row = {{absl::StrCat(position), std::nullopt}};
+    std::vector<std::optional<double>> values;
+    int contender_count = 0;
+    for (const v1::ScoredContinuation& continuation : continuations) {
+      std::optional<double> log_prob;
+      std::string shown = "-";
+      if (position < continuation.score().tokens_size()) {
+        const v1::TokenRecord& token = continuation.score().tokens(position);
+        log_prob = LOGITD_CLI_OPTIONAL(token, model_log_prob);
+        shown = ShowLogProb(log_prob, token.state());
+        ++contender_count;
+      }
+      values.push_back(log_prob);
+      row.push_back({shown, log_prob});
+    }
+    const std::vector<int> best = contender_count > 1 ? Best(values) : std::vector<int>();
+    if (best.size() == 1) ++wins[best[0]];
+    row.push_back({ShowBest(best), std::nullopt});
+    table.Add(std::move(row));
+  }
+  std::string out = table.Render(colour);
+  absl::StrAppend(&out, "positions won:");
+  for (int c = 0; c < continuations.size(); ++c) {
+    absl::StrAppend(&out, c == 0 ? " " : ", ", "continuation ", c, ": ", wins[c]);
+  }
+  return out + "\n";
+}
+
+std::string Totals(const Continuations& continuations) {
+  std::vector<std::optional<double>> sums;
+  for (const v1::ScoredContinuation& continuation : continuations) sums.push_back(SumOf(continuation));
+  const std::vector<int> best = Best(sums);
+  if (best.empty()) return "";
+  std::string out = best.size() == 1 ? absl::StrCat("continuation ", best[0], " wins in total:")
+                                     : absl::StrCat("continuations ", absl::StrJoin(best, ", "), " tie in total:");
+  for (int c = 0; c < continuations.size(); ++c) {
+    absl::StrAppend(&out, c == 0 ? " " : ", ", "continuation ", c, ": ", ShowNumber(sums[c]));
+  }
+  return out + "\n";
+}
+
+}  // namespace
+
+bool HasFailed(const v1::ScoredItem& item) {
+  if (!item.has_continuations()) return true;
+  const Continuations& continuations = item.continuations().continuations();
+  return std::any_of(continuations.begin(), continuations.end(),
+                     [](const v1::ScoredContinuation& continuation) { return continuation.has_error(); });
+}
+
+std::string ScoreSummary(const v1::ScoredItem& item, const std::vector<std::string>& labels, bool colour) {
+  if (item.has_error()) return ShowError(item.error());
+  const Continuations& continuations = item.continuations().continuations();
+  const bool has_sampling = std::any_of(continuations.begin(), continuations.end(), [](const auto& continuation) {
+    return continuation.score().totals().has_cumulative_sampling_log_prob() ||
+           (HasExcluded(continuation, /*by_model=*/false) && !HasExcluded(continuation, /*by_model=*/true));
+  });
+  std::vector<Table::Column> columns = {{""}, {"continuation", Table::kLeft}, {"tokens"}, {"model log-prob"}};
+  if (has_sampling) columns.push_back({"sampling log-prob"});
+  for (const char* heading : {"per token", "perplexity"}) columns.push_back({heading});
+  columns.push_back({"greedy", Table::kLeft});
+  Table table(std::move(columns));
+  std::string errors;
+  for (int c = 0; c < continuations.size(); ++c) {
+    const v1::ScoredContinuation& continuation = continuations[c];
+    const v1::SequenceTotals& totals = continuation.score().totals();
+    const std::optional<double> sum = SumOf(continuation);
+    const std::optional<double> per_token =
+        sum && totals.token_count() > 0 ? std::optional<double>(*sum / totals.token_count()) : std::nullopt;
+    if (continuation.has_error()) {
+      absl::StrAppend(&errors, "continuation ", c, ": ", ShowError(continuation.error()));
+    }
+    std::vector<Table::Cell> row = {{absl::StrCat(c), std::nullopt},
+                                    {LabelAt(labels, c), std::nullopt},
+                                    {continuation.has_error() ? "-" : absl::StrCat(totals.token_count()), std::nullopt},
+                                    {ShowSum(sum, HasExcluded(continuation, /*by_model=*/true)), per_token}};
+    if (has_sampling) {
+      row.push_back({ShowSum(LOGITD_CLI_OPTIONAL(totals, cumulative_sampling_log_prob),
+                             HasExcluded(continuation, /*by_model=*/false)),
+                     std::nullopt});
+    }
+    row.push_back({ShowNumber(per_token), std::nullopt});
+    row.push_back({continuation.has_error() ? "-" : ShowNumber(PerplexityOf(totals)), std::nullopt});
+    row.push_back({!continuation.score().has_is_greedy() ? "-"
+                   : continuation.score().is_greedy()    ? "yes"
+                                                         : "no",
+                   std::nullopt});
+    table.Add(std::move(row));
+  }
+  return table.Render(colour) + errors;
+}
+
+std::string ScoreExplanation(const v1::ScoredItem& item, const std::vector<std::string>& labels, bool colour) {
+  if (item.has_error()) return ShowError(item.error());
+  std::string out;
+  const Continuations& continuations = item.continuations().continuations();
+  for (int c = 0; c < continuations.size(); ++c) {
+    absl::StrAppend(&out, Bold(absl::StrCat("continuation ", c, ": ", LabelAt(labels, c)), colour), "\n");
+    const v1::ScoredContinuation& continuation = continuations[c];
+    absl::StrAppend(
+        &out,
+        continuation.has_error() ? ShowError(continuation.error()) : TokenTable(continuation.score().tokens(), colour),
+        "\n");
+  }
+  if (continuations.size() > 1) {
+    absl::StrAppend(&out, Bold("token by token", colour), "\n", TokenByToken(continuations, colour), "\n");
+  }
+  absl::StrAppend(&out, Bold("in total", colour), "\n", ScoreSummary(item, labels, colour));
+  if (continuations.size() > 1) out += Totals(continuations);
+  return out;
+}
+
+std::string ScoreLine(const v1::ScoreResponse& response) {
+  std::string out = absl::StrCat(response.item_index());
+  if (!response.item().has_continuations()) {
+    return absl::StrCat(out, "\terror:", client::ReasonName(response.item().error().reason()));
+  }
+  for (const v1::ScoredContinuation& continuation : response.item().continuations().continuations()) {
+    const std::optional<double> sum = SumOf(continuation);
+    absl::StrAppend(&out, "\t",
+                    continuation.has_error() ? absl::StrCat("error:", client::ReasonName(continuation.error().reason()))
+                                             : ShowSum(sum, HasExcluded(continuation, /*by_model=*/true)));
+  }
+  return out;
+}
+
+}  // namespace logitd::cli

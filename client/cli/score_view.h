@@ -1,0 +1,28 @@
+// How scored continuations are shown as text.
+#ifndef LOGITD_CLIENT_CLI_SCORE_VIEW_H_
+#define LOGITD_CLIENT_CLI_SCORE_VIEW_H_
+
+#include <string>
+#include <vector>
+
+#include "logitd/v1/scoring_service.pb.h"
+
+namespace logitd::cli {
+
+// One row per continuation: its label, tokens, sum, sum per token, perplexity, whether it is greedy; or its error.
+std::string ScoreSummary(const v1::ScoredItem& item, const std::vector<std::string>& labels, bool colour);
+
+// A table per continuation (position, id, text, log-prob, rank, entropy, running sum), then, for several, who wins
+// token by token at each position, and the totals with who wins in total: not always the same one.
+std::string ScoreExplanation(const v1::ScoredItem& item, const std::vector<std::string>& labels, bool colour);
+
+// One line for a script: item index, then for each continuation its sum, "excluded" where a token's probability is
+// zero, or "error:REASON"; separated by tabs.
+std::string ScoreLine(const v1::ScoreResponse& response);
+
+// Whether the item or one of its continuations failed.
+bool HasFailed(const v1::ScoredItem& item);
+
+}  // namespace logitd::cli
+
+#endif  // LOGITD_CLIENT_CLI_SCORE_VIEW_H_

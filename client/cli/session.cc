@@ -1,0 +1,131 @@
+#include "client/cli/session.h"
+
+#include <algorithm>
+#include <cmath>
+#include <ostream>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "client/cli/json_lines.h"
+#include "client/cli/terminal.h"
+#include "client/cli/token_text.h"
+#include "client/logitd/address.h"
+#include "client/logitd/client_error.h"
+
+namespace logitd::cli {
+namespace {
+
+constexpr double kMaxTimeoutSeconds = 1e6;
+
+absl::StatusOr<ColourMode> ColourModeFrom(const Arguments& arguments) {
+  if (!arguments.Has("--color")) return ColourMode::kAuto;
+  const std::string& value = arguments.Value("--color");
+  if (value == "auto") return ColourMode::kAuto;
+  if (value == "always") return ColourMode::kAlways;
+  if (value == "never") return ColourMode::kNever;
+  return UsageError("--color", value, "auto, always or never");
+}
+
+absl::StatusOr<client::Options> OptionsFrom(const Arguments& arguments, const Environment& environment) {
+  client::Options options;
+  std::string source = "--server";
+  if (arguments.Has("--server")) {
+    options.address = arguments.Value("--server");
+  } else if (const std::string variable = environment.variable("LOGITD_SERVER"); !variable.empty()) {
+    options.address = variable;
+    source = "LOGITD_SERVER";
+  }
+  if (const auto address = client::ParseAddress(options.address); !address.ok()) {
+    return UsageError(absl::StrCat(source, ": ", address.status().message()));
+  }
+  const absl::StatusOr<std::optional<double>> timeout = arguments.Double("--timeout");
+  if (!timeout.ok()) return timeout.status();
+  if (timeout->has_value()) {
+    const double seconds = **timeout;
+    if (!(seconds > 0 && seconds <= kMaxTimeoutSeconds)) {
+      return UsageError("--timeout", arguments.Value("--timeout"), "in (0, 1e6] seconds");
+    }
+    options.timeout = std::chrono::milliseconds(std::max<int64_t>(1, std::llround(seconds * 1000)));
+  }
+  return options;
+}
+
+int ExitCodeOf(const absl::Status& status) {
+  if (IsUsageError(status)) return kExitUsage;
+  const client::ClientError error = client::ErrorOf(status);
+  if (error.is_unreachable()) return kExitUnreachable;
+  // The deadline that the client itself set: nobody answered in time.
+  if (error.code == absl::StatusCode::kDeadlineExceeded && !error.error) return kExitUnreachable;
+  return kExitRefused;
+}
+
+}  // namespace
+
+FlagGroup SessionFlags() {
+  return {"For every subcommand",
+          {{"--server", "ADDRESS", "HOST:PORT or unix:PATH; default: LOGITD_SERVER, else 127.0.0.1:50051"},
+           {"--timeout", "SECONDS", "give up on a call after so long; default: never"},
+           {"--json", "", "print the server's messages as JSON; errors too, on standard error"},
+           {"--color", "WHEN", "auto, always or never; auto heeds NO_COLOR"},
+           {"--help", "", "print this"},
+           {"-h", "", "the same"}}};
+}
+
+int ReportFailure(const absl::Status& status, const std::string& address, bool json, Environment& environment) {
+  const int exit_code = ExitCodeOf(status);
+  v1::Error error = exit_code == kExitUsage ? UsageErrorMessage(status) : client::ErrorMessageOf(status);
+  if (exit_code == kExitUnreachable) {
+    // gRPC tells the whole story of its attempts; the system's reason is what comes last.
+    const size_t colon = error.message().rfind(": ");
+    const std::string cause = colon == std::string::npos ? error.message() : error.message().substr(colon + 2);
+    error.set_message(status.code() == absl::StatusCode::kDeadlineExceeded
+                          ? absl::StrCat("no answer from logitd at ", address, " within --timeout")
+                          : absl::StrCat("cannot reach logitd at ", address, "; start it with: logitd --model FILE",
+                                         cause.empty() ? "" : absl::StrCat(" (", cause, ")")));
+  }
+  if (json) {
+    environment.err << "{\"error\":" << ToJson(error) << "}\n";
+  } else {
+    environment.err << "logit: " << SanitizeForTerminal(error.message()) << "\n";
+    if (error.has_retry_after_ms()) environment.err << "logit: retry after " << error.retry_after_ms() << " ms\n";
+  }
+  return exit_code;
+}
+
+int Session::Fail(const absl::Status& status) const { return ReportFailure(status, address, json, environment); }
+
+std::unique_ptr<Session> OpenSession(Arguments& arguments, const std::vector<std::string>& args,
+                                     Environment& environment, int& exit_code) {
+  const auto asks_for = [&args](const char* flag) {
+    const auto end = std::find(args.begin(), args.end(), "--");
+    return std::find(args.begin(), end, flag) != end;
+  };
+  const absl::Status parsed = arguments.Parse(args);
+  // Help wins over what is wrong with the rest of the line.
+  if (arguments.Has("--help") || arguments.Has("-h") || (!parsed.ok() && (asks_for("--help") || asks_for("-h")))) {
+    environment.out << arguments.HelpText();
+    exit_code = kExitOk;
+    return nullptr;
+  }
+  // A line that cannot be read to its end may still ask for JSON.
+  const bool json = arguments.Has("--json") || asks_for("--json");
+  const auto fail = [&](const absl::Status& status) {
+    exit_code = ReportFailure(status, "", json, environment);
+    return nullptr;
+  };
+  if (!parsed.ok()) return fail(parsed);
+  const absl::StatusOr<ColourMode> colour = ColourModeFrom(arguments);
+  if (!colour.ok()) return fail(colour.status());
+  absl::StatusOr<client::Options> options = OptionsFrom(arguments, environment);
+  if (!options.ok()) return fail(options.status());
+  const std::string address = options->address;
+  absl::StatusOr<std::unique_ptr<client::Client>> client = environment.connect(*std::move(options));
+  if (!client.ok()) return fail(client.status());
+  return std::unique_ptr<Session>(new Session{.environment = environment,
+                                              .client = *std::move(client),
+                                              .address = address,
+                                              .json = json,
+                                              .colour = UseColour(*colour, environment.out_is_terminal, environment)});
+}
+
+}  // namespace logitd::cli

@@ -1,0 +1,45 @@
+// What every subcommand needs once its command line is read: a client, and how to print. Made of the flags that all
+// subcommands have: --server, --timeout, --json, --color, --help.
+#ifndef LOGITD_CLIENT_CLI_SESSION_H_
+#define LOGITD_CLIENT_CLI_SESSION_H_
+
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "client/cli/arguments.h"
+#include "client/cli/environment.h"
+#include "client/logitd/client.h"
+
+namespace logitd::cli {
+
+// The flags that every subcommand has.
+FlagGroup SessionFlags();
+
+struct Session {
+  Environment& environment;
+  std::unique_ptr<client::Client> client;
+  std::string address;
+  bool json = false;
+  // Colours on standard output.
+  bool colour = false;
+
+  std::ostream& out() const { return environment.out; }
+
+  // Says on standard error why the command failed, as text or with --json as {"error": logitd.v1.Error}, and returns
+  // the exit code that goes with it. REQUIRES: !status.ok().
+  int Fail(const absl::Status& status) const;
+};
+
+// Fail() for when there is no session yet.
+int ReportFailure(const absl::Status& status, const std::string& address, bool json, Environment& environment);
+
+// Parses `args` into `arguments`. Sets `exit_code` if the command ends here: help was asked for, or the command line is
+// wrong. Returns null then.
+std::unique_ptr<Session> OpenSession(Arguments& arguments, const std::vector<std::string>& args,
+                                     Environment& environment, int& exit_code);
+
+}  // namespace logitd::cli
+
+#endif  // LOGITD_CLIENT_CLI_SESSION_H_

@@ -1,0 +1,35 @@
+// What a stream can show: is it a terminal, how wide, with colours or not; and the colours of log-probs.
+#ifndef LOGITD_CLIENT_CLI_TERMINAL_H_
+#define LOGITD_CLIENT_CLI_TERMINAL_H_
+
+#include <string>
+#include <string_view>
+
+#include "client/cli/environment.h"
+
+namespace logitd::cli {
+
+// True if the file descriptor is a terminal.
+bool IsTerminal(int file_descriptor);
+// Its columns; else the variable COLUMNS, else 80.
+int TerminalWidth(int file_descriptor);
+
+enum class ColourMode { kAuto, kAlways, kNever };
+
+// Whether to colour a stream. kAuto: it is a terminal, NO_COLOR is not set (no-color.org), TERM is not "dumb".
+bool UseColour(ColourMode mode, bool is_terminal, const Environment& environment);
+
+// `text` in dim or bold face, or as it is if `colour` is false.
+std::string Dim(std::string_view text, bool colour);
+std::string Bold(std::string_view text, bool colour);
+
+// `text` in the colour of a log-prob (nats): six steps of the 256-colour palette from green (nearly certain) over
+// yellow to red (unlikely), all readable on a dark and on a light background.
+std::string InLogProbColour(std::string_view text, double log_prob, bool colour);
+
+// One line that explains the colours. Empty if `colour` is false.
+std::string LogProbLegend(bool colour);
+
+}  // namespace logitd::cli
+
+#endif  // LOGITD_CLIENT_CLI_TERMINAL_H_

@@ -1,0 +1,127 @@
+#include "client/logitd/client.h"
+
+#include <chrono>
+#include <utility>
+
+#include "client/logitd/client_error.h"
+#include "grpcpp/client_context.h"
+
+namespace logitd::client {
+namespace {
+
+template <typename Response>
+absl::StatusOr<Response> ResultOf(const grpc::Status& status, Response&& response) {
+  if (!status.ok()) return FromGrpcStatus(status);
+  return std::move(response);
+}
+
+// Ends a call that the caller no longer wants.
+template <typename Reader>
+absl::Status CancelCall(grpc::ClientContext& context, Reader& reader) {
+  context.TryCancel();
+  (void)reader.Finish();
+  return absl::CancelledError("the callback cancelled the call");
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Client>> Client::Connect(Options options) {
+  absl::StatusOr<std::unique_ptr<Connection>> connection = Dial(options);
+  if (!connection.ok()) return connection.status();
+  return std::make_unique<Client>(*std::move(connection), std::move(options));
+}
+
+Client::Client(std::unique_ptr<Connection> connection, Options options)
+    : connection_(std::move(connection)), options_(std::move(options)) {}
+
+std::unique_ptr<grpc::ClientContext> Client::NewContext() const {
+  auto context = std::make_unique<grpc::ClientContext>();
+  if (options_.timeout) context->set_deadline(std::chrono::system_clock::now() + *options_.timeout);
+  return context;
+}
+
+absl::StatusOr<v1::GenerateFinal> Client::Complete(const v1::GenerateRequest& request, const DeltaCallback& on_delta,
+                                                   const StartedCallback& on_started) {
+  const auto context = NewContext();
+  const auto reader = connection_->generation().Generate(context.get(), request);
+  v1::GenerateFinal final;
+  bool has_final = false;
+  v1::GenerateResponse response;
+  while (reader->Read(&response)) {
+    bool go_on = true;
+    if (response.has_started() && on_started) {
+      go_on = on_started(response.started());
+    } else if (response.has_delta() && on_delta) {
+      go_on = on_delta(response.delta());
+    } else if (response.has_final()) {
+      final = std::move(*response.mutable_final());
+      has_final = true;
+    }
+    if (!go_on) return CancelCall(*context, *reader);
+  }
+  const grpc::Status status = reader->Finish();
+  if (!status.ok()) return FromGrpcStatus(status);
+  if (!has_final) return absl::InternalError("the server ended the stream without its final message");
+  return final;
+}
+
+absl::Status Client::Score(const v1::ScoreRequest& request, const ScoreCallback& on_item) {
+  const auto context = NewContext();
+  const auto reader = connection_->scoring().Score(context.get(), request);
+  v1::ScoreResponse response;
+  while (reader->Read(&response)) {
+    if (!on_item(std::move(response))) return CancelCall(*context, *reader);
+    response.Clear();
+  }
+  return FromGrpcStatus(reader->Finish());
+}
+
+absl::StatusOr<v1::RankResponse> Client::Rank(const v1::RankRequest& request) {
+  const auto context = NewContext();
+  v1::RankResponse response;
+  const grpc::Status status = connection_->scoring().Rank(context.get(), request, &response);
+  return ResultOf(status, std::move(response));
+}
+
+absl::StatusOr<v1::DistributionResponse> Client::Distribution(const v1::DistributionRequest& request) {
+  const auto context = NewContext();
+  v1::DistributionResponse response;
+  const grpc::Status status = connection_->decoding().Distribution(context.get(), request, &response);
+  return ResultOf(status, std::move(response));
+}
+
+absl::StatusOr<std::unique_ptr<DecodeStream>> Client::Decode(const v1::DecodeConfig& config) {
+  auto context = NewContext();
+  auto stream = connection_->decoding().Decode(context.get());
+  return DecodeStream::Start(std::move(context), std::move(stream), config);
+}
+
+absl::StatusOr<v1::GetServerInfoResponse> Client::ServerInfo() {
+  const auto context = NewContext();
+  v1::GetServerInfoResponse response;
+  const grpc::Status status = connection_->server().GetServerInfo(context.get(), {}, &response);
+  return ResultOf(status, std::move(response));
+}
+
+absl::StatusOr<v1::ListModelsResponse> Client::Models() {
+  const auto context = NewContext();
+  v1::ListModelsResponse response;
+  const grpc::Status status = connection_->models().ListModels(context.get(), {}, &response);
+  return ResultOf(status, std::move(response));
+}
+
+absl::StatusOr<v1::TokenizeResponse> Client::Tokenize(const v1::TokenizeRequest& request) {
+  const auto context = NewContext();
+  v1::TokenizeResponse response;
+  const grpc::Status status = connection_->models().Tokenize(context.get(), request, &response);
+  return ResultOf(status, std::move(response));
+}
+
+absl::StatusOr<v1::DetokenizeResponse> Client::Detokenize(const v1::DetokenizeRequest& request) {
+  const auto context = NewContext();
+  v1::DetokenizeResponse response;
+  const grpc::Status status = connection_->models().Detokenize(context.get(), request, &response);
+  return ResultOf(status, std::move(response));
+}
+
+}  // namespace logitd::client

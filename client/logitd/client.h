@@ -1,0 +1,77 @@
+// The C++ client of logitd.
+//
+//   absl::StatusOr<std::unique_ptr<Client>> client = Client::Connect({.address = "127.0.0.1:50051"});
+//   v1::GenerateRequest request;
+//   request.mutable_prompt()->set_text("The capital of France is");
+//   request.mutable_sampling()->set_temperature(0);
+//   absl::StatusOr<v1::GenerateFinal> final =
+//       (*client)->Complete(request, [](const v1::CompletionDelta& delta) { return Print(delta.text()); });
+//   if (!final.ok()) return ErrorOf(final.status()).reason;     // client_error.h
+//
+// Requests and replies are the messages of proto/logitd/v1; their comments are the manual. Errors of a whole call are
+// the returned status (with its details, see client_error.h); errors of one item, candidate or sequence are inside the
+// reply, and the status is OK.
+//
+// Thread-safe: one Client serves many threads, over one connection.
+#ifndef LOGITD_CLIENT_LOGITD_CLIENT_H_
+#define LOGITD_CLIENT_LOGITD_CLIENT_H_
+
+#include <functional>
+#include <memory>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "client/logitd/connection.h"
+#include "client/logitd/decode_stream.h"
+#include "client/logitd/options.h"
+
+namespace logitd::client {
+
+// Callbacks run on the calling thread, between two reads. They return false to cancel the call, which then ends with
+// kCancelled.
+using StartedCallback = std::function<bool(const v1::GenerateStarted&)>;
+using DeltaCallback = std::function<bool(const v1::CompletionDelta&)>;
+using ScoreCallback = std::function<bool(v1::ScoreResponse)>;
+
+class Client {
+ public:
+  // No I/O: the first call connects. Errors: kInvalidArgument (options.address).
+  static absl::StatusOr<std::unique_ptr<Client>> Connect(Options options);
+  // Over a connection made elsewhere: mocks, other credentials.
+  Client(std::unique_ptr<Connection> connection, Options options);
+
+  // GenerationService.Generate. Callbacks may be empty.
+  absl::StatusOr<v1::GenerateFinal> Complete(const v1::GenerateRequest& request, const DeltaCallback& on_delta = {},
+                                             const StartedCallback& on_started = {});
+
+  // ScoringService.Score: one response per item, in the order they are done (ScoreResponse.item_index).
+  absl::Status Score(const v1::ScoreRequest& request, const ScoreCallback& on_item);
+
+  // ScoringService.Rank.
+  absl::StatusOr<v1::RankResponse> Rank(const v1::RankRequest& request);
+
+  // DecodingService.Distribution. Needs no model.
+  absl::StatusOr<v1::DistributionResponse> Distribution(const v1::DistributionRequest& request);
+
+  // DecodingService.Decode. The stream must not outlive the client.
+  absl::StatusOr<std::unique_ptr<DecodeStream>> Decode(const v1::DecodeConfig& config);
+
+  // ServerService.GetServerInfo.
+  absl::StatusOr<v1::GetServerInfoResponse> ServerInfo();
+
+  // ModelService.
+  absl::StatusOr<v1::ListModelsResponse> Models();
+  absl::StatusOr<v1::TokenizeResponse> Tokenize(const v1::TokenizeRequest& request);
+  absl::StatusOr<v1::DetokenizeResponse> Detokenize(const v1::DetokenizeRequest& request);
+
+ private:
+  // A context with the call's deadline.
+  std::unique_ptr<grpc::ClientContext> NewContext() const;
+
+  std::unique_ptr<Connection> connection_;
+  Options options_;
+};
+
+}  // namespace logitd::client
+
+#endif  // LOGITD_CLIENT_LOGITD_CLIENT_H_

@@ -1,0 +1,66 @@
+// What a failed call says, taken apart.
+//
+// Every method of the library returns absl::Status. A status that came over the wire carries the google.rpc.Status of
+// grpc-status-details-bin as a payload; ErrorOf() reads ErrorInfo, BadRequest, RetryInfo and logitd.v1.Error out of it:
+//
+//   auto final = client.Complete(request);
+//   if (!final.ok()) {
+//     const ClientError error = ErrorOf(final.status());
+//     if (error.reason == "OVERLOADED") Retry(*error.retry_delay);
+//   }
+//
+// Thread-safe: free functions without state.
+#ifndef LOGITD_CLIENT_LOGITD_CLIENT_ERROR_H_
+#define LOGITD_CLIENT_LOGITD_CLIENT_ERROR_H_
+
+#include <chrono>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "grpcpp/support/status.h"
+#include "logitd/v1/error.pb.h"
+
+namespace logitd::client {
+
+struct ClientError {
+  absl::StatusCode code = absl::StatusCode::kUnknown;
+  // For people: names field, value and bound.
+  std::string message;
+  // For programs: logitd.v1.ErrorReason without its prefix ("FIELD_OUT_OF_RANGE"). Empty: the server gave none, which
+  // is so for every failure of the connection.
+  std::string reason;
+  // Path of the offending field, its value, the bound it broke, the limit it exceeded. Empty: none.
+  std::string field;
+  std::string value;
+  std::string bound;
+  std::string limit;
+  // Fields that google.rpc.BadRequest names.
+  std::vector<std::string> violated_fields;
+  // Worth a retry after this time. Unset: a retry of the same request does not help.
+  std::optional<std::chrono::milliseconds> retry_delay;
+  // The failure as the server stated it. Unset: it did not.
+  std::optional<v1::Error> error;
+
+  // The call failed because of the connection, not because a logitd server refused it: nobody listens, or the
+  // connection broke.
+  bool is_unreachable() const { return code == absl::StatusCode::kUnavailable && !error.has_value() && reason.empty(); }
+};
+
+// REQUIRES: !status.ok().
+ClientError ErrorOf(const absl::Status& status);
+
+// The same failure as one logitd.v1.Error; where the server gave none, made of code and message. REQUIRES:
+// !status.ok().
+v1::Error ErrorMessageOf(const absl::Status& status);
+
+// A gRPC status with its details kept. OK stays OK.
+absl::Status FromGrpcStatus(const grpc::Status& status);
+
+// The reason without its prefix; its number for one that this build does not know.
+std::string ReasonName(v1::ErrorReason reason);
+
+}  // namespace logitd::client
+
+#endif  // LOGITD_CLIENT_LOGITD_CLIENT_ERROR_H_

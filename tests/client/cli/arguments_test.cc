@@ -1,0 +1,122 @@
+#include "client/cli/arguments.h"
+
+#include "gmock/gmock.h"
+
+namespace logitd::cli {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+Arguments Make(const std::string& positionals = "TEXT...") {
+  return Arguments({.name = "test", .positionals = positionals, .summary = "Tests.", .examples = "logit test a\n"},
+                   {{"Flags",
+                     {{"--number", "X", "a number"},
+                      {"--list", "IDS", "ids", /*repeatable=*/true},
+                      {"--on", "", "no value"},
+                      {"-n", "N", "a short one"}}}});
+}
+
+TEST(ArgumentsTest, PositionalTextArrivesAsItIs) {
+  Arguments arguments = Make();
+  const std::vector<std::string> texts = {
+      "", "{}", "[1,2]", "%%", "++", "-", "-5 below zero", "-1", "- a list item", " leading", "a\nb", "\xe2\x82\xac"};
+  ASSERT_TRUE(arguments.Parse(texts).ok());
+  EXPECT_EQ(arguments.positionals(), texts);
+}
+
+TEST(ArgumentsTest, TwoDashesEndTheFlags) {
+  Arguments arguments = Make();
+  ASSERT_TRUE(arguments.Parse({"--on", "--", "--number", "--"}).ok());
+  EXPECT_TRUE(arguments.Has("--on"));
+  EXPECT_FALSE(arguments.Has("--number"));
+  EXPECT_THAT(arguments.positionals(), ElementsAre("--number", "--"));
+}
+
+TEST(ArgumentsTest, AFlagTakesTheNextArgumentWhateverItLooksLike) {
+  for (const std::vector<std::string>& args : std::vector<std::vector<std::string>>{
+           {"--number", "-1"}, {"--number=-1"}, {"--number", "-1", "--on"}, {"x", "--number", "-1"}}) {
+    Arguments arguments = Make();
+    ASSERT_TRUE(arguments.Parse(args).ok());
+    EXPECT_EQ(arguments.Double("--number").value(), -1.0);
+  }
+  Arguments arguments = Make();
+  ASSERT_TRUE(arguments.Parse({"--number", "--on", "-n4"}).ok());
+  EXPECT_EQ(arguments.Value("--number"), "--on");
+  EXPECT_EQ(arguments.Int32("-n").value(), 4);
+}
+
+TEST(ArgumentsTest, AnEmptyValueIsAValue) {
+  Arguments arguments = Make();
+  ASSERT_TRUE(arguments.Parse({"--list=", "--number", "3"}).ok());
+  EXPECT_TRUE(arguments.Has("--list"));
+  EXPECT_EQ(arguments.Double("--number").value(), 3.0);
+  const auto ids = arguments.TokenIds("--list");
+  ASSERT_TRUE(ids.ok() && ids->has_value());
+  EXPECT_THAT(**ids, IsEmpty());
+}
+
+TEST(ArgumentsTest, WhatIsWrongIsNamed) {
+  const struct {
+    std::vector<std::string> args;
+    const char* message;
+  } cases[] = {
+      {{"--nmber", "1"}, "unknown flag --nmber"},
+      {{"--nmber=1"}, "unknown flag --nmber;"},
+      {{"-x"}, "unknown flag -x"},
+      {{"--number"}, "--number needs a value: --number X"},
+      {{"--on=1"}, "--on takes no value, got \"1\""},
+      {{"--number", "1", "--number", "2"}, "--number is given twice"},
+      {{"a", "\xff"}, "argument 2 is not valid UTF-8"},
+      {{"--list", "\xff"}, "the value of --list is not valid UTF-8"},
+  };
+  for (const auto& c : cases) {
+    Arguments arguments = Make();
+    const absl::Status status = arguments.Parse(c.args);
+    EXPECT_TRUE(IsUsageError(status));
+    EXPECT_THAT(std::string(status.message()), HasSubstr(c.message));
+  }
+}
+
+TEST(ArgumentsTest, ACommandWithoutTextRefusesText) {
+  Arguments arguments = Make("");
+  EXPECT_THAT(std::string(arguments.Parse({"surplus"}).message()), HasSubstr("unexpected argument \"surplus\""));
+}
+
+TEST(ArgumentsTest, MalformedValuesNameFlagValueAndWhatIsExpected) {
+  Arguments arguments = Make();
+  ASSERT_TRUE(arguments.Parse({"--number", "1x", "-n", "2147483648", "--list", "1,,2"}).ok());
+  const absl::Status number = arguments.Double("--number").status();
+  EXPECT_EQ(number.message(), "--number must be a number, got \"1x\"");
+  const v1::Error error = UsageErrorMessage(number);
+  EXPECT_EQ(error.field(), "--number");
+  EXPECT_EQ(error.value(), "1x");
+  EXPECT_EQ(error.bound(), "a number");
+  EXPECT_THAT(std::string(arguments.Int32("-n").status().message()), HasSubstr("integer of 32 bits"));
+  EXPECT_THAT(std::string(arguments.TokenIds("--list").status().message()), HasSubstr("token ids"));
+}
+
+TEST(ArgumentsTest, SeedsReachFromZeroTo64Bits) {
+  for (const auto& [text, value] : std::vector<std::pair<const char*, std::optional<uint64_t>>>{
+           {"0", 0}, {"18446744073709551615", ~uint64_t{0}}, {"18446744073709551616", {}}, {"-1", {}}}) {
+    Arguments arguments = Make();
+    ASSERT_TRUE(arguments.Parse({"--number", text}).ok());
+    const auto parsed = arguments.Uint64("--number");
+    EXPECT_EQ(parsed.ok(), value.has_value()) << text;
+    if (parsed.ok()) {
+      EXPECT_EQ(*parsed, value);
+    }
+  }
+}
+
+TEST(ArgumentsTest, HelpListsFlagsAndExamples) {
+  const std::string help = Make().HelpText();
+  for (const char* part :
+       {"Usage: logit test [FLAGS] TEXT...", "--number X", "a short one", "logit test a", "Exit codes:"}) {
+    EXPECT_THAT(help, HasSubstr(part));
+  }
+}
+
+}  // namespace
+}  // namespace logitd::cli

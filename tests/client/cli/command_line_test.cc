@@ -1,0 +1,142 @@
+// What holds for every subcommand: dispatch, help, the server's address, errors and exit codes.
+#include "gmock/gmock.h"
+#include "tests/client/cli/command_rig.h"
+
+namespace logitd::cli {
+namespace {
+
+using ::testing::_;
+using ::testing::DoAll;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Return;
+using ::testing::StartsWith;
+
+const std::vector<std::string> kDistribution = {"distribution", "--logits", "1,2"};
+
+std::vector<std::string> With(std::vector<std::string> args, const std::vector<std::string>& more) {
+  args.insert(args.end(), more.begin(), more.end());
+  return args;
+}
+
+TEST(CommandLineTest, WithoutACommandHelpGoesToStandardErrorAndFails) {
+  CommandRig rig;
+  EXPECT_EQ(rig.Run({}), kExitUsage);
+  EXPECT_THAT(rig.err(), HasSubstr("Usage: logit COMMAND"));
+  EXPECT_EQ(rig.out(), "");
+}
+
+TEST(CommandLineTest, HelpAndVersionNeedNoServer) {
+  for (const char* command : {"complete", "score", "rank", "distribution", "info"}) {
+    CommandRig rig;
+    EXPECT_EQ(rig.Run({command, "--help"}), kExitOk);
+    EXPECT_THAT(rig.out(), HasSubstr(std::string("Usage: logit ") + command));
+    EXPECT_THAT(rig.out(), HasSubstr("Examples:\n  logit " + std::string(command)));
+    EXPECT_THAT(rig.connections(), IsEmpty());
+  }
+  CommandRig rig;
+  EXPECT_EQ(rig.Run({"--version"}), kExitOk);
+  EXPECT_THAT(rig.out(), StartsWith("logit 0."));
+}
+
+TEST(CommandLineTest, UsageErrorsSendNothingAndExitWith2) {
+  const std::pair<std::vector<std::string>, const char*> cases[] = {
+      {{"compleat", "a"}, "unknown command compleat; commands: complete, score"},
+      {{"--bogus"}, "unknown flag --bogus"},
+      {{"distribution", "--logits", "1,2", "--tempratur=1"}, "unknown flag --tempratur"},
+      {{"distribution", "--logits", "1,x"}, "--logits must be numbers separated by commas (6,3,0.5), got \"x\""},
+      {{"distribution", "--logits", "1,2", "--temperature", "warm"}, "--temperature must be a number, got \"warm\""},
+      {{"distribution", "--logits", "1,2", "--color", "pink"}, "--color must be auto, always or never, got \"pink\""},
+      {{"distribution", "--logits", "1,2", "--timeout", "0"}, "--timeout must be in (0, 1e6] seconds, got \"0\""},
+      {{"distribution", "--logits", "1,2", "--timeout", "nan"}, "--timeout"},
+      {{"distribution", "--logits", "1,2", "--server", "nowhere"}, "--server: address must be HOST:PORT or unix:PATH"},
+      {{"complete", "a", "--seed", "-1"}, "--seed must be an integer in [0, 2^64), got \"-1\""},
+      {{"complete"}, "PROMPT is missing"},
+      {{"complete", "a", "b"}, "PROMPT must be one argument, got 2"},
+      {{"complete", "a", "--prompt-tokens", "1"}, "exclude each other"},
+      {{"score", "a"}, "CONTINUATION is missing"},
+      {{"score"}, "CONTEXT is missing"},
+      {{"rank", "a", "b", "--order-by", "luck"}, "--order-by must be sum, per-token, per-byte or per-character"},
+  };
+  for (const auto& [args, message] : cases) {
+    CommandRig rig;
+    EXPECT_EQ(rig.Run(args), kExitUsage) << message;
+    EXPECT_THAT(rig.err(), HasSubstr(message));
+    EXPECT_EQ(rig.out(), "");
+  }
+}
+
+TEST(CommandLineTest, WithJsonAUsageErrorIsAnObject) {
+  CommandRig rig;
+  EXPECT_EQ(rig.Run({"distribution", "--temperature", "warm", "--logits", "1", "--json"}), kExitUsage);
+  EXPECT_THAT(rig.err(), StartsWith("{\"error\":{\"code\":3,"));
+  EXPECT_THAT(rig.err(), HasSubstr("\"field\":\"--temperature\",\"value\":\"warm\",\"bound\":\"a number\""));
+}
+
+TEST(CommandLineTest, TheAddressIsTheFlagThenTheVariableThenTheDefault) {
+  const auto address = [](const std::vector<std::string>& args, const std::string& variable) {
+    CommandRig rig;
+    rig.SetVariable("LOGITD_SERVER", variable);
+    EXPECT_CALL(rig.decoding(), Distribution).WillOnce(Return(grpc::Status::OK));
+    EXPECT_EQ(rig.Run(args), kExitOk) << rig.err();
+    return rig.connections().at(0).address;
+  };
+  EXPECT_EQ(address(kDistribution, ""), "127.0.0.1:50051");
+  EXPECT_EQ(address(kDistribution, "unix:/a"), "unix:/a");
+  EXPECT_EQ(address(With(kDistribution, {"--server", "h:1"}), "unix:/a"), "h:1");
+  EXPECT_EQ(address(With({"--server", "h:2"}, kDistribution), ""), "h:2");
+}
+
+TEST(CommandLineTest, TheTimeoutIsTheCalls) {
+  CommandRig rig;
+  EXPECT_CALL(rig.decoding(), Distribution).WillOnce(Return(grpc::Status::OK));
+  EXPECT_EQ(rig.Run(With(kDistribution, {"--timeout", "1.5"})), kExitOk);
+  EXPECT_EQ(rig.connections().at(0).timeout, std::chrono::milliseconds(1500));
+}
+
+TEST(CommandLineTest, ExitCodesTellWhoFailed) {
+  v1::Error draining;
+  draining.set_code(14);
+  draining.set_reason(v1::ERROR_REASON_DRAINING);
+  draining.set_message("the server shuts down");
+  const struct {
+    grpc::Status status;
+    int exit_code;
+    const char* message;
+  } cases[] = {
+      {grpc::Status(grpc::StatusCode::UNAVAILABLE, "failed to connect; last error: x: Connection refused"),
+       kExitUnreachable,
+       "cannot reach logitd at 127.0.0.1:50051; start it with: logitd --model FILE (Connection refused)"},
+      {grpc::Status(grpc::StatusCode::DEADLINE_EXCEEDED, "Deadline Exceeded"), kExitUnreachable,
+       "no answer from logitd at 127.0.0.1:50051"},
+      {Refusal(draining), kExitRefused, "the server shuts down"},
+      {Refusal(MakeError(3, v1::ERROR_REASON_FIELD_OUT_OF_RANGE, "sampling.temperature")), kExitRefused,
+       "sampling.temperature is wrong"},
+      {grpc::Status(grpc::StatusCode::UNIMPLEMENTED, "unknown method"), kExitRefused, "unknown method"},
+  };
+  for (const auto& c : cases) {
+    CommandRig rig;
+    EXPECT_CALL(rig.decoding(), Distribution).WillOnce(Return(c.status));
+    EXPECT_EQ(rig.Run(kDistribution), c.exit_code);
+    EXPECT_THAT(rig.err(), HasSubstr(c.message));
+    EXPECT_EQ(rig.out(), "");
+  }
+}
+
+TEST(CommandLineTest, WithJsonARefusalIsTheServersError) {
+  CommandRig rig;
+  v1::Error error = MakeError(3, v1::ERROR_REASON_FIELD_OUT_OF_RANGE, "sampling.temperature");
+  error.set_value("-1");
+  error.set_bound("0 or in [0.0001, 1e+06]");
+  EXPECT_CALL(rig.decoding(), Distribution).WillOnce(Return(Refusal(error)));
+  EXPECT_EQ(rig.Run(With(kDistribution, {"--temperature", "-1", "--json"})), kExitRefused);
+  EXPECT_EQ(
+      rig.err(),
+      "{\"error\":{\"code\":3,\"reason\":\"ERROR_REASON_FIELD_OUT_OF_RANGE\",\"message\":\"sampling.temperature is "
+      "wrong\",\"field\":\"sampling.temperature\",\"value\":\"-1\",\"bound\":\"0 or in [0.0001, "
+      "1e+06]\",\"limit\":\"\"}}\n");
+  EXPECT_EQ(rig.out(), "");
+}
+
+}  // namespace
+}  // namespace logitd::cli

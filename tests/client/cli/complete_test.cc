@@ -1,0 +1,247 @@
+#include "gmock/gmock.h"
+#include "google/protobuf/text_format.h"
+#include "tests/client/cli/command_rig.h"
+
+namespace logitd::cli {
+namespace {
+
+using ::testing::_;
+using ::testing::DoAll;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using ::testing::Return;
+using ::testing::SaveArg;
+
+v1::GenerateResponse Response(const std::string& text) {
+  v1::GenerateResponse response;
+  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &response)) << text;
+  return response;
+}
+
+// Two tokens: " Paris" (-0.5) and a stop token (-0.25).
+constexpr char kFinal[] = R"pb(
+  final {
+    completions {
+      text: " Paris"
+      tokens {
+        token_id: 42
+        token_bytes: " Paris"
+        position: 0
+        state: LOG_PROB_STATE_PRESENT
+        model_log_prob: -0.5
+        sampling_log_prob: 0
+        rank: 1
+      }
+      tokens {
+        token_id: 2
+        position: 1
+        state: LOG_PROB_STATE_PRESENT
+        model_log_prob: -0.25
+        sampling_log_prob: 0
+        rank: 1
+      }
+      totals { token_count: 2 cumulative_model_log_prob: -0.75 cumulative_sampling_log_prob: 0 }
+      finish { reason: FINISH_REASON_STOP_TOKEN stop_token_id: 2 }
+    }
+    seed: 7
+  })pb";
+
+class CompleteTest : public ::testing::Test {
+ protected:
+  int Run(std::vector<std::string> args, std::vector<v1::GenerateResponse> responses,
+          grpc::Status status = grpc::Status::OK) {
+    EXPECT_CALL(rig_.generation(), GenerateRaw)
+        .WillOnce(DoAll(SaveArg<1>(&request_),
+                        Return(new ScriptedReader<v1::GenerateResponse>(std::move(responses), std::move(status)))));
+    args.insert(args.begin(), "complete");
+    return rig_.Run(args);
+  }
+
+  CommandRig rig_;
+  v1::GenerateRequest request_;
+};
+
+TEST_F(CompleteTest, EveryFlagReachesItsField) {
+  EXPECT_EQ(Run({"a",
+                 "--model",
+                 "m",
+                 "-n",
+                 "4",
+                 "--temperature",
+                 "0.8",
+                 "--top-k",
+                 "40",
+                 "--top-p",
+                 "0.9",
+                 "--min-p",
+                 "0.05",
+                 "--seed",
+                 "18446744073709551615",
+                 "--max-tokens",
+                 "2147483647",
+                 "--min-tokens",
+                 "3",
+                 "--stop-token-ids",
+                 "1,2",
+                 "--ignore-eos",
+                 "--allowed-tokens",
+                 "5,6",
+                 "--banned-tokens",
+                 "6",
+                 "--rank",
+                 "--entropy",
+                 "--top-n",
+                 "3",
+                 "--first-sequence-key",
+                 "9",
+                 "--add-special-tokens",
+                 "false",
+                 "--parse-special-tokens"},
+                {Response("final {}")}),
+            kExitOk)
+      << rig_.err();
+  v1::GenerateRequest wanted;
+  ASSERT_TRUE(google::protobuf::TextFormat::ParseFromString(
+      R"pb(
+        model: "m"
+        prompt { text: "a" }
+        tokenization { add_special_tokens: false parse_special_tokens: true }
+        n: 4
+        first_sequence_key: 9
+        sampling {
+          temperature: 0.8
+          top_k: 40
+          top_p: 0.9
+          min_p: 0.05
+          seed: 18446744073709551615
+          allowed_tokens { ids { token_ids: [ 5, 6 ] } }
+          banned_tokens { ids { token_ids: 6 } }
+        }
+        stop {
+          stop_token_ids: [ 1, 2 ]
+          ignore_eos: true
+          min_tokens: 3
+          max_tokens: 2147483647
+        }
+        record { rank: true entropy: true top_n: 3 }
+        stream: false
+      )pb",
+      &wanted));
+  EXPECT_EQ(request_.DebugString(), wanted.DebugString());
+}
+
+TEST_F(CompleteTest, WhatIsNotGivenIsNotSent) {
+  EXPECT_EQ(Run({""}, {Response("final {}")}), kExitOk);
+  v1::GenerateRequest wanted;
+  wanted.mutable_prompt()->set_text("");
+  wanted.set_stream(false);
+  EXPECT_EQ(request_.DebugString(), wanted.DebugString()) << "the empty prompt is the server's to refuse";
+}
+
+TEST_F(CompleteTest, PromptsComeAsTokensOrFromStandardInput) {
+  EXPECT_EQ(Run({"--prompt-tokens", "1,2"}, {Response("final {}")}), kExitOk);
+  EXPECT_THAT(request_.prompt().tokens().token_ids(), ElementsAre(1, 2));
+}
+
+TEST_F(CompleteTest, ADashReadsStandardInput) {
+  rig_.SetInput("two\nlines\n");
+  EXPECT_EQ(Run({"-"}, {Response("final {}")}), kExitOk);
+  EXPECT_EQ(request_.prompt().text(), "two\nlines\n");
+}
+
+TEST_F(CompleteTest, InAPipeTextAndSummaryArePlain) {
+  EXPECT_EQ(Run({"The capital of France is"}, {Response(kFinal)}), kExitOk);
+  EXPECT_EQ(rig_.out(),
+            " Paris\n\n"
+            "finish reason: stop_token 2\n"
+            "tokens: 2\n"
+            "cumulative model log-prob: -0.750000\n"
+            "cumulative sampling log-prob: 0.000000\n"
+            "perplexity: 1.454991\n"
+            "seed: 7, sequence key: 0\n");
+}
+
+TEST_F(CompleteTest, TokensAreListedWithARunningSum) {
+  EXPECT_EQ(Run({"a", "--tokens"}, {Response(kFinal)}), kExitOk);
+  EXPECT_THAT(rig_.out(),
+              HasSubstr("position  token id  text       model log-prob  sampling log-prob  rank  running sum\n"
+                        "       0        42  \" Paris\"        -0.500000           0.000000     1    -0.500000\n"
+                        "       1         2  (control)       -0.250000           0.000000     1    -0.750000\n"));
+}
+
+TEST_F(CompleteTest, JsonIsOneLine) {
+  EXPECT_EQ(Run({"a", "--json"}, {Response("started { seed: 7 }"), Response(kFinal)}), kExitOk);
+  EXPECT_EQ(rig_.out().find('\n'), rig_.out().size() - 1);
+  EXPECT_THAT(rig_.out(), HasSubstr("\"cumulative_model_log_prob\":-0.75"));
+  EXPECT_THAT(rig_.out(), HasSubstr("\"seed\":\"7\""));
+}
+
+TEST_F(CompleteTest, OnATerminalTokensAreColouredAsTheyCome) {
+  rig_.environment().out_is_terminal = true;
+  EXPECT_EQ(Run({"is"}, {Response(R"pb(delta {
+                                         text: " Paris"
+                                         tokens { model_log_prob: -0.01 }
+                                       })pb"),
+                         Response(R"pb(delta {
+                                         text: "\033[2J"
+                                         tokens { model_log_prob: -9 }
+                                       })pb"),
+                         Response(kFinal)}),
+            kExitOk);
+  EXPECT_TRUE(request_.stream());
+  EXPECT_THAT(rig_.out(), HasSubstr("\x1b[2mis\x1b[0m\x1b[38;5;35m Paris\x1b[0m\x1b[38;5;160m\\x1b[2J\x1b[0m\n"));
+  EXPECT_THAT(rig_.out(), HasSubstr("model log-prob: "));
+}
+
+TEST_F(CompleteTest, NoColorOnATerminalMeansNoEscapes) {
+  rig_.environment().out_is_terminal = true;
+  rig_.SetVariable("NO_COLOR", "1");
+  EXPECT_EQ(Run({"is", "--tokens"}, {Response(R"pb(delta {
+                                                     text: " Paris"
+                                                     tokens { model_log_prob: -0.01 }
+                                                   })pb"),
+                                     Response(kFinal)}),
+            kExitOk);
+  EXPECT_THAT(rig_.out(), HasSubstr("is Paris\n"));
+  EXPECT_THAT(rig_.out(), Not(HasSubstr("\x1b")));
+}
+
+TEST_F(CompleteTest, StreamedCompletionsDoNotInterleave) {
+  rig_.environment().out_is_terminal = true;
+  rig_.SetVariable("NO_COLOR", "1");
+  const char* kFinish = "finish { reason: FINISH_REASON_MAX_TOKENS }";
+  EXPECT_EQ(Run({"P:", "-n", "2"},
+                {Response(R"pb(delta { index: 1 text: "b1" })pb"), Response(R"pb(delta { index: 0 text: "a1" })pb"),
+                 Response(std::string(R"pb(delta { index: 1 text: "b2")pb") + kFinish + "}"),
+                 Response(std::string(R"pb(delta { index: 0 text: "a2")pb") + kFinish + "}"),
+                 Response("delta { index: 77 text: \"not asked for\" }"), Response("final {}")}),
+            kExitOk);
+  EXPECT_EQ(rig_.out(), "completion 0\nP:a1a2\n\ncompletion 1\nP:b1b2\n");
+}
+
+TEST_F(CompleteTest, AFailedCompletionIsShownAndExitsWith1) {
+  const std::string failed = R"pb(
+    final {
+      completions {
+        index: 0
+        text: "ok"
+        finish { reason: FINISH_REASON_MAX_TOKENS }
+      }
+      completions {
+        index: 1
+        error { code: 14 reason: ERROR_REASON_RUNNER_LOST message: "the runner was lost" }
+      }
+    })pb";
+  EXPECT_EQ(Run({"a", "-n", "2"}, {Response(failed)}), kExitItemFailed);
+  EXPECT_THAT(rig_.out(), HasSubstr("finish reason: max_tokens"));
+  EXPECT_THAT(rig_.out(), HasSubstr("failed: the runner was lost"));
+}
+
+TEST_F(CompleteTest, ARefusalExitsWith3) {
+  EXPECT_EQ(Run({""}, {}, Refusal(MakeError(3, v1::ERROR_REASON_EMPTY_PROMPT, "prompt"))), kExitRefused);
+  EXPECT_EQ(rig_.err(), "logit: prompt is wrong\n");
+}
+
+}  // namespace
+}  // namespace logitd::cli

@@ -1,0 +1,115 @@
+#include <cmath>
+#include <limits>
+
+#include "gmock/gmock.h"
+#include "tests/client/cli/command_rig.h"
+
+namespace logitd::cli {
+namespace {
+
+using ::testing::_;
+using ::testing::DoAll;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Return;
+using ::testing::SaveArg;
+using ::testing::SetArgPointee;
+
+class DistributionTest : public ::testing::Test {
+ protected:
+  // Runs the command; the server answers with `response_`.
+  int Run(std::vector<std::string> flags) {
+    EXPECT_CALL(rig_.decoding(), Distribution)
+        .WillOnce(DoAll(SaveArg<1>(&request_), SetArgPointee<2>(response_), Return(grpc::Status::OK)));
+    flags.insert(flags.begin(), "distribution");
+    return rig_.Run(flags);
+  }
+  void Answer(const std::vector<std::pair<int, double>>& probabilities) {
+    for (const auto& [id, probability] : probabilities) {
+      response_.add_token_ids(id);
+      response_.add_probabilities(probability);
+      response_.add_sampling_log_probs(std::log(probability));
+    }
+  }
+
+  CommandRig rig_;
+  v1::DistributionRequest request_;
+  v1::DistributionResponse response_;
+};
+
+TEST_F(DistributionTest, LogitsPassAsTheyAre) {
+  const float inf = std::numeric_limits<float>::infinity();
+  EXPECT_EQ(Run({"--logits", "-1,2,1e30,-1e30,-inf,inf,0.1,-0.0"}), kExitOk);
+  EXPECT_THAT(request_.logits().float_values(), ElementsAre(-1, 2, 1e30f, -1e30f, -inf, inf, 0.1f, -0.0f));
+  EXPECT_FALSE(request_.has_sampling());
+}
+
+TEST_F(DistributionTest, NanPassesTooForTheServerToRefuse) {
+  EXPECT_EQ(Run({"--logits=nan,1"}), kExitOk);
+  EXPECT_TRUE(std::isnan(request_.logits().float_values(0)));
+}
+
+TEST_F(DistributionTest, StagesPassAsTheyAre) {
+  EXPECT_EQ(Run({"--logits", "1,2", "--temperature", "-1", "--top-k", "-3", "--top-p", "2", "--min-p", "0.1"}),
+            kExitOk);
+  EXPECT_EQ(request_.sampling().temperature(), -1);
+  EXPECT_EQ(request_.sampling().top_k(), -3);
+  EXPECT_EQ(request_.sampling().top_p(), 2);
+  EXPECT_EQ(request_.sampling().min_p(), 0.1);
+}
+
+TEST_F(DistributionTest, AllowedTokensAreLabelsOrIds) {
+  EXPECT_EQ(Run({"--logits", "1,2,3", "--labels", "a,2,b", "--allowed", "b,2,0,-1"}), kExitOk);
+  // "2" is a label, of token 1: a label wins over an id.
+  EXPECT_THAT(request_.sampling().allowed_tokens().ids().token_ids(), ElementsAre(2, 1, 0, -1));
+}
+
+TEST_F(DistributionTest, AnEmptySetIsSent) {
+  EXPECT_EQ(Run({"--logits", "1,2,3", "--allowed", ""}), kExitOk);
+  EXPECT_TRUE(request_.sampling().has_allowed_tokens());
+  EXPECT_TRUE(request_.sampling().allowed_tokens().has_ids());
+}
+
+TEST_F(DistributionTest, BarsAreAlignedAndLabelled) {
+  Answer({{0, 0.945214774}, {1, 0.047059473}, {2, 0.003862877}});
+  EXPECT_EQ(Run({"--logits", "6,3,0.5", "--labels", "mat,rug,floor"}), kExitOk);
+  EXPECT_EQ(rig_.out(),
+            "mat    0.945215  ████████████████████  -0.056343\n"
+            "rug    0.047059  █                     -3.056343\n"
+            "floor  0.003863  ▏                     -5.556343\n");
+}
+
+TEST_F(DistributionTest, WithoutLabelsTheIdsAreShownAndOnlyWhatIsKept) {
+  Answer({{1, 1.0}});
+  EXPECT_EQ(Run({"--logits", "1,3,2", "--top-k", "1"}), kExitOk);
+  EXPECT_EQ(rig_.out(), "1  1.000000  ████████████████████  0.000000\n");
+}
+
+TEST_F(DistributionTest, JsonIsTheResponseWithTheLabelsOfTheKeptTokens) {
+  Answer({{0, 0.25}, {2, 0.75}});
+  EXPECT_EQ(Run({"--logits", "1,0,2", "--labels", "a,b,c\"", "--allowed", "0,2", "--json"}), kExitOk);
+  EXPECT_THAT(rig_.out(), HasSubstr("\"token_ids\":[0,2]"));
+  EXPECT_THAT(rig_.out(), HasSubstr("\"probabilities\":[0.25,0.75]"));
+  EXPECT_THAT(rig_.out(), ::testing::EndsWith(",\"labels\":[\"a\",\"c\\\"\"]}\n"));
+}
+
+TEST(DistributionUsageTest, WhatCannotBeSentIsAUsageError) {
+  const std::pair<std::vector<std::string>, const char*> cases[] = {
+      {{"distribution"}, "--logits is missing"},
+      {{"distribution", "--logits", ""}, "--logits must be"},
+      {{"distribution", "--logits", "1e39"}, "f32 numbers"},
+      {{"distribution", "--logits", "1,2", "--labels", "a"}, "one name per logit, got 1 labels for 2 logits"},
+      {{"distribution", "--logits", "1,2", "--labels", "a,b", "--allowed", "c"}, "labels of --labels, or token ids"},
+      {{"distribution", "--logits", "1,2", "--labels", "a,a", "--allowed", "a"}, "a label that only one token has"},
+      {{"distribution", "--logits", "1,2", "--allowed", "c"}, "--allowed must be token ids, got \"c\""},
+      {{"distribution", "1,2"}, "unexpected argument \"1,2\""},
+  };
+  for (const auto& [args, message] : cases) {
+    CommandRig rig;
+    EXPECT_EQ(rig.Run(args), kExitUsage);
+    EXPECT_THAT(rig.err(), HasSubstr(message));
+  }
+}
+
+}  // namespace
+}  // namespace logitd::cli
