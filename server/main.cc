@@ -4,6 +4,7 @@
 #include <spdlog/spdlog.h>
 
 #include <atomic>
+#include <cstdlib>
 #include <filesystem>
 #include <iostream>
 #include <memory>
@@ -67,6 +68,8 @@ int main(int argc, char** argv) {
       return Fail("--model: there is no file " + options.model_file + "; give the path of a GGUF file", kCannotServe);
     }
   }
+  // What gRPC has to say of a failed call is in its status; its own log lines only repeat it.
+  ::setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);
   // Before any thread is made, so that all of them inherit it: signals come to the waiting thread alone.
   sigset_t signals;
   ::sigemptyset(&signals);

@@ -86,7 +86,8 @@ ParsedOptions ParseOptions(int argc, char** argv) {
   }
   const auto duration = ParseDuration(grace_period);
   if (!duration) {
-    std::cerr << "logitd: --grace-period must be a time up to 1 hour such as 10s or 500ms, got " << grace_period << "\n";
+    std::cerr << "logitd: --grace-period must be a time up to 1 hour such as 10s or 500ms, got " << grace_period
+              << "\n";
     return {std::nullopt, kUsageError};
   }
   options.grace_period = *duration;

@@ -1,6 +1,6 @@
 #include "server/server.h"
 
-#include <grpcpp/ext/channelz_service_plugin.h>
+#include <grpc/health/v1/health.pb.h>
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
@@ -130,7 +130,8 @@ struct Server::Parts {
 
   void OnModelChange(const std::string& name, bool serving) {
     std::lock_guard lock(mutex);
-    if (server != nullptr && !draining) server->GetHealthCheckService()->SetServingStatus(ModelHealthName(name), serving);
+    if (server != nullptr && !draining)
+      server->GetHealthCheckService()->SetServingStatus(ModelHealthName(name), serving);
     changed.notify_all();
   }
 
@@ -185,7 +186,8 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
     // Once per process: plugins hold for every builder made later.
     static const bool reflection = [] {
       grpc::reflection::InitProtoReflectionServerBuilderPlugin();
-      return true;
+      // The health service is gRPC's own: naming its messages links their descriptors in, for reflection.
+      return grpc::health::v1::HealthCheckRequest::descriptor() != nullptr;
     }();
     (void)reflection;
   }

@@ -77,7 +77,8 @@ absl::StatusOr<WireRows> WireRows::Of(const google::protobuf::RepeatedPtrField<v
     // The pointer is used only once the length of the whole payload has been checked.
     rows.blocks_.push_back({block.dtype(), rows.row_count_, block.row_count(), payload.data() + offset});
     if (offset + bytes > static_cast<int64_t>(payload.size())) {
-      return errors::RowLengthMismatch("payload", static_cast<int64_t>(payload.size()), offset + bytes, "bytes or more");
+      return errors::RowLengthMismatch("payload", static_cast<int64_t>(payload.size()), offset + bytes,
+                                       "bytes or more");
     }
     offset += bytes;
     rows.row_count_ += block.row_count();

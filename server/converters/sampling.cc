@@ -93,13 +93,11 @@ absl::StatusOr<RecordOptions> FromProto(const v1::RecordOptions& message, int32_
                                         bool default_sampling_log_prob, v1::RecordLayout default_layout) {
   RecordOptions options;
   if (message.has_model_log_prob()) options.model_log_prob = message.model_log_prob();
-  options.sampling_log_prob =
-      message.has_sampling_log_prob() ? message.sampling_log_prob() : default_sampling_log_prob;
+  options.sampling_log_prob = message.has_sampling_log_prob() ? message.sampling_log_prob() : default_sampling_log_prob;
   options.rank = message.rank();
   options.entropy = message.entropy();
   if (message.has_token_bytes()) options.token_bytes = message.token_bytes();
-  const v1::RecordLayout layout =
-      message.layout() == v1::RECORD_LAYOUT_UNSPECIFIED ? default_layout : message.layout();
+  const v1::RecordLayout layout = message.layout() == v1::RECORD_LAYOUT_UNSPECIFIED ? default_layout : message.layout();
   options.records = layout != v1::RECORD_LAYOUT_NONE;
 
   const int32_t largest_top_n = std::min(kMaxTopN, vocab_size);

@@ -47,10 +47,10 @@ absl::Status Check(const Message& message, const std::string& path) {
         RETURN_IF_ERROR(Check(
             repeated ? reflection.GetRepeatedMessage(message, field, i) : reflection.GetMessage(message, field), here));
       } else {
-        RETURN_IF_ERROR(CheckEnum(*field->enum_type(),
-                                  repeated ? reflection.GetRepeatedEnumValue(message, field, i)
-                                           : reflection.GetEnumValue(message, field),
-                                  here));
+        RETURN_IF_ERROR(CheckEnum(
+            *field->enum_type(),
+            repeated ? reflection.GetRepeatedEnumValue(message, field, i) : reflection.GetEnumValue(message, field),
+            here));
       }
     }
   }

@@ -101,8 +101,8 @@ absl::Status Evaluation::ScoreItems(const std::vector<ItemInput>& items, size_t 
       scores[i][j].status = input.status;
       if (!input.status.ok()) continue;
       largest = std::max(largest, TokensOf(input));
-      Running& next = running.emplace_back(Running{&items[i], &input, &scores[i][j], std::nullopt, 0, {}, 0,
-                                                   Scorer(options_.record, options_.sampling)});
+      Running& next = running.emplace_back(Running{
+          &items[i], &input, &scores[i][j], std::nullopt, 0, {}, 0, Scorer(options_.record, options_.sampling)});
       next.fed.push_back(items[i].context_token_ids.back());
       next.fed.insert(next.fed.end(), input.token_ids.begin(), input.token_ids.end() - 1);
     }
@@ -131,8 +131,8 @@ absl::Status Evaluation::ScoreItems(const std::vector<ItemInput>& items, size_t 
     rounds.back().push_back(std::move(next));
     most_sequences = std::max(most_sequences, rounds.back().size());
   }
-  RETURN_IF_ERROR(session_.Reserve(static_cast<int32_t>(group.size() + most_sequences), context_tokens + most_tokens,
-                                   context_));
+  RETURN_IF_ERROR(
+      session_.Reserve(static_cast<int32_t>(group.size() + most_sequences), context_tokens + most_tokens, context_));
   std::vector<std::optional<int64_t>> sequences(group.size());
   if (can_fork_) RETURN_IF_ERROR(EvaluateContexts(group, sequences));
   for (std::vector<Running>& round : rounds) {

@@ -26,7 +26,8 @@ absl::Status DecodeSession::Handle(const v1::DecodeRequest& request, v1::DecodeR
   RETURN_IF_ERROR(CheckKnown(request));
   switch (request.kind_case()) {
     case v1::DecodeRequest::kConfig:
-      if (started_) return errors::UnexpectedMessage("config must be the first message of the stream, got a second one");
+      if (started_)
+        return errors::UnexpectedMessage("config must be the first message of the stream, got a second one");
       if (!request.payload().empty()) return errors::UnexpectedMessage("config must come without a payload");
       return WithFieldPrefix(Start(request.config(), *response.mutable_started()), "config.");
     case v1::DecodeRequest::kBatch:
@@ -99,7 +100,8 @@ absl::Status DecodeSession::Step(const v1::StepBatch& batch, std::string_view pa
   for (int i = 0; i < batch.close_sequence_ids_size(); ++i) {
     v1::CloseResult& closed = *result.add_closes();
     closed.set_sequence_id(batch.close_sequence_ids(i));
-    const absl::Status status = Close(batch.close_sequence_ids(i), "batch.close_sequence_ids[" + std::to_string(i) + "]", closed);
+    const absl::Status status =
+        Close(batch.close_sequence_ids(i), "batch.close_sequence_ids[" + std::to_string(i) + "]", closed);
     if (!status.ok()) *closed.mutable_error() = ToProto(status);
   }
   for (int i = 0; i < batch.steps_size(); ++i) {
@@ -164,8 +166,8 @@ absl::Status DecodeSession::Open(const v1::OpenSequence& open, v1::OpenResult& r
 
   const auto& prompt = open.fresh().prompt_token_ids();
   if (prompt.size() > kMaxPromptTokens) {
-    return errors::LimitExceeded("fresh.prompt_token_ids", prompt.size(), "[0, " + std::to_string(kMaxPromptTokens) + "]",
-                                 "max_prompt_tokens");
+    return errors::LimitExceeded("fresh.prompt_token_ids", prompt.size(),
+                                 "[0, " + std::to_string(kMaxPromptTokens) + "]", "max_prompt_tokens");
   }
   RETURN_IF_ERROR(
       CheckTokenIds({prompt.data(), static_cast<size_t>(prompt.size())}, "fresh.prompt_token_ids", vocab_size_));
@@ -186,8 +188,7 @@ absl::Status DecodeSession::Open(const v1::OpenSequence& open, v1::OpenResult& r
     // A part of a sum is never shown as the whole.
     sums = {std::nullopt, std::nullopt};
   }
-  auto decoder =
-      std::make_unique<Decoder>(std::move(config), std::vector<TokenId>(so_far.begin(), so_far.end()), sums);
+  auto decoder = std::make_unique<Decoder>(std::move(config), std::vector<TokenId>(so_far.begin(), so_far.end()), sums);
   result.set_next_position(decoder->position());
   sequences_.emplace(sequence_id, std::move(decoder));
   return absl::OkStatus();

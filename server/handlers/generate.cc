@@ -50,12 +50,17 @@ absl::StatusOr<GenerateOptions> OptionsOf(const v1::GenerateRequest& request, co
   auto sampling = FromProto(request.sampling(), model.vocab_size);
   if (!sampling.ok()) return WithFieldPrefix(sampling.status(), "sampling.");
   options.decoder.sampling = *std::move(sampling);
-  options.decoder.seed = request.sampling().has_seed() ? request.sampling().seed() : DrawSeed();
+  if (request.sampling().has_seed()) {
+    options.decoder.seed = request.sampling().seed();
+  } else if (!options.decoder.sampling.greedy()) {
+    // Greedy draws nothing: it keeps 0, so that its reply is the same every time.
+    options.decoder.seed = DrawSeed();
+  }
   auto stop = FromProto(request.stop(), model.eos_token_ids, model.vocab_size, kDefaultMaxTokens);
   if (!stop.ok()) return WithFieldPrefix(stop.status(), "stop.");
   options.decoder.stop = *std::move(stop);
-  auto record = FromProto(request.record(), model.vocab_size, /*default_sampling_log_prob=*/true,
-                          v1::RECORD_LAYOUT_RECORDS);
+  auto record =
+      FromProto(request.record(), model.vocab_size, /*default_sampling_log_prob=*/true, v1::RECORD_LAYOUT_RECORDS);
   if (!record.ok()) return WithFieldPrefix(record.status(), "record.");
   options.decoder.record = *std::move(record);
 
@@ -196,8 +201,8 @@ int32_t Generation::WaveSize() const {
   const RunnerCapacity& capacity = session_.capacity();
   if (!model_.capabilities().fork) return 1;
   // Half of the cache is left to others.
-  const int64_t by_tokens = (capacity.max_cached_tokens / 2 - static_cast<int64_t>(prompt_.size())) /
-                            std::max<int64_t>(1, MaxFedTokens());
+  const int64_t by_tokens =
+      (capacity.max_cached_tokens / 2 - static_cast<int64_t>(prompt_.size())) / std::max<int64_t>(1, MaxFedTokens());
   const int64_t by_sequences = capacity.max_sequences / 2 - 1;
   return static_cast<int32_t>(std::clamp<int64_t>(std::min(by_tokens, by_sequences), 1, options_.n));
 }
@@ -230,7 +235,8 @@ absl::Status Generation::Run(v1::GenerateFinal& final) {
     // Without forks each completion goes on in the prompt's own sequence, which is then read again.
     if (begin == 0 || !forks) RETURN_IF_ERROR(ReadPrompt());
     const int32_t end = std::min(begin + wave_size, options_.n);
-    RETURN_IF_ERROR(RunWave(std::span(completions).subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin))));
+    RETURN_IF_ERROR(
+        RunWave(std::span(completions).subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin))));
   }
   const auto failed = [](const GrowingCompletion& completion) { return !completion.failure().ok(); };
   if (std::all_of(completions.begin(), completions.end(), failed)) return completions.front().failure();
@@ -249,9 +255,8 @@ bool Generation::AdvanceAll(std::span<GrowingCompletion> wave, const std::vector
     if (completion.ended()) continue;
     v1::GenerateResponse response;
     const auto fed_count = static_cast<int32_t>(prompt_.size()) + completion.token_count();
-    const absl::Status status =
-        completion.Advance(rows[next++], fed_count, model_.description().context_length, distribution_,
-                           *response.mutable_delta());
+    const absl::Status status = completion.Advance(rows[next++], fed_count, model_.description().context_length,
+                                                   distribution_, *response.mutable_delta());
     if (!status.ok()) {
       completion.Fail(status);
     } else if (options_.stream && !writer_.Write(response)) {

@@ -13,7 +13,8 @@ absl::Status GetServerInfo(const v1::GetServerInfoRequest& request, const Server
   response.set_api_minor_version(kApiMinorVersion);
   response.set_numerics_version(kNumericsVersion);
   response.set_kernel_target(env.kernel_target);
-  for (const auto dtype : {v1::LOGITS_DTYPE_F32, v1::LOGITS_DTYPE_F16, v1::LOGITS_DTYPE_BF16}) response.add_dtypes(dtype);
+  for (const auto dtype : {v1::LOGITS_DTYPE_F32, v1::LOGITS_DTYPE_F16, v1::LOGITS_DTYPE_BF16})
+    response.add_dtypes(dtype);
   v1::Limits& limits = *response.mutable_limits();
   limits.set_max_message_bytes(kMaxMessageBytes);
   limits.set_max_vocab_size(kMaxVocabSize);

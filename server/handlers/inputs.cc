@@ -54,8 +54,8 @@ class TokenizerBatch {
 
 // Where an item's texts stand in the tokenizer's batches.
 struct PendingContinuation {
-  std::optional<size_t> joint;   // with the context before it
-  std::optional<size_t> alone;   // after a context of token ids
+  std::optional<size_t> joint;  // with the context before it
+  std::optional<size_t> alone;  // after a context of token ids
 };
 
 struct PendingItem {
@@ -191,8 +191,8 @@ absl::Status FinishContinuation(const v1::Continuation& message, const PendingIt
       if (where.joint) {
         const std::vector<TokenId>& context_ids = with_special.Tokens(*pending.context);
         const std::vector<TokenId>& joint_ids = with_special.Tokens(*where.joint);
-        continuation.boundary = ReportBoundary(model, context_ids, joint_ids, pending.context_text.size(),
-                                               pending.moved_space_count);
+        continuation.boundary =
+            ReportBoundary(model, context_ids, joint_ids, pending.context_text.size(), pending.moved_space_count);
         if (joint_ids.size() <= context_ids.size()) return errors::BoundaryToken("input.text");
         continuation.token_ids.assign(joint_ids.begin() + static_cast<ptrdiff_t>(context_ids.size()), joint_ids.end());
       } else {
@@ -261,8 +261,9 @@ absl::StatusOr<std::vector<ItemInput>> ResolveItems(const std::vector<ItemReques
   std::vector<ItemInput> inputs(items.size());
   std::vector<PendingItem> pending(items.size());
   for (size_t i = 0; i < items.size(); ++i) {
-    inputs[i].status = WithFieldPrefix(
-        BeginItem(items[i], options, model, with_special, without_special, inputs[i], pending[i]), items[i].field + ".");
+    inputs[i].status =
+        WithFieldPrefix(BeginItem(items[i], options, model, with_special, without_special, inputs[i], pending[i]),
+                        items[i].field + ".");
   }
   const int64_t bytes = with_special.bytes() + without_special.bytes();
   if (bytes > kMaxTextBytes) {

@@ -18,8 +18,8 @@
 namespace logitd::server {
 
 // The tokens of a prompt: at least one, at most the model's context_length.
-// Errors (field "prompt"): FIELD_REQUIRED, EMPTY_PROMPT, TOKEN_ID_OUT_OF_RANGE, CONTEXT_LENGTH_EXCEEDED, LIMIT_EXCEEDED,
-// TOKENIZER_UNAVAILABLE.
+// Errors (field "prompt"): FIELD_REQUIRED, EMPTY_PROMPT, TOKEN_ID_OUT_OF_RANGE, CONTEXT_LENGTH_EXCEEDED,
+// LIMIT_EXCEEDED, TOKENIZER_UNAVAILABLE.
 absl::StatusOr<std::vector<TokenId>> PromptTokens(const v1::Input& prompt, const TokenizationOptions& options,
                                                   AttachedModel& model, const RequestContext& context);
 
@@ -60,10 +60,9 @@ struct ItemRequest {
 };
 
 // Tokenises all items together. Text after text is tokenised jointly, the way lm-evaluation-harness does: spaces at the
-// end of the context move to the continuation, context + continuation becomes tokens as a whole, and the continuation is
-// what comes after as many tokens as the context alone has.
-// What is wrong with one item or continuation is in its status. Errors (of the whole): LIMIT_EXCEEDED, what the
-// tokenizer or the call as a whole fails with.
+// end of the context move to the continuation, context + continuation becomes tokens as a whole, and the continuation
+// is what comes after as many tokens as the context alone has. What is wrong with one item or continuation is in its
+// status. Errors (of the whole): LIMIT_EXCEEDED, what the tokenizer or the call as a whole fails with.
 absl::StatusOr<std::vector<ItemInput>> ResolveItems(const std::vector<ItemRequest>& items,
                                                     const TokenizationOptions& options, AttachedModel& model,
                                                     const RequestContext& context);

@@ -15,11 +15,11 @@
 #include "server/converters/error.h"
 #include "server/converters/model.h"
 #include "server/converters/sampling.h"
-#include "server/handlers/scored_continuation.h"
 #include "server/converters/strictness.h"
 #include "server/handlers/continuation_scores.h"
 #include "server/handlers/inputs.h"
 #include "server/handlers/numerics_version.h"
+#include "server/handlers/scored_continuation.h"
 
 namespace logitd::server {
 namespace {
@@ -126,6 +126,8 @@ absl::Status ScoreWithModel(const v1::RankRequest& request, const ServerEnv& env
       *item.mutable_error() = ToProto(inputs[i].status);
       return true;
     }
+    v1::Usage& usage = *response.mutable_usage();
+    usage.set_prompt_token_count(usage.prompt_token_count() + static_cast<int32_t>(inputs[i].context_token_ids.size()));
     for (size_t part = 0; part < scores.size(); ++part) {
       const int j = candidate_of[i][part];
       v1::ScoredContinuation scored;
@@ -139,9 +141,9 @@ absl::Status ScoreWithModel(const v1::RankRequest& request, const ServerEnv& env
       if (scored.has_boundary()) candidate.mutable_boundary()->Swap(scored.mutable_boundary());
       // A token of probability zero leaves no sum: such a candidate has no value, and no place.
       if (!scores[part].sums.model) continue;
-      ranked[i].scores[j] = CandidateScore{scores[part].sums.model->value(), scores[part].token_count,
-                                           inputs[i].continuations[part].byte_count,
-                                           inputs[i].continuations[part].character_count};
+      ranked[i].scores[j] =
+          CandidateScore{scores[part].sums.model->value(), scores[part].token_count,
+                         inputs[i].continuations[part].byte_count, inputs[i].continuations[part].character_count};
     }
     return true;
   });

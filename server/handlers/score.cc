@@ -11,11 +11,11 @@
 #include "server/converters/error.h"
 #include "server/converters/model.h"
 #include "server/converters/sampling.h"
-#include "server/handlers/scored_continuation.h"
 #include "server/converters/strictness.h"
 #include "server/handlers/continuation_scores.h"
 #include "server/handlers/inputs.h"
 #include "server/handlers/numerics_version.h"
+#include "server/handlers/scored_continuation.h"
 
 namespace logitd::server {
 namespace {

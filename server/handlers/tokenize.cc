@@ -43,7 +43,8 @@ absl::Status Detokenize(const v1::DetokenizeRequest& request, const ServerEnv& e
   RETURN_IF_ERROR(CheckKnown(request));
   if (request.tokens().empty()) return errors::Required("tokens");
   if (request.tokens_size() > kMaxItems) {
-    return errors::LimitExceeded("tokens", request.tokens_size(), "[1, " + std::to_string(kMaxItems) + "]", "max_items");
+    return errors::LimitExceeded("tokens", request.tokens_size(), "[1, " + std::to_string(kMaxItems) + "]",
+                                 "max_items");
   }
   ASSIGN_OR_RETURN(const std::shared_ptr<AttachedModel> model, env.models.Find(request.model()));
   std::vector<std::vector<TokenId>> tokens;

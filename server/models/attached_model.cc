@@ -13,9 +13,8 @@ AttachedModel::AttachedModel(ModelDescription description, RunnerCapabilities ca
       capabilities_(capabilities),
       vocabulary_(std::move(vocabulary)),
       link_(std::move(link)),
-      scheduler_(std::make_shared<BatchScheduler>(description_, capacity,
-                                                  [link = link_](Batch batch) { link->SendBatch(std::move(batch)); })) {
-}
+      scheduler_(std::make_shared<BatchScheduler>(
+          description_, capacity, [link = link_](Batch batch) { link->SendBatch(std::move(batch)); })) {}
 
 absl::StatusOr<std::vector<std::vector<TokenId>>> AttachedModel::Tokenize(std::vector<std::string> texts,
                                                                           const TokenizationOptions& options,

@@ -91,8 +91,7 @@ absl::Status BatchScheduler::AcquireRoom(int32_t sequences, int64_t tokens, cons
   room_queue_.push_back(&request);
   // First come, first served: else many small requests could keep a large one out for ever.
   const auto ready = [&] {
-    return !lost_.ok() ||
-           (room_queue_.front() == &request && free_sequences_ >= sequences && free_tokens_ >= tokens);
+    return !lost_.ok() || (room_queue_.front() == &request && free_sequences_ >= sequences && free_tokens_ >= tokens);
   };
   if (context.deadline == std::chrono::system_clock::time_point::max()) {
     changed_.wait(lock, context.given_up, ready);
@@ -160,8 +159,8 @@ Batch BatchScheduler::TakeBatch() {
     piece.sequence_id = work.sequence_id;
     if (it->offset == 0) piece.fork_from_sequence_id = work.fork_from_sequence_id;
     if (work.records) {
-      piece.records = RecordsWanted{{}, work.records->top_n, work.records->named_token_ids, work.records->ranks,
-                                    work.records->entropy};
+      piece.records = RecordsWanted{
+          {}, work.records->top_n, work.records->named_token_ids, work.records->ranks, work.records->entropy};
     }
     const size_t before = it->offset;
     ExtendPiece(*it, piece, std::min(budget, kFairTokens));
@@ -219,7 +218,8 @@ absl::Status BatchScheduler::OnOutput(int64_t batch_id, std::vector<PieceOutput>
     }
     const bool wants_records = job.work[entry.index].records.has_value();
     const size_t rows = wants_records ? output.rows.records.size() : output.rows.logits.size() / vocab_size_;
-    if (output.first_row != entry.rows_received || entry.rows_received + static_cast<int64_t>(rows) > entry.rows_expected) {
+    if (output.first_row != entry.rows_received ||
+        entry.rows_received + static_cast<int64_t>(rows) > entry.rows_expected) {
       return errors::RunnerProtocol("rows that were not asked for, or not in order");
     }
     entry.rows_received += static_cast<int32_t>(rows);

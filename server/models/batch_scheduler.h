@@ -6,8 +6,8 @@
 //   auto rows = session.Evaluate({work}, context);         // blocks until the rows are there
 //
 // Whatever is ready when the runner becomes free goes into its next batch. The runner has one batch at a time: while it
-// works, the next one gathers. After a batch, the sessions that got rows are given a moment to come back with their next
-// tokens, so that sequences that were stepped together stay together instead of taking turns.
+// works, the next one gathers. After a batch, the sessions that got rows are given a moment to come back with their
+// next tokens, so that sequences that were stepped together stay together instead of taking turns.
 //
 // Fairness: in every batch each waiting piece of work first gets up to kFairTokens tokens, in order of arrival; what is
 // left of the batch goes to the longer ones, in order of arrival. So a long prompt cannot hold up running sequences

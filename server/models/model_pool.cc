@@ -39,7 +39,7 @@ absl::Status ModelPool::Attach(std::shared_ptr<AttachedModel> model) {
     }
     Known& known = models_[description.name];
     if (known.model != nullptr) {
-      return absl::AlreadyExistsError("model " + description.name + " has a runner; a second one is not supported yet");
+      return errors::ModelMismatch("model " + description.name + " has a runner; it can have one at a time");
     }
     if (!known.vocab_fingerprint.empty() && known.vocab_fingerprint != description.vocab_fingerprint) {
       return errors::ModelMismatch("model " + description.name + " was attached with another vocabulary");

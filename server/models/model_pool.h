@@ -33,7 +33,7 @@ class ModelPool {
   };
   std::vector<Entry> List() const;
 
-  // Errors: MODEL_MISMATCH (the name had another vocabulary), ALREADY_EXISTS (it has a runner), LIMIT_EXCEEDED.
+  // Errors: MODEL_MISMATCH (the name had another vocabulary, or has a runner), LIMIT_EXCEEDED.
   absl::Status Attach(std::shared_ptr<AttachedModel> model);
   // The model's runner is gone. The name stays known.
   void Detach(const std::shared_ptr<AttachedModel>& model, const absl::Status& reason);

@@ -71,10 +71,7 @@ std::unordered_map<int64_t, WorkPiece> RunnerOutbox::BatchInFlight(int64_t batch
 }
 
 RunnerStream::RunnerStream(ModelPool& models, OpenCalls& open_calls, int64_t runner_id)
-    : models_(models),
-      open_calls_(open_calls),
-      runner_id_(runner_id),
-      outbox_(std::make_shared<RunnerOutbox>(this)) {
+    : models_(models), open_calls_(open_calls), runner_id_(runner_id), outbox_(std::make_shared<RunnerOutbox>(this)) {
   is_open_ = open_calls_.Add(this);
   if (!is_open_) {
     FinishOnce(errors::Draining());
@@ -120,7 +117,8 @@ absl::Status RunnerStream::Handle() {
       const v1::TokenizeResult& result = request_.tokenized();
       if (result.has_error()) return model_->OnTokenized(result.call_id(), FromProto(result.error()));
       std::vector<std::vector<TokenId>> tokens;
-      for (const v1::TokenIds& ids : result.tokens()) tokens.emplace_back(ids.token_ids().begin(), ids.token_ids().end());
+      for (const v1::TokenIds& ids : result.tokens())
+        tokens.emplace_back(ids.token_ids().begin(), ids.token_ids().end());
       return model_->OnTokenized(result.call_id(), std::move(tokens));
     }
     case v1::AttachRequest::kDetokenized: {
@@ -155,22 +153,33 @@ absl::Status RunnerStream::HandleHello(const v1::RunnerHello& hello) {
 absl::Status RunnerStream::Attach(Vocabulary vocabulary) {
   auto model = std::make_shared<AttachedModel>(*std::exchange(description_, std::nullopt), capabilities_, capacity_,
                                                std::move(vocabulary), outbox_);
+  model_ = model;
+  std::lock_guard lock(mutex_);
+  if (is_finished_) return absl::OkStatus();
   RETURN_IF_ERROR(models_.Attach(model));
-  model_ = std::move(model);
+  attached_ = std::move(model);
   return absl::OkStatus();
 }
 
 void RunnerStream::OnCancel() { FinishOnce(errors::Cancelled()); }
 
 void RunnerStream::FinishOnce(const absl::Status& status) {
+  std::shared_ptr<AttachedModel> attached;
+  {
+    std::lock_guard lock(mutex_);
+    if (is_finished_) return;
+    is_finished_ = true;
+    attached = std::exchange(attached_, nullptr);
+  }
+  // Before the runner can see its end, so that it, or another one, may attach again at once.
+  if (attached != nullptr) {
+    spdlog::info("runner {}: gone", runner_id_);
+    models_.Detach(attached, errors::RunnerLost(attached->description().name));
+  }
   outbox_->Close([&] { Finish(ToGrpcStatus(status)); });
 }
 
 void RunnerStream::OnDone() {
-  if (model_ != nullptr) {
-    spdlog::info("runner {}: gone", runner_id_);
-    models_.Detach(model_, errors::RunnerLost(model_->description().name));
-  }
   if (is_open_) open_calls_.Remove(this);
   delete this;
 }

@@ -35,11 +35,10 @@ class RunnerOutbox final : public RunnerLink {
   std::unordered_map<int64_t, WorkPiece> BatchInFlight(int64_t batch_id);
 
   void OnWriteDone(bool ok);
-  // Nothing is written any more, and `finish` is called exactly once, by the first call.
+  // Nothing is written any more after this; `finish` ends the stream, while nobody can begin a write.
   template <typename Finish>
   void Close(Finish finish) {
     std::lock_guard lock(mutex_);
-    if (stream_ == nullptr) return;
     stream_ = nullptr;
     finish();
   }
@@ -81,7 +80,12 @@ class RunnerStream final : public grpc::ServerBidiReactor<v1::AttachRequest, v1:
   std::optional<ModelDescription> description_;
   RunnerCapabilities capabilities_;
   RunnerCapacity capacity_;
+  // The model whose rows this stream brings; the reading thread's.
   std::shared_ptr<AttachedModel> model_;
+  std::mutex mutex_;
+  bool is_finished_ = false;
+  // The same while it is in the pool.
+  std::shared_ptr<AttachedModel> attached_;
 };
 
 }  // namespace logitd::server

@@ -1,0 +1,374 @@
+#include "server/handlers/decode.h"
+
+#include <cmath>
+#include <limits>
+
+#include "core/decoder.h"
+#include "core/errors.h"
+#include "tests/server/in_process.h"
+#include "tests/testing/equals_proto.h"
+#include "tests/testing/matchers.h"
+
+namespace logitd::server {
+namespace {
+
+using logitd::testing::Bytes;
+using logitd::testing::Describe;
+using logitd::testing::EqualsProtoApproximately;
+using logitd::testing::HasReason;
+using logitd::testing::IsOk;
+using logitd::testing::Parse;
+
+const std::vector<float> kRow = {6, 3, 0.5, 0.5};
+
+v1::DecodeRequest Request(const std::string& text, const std::vector<float>& payload = {}) {
+  auto request = Parse<v1::DecodeRequest>(text);
+  request.set_payload(Bytes(payload));
+  return request;
+}
+
+// One step of sequence 1 at `position` with row `row`.
+v1::DecodeRequest StepRequest(int batch_id, int position, const std::vector<float>& row,
+                              const std::string& opens = "") {
+  return Request("batch { batch_id: " + std::to_string(batch_id) + opens +
+                     " blocks { dtype: LOGITS_DTYPE_F32 row_count: 1 width: 4 } steps { sequence_id: 1 position: " +
+                     std::to_string(position) + " row: 0 } }",
+                 row);
+}
+
+class DecodeSessionTest : public ::testing::Test {
+ protected:
+  v1::DecodeResponse Send(const v1::DecodeRequest& request) {
+    v1::DecodeResponse response;
+    EXPECT_THAT(session_.Handle(request, response), IsOk());
+    return response;
+  }
+  absl::Status Refused(const v1::DecodeRequest& request) {
+    v1::DecodeResponse response;
+    return session_.Handle(request, response);
+  }
+  void Start(const std::string& config = "vocab_size: 4 eos_token_ids: 3 sampling { temperature: 0 }") {
+    Send(Request("config { " + config + " }"));
+  }
+
+  DecodeSession session_;
+};
+
+TEST_F(DecodeSessionTest, GreedyRowGivesArgmaxWithBothLogProbs) {
+  Start();
+  const auto response = Send(StepRequest(1, 0, kRow, " opens { sequence_id: 1 }"));
+  ASSERT_EQ(response.result().steps_size(), 1);
+  EXPECT_THAT(response.result().steps(0), EqualsProtoApproximately(std::string(R"(
+    sequence_id: 1 position: 0 chosen {
+      tokens { token_id: 0 position: 0 origin: TOKEN_ORIGIN_CHOSEN state: LOG_PROB_STATE_PRESENT
+               model_log_prob: -0.056343103295808 sampling_log_prob: 0 }
+      totals { token_count: 1 cumulative_model_log_prob: -0.056343103295808 cumulative_sampling_log_prob: 0 }
+      resume_state { model_sum: -0.056343103295808 sampling_sum: 0 } })"),
+                                                                   1e-6));
+}
+
+TEST_F(DecodeSessionTest, EosFinishesAndClosesItsSequence) {
+  Start();
+  const auto response = Send(StepRequest(1, 0, {0, 0, 0, 5}, " opens { sequence_id: 1 }"));
+  const v1::Finish& finish = response.result().steps(0).chosen().finish();
+  EXPECT_EQ(finish.reason(), v1::FINISH_REASON_STOP_TOKEN);
+  EXPECT_EQ(finish.stop_token_id(), 3);
+  EXPECT_EQ(response.result().steps(0).chosen().tokens_size(), 1)
+      << "the stop token's record is part of the completion";
+  const auto after = Send(StepRequest(2, 1, kRow));
+  EXPECT_EQ(Describe(after.result().steps(0).error()), "SEQUENCE_NOT_OPEN of batch.steps[0].sequence_id");
+}
+
+TEST_F(DecodeSessionTest, DrawnTokenIsTheDecodersOwn) {
+  Start("vocab_size: 4 sampling { temperature: 0.7 top_p: 0.9 seed: 11 }");
+  auto response = Send(StepRequest(1, 0, {1, 0.9f, 0.8f, 0.1f}, " opens { sequence_id: 1 sequence_key: 42 }"));
+  EXPECT_EQ(response.result().opens(0).seed(), 11u);
+  EXPECT_EQ(response.result().opens(0).sequence_key(), 42u);
+  DecoderConfig config;
+  config.sampling.temperature = 0.7;
+  config.sampling.top_p = 0.9;
+  config.seed = 11;
+  config.sequence_key = 42;
+  Decoder decoder(config);
+  Distribution distribution;
+  const std::vector<float> row = {1, 0.9f, 0.8f, 0.1f};
+  for (int position = 0; position < 20; ++position) {
+    const auto step = decoder.Advance(position, row, distribution);
+    ASSERT_THAT(step, IsOk());
+    if (position > 0) response = Send(StepRequest(position + 1, position, row));
+    const v1::TokenRecord& token = response.result().steps(0).chosen().tokens(0);
+    EXPECT_EQ(token.token_id(), step->token->token_id);
+    EXPECT_EQ(token.sampling_log_prob(), *step->token->sampling_log_prob);
+  }
+}
+
+TEST_F(DecodeSessionTest, SequencesHaveOwnParametersAndDoNotDisturbEachOther) {
+  Start();
+  const auto response = Send(Request(R"(batch { batch_id: 1
+    opens { sequence_id: 1 }
+    opens { sequence_id: 2 sampling { temperature: 0 allowed_tokens { ids { token_ids: [2, 1] } } } }
+    opens { sequence_id: 3 sampling { temperature: 0 banned_tokens { ids { token_ids: [0] } } } }
+    opens { sequence_id: 4 stop { max_tokens: 1 } }
+    blocks { dtype: LOGITS_DTYPE_F32 row_count: 1 width: 4 } blocks { dtype: LOGITS_DTYPE_F32 row_count: 1 width: 4 }
+    steps { sequence_id: 1 row: 1 } steps { sequence_id: 2 row: 0 } steps { sequence_id: 3 row: 0 }
+    steps { sequence_id: 4 row: 0 } })",
+                                     {6, 3, 0.5, 0.5, 0, 0, 0, 0}));
+  const auto& steps = response.result().steps();
+  EXPECT_EQ(steps[0].chosen().tokens(0).token_id(), 0) << "ties go to the lowest id";
+  EXPECT_EQ(steps[1].chosen().tokens(0).token_id(), 1);
+  EXPECT_EQ(steps[2].chosen().tokens(0).token_id(), 1);
+  EXPECT_EQ(steps[3].chosen().tokens(0).token_id(), 0);
+  EXPECT_EQ(steps[3].chosen().finish().reason(), v1::FINISH_REASON_MAX_TOKENS);
+  EXPECT_FALSE(steps[0].chosen().has_finish());
+}
+
+TEST_F(DecodeSessionTest, BadRowEndsItsSequenceAlone) {
+  Start();
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const auto response = Send(Request(R"(batch { batch_id: 1 opens { sequence_id: 1 } opens { sequence_id: 2 }
+    blocks { dtype: LOGITS_DTYPE_F32 row_count: 2 width: 4 }
+    steps { sequence_id: 1 row: 0 } steps { sequence_id: 2 row: 1 } })",
+                                     {1, 2, nan, 4, 4, 3, 2, 1}));
+  const v1::Error& error = response.result().steps(0).error();
+  EXPECT_EQ(error.reason(), v1::ERROR_REASON_NON_FINITE_LOGIT);
+  EXPECT_EQ(error.row(), 0);
+  EXPECT_EQ(error.token_id(), 2);
+  EXPECT_EQ(error.value(), "nan");
+  EXPECT_EQ(response.result().steps(1).chosen().tokens(0).token_id(), 0);
+  EXPECT_THAT(Send(StepRequest(2, 1, kRow)).result().steps(0).error().reason(), v1::ERROR_REASON_SEQUENCE_NOT_OPEN);
+}
+
+TEST_F(DecodeSessionTest, RepeatOfTheLatestPositionGivesTheSameBytes) {
+  Start("vocab_size: 4 sampling { temperature: 1.3 seed: 5 }");
+  Send(StepRequest(1, 0, kRow, " opens { sequence_id: 1 }"));
+  const std::vector<float> row = {1, 1.5, 2, 0};
+  const std::string once = Send(StepRequest(2, 1, row)).result().steps(0).SerializeAsString();
+  const std::string twice = Send(StepRequest(3, 1, row)).result().steps(0).SerializeAsString();
+  EXPECT_EQ(once, twice);
+  EXPECT_EQ(Send(StepRequest(4, 2, row)).result().steps(0).chosen().totals().token_count(), 3);
+}
+
+TEST_F(DecodeSessionTest, PositionsOtherThanNextAndLatestAreRefused) {
+  const struct {
+    const char* name;
+    int position;
+    v1::ErrorReason reason;
+  } cases[] = {{"gap", 3, v1::ERROR_REASON_POSITION_GAP},
+               {"negative", -1, v1::ERROR_REASON_POSITION_TOO_OLD},
+               {"too old", 0, v1::ERROR_REASON_POSITION_TOO_OLD}};
+  for (const auto& test : cases) {
+    SCOPED_TRACE(test.name);
+    session_ = DecodeSession();
+    Start();
+    Send(StepRequest(1, 0, kRow, " opens { sequence_id: 1 }"));
+    Send(StepRequest(2, 1, kRow));
+    EXPECT_EQ(Send(StepRequest(3, test.position, kRow)).result().steps(0).error().reason(), test.reason);
+  }
+}
+
+TEST_F(DecodeSessionTest, RepeatWithAnotherTokenIsAConflict) {
+  Start();
+  Send(StepRequest(1, 0, kRow, " opens { sequence_id: 1 }"));
+  EXPECT_EQ(Send(StepRequest(2, 0, {0, 9, 0, 0})).result().steps(0).error().reason(),
+            v1::ERROR_REASON_POSITION_CONFLICT);
+}
+
+TEST_F(DecodeSessionTest, ResumedSequenceHasTheSameTokensAndBits) {
+  const std::string config = "vocab_size: 4 sampling { temperature: 0.6 top_k: 3 seed: 77 }";
+  const std::vector<std::vector<float>> rows = {{1, 2, 3, 4}, {0.5, 0.25, 0.75, 1}, {3, 3, 3, 3}, {-1, 2, 0.1f, 1}};
+  Start(config);
+  std::vector<v1::StepResult> whole;
+  for (int i = 0; i < 4; ++i) {
+    whole.push_back(Send(StepRequest(i + 1, i, rows[i], i == 0 ? " opens { sequence_id: 1 }" : "")).result().steps(0));
+  }
+  for (int cut = 1; cut < 4; ++cut) {
+    SCOPED_TRACE(cut);
+    session_ = DecodeSession();
+    Start(config);
+    auto request = StepRequest(1, cut, rows[cut], " opens { sequence_id: 1 }");
+    v1::SequenceState& state = *request.mutable_batch()->mutable_opens(0)->mutable_fresh()->mutable_state();
+    for (int i = 0; i < cut; ++i) state.add_token_ids(whole[i].chosen().tokens(0).token_id());
+    *state.mutable_resume_state() = whole[cut - 1].chosen().resume_state();
+    const auto response = Send(request);
+    EXPECT_EQ(response.result().opens(0).next_position(), cut);
+    EXPECT_EQ(response.result().steps(0).SerializeAsString(), whole[cut].SerializeAsString());
+  }
+}
+
+TEST_F(DecodeSessionTest, ResumeWithoutSumsReportsNone) {
+  Start();
+  auto request = StepRequest(1, 2, kRow, " opens { sequence_id: 1 fresh { state { token_ids: [1, 2] } } }");
+  const v1::StepChosen chosen = Send(request).result().steps(0).chosen();
+  EXPECT_FALSE(chosen.totals().has_cumulative_model_log_prob());
+  EXPECT_EQ(chosen.totals().token_count(), 3);
+}
+
+TEST_F(DecodeSessionTest, MinTokensKeepsEosOutUntilThen) {
+  Start("vocab_size: 4 eos_token_ids: 3 sampling { temperature: 0 } stop { min_tokens: 1 }");
+  const std::vector<float> row = {0, 1, 0, 5};
+  EXPECT_EQ(Send(StepRequest(1, 0, row, " opens { sequence_id: 1 }")).result().steps(0).chosen().tokens(0).token_id(),
+            1);
+  EXPECT_EQ(Send(StepRequest(2, 1, row)).result().steps(0).chosen().tokens(0).token_id(), 3);
+}
+
+TEST_F(DecodeSessionTest, NoAdmissibleTokenIsAFinish) {
+  Start("vocab_size: 4 sampling { temperature: 0.5 allowed_tokens { ids { token_ids: 2 } } }");
+  const float inf = std::numeric_limits<float>::infinity();
+  const v1::StepChosen chosen =
+      Send(StepRequest(1, 0, {1, 2, -inf, 3}, " opens { sequence_id: 1 }")).result().steps(0).chosen();
+  EXPECT_EQ(chosen.finish().reason(), v1::FINISH_REASON_NO_ADMISSIBLE_TOKEN);
+  EXPECT_EQ(chosen.tokens_size(), 0);
+}
+
+TEST_F(DecodeSessionTest, CloseReturnsTheSums) {
+  Start();
+  Send(StepRequest(1, 0, kRow, " opens { sequence_id: 1 }"));
+  const auto response = Send(Request("batch { batch_id: 2 close_sequence_ids: 1 close_sequence_ids: 9 }"));
+  EXPECT_EQ(response.result().closes(0).totals().token_count(), 1);
+  EXPECT_FALSE(response.result().closes(0).has_error());
+  EXPECT_EQ(Describe(response.result().closes(1).error()), "SEQUENCE_NOT_OPEN of batch.close_sequence_ids[1]");
+}
+
+TEST_F(DecodeSessionTest, BadOpensAreTheirOwnErrors) {
+  Start();
+  const struct {
+    const char* open;
+    const char* error;
+  } cases[] = {
+      {"", "FIELD_OUT_OF_RANGE of batch.opens[0].sequence_id"},
+      {"sequence_id: -5", "FIELD_OUT_OF_RANGE of batch.opens[0].sequence_id"},
+      {"sequence_id: 5 sequence_key: 72057594037927936", "FIELD_OUT_OF_RANGE of batch.opens[0].sequence_key"},
+      {"sequence_id: 5 sampling { temperature: -1 }", "FIELD_OUT_OF_RANGE of batch.opens[0].sampling.temperature"},
+      {"sequence_id: 5 sampling { temperature: nan }", "FIELD_OUT_OF_RANGE of batch.opens[0].sampling.temperature"},
+      {"sequence_id: 5 sampling { temperature: 1e7 }", "FIELD_OUT_OF_RANGE of batch.opens[0].sampling.temperature"},
+      {"sequence_id: 5 sampling { top_k: -1 }", "FIELD_OUT_OF_RANGE of batch.opens[0].sampling.top_k"},
+      {"sequence_id: 5 sampling { top_p: 1.5 }", "FIELD_OUT_OF_RANGE of batch.opens[0].sampling.top_p"},
+      {"sequence_id: 5 sampling { min_p: -0.1 }", "FIELD_OUT_OF_RANGE of batch.opens[0].sampling.min_p"},
+      {"sequence_id: 5 sampling { allowed_tokens { ids { } } }",
+       "EMPTY_TOKEN_SET of batch.opens[0].sampling.allowed_tokens.ids.token_ids"},
+      {"sequence_id: 5 sampling { allowed_tokens { } }",
+       "FIELD_REQUIRED of batch.opens[0].sampling.allowed_tokens.ids"},
+      {"sequence_id: 5 sampling { allowed_tokens { ids { token_ids: [1, 4] } } }",
+       "TOKEN_ID_OUT_OF_RANGE of batch.opens[0].sampling.allowed_tokens.ids.token_ids[1]"},
+      {"sequence_id: 5 sampling { allowed_tokens { ids { token_ids: [1, 1] } } }",
+       "DUPLICATE_TOKEN_ID of batch.opens[0].sampling.allowed_tokens.ids.token_ids[1]"},
+      {"sequence_id: 5 sampling { allowed_tokens { bitmask: \"\\xf0\" } }",
+       "FIELD_OUT_OF_RANGE of batch.opens[0].sampling.allowed_tokens.bitmask"},
+      {"sequence_id: 5 stop { max_tokens: 2147483647 }", "LIMIT_EXCEEDED of batch.opens[0].stop.max_tokens"},
+      {"sequence_id: 5 stop { max_tokens: 0 }", "FIELD_OUT_OF_RANGE of batch.opens[0].stop.max_tokens"},
+      {"sequence_id: 5 stop { max_tokens: 3 min_tokens: 4 }", "FIELD_OUT_OF_RANGE of batch.opens[0].stop.min_tokens"},
+      {"sequence_id: 5 stop { stop_token_ids: 4 }", "TOKEN_ID_OUT_OF_RANGE of batch.opens[0].stop.stop_token_ids[0]"},
+      {"sequence_id: 5 record { top_n: -1 }", "FIELD_OUT_OF_RANGE of batch.opens[0].record.top_n"},
+      {"sequence_id: 5 record { top_n: 5 }", "LIMIT_EXCEEDED of batch.opens[0].record.top_n"},
+      {"sequence_id: 5 record { named_token_ids: -1 }",
+       "TOKEN_ID_OUT_OF_RANGE of batch.opens[0].record.named_token_ids[0]"},
+      {"sequence_id: 5 fresh { prompt_token_ids: 4 }",
+       "TOKEN_ID_OUT_OF_RANGE of batch.opens[0].fresh.prompt_token_ids[0]"},
+      {"sequence_id: 5 fresh { state { token_ids: [1] resume_state { model_sum: nan } } }",
+       "FIELD_OUT_OF_RANGE of batch.opens[0].fresh.state.resume_state.model_sum"},
+      {"sequence_id: 5 stop { max_tokens: 1 } fresh { state { token_ids: [1] } }",
+       "FIELD_OUT_OF_RANGE of batch.opens[0].fresh.state.token_ids"},
+  };
+  int batch_id = 0;
+  for (const auto& test : cases) {
+    SCOPED_TRACE(test.open);
+    const auto response =
+        Send(Request("batch { batch_id: " + std::to_string(++batch_id) + " opens { " + test.open + " } }"));
+    const v1::Error& error = response.result().opens(0).error();
+    EXPECT_EQ(Describe(error), test.error);
+    EXPECT_FALSE(error.message().empty());
+  }
+  EXPECT_FALSE(Send(Request("batch { batch_id: 100 opens { sequence_id: 5 } }")).result().opens(0).has_error());
+  EXPECT_EQ(Send(Request("batch { batch_id: 101 opens { sequence_id: 5 } }")).result().opens(0).error().reason(),
+            v1::ERROR_REASON_SEQUENCE_ALREADY_OPEN);
+}
+
+TEST_F(DecodeSessionTest, WhatCannotBeTakenApartEndsTheStream) {
+  EXPECT_THAT(Refused(StepRequest(1, 0, kRow)), HasReason(ErrorReason::kUnexpectedMessage)) << "batch before config";
+  EXPECT_THAT(Refused(v1::DecodeRequest()), HasReason(ErrorReason::kUnexpectedMessage));
+  EXPECT_THAT(Refused(Request("config { vocab_size: 0 }")), HasReason(ErrorReason::kFieldOutOfRange));
+  EXPECT_THAT(Refused(Request("config { vocab_size: 1048577 }")), HasReason(ErrorReason::kFieldOutOfRange));
+  EXPECT_THAT(Refused(Request("config { vocab_size: 4 numerics_version: 99 }")),
+              HasReason(ErrorReason::kNumericsVersionMismatch));
+  EXPECT_THAT(Refused(Request("config { vocab_size: 4 }", {1})), HasReason(ErrorReason::kUnexpectedMessage));
+  Start();
+  EXPECT_THAT(Refused(Request("config { vocab_size: 4 }")), HasReason(ErrorReason::kUnexpectedMessage));
+  EXPECT_THAT(Refused(StepRequest(1, 0, {1, 2, 3})), HasReason(ErrorReason::kRowLengthMismatch)) << "row too short";
+  EXPECT_THAT(Refused(StepRequest(1, 0, {1, 2, 3, 4, 5})), HasReason(ErrorReason::kRowLengthMismatch)) << "too long";
+  EXPECT_THAT(
+      Refused(Request("batch { batch_id: 1 blocks { dtype: LOGITS_DTYPE_F32 row_count: 1 width: 3 } }", {1, 2, 3})),
+      HasReason(ErrorReason::kRowLengthMismatch));
+  EXPECT_THAT(Refused(Request("batch { batch_id: 1 blocks { row_count: 1 width: 4 } }", kRow)),
+              HasReason(ErrorReason::kFieldRequired));
+  EXPECT_THAT(Refused(Request("batch { batch_id: 1 blocks { dtype: LOGITS_DTYPE_F32 width: 4 } }")),
+              HasReason(ErrorReason::kFieldOutOfRange));
+  EXPECT_THAT(
+      Refused(Request("batch { batch_id: 1 blocks { dtype: LOGITS_DTYPE_F32 row_count: 2147483647 width: 4 } }")),
+      HasReason(ErrorReason::kLimitExceeded));
+  auto unknown = Request("batch { batch_id: 1 }");
+  unknown.mutable_batch()->GetReflection()->MutableUnknownFields(unknown.mutable_batch())->AddVarint(99, 1);
+  EXPECT_THAT(Refused(unknown), HasReason(ErrorReason::kUnknownField));
+  auto unknown_enum = Request("batch { batch_id: 1 blocks { row_count: 1 width: 4 } }", kRow);
+  unknown_enum.mutable_batch()->mutable_blocks(0)->set_dtype(static_cast<v1::LogitsDtype>(9));
+  EXPECT_THAT(Refused(unknown_enum), HasReason(ErrorReason::kUnknownEnumValue));
+  EXPECT_THAT(Refused(Request("batch { batch_id: 0 }")), HasReason(ErrorReason::kFieldOutOfRange));
+  Send(Request("batch { batch_id: 3 }"));
+  EXPECT_THAT(Refused(Request("batch { batch_id: 3 }")), HasReason(ErrorReason::kFieldOutOfRange));
+}
+
+TEST_F(DecodeSessionTest, RowOutsideOfTheMessageIsAnError) {
+  Start();
+  for (const int row : {-1, 1, 2147483647}) {
+    SCOPED_TRACE(row);
+    auto request = StepRequest(row == -1 ? 1 : row == 1 ? 2 : 3, 0, kRow, " opens { sequence_id: 1 }");
+    request.mutable_batch()->mutable_steps(0)->set_row(row);
+    EXPECT_EQ(Describe(Send(request).result().steps(0).error()), "ROW_INDEX_OUT_OF_RANGE of batch.steps[0].row");
+  }
+}
+
+using DecodeStreamTest = logitd::testing::InProcessServer;
+
+TEST_F(DecodeStreamTest, StreamGoesOnUntilHalfClose) {
+  const auto context = Context();
+  const auto stream = decoding_->Decode(context.get());
+  v1::DecodeResponse response;
+  ASSERT_TRUE(stream->Write(Request("config { vocab_size: 4 sampling { temperature: 0 } }")));
+  ASSERT_TRUE(stream->Write(StepRequest(1, 0, kRow, " opens { sequence_id: 1 }"))) << "before `started` has come";
+  ASSERT_TRUE(stream->Write(StepRequest(2, 1, kRow)));
+  ASSERT_TRUE(stream->Read(&response));
+  EXPECT_TRUE(response.has_started());
+  ASSERT_TRUE(stream->Read(&response));
+  EXPECT_EQ(response.result().batch_id(), 1);
+  ASSERT_TRUE(stream->Read(&response));
+  EXPECT_EQ(response.result().steps(0).chosen().totals().token_count(), 2);
+  stream->WritesDone();
+  EXPECT_FALSE(stream->Read(&response));
+  EXPECT_TRUE(stream->Finish().ok());
+}
+
+TEST_F(DecodeStreamTest, ErrorOfTheStreamIsItsStatus) {
+  const auto context = Context();
+  const auto stream = decoding_->Decode(context.get());
+  v1::DecodeResponse response;
+  stream->Write(Request("config { vocab_size: 4 sampling { temperature: -2 } }"));
+  EXPECT_FALSE(stream->Read(&response));
+  const grpc::Status status = stream->Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(Describe(status), "FIELD_OUT_OF_RANGE of config.sampling.temperature");
+}
+
+TEST_F(DecodeStreamTest, DrainEndsAnIdleStreamWithOneStatus) {
+  const auto context = Context();
+  const auto stream = decoding_->Decode(context.get());
+  v1::DecodeResponse response;
+  stream->Write(Request("config { vocab_size: 4 }"));
+  ASSERT_TRUE(stream->Read(&response));
+  server_->Drain(std::chrono::seconds(10));
+  EXPECT_FALSE(stream->Read(&response));
+  const grpc::Status status = stream->Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_EQ(Describe(status), "DRAINING of ");
+}
+
+}  // namespace
+}  // namespace logitd::server

@@ -1,0 +1,267 @@
+#include "server/handlers/generate.h"
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+#include <thread>
+
+#include "core/decoder.h"
+#include "tests/server/in_process.h"
+#include "tests/testing/matchers.h"
+
+namespace logitd::server {
+namespace {
+
+using logitd::testing::Describe;
+using logitd::testing::FakeModelOptions;
+using logitd::testing::FakeOutcome;
+using logitd::testing::FakeRow;
+using logitd::testing::FakeTokens;
+using logitd::testing::IsOk;
+using logitd::testing::Parse;
+
+class GenerateTest : public logitd::testing::InProcessServer {
+ protected:
+  grpc::Status Refused(const std::string& request) {
+    std::vector<v1::GenerateResponse> responses;
+    return Generate(Parse<v1::GenerateRequest>(request), &responses);
+  }
+};
+
+// What the same decoder makes of the same rows, without a server.
+std::vector<TokenRecord> Expected(std::vector<TokenId> tokens, const DecoderConfig& config) {
+  Decoder decoder(config);
+  Distribution distribution;
+  std::vector<TokenRecord> records;
+  while (true) {
+    const auto step = decoder.Advance(decoder.position(), FakeRow(tokens), distribution);
+    EXPECT_THAT(step, IsOk());
+    records.push_back(*step->token);
+    if (step->finish) return records;
+    tokens.push_back(step->token->token_id);
+  }
+}
+
+TEST_F(GenerateTest, CompletionsAreWhatTheDecoderMakesOfTheModelsRows) {
+  auto& model = Attach();
+  const v1::GenerateFinal final = Completions(R"(prompt { text: "the cat" } n: 4 first_sequence_key: 10
+      sampling { temperature: 0.7 top_p: 0.9 seed: 7 } stop { max_tokens: 12 ignore_eos: true } record { rank: true entropy: true })");
+  ASSERT_EQ(final.completions_size(), 4);
+  std::set<std::string> texts;
+  for (int i = 0; i < 4; ++i) {
+    SCOPED_TRACE(i);
+    const v1::Completion& completion = final.completions(i);
+    DecoderConfig config;
+    config.sampling.temperature = 0.7;
+    config.sampling.top_p = 0.9;
+    config.seed = 7;
+    config.sequence_key = 10 + static_cast<uint64_t>(i);
+    config.stop.max_tokens = 12;
+    const auto expected = Expected(FakeTokens("the cat"), config);
+    ASSERT_EQ(completion.tokens_size(), static_cast<int>(expected.size()));
+    double sum = 0;
+    for (size_t t = 0; t < expected.size(); ++t) {
+      const v1::TokenRecord& token = completion.tokens(static_cast<int>(t));
+      EXPECT_EQ(token.token_id(), expected[t].token_id);
+      EXPECT_EQ(token.model_log_prob(), *expected[t].model_log_prob);
+      EXPECT_EQ(token.sampling_log_prob(), *expected[t].sampling_log_prob);
+      EXPECT_TRUE(token.has_rank());
+      EXPECT_TRUE(token.has_model_entropy());
+      sum += token.model_log_prob();
+    }
+    EXPECT_NEAR(completion.totals().cumulative_model_log_prob(), sum, 1e-12);
+    EXPECT_EQ(completion.sequence_key(), config.sequence_key);
+    EXPECT_EQ(completion.finish().reason(), v1::FINISH_REASON_MAX_TOKENS);
+    texts.insert(completion.text());
+  }
+  EXPECT_EQ(texts.size(), 4u);
+  EXPECT_EQ(final.seed(), 7u);
+  EXPECT_EQ(final.usage().generated_token_count(), 48);
+  // The prompt is evaluated once, whatever n is.
+  EXPECT_EQ(model.token_count(), static_cast<int64_t>(FakeTokens("the cat").size()) + 4 * 11);
+  EXPECT_GE(model.largest_batch(), 4);
+}
+
+TEST_F(GenerateTest, CompletionIsTheSameAloneAsAmongOthers) {
+  Attach();
+  const std::string common = "prompt { text: \"a\" } sampling { temperature: 1.3 seed: 3 } stop { max_tokens: 8 } ";
+  const v1::GenerateFinal together = Completions(common + "n: 3");
+  for (int i = 0; i < 3; ++i) {
+    v1::Completion alone = Completions(common + "first_sequence_key: " + std::to_string(i)).completions(0);
+    alone.set_index(i);
+    EXPECT_EQ(alone.SerializeAsString(), together.completions(i).SerializeAsString());
+  }
+}
+
+TEST_F(GenerateTest, ManyCompletionsRunInWavesAndForksAreOptional) {
+  FakeModelOptions options;
+  options.max_sequences = 6;
+  Attach(options);
+  const std::string request =
+      "prompt { text: \"cat\" } n: 9 sampling { temperature: 0.9 seed: 1 } stop { max_tokens: 5 }";
+  const std::string in_waves = Completions(request).SerializeAsString();
+  fake_.reset();
+  options.fork = false;
+  options.name = "unforked";
+  Attach(options);
+  EXPECT_EQ(Completions(request + " model: \"unforked\"").SerializeAsString(), in_waves);
+}
+
+TEST_F(GenerateTest, DeltasAddUpToTheFinalCompletion) {
+  Attach();
+  const auto request = Parse<v1::GenerateRequest>(
+      "prompt { text: \"the\" } n: 2 sampling { temperature: 2 seed: 9 } stop { max_tokens: 30 ignore_eos: true }");
+  std::vector<v1::GenerateResponse> responses;
+  ASSERT_TRUE(Generate(request, &responses).ok());
+  ASSERT_GE(responses.size(), 3u);
+  EXPECT_TRUE(responses.front().has_started());
+  EXPECT_EQ(responses.front().started().precision().empty(), false);
+  ASSERT_TRUE(responses.back().has_final());
+  for (const v1::Completion& completion : responses.back().final().completions()) {
+    std::string text;
+    std::vector<int32_t> tokens;
+    double last_sum = 0;
+    for (const v1::GenerateResponse& response : responses) {
+      if (!response.has_delta() || response.delta().index() != completion.index()) continue;
+      text += response.delta().text();
+      for (const v1::TokenRecord& token : response.delta().tokens()) tokens.push_back(token.token_id());
+      last_sum = response.delta().totals().cumulative_model_log_prob();
+    }
+    EXPECT_EQ(text, completion.text());
+    EXPECT_EQ(last_sum, completion.totals().cumulative_model_log_prob());
+    ASSERT_EQ(tokens.size(), 30u);
+    for (int i = 0; i < 30; ++i) EXPECT_EQ(tokens[i], completion.tokens(i).token_id());
+  }
+}
+
+TEST_F(GenerateTest, WithoutStreamThereAreNoDeltas) {
+  Attach();
+  std::vector<v1::GenerateResponse> responses;
+  ASSERT_TRUE(
+      Generate(Parse<v1::GenerateRequest>("prompt { text: \"a\" } stream: false stop { max_tokens: 3 }"), &responses)
+          .ok());
+  EXPECT_EQ(responses.size(), 2u);
+}
+
+TEST_F(GenerateTest, StopTokenIsInTheTokensButNotInTheText) {
+  Attach();
+  const v1::GenerateFinal free =
+      Completions("prompt { text: \"cat\" } sampling { temperature: 0 } stop { max_tokens: 5 ignore_eos: true }");
+  const int32_t third = free.completions(0).tokens(2).token_id();
+  const v1::GenerateFinal stopped =
+      Completions("prompt { text: \"cat\" } sampling { temperature: 0 } stop { ignore_eos: true stop_token_ids: " +
+                  std::to_string(third) + " }");
+  const v1::Completion& completion = stopped.completions(0);
+  EXPECT_EQ(completion.finish().reason(), v1::FINISH_REASON_STOP_TOKEN);
+  EXPECT_EQ(completion.finish().stop_token_id(), third);
+  const v1::TokenRecord& last = completion.tokens(completion.tokens_size() - 1);
+  EXPECT_EQ(last.token_id(), third);
+  EXPECT_EQ(completion.totals().token_count(), completion.tokens_size());
+  std::string text;
+  for (int i = 0; i + 1 < completion.tokens_size(); ++i) text += completion.tokens(i).token_bytes();
+  EXPECT_EQ(completion.text_bytes().empty() ? completion.text() : completion.text_bytes(), text);
+}
+
+TEST_F(GenerateTest, FullContextFinishes) {
+  FakeModelOptions options;
+  options.context_length = 10;
+  Attach(options);
+  std::string prompt = "prompt { tokens { token_ids: [";
+  for (int i = 0; i < 10; ++i) prompt += std::string(i == 0 ? "" : ",") + "5";
+  const v1::GenerateFinal final = Completions(prompt + "] } } stop { ignore_eos: true }");
+  EXPECT_EQ(final.completions(0).tokens_size(), 1) << "a full prompt still has a next token";
+  EXPECT_EQ(final.completions(0).finish().reason(), v1::FINISH_REASON_CONTEXT_FULL);
+  EXPECT_EQ(Describe(Refused(prompt + ",5] } }")), "CONTEXT_LENGTH_EXCEEDED of prompt");
+  const v1::GenerateFinal shorter = Completions("prompt { tokens { token_ids: [5, 6, 7] } } stop { ignore_eos: true }");
+  EXPECT_EQ(shorter.completions(0).tokens_size(), 8);
+}
+
+TEST_F(GenerateTest, BadInputIsNamedAndTheServerLives) {
+  Attach();
+  const struct {
+    const char* request;
+    const char* error;
+  } cases[] = {
+      {"", "FIELD_REQUIRED of prompt"},
+      {"prompt { }", "FIELD_REQUIRED of prompt"},
+      {"prompt { text: \"\" }", "EMPTY_PROMPT of prompt.text"},
+      {"prompt { tokens { } }", "EMPTY_PROMPT of prompt"},
+      {"prompt { tokens { token_ids: 64 } }", "TOKEN_ID_OUT_OF_RANGE of prompt.tokens.token_ids[0]"},
+      {"prompt { tokens { token_ids: -1 } }", "TOKEN_ID_OUT_OF_RANGE of prompt.tokens.token_ids[0]"},
+      {"prompt { text: \"a\" } n: 0", "FIELD_OUT_OF_RANGE of n"},
+      {"prompt { text: \"a\" } n: 129", "LIMIT_EXCEEDED of n"},
+      {"prompt { text: \"a\" } first_sequence_key: 72057594037927936", "FIELD_OUT_OF_RANGE of first_sequence_key"},
+      {"prompt { text: \"a\" } sampling { temperature: -1 }", "FIELD_OUT_OF_RANGE of sampling.temperature"},
+      {"prompt { text: \"a\" } sampling { temperature: nan }", "FIELD_OUT_OF_RANGE of sampling.temperature"},
+      {"prompt { text: \"a\" } sampling { temperature: 1e9 }", "FIELD_OUT_OF_RANGE of sampling.temperature"},
+      {"prompt { text: \"a\" } stop { max_tokens: 2147483647 }", "LIMIT_EXCEEDED of stop.max_tokens"},
+      {"prompt { text: \"a\" } sampling { allowed_tokens { ids { } } }",
+       "EMPTY_TOKEN_SET of sampling.allowed_tokens.ids.token_ids"},
+      {"prompt { text: \"a\" } model: \"other\"", "MODEL_NOT_FOUND of model"},
+      {"prompt { text: \"a\" } numerics_version: 7", "NUMERICS_VERSION_MISMATCH of numerics_version"},
+  };
+  for (const auto& test : cases) {
+    SCOPED_TRACE(test.request);
+    EXPECT_EQ(Describe(Refused(test.request)), test.error);
+  }
+  EXPECT_EQ(Completions("prompt { text: \"a\" } stop { max_tokens: 1 }").completions_size(), 1);
+}
+
+TEST_F(GenerateTest, BadRowOfTheModelIsTheModelsFault) {
+  FakeModelOptions options;
+  options.outcome = [](std::span<const TokenId> tokens) {
+    return tokens.size() >= 4 ? FakeOutcome::kNan : FakeOutcome::kRow;
+  };
+  Attach(options);
+  const grpc::Status status =
+      Refused("prompt { tokens { token_ids: [5, 6] } } sampling { temperature: 0 } stop { ignore_eos: true }");
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INTERNAL);
+  EXPECT_THAT(Describe(status), ::testing::StartsWith("MODEL_OUTPUT_INVALID"));
+}
+
+TEST_F(GenerateTest, WithoutAModelCallsAreUnavailable) {
+  const grpc::Status status = Refused("prompt { text: \"a\" }");
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_EQ(Describe(status), "MODEL_UNAVAILABLE of ");
+}
+
+TEST_F(GenerateTest, CancelledCallReleasesItsSequences) {
+  auto& model = Attach();
+  const auto context = Context();
+  const auto reader = generation_->Generate(
+      context.get(),
+      Parse<v1::GenerateRequest>("prompt { text: \"a\" } n: 4 stop { ignore_eos: true } sampling { temperature: 1 }"));
+  v1::GenerateResponse response;
+  ASSERT_TRUE(reader->Read(&response));
+  context->TryCancel();
+  EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
+  // Its caches go with the next batch: after one more call, only that call's own may be left.
+  Completions("prompt { text: \"a\" } stop { max_tokens: 2 }");
+  Completions("prompt { text: \"a\" } stop { max_tokens: 2 }");
+  EXPECT_LE(model.open_sequence_count(), 1);
+}
+
+TEST_F(GenerateTest, LostRunnerEndsItsCallsAndAnotherOneServes) {
+  FakeModelOptions options;
+  std::atomic<int> batches = 0;
+  options.before_batch = [&](const v1::RunBatch&) { ++batches; };
+  options.context_length = 4000;
+  Attach(options);
+  const auto context = Context();
+  const auto reader = generation_->Generate(
+      context.get(), Parse<v1::GenerateRequest>("prompt { text: \"a\" } stop { max_tokens: 3000 ignore_eos: true }"));
+  v1::GenerateResponse response;
+  ASSERT_TRUE(reader->Read(&response));
+  ASSERT_TRUE(reader->Read(&response));
+  fake_.reset();
+  while (reader->Read(&response)) {
+  }
+  const grpc::Status status = reader->Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_EQ(Describe(status), "RUNNER_LOST of ");
+  Attach();
+  EXPECT_EQ(Completions("prompt { text: \"a\" } stop { max_tokens: 1 }").completions_size(), 1);
+}
+
+}  // namespace
+}  // namespace logitd::server

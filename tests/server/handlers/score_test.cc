@@ -1,0 +1,285 @@
+#include "server/handlers/score.h"
+
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include "core/distribution.h"
+#include "core/scorer.h"
+#include "tests/server/in_process.h"
+#include "tests/testing/matchers.h"
+
+namespace logitd::server {
+namespace {
+
+using logitd::testing::Describe;
+using logitd::testing::FakeModelOptions;
+using logitd::testing::FakeOutcome;
+using logitd::testing::FakeRow;
+using logitd::testing::FakeTokens;
+using logitd::testing::IsOk;
+
+class ScoreTest : public logitd::testing::InProcessServer {};
+
+// What the same scorer makes of the same rows, without a server.
+std::vector<TokenRecord> Expected(std::vector<TokenId> context, const std::vector<TokenId>& targets,
+                                  const RecordOptions& options, std::optional<SamplingParams> sampling = std::nullopt) {
+  Scorer scorer(options, std::move(sampling));
+  Distribution distribution;
+  std::vector<TokenRecord> records;
+  for (const TokenId target : targets) {
+    const auto record = scorer.Score(FakeRow(context), target, distribution);
+    EXPECT_THAT(record, IsOk());
+    records.push_back(*record);
+    context.push_back(target);
+  }
+  return records;
+}
+
+constexpr char kTokens[] = R"(
+    items { context { tokens { token_ids: [5, 9, 7] } }
+            continuations { continuations { input { tokens { token_ids: [8, 3, 20, 41] } } } } } )";
+
+TEST_F(ScoreTest, LogProbsAreThoseOfTheModelsRows) {
+  for (const bool records : {true, false}) {
+    SCOPED_TRACE(records ? "reduced by the runner" : "reduced by the server");
+    FakeModelOptions fake;
+    fake.records = records;
+    fake.name = records ? "records" : "rows";
+    Attach(fake);
+    const auto scored = ScoreOne(std::string(kTokens) + "model: \"" + fake.name +
+                                 "\" record { rank: true entropy: true top_n: 3 named_token_ids: [2, 60] }");
+    RecordOptions options{true, false, true, true, 3, {2, 60}};
+    const auto expected = Expected({5, 9, 7}, {8, 3, 20, 41}, options);
+    ASSERT_EQ(scored.score().tokens_size(), 4);
+    double sum = 0;
+    for (int i = 0; i < 4; ++i) {
+      const v1::TokenRecord& token = scored.score().tokens(i);
+      EXPECT_EQ(token.position(), i);
+      EXPECT_EQ(token.origin(), v1::TOKEN_ORIGIN_GIVEN);
+      EXPECT_EQ(token.state(), v1::LOG_PROB_STATE_PRESENT);
+      EXPECT_EQ(token.model_log_prob(), *expected[i].model_log_prob);
+      EXPECT_FALSE(token.has_sampling_log_prob());
+      EXPECT_EQ(token.rank(), *expected[i].rank);
+      EXPECT_EQ(token.model_entropy(), *expected[i].model_entropy);
+      EXPECT_EQ(token.model_log_sum_exp(), *expected[i].model_log_sum_exp);
+      ASSERT_EQ(token.top().token_ids_size(), 3);
+      ASSERT_EQ(token.named().token_ids_size(), 2);
+      for (int a = 0; a < 3; ++a) {
+        EXPECT_EQ(token.top().token_ids(a), expected[i].top[a].token_id);
+        EXPECT_EQ(token.top().model_log_probs(a), *expected[i].top[a].model_log_prob);
+        EXPECT_EQ(token.top().ranks(a), *expected[i].top[a].rank);
+      }
+      EXPECT_EQ(token.named().model_log_probs(1), *expected[i].named[1].model_log_prob);
+      sum += token.model_log_prob();
+    }
+    EXPECT_NEAR(scored.score().totals().cumulative_model_log_prob(), sum, 1e-12);
+    EXPECT_FALSE(scored.score().totals().has_cumulative_sampling_log_prob());
+    EXPECT_FALSE(scored.score().is_greedy());
+    fake_.reset();
+  }
+}
+
+TEST_F(ScoreTest, ConditionalGivesBothLogProbs) {
+  Attach();
+  const auto scored =
+      ScoreOne(std::string(kTokens) + "sampling { temperature: 0.5 allowed_tokens { ids { token_ids: [8, 3, 20] } } }");
+  SamplingParams sampling;
+  sampling.temperature = 0.5;
+  sampling.subset = std::make_shared<const VocabSubset>(*VocabSubset::Of(64, std::vector<TokenId>{8, 3, 20}));
+  const auto expected = Expected({5, 9, 7}, {8, 3, 20, 41}, RecordOptions{}, sampling);
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(scored.score().tokens(i).model_log_prob(), *expected[i].model_log_prob);
+    EXPECT_EQ(scored.score().tokens(i).sampling_log_prob(), *expected[i].sampling_log_prob);
+  }
+  const v1::TokenRecord& excluded = scored.score().tokens(3);
+  EXPECT_EQ(excluded.state(), v1::LOG_PROB_STATE_EXCLUDED);
+  EXPECT_TRUE(excluded.has_model_log_prob());
+  EXPECT_FALSE(excluded.has_sampling_log_prob());
+  EXPECT_TRUE(scored.score().totals().has_cumulative_model_log_prob());
+  EXPECT_FALSE(scored.score().totals().has_cumulative_sampling_log_prob()) << "a sum that would need it is unset";
+}
+
+TEST_F(ScoreTest, ContextIsEvaluatedOnceForAllContinuations) {
+  auto& model = Attach();
+  std::string request = "items { context { tokens { token_ids: [5, 6, 7, 8, 9, 10, 11, 12] } } continuations { ";
+  for (int i = 0; i < 4; ++i) {
+    request += "continuations { input { tokens { token_ids: [" + std::to_string(20 + i) + ", 30] } } } ";
+  }
+  std::vector<v1::ScoreResponse> responses;
+  ASSERT_TRUE(Score(request + "} }", &responses).ok());
+  ASSERT_EQ(responses[0].item().continuations().continuations_size(), 4);
+  // 7 tokens of context, then its last token and one more for each continuation.
+  EXPECT_EQ(model.token_count(), 7 + 4 * 2);
+}
+
+TEST_F(ScoreTest, ManyItemsComeBackEachWithItsIndex) {
+  FakeModelOptions options;
+  options.max_sequences = 8;
+  options.max_cached_tokens = 64;
+  Attach(options);
+  std::string request;
+  for (int i = 0; i < 40; ++i) {
+    request += "items { context { tokens { token_ids: [" + std::to_string(2 + i) +
+               ", 4, 5, 6] } } continuations { continuations { input { tokens { token_ids: [" + std::to_string(3 + i) +
+               ", 9] } } } continuations { input { tokens { token_ids: 50 } } } } } ";
+  }
+  std::vector<v1::ScoreResponse> responses;
+  ASSERT_TRUE(Score(request, &responses).ok());
+  ASSERT_EQ(responses.size(), 40u);
+  for (const v1::ScoreResponse& response : responses) {
+    const int i = response.item_index();
+    const auto expected = Expected({2 + i, 4, 5, 6}, {3 + i, 9}, RecordOptions{});
+    const v1::ScoredSequence& score = response.item().continuations().continuations(0).score();
+    EXPECT_EQ(score.tokens(1).model_log_prob(), *expected[1].model_log_prob);
+  }
+}
+
+TEST_F(ScoreTest, TextAfterTextIsTokenisedJointly) {
+  Attach();
+  // " cat" begins with the token " c"; the space at the end of the context moves over.
+  const auto scored =
+      ScoreOne(R"(items { context { text: "the " } continuations { continuations { input { text: "cat" } } } })");
+  const auto joint = FakeTokens("the cat");
+  const auto context = FakeTokens("the");
+  ASSERT_EQ(scored.score().tokens_size(), static_cast<int>(joint.size() - context.size()));
+  for (int i = 0; i < scored.score().tokens_size(); ++i) {
+    EXPECT_EQ(scored.score().tokens(i).token_id(), joint[context.size() + i]);
+  }
+  EXPECT_EQ(scored.boundary().moved_space_count(), 1);
+  EXPECT_FALSE(scored.boundary().token_spans_boundary());
+  EXPECT_EQ(scored.score().byte_count(), 3) << "the space that was moved does not count";
+  EXPECT_EQ(scored.score().character_count(), 3);
+}
+
+TEST_F(ScoreTest, TokenThatSpansTheBoundaryIsReported) {
+  Attach();
+  // "a" and "t" together are one token: nothing is left after as many tokens as the context alone has.
+  const auto vanished =
+      ScoreOne(R"(items { context { text: "a" } continuations { continuations { input { text: "t" } } } })");
+  EXPECT_EQ(Describe(vanished.error()), "BOUNDARY_TOKEN of items[0].continuations.continuations[0].input.text");
+  const auto scored =
+      ScoreOne(R"(items { context { text: "a" } continuations { continuations { input { text: "t." } } } })");
+  EXPECT_TRUE(scored.boundary().token_spans_boundary());
+  EXPECT_TRUE(scored.boundary().context_tokens_changed());
+  EXPECT_EQ(scored.boundary().spanning_bytes(), 1);
+  ASSERT_EQ(scored.score().tokens_size(), 1);
+}
+
+TEST_F(ScoreTest, EmptyContextIsTheModelsBos) {
+  Attach();
+  std::vector<v1::ScoreResponse> responses;
+  ASSERT_TRUE(Score(R"(items { continuations { continuations { input { tokens { token_ids: [7, 8] } } } } }
+                       items { context { text: "" } continuations { continuations { input { text: "at" } } } })",
+                    &responses)
+                  .ok());
+  EXPECT_EQ(responses[0].item().implicit_context_token_id(), logitd::testing::kFakeBos);
+  const auto expected = Expected({logitd::testing::kFakeBos}, {7, 8}, RecordOptions{});
+  const v1::ScoredSequence& score = responses[0].item().continuations().continuations(0).score();
+  EXPECT_EQ(score.tokens(0).model_log_prob(), *expected[0].model_log_prob);
+  EXPECT_EQ(score.tokens(1).model_log_prob(), *expected[1].model_log_prob);
+  EXPECT_TRUE(responses[1].item().has_implicit_context_token_id());
+}
+
+TEST_F(ScoreTest, LastTokenOfAFullContextIsScored) {
+  FakeModelOptions options;
+  options.context_length = 6;
+  Attach(options);
+  const auto fits = ScoreOne(
+      "items { context { tokens { token_ids: [5, 6, 7] } } continuations { continuations { input { tokens { token_ids: "
+      "[8, 9, 10, 11] } } } } }");
+  EXPECT_EQ(fits.score().tokens_size(), 4);
+  const auto over = ScoreOne(
+      "items { context { tokens { token_ids: [5, 6, 7] } } continuations { continuations { input { tokens { token_ids: "
+      "[8, 9, 10, 11, 12] } } } } }");
+  EXPECT_EQ(Describe(over.error()), "CONTEXT_LENGTH_EXCEEDED of items[0].continuations.continuations[0].input");
+  EXPECT_EQ(over.error().value(), "8");
+}
+
+TEST_F(ScoreTest, BadContinuationLeavesTheOthersAlone) {
+  Attach();
+  std::vector<v1::ScoreResponse> responses;
+  ASSERT_TRUE(Score(R"(items { context { text: "the" } continuations {
+      continuations { input { text: "" } } continuations { input { tokens { token_ids: 64 } } }
+      continuations { input { text: " cat" } } continuations { } continuations { input { tokens { } } }
+      continuations { input { text: " cat" } uncounted_prefix_bytes: 5 } continuations { input { text: " cat" } byte_count: 0 } } }
+      items { context { tokens { token_ids: 99 } } continuations { continuations { input { text: "a" } } } }
+      items { context { text: "a" } })",
+                    &responses)
+                  .ok());
+  ASSERT_EQ(responses.size(), 3u);
+  const auto& continuations = responses[0].item().continuations().continuations();
+  const std::string path = "items[0].continuations.continuations";
+  EXPECT_EQ(Describe(continuations[0].error()), "EMPTY_CONTINUATION of " + path + "[0].input.text");
+  EXPECT_EQ(Describe(continuations[1].error()), "TOKEN_ID_OUT_OF_RANGE of " + path + "[1].input.tokens.token_ids[0]");
+  EXPECT_FALSE(continuations[2].has_error());
+  EXPECT_EQ(Describe(continuations[3].error()), "FIELD_REQUIRED of " + path + "[3].input");
+  EXPECT_EQ(Describe(continuations[4].error()), "EMPTY_CONTINUATION of " + path + "[4].input.tokens");
+  EXPECT_EQ(Describe(continuations[5].error()), "FIELD_OUT_OF_RANGE of " + path + "[5].uncounted_prefix_bytes");
+  EXPECT_EQ(Describe(continuations[6].error()), "FIELD_OUT_OF_RANGE of " + path + "[6].byte_count");
+  EXPECT_EQ(Describe(responses[1].item().error()), "TOKEN_ID_OUT_OF_RANGE of items[1].context.tokens.token_ids[0]");
+  EXPECT_EQ(Describe(responses[2].item().error()), "NO_CANDIDATES of items[2].continuations.continuations");
+}
+
+TEST_F(ScoreTest, CountsCanLeaveOutTheDelimiter) {
+  Attach();
+  const auto scored = ScoreOne(
+      R"(items { context { text: "the" } continuations { continuations { input { text: " cat" } uncounted_prefix_bytes: 1 } } })");
+  EXPECT_EQ(scored.score().byte_count(), 3);
+  const auto given = ScoreOne(
+      R"(items { context { text: "the" } continuations { continuations { input { text: " cat" } byte_count: 17 character_count: 9 } } })");
+  EXPECT_EQ(given.score().byte_count(), 17);
+  EXPECT_EQ(given.score().character_count(), 9);
+}
+
+TEST_F(ScoreTest, GreedyContinuationIsNamed) {
+  Attach();
+  std::vector<TokenId> context = {5, 6};
+  std::string ids;
+  for (int i = 0; i < 3; ++i) {
+    const auto row = FakeRow(context);
+    const auto best = ReadRow(row)->argmax;
+    context.push_back(best);
+    ids += (i == 0 ? "" : ",") + std::to_string(best);
+  }
+  const auto scored = ScoreOne(
+      "items { context { tokens { token_ids: [5, 6] } } continuations { continuations { input { tokens { token_ids: [" +
+      ids + "] } } } } }");
+  EXPECT_TRUE(scored.score().is_greedy());
+}
+
+TEST_F(ScoreTest, RequestAsAWholeCanBeRefused) {
+  Attach();
+  const struct {
+    const char* request;
+    const char* error;
+  } cases[] = {{"", "NO_CANDIDATES of items"},
+               {"items { } model: \"x\"", "MODEL_NOT_FOUND of model"},
+               {"items { } sampling { temperature: 0 }", "FIELD_OUT_OF_RANGE of sampling.temperature"},
+               {"items { } record { top_n: 65 }", "LIMIT_EXCEEDED of record.top_n"},
+               {"items { } numerics_version: 2", "NUMERICS_VERSION_MISMATCH of numerics_version"}};
+  for (const auto& test : cases) {
+    SCOPED_TRACE(test.request);
+    std::vector<v1::ScoreResponse> responses;
+    EXPECT_EQ(Describe(Score(test.request, &responses)), test.error);
+  }
+}
+
+TEST_F(ScoreTest, BadRowIsThatContinuationsError) {
+  FakeModelOptions options;
+  options.outcome = [](std::span<const TokenId> tokens) {
+    return tokens.back() == 13 ? FakeOutcome::kNan : FakeOutcome::kRow;
+  };
+  Attach(options);
+  std::vector<v1::ScoreResponse> responses;
+  ASSERT_TRUE(Score("items { context { tokens { token_ids: [5, 6] } } continuations { continuations { input { tokens { "
+                    "token_ids: [13, 7] } } } continuations { input { tokens { token_ids: [7, 13] } } } } }",
+                    &responses)
+                  .ok());
+  EXPECT_EQ(responses[0].item().continuations().continuations(0).error().reason(),
+            v1::ERROR_REASON_MODEL_OUTPUT_INVALID);
+  EXPECT_FALSE(responses[0].item().continuations().continuations(1).has_error());
+}
+
+}  // namespace
+}  // namespace logitd::server

@@ -1,0 +1,157 @@
+// A real server in this process, and stubs to call it with: what every server test starts from.
+#ifndef LOGITD_TESTS_SERVER_IN_PROCESS_H_
+#define LOGITD_TESTS_SERVER_IN_PROCESS_H_
+
+#include <google/protobuf/text_format.h>
+#include <google/rpc/error_details.pb.h>
+#include <google/rpc/status.pb.h>
+#include <grpcpp/grpcpp.h>
+
+#include <chrono>
+#include <cstring>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "logitd/v1/decoding_service.grpc.pb.h"
+#include "logitd/v1/error.pb.h"
+#include "logitd/v1/generation_service.grpc.pb.h"
+#include "logitd/v1/model_service.grpc.pb.h"
+#include "logitd/v1/scoring_service.grpc.pb.h"
+#include "logitd/v1/server_service.grpc.pb.h"
+#include "server/server.h"
+#include "tests/testing/fake_model.h"
+
+namespace logitd::testing {
+
+// No call of these tests takes longer; one that hangs fails instead.
+inline constexpr std::chrono::seconds kCallTime{60};
+
+// The message that `text` is. A text that is none fails the test.
+template <typename Message>
+Message Parse(const std::string& text) {
+  Message message;
+  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &message)) << text;
+  return message;
+}
+
+// A row as the payload of a message.
+inline std::string Bytes(const std::vector<float>& values) {
+  std::string bytes(values.size() * sizeof(float), '\0');
+  std::memcpy(bytes.data(), values.data(), bytes.size());
+  return bytes;
+}
+
+// The logitd.v1.Error in a status's details; unset if there is none.
+inline std::optional<v1::Error> ErrorOf(const grpc::Status& status) {
+  google::rpc::Status rpc;
+  if (!rpc.ParseFromString(status.error_details())) return std::nullopt;
+  for (const auto& detail : rpc.details()) {
+    v1::Error error;
+    if (detail.UnpackTo(&error)) return error;
+  }
+  return std::nullopt;
+}
+
+// "FIELD_OUT_OF_RANGE of sampling.temperature", or "OK": what a table of cases compares.
+inline std::string Describe(const v1::Error& error) {
+  return v1::ErrorReason_Name(error.reason()).substr(std::strlen("ERROR_REASON_")) + " of " + error.field();
+}
+inline std::string Describe(const grpc::Status& status) {
+  if (status.ok()) return "OK";
+  const auto error = ErrorOf(status);
+  return error ? Describe(*error) : "without details: " + status.error_message();
+}
+
+class InProcessServer : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    auto server = server::Server::Start({.listen = {"127.0.0.1:0"}, .runner_listen = "", .allow_plaintext = false});
+    ASSERT_TRUE(server.ok()) << server.status();
+    server_ = *std::move(server);
+    grpc::ChannelArguments arguments;
+    arguments.SetMaxReceiveMessageSize(64 << 20);
+    // Each test has its own server: connections must not be shared.
+    arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+    channel_ = grpc::CreateCustomChannel(server_->addresses().front(), grpc::InsecureChannelCredentials(), arguments);
+    decoding_ = v1::DecodingService::NewStub(channel_);
+    generation_ = v1::GenerationService::NewStub(channel_);
+    scoring_ = v1::ScoringService::NewStub(channel_);
+    models_ = v1::ModelService::NewStub(channel_);
+    info_ = v1::ServerService::NewStub(channel_);
+  }
+
+  void TearDown() override {
+    fake_.reset();
+    if (server_ != nullptr) server_->Drain(std::chrono::seconds(10));
+  }
+
+  // Attaches a model, and waits until it serves.
+  FakeModel& Attach(FakeModelOptions options = {}) {
+    const std::string name = options.name;
+    fake_ = std::make_unique<AttachedFakeModel>(server_->runner_address(), std::move(options));
+    EXPECT_TRUE(fake_->WaitUntilAccepted());
+    EXPECT_TRUE(server_->WaitForModel(name, [] { return false; }));
+    return fake_->model();
+  }
+
+  static std::unique_ptr<grpc::ClientContext> Context() {
+    auto context = std::make_unique<grpc::ClientContext>();
+    context->set_deadline(std::chrono::system_clock::now() + kCallTime);
+    return context;
+  }
+
+  grpc::Status Distribution(const std::string& request, v1::DistributionResponse* response) {
+    return decoding_->Distribution(Context().get(), Parse<v1::DistributionRequest>(request), response);
+  }
+
+  grpc::Status Generate(const v1::GenerateRequest& request, std::vector<v1::GenerateResponse>* responses) {
+    const auto context = Context();
+    const auto reader = generation_->Generate(context.get(), request);
+    v1::GenerateResponse response;
+    while (reader->Read(&response)) responses->push_back(response);
+    return reader->Finish();
+  }
+
+  // The completions of a request that is expected to succeed.
+  v1::GenerateFinal Completions(const std::string& request) {
+    std::vector<v1::GenerateResponse> responses;
+    const grpc::Status status = Generate(Parse<v1::GenerateRequest>(request), &responses);
+    EXPECT_TRUE(status.ok()) << Describe(status) << ": " << status.error_message();
+    return responses.empty() ? v1::GenerateFinal() : responses.back().final();
+  }
+
+  grpc::Status Score(const std::string& request, std::vector<v1::ScoreResponse>* responses) {
+    const auto context = Context();
+    const auto reader = scoring_->Score(context.get(), Parse<v1::ScoreRequest>(request));
+    v1::ScoreResponse response;
+    while (reader->Read(&response)) responses->push_back(response);
+    return reader->Finish();
+  }
+
+  // The only item's only continuation, of a request that is expected to succeed.
+  v1::ScoredContinuation ScoreOne(const std::string& request) {
+    std::vector<v1::ScoreResponse> responses;
+    const grpc::Status status = Score(request, &responses);
+    EXPECT_TRUE(status.ok()) << Describe(status) << ": " << status.error_message();
+    EXPECT_EQ(responses.size(), 1u);
+    if (responses.empty() || responses[0].item().continuations().continuations().empty()) return {};
+    return responses[0].item().continuations().continuations(0);
+  }
+
+  std::unique_ptr<server::Server> server_;
+  std::unique_ptr<AttachedFakeModel> fake_;
+  std::shared_ptr<grpc::Channel> channel_;
+  std::unique_ptr<v1::DecodingService::Stub> decoding_;
+  std::unique_ptr<v1::GenerationService::Stub> generation_;
+  std::unique_ptr<v1::ScoringService::Stub> scoring_;
+  std::unique_ptr<v1::ModelService::Stub> models_;
+  std::unique_ptr<v1::ServerService::Stub> info_;
+};
+
+}  // namespace logitd::testing
+
+#endif  // LOGITD_TESTS_SERVER_IN_PROCESS_H_

@@ -1,0 +1,322 @@
+#include "server/models/batch_scheduler.h"
+
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <mutex>
+#include <numeric>
+#include <thread>
+
+#include "core/errors.h"
+#include "tests/testing/matchers.h"
+
+namespace logitd::server {
+namespace {
+
+using logitd::testing::HasReason;
+using logitd::testing::IsOk;
+using ::testing::ElementsAre;
+using ::testing::SizeIs;
+
+constexpr int32_t kVocabSize = 4;
+
+// A runner that answers each batch when it is told to: row = {token, 0, 0, 0} for each token that a row is wanted for.
+class ManualRunner {
+ public:
+  explicit ManualRunner(RunnerCapacity capacity = {8, 1000, 100})
+      : scheduler_(std::make_shared<BatchScheduler>(Description(), capacity, [this](Batch batch) {
+          std::lock_guard lock(mutex_);
+          sent_.push_back(std::move(batch));
+          changed_.notify_all();
+        })) {}
+
+  // The next batch that the scheduler sends.
+  Batch Next() {
+    std::unique_lock lock(mutex_);
+    EXPECT_TRUE(changed_.wait_for(lock, std::chrono::seconds(30), [this] { return !sent_.empty(); }));
+    if (sent_.empty()) return {};
+    Batch batch = std::move(sent_.front());
+    sent_.pop_front();
+    return batch;
+  }
+
+  absl::Status Answer(const Batch& batch) { return scheduler_->OnOutput(batch.batch_id, Rows(batch), true); }
+
+  static std::vector<PieceOutput> Rows(const Batch& batch) {
+    std::vector<PieceOutput> outputs;
+    for (const WorkPiece& piece : batch.work) {
+      if (piece.want == RowsWanted::kNone) continue;
+      PieceOutput& output = outputs.emplace_back();
+      output.sequence_id = piece.sequence_id;
+      const size_t first = piece.want == RowsWanted::kLast ? piece.append_token_ids.size() - 1 : 0;
+      for (size_t i = first; i < piece.append_token_ids.size(); ++i) {
+        output.rows.logits.insert(output.rows.logits.end(), {static_cast<float>(piece.append_token_ids[i]), 0, 0, 0});
+      }
+    }
+    return outputs;
+  }
+
+  const std::shared_ptr<BatchScheduler>& scheduler() const { return scheduler_; }
+
+ private:
+  static ModelDescription Description() {
+    ModelDescription description;
+    description.name = "manual";
+    description.vocab_size = kVocabSize;
+    return description;
+  }
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<Batch> sent_;
+  std::shared_ptr<BatchScheduler> scheduler_;
+};
+
+SequenceWork Append(ModelSession& session, size_t tokens, RowsWanted want = RowsWanted::kLast) {
+  SequenceWork work;
+  work.sequence_id = session.NewSequence();
+  work.append_token_ids.resize(tokens);
+  std::iota(work.append_token_ids.begin(), work.append_token_ids.end(), 0);
+  work.want = want;
+  return work;
+}
+
+TEST(BatchSchedulerTest, WorkOfOneCallGoesInOneBatch) {
+  ManualRunner runner;
+  ModelSession session(runner.scheduler());
+  absl::StatusOr<std::vector<SequenceRows>> rows;
+  std::thread caller([&] {
+    rows = session.Evaluate({Append(session, 3), Append(session, 2, RowsWanted::kAll)}, RequestContext());
+  });
+  const Batch batch = runner.Next();
+  EXPECT_THAT(batch.work, SizeIs(2));
+  EXPECT_THAT(runner.Answer(batch), IsOk());
+  caller.join();
+  ASSERT_THAT(rows, IsOk());
+  EXPECT_THAT((*rows)[0].logits, ElementsAre(2, 0, 0, 0));
+  EXPECT_THAT((*rows)[1].logits, ElementsAre(0, 0, 0, 0, 1, 0, 0, 0));
+}
+
+TEST(BatchSchedulerTest, WhatGathersWhileTheRunnerWorksGoesTogether) {
+  ManualRunner runner;
+  std::deque<ModelSession> sessions;
+  std::vector<std::thread> callers;
+  const auto call = [&] {
+    ModelSession& session = sessions.emplace_back(runner.scheduler());
+    SequenceWork work = Append(session, 1);
+    callers.emplace_back([&session, work] { EXPECT_THAT(session.Evaluate({work}, RequestContext()), IsOk()); });
+  };
+  call();
+  const Batch first = runner.Next();
+  for (int i = 0; i < 5; ++i) call();
+  // The five others may arrive in one batch or, if this thread is slow, in several; none is lost or repeated.
+  EXPECT_THAT(runner.Answer(first), IsOk());
+  size_t answered = first.work.size();
+  while (answered < 6) {
+    const Batch batch = runner.Next();
+    answered += batch.work.size();
+    EXPECT_THAT(runner.Answer(batch), IsOk());
+  }
+  EXPECT_EQ(answered, 6u);
+  for (std::thread& caller : callers) caller.join();
+}
+
+TEST(BatchSchedulerTest, LongPromptIsSplitAndLeavesRoomForOthers) {
+  ManualRunner runner({8, 10000, 100});
+  ModelSession session(runner.scheduler());
+  absl::StatusOr<std::vector<SequenceRows>> rows;
+  std::thread caller([&] { rows = session.Evaluate({Append(session, 250), Append(session, 1)}, RequestContext()); });
+  std::vector<size_t> lengths;
+  size_t longest = 0;
+  while (longest < 250) {
+    const Batch batch = runner.Next();
+    size_t tokens = 0;
+    for (const WorkPiece& piece : batch.work) {
+      tokens += piece.append_token_ids.size();
+      if (piece.sequence_id == 1) longest += piece.append_token_ids.size();
+    }
+    EXPECT_LE(tokens, 100u);
+    lengths.push_back(batch.work.size());
+    EXPECT_THAT(runner.Answer(batch), IsOk());
+  }
+  caller.join();
+  EXPECT_THAT(lengths, ElementsAre(2, 1, 1)) << "the short one goes with the first part of the long one";
+  ASSERT_THAT(rows, IsOk());
+  EXPECT_THAT((*rows)[0].logits, ElementsAre(249, 0, 0, 0)) << "only the last part gives the last row";
+}
+
+TEST(BatchSchedulerTest, CancelledCallReturnsAndItsRowsAreDropped) {
+  ManualRunner runner;
+  ModelSession session(runner.scheduler());
+  std::stop_source stop;
+  absl::StatusOr<std::vector<SequenceRows>> rows;
+  const SequenceWork work = Append(session, 1);
+  std::thread caller([&] { rows = session.Evaluate({work}, RequestContext{stop.get_token()}); });
+  const Batch batch = runner.Next();
+  stop.request_stop();
+  caller.join();
+  EXPECT_THAT(rows, HasReason(ErrorReason::kCancelled));
+  EXPECT_THAT(runner.Answer(batch), IsOk());
+}
+
+TEST(BatchSchedulerTest, DeadlineEndsTheWait) {
+  ManualRunner runner;
+  ModelSession session(runner.scheduler());
+  const RequestContext context{{}, std::chrono::system_clock::now() + std::chrono::milliseconds(1)};
+  EXPECT_THAT(session.Evaluate({Append(session, 1)}, context), HasReason(ErrorReason::kDeadlineExceeded));
+}
+
+TEST(BatchSchedulerTest, LostRunnerFailsWhatWaitsAndWhatComesLater) {
+  ManualRunner runner;
+  ModelSession session(runner.scheduler());
+  absl::StatusOr<std::vector<SequenceRows>> rows;
+  const SequenceWork work = Append(session, 1);
+  std::thread caller([&] { rows = session.Evaluate({work}, RequestContext()); });
+  runner.Next();
+  runner.scheduler()->OnLost(errors::RunnerLost("manual"));
+  caller.join();
+  EXPECT_THAT(rows, HasReason(ErrorReason::kRunnerLost));
+  EXPECT_THAT(session.Evaluate({Append(session, 1)}, RequestContext()), HasReason(ErrorReason::kRunnerLost));
+  EXPECT_THAT(session.Reserve(1, 1, RequestContext()), HasReason(ErrorReason::kRunnerLost));
+}
+
+TEST(BatchSchedulerTest, FailedEntryLeavesTheOthersAlone) {
+  ManualRunner runner;
+  ModelSession session(runner.scheduler());
+  absl::StatusOr<std::vector<SequenceRows>> rows;
+  std::thread caller([&] { rows = session.Evaluate({Append(session, 1), Append(session, 2)}, RequestContext()); });
+  const Batch batch = runner.Next();
+  std::vector<PieceOutput> outputs = ManualRunner::Rows(batch);
+  outputs[0].rows = SequenceRows{errors::KvCacheFull(10, 10)};
+  EXPECT_THAT(runner.scheduler()->OnOutput(batch.batch_id, outputs, true), IsOk());
+  caller.join();
+  ASSERT_THAT(rows, IsOk());
+  EXPECT_THAT((*rows)[0].status, HasReason(ErrorReason::kKvCacheFull));
+  EXPECT_THAT((*rows)[1].logits, ElementsAre(1, 0, 0, 0));
+}
+
+TEST(BatchSchedulerTest, OutputThatWasNotAskedForIsRefused) {
+  ManualRunner runner;
+  ModelSession session(runner.scheduler());
+  std::thread caller([&] { (void)session.Evaluate({Append(session, 1)}, RequestContext()); });
+  const Batch batch = runner.Next();
+  EXPECT_THAT(runner.scheduler()->OnOutput(batch.batch_id + 1, {}, true), HasReason(ErrorReason::kRunnerProtocol));
+  EXPECT_THAT(runner.scheduler()->OnOutput(batch.batch_id, {PieceOutput{77}}, false),
+              HasReason(ErrorReason::kRunnerProtocol));
+  PieceOutput too_many{batch.work[0].sequence_id, 0, {absl::OkStatus(), std::vector<float>(2 * kVocabSize)}};
+  EXPECT_THAT(runner.scheduler()->OnOutput(batch.batch_id, {too_many}, false), HasReason(ErrorReason::kRunnerProtocol));
+  EXPECT_THAT(runner.scheduler()->OnOutput(batch.batch_id, {}, true), HasReason(ErrorReason::kRunnerProtocol))
+      << "ended before its rows had come";
+  EXPECT_THAT(runner.Answer(batch), IsOk());
+  caller.join();
+}
+
+TEST(BatchSchedulerTest, ReleasedSequencesGoWithTheNextBatch) {
+  ManualRunner runner;
+  int64_t first = 0;
+  {
+    ModelSession session(runner.scheduler());
+    std::thread caller([&] {
+      const SequenceWork work = Append(session, 1);
+      first = work.sequence_id;
+      EXPECT_THAT(session.Evaluate({work}, RequestContext()), IsOk());
+    });
+    EXPECT_THAT(runner.Answer(runner.Next()), IsOk());
+    caller.join();
+  }
+  ModelSession session(runner.scheduler());
+  std::thread caller([&] { EXPECT_THAT(session.Evaluate({Append(session, 1)}, RequestContext()), IsOk()); });
+  const Batch batch = runner.Next();
+  EXPECT_THAT(batch.release_sequence_ids, ElementsAre(first));
+  EXPECT_THAT(runner.Answer(batch), IsOk());
+  caller.join();
+}
+
+TEST(BatchSchedulerTest, RoomInTheCacheIsGivenInOrderOfArrival) {
+  ManualRunner runner({2, 100, 100});
+  auto holder = std::make_unique<ModelSession>(runner.scheduler());
+  ASSERT_THAT(holder->Reserve(1, 80, RequestContext()), IsOk());
+  ModelSession large(runner.scheduler());
+  std::atomic<bool> large_has_room = false;
+  std::thread waiter([&] {
+    EXPECT_THAT(large.Reserve(1, 50, RequestContext()), IsOk());
+    large_has_room = true;
+  });
+  EXPECT_FALSE(large_has_room);
+  holder.reset();
+  waiter.join();
+  EXPECT_TRUE(large_has_room);
+  ModelSession huge(runner.scheduler());
+  EXPECT_THAT(huge.Reserve(1, 101, RequestContext()), HasReason(ErrorReason::kLimitExceeded));
+  EXPECT_THAT(huge.Reserve(3, 1, RequestContext()), HasReason(ErrorReason::kLimitExceeded));
+}
+
+TEST(BatchSchedulerTest, WaitForRoomCanBeGivenUp) {
+  ManualRunner runner({1, 100, 100});
+  ModelSession holder(runner.scheduler());
+  ASSERT_THAT(holder.Reserve(1, 1, RequestContext()), IsOk());
+  std::stop_source stop;
+  ModelSession second(runner.scheduler());
+  absl::Status status;
+  std::thread waiter([&] { status = second.Reserve(1, 1, RequestContext{stop.get_token()}); });
+  stop.request_stop();
+  waiter.join();
+  EXPECT_THAT(status, HasReason(ErrorReason::kCancelled));
+}
+
+// Many sessions at once, some cancelled, against a runner that answers as fast as it can.
+TEST(BatchSchedulerTest, ManySessionsAtOnce) {
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::deque<Batch> queue;
+  bool stopping = false;
+  ModelDescription description;
+  description.name = "busy";
+  description.vocab_size = kVocabSize;
+  auto scheduler = std::make_shared<BatchScheduler>(description, RunnerCapacity{16, 500, 32}, [&](Batch batch) {
+    std::lock_guard lock(mutex);
+    queue.push_back(std::move(batch));
+    changed.notify_all();
+  });
+  std::thread runner([&] {
+    std::unique_lock lock(mutex);
+    while (true) {
+      changed.wait(lock, [&] { return stopping || !queue.empty(); });
+      if (queue.empty()) return;
+      const Batch batch = std::move(queue.front());
+      queue.pop_front();
+      lock.unlock();
+      EXPECT_THAT(scheduler->OnOutput(batch.batch_id, ManualRunner::Rows(batch), true), IsOk());
+      lock.lock();
+    }
+  });
+  std::vector<std::thread> callers;
+  std::atomic<int> finished = 0;
+  for (int c = 0; c < 8; ++c) {
+    callers.emplace_back([&, c] {
+      for (int round = 0; round < 20; ++round) {
+        std::stop_source stop;
+        const RequestContext context{stop.get_token()};
+        ModelSession session(scheduler);
+        if (!session.Reserve(2, 50, context).ok()) continue;
+        if ((c + round) % 5 == 0) stop.request_stop();
+        const auto rows = session.Evaluate({Append(session, 40), Append(session, 1)}, context);
+        if (!rows.ok()) continue;
+        EXPECT_THAT((*rows)[0].logits, ElementsAre(39, 0, 0, 0));
+        EXPECT_THAT((*rows)[1].logits, ElementsAre(0, 0, 0, 0));
+        ++finished;
+      }
+    });
+  }
+  for (std::thread& caller : callers) caller.join();
+  {
+    std::lock_guard lock(mutex);
+    stopping = true;
+  }
+  changed.notify_all();
+  runner.join();
+  EXPECT_GE(finished, 8 * 20 * 4 / 5);
+}
+
+}  // namespace
+}  // namespace logitd::server

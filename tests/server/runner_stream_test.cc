@@ -1,0 +1,116 @@
+#include "server/services/runner_stream.h"
+
+#include "logitd/v1/model_runner_service.grpc.pb.h"
+#include "tests/server/in_process.h"
+
+namespace logitd::server {
+namespace {
+
+using logitd::testing::Describe;
+using logitd::testing::FakeModel;
+using logitd::testing::Parse;
+
+// A runner that says what it likes.
+class RunnerStreamTest : public logitd::testing::InProcessServer {
+ protected:
+  void SetUp() override {
+    InProcessServer::SetUp();
+    stub_ = v1::ModelRunnerService::NewStub(
+        grpc::CreateChannel(server_->runner_address(), grpc::InsecureChannelCredentials()));
+  }
+
+  static v1::AttachRequest Hello() {
+    const FakeModel model;
+    v1::AttachRequest request;
+    *request.mutable_hello()->mutable_model() = model.Info();
+    *request.mutable_hello()->mutable_capabilities() = model.Capabilities();
+    *request.mutable_hello()->mutable_capacity() = model.Capacity();
+    return request;
+  }
+  static v1::AttachRequest Vocabulary() {
+    v1::AttachRequest request;
+    *request.mutable_vocabulary() = FakeModel().Vocabulary();
+    return request;
+  }
+
+  // How the server ends an attachment that begins with `requests`.
+  grpc::Status StatusOf(const std::vector<v1::AttachRequest>& requests) {
+    const auto context = Context();
+    const auto stream = stub_->Attach(context.get());
+    for (const v1::AttachRequest& request : requests) {
+      if (!stream->Write(request)) break;
+    }
+    v1::AttachResponse response;
+    while (stream->Read(&response)) {
+    }
+    return stream->Finish();
+  }
+
+  std::unique_ptr<v1::ModelRunnerService::Stub> stub_;
+};
+
+TEST_F(RunnerStreamTest, OrderOfMessagesIsEnforced) {
+  v1::AttachRequest output;
+  output.mutable_output()->set_batch_id(1);
+  EXPECT_EQ(Describe(StatusOf({output})), "RUNNER_PROTOCOL of ");
+  EXPECT_EQ(Describe(StatusOf({Vocabulary()})), "RUNNER_PROTOCOL of ");
+  EXPECT_EQ(Describe(StatusOf({Hello(), Hello()})), "RUNNER_PROTOCOL of ");
+  EXPECT_EQ(Describe(StatusOf({Hello(), output})), "RUNNER_PROTOCOL of ") << "the vocabulary was asked for";
+  EXPECT_EQ(Describe(StatusOf({Hello(), Vocabulary(), Hello()})), "RUNNER_PROTOCOL of ");
+  EXPECT_EQ(Describe(StatusOf({Hello(), Vocabulary(), output})), "RUNNER_PROTOCOL of ") << "output nobody asked for";
+  EXPECT_EQ(Describe(StatusOf({v1::AttachRequest()})), "RUNNER_PROTOCOL of ");
+}
+
+TEST_F(RunnerStreamTest, HelloIsNotBelieved) {
+  const struct {
+    const char* name;
+    void (*change)(v1::RunnerHello&);
+    const char* error;
+  } cases[] = {
+      {"no name", [](v1::RunnerHello& h) { h.mutable_model()->clear_name(); },
+       "FIELD_OUT_OF_RANGE of hello.model.name"},
+      {"bad name", [](v1::RunnerHello& h) { h.mutable_model()->set_name("a b"); },
+       "FIELD_OUT_OF_RANGE of hello.model.name"},
+      {"vocab too large", [](v1::RunnerHello& h) { h.mutable_model()->set_vocab_size(1 << 21); },
+       "FIELD_OUT_OF_RANGE of hello.model.vocab_size"},
+      {"no context", [](v1::RunnerHello& h) { h.mutable_model()->set_context_length(0); },
+       "FIELD_OUT_OF_RANGE of hello.model.context_length"},
+      {"eos out of range", [](v1::RunnerHello& h) { h.mutable_model()->add_eos_token_ids(64); },
+       "TOKEN_ID_OUT_OF_RANGE of hello.model.eos_token_ids[1]"},
+      {"no capacity", [](v1::RunnerHello& h) { h.clear_capacity(); },
+       "FIELD_OUT_OF_RANGE of hello.capacity.max_sequences"},
+      {"no model", [](v1::RunnerHello& h) { h.clear_model(); }, "FIELD_REQUIRED of hello.model"},
+  };
+  for (const auto& test : cases) {
+    SCOPED_TRACE(test.name);
+    v1::AttachRequest hello = Hello();
+    test.change(*hello.mutable_hello());
+    EXPECT_EQ(Describe(StatusOf({hello})), test.error);
+  }
+}
+
+TEST_F(RunnerStreamTest, VocabularyMustBeTheOneThatWasAnnounced) {
+  v1::AttachRequest vocabulary = Vocabulary();
+  vocabulary.mutable_vocabulary()->mutable_token_bytes()->front() ^= 1;
+  EXPECT_EQ(Describe(StatusOf({Hello(), vocabulary})), "RUNNER_PROTOCOL of ");
+  vocabulary = Vocabulary();
+  vocabulary.mutable_vocabulary()->mutable_token_lengths()->RemoveLast();
+  EXPECT_EQ(Describe(StatusOf({Hello(), vocabulary})), "RUNNER_PROTOCOL of ");
+  vocabulary = Vocabulary();
+  vocabulary.mutable_vocabulary()->set_token_lengths(5, -1);
+  EXPECT_EQ(Describe(StatusOf({Hello(), vocabulary})), "RUNNER_PROTOCOL of ");
+}
+
+TEST_F(RunnerStreamTest, SecondRunnerOfAModelIsRefused) {
+  Attach();
+  EXPECT_EQ(Describe(StatusOf({Hello(), Vocabulary()})), "MODEL_MISMATCH of ");
+}
+
+TEST_F(RunnerStreamTest, ClientsCannotAttach) {
+  const auto context = Context();
+  const auto stream = v1::ModelRunnerService::NewStub(channel_)->Attach(context.get());
+  EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::UNIMPLEMENTED);
+}
+
+}  // namespace
+}  // namespace logitd::server
