@@ -14,6 +14,8 @@ inline constexpr int64_t kMaxMessageBytes = int64_t{64} << 20;
 inline constexpr int32_t kMaxRowsPerMessage = 1024;
 // Each open sequence costs memory until it ends.
 inline constexpr int32_t kMaxSequencesPerStream = 1024;
+// Token sets and token lists that the sequences of one stream hold: what else an open sequence costs is constant.
+inline constexpr int64_t kMaxStreamStateBytes = int64_t{16} << 20;
 // The longest context that models offer today.
 inline constexpr int32_t kMaxTokens = 131072;
 inline constexpr int32_t kMaxPromptTokens = 131072;
@@ -21,17 +23,22 @@ inline constexpr int32_t kMaxPromptTokens = 131072;
 inline constexpr int32_t kMaxTopN = 1024;
 inline constexpr int32_t kMaxNamedTokens = 1024;
 // Alternatives of one reply, tokens * (top_n + named): about 20 bytes each, so that a reply stays below its cap.
-inline constexpr int64_t kMaxAlternatives = 1 << 21;
+inline constexpr int64_t kMaxAlternatives = 1 << 20;
 // Stop and eos token ids of one sequence.
 inline constexpr int32_t kMaxStops = 256;
 // Completions of one request: all of them are stepped in one batch.
 inline constexpr int32_t kMaxCompletions = 128;
 // n * max_tokens: a record is about 60 bytes, so that `final` stays below the cap of a message.
-inline constexpr int64_t kMaxGeneratedTokens = 1 << 19;
+inline constexpr int64_t kMaxGeneratedTokens = 1 << 18;
+// What a request without max_tokens gets.
+inline constexpr int32_t kDefaultMaxTokens = 256;
 inline constexpr int32_t kMaxItems = 4096;
 inline constexpr int32_t kMaxContinuations = 1024;
 inline constexpr int32_t kMaxCandidates = 1024;
-inline constexpr int64_t kMaxScoreTokens = 1 << 20;
+// Records of one reply: at about 70 bytes each they stay below the cap of a message, alternatives included.
+inline constexpr int64_t kMaxScoreTokens = 1 << 19;
+// Sharper than any difference of log-probs: beyond it the posterior is one-hot.
+inline constexpr double kMaxPosteriorBeta = 1000;
 inline constexpr int64_t kMaxTextBytes = int64_t{4} << 20;
 // HTTP/2 streams of one connection: what is above waits in the client.
 inline constexpr int32_t kMaxStreamsPerConnection = 256;

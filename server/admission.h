@@ -21,6 +21,8 @@ class Admission {
     running_.fetch_sub(1);
     return errors::Overloaded(running, limit_, kRetryAfterMs);
   }
+  // The same refusal, for a call that the machine has no room for although it is within the limit.
+  absl::Status Refusal() const { return errors::Overloaded(running_.load(), limit_, kRetryAfterMs); }
   void Leave() { running_.fetch_sub(1); }
   int64_t running() const { return running_.load(); }
 

@@ -1,5 +1,6 @@
 #include "server/listen_address.h"
 
+#include <arpa/inet.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -43,7 +44,9 @@ absl::Status CheckListenAddress(const std::string& flag, const std::string& addr
 bool IsLocal(const std::string& address) {
   if (address.starts_with(kUnix)) return true;
   const std::string host = address.substr(0, address.rfind(':'));
-  return host == "localhost" || host == "[::1]" || host.starts_with("127.");
+  in_addr ipv4;
+  if (::inet_pton(AF_INET, host.c_str(), &ipv4) == 1) return (ntohl(ipv4.s_addr) >> 24) == 127;
+  return host == "localhost" || host == "[::1]";
 }
 
 std::string WithPort(const std::string& address, int port) {

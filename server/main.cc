@@ -40,11 +40,11 @@ std::string RunnerProgram() {
 // Starts the runner and waits until its model is attached. Null: stopped or failed meanwhile.
 std::unique_ptr<ChildRunner> ServeModel(const Options& options, Server& server, const std::atomic<bool>& stop) {
   server.ExpectModel(options.model_name);
-  auto runner = std::make_unique<ChildRunner>(
-      std::vector<std::string>{RunnerProgram(), "--attach", server.runner_address(), "--model", options.model_file,
-                               "--model-name", options.model_name, "--precision", options.precision, "--cache-dir",
-                               options.cache_dir},
-      [&server] { server.Wake(); });
+  std::vector<std::string> command = {RunnerProgram(),    "--attach",         server.runner_address(),
+                                      "--model",          options.model_file, "--model-name",
+                                      options.model_name, "--precision",      options.precision};
+  if (!options.cache_dir.empty()) command.insert(command.end(), {"--cache-dir", options.cache_dir});
+  auto runner = std::make_unique<ChildRunner>(std::move(command), [&server] { server.Wake(); });
   const bool attached =
       server.WaitForModel(options.model_name, [&] { return stop.load() || runner->exit_count() > 0; });
   if (attached || stop.load()) return runner;
@@ -101,6 +101,10 @@ int main(int argc, char** argv) {
   if (!can_serve) ::pthread_kill(signal_waiter.native_handle(), SIGTERM);
   signal_waiter.join();
   spdlog::info("stopping");
+  // A second signal ends the process at once.
+  ::signal(SIGTERM, SIG_DFL);
+  ::signal(SIGINT, SIG_DFL);
+  ::pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
   (*server)->Drain(options.grace_period);
   return can_serve ? 0 : kCannotServe;
 }

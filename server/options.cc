@@ -1,7 +1,10 @@
 #include "server/options.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cctype>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <iostream>
 
@@ -11,6 +14,11 @@ namespace logitd::server {
 namespace {
 
 constexpr int kUsageError = 2;
+constexpr size_t kMaxModelNameBytes = 128;
+
+bool IsNameCharacter(char c) {
+  return std::isalnum(static_cast<unsigned char>(c)) != 0 || (c != '\0' && std::strchr("._:/-", c) != nullptr);
+}
 
 constexpr char kExamples[] = R"(
 Examples:
@@ -37,7 +45,17 @@ std::string DefaultCacheDir() {
     return std::string(cache) + "/logitd";
   }
   const char* home = std::getenv("HOME");
-  return std::string(home != nullptr ? home : "/tmp") + "/.cache/logitd";
+  // Without a home the runner says what to do: a folder that others can write to is no place for weights.
+  return home != nullptr && *home != '\0' ? std::string(home) + "/.cache/logitd" : "";
+}
+
+// The name of a model whose file has this stem: what a model's name may not hold becomes "-".
+std::string ModelNameOf(const std::string& file) {
+  std::string name = std::filesystem::path(file).stem().string().substr(0, kMaxModelNameBytes);
+  for (char& c : name) {
+    if (!IsNameCharacter(c)) c = '-';
+  }
+  return name.empty() ? "model" : name;
 }
 
 }  // namespace
@@ -92,7 +110,13 @@ ParsedOptions ParseOptions(int argc, char** argv) {
   }
   options.grace_period = *duration;
   if (!options.model_file.empty() && options.model_name.empty()) {
-    options.model_name = std::filesystem::path(options.model_file).stem().string();
+    options.model_name = ModelNameOf(options.model_file);
+  }
+  const bool is_name = std::all_of(options.model_name.begin(), options.model_name.end(), IsNameCharacter) &&
+                       options.model_name.size() <= kMaxModelNameBytes;
+  if (!is_name) {
+    std::cerr << "logitd: --model-name must be 1 to 128 of [A-Za-z0-9._:/-], got " << options.model_name << "\n";
+    return {std::nullopt, kUsageError};
   }
   return {std::move(options), 0};
 }

@@ -113,25 +113,29 @@ absl::StatusOr<std::vector<std::string>> Listen(const std::string& flag, const s
   server = builder.BuildAndStart();
   std::vector<std::string> real;
   for (size_t i = 0; i < addresses.size(); ++i) {
-    if (server == nullptr || ports[i] == 0) {
+    // Ports are bound in order: the first without a number is the one that failed.
+    if (ports[i] == 0) {
       return absl::UnavailableError(flag + ": cannot listen on " + addresses[i] +
                                     ": the port is in use or the address is not this machine's; choose another, e.g. "
                                     "--listen 127.0.0.1:0");
     }
     real.push_back(WithPort(addresses[i], ports[i]));
   }
+  if (server == nullptr) return absl::UnavailableError(flag + ": the server did not start");
   return real;
 }
 
 }  // namespace
 
 struct Server::Parts {
-  Parts() : models([this](const std::string& name, bool serving) { OnModelChange(name, serving); }) {}
+  Parts() : models([this](const std::string& name) { OnModelChange(name); }) {}
 
-  void OnModelChange(const std::string& name, bool serving) {
+  void OnModelChange(const std::string& name) {
     std::lock_guard lock(mutex);
-    if (server != nullptr && !draining)
-      server->GetHealthCheckService()->SetServingStatus(ModelHealthName(name), serving);
+    // As it is now: of two changes at once the later one may be told first.
+    if (server != nullptr && !draining) {
+      server->GetHealthCheckService()->SetServingStatus(ModelHealthName(name), models.Find(name).ok());
+    }
     changed.notify_all();
   }
 
@@ -207,6 +211,10 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   {
     std::lock_guard lock(parts->mutex);
     parts->server = std::move(server);
+    // A runner may have attached already.
+    for (const ModelPool::Entry& entry : parts->models.List()) {
+      parts->server->GetHealthCheckService()->SetServingStatus(ModelHealthName(entry.name), entry.model != nullptr);
+    }
   }
   return std::unique_ptr<Server>(new Server(std::move(parts)));
 }
@@ -221,7 +229,7 @@ const std::string& Server::runner_address() const { return parts_->runner_addres
 
 void Server::ExpectModel(const std::string& name) {
   parts_->models.Expect(name);
-  parts_->OnModelChange(name, false);
+  parts_->OnModelChange(name);
 }
 
 bool Server::WaitForModel(const std::string& name, const std::function<bool()>& give_up) {

@@ -1,5 +1,6 @@
 #include "server/worker_threads.h"
 
+#include <exception>
 #include <utility>
 
 namespace logitd::server {
@@ -13,14 +14,21 @@ WorkerThreads::~WorkerThreads() {
   for (std::thread& thread : threads_) thread.join();
 }
 
-void WorkerThreads::Run(std::function<void()> task) {
+bool WorkerThreads::Run(std::function<void()> task) {
   std::lock_guard lock(mutex_);
   tasks_.push_back(std::move(task));
-  if (tasks_.size() > idle_count_ && !stopping_) {
-    threads_.emplace_back([this] { Work(); });
-  } else {
+  if (tasks_.size() <= idle_count_ || stopping_) {
     changed_.notify_one();
+    return true;
   }
+  try {
+    threads_.emplace_back([this] { Work(); });
+  } catch (const std::exception&) {
+    // A limit on threads or memory. Whoever becomes idle could take the task, but all may be blocked for long.
+    tasks_.pop_back();
+    return false;
+  }
+  return true;
 }
 
 void WorkerThreads::Work() {

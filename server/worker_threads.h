@@ -19,7 +19,8 @@ class WorkerThreads {
   ~WorkerThreads();
 
   // Runs `task` soon, on another thread. The number of tasks at once is bounded by admission (server/admission.h).
-  void Run(std::function<void()> task);
+  // False: the system gives no thread, and the task was dropped.
+  bool Run(std::function<void()> task);
 
  private:
   void Work();

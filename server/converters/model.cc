@@ -3,6 +3,7 @@
 #include <openssl/evp.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cstring>
 #include <string>
 #include <utility>
@@ -16,12 +17,20 @@ namespace logitd::server {
 namespace {
 
 constexpr size_t kMaxNameBytes = 128;
+constexpr size_t kMaxChatTemplateBytes = size_t{1} << 20;
 constexpr size_t kMaxFingerprintBytes = 64;
 constexpr size_t kVocabFingerprintBytes = 32;
 
 bool IsModelName(const std::string& name) {
-  const auto legal = [](unsigned char c) { return std::isalnum(c) != 0 || std::strchr("._:/-", c) != nullptr; };
+  const auto legal = [](unsigned char c) {
+    return std::isalnum(c) != 0 || (c != '\0' && std::strchr("._:/-", c) != nullptr);
+  };
   return !name.empty() && name.size() <= kMaxNameBytes && std::all_of(name.begin(), name.end(), legal);
+}
+
+// Printable ASCII: it may stand in a log line.
+bool IsPlain(const std::string& text) {
+  return std::all_of(text.begin(), text.end(), [](unsigned char c) { return c >= ' ' && c < 0x7f; });
 }
 
 // The SHA-256 that logitd.v1.Vocabulary documents.
@@ -66,6 +75,15 @@ absl::StatusOr<ModelDescription> FromProto(const v1::ModelInfo& info) {
   }
   if (info.context_length() < 1) {
     return errors::OutOfRange("hello.model.context_length", int64_t{info.context_length()}, ">= 1");
+  }
+  // It is in every reply.
+  if (info.precision().size() > kMaxNameBytes || !IsPlain(info.precision())) {
+    return errors::OutOfRange("hello.model.precision", static_cast<int64_t>(info.precision().size()),
+                              "at most 128 printable characters");
+  }
+  if (info.chat_template().size() > kMaxChatTemplateBytes) {
+    return errors::OutOfRange("hello.model.chat_template", static_cast<int64_t>(info.chat_template().size()),
+                              "at most 1 MiB");
   }
   const auto& eos = info.eos_token_ids();
   RETURN_IF_ERROR(

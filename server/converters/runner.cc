@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstring>
 #include <string>
+#include <unordered_set>
 #include <utility>
 
 #include "core/errors.h"
@@ -20,7 +21,10 @@ T ReadPacked(const std::string& bytes, size_t index) {
   return value;
 }
 
+// NaN fails it. Rounding may leave a log-prob of 1 a little above 0.
 bool IsLogProb(double value) { return value <= 1e-6; }
+
+bool IsRank(int32_t rank, int32_t vocab_size) { return rank >= 1 && rank <= vocab_size; }
 
 // The reduced rows [first_row, first_row + row_count) of `piece`.
 absl::StatusOr<std::vector<RowRecord>> ReadRecords(const v1::SequenceOutput& output, const WorkPiece& piece,
@@ -49,10 +53,18 @@ absl::StatusOr<std::vector<RowRecord>> ReadRecords(const v1::SequenceOutput& out
     record.argmax = message.argmax_token_ids(static_cast<int>(row));
     if (!std::isfinite(record.log_sum_exp)) return errors::ModelOutputInvalid("log_sum_exp is not finite");
     if (record.argmax < 0 || record.argmax >= vocab_size) return errors::RunnerProtocol("argmax out of range");
-    if (wanted.entropy) record.entropy = message.entropies(static_cast<int>(row));
+    if (wanted.entropy) {
+      record.entropy = message.entropies(static_cast<int>(row));
+      if (!(*record.entropy >= -1e-6 && *record.entropy <= 20)) {
+        return errors::ModelOutputInvalid("an entropy is not in [0, ln vocab_size]");
+      }
+    }
     if (has_targets) record.target_log_prob = message.target_log_probs(static_cast<int>(row));
     if (has_targets && wanted.ranks) record.target_rank = message.target_ranks(static_cast<int>(row));
     if (!IsLogProb(record.target_log_prob)) return errors::ModelOutputInvalid("a log-prob is NaN or above 0");
+    if (record.target_rank && !IsRank(*record.target_rank, vocab_size)) {
+      return errors::ModelOutputInvalid("a rank is not in [1, vocab_size]");
+    }
     for (size_t i = 0; i < top_n; ++i) {
       TokenAlternative& alternative = record.top.emplace_back();
       alternative.token_id = ReadPacked<int32_t>(message.top_token_ids(), row * top_n + i);
@@ -61,6 +73,12 @@ absl::StatusOr<std::vector<RowRecord>> ReadRecords(const v1::SequenceOutput& out
         return errors::RunnerProtocol("top token id out of range");
       }
       if (!IsLogProb(*alternative.model_log_prob)) return errors::ModelOutputInvalid("a log-prob is NaN or above 0");
+      if (i == 0) continue;
+      const TokenAlternative& before = record.top[i - 1];
+      const bool in_order =
+          *before.model_log_prob > *alternative.model_log_prob ||
+          (*before.model_log_prob == *alternative.model_log_prob && before.token_id < alternative.token_id);
+      if (!in_order) return errors::ModelOutputInvalid("the top tokens are not in order");
     }
     // Ties share the best rank, and `top` is sorted: rank follows from it.
     for (size_t i = 0; wanted.ranks && i < top_n; ++i) {
@@ -73,6 +91,9 @@ absl::StatusOr<std::vector<RowRecord>> ReadRecords(const v1::SequenceOutput& out
       alternative.model_log_prob = ReadPacked<double>(message.named_log_probs(), row * named + i);
       if (wanted.ranks) alternative.rank = ReadPacked<int32_t>(message.named_ranks(), row * named + i);
       if (!IsLogProb(*alternative.model_log_prob)) return errors::ModelOutputInvalid("a log-prob is NaN or above 0");
+      if (alternative.rank && !IsRank(*alternative.rank, vocab_size)) {
+        return errors::ModelOutputInvalid("a rank is not in [1, vocab_size]");
+      }
     }
   }
   return records;
@@ -113,6 +134,9 @@ absl::StatusOr<std::vector<PieceOutput>> FromProto(const v1::BatchOutput& output
   ASSIGN_OR_RETURN(const WireRows rows, WireRows::Of(output.blocks(), payload, vocab_size));
   std::vector<PieceOutput> pieces;
   std::vector<float> buffer;
+  // The rows of each sequence, and each row, once, so that what is copied is never more than what was sent.
+  std::unordered_set<int64_t> seen;
+  int32_t next_block_row = 0;
   for (const v1::SequenceOutput& message : output.outputs()) {
     const auto found = batch.find(message.sequence_id());
     if (found == batch.end()) return errors::RunnerProtocol("output for a sequence that is not in the batch");
@@ -123,6 +147,7 @@ absl::StatusOr<std::vector<PieceOutput>> FromProto(const v1::BatchOutput& output
       piece.rows.status = FromProto(message.error());
       continue;
     }
+    if (!seen.insert(message.sequence_id()).second) return errors::RunnerProtocol("a sequence twice in one output");
     if (message.row_count() < 0 || message.row_count() > static_cast<int>(found->second.append_token_ids.size())) {
       return errors::RunnerProtocol("row_count out of range");
     }
@@ -130,9 +155,11 @@ absl::StatusOr<std::vector<PieceOutput>> FromProto(const v1::BatchOutput& output
       ASSIGN_OR_RETURN(piece.rows.records, ReadRecords(message, found->second, vocab_size));
       continue;
     }
-    if (message.block_row() < 0 || message.block_row() + int64_t{message.row_count()} > rows.row_count()) {
-      return errors::RunnerProtocol("block_row out of range");
+    if (message.row_count() == 0) continue;
+    if (message.block_row() < next_block_row || message.block_row() + int64_t{message.row_count()} > rows.row_count()) {
+      return errors::RunnerProtocol("block_row out of range, or not ascending");
     }
+    next_block_row = message.block_row() + message.row_count();
     for (int32_t i = 0; i < message.row_count(); ++i) {
       const LogitsView row = rows.Row(message.block_row() + i, buffer);
       piece.rows.logits.insert(piece.rows.logits.end(), row.begin(), row.end());

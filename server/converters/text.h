@@ -10,7 +10,8 @@
 namespace logitd::server {
 
 bool IsUtf8(std::string_view bytes);
-// Bytes that are not UTF-8 become U+FFFD.
+// Bytes that are not UTF-8 become U+FFFD, one for each maximal part of a character. Pieces that were cut at
+// CompletePrefix give the same text as the whole.
 std::string ToUtf8(std::string_view bytes);
 // Number of Unicode code points; unset if `bytes` is not UTF-8.
 std::optional<int64_t> CountCharacters(std::string_view bytes);

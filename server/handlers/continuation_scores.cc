@@ -22,12 +22,22 @@ struct Running {
   const ItemInput* item;
   const ContinuationInput* input;
   ContinuationScore* score;
-  std::optional<int64_t> context_sequence;
+  // Index of its item's context in the group.
+  size_t context;
   int64_t sequence = 0;
   // What is fed: the last token of the context, then all of its own but the last. Row t predicts token t.
   std::vector<TokenId> fed;
   size_t fed_count = 0;
   Scorer scorer;
+  std::optional<int64_t> context_sequence = std::nullopt;
+};
+
+// A context that is evaluated once for all of its continuations.
+struct Context {
+  const ItemInput* item;
+  bool is_shared = false;
+  std::optional<int64_t> sequence = std::nullopt;
+  absl::Status status = absl::OkStatus();
 };
 
 int64_t TokensOf(const ContinuationInput& continuation) { return static_cast<int64_t>(continuation.token_ids.size()); }
@@ -62,7 +72,7 @@ class Evaluation {
       : options_(options), model_(model), context_(context), session_(model.scheduler()) {
     // A runner of other numerics must not reduce rows, and a conditional needs the whole row.
     by_records_ = model.capabilities().records && !options.sampling;
-    can_fork_ = model.capabilities().fork;
+    can_fork_ = model.capabilities().fork && model.capacity().max_sequences > 1;
   }
 
   // Scores items [begin, end): evaluates their contexts, then their continuations in rounds.
@@ -70,9 +80,8 @@ class Evaluation {
                           std::vector<std::vector<ContinuationScore>>& scores);
 
  private:
-  absl::Status EvaluateContexts(const std::vector<const ItemInput*>& items,
-                                std::vector<std::optional<int64_t>>& sequences);
-  absl::Status FeedContext(const Running& running);
+  absl::Status EvaluateContexts(std::vector<Context>& contexts);
+  absl::Status FeedContext(Running& running);
   absl::Status EvaluateRound(std::vector<Running> round);
   SequenceWork WorkOf(Running& running);
   absl::Status TakeRows(Running& running, const SequenceWork& work, const SequenceRows& rows);
@@ -88,31 +97,37 @@ class Evaluation {
 
 absl::Status Evaluation::ScoreItems(const std::vector<ItemInput>& items, size_t begin, size_t end,
                                     std::vector<std::vector<ContinuationScore>>& scores) {
-  std::vector<const ItemInput*> group;
+  std::vector<Context> group;
   std::vector<Running> running;
-  int64_t context_tokens = 0;
-  int64_t largest = 0;
+  int64_t shared_tokens = 0;
+  int64_t shared_contexts = 0;
   for (size_t i = begin; i < end; ++i) {
     scores[i].resize(items[i].continuations.size());
-    group.push_back(&items[i]);
-    context_tokens += static_cast<int64_t>(items[i].context_token_ids.size());
+    Context& context = group.emplace_back(Context{&items[i]});
+    bool any = false;
     for (size_t j = 0; j < items[i].continuations.size(); ++j) {
       const ContinuationInput& input = items[i].continuations[j];
       scores[i][j].status = input.status;
       if (!input.status.ok()) continue;
-      largest = std::max(largest, TokensOf(input));
-      Running& next = running.emplace_back(Running{
-          &items[i], &input, &scores[i][j], std::nullopt, 0, {}, 0, Scorer(options_.record, options_.sampling)});
+      any = true;
+      Running& next = running.emplace_back(
+          Running{&items[i], &input, &scores[i][j], i - begin, 0, {}, 0, Scorer(options_.record, options_.sampling)});
       next.fed.push_back(items[i].context_token_ids.back());
       next.fed.insert(next.fed.end(), input.token_ids.begin(), input.token_ids.end() - 1);
+    }
+    // The last token of a context is fed with each continuation, whose first row it gives.
+    context.is_shared = can_fork_ && any && items[i].context_token_ids.size() > 1;
+    if (context.is_shared) {
+      shared_tokens += std::ssize(items[i].context_token_ids) - 1;
+      ++shared_contexts;
     }
   }
   if (running.empty()) return absl::OkStatus();
 
   // Rounds, as large as the cache allows beside the contexts. A round of one always fits.
   const RunnerCapacity& capacity = session_.capacity();
-  const int64_t room = std::max(largest, capacity.max_cached_tokens / 2 - context_tokens);
-  const int64_t free_sequences = capacity.max_sequences - std::ssize(group);
+  const int64_t room = capacity.max_cached_tokens / 2 - shared_tokens;
+  const int64_t free_sequences = capacity.max_sequences - shared_contexts;
   // Without forks each continuation has the context to itself: one at a time.
   const auto most = static_cast<size_t>(
       can_fork_ ? std::clamp<int64_t>(free_sequences, 1, static_cast<int64_t>(kContinuationsAtOnce)) : 1);
@@ -121,7 +136,7 @@ absl::Status Evaluation::ScoreItems(const std::vector<ItemInput>& items, size_t 
   int64_t most_tokens = 0;
   size_t most_sequences = 0;
   for (Running& next : running) {
-    const int64_t tokens = TokensOf(*next.input);
+    const int64_t tokens = TokensOf(*next.input) + (can_fork_ ? 0 : std::ssize(next.item->context_token_ids) - 1);
     if (rounds.empty() || rounds.back().size() >= most || round_tokens + tokens > room) {
       rounds.emplace_back();
       round_tokens = 0;
@@ -131,48 +146,51 @@ absl::Status Evaluation::ScoreItems(const std::vector<ItemInput>& items, size_t 
     rounds.back().push_back(std::move(next));
     most_sequences = std::max(most_sequences, rounds.back().size());
   }
-  RETURN_IF_ERROR(
-      session_.Reserve(static_cast<int32_t>(group.size() + most_sequences), context_tokens + most_tokens, context_));
-  std::vector<std::optional<int64_t>> sequences(group.size());
-  if (can_fork_) RETURN_IF_ERROR(EvaluateContexts(group, sequences));
+  RETURN_IF_ERROR(session_.Reserve(static_cast<int32_t>(shared_contexts + static_cast<int64_t>(most_sequences)),
+                                   shared_tokens + most_tokens, "items", context_));
+  RETURN_IF_ERROR(EvaluateContexts(group));
   for (std::vector<Running>& round : rounds) {
-    for (Running& next : round) next.context_sequence = sequences[next.item - group.front()];
+    // What a context failed with is what its continuations fail with, and no others.
+    std::erase_if(round, [&group](Running& next) {
+      next.score->status = group[next.context].status;
+      return !next.score->status.ok();
+    });
+    for (Running& next : round) next.context_sequence = group[next.context].sequence;
     RETURN_IF_ERROR(EvaluateRound(std::move(round)));
   }
-  for (const std::optional<int64_t>& sequence : sequences) {
-    if (sequence) session_.Release(*sequence);
+  for (const Context& context : group) {
+    if (context.sequence) session_.Release(*context.sequence);
   }
   return absl::OkStatus();
 }
 
-absl::Status Evaluation::EvaluateContexts(const std::vector<const ItemInput*>& items,
-                                          std::vector<std::optional<int64_t>>& sequences) {
+absl::Status Evaluation::EvaluateContexts(std::vector<Context>& contexts) {
   std::vector<SequenceWork> work;
-  for (size_t i = 0; i < items.size(); ++i) {
-    // The last token of the context is fed with each continuation, whose first row it gives.
-    const std::vector<TokenId>& ids = items[i]->context_token_ids;
-    const bool any = std::any_of(items[i]->continuations.begin(), items[i]->continuations.end(),
-                                 [](const ContinuationInput& input) { return input.status.ok(); });
-    if (ids.size() < 2 || !any) continue;
-    sequences[i] = session_.NewSequence();
+  std::vector<Context*> evaluated;
+  for (Context& context : contexts) {
+    if (!context.is_shared) continue;
+    context.sequence = session_.NewSequence();
     SequenceWork& next = work.emplace_back();
-    next.sequence_id = *sequences[i];
+    next.sequence_id = *context.sequence;
+    const std::vector<TokenId>& ids = context.item->context_token_ids;
     next.append_token_ids.assign(ids.begin(), ids.end() - 1);
+    evaluated.push_back(&context);
   }
   if (work.empty()) return absl::OkStatus();
   ASSIGN_OR_RETURN(const std::vector<SequenceRows> rows, session_.Evaluate(std::move(work), context_));
-  for (const SequenceRows& result : rows) RETURN_IF_ERROR(result.status);
+  for (size_t i = 0; i < rows.size(); ++i) evaluated[i]->status = rows[i].status;
   return absl::OkStatus();
 }
 
-absl::Status Evaluation::FeedContext(const Running& running) {
+absl::Status Evaluation::FeedContext(Running& running) {
   const std::vector<TokenId>& ids = running.item->context_token_ids;
   if (ids.size() < 2) return absl::OkStatus();
   SequenceWork work;
   work.sequence_id = running.sequence;
   work.append_token_ids.assign(ids.begin(), ids.end() - 1);
   ASSIGN_OR_RETURN(const std::vector<SequenceRows> rows, session_.Evaluate({std::move(work)}, context_));
-  return rows[0].status;
+  running.score->status = rows[0].status;
+  return absl::OkStatus();
 }
 
 SequenceWork Evaluation::WorkOf(Running& running) {
@@ -193,7 +211,10 @@ SequenceWork Evaluation::WorkOf(Running& running) {
 
 absl::Status Evaluation::EvaluateRound(std::vector<Running> round) {
   for (Running& running : round) running.sequence = session_.NewSequence();
-  if (!can_fork_) RETURN_IF_ERROR(FeedContext(round.front()));
+  if (!can_fork_ && !round.empty()) {
+    RETURN_IF_ERROR(FeedContext(round.front()));
+    if (!round.front().score->status.ok()) return absl::OkStatus();
+  }
   std::vector<Running*> active;
   for (Running& running : round) active.push_back(&running);
   while (!active.empty()) {
@@ -269,8 +290,11 @@ absl::Status ScoreContinuations(const std::vector<ItemInput>& items, const Score
       tokens += item_tokens;
       ++end;
     }
-    Evaluation evaluation(options, model, context);
-    RETURN_IF_ERROR(evaluation.ScoreItems(items, begin, end, scores));
+    {
+      // Its room in the cache is given back before a client that may be slow is written to.
+      Evaluation evaluation(options, model, context);
+      RETURN_IF_ERROR(evaluation.ScoreItems(items, begin, end, scores));
+    }
     for (size_t i = begin; i < end; ++i) {
       if (!done(i, std::move(scores[i]))) return context.Check();
     }

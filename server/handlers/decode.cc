@@ -56,6 +56,8 @@ absl::Status DecodeSession::Start(const v1::DecodeConfig& config, v1::DecodeStar
   vocab_size_ = config.vocab_size();
   eos_token_ids_.assign(eos.begin(), eos.end());
   std::sort(eos_token_ids_.begin(), eos_token_ids_.end());
+  const auto twice = std::adjacent_find(eos_token_ids_.begin(), eos_token_ids_.end());
+  if (twice != eos_token_ids_.end()) return errors::DuplicateTokenId("eos_token_ids", *twice);
 
   auto sampling = FromProto(config.sampling(), vocab_size_);
   if (!sampling.ok()) return WithFieldPrefix(sampling.status(), "sampling.");
@@ -113,10 +115,10 @@ absl::Status DecodeSession::Step(const v1::StepBatch& batch, std::string_view pa
         WithFieldPrefix(StepSequence(step, *rows, *stepped.mutable_chosen()), Indexed("batch.steps", i));
     if (!status.ok()) {
       // An error ends its sequence, and no other.
-      sequences_.erase(step.sequence_id());
+      Erase(step.sequence_id());
       *stepped.mutable_error() = ToProto(status);
     } else if (stepped.chosen().has_finish()) {
-      sequences_.erase(step.sequence_id());
+      Erase(step.sequence_id());
     }
   }
   return absl::OkStatus();
@@ -188,18 +190,39 @@ absl::Status DecodeSession::Open(const v1::OpenSequence& open, v1::OpenResult& r
     // A part of a sum is never shown as the whole.
     sums = {std::nullopt, std::nullopt};
   }
-  auto decoder = std::make_unique<Decoder>(std::move(config), std::vector<TokenId>(so_far.begin(), so_far.end()), sums);
-  result.set_next_position(decoder->position());
-  sequences_.emplace(sequence_id, std::move(decoder));
+  OpenedSequence opened;
+  opened.state_bytes = int64_t{so_far.size()} * static_cast<int64_t>(sizeof(TokenId));
+  // A set that is the stream's own is shared, and counts once.
+  if (config.sampling.subset != nullptr && config.sampling.subset != sampling_.subset) {
+    opened.state_bytes += static_cast<int64_t>(config.sampling.subset->words().size_bytes());
+  }
+  if (state_bytes_ + opened.state_bytes > kMaxStreamStateBytes) {
+    return errors::LimitExceeded("", state_bytes_ + opened.state_bytes,
+                                 "[0, " + std::to_string(kMaxStreamStateBytes) + "] bytes of token sets and tokens",
+                                 "max_stream_state_bytes");
+  }
+  opened.decoder =
+      std::make_unique<Decoder>(std::move(config), std::vector<TokenId>(so_far.begin(), so_far.end()), sums);
+  result.set_next_position(opened.decoder->position());
+  state_bytes_ += opened.state_bytes;
+  sequences_.emplace(sequence_id, std::move(opened));
   return absl::OkStatus();
 }
 
 absl::Status DecodeSession::Close(int64_t sequence_id, const std::string& field, v1::CloseResult& result) {
   const auto found = sequences_.find(sequence_id);
   if (found == sequences_.end()) return errors::SequenceNotOpen(field, sequence_id);
-  ToProto(found->second->position(), found->second->sequence().sums(), *result.mutable_totals());
-  sequences_.erase(found);
+  const Decoder& decoder = *found->second.decoder;
+  ToProto(decoder.position(), decoder.sequence().sums(), *result.mutable_totals());
+  Erase(sequence_id);
   return absl::OkStatus();
+}
+
+void DecodeSession::Erase(int64_t sequence_id) {
+  const auto found = sequences_.find(sequence_id);
+  if (found == sequences_.end()) return;
+  state_bytes_ -= found->second.state_bytes;
+  sequences_.erase(found);
 }
 
 absl::Status DecodeSession::StepSequence(const v1::SequenceStep& step, const WireRows& rows, v1::StepChosen& chosen) {
@@ -208,7 +231,7 @@ absl::Status DecodeSession::StepSequence(const v1::SequenceStep& step, const Wir
   if (step.row() < 0 || step.row() >= rows.row_count()) {
     return errors::RowIndexOutOfRange("row", step.row(), rows.row_count());
   }
-  Decoder& decoder = *found->second;
+  Decoder& decoder = *found->second.decoder;
   auto advanced = decoder.Advance(step.position(), rows.Row(step.row(), row_buffer_), distribution_);
   if (!advanced.ok()) return WithRow(advanced.status(), step.row());
   if (advanced->token) ToProto(*advanced->token, decoder.config().record, nullptr, *chosen.add_tokens());

@@ -40,7 +40,16 @@ class DecodeSession {
   RecordOptions record_;
   uint64_t seed_ = 0;
   int64_t last_batch_id_ = 0;
-  std::unordered_map<int64_t, std::unique_ptr<Decoder>> sequences_;
+  // A sequence, and what of its memory the caller has chosen.
+  struct OpenedSequence {
+    std::unique_ptr<Decoder> decoder;
+    int64_t state_bytes = 0;
+  };
+  void Erase(int64_t sequence_id);
+
+  std::unordered_map<int64_t, OpenedSequence> sequences_;
+  // The sum of state_bytes.
+  int64_t state_bytes_ = 0;
   // Working space of all sequences.
   Distribution distribution_;
   std::vector<float> row_buffer_;

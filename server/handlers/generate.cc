@@ -23,8 +23,6 @@
 namespace logitd::server {
 namespace {
 
-constexpr int32_t kDefaultMaxTokens = 256;
-
 // What a request asks for, checked.
 struct GenerateOptions {
   int32_t n = 1;
@@ -130,10 +128,13 @@ class GrowingCompletion {
   }
 
   v1::Completion Take() {
-    message_.set_text(ToUtf8(bytes_));
-    if (!IsUtf8(bytes_)) message_.set_text_bytes(bytes_);
-    message_.set_byte_count(static_cast<int64_t>(bytes_.size()));
-    if (const auto characters = CountCharacters(bytes_)) message_.set_character_count(*characters);
+    // Without the tokens' bytes there is no text, and nothing to count.
+    if (!vocabulary_.offsets.empty()) {
+      message_.set_text(ToUtf8(bytes_));
+      if (!IsUtf8(bytes_)) message_.set_text_bytes(bytes_);
+      message_.set_byte_count(static_cast<int64_t>(bytes_.size()));
+      if (const auto characters = CountCharacters(bytes_)) message_.set_character_count(*characters);
+    }
     if (!decoder_.config().record.records) message_.clear_tokens();
     return std::move(message_);
   }
@@ -178,6 +179,8 @@ class Generation {
   // Gives each running completion its row; false: nobody reads any more.
   bool AdvanceAll(std::span<GrowingCompletion> wave, const std::vector<LogitsView>& rows);
   int64_t MaxFedTokens() const;
+  // Whether completions go on in copies of the prompt's sequence, instead of one after the other in that itself.
+  bool Forks() const { return options_.n > 1 && model_.capabilities().fork && session_.capacity().max_sequences > 1; }
 
   const GenerateOptions& options_;
   const std::vector<TokenId> prompt_;
@@ -199,7 +202,7 @@ int64_t Generation::MaxFedTokens() const {
 
 int32_t Generation::WaveSize() const {
   const RunnerCapacity& capacity = session_.capacity();
-  if (!model_.capabilities().fork) return 1;
+  if (!Forks()) return 1;
   // Half of the cache is left to others.
   const int64_t by_tokens =
       (capacity.max_cached_tokens / 2 - static_cast<int64_t>(prompt_.size())) / std::max<int64_t>(1, MaxFedTokens());
@@ -228,9 +231,10 @@ absl::Status Generation::Run(v1::GenerateFinal& final) {
     completions.emplace_back(i, std::move(config), model_.vocabulary());
   }
   const int32_t wave_size = WaveSize();
-  const bool forks = options_.n > 1 && model_.capabilities().fork;
+  const bool forks = Forks();
   RETURN_IF_ERROR(session_.Reserve(forks ? wave_size + 1 : 1,
-                                   static_cast<int64_t>(prompt_.size()) + MaxFedTokens() * wave_size, context_));
+                                   static_cast<int64_t>(prompt_.size()) + MaxFedTokens() * wave_size, "prompt",
+                                   context_));
   for (int32_t begin = 0; begin < options_.n; begin += wave_size) {
     // Without forks each completion goes on in the prompt's own sequence, which is then read again.
     if (begin == 0 || !forks) RETURN_IF_ERROR(ReadPrompt());
@@ -267,11 +271,14 @@ bool Generation::AdvanceAll(std::span<GrowingCompletion> wave, const std::vector
 }
 
 absl::Status Generation::RunWave(std::span<GrowingCompletion> wave) {
-  const bool forks = options_.n > 1 && model_.capabilities().fork;
+  const bool forks = Forks();
   std::vector<LogitsView> rows(wave.size(), prompt_row_);
   std::vector<SequenceRows> results;
   while (true) {
-    if (!AdvanceAll(wave, rows)) return context_.Check();
+    if (!AdvanceAll(wave, rows)) {
+      RETURN_IF_ERROR(context_.Check());
+      return errors::Cancelled();
+    }
     std::vector<SequenceWork> work;
     std::vector<GrowingCompletion*> running;
     for (GrowingCompletion& completion : wave) {

@@ -20,6 +20,7 @@ absl::Status GetServerInfo(const v1::GetServerInfoRequest& request, const Server
   limits.set_max_vocab_size(kMaxVocabSize);
   limits.set_max_rows_per_message(kMaxRowsPerMessage);
   limits.set_max_sequences_per_stream(kMaxSequencesPerStream);
+  limits.set_max_stream_state_bytes(kMaxStreamStateBytes);
   limits.set_max_tokens(kMaxTokens);
   limits.set_max_prompt_tokens(kMaxPromptTokens);
   limits.set_max_top_n(kMaxTopN);

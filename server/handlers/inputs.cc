@@ -67,14 +67,22 @@ struct PendingItem {
 
 // Where text meets text: what the cut of the joint tokens did.
 v1::BoundaryReport ReportBoundary(const AttachedModel& model, const std::vector<TokenId>& context_ids,
-                                  const std::vector<TokenId>& joint_ids, size_t context_bytes, int32_t moved) {
+                                  const std::vector<TokenId>& joint_ids, size_t context_bytes, size_t text_bytes,
+                                  int32_t moved) {
   v1::BoundaryReport report;
   report.set_moved_space_count(moved);
   report.set_context_tokens_changed(joint_ids.size() < context_ids.size() ||
                                     !std::equal(context_ids.begin(), context_ids.end(), joint_ids.begin()));
+  const Vocabulary& vocabulary = model.vocabulary();
+  // Without the tokens' bytes nothing is known of the place of the boundary.
+  if (vocabulary.offsets.empty()) return report;
+  size_t piece_bytes = 0;
+  for (const TokenId id : joint_ids) piece_bytes += vocabulary.TokenBytes(id).size();
+  // Some tokenizers put a space in front of a text: the boundary lies so much later in the bytes of the tokens.
+  if (piece_bytes > text_bytes) context_bytes += piece_bytes - text_bytes;
   size_t begin = 0;
   for (size_t i = 0; i < joint_ids.size(); ++i) {
-    const size_t end = begin + model.vocabulary().TokenBytes(joint_ids[i]).size();
+    const size_t end = begin + vocabulary.TokenBytes(joint_ids[i]).size();
     if (begin < context_bytes && context_bytes < end) {
       report.set_token_spans_boundary(true);
       // The token counts as the continuation's if it comes after the cut, else as the context's.
@@ -191,8 +199,8 @@ absl::Status FinishContinuation(const v1::Continuation& message, const PendingIt
       if (where.joint) {
         const std::vector<TokenId>& context_ids = with_special.Tokens(*pending.context);
         const std::vector<TokenId>& joint_ids = with_special.Tokens(*where.joint);
-        continuation.boundary =
-            ReportBoundary(model, context_ids, joint_ids, pending.context_text.size(), pending.moved_space_count);
+        continuation.boundary = ReportBoundary(model, context_ids, joint_ids, pending.context_text.size(),
+                                               with_special.Text(*where.joint).size(), pending.moved_space_count);
         if (joint_ids.size() <= context_ids.size()) return errors::BoundaryToken("input.text");
         continuation.token_ids.assign(joint_ids.begin() + static_cast<ptrdiff_t>(context_ids.size()), joint_ids.end());
       } else {

@@ -24,8 +24,6 @@
 namespace logitd::server {
 namespace {
 
-constexpr double kMaxPosteriorBeta = 1000;
-
 struct RankOptions {
   Normalization order_by = Normalization::kSum;
   double posterior_beta = 1;
@@ -193,8 +191,9 @@ absl::Status RankItem(const RankedCandidates& ranked, const RankOptions& options
     candidate.set_per_token(*NormalizedLogProb(score, Normalization::kPerToken));
     if (const auto value = NormalizedLogProb(score, Normalization::kPerByte)) candidate.set_per_byte(*value);
     if (const auto value = NormalizedLogProb(score, Normalization::kPerCharacter)) candidate.set_per_character(*value);
-    if (const auto value = BitsPerByte(score)) candidate.set_bits_per_byte(*value);
-    candidate.set_perplexity(Perplexity(score));
+    if (const auto value = BitsPerByte(score); value && std::isfinite(*value)) candidate.set_bits_per_byte(*value);
+    // A mean log-prob below -709 nats has a perplexity that no double holds.
+    if (const double perplexity = Perplexity(score); std::isfinite(perplexity)) candidate.set_perplexity(perplexity);
     if (posterior[j]) candidate.set_posterior(*posterior[j]);
   }
   return absl::OkStatus();

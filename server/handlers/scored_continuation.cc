@@ -26,16 +26,16 @@ void ToProto(const ContinuationInput& input, const ContinuationScore& score, con
 
 absl::Status CheckAlternatives(const std::vector<ItemInput>& items, const RecordOptions& options) {
   const int64_t per_token = options.top_n + static_cast<int64_t>(options.named_token_ids.size());
+  int64_t alternatives = 0;
   for (const ItemInput& item : items) {
-    int64_t alternatives = 0;
     for (const ContinuationInput& input : item.continuations) {
       alternatives += static_cast<int64_t>(input.token_ids.size()) * per_token;
     }
-    if (alternatives > kMaxAlternatives) {
-      return errors::LimitExceeded("record.top_n", alternatives,
-                                   "[0, " + std::to_string(kMaxAlternatives) + "] alternatives in one reply",
-                                   "max_alternatives");
-    }
+  }
+  if (alternatives > kMaxAlternatives) {
+    return errors::LimitExceeded("record.top_n", alternatives,
+                                 "[0, " + std::to_string(kMaxAlternatives) + "] alternatives in one reply",
+                                 "max_alternatives");
   }
   return absl::OkStatus();
 }

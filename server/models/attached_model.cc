@@ -6,6 +6,13 @@
 #include "core/status_macros.h"
 
 namespace logitd::server {
+namespace {
+
+// Calls that the runner has not answered yet, given up ones included. It has one thread for them, and each may hold
+// megabytes of text: what is above waits here, where it can be given up.
+constexpr size_t kMaxTokenizerCalls = 16;
+
+}  // namespace
 
 AttachedModel::AttachedModel(ModelDescription description, RunnerCapabilities capabilities, RunnerCapacity capacity,
                              Vocabulary vocabulary, std::shared_ptr<RunnerLink> link)
@@ -21,7 +28,7 @@ absl::StatusOr<std::vector<std::vector<TokenId>>> AttachedModel::Tokenize(std::v
                                                                           const RequestContext& context) {
   auto call = std::make_shared<TokenizerCall>();
   call->expected = texts.size();
-  ASSIGN_OR_RETURN(const int64_t call_id, BeginCall(call));
+  ASSIGN_OR_RETURN(const int64_t call_id, BeginCall(call, context));
   link_->SendTokenize(call_id, std::move(texts), options);
   RETURN_IF_ERROR(WaitForCall(call_id, call, context));
   return std::move(call->tokens);
@@ -32,16 +39,21 @@ absl::StatusOr<std::vector<std::string>> AttachedModel::Detokenize(std::vector<s
                                                                    const RequestContext& context) {
   auto call = std::make_shared<TokenizerCall>();
   call->expected = tokens.size();
-  ASSIGN_OR_RETURN(const int64_t call_id, BeginCall(call));
+  ASSIGN_OR_RETURN(const int64_t call_id, BeginCall(call, context));
   link_->SendDetokenize(call_id, std::move(tokens), render_special_tokens);
   RETURN_IF_ERROR(WaitForCall(call_id, call, context));
   return std::move(call->texts);
 }
 
-absl::StatusOr<int64_t> AttachedModel::BeginCall(std::shared_ptr<TokenizerCall> call) {
+absl::StatusOr<int64_t> AttachedModel::BeginCall(std::shared_ptr<TokenizerCall> call, const RequestContext& context) {
   if (!capabilities_.tokenizer) return errors::TokenizerUnavailable(description_.name);
-  std::lock_guard lock(mutex_);
+  std::unique_lock lock(mutex_);
+  WaitFor(lock, context, [this] { return calls_.size() < kMaxTokenizerCalls || !lost_.ok(); });
   if (!lost_.ok()) return lost_;
+  if (calls_.size() >= kMaxTokenizerCalls) {
+    RETURN_IF_ERROR(context.Check());
+    return errors::Cancelled();
+  }
   calls_.emplace(++last_call_id_, std::move(call));
   return last_call_id_;
 }
@@ -49,12 +61,7 @@ absl::StatusOr<int64_t> AttachedModel::BeginCall(std::shared_ptr<TokenizerCall> 
 absl::Status AttachedModel::WaitForCall(int64_t call_id, const std::shared_ptr<TokenizerCall>& call,
                                         const RequestContext& context) {
   std::unique_lock lock(mutex_);
-  const auto done = [&] { return call->done || !lost_.ok(); };
-  if (context.deadline == std::chrono::system_clock::time_point::max()) {
-    answered_.wait(lock, context.given_up, done);
-  } else {
-    answered_.wait_until(lock, context.given_up, context.deadline, done);
-  }
+  WaitFor(lock, context, [&] { return call->done || !lost_.ok(); });
   if (call->done) return call->status;
   // The answer may still come: it is dropped then (TakeCall keeps the number until it does).
   if (!lost_.ok()) return lost_;

@@ -67,7 +67,17 @@ class AttachedModel {
     std::vector<std::string> texts;
   };
 
-  absl::StatusOr<int64_t> BeginCall(std::shared_ptr<TokenizerCall> call);
+  absl::StatusOr<int64_t> BeginCall(std::shared_ptr<TokenizerCall> call, const RequestContext& context);
+  // Waits until `done`, the call's end or its being given up.
+  template <typename Done>
+  void WaitFor(std::unique_lock<std::mutex>& lock, const RequestContext& context, Done done) {
+    // "Never" overflows the clock's conversions.
+    if (context.deadline == std::chrono::system_clock::time_point::max()) {
+      answered_.wait(lock, context.given_up, done);
+    } else {
+      answered_.wait_until(lock, context.given_up, context.deadline, done);
+    }
+  }
   absl::Status WaitForCall(int64_t call_id, const std::shared_ptr<TokenizerCall>& call, const RequestContext& context);
   std::shared_ptr<TokenizerCall> TakeCall(int64_t call_id);
 

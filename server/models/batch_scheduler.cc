@@ -60,12 +60,7 @@ absl::StatusOr<std::vector<SequenceRows>> BatchScheduler::Evaluate(ModelSession*
   }
   changed_.notify_all();
   const auto done = [&] { return job->unfinished == 0 || !lost_.ok(); };
-  // A deadline of "never" overflows the clock's conversions: wait without one.
-  if (context.deadline == std::chrono::system_clock::time_point::max()) {
-    changed_.wait(lock, context.given_up, done);
-  } else {
-    changed_.wait_until(lock, context.given_up, context.deadline, done);
-  }
+  WaitFor(lock, context, done);
   if (job->unfinished == 0) return std::move(job->results);
   job->abandoned = true;
   waiting_.remove_if([&](const Pending& pending) { return pending.job == job; });
@@ -76,14 +71,14 @@ absl::StatusOr<std::vector<SequenceRows>> BatchScheduler::Evaluate(ModelSession*
   return errors::Cancelled();
 }
 
-absl::Status BatchScheduler::AcquireRoom(int32_t sequences, int64_t tokens, const RequestContext& context) {
+absl::Status BatchScheduler::AcquireRoom(int32_t sequences, int64_t tokens, const std::string& field,
+                                         const RequestContext& context) {
   if (sequences > capacity_.max_sequences) {
-    return errors::LimitExceeded("sequences of one request in the model's cache", sequences,
-                                 "[1, " + std::to_string(capacity_.max_sequences) + "]", "capacity.max_sequences");
+    return errors::LimitExceeded(field, sequences, "[1, " + std::to_string(capacity_.max_sequences) + "] sequences",
+                                 "capacity.max_sequences");
   }
   if (tokens > capacity_.max_cached_tokens) {
-    return errors::LimitExceeded("tokens of one request in the model's cache", tokens,
-                                 "[1, " + std::to_string(capacity_.max_cached_tokens) + "]",
+    return errors::LimitExceeded(field, tokens, "[1, " + std::to_string(capacity_.max_cached_tokens) + "] tokens",
                                  "capacity.max_cached_tokens");
   }
   RoomRequest request{sequences, tokens};
@@ -93,11 +88,7 @@ absl::Status BatchScheduler::AcquireRoom(int32_t sequences, int64_t tokens, cons
   const auto ready = [&] {
     return !lost_.ok() || (room_queue_.front() == &request && free_sequences_ >= sequences && free_tokens_ >= tokens);
   };
-  if (context.deadline == std::chrono::system_clock::time_point::max()) {
-    changed_.wait(lock, context.given_up, ready);
-  } else {
-    changed_.wait_until(lock, context.given_up, context.deadline, ready);
-  }
+  WaitFor(lock, context, ready);
   const bool has_room = lost_.ok() && ready();
   room_queue_.remove(&request);
   if (has_room) {
@@ -268,9 +259,10 @@ ModelSession::~ModelSession() {
   scheduler_->LeaveSession(this, reserved_sequences_, reserved_tokens_, std::move(sequence_ids_));
 }
 
-absl::Status ModelSession::Reserve(int32_t sequences, int64_t tokens, const RequestContext& context) {
+absl::Status ModelSession::Reserve(int32_t sequences, int64_t tokens, const std::string& field,
+                                   const RequestContext& context) {
   scheduler_->LeaveSession(this, std::exchange(reserved_sequences_, 0), std::exchange(reserved_tokens_, 0), {});
-  RETURN_IF_ERROR(scheduler_->AcquireRoom(sequences, tokens, context));
+  RETURN_IF_ERROR(scheduler_->AcquireRoom(sequences, tokens, field, context));
   reserved_sequences_ = sequences;
   reserved_tokens_ = tokens;
   return absl::OkStatus();

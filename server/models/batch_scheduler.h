@@ -25,6 +25,7 @@
 #include <memory>
 #include <mutex>
 #include <set>
+#include <string>
 #include <thread>
 #include <unordered_map>
 #include <vector>
@@ -90,7 +91,17 @@ class BatchScheduler {
 
   absl::StatusOr<std::vector<SequenceRows>> Evaluate(ModelSession* session, std::vector<SequenceWork> work,
                                                      const RequestContext& context);
-  absl::Status AcquireRoom(int32_t sequences, int64_t tokens, const RequestContext& context);
+  absl::Status AcquireRoom(int32_t sequences, int64_t tokens, const std::string& field, const RequestContext& context);
+  // Waits until `done`, or the call's being given up.
+  template <typename Done>
+  void WaitFor(std::unique_lock<std::mutex>& lock, const RequestContext& context, Done done) {
+    // "Never" overflows the clock's conversions.
+    if (context.deadline == std::chrono::system_clock::time_point::max()) {
+      changed_.wait(lock, context.given_up, done);
+    } else {
+      changed_.wait_until(lock, context.given_up, context.deadline, done);
+    }
+  }
   void LeaveSession(ModelSession* session, int32_t sequences, int64_t tokens, std::vector<int64_t> sequence_ids);
   void ReleaseSequences(std::vector<int64_t> sequence_ids);
 
@@ -136,8 +147,9 @@ class ModelSession {
   ModelSession& operator=(const ModelSession&) = delete;
 
   // Waits for room for so many sequences and tokens in the runner's cache, instead of what it held before.
+  // `field`: of the request, named if it can never fit.
   // Errors: LIMIT_EXCEEDED if it can never fit; CANCELLED, DEADLINE_EXCEEDED, RUNNER_LOST.
-  absl::Status Reserve(int32_t sequences, int64_t tokens, const RequestContext& context);
+  absl::Status Reserve(int32_t sequences, int64_t tokens, const std::string& field, const RequestContext& context);
 
   // A new sequence number.
   int64_t NewSequence();

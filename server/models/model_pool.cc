@@ -47,7 +47,7 @@ absl::Status ModelPool::Attach(std::shared_ptr<AttachedModel> model) {
     known.vocab_fingerprint = description.vocab_fingerprint;
     known.model = model;
   }
-  on_change_(description.name, true);
+  on_change_(description.name);
   return absl::OkStatus();
 }
 
@@ -57,14 +57,16 @@ void ModelPool::Detach(const std::shared_ptr<AttachedModel>& model, const absl::
     const auto found = models_.find(model->description().name);
     if (found == models_.end() || found->second.model != model) return;
     found->second.model = nullptr;
+    // Names of strangers that have left must not fill the list, nor make "the only model" ambiguous.
+    if (!found->second.is_expected) models_.erase(found);
   }
-  on_change_(model->description().name, false);
+  on_change_(model->description().name);
   model->OnLost(reason);
 }
 
 void ModelPool::Expect(std::string_view name) {
   std::lock_guard lock(mutex_);
-  models_.try_emplace(std::string(name));
+  models_[std::string(name)].is_expected = true;
 }
 
 }  // namespace logitd::server

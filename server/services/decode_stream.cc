@@ -26,7 +26,12 @@ void DecodeStream::OnReadDone(bool ok) {
     if (is_finished_) return;
     is_working_ = true;
   }
-  env_.workers.Run([this] { Answer(); });
+  if (env_.workers.Run([this] { Answer(); })) return;
+  {
+    std::lock_guard lock(mutex_);
+    is_working_ = false;
+  }
+  FinishOnce(env_.admission.Refusal());
 }
 
 void DecodeStream::Answer() {
@@ -56,9 +61,9 @@ void DecodeStream::OnCancel() { FinishOnce(errors::Cancelled()); }
 void DecodeStream::FinishOnce(const absl::Status& status) {
   {
     std::lock_guard lock(mutex_);
-    if (is_finished_ || finish_after_work_) return;
+    if (is_finished_) return;
     if (is_working_) {
-      finish_after_work_ = status;
+      if (!finish_after_work_) finish_after_work_ = status;
       return;
     }
     is_finished_ = true;

@@ -49,15 +49,17 @@ class HandlerCall : public Reactor, public OpenCall {
     is_admitted_ = true;
     if (!env_.open_calls.Add(this)) return this->Finish(ToGrpcStatus(errors::Draining()));
     is_open_ = true;
-    env_.workers.Run([this, handler = std::move(handler)] {
+    const bool runs = env_.workers.Run([this, handler = std::move(handler)] {
       const absl::Status result = handler(context_);
       WaitForWrites();
       std::unique_lock lock(mutex_);
-      const absl::Status status = ended_with_.value_or(result);
+      // A handler that came to its end in spite of a drain has its answer on the way already.
+      const absl::Status status = result.ok() ? result : ended_with_.value_or(result);
       lock.unlock();
       // The last use of this object on this thread: gRPC may delete it (OnDone) from now on.
       this->Finish(ToGrpcStatus(status));
     });
+    if (!runs) this->Finish(ToGrpcStatus(env_.admission.Refusal()));
   }
 
   // Blocks until nothing of the call is on its way to the client any more, or it is given up.

@@ -90,7 +90,8 @@ void RunnerStream::OnReadDone(bool ok) {
     return FinishOnce(status);
   }
   request_.Clear();
-  StartRead(&request_);
+  std::lock_guard lock(mutex_);
+  if (!is_finished_) StartRead(&request_);
 }
 
 absl::Status RunnerStream::Handle() {
@@ -138,8 +139,7 @@ absl::Status RunnerStream::HandleHello(const v1::RunnerHello& hello) {
   ASSIGN_OR_RETURN(capacity_, FromProto(hello.capacity()));
   capabilities_ = FromProto(hello.capabilities());
   description_ = std::move(description);
-  spdlog::info("runner {}: {} serves model {} in {}", runner_id_, hello.runner_version(), description_->name,
-               description_->precision);
+  spdlog::info("runner {}: serves model {} in {}", runner_id_, description_->name, description_->precision);
 
   v1::AttachResponse accepted;
   accepted.mutable_accepted()->set_runner_id(runner_id_);

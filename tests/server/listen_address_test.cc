@@ -31,6 +31,7 @@ TEST(ListenAddressTest, LoopbackIsLocal) {
   EXPECT_FALSE(IsLocal("0.0.0.0:1"));
   EXPECT_FALSE(IsLocal("[::]:1"));
   EXPECT_FALSE(IsLocal("example.org:1"));
+  EXPECT_FALSE(IsLocal("127.example.org:1"));
 }
 
 TEST(ServerStartTest, RefusesWhatItMustNotServe) {

@@ -1,5 +1,7 @@
 #include "server/services/runner_stream.h"
 
+#include <thread>
+
 #include "logitd/v1/model_runner_service.grpc.pb.h"
 #include "tests/server/in_process.h"
 
@@ -104,6 +106,44 @@ TEST_F(RunnerStreamTest, VocabularyMustBeTheOneThatWasAnnounced) {
 TEST_F(RunnerStreamTest, SecondRunnerOfAModelIsRefused) {
   Attach();
   EXPECT_EQ(Describe(StatusOf({Hello(), Vocabulary()})), "MODEL_MISMATCH of ");
+}
+
+TEST_F(RunnerStreamTest, RowsThatAreSentOnceAreNotTakenTwice) {
+  const auto context = Context();
+  const auto stream = stub_->Attach(context.get());
+  ASSERT_TRUE(stream->Write(Hello()));
+  ASSERT_TRUE(stream->Write(Vocabulary()));
+  ASSERT_TRUE(server_->WaitForModel("fake", [] { return false; }));
+  grpc::Status score_status;
+  std::thread caller([&] {
+    std::vector<v1::ScoreResponse> responses;
+    score_status = Score(R"(items { context { tokens { token_ids: [5] } }
+        continuations { continuations { input { tokens { token_ids: [7, 8] } } } } } sampling { temperature: 2 })",
+                         &responses);
+  });
+  v1::AttachResponse response;
+  while (stream->Read(&response) && !response.has_batch()) {
+  }
+  ASSERT_TRUE(response.has_batch());
+  v1::AttachRequest request;
+  request.mutable_output()->set_batch_id(response.batch().batch_id());
+  auto& block = *request.mutable_output()->add_blocks();
+  block.set_dtype(v1::LOGITS_DTYPE_F32);
+  block.set_row_count(1);
+  block.set_width(64);
+  request.set_payload(std::string(64 * sizeof(float), '\0'));
+  for (int i = 0; i < 2; ++i) {
+    auto& output = *request.mutable_output()->add_outputs();
+    output.set_sequence_id(response.batch().work(0).sequence_id());
+    output.set_first_row(i);
+    output.set_row_count(1);
+  }
+  ASSERT_TRUE(stream->Write(request));
+  while (stream->Read(&response)) {
+  }
+  EXPECT_EQ(Describe(stream->Finish()), "RUNNER_PROTOCOL of ");
+  caller.join();
+  EXPECT_EQ(Describe(score_status), "RUNNER_LOST of ");
 }
 
 TEST_F(RunnerStreamTest, ClientsCannotAttach) {

@@ -30,5 +30,23 @@ TEST(TextTest, HalfACharacterIsHeldBack) {
   EXPECT_EQ(CompletePrefix("\x80\x80\x80\x80"), 4u) << "what can never become a character is not held back";
 }
 
+TEST(TextTest, PiecesGiveTheTextOfTheWhole) {
+  // Overlong forms, surrogates, bytes above U+10FFFF, parts of characters, and characters.
+  const std::string bytes =
+      "\xed\xa0\x80\xe2\xf4\x90\x80\x80\xc0\xaf\xc3\xa9\xe2\x82\xac\xe2\x82\xf0\x9f\x8e\x89\xf0\x9f\x8ez\xff\x80\xc3";
+  const std::string whole = ToUtf8(bytes);
+  EXPECT_TRUE(IsUtf8(whole));
+  for (size_t step = 1; step <= bytes.size(); ++step) {
+    std::string text, held;
+    for (size_t begin = 0; begin < bytes.size(); begin += step) {
+      held += bytes.substr(begin, step);
+      const size_t complete = begin + step >= bytes.size() ? held.size() : CompletePrefix(held);
+      text += ToUtf8(held.substr(0, complete));
+      held.erase(0, complete);
+    }
+    EXPECT_EQ(text, whole) << "in pieces of " << step;
+  }
+}
+
 }  // namespace
 }  // namespace logitd::server

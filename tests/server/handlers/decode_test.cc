@@ -316,6 +316,28 @@ TEST_F(DecodeSessionTest, WhatCannotBeTakenApartEndsTheStream) {
   EXPECT_THAT(Refused(Request("batch { batch_id: 3 }")), HasReason(ErrorReason::kFieldOutOfRange));
 }
 
+TEST_F(DecodeSessionTest, TokenSetsOfAStreamAreBounded) {
+  Start("vocab_size: 1048576 sampling { allowed_tokens { ids { token_ids: 3 } } }");
+  // Sets of a sequence's own are 128 KiB each, 128 of them are 16 MiB; the stream's own set is shared.
+  int64_t id = 0;
+  const auto open = [&](const std::string& sampling) {
+    ++id;
+    return Send(Request("batch { batch_id: " + std::to_string(id) + " opens { sequence_id: " + std::to_string(id) +
+                        sampling + " } }"))
+        .result()
+        .opens(0);
+  };
+  const std::string own = " sampling { allowed_tokens { ids { token_ids: 5 } } }";
+  for (int i = 0; i < 128; ++i) ASSERT_FALSE(open(own).has_error()) << i;
+  const v1::OpenResult refused = open(own);
+  EXPECT_EQ(refused.error().reason(), v1::ERROR_REASON_LIMIT_EXCEEDED);
+  EXPECT_EQ(refused.error().limit(), "max_stream_state_bytes");
+  EXPECT_FALSE(open("").has_error());
+  Send(Request("batch { batch_id: 1000 close_sequence_ids: 1 }"));
+  id = 1000;
+  EXPECT_FALSE(open(own).has_error()) << "what is closed is given back";
+}
+
 TEST_F(DecodeSessionTest, RowOutsideOfTheMessageIsAnError) {
   Start();
   for (const int row : {-1, 1, 2147483647}) {

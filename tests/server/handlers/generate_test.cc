@@ -101,6 +101,11 @@ TEST_F(GenerateTest, ManyCompletionsRunInWavesAndForksAreOptional) {
       "prompt { text: \"cat\" } n: 9 sampling { temperature: 0.9 seed: 1 } stop { max_tokens: 5 }";
   const std::string in_waves = Completions(request).SerializeAsString();
   fake_.reset();
+  options.max_sequences = 1;
+  options.name = "single";
+  Attach(options);
+  EXPECT_EQ(Completions(request + " model: \"single\"").SerializeAsString(), in_waves);
+  fake_.reset();
   options.fork = false;
   options.name = "unforked";
   Attach(options);

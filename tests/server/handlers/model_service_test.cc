@@ -28,6 +28,10 @@ TEST_F(ModelServiceTest, AttachedModelsAreListed) {
   while (server_->WaitForModel("fake", [] { return true; })) {
   }
   ASSERT_TRUE(models_->ListModels(Context().get(), {}, &response).ok());
+  EXPECT_EQ(response.models_size(), 0);
+  server_->ExpectModel("fake");
+  ASSERT_TRUE(models_->ListModels(Context().get(), {}, &response).ok());
+  ASSERT_EQ(response.models_size(), 1);
   EXPECT_EQ(response.models(0).runner_count(), 0) << "known, but away";
 }
 

@@ -196,6 +196,32 @@ TEST_F(ScoreTest, LastTokenOfAFullContextIsScored) {
   EXPECT_EQ(over.error().value(), "8");
 }
 
+TEST_F(ScoreTest, SmallestRunnerScoresTheLongestText) {
+  // One sequence, and a cache of one context: a text of context_length + 1 tokens still fits, its last is not fed.
+  for (const bool fork : {true, false}) {
+    for (const int32_t max_sequences : {1, 2}) {
+      FakeModelOptions options;
+      options.name = "small" + std::to_string(max_sequences) + (fork ? "f" : "");
+      options.fork = fork;
+      options.max_sequences = max_sequences;
+      options.context_length = 6;
+      options.max_cached_tokens = 6;
+      SCOPED_TRACE(options.name);
+      Attach(options);
+      const auto scored = ScoreOne(
+          "items { context { tokens { token_ids: [5, 6, 7] } } continuations { continuations { input { tokens { "
+          "token_ids: [8, 9, 10, 11] } } } } } model: \"" +
+          options.name + "\"");
+      const auto expected = Expected({5, 6, 7}, {8, 9, 10, 11}, RecordOptions{});
+      ASSERT_EQ(scored.score().tokens_size(), 4);
+      for (int i = 0; i < 4; ++i) {
+        EXPECT_EQ(scored.score().tokens(i).model_log_prob(), *expected[i].model_log_prob);
+      }
+      fake_.reset();
+    }
+  }
+}
+
 TEST_F(ScoreTest, BadContinuationLeavesTheOthersAlone) {
   Attach();
   std::vector<v1::ScoreResponse> responses;

@@ -177,7 +177,7 @@ TEST(BatchSchedulerTest, LostRunnerFailsWhatWaitsAndWhatComesLater) {
   caller.join();
   EXPECT_THAT(rows, HasReason(ErrorReason::kRunnerLost));
   EXPECT_THAT(session.Evaluate({Append(session, 1)}, RequestContext()), HasReason(ErrorReason::kRunnerLost));
-  EXPECT_THAT(session.Reserve(1, 1, RequestContext()), HasReason(ErrorReason::kRunnerLost));
+  EXPECT_THAT(session.Reserve(1, 1, "items", RequestContext()), HasReason(ErrorReason::kRunnerLost));
 }
 
 TEST(BatchSchedulerTest, FailedEntryLeavesTheOthersAlone) {
@@ -235,11 +235,11 @@ TEST(BatchSchedulerTest, ReleasedSequencesGoWithTheNextBatch) {
 TEST(BatchSchedulerTest, RoomInTheCacheIsGivenInOrderOfArrival) {
   ManualRunner runner({2, 100, 100});
   auto holder = std::make_unique<ModelSession>(runner.scheduler());
-  ASSERT_THAT(holder->Reserve(1, 80, RequestContext()), IsOk());
+  ASSERT_THAT(holder->Reserve(1, 80, "items", RequestContext()), IsOk());
   ModelSession large(runner.scheduler());
   std::atomic<bool> large_has_room = false;
   std::thread waiter([&] {
-    EXPECT_THAT(large.Reserve(1, 50, RequestContext()), IsOk());
+    EXPECT_THAT(large.Reserve(1, 50, "items", RequestContext()), IsOk());
     large_has_room = true;
   });
   EXPECT_FALSE(large_has_room);
@@ -247,18 +247,18 @@ TEST(BatchSchedulerTest, RoomInTheCacheIsGivenInOrderOfArrival) {
   waiter.join();
   EXPECT_TRUE(large_has_room);
   ModelSession huge(runner.scheduler());
-  EXPECT_THAT(huge.Reserve(1, 101, RequestContext()), HasReason(ErrorReason::kLimitExceeded));
-  EXPECT_THAT(huge.Reserve(3, 1, RequestContext()), HasReason(ErrorReason::kLimitExceeded));
+  EXPECT_THAT(huge.Reserve(1, 101, "items", RequestContext()), HasReason(ErrorReason::kLimitExceeded));
+  EXPECT_THAT(huge.Reserve(3, 1, "items", RequestContext()), HasReason(ErrorReason::kLimitExceeded));
 }
 
 TEST(BatchSchedulerTest, WaitForRoomCanBeGivenUp) {
   ManualRunner runner({1, 100, 100});
   ModelSession holder(runner.scheduler());
-  ASSERT_THAT(holder.Reserve(1, 1, RequestContext()), IsOk());
+  ASSERT_THAT(holder.Reserve(1, 1, "items", RequestContext()), IsOk());
   std::stop_source stop;
   ModelSession second(runner.scheduler());
   absl::Status status;
-  std::thread waiter([&] { status = second.Reserve(1, 1, RequestContext{stop.get_token()}); });
+  std::thread waiter([&] { status = second.Reserve(1, 1, "items", RequestContext{stop.get_token()}); });
   stop.request_stop();
   waiter.join();
   EXPECT_THAT(status, HasReason(ErrorReason::kCancelled));
@@ -298,7 +298,7 @@ TEST(BatchSchedulerTest, ManySessionsAtOnce) {
         std::stop_source stop;
         const RequestContext context{stop.get_token()};
         ModelSession session(scheduler);
-        if (!session.Reserve(2, 50, context).ok()) continue;
+        if (!session.Reserve(2, 50, "items", context).ok()) continue;
         if ((c + round) % 5 == 0) stop.request_stop();
         const auto rows = session.Evaluate({Append(session, 40), Append(session, 1)}, context);
         if (!rows.ok()) continue;

@@ -29,7 +29,7 @@ std::shared_ptr<AttachedModel> Model(const std::string& name, const std::string&
 class ModelPoolTest : public ::testing::Test {
  protected:
   std::vector<std::string> changes_;
-  ModelPool pool_{[this](const std::string& name, bool serving) { changes_.push_back(name + (serving ? "+" : "-")); }};
+  ModelPool pool_{[this](const std::string& name) { changes_.push_back(name); }};
 };
 
 TEST_F(ModelPoolTest, FindsByNameAndTheOnlyOneWithout) {
@@ -40,16 +40,25 @@ TEST_F(ModelPoolTest, FindsByNameAndTheOnlyOneWithout) {
   EXPECT_THAT(pool_.Find(""), IsOk());
   ASSERT_THAT(pool_.Attach(Model("b")), IsOk());
   EXPECT_THAT(pool_.Find(""), HasReason(ErrorReason::kModelAmbiguous));
-  EXPECT_THAT(changes_, ElementsAre("a+", "b+"));
+  EXPECT_THAT(changes_, ElementsAre("a", "b"));
 }
 
-TEST_F(ModelPoolTest, LostModelIsKnownButUnavailable) {
+TEST_F(ModelPoolTest, StrangerThatLeftIsForgotten) {
+  const auto model = Model("a");
+  ASSERT_THAT(pool_.Attach(model), IsOk());
+  pool_.Detach(model, errors::RunnerLost("a"));
+  EXPECT_THAT(pool_.Find("a"), HasReason(ErrorReason::kModelNotFound));
+  EXPECT_THAT(pool_.Attach(Model("a", "another vocabulary")), IsOk());
+}
+
+TEST_F(ModelPoolTest, LostModelThatIsExpectedIsUnavailable) {
+  pool_.Expect("a");
   const auto model = Model("a");
   ASSERT_THAT(pool_.Attach(model), IsOk());
   pool_.Detach(model, errors::RunnerLost("a"));
   EXPECT_THAT(pool_.Find("a"), HasReason(ErrorReason::kModelUnavailable));
   EXPECT_THAT(model->Tokenize({"x"}, {}, RequestContext()), HasReason(ErrorReason::kRunnerLost));
-  EXPECT_THAT(changes_, ElementsAre("a+", "a-"));
+  EXPECT_THAT(changes_, ElementsAre("a", "a"));
   EXPECT_THAT(pool_.Attach(Model("a", "another vocabulary")), HasReason(ErrorReason::kModelMismatch));
   EXPECT_THAT(pool_.Attach(Model("a")), IsOk());
 }
