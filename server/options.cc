@@ -99,6 +99,9 @@ ParsedOptions ParseOptions(int argc, char** argv) {
       ->envname("LOGITD_ALLOW_PLAINTEXT");
   try {
     app.parse(argc, argv);
+  } catch (const CLI::ExtrasError& error) {
+    std::cerr << "logitd: " << error.what() << "; `logitd --help` lists the flags\n";
+    return {std::nullopt, kUsageError};
   } catch (const CLI::ParseError& error) {
     return {std::nullopt, app.exit(error) == 0 ? 0 : kUsageError};
   }

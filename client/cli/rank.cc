@@ -191,7 +191,10 @@ int RankItems(const v1::RankRequest& base, Session& session) {
   std::vector<std::vector<std::string>> labels;
   while (true) {
     const std::vector<InputLine> lines = reader.NextChunk(kItemsPerRequest, kBytesPerRequest);
-    if (lines.empty()) break;
+    if (lines.empty()) {
+      if (whole.items().empty()) session.environment.err << "logit: standard input holds no items\n";
+      break;
+    }
     std::vector<std::pair<int, v1::RankItem>> items;
     for (const InputLine& line : lines) {
       const int index = whole.items_size();

@@ -133,7 +133,10 @@ int ScoreItems(const v1::ScoreRequest& base, bool explain, Session& session) {
   int first_index = 0;
   while (true) {
     const std::vector<InputLine> lines = reader.NextChunk(kItemsPerRequest, kBytesPerRequest);
-    if (lines.empty()) break;
+    if (lines.empty()) {
+      if (first_index == 0) session.environment.err << "logit: standard input holds no items\n";
+      break;
+    }
     // The items that can be sent, with their indices in the whole input.
     std::vector<std::pair<int, v1::ScoreItem>> items;
     for (size_t i = 0; i < lines.size(); ++i) {
