@@ -486,7 +486,7 @@ absl::Status ModelAmbiguous(int model_count) {
 }
 
 absl::Status ModelUnavailable(std::string_view model) {
-  std::string message = model.empty() ? "no model is attached to this server now"
+  std::string message = model.empty() ? "no model is attached to this server; start it with --model FILE, or a runner"
                                       : "no runner is attached for model " + Quoted(model) + " now";
   return Retry(ErrorReason::kModelUnavailable, std::move(message), kModelRetryMs);
 }

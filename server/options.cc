@@ -99,11 +99,11 @@ ParsedOptions ParseOptions(int argc, char** argv) {
       ->envname("LOGITD_ALLOW_PLAINTEXT");
   try {
     app.parse(argc, argv);
-  } catch (const CLI::ExtrasError& error) {
+  } catch (const CLI::Success& wanted) {
+    return {std::nullopt, app.exit(wanted)};
+  } catch (const CLI::ParseError& error) {
     std::cerr << "logitd: " << error.what() << "; `logitd --help` lists the flags\n";
     return {std::nullopt, kUsageError};
-  } catch (const CLI::ParseError& error) {
-    return {std::nullopt, app.exit(error) == 0 ? 0 : kUsageError};
   }
   const auto duration = ParseDuration(grace_period);
   if (!duration) {
@@ -112,6 +112,10 @@ ParsedOptions ParseOptions(int argc, char** argv) {
     return {std::nullopt, kUsageError};
   }
   options.grace_period = *duration;
+  if (options.model_file.empty() && !options.model_name.empty()) {
+    std::cerr << "logitd: --model-name needs --model FILE, the model that it names\n";
+    return {std::nullopt, kUsageError};
+  }
   if (!options.model_file.empty() && options.model_name.empty()) {
     options.model_name = ModelNameOf(options.model_file);
   }

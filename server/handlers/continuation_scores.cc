@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <string>
 #include <utility>
 
@@ -99,17 +100,26 @@ absl::Status Evaluation::ScoreItems(const std::vector<ItemInput>& items, size_t 
                                     std::vector<std::vector<ContinuationScore>>& scores) {
   std::vector<Context> group;
   std::vector<Running> running;
+  // The same tokens after the same context are evaluated once, so that they tie: in another place of a batch the model
+  // might give them another last digit.
+  std::vector<std::pair<ContinuationScore*, const ContinuationScore*>> copies;
   int64_t shared_tokens = 0;
   int64_t shared_contexts = 0;
   for (size_t i = begin; i < end; ++i) {
     scores[i].resize(items[i].continuations.size());
     Context& context = group.emplace_back(Context{&items[i]});
     bool any = false;
+    std::map<std::vector<TokenId>, ContinuationScore*> first_with;
     for (size_t j = 0; j < items[i].continuations.size(); ++j) {
       const ContinuationInput& input = items[i].continuations[j];
       scores[i][j].status = input.status;
       if (!input.status.ok()) continue;
       any = true;
+      const auto [first, is_new] = first_with.emplace(input.token_ids, &scores[i][j]);
+      if (!is_new) {
+        copies.emplace_back(&scores[i][j], first->second);
+        continue;
+      }
       Running& next = running.emplace_back(
           Running{&items[i], &input, &scores[i][j], i - begin, 0, {}, 0, Scorer(options_.record, options_.sampling)});
       next.fed.push_back(items[i].context_token_ids.back());
@@ -161,6 +171,7 @@ absl::Status Evaluation::ScoreItems(const std::vector<ItemInput>& items, size_t 
   for (const Context& context : group) {
     if (context.sequence) session_.Release(*context.sequence);
   }
+  for (const auto& [copy, original] : copies) *copy = *original;
   return absl::OkStatus();
 }
 

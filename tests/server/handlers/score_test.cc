@@ -113,6 +113,23 @@ TEST_F(ScoreTest, ContextIsEvaluatedOnceForAllContinuations) {
   EXPECT_EQ(model.token_count(), 7 + 4 * 2);
 }
 
+TEST_F(ScoreTest, EqualContinuationsAreEvaluatedOnceAndEqual) {
+  auto& model = Attach();
+  std::vector<v1::ScoreResponse> responses;
+  ASSERT_TRUE(Score(R"(items { context { tokens { token_ids: [5, 6] } } continuations {
+      continuations { input { tokens { token_ids: [7, 8] } } } continuations { input { tokens { token_ids: [7, 9] } } }
+      continuations { input { tokens { token_ids: [7, 8] } } byte_count: 3 } } })",
+                    &responses)
+                  .ok());
+  const auto& continuations = responses[0].item().continuations().continuations();
+  ASSERT_EQ(continuations.size(), 3);
+  EXPECT_EQ(continuations[2].score().totals().SerializeAsString(),
+            continuations[0].score().totals().SerializeAsString());
+  EXPECT_EQ(continuations[2].score().tokens_size(), 2);
+  EXPECT_EQ(continuations[2].score().byte_count(), 3) << "its own counts stay its own";
+  EXPECT_EQ(model.token_count(), 1 + 2 * 2);
+}
+
 TEST_F(ScoreTest, ManyItemsComeBackEachWithItsIndex) {
   FakeModelOptions options;
   options.max_sequences = 8;
