@@ -18,11 +18,14 @@ namespace {
 
 Arguments MakeArguments() {
   std::vector<Flag> sampling = StageFlags();
-  sampling.push_back({"--seed", "SEED", "an integer in [0, 2^64); default: the server draws one and says which"});
+  sampling.push_back(
+      {"--seed", "SEED",
+       "in [0, 2^64); default: the server draws one and says which; 0 at temperature 0: nothing is drawn"});
   for (Flag& flag : TokenSetFlags()) sampling.push_back(std::move(flag));
-  std::vector<Flag> output = {{"--tokens", "", "list every token with its log-probs"},
-                              {"--verbose", "", "the same"},
-                              {"--no-stream", "", "print nothing before the completions are done"}};
+  std::vector<Flag> output = {
+      {"--tokens", "", "list every token with its log-probs; --rank, --entropy and --top-n imply it"},
+      {"--verbose", "", "the same"},
+      {"--no-stream", "", "print nothing before the completions are done"}};
   for (Flag& flag : RecordFlags()) output.push_back(std::move(flag));
   std::vector<Flag> request = {
       {"--prompt-tokens", "IDS", "the prompt as token ids, instead of PROMPT"},
@@ -173,7 +176,8 @@ int RunComplete(const std::vector<std::string>& args, Environment& environment) 
   absl::StatusOr<v1::GenerateRequest> request = RequestFrom(arguments, environment);
   if (!request.ok()) return session->Fail(request.status());
 
-  const bool list_tokens = arguments.Has("--tokens") || arguments.Has("--verbose");
+  // What is asked for token by token is shown nowhere else.
+  const bool list_tokens = arguments.Has("--tokens") || arguments.Has("--verbose") || request->has_record();
   const bool stream = environment.out_is_terminal && !session->json && !arguments.Has("--no-stream");
   request->set_stream(stream);
   StreamView view(*session, request->prompt().text(), request->has_n() ? request->n() : 1);

@@ -7,6 +7,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "client/cli/commands.h"
 #include "client/cli/json_lines.h"
@@ -22,7 +23,13 @@ namespace {
 constexpr int kBarWidth = 20;
 constexpr int kLabelColumns = 40;
 
+constexpr int kNamedLabels = 10;
+
 Arguments MakeArguments() {
+  std::vector<Flag> request = {{"--logits", "X,Y,...", "one number per token id; -inf excludes the token"},
+                               {"--labels", "A,B,...", "one name per token id"},
+                               {"--allowed", "LABEL_OR_ID,...", "only these may be chosen; a label wins over an id"}};
+  for (Flag& flag : TokenSetFlags()) request.push_back(std::move(flag));
   return Arguments(
       {.name = "distribution",
        .positionals = "",
@@ -32,12 +39,7 @@ Arguments MakeArguments() {
                    "logit distribution --logits 6,3,0.5,0.5 --temperature 0.5\n"
                    "logit distribution --logits 6,3,0.5,0.5 --labels mat,rug,floor,chair --allowed rug,floor\n"
                    "logit distribution --logits -1,2,-inf --top-p 0.9 --json\n"},
-      {{"Request",
-        {{"--logits", "X,Y,...", "one number per token id; -inf excludes the token"},
-         {"--labels", "A,B,...", "one name per token id"},
-         {"--allowed", "LABEL_OR_ID,...", "only these may be chosen; a label wins over an id"}}},
-       {"Stages", StageFlags()},
-       SessionFlags()});
+      {{"Request", request}, {"Stages", StageFlags()}, SessionFlags()});
 }
 
 std::vector<std::string> SplitList(const std::string& text) {
@@ -64,6 +66,15 @@ absl::Status SetLogits(const Arguments& arguments, v1::Logits& out) {
   return absl::OkStatus();
 }
 
+// "a label (mat, rug) or a token id", at most kNamedLabels of them.
+std::string ExpectedNames(const std::vector<std::string>& labels) {
+  if (labels.empty()) return "token ids";
+  const size_t count = std::min<size_t>(labels.size(), kNamedLabels);
+  std::string names = absl::StrJoin(labels.begin(), labels.begin() + static_cast<std::ptrdiff_t>(count), ", ");
+  if (count < labels.size()) absl::StrAppend(&names, ", and ", labels.size() - count, " more");
+  return absl::StrCat("labels of --labels (", names, "), or token ids");
+}
+
 absl::Status SetAllowed(const Arguments& arguments, const std::vector<std::string>& labels, v1::TokenSet& out) {
   v1::TokenIds* ids = out.mutable_ids();
   for (const std::string& name : SplitList(arguments.Value("--allowed"))) {
@@ -75,7 +86,7 @@ absl::Status SetAllowed(const Arguments& arguments, const std::vector<std::strin
       }
       id = static_cast<int32_t>(label - labels.begin());
     } else if (!absl::SimpleAtoi(name, &id)) {
-      return UsageError("--allowed", name, labels.empty() ? "token ids" : "labels of --labels, or token ids");
+      return UsageError("--allowed", name, ExpectedNames(labels));
     }
     ids->add_token_ids(id);
   }
@@ -89,6 +100,7 @@ int RunDistribution(const std::vector<std::string>& args, Environment& environme
   int exit_code = kExitOk;
   const std::unique_ptr<Session> session = OpenSession(arguments, args, environment, exit_code);
   if (session == nullptr) return exit_code;
+  session->needs_model = false;
 
   v1::DistributionRequest request;
   if (absl::Status status = SetLogits(arguments, *request.mutable_logits()); !status.ok()) return session->Fail(status);
@@ -102,6 +114,9 @@ int RunDistribution(const std::vector<std::string>& args, Environment& environme
   }
   absl::Status status =
       SetIfGiven(SamplingFrom(arguments), [&](v1::SamplingParams p) { *request.mutable_sampling() = std::move(p); });
+  if (status.ok() && arguments.Has("--allowed") && arguments.Has("--allowed-tokens")) {
+    status = UsageError("--allowed and --allowed-tokens exclude each other");
+  }
   if (status.ok() && arguments.Has("--allowed")) {
     status = SetAllowed(arguments, labels, *request.mutable_sampling()->mutable_allowed_tokens());
   }

@@ -25,8 +25,8 @@ void SetIds(const std::vector<int32_t>& ids, v1::TokenSet* set) {
 
 }  // namespace
 
-std::vector<Flag> StageFlags() {
-  return {{"--temperature", "T", "0: the most likely token; else in [1e-4, 1e6]; default 1"},
+std::vector<Flag> StageFlags(const char* temperature) {
+  return {{"--temperature", "T", temperature},
           {"--top-k", "K", "keep the K most likely tokens; 0: off"},
           {"--top-p", "P", "keep the smallest set of probability P, in [0, 1]; 1: off"},
           {"--min-p", "P", "keep what has P times the largest probability, in [0, 1]; 0: off"}};

@@ -17,7 +17,8 @@
 namespace logitd::cli {
 
 // --temperature, --top-k, --top-p, --min-p.
-std::vector<Flag> StageFlags();
+// `temperature` is the help on its values.
+std::vector<Flag> StageFlags(const char* temperature = "0: the most likely token; else in [1e-4, 1e6]; default 1");
 // --allowed-tokens, --banned-tokens.
 std::vector<Flag> TokenSetFlags();
 // --max-tokens, --min-tokens, --stop-token-ids, --ignore-eos.

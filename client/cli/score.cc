@@ -26,7 +26,8 @@ Arguments MakeArguments() {
   std::vector<Flag> request = PairFlags(ContinuationFlags());
   request.push_back({"--model", "NAME", "default: the only one the server has"});
   for (Flag& flag : TokenizationFlags(/*pairs=*/true)) request.push_back(std::move(flag));
-  std::vector<Flag> sampling = StageFlags();
+  // Greedy has no log-probs to score under: 0 is refused.
+  std::vector<Flag> sampling = StageFlags("in [1e-4, 1e6]; default 1");
   for (Flag& flag : TokenSetFlags()) sampling.push_back(std::move(flag));
   std::vector<Flag> output = {{"--explain", "", "a table per continuation, who wins token by token and who in total"}};
   for (Flag& flag : RecordFlags()) output.push_back(std::move(flag));
@@ -100,6 +101,8 @@ class OrderedPrinter {
           << ScoreExplanation(response.item(), labels, session_.colour);
     } else {
       out << ScoreLine(response) << "\n";
+      // The line has room for the reason alone.
+      session_.environment.err << ScoreLineErrors(response) << std::flush;
     }
     out << std::flush;
   }

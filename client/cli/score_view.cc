@@ -38,6 +38,11 @@ std::string ShowError(const v1::Error& error) {
   return absl::StrCat("error: ", SanitizeForTerminal(error.message()), " (", client::ReasonName(error.reason()), ")\n");
 }
 
+// What parsers say goes on with a drawing of where it is.
+std::string FirstLine(const v1::Error& error) {
+  return SanitizeForTerminal(error.message().substr(0, error.message().find('\n')));
+}
+
 std::string LabelAt(const std::vector<std::string>& labels, int index) {
   return index < static_cast<int>(labels.size()) ? Shorten(labels[index], kLabelColumns) : absl::StrCat(index);
 }
@@ -195,6 +200,20 @@ std::string ScoreLine(const v1::ScoreResponse& response) {
     absl::StrAppend(&out, "\t",
                     continuation.has_error() ? absl::StrCat("error:", client::ReasonName(continuation.error().reason()))
                                              : ShowSum(sum, HasExcluded(continuation, /*by_model=*/true)));
+  }
+  return out;
+}
+
+std::string ScoreLineErrors(const v1::ScoreResponse& response) {
+  const std::string item = absl::StrCat("item ", response.item_index());
+  if (!response.item().has_continuations()) {
+    return absl::StrCat(item, ": ", FirstLine(response.item().error()), "\n");
+  }
+  std::string out;
+  const Continuations& continuations = response.item().continuations().continuations();
+  for (int c = 0; c < continuations.size(); ++c) {
+    if (!continuations[c].has_error()) continue;
+    absl::StrAppend(&out, item, ", continuation ", c, ": ", FirstLine(continuations[c].error()), "\n");
   }
   return out;
 }

@@ -59,6 +59,12 @@ int ExitCodeOf(const absl::Status& status) {
   return kExitRefused;
 }
 
+// The command that starts the server which did not answer.
+std::string StartCommand(const std::string& address, bool needs_model) {
+  return absl::StrCat("logitd", needs_model ? " --model FILE" : "",
+                      address == client::kDefaultAddress ? "" : absl::StrCat(" --listen ", address));
+}
+
 }  // namespace
 
 FlagGroup SessionFlags() {
@@ -71,7 +77,8 @@ FlagGroup SessionFlags() {
            {"-h", "", "the same"}}};
 }
 
-int ReportFailure(const absl::Status& status, const std::string& address, bool json, Environment& environment) {
+int ReportFailure(const absl::Status& status, const std::string& address, bool json, Environment& environment,
+                  bool needs_model) {
   const int exit_code = ExitCodeOf(status);
   v1::Error error = exit_code == kExitUsage ? UsageErrorMessage(status) : client::ErrorMessageOf(status);
   if (exit_code == kExitUnreachable) {
@@ -80,8 +87,10 @@ int ReportFailure(const absl::Status& status, const std::string& address, bool j
     const std::string cause = colon == std::string::npos ? error.message() : error.message().substr(colon + 2);
     error.set_message(status.code() == absl::StatusCode::kDeadlineExceeded
                           ? absl::StrCat("no answer from logitd at ", address, " within --timeout")
-                          : absl::StrCat("cannot reach logitd at ", address, "; start it with: logitd --model FILE",
-                                         cause.empty() ? "" : absl::StrCat(" (", cause, ")")));
+                          : absl::StrCat("cannot reach logitd at ", address,
+                                         cause.empty() ? "" : absl::StrCat(" (", cause, ")"),
+                                         "; start it with: ", StartCommand(address, needs_model),
+                                         ", or name another with --server or LOGITD_SERVER"));
   }
   if (json) {
     environment.err << "{\"error\":" << ToJson(error) << "}\n";
@@ -92,7 +101,9 @@ int ReportFailure(const absl::Status& status, const std::string& address, bool j
   return exit_code;
 }
 
-int Session::Fail(const absl::Status& status) const { return ReportFailure(status, address, json, environment); }
+int Session::Fail(const absl::Status& status) const {
+  return ReportFailure(status, address, json, environment, needs_model);
+}
 
 std::unique_ptr<Session> OpenSession(Arguments& arguments, const std::vector<std::string>& args,
                                      Environment& environment, int& exit_code) {

@@ -21,6 +21,8 @@ struct Session {
   Environment& environment;
   std::unique_ptr<client::Client> client;
   std::string address;
+  // The subcommand cannot do without a model; what to do about a server that is not there depends on it.
+  bool needs_model = true;
   bool json = false;
   // Colours on standard output.
   bool colour = false;
@@ -33,7 +35,8 @@ struct Session {
 };
 
 // Fail() for when there is no session yet.
-int ReportFailure(const absl::Status& status, const std::string& address, bool json, Environment& environment);
+int ReportFailure(const absl::Status& status, const std::string& address, bool json, Environment& environment,
+                  bool needs_model = true);
 
 // Parses `args` into `arguments`. Sets `exit_code` if the command ends here: help was asked for, or the command line is
 // wrong. Returns null then.

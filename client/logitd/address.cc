@@ -23,6 +23,11 @@ absl::StatusOr<Address> ParseAddress(std::string_view text) {
     if (text.size() == 5) return Malformed(text, "no path");
     return Address{.target = std::string(text), .is_local = true};
   }
+  for (const std::string_view scheme : {"http://", "https://", "grpc://"}) {
+    if (text.substr(0, scheme.size()) == scheme) {
+      return Malformed(text, absl::StrCat("leave out ", std::string(scheme)).c_str());
+    }
+  }
   const size_t colon = text.rfind(':');
   if (colon == std::string_view::npos) return Malformed(text, "no port");
   const std::string_view host = text.substr(0, colon);

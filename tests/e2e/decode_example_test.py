@@ -1,8 +1,10 @@
 """The Python program of docs/decode-in-python.md: it runs as it stands, and its sums are those of its own model."""
 
+import pathlib
 import re
 import subprocess
 import sys
+import tempfile
 import unittest
 
 import harness
@@ -21,6 +23,15 @@ def tearDownModule():
     server.stop()
 
 
+def edited_copy(folder: str, old: str, new: str) -> pathlib.Path:
+    """A copy of the program with one change, which must apply."""
+    source = EXAMPLE.read_text(encoding="utf-8")
+    assert source.count(old) == 1, old
+    path = pathlib.Path(folder) / "edited.py"
+    path.write_text(source.replace(old, new), encoding="utf-8")
+    return path
+
+
 def run_example() -> str:
     return subprocess.run([sys.executable, EXAMPLE, server.address], check=True, stdout=subprocess.PIPE, text=True,
                           timeout=60).stdout
@@ -33,7 +44,7 @@ class DecodeExampleTest(unittest.TestCase):
     def test_stands_in_the_document_as_it_is(self):
         document = (harness.ROOT / "docs/decode-in-python.md").read_text(encoding="utf-8")
         blocks = re.findall(r"```python\n(.*?)```", document, flags=re.DOTALL)
-        self.assertEqual(blocks, [EXAMPLE.read_text(encoding="utf-8")])
+        self.assertEqual(blocks[0], EXAMPLE.read_text(encoding="utf-8"))
 
     def test_document_shows_what_it_prints(self):
         document = (harness.ROOT / "docs/decode-in-python.md").read_text(encoding="utf-8")
@@ -56,6 +67,39 @@ class DecodeExampleTest(unittest.TestCase):
             self.assertTrue(text[-1] == "." or len(text) == 13, line)
             expected = sum(log_probs[words.index(a), words.index(b)] for a, b in zip(text, text[1:]))
             self.assertAlmostEqual(float(total), expected, delta=1e-6 * len(text) + 0.5e-6)
+
+    def run_edited(self, old: str, new: str) -> str:
+        """What an edited copy, which must fail, says on standard error. A copy that goes on for ever fails the test."""
+        with tempfile.TemporaryDirectory() as folder:
+            done = subprocess.run([sys.executable, edited_copy(folder, old, new), server.address], text=True,
+                                  timeout=30, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.assertEqual(done.returncode, 1, done.stderr)
+        return done.stderr
+
+    def test_ends_with_the_message_when_a_row_is_bad(self):
+        message = self.run_edited("requests = queue.SimpleQueue()",
+                                  "logits[:, 2] = np.nan\nrequests = queue.SimpleQueue()")
+        self.assertRegex(message, r"^sequence 1: .*\b[Nn]a[Nn]\b")
+
+    def test_ends_with_the_message_when_a_sequence_cannot_be_opened(self):
+        message = self.run_edited("pb.OpenSequence(sequence_id=sequence)", "pb.OpenSequence(sequence_id=-1)")
+        self.assertRegex(message, r"^sequence -1: .*sequence_id.*-1")
+
+    def test_resumes_as_the_document_shows(self):
+        document = (harness.ROOT / "docs/decode-in-python.md").read_text(encoding="utf-8")
+        snippet = re.findall(r"```python\n(.*?)```", document, flags=re.DOTALL)[1]
+        indented = "".join(f"        {line}\n" for line in snippet.splitlines())
+        # The first sequence goes on under another id after its first token, on the same stream.
+        with tempfile.TemporaryDirectory() as folder:
+            copy = edited_copy(folder, "    for step in result.steps:\n", "    for step in result.steps:\n"
+                               "        if step.sequence_id not in going:\n            continue\n")
+            source = copy.read_text(encoding="utf-8")
+            source = source.replace("requests.put(None)", "    if batch_id == 1:\n        step = result.steps[0]\n"
+                                    f"{indented}        texts[9], going = texts[1], [9, 2]\nrequests.put(None)")
+            copy.write_text("from logitd.v1 import completion_pb2\n" + source, encoding="utf-8")
+            resumed = subprocess.run([sys.executable, copy, server.address], check=True, stdout=subprocess.PIPE,
+                                     text=True, timeout=30).stdout
+        self.assertEqual(resumed, run_example())
 
     def test_prints_the_same_on_every_run(self):
         self.assertEqual(run_example(), run_example())

@@ -31,7 +31,8 @@ class Neighbour:
             sampling=sampling_pb2.SamplingParams(temperature=0.9, seed=number),
             stop=sampling_pb2.StopCriteria(max_tokens=1000, ignore_eos=True)))
         self.running = threading.Event()
-        threading.Thread(target=self._read, daemon=True).start()
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
 
     def _read(self) -> None:
         try:
@@ -46,6 +47,8 @@ class Neighbour:
 
     def cancel(self) -> None:
         self._deltas.cancel()
+        # A thread of gRPC's that is cut off at exit can leave a lock behind that the interpreter then waits for.
+        self._thread.join(timeout=harness.CALL_TIMEOUT_S)
 
 
 class ScoringTest(unittest.TestCase):

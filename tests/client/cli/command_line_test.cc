@@ -94,6 +94,24 @@ TEST(CommandLineTest, TheTimeoutIsTheCalls) {
   EXPECT_EQ(rig.connections().at(0).timeout, std::chrono::milliseconds(1500));
 }
 
+TEST(CommandLineTest, TheCommandThatStartsTheServerFitsTheCommandAndTheAddress) {
+  const std::pair<std::vector<std::string>, const char*> cases[] = {
+      {{"distribution", "--logits", "1,2", "--server", "unix:/tmp/s"}, "start it with: logitd --listen unix:/tmp/s,"},
+      {{"score", "a", "b"}, "start it with: logitd --model FILE,"},
+      {{"score", "a", "b", "--server", "[::1]:7"}, "start it with: logitd --model FILE --listen [::1]:7,"},
+  };
+  for (const auto& [args, message] : cases) {
+    CommandRig rig;
+    const grpc::Status refused(grpc::StatusCode::UNAVAILABLE, "failed to connect; last error: x: Connection refused");
+    EXPECT_CALL(rig.decoding(), Distribution).WillRepeatedly(Return(refused));
+    EXPECT_CALL(rig.scoring(), ScoreRaw).WillRepeatedly([&](grpc::ClientContext*, const v1::ScoreRequest&) {
+      return new ScriptedReader<v1::ScoreResponse>({}, refused);
+    });
+    EXPECT_EQ(rig.Run(args), kExitUnreachable);
+    EXPECT_THAT(rig.err(), HasSubstr(message));
+  }
+}
+
 TEST(CommandLineTest, ExitCodesTellWhoFailed) {
   v1::Error draining;
   draining.set_code(14);
@@ -106,7 +124,8 @@ TEST(CommandLineTest, ExitCodesTellWhoFailed) {
   } cases[] = {
       {grpc::Status(grpc::StatusCode::UNAVAILABLE, "failed to connect; last error: x: Connection refused"),
        kExitUnreachable,
-       "cannot reach logitd at 127.0.0.1:50051; start it with: logitd --model FILE (Connection refused)"},
+       "cannot reach logitd at 127.0.0.1:50051 (Connection refused); start it with: logitd, or name another with "
+       "--server or LOGITD_SERVER\n"},
       {grpc::Status(grpc::StatusCode::DEADLINE_EXCEEDED, "Deadline Exceeded"), kExitUnreachable,
        "no answer from logitd at 127.0.0.1:50051"},
       {Refusal(draining), kExitRefused, "the server shuts down"},

@@ -131,6 +131,11 @@ TEST_F(CompleteTest, EveryFlagReachesItsField) {
   EXPECT_EQ(request_.DebugString(), wanted.DebugString());
 }
 
+TEST_F(CompleteTest, ColumnsThatAreAskedForImplyTheTableOfTokens) {
+  EXPECT_EQ(Run({"a", "--rank"}, {Response(kFinal)}), kExitOk);
+  EXPECT_THAT(rig_.out(), HasSubstr("position  token id"));
+}
+
 TEST_F(CompleteTest, WhatIsNotGivenIsNotSent) {
   EXPECT_EQ(Run({""}, {Response("final {}")}), kExitOk);
   v1::GenerateRequest wanted;

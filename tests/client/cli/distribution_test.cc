@@ -64,6 +64,13 @@ TEST_F(DistributionTest, AllowedTokensAreLabelsOrIds) {
   EXPECT_THAT(request_.sampling().allowed_tokens().ids().token_ids(), ElementsAre(2, 1, 0, -1));
 }
 
+TEST_F(DistributionTest, TokenSetsHaveTheFlagsOfTheOtherCommands) {
+  EXPECT_EQ(Run({"--logits", "1,2,3", "--labels", "2,1,0", "--allowed-tokens", "0,2", "--banned-tokens", "2"}),
+            kExitOk);
+  EXPECT_THAT(request_.sampling().allowed_tokens().ids().token_ids(), ElementsAre(0, 2)) << "labels do not count";
+  EXPECT_THAT(request_.sampling().banned_tokens().ids().token_ids(), ElementsAre(2));
+}
+
 TEST_F(DistributionTest, AnEmptySetIsSent) {
   EXPECT_EQ(Run({"--logits", "1,2,3", "--allowed", ""}), kExitOk);
   EXPECT_TRUE(request_.sampling().has_allowed_tokens());
@@ -99,7 +106,11 @@ TEST(DistributionUsageTest, WhatCannotBeSentIsAUsageError) {
       {{"distribution", "--logits", ""}, "--logits must be"},
       {{"distribution", "--logits", "1e39"}, "f32 numbers"},
       {{"distribution", "--logits", "1,2", "--labels", "a"}, "one name per logit, got 1 labels for 2 logits"},
-      {{"distribution", "--logits", "1,2", "--labels", "a,b", "--allowed", "c"}, "labels of --labels, or token ids"},
+      {{"distribution", "--logits", "1,2", "--labels", "a,b", "--allowed", "c"},
+       "labels of --labels (a, b), or token ids, got \"c\""},
+      {{"distribution", "--logits", "1,1,1,1,1,1,1,1,1,1,1,1", "--labels", "a,b,c,d,e,f,g,h,i,j,k,l", "--allowed", "x"},
+       "(a, b, c, d, e, f, g, h, i, j, and 2 more)"},
+      {{"distribution", "--logits", "1,2", "--allowed", "1", "--allowed-tokens", "1"}, "exclude each other"},
       {{"distribution", "--logits", "1,2", "--labels", "a,a", "--allowed", "a"}, "a label that only one token has"},
       {{"distribution", "--logits", "1,2", "--allowed", "c"}, "--allowed must be token ids, got \"c\""},
       {{"distribution", "1,2"}, "unexpected argument \"1,2\""},

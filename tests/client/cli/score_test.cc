@@ -231,6 +231,33 @@ TEST_F(ScoreTest, ALineThatIsNoItemHasItsErrorInItsPlace) {
   rig_.SetInput(Line("a") + "nonsense\n" + Line("aa"));
   EXPECT_EQ(Run({}, MinusContextLength), kExitItemFailed);
   EXPECT_EQ(rig_.out(), "0\t-1.000000\n1\terror:MALFORMED_MESSAGE\n2\t-2.000000\n");
+  EXPECT_THAT(rig_.err(), ::testing::MatchesRegex("item 1: line 2[^\n]+\n"));
+}
+
+TEST_F(ScoreTest, EveryFailureOfStandardInputHasItsMessageOnStandardError) {
+  const v1::ScoreResponse failed = Response(R"pb(
+    item {
+      continuations {
+        continuations { score { totals { token_count: 1 cumulative_model_log_prob: -1 } } }
+        continuations { error { code: 3 reason: ERROR_REASON_EMPTY_CONTINUATION message: "it has no token" } }
+      }
+    })pb");
+  rig_.SetInput(Line("a") + "{\n{\n");
+  EXPECT_EQ(Run({}, [&](const auto&) { return std::vector{failed}; }), kExitItemFailed);
+  EXPECT_THAT(rig_.err(),
+              ::testing::MatchesRegex("item 0, continuation 1: it has no token\nitem 1: [^\n]+\nitem 2: [^\n]+\n"));
+}
+
+TEST_F(ScoreTest, JsonLinesHaveTheirErrorsInThem) {
+  rig_.SetInput("{\n");
+  EXPECT_EQ(rig_.Run({"score", "--json"}), kExitItemFailed);
+  EXPECT_EQ(rig_.err(), "");
+}
+
+TEST_F(ScoreTest, HelpDoesNotOfferTemperature0) {
+  EXPECT_EQ(rig_.Run({"score", "--help"}), kExitOk);
+  EXPECT_THAT(rig_.out(), HasSubstr("in [1e-4, 1e6]"));
+  EXPECT_THAT(rig_.out(), Not(HasSubstr("0: the most likely")));
 }
 
 TEST_F(ScoreTest, AnItemThatIsNotAnsweredIsAnError) {

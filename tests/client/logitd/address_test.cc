@@ -36,9 +36,19 @@ TEST(AddressTest, TakesHostPortAndUnixPath) {
 
 TEST(AddressTest, RefusesWhatIsNeitherAndSaysWhy) {
   const std::pair<const char*, const char*> cases[] = {
-      {"", "no port"},        {"localhost", "no port"},  {":50051", "no host"},        {"unix:", "no path"},
-      {"h:0", "[1, 65535]"},  {"h:65536", "[1, 65535]"}, {"h:", "[1, 65535]"},         {"h:+5", "[1, 65535]"},
-      {"h: 5", "[1, 65535]"}, {"::1:50051", "brackets"}, {"http://h/x:1", "brackets"}, {"h/x:1", "not a host name"},
+      {"", "no port"},
+      {"localhost", "no port"},
+      {":50051", "no host"},
+      {"unix:", "no path"},
+      {"h:0", "[1, 65535]"},
+      {"h:65536", "[1, 65535]"},
+      {"h:", "[1, 65535]"},
+      {"h:+5", "[1, 65535]"},
+      {"h: 5", "[1, 65535]"},
+      {"::1:50051", "brackets"},
+      {"http://h/x:1", "leave out http://"},
+      {"https://h:1", "leave out https://"},
+      {"h/x:1", "not a host name"},
   };
   for (const auto& [text, why] : cases) {
     SCOPED_TRACE(text);
