@@ -17,7 +17,7 @@ struct ServerEnv {
 };
 
 // Minor version of package logitd.v1; every addition to the .proto files raises it.
-inline constexpr int kApiMinorVersion = 0;
+inline constexpr int kApiMinorVersion = 1;
 
 }  // namespace logitd::server
 
