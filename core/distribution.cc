@@ -4,7 +4,8 @@
 
 #include "core/errors.h"
 #include "core/exact_math.h"
-#include "core/kernels/row_kernel.h"
+#include "core/float_environment.h"
+#include "core/kernels/row_kernels.h"
 #include "core/truncation.h"
 #include "core/vocab_subset.h"
 
@@ -27,7 +28,9 @@ double RowStatistics::LogProb(float logit) const {
 }
 
 absl::StatusOr<RowStatistics> ReadRow(LogitsView row) {
-  const kernels::RowScan scan = kernels::ScanRow(row.data(), row.size(), nullptr);
+  UseExactFloats();
+  const kernels::RowKernels& kernels = kernels::ActiveKernels();
+  const kernels::RowScan scan = kernels.scan_row(row.data(), row.size(), nullptr, nullptr);
   if (scan.first_non_finite >= 0) {
     return errors::NonFiniteLogit(scan.first_non_finite, row[scan.first_non_finite]);
   }
@@ -36,22 +39,23 @@ absl::StatusOr<RowStatistics> ReadRow(LogitsView row) {
   statistics.max = scan.max;
   statistics.argmax = scan.argmax;
   statistics.total_weight =
-      kernels::SumWeights(row.data(), row.size(), nullptr, scan.max, kernels::ExpConstants(1), nullptr);
+      kernels.sum_weights(row.data(), row.size(), nullptr, scan.max, kernels::ExpConstants(1), nullptr);
   statistics.log_sum_exp = LogSumExp(scan.max, statistics.total_weight);
   return statistics;
 }
 
 double ModelEntropy(LogitsView row, const RowStatistics& statistics) {
-  const uint64_t terms =
-      kernels::SumEntropyTerms(row.data(), row.size(), nullptr, statistics.max, kernels::ExpConstants(1));
+  const uint64_t terms = kernels::ActiveKernels().sum_entropy_terms(row.data(), row.size(), nullptr, statistics.max,
+                                                                    kernels::ExpConstants(1));
   return EntropyOf(terms, statistics.total_weight, LogOfWeight(statistics.total_weight));
 }
 
 int32_t RankOf(LogitsView row, TokenId token_id) {
-  return 1 + kernels::CountGreater(row.data(), row.size(), row[token_id]);
+  return 1 + kernels::ActiveKernels().count_greater(row.data(), row.size(), row[token_id]);
 }
 
 absl::Status Distribution::Assign(LogitsView row, const SamplingParams& params, std::span<const TokenId> excluded) {
+  UseExactFloats();
   row_ = row;
   temperature_ = params.temperature;
   has_mask_ = params.subset != nullptr || !excluded.empty();
@@ -62,12 +66,15 @@ absl::Status Distribution::Assign(LogitsView row, const SamplingParams& params, 
   }
   for (TokenId token_id : excluded) mask_[token_id / 64] &= ~(uint64_t{1} << (token_id % 64));
 
-  const kernels::RowScan scan = kernels::ScanRow(row.data(), row.size(), has_mask_ ? mask_.data() : nullptr);
+  const kernels::RowKernels& kernels = kernels::ActiveKernels();
+  has_weights_ = false;
+  block_max_.resize(kernels::BlockCount(row.size()));
+  const kernels::RowScan scan = kernels.scan_row(row.data(), row.size(), mask_or_null(), block_max_.data());
   if (scan.first_non_finite >= 0) {
     return errors::NonFiniteLogit(scan.first_non_finite, row[scan.first_non_finite]);
   }
   if (scan.argmax < 0) {
-    const bool row_is_empty = kernels::ScanRow(row.data(), row.size(), nullptr).argmax < 0;
+    const bool row_is_empty = kernels.scan_row(row.data(), row.size(), nullptr, nullptr).argmax < 0;
     return row_is_empty ? errors::NoFiniteLogit() : errors::AllTokensExcluded();
   }
   max_ = scan.max;
@@ -79,19 +86,21 @@ absl::Status Distribution::Assign(LogitsView row, const SamplingParams& params, 
     mask_.assign((row.size() + 63) / 64, 0);
     mask_[argmax_ / 64] = uint64_t{1} << (argmax_ % 64);
     has_mask_ = true;
+    has_weights_ = true;
     kept_count_ = 1;
     total_weight_ = kUnitWeight;
     log_total_ = 0;
     return absl::OkStatus();
   }
 
-  weights_.resize(row.size());
-  // The one place where the temperature meets the logits, with the maximum of the allowed ones subtracted.
-  total_weight_ = kernels::SumWeights(row.data(), row.size(), has_mask_ ? mask_.data() : nullptr, max_,
-                                      kernels::ExpConstants(temperature_), weights_.data());
-  log_total_ = LogOfWeight(total_weight_);
   kept_count_ = scan.finite_count;
   if (params.top_k > 0) KeepTopK(params.top_k, *this);
+  // The one place where the temperature meets the logits, with the maximum of the allowed ones subtracted.
+  weights_.resize(row.size());
+  total_weight_ = kernels.sum_weights(row.data(), row.size(), mask_or_null(), max_, kernels::ExpConstants(temperature_),
+                                      weights_.data());
+  log_total_ = LogOfWeight(total_weight_);
+  has_weights_ = true;
   if (params.top_p < 1) KeepTopP(params.top_p, *this);
   if (params.min_p > 0) KeepMinP(params.min_p, *this);
   return absl::OkStatus();
@@ -105,10 +114,26 @@ void Distribution::Truncate(const Cut& cut) {
   const Cut first{max_, argmax_};
   const Cut& effective = cut.Keeps(max_, argmax_) ? cut : first;
   const kernels::Kept kept =
-      kernels::ApplyCut(row_.data(), row_.size(), effective.logit, effective.token_id, mask_.data(), weights_.data());
+      kernels::ActiveKernels().apply_cut(row_.data(), row_.size(), block_max_.data(), effective.logit,
+                                         effective.token_id, mask_.data(), has_weights_ ? weights_.data() : nullptr);
   kept_count_ = kept.count;
+  if (!has_weights_) return;
   total_weight_ = kept.total_weight;
   log_total_ = LogOfWeight(total_weight_);
+}
+
+Cut Distribution::FindCut(Mass mass, uint64_t target) {
+  PrefixTokens tokens{.row = row_,
+                      .mask = mask(),
+                      .block_max = block_max_,
+                      .weights = {},
+                      .count = kept_count_,
+                      .total_mass = static_cast<uint64_t>(kept_count_)};
+  if (mass == Mass::kWeights) {
+    tokens.weights = weights_;
+    tokens.total_mass = total_weight_;
+  }
+  return prefix_search_.Find(tokens, target);
 }
 
 bool Distribution::Keeps(TokenId token_id) const {
@@ -124,8 +149,8 @@ double Distribution::LogProb(TokenId token_id) const {
 
 double Distribution::Entropy() const {
   if (temperature_ == 0) return 0;
-  const uint64_t terms = kernels::SumEntropyTerms(row_.data(), row_.size(), has_mask_ ? mask_.data() : nullptr, max_,
-                                                  kernels::ExpConstants(temperature_));
+  const uint64_t terms = kernels::ActiveKernels().sum_entropy_terms(row_.data(), row_.size(), mask_or_null(), max_,
+                                                                    kernels::ExpConstants(temperature_));
   return EntropyOf(terms, total_weight_, log_total_);
 }
 

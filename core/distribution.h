@@ -17,6 +17,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "core/prefix_search.h"
 #include "core/sampling_params.h"
 #include "core/types.h"
 
@@ -45,16 +46,6 @@ double ModelEntropy(LogitsView row, const RowStatistics& statistics);
 // 1 + number of strictly larger logits: ties share the best rank.
 int32_t RankOf(LogitsView row, TokenId token_id);
 
-// The last token, in the order (logit descending, id ascending), that a truncation keeps.
-struct Cut {
-  float logit = -std::numeric_limits<float>::infinity();
-  TokenId token_id = std::numeric_limits<TokenId>::max();
-
-  bool Keeps(float other_logit, TokenId other_id) const {
-    return other_logit > logit || (other_logit == logit && other_id <= token_id);
-  }
-};
-
 // Integer weights over the tokens that are allowed and kept. Thread-compatible; keeps a view of the last row.
 class Distribution {
  public:
@@ -66,8 +57,12 @@ class Distribution {
   // REQUIRES: Validate(params).ok(); params.subset, if set, has vocab_size == row.size().
   absl::Status Assign(LogitsView row, const SamplingParams& params, std::span<const TokenId> excluded);
 
-  // Keeps only what `cut` keeps; never less than the first token. Used by the truncation stages (core/truncation.h).
+  // For the truncation stages (core/truncation.h): keeps only what `cut` keeps; never less than the first token.
   void Truncate(const Cut& cut);
+  // Where to cut for the shortest prefix of what is kept that has at least `target` tokens, or so much weight.
+  // REQUIRES: target >= 1 and at most kept_count(), or total_weight().
+  enum class Mass { kTokens, kWeights };
+  Cut FindCut(Mass mass, uint64_t target);
 
   LogitsView row() const { return row_; }
   double temperature() const { return temperature_; }
@@ -93,6 +88,8 @@ class Distribution {
   RowStatistics ModelStatistics() const;
 
  private:
+  const uint64_t* mask_or_null() const { return has_mask_ ? mask_.data() : nullptr; }
+
   LogitsView row_;
   double temperature_ = 1;
   float max_ = 0;
@@ -103,7 +100,12 @@ class Distribution {
   // Tokens that are allowed and not cut, as VocabSubset::words(); meaningful if has_mask_, else all are.
   std::vector<uint64_t> mask_;
   bool has_mask_ = false;
+  // Top-k comes before the weights exist, so that what it cuts is never exponentiated.
+  bool has_weights_ = false;
   std::vector<uint64_t> weights_;
+  // An upper bound of the kept logits of each block (core/kernels/row_kernels.h).
+  std::vector<float> block_max_;
+  PrefixSearch prefix_search_;
 };
 
 }  // namespace logitd

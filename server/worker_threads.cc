@@ -3,6 +3,8 @@
 #include <exception>
 #include <utility>
 
+#include "core/float_environment.h"
+
 namespace logitd::server {
 
 WorkerThreads::~WorkerThreads() {
@@ -32,6 +34,7 @@ bool WorkerThreads::Run(std::function<void()> task) {
 }
 
 void WorkerThreads::Work() {
+  UseExactFloats();
   std::unique_lock lock(mutex_);
   while (true) {
     ++idle_count_;

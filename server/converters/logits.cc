@@ -5,6 +5,7 @@
 
 #include "core/errors.h"
 #include "core/limits.h"
+#include "core/row_values.h"
 #include "core/status_macros.h"
 
 namespace logitd::server {
@@ -13,20 +14,6 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "values on the wire are little endian");
 
 size_t SizeOf(v1::LogitsDtype dtype) { return dtype == v1::LOGITS_DTYPE_F32 ? 4 : 2; }
-
-// Exact: every binary16 value is a binary32 value.
-float WidenF16(uint16_t half) {
-  const uint32_t sign = static_cast<uint32_t>(half & 0x8000u) << 16;
-  const uint32_t exponent = (half >> 10) & 0x1fu;
-  const uint32_t fraction = half & 0x3ffu;
-  if (exponent == 0x1f) return std::bit_cast<float>(sign | 0x7f800000u | (fraction << 13));
-  if (exponent != 0) return std::bit_cast<float>(sign | ((exponent + 112) << 23) | (fraction << 13));
-  // A subnormal is fraction * 2^-24.
-  const float magnitude = static_cast<float>(fraction) * 0x1p-24f;
-  return sign != 0 ? -magnitude : magnitude;
-}
-
-float WidenBf16(uint16_t upper) { return std::bit_cast<float>(static_cast<uint32_t>(upper) << 16); }
 
 absl::Status CheckBlock(const v1::LogitsBlock& block, const std::string& field, int32_t vocab_size) {
   if (block.dtype() == v1::LOGITS_DTYPE_UNSPECIFIED) return errors::Required(field + ".dtype");
@@ -50,10 +37,10 @@ LogitsView WidenRow(v1::LogitsDtype dtype, const char* bytes, size_t width, std:
     std::memcpy(buffer.data(), bytes, width * sizeof(float));
     return buffer;
   }
-  for (size_t i = 0; i < width; ++i) {
-    uint16_t value;
-    std::memcpy(&value, bytes + 2 * i, sizeof(value));
-    buffer[i] = dtype == v1::LOGITS_DTYPE_F16 ? WidenF16(value) : WidenBf16(value);
+  if (dtype == v1::LOGITS_DTYPE_F16) {
+    WidenF16(bytes, buffer);
+  } else {
+    WidenBf16(bytes, buffer);
   }
   return buffer;
 }

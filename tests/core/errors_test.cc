@@ -91,6 +91,13 @@ TEST(ErrorsTest, RowIsAddedToWhatIsThere) {
   EXPECT_TRUE(WithRow(absl::OkStatus(), 1).ok());
 }
 
+TEST(ErrorsTest, PositionIsAddedWithItsRow) {
+  const absl::Status status = WithPosition(errors::NonFiniteLogit(5, INFINITY), 2, 7, 130);
+  EXPECT_EQ(DetailOf(status).row, 2);
+  EXPECT_EQ(status.message(), "logits[5] must be finite or -inf, got inf (row 2: position 130 of sequence 7)");
+  EXPECT_TRUE(WithPosition(absl::OkStatus(), 1, 1, 1).ok());
+}
+
 TEST(ErrorsTest, EveryConstructorHasTheReasonItSays) {
   const std::vector<std::pair<absl::Status, ErrorReason>> cases = {
       {errors::OutOfRange("f", int64_t{1}, "0"), ErrorReason::kFieldOutOfRange},
@@ -129,6 +136,7 @@ TEST(ErrorsTest, EveryConstructorHasTheReasonItSays) {
       {errors::EmptyPrompt("f"), ErrorReason::kEmptyPrompt},
       {errors::NoCandidates("f"), ErrorReason::kNoCandidates},
       {errors::BoundaryToken("f"), ErrorReason::kBoundaryToken},
+      {errors::TargetCountMismatch("f", 2, 3), ErrorReason::kTargetCountMismatch},
       {errors::NormalizationUndefined("PER_BYTE", "byte_count"), ErrorReason::kNormalizationUndefined},
       {errors::Overloaded(1, 1, 50), ErrorReason::kOverloaded},
       {errors::Draining(), ErrorReason::kDraining},

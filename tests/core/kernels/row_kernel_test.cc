@@ -1,5 +1,4 @@
-#include "core/kernels/row_kernel.h"
-
+// Each kernel of each target against what it must give: golden bits, and definitions spelled out.
 #include <algorithm>
 #include <bit>
 #include <chrono>
@@ -9,10 +8,12 @@
 #include <random>
 #include <vector>
 
+#include "core/kernels/row_kernels.h"
 #include "core/vocab_subset.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/core/golden.h"
+#include "tests/core/kernels/every_target.h"
 #include "tests/testing/reference.h"
 
 namespace logitd::kernels {
@@ -35,8 +36,27 @@ std::vector<uint64_t> EveryThird(int32_t n) {
 
 bool InMask(const std::vector<uint64_t>& mask, int32_t i) { return (mask[i / 64] >> (i % 64)) & 1; }
 
+class RowKernelTest : public testing::EveryTarget {
+ protected:
+  RowScan ScanRow(const float* logits, size_t n, const uint64_t* mask) const {
+    return target().scan_row(logits, n, mask, nullptr);
+  }
+  uint64_t SumWeights(const float* logits, size_t n, const uint64_t* mask, float max, const ExpConstants& constants,
+                      uint64_t* weights) const {
+    return target().sum_weights(logits, n, mask, max, constants, weights);
+  }
+  uint64_t SumEntropyTerms(const float* logits, size_t n, const uint64_t* mask, float max,
+                           const ExpConstants& constants) const {
+    return target().sum_entropy_terms(logits, n, mask, max, constants);
+  }
+  int32_t CountGreater(const float* logits, size_t n, float value) const {
+    return target().count_greater(logits, n, value);
+  }
+};
+LOGITD_ON_EVERY_TARGET(RowKernelTest);
+
 // The kernel's own arithmetic repeated in exact rationals (tests/golden/generate.py): every bit must agree.
-TEST(RowKernelTest, WeightsHaveTheNormativeBits) {
+TEST_P(RowKernelTest, WeightsHaveTheNormativeBits) {
   const auto golden = ReadGolden("weights.json");
   for (const auto& c : golden["cases"]) {
     const double temperature = Number(c["temperature"]);
@@ -53,7 +73,7 @@ TEST(RowKernelTest, WeightsHaveTheNormativeBits) {
 }
 
 // A checksum of 2^20 weights: few of them feel the last bit of a coefficient. Values of numerics version 1.
-TEST(RowKernelTest, BitsAreFrozen) {
+TEST_P(RowKernelTest, BitsAreFrozen) {
   const std::vector<float> row = testing::GeneratedRow(1 << 20, 31, 16);
   std::vector<uint64_t> weights(row.size());
   const ExpConstants constants(0.7);
@@ -65,8 +85,7 @@ TEST(RowKernelTest, BitsAreFrozen) {
   EXPECT_EQ(SumEntropyTerms(row.data(), row.size(), nullptr, max, constants), 201602599645349231u);
 }
 
-// Weight() is compiled once, for any processor; SumWeights for this one.
-TEST(RowKernelTest, EveryPathGivesTheBitsOfOneToken) {
+TEST_P(RowKernelTest, EveryPathGivesTheBitsOfOneToken) {
   for (int32_t n : kSizes) {
     const std::vector<float> row = MakeRow(n, 6, n);
     const std::vector<uint64_t> mask = EveryThird(n);
@@ -94,7 +113,7 @@ TEST(RowKernelTest, EveryPathGivesTheBitsOfOneToken) {
   }
 }
 
-TEST(RowKernelTest, StartsAtAnyFloat) {
+TEST_P(RowKernelTest, StartsAtAnyFloat) {
   const std::vector<float> row = MakeRow(5000, 4, 3);
   for (size_t start = 0; start < 17; ++start) {
     for (size_t n : {1, 7, 8, 9, 300, 4900}) {
@@ -110,7 +129,7 @@ TEST(RowKernelTest, StartsAtAnyFloat) {
   }
 }
 
-TEST(RowKernelTest, SumsDoNotDependOnTheOrder) {
+TEST_P(RowKernelTest, SumsDoNotDependOnTheOrder) {
   std::vector<float> row = MakeRow(50257, 5, 9);
   std::mt19937 random(4);
   for (double temperature : {0.3, 1.0, 2.5}) {
@@ -124,7 +143,7 @@ TEST(RowKernelTest, SumsDoNotDependOnTheOrder) {
   }
 }
 
-TEST(RowKernelTest, WeightsOfTheEnds) {
+TEST(WeightTest, WeightsOfTheEnds) {
   for (double temperature : kTemperatures) {
     const ExpConstants constants(temperature);
     EXPECT_EQ(Weight(3.5f, 3.5f, constants), uint64_t{1} << 42);
@@ -136,7 +155,7 @@ TEST(RowKernelTest, WeightsOfTheEnds) {
   }
 }
 
-TEST(RowKernelTest, NearLogitsHaveWeightsInTheirOrderUpToTwoUnitsOfF32) {
+TEST(WeightTest, NearLogitsHaveWeightsInTheirOrderUpToTwoUnitsOfF32) {
   const ExpConstants constants(0.7);
   float x = 0;
   for (int i = 0; i < 100000; ++i) {
@@ -146,7 +165,7 @@ TEST(RowKernelTest, NearLogitsHaveWeightsInTheirOrderUpToTwoUnitsOfF32) {
   }
 }
 
-TEST(ScanRowTest, FindsTheLowestIdOfTheMaximum) {
+TEST_P(RowKernelTest, ScanFindsTheLowestIdOfTheMaximum) {
   for (int32_t n : kSizes) {
     std::vector<float> row = MakeRow(n, 1, n + 100);
     for (int32_t at : {0, n / 3, n / 2, n - 1}) {
@@ -165,7 +184,7 @@ TEST(ScanRowTest, FindsTheLowestIdOfTheMaximum) {
   }
 }
 
-TEST(ScanRowTest, BothZerosAreEqual) {
+TEST_P(RowKernelTest, ScanTakesBothZerosAsEqual) {
   std::vector<float> row(600, -1);
   row[3] = -0.0f;
   row[500] = 0.0f;
@@ -174,7 +193,7 @@ TEST(ScanRowTest, BothZerosAreEqual) {
   EXPECT_EQ(ScanRow(row.data(), row.size(), nullptr).argmax, 3);
 }
 
-TEST(ScanRowTest, LooksAtMaskedTokensOnly) {
+TEST_P(RowKernelTest, ScanLooksAtMaskedTokensOnly) {
   const std::vector<float> row = {9, 1, 8, 3, -kInf, 3};
   const uint64_t mask = 0b111010;
   const RowScan scan = ScanRow(row.data(), row.size(), &mask);
@@ -187,7 +206,7 @@ TEST(ScanRowTest, LooksAtMaskedTokensOnly) {
   EXPECT_EQ(ScanRow(row.data(), row.size(), &none).argmax, -1);
 }
 
-TEST(ScanRowTest, FindsTheFirstThatIsNotFiniteMaskedOrNot) {
+TEST_P(RowKernelTest, ScanFindsTheFirstThatIsNotFiniteMaskedOrNot) {
   const float negative_nan = std::bit_cast<float>(0xFFC00001u);
   const float signalling_nan = std::bit_cast<float>(0x7F800001u);
   const float smallest_negative_nan = std::bit_cast<float>(0xFF800001u);
@@ -210,14 +229,14 @@ TEST(ScanRowTest, FindsTheFirstThatIsNotFiniteMaskedOrNot) {
   EXPECT_EQ(ScanRow(extremes, 2, nullptr).first_non_finite, -1);
 }
 
-TEST(CountGreaterTest, CountsStrictly) {
+TEST_P(RowKernelTest, CountGreaterIsStrict) {
   const std::vector<float> row = {1, 2, 2, 3, -kInf, 0.0f, -0.0f};
   EXPECT_EQ(CountGreater(row.data(), row.size(), 2), 1);
   EXPECT_EQ(CountGreater(row.data(), row.size(), -0.0f), 4);
   EXPECT_EQ(CountGreater(row.data(), row.size(), -kInf), 6);
 }
 
-TEST(ApplyCutTest, KeepsAPrefixAndItsWeights) {
+TEST_P(RowKernelTest, ApplyCutKeepsAPrefixAndItsWeights) {
   const std::vector<float> row = MakeRow(1000, 0.01, 2);  // many ties
   const std::vector<TokenId> sorted = testing::SortedTokens(row);
   const ExpConstants constants(0.7);
@@ -226,7 +245,10 @@ TEST(ApplyCutTest, KeepsAPrefixAndItsWeights) {
     std::vector<uint64_t> mask((row.size() + 63) / 64, ~uint64_t{0});
     std::vector<uint64_t> weights(row.size());
     SumWeights(row.data(), row.size(), nullptr, max, constants, weights.data());
-    const Kept kept = ApplyCut(row.data(), row.size(), row[sorted[k - 1]], sorted[k - 1], mask.data(), weights.data());
+    std::vector<float> block_max(BlockCount(row.size()));
+    target().scan_row(row.data(), row.size(), nullptr, block_max.data());
+    const Kept kept = target().apply_cut(row.data(), row.size(), block_max.data(), row[sorted[k - 1]], sorted[k - 1],
+                                         mask.data(), weights.data());
     EXPECT_EQ(kept.count, k);
     uint64_t total = 0;
     for (int32_t i = 0; i < 1000; ++i) {

@@ -1,0 +1,21 @@
+// The processor's floating-point mode, which is a property of each thread: round to nearest, subnormal numbers kept.
+// With another mode (a library built with -ffast-math sets "flush to zero" in the thread that loads it, and threads
+// inherit it) subnormal logits would tie with zero, and log-probs would change.
+//
+//   void Work() { UseExactFloats(); ... }   // a thread that computes calls it first
+//
+// Distribution::Assign and ReadRow call it too: a few cycles if nothing is to be done.
+// Thread-safe: acts on the calling thread alone, for good.
+#ifndef LOGITD_CORE_FLOAT_ENVIRONMENT_H_
+#define LOGITD_CORE_FLOAT_ENVIRONMENT_H_
+
+namespace logitd {
+
+// Nearest rounding, no flushing of results to zero, no reading of subnormal operands as zero.
+void UseExactFloats();
+// Whether the calling thread has that mode.
+bool FloatsAreExact();
+
+}  // namespace logitd
+
+#endif  // LOGITD_CORE_FLOAT_ENVIRONMENT_H_

@@ -1,0 +1,132 @@
+// The passes over a row, once per instruction set: its maximum, its integer weights, and what the truncation stages
+// look for. The arithmetic is normative (docs/numerics.md, section 1): each term is one fixed sequence of f32
+// operations turned into a fixed-point integer, and sums are integer sums, so that no order of lanes, blocks or threads
+// changes a bit. Every target returns the same bits.
+//
+//   const RowKernels& kernels = ActiveKernels();  // once per row, not per element
+//   RowScan scan = kernels.scan_row(row, n, nullptr, block_max);
+//
+// Plain pointers and sizes; nothing is checked, nothing is allocated. Thread-safe: functions without state.
+// No alignment beyond a float's is assumed. The thread's floating-point mode is the one of float_mode.h.
+//
+// Throughout: `logits` [n]; n in [1, 2^20]; `mask` is a bitmap as VocabSubset::words(), [(n + 63) / 64], bits beyond n
+// mean nothing, null means "every token"; `block_max` [(n + 255) / 256], largest logit of each block of the tokens of
+// the mask, -inf where there is none. But for scan_row no logit is NaN or +inf.
+#ifndef LOGITD_CORE_KERNELS_ROW_KERNELS_H_
+#define LOGITD_CORE_KERNELS_ROW_KERNELS_H_
+
+#include <cstddef>
+#include <cstdint>
+
+namespace logitd::kernels {
+
+// Tokens per block of `block_max`. Smaller blocks cost more in the first pass, larger ones more in the later ones.
+inline constexpr size_t kBlockSize = 256;
+inline constexpr size_t BlockCount(size_t n) { return (n + kBlockSize - 1) / kBlockSize; }
+
+// What the first pass finds.
+struct RowScan {
+  // Largest value of the masked tokens, never -0; -inf if there is none.
+  float max;
+  // The lowest token id that has it (-0 equals +0); -1 if every masked value is -inf.
+  int32_t argmax;
+  // The lowest token id, masked or not, that is NaN or +inf; -1 if there is none. Else nothing here or in `block_max`
+  // means anything but this.
+  int32_t first_non_finite;
+  // Number of masked tokens whose logit is not -inf.
+  int32_t finite_count;
+};
+
+// Constants of exp((x - max) / temperature) for one temperature in [1e-4, 1e6].
+struct ExpConstants {
+  explicit ExpConstants(double temperature);
+  // log2(e) / temperature as the sum of two floats.
+  float scale_high;
+  float scale_low;
+  // -126 / scale: differences below it are clamped; they weigh nothing.
+  float lowest_difference;
+  // fl(1 / temperature), for the terms of the entropy.
+  float inverse_temperature;
+};
+
+// The weight of the largest logit, and so the unit of all weights: a weight is rne(2^42 exp((x - max) / temperature)).
+inline constexpr int kWeightBits = 42;
+
+// The weight of one token, on any processor. 2^42 for logit == max; 0 for -inf and for anything below 2^-43 of the
+// maximum's.
+uint64_t Weight(float logit, float max, const ExpConstants& constants);
+
+// What a cut leaves: how many tokens, and their weights' sum (0 where there are no weights).
+struct Kept {
+  int32_t count;
+  uint64_t total_weight;
+};
+
+// Bounds that one pass compares a row with.
+inline constexpr size_t kBoundCount = 4;
+
+// Entries beyond the last result that `collect` may write to.
+inline constexpr size_t kCollectPadding = 64;
+
+// The functions of one target.
+struct RowKernels {
+  // "AVX512", "AVX2", "NEON" or "SCALAR".
+  const char* target;
+
+  // Pass 1. `block_max` is filled unless it is null.
+  RowScan (*scan_row)(const float* logits, size_t n, const uint64_t* mask, float* block_max);
+
+  // Pass 2: the sum of the masked tokens' weights, which fits 63 bits for n <= 2^20. If `weights` is not null, it gets
+  // each token's weight, [n], 0 for tokens that are not in the mask.
+  uint64_t (*sum_weights)(const float* logits, size_t n, const uint64_t* mask, float max, const ExpConstants& constants,
+                          uint64_t* weights);
+
+  // The sum of A_i = rne(2^42 e_i d_i), e_i the token's exponential and d_i = (max - x_i) fl(1 / temperature):
+  // entropy = ln(Z 2^-42) + sum / Z.
+  uint64_t (*sum_entropy_terms)(const float* logits, size_t n, const uint64_t* mask, float max,
+                                const ExpConstants& constants);
+
+  // Number of values strictly larger than `value`.
+  int32_t (*count_greater)(const float* logits, size_t n, float value);
+
+  // counts[j]: number of masked tokens with logit >= bounds[j]. bounds [kBoundCount], neither NaN nor
+  // -inf.
+  void (*count_at_least)(const float* logits, size_t n, const uint64_t* mask, const float* bounds, uint64_t* counts);
+
+  // sums[j]: sum of weights[i] over logits[i] >= bounds[j]. bounds as above; weights [n].
+  void (*sum_at_least)(const float* logits, size_t n, const uint64_t* weights, const float* bounds, uint64_t* sums);
+
+  // Writes the ids in [begin, end) of the masked tokens with lowest <= logit <= highest to `ids`, ascending, and
+  // returns how many they are. REQUIRES: begin is a multiple of 64; end <= n; bounds are neither NaN nor -inf; ids has
+  // room for end - begin + kCollectPadding.
+  size_t (*collect)(const float* logits, size_t begin, size_t end, const uint64_t* mask, float lowest, float highest,
+                    int32_t* ids);
+
+  // Clears from `mask` every token after (cut_logit, cut_id) in the order (logit descending, id ascending), and sets
+  // its weight to 0. REQUIRES: cut_logit is finite; no masked token is larger than its `block_max`; weights [n] are
+  // those of the masked tokens, or null.
+  Kept (*apply_cut)(const float* logits, size_t n, const float* block_max, float cut_logit, int32_t cut_id,
+                    uint64_t* mask, uint64_t* weights);
+
+  // Exactly the f32 values of n little-endian binary16 or bfloat16 values, at any address. A NaN stays one.
+  void (*widen_f16)(const void* values, size_t n, float* out);
+  void (*widen_bf16)(const void* values, size_t n, float* out);
+};
+
+// The reference that every other target equals: plain C++, on any processor. Without FMA instructions, slow.
+extern const RowKernels kScalarKernels;
+
+// At most this many targets exist in one program.
+inline constexpr size_t kMaxTargets = 4;
+// Puts what this processor can run and Highway provides into `targets`, the best first, and returns their number.
+size_t VectorKernels(const RowKernels** targets);
+
+// All targets of this processor, the best first, kScalarKernels last; `targets` has room for kMaxTargets.
+size_t AvailableKernels(const RowKernels** targets);
+// The target in use: the best, unless UseKernels said otherwise.
+const RowKernels& ActiveKernels();
+void UseKernels(const RowKernels& kernels);
+
+}  // namespace logitd::kernels
+
+#endif  // LOGITD_CORE_KERNELS_ROW_KERNELS_H_

@@ -1,0 +1,165 @@
+// What the truncation stages look for in a row, compiled once per target of Highway (vector_kernels.cc).
+#if defined(LOGITD_CORE_KERNELS_SELECT_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef LOGITD_CORE_KERNELS_SELECT_INL_H_
+#undef LOGITD_CORE_KERNELS_SELECT_INL_H_
+#else
+#define LOGITD_CORE_KERNELS_SELECT_INL_H_
+#endif
+
+#include "core/kernels/vector-inl.h"
+
+#if LOGITD_HAVE_VECTORS
+HWY_BEFORE_NAMESPACE();
+namespace logitd::kernels::HWY_NAMESPACE {
+
+// -1 in the lanes of `mask`, as 64-bit integers of its lower or upper half.
+HWY_INLINE Weights WidenLower(hn::Vec<IntTag> lanes) {
+  const hn::Half<IntTag> half;
+  return hn::BitCast(WeightTag(), hn::PromoteTo(hn::RebindToSigned<WeightTag>(), hn::LowerHalf(half, lanes)));
+}
+HWY_INLINE Weights WidenUpper(hn::Vec<IntTag> lanes) {
+  const hn::Half<IntTag> half;
+  return hn::BitCast(WeightTag(), hn::PromoteTo(hn::RebindToSigned<WeightTag>(), hn::UpperHalf(half, lanes)));
+}
+
+inline void SumAtLeast(const float* logits, size_t n, const uint64_t* weights, const float* bounds, uint64_t* sums) {
+  const FloatTag d;
+  const WeightTag w;
+  Weights found[kBoundCount];
+  Floats bound[kBoundCount];
+  for (size_t j = 0; j < kBoundCount; ++j) {
+    found[j] = hn::Zero(w);
+    bound[j] = hn::Set(d, bounds[j]);
+  }
+  size_t i = 0;
+  for (; i + kFloatLanes <= n; i += kFloatLanes) {
+    const Floats values = hn::LoadU(d, logits + i);
+    const Weights lower = hn::LoadU(w, weights + i);
+    const Weights upper = hn::LoadU(w, weights + i + kWeightLanes);
+    for (size_t j = 0; j < kBoundCount; ++j) {
+      const auto lanes = hn::BitCast(IntTag(), hn::VecFromMask(d, hn::Ge(values, bound[j])));
+      found[j] = hn::Add(found[j], hn::Add(hn::And(lower, WidenLower(lanes)), hn::And(upper, WidenUpper(lanes))));
+    }
+  }
+  for (size_t j = 0; j < kBoundCount; ++j) {
+    sums[j] = SumOfLanes(found[j]);
+    for (size_t rest = i; rest < n; ++rest) sums[j] += logits[rest] >= bounds[j] ? weights[rest] : 0;
+  }
+}
+
+// places[bits]: the places of the bits that are set, ascending, then zeros.
+struct SetBits {
+  uint8_t places[256][8];
+};
+constexpr SetBits MakeSetBits() {
+  SetBits table{};
+  for (size_t bits = 0; bits < 256; ++bits) {
+    size_t count = 0;
+    for (uint8_t place = 0; place < 8; ++place) {
+      if ((bits >> place) & 1) table.places[bits][count++] = place;
+    }
+  }
+  return table;
+}
+constexpr SetBits kSetBits = MakeSetBits();
+
+// The ids first_id + i of the lanes i of `mask`, in order, then anything.
+HWY_INLINE hn::Vec<IntTag> IdsOf(Mask mask, int32_t first_id) {
+  const IntTag ids;
+  if constexpr (kFloatLanes <= 8) {
+    // Not Compress: Highway 1.0.3's copies its table to the stack at each call (GCC 12), 20 times the time of the rest.
+    const hn::Rebind<uint8_t, IntTag> bytes;
+    const uint8_t* places = kSetBits.places[BitsOfMask(FloatTag(), mask)];
+    return hn::Add(hn::PromoteTo(ids, hn::LoadU(bytes, places)), hn::Set(ids, first_id));
+  } else {
+    return hn::Compress(hn::Iota(ids, first_id), hn::RebindMask(ids, mask));
+  }
+}
+
+inline size_t Collect(const float* logits, size_t begin, size_t end, const uint64_t* mask, float lowest, float highest,
+                      int32_t* ids) {
+  const FloatTag d;
+  const IntTag id_tag;
+  const Floats low = hn::Set(d, lowest);
+  const Floats high = hn::Set(d, highest);
+  float buffer[kWord];
+  size_t count = 0;
+  for (size_t start = begin; start < end; start += kWord) {
+    const uint64_t word = WordOf(mask, start);
+    if (word == 0) continue;
+    const float* word_logits = Complete(logits, end, start, kWord, buffer);
+    for (size_t i = 0; i < kWord; i += kFloatLanes) {
+      const Floats values = hn::LoadU(d, word_logits + i);
+      Mask found = hn::And(hn::Ge(values, low), hn::Le(values, high));
+      if (word != kAllBits) found = hn::And(found, MaskOfBits(d, word >> i));
+      if (hn::AllFalse(d, found)) continue;
+      // A whole vector, of which the next overwrites what is too much: the room is there.
+      hn::StoreU(IdsOf(found, static_cast<int32_t>(start + i)), id_tag, ids + count);
+      count += hn::CountTrue(d, found);
+    }
+  }
+  return count;
+}
+
+// Zeroes the weights [64] that `word` does not keep, and returns the sum of the others.
+HWY_INLINE uint64_t KeepWeights(uint64_t word, uint64_t* weights) {
+  const WeightTag w;
+  Weights sum = hn::Zero(w);
+  for (size_t i = 0; i < kWord; i += kWeightLanes) {
+    const Weights kept = hn::IfThenElseZero(MaskOfBits(w, word >> i), hn::LoadU(w, weights + i));
+    hn::StoreU(kept, w, weights + i);
+    sum = hn::Add(sum, kept);
+  }
+  return SumOfLanes(sum);
+}
+
+// The bits of the logits of a word that come before or at the cut. Bits of `ties` are the ids that may equal it.
+HWY_INLINE uint64_t BitsBeforeCut(const float* word_logits, Floats cut, uint64_t ties) {
+  const FloatTag d;
+  uint64_t greater = 0;
+  uint64_t equal = 0;
+  for (size_t i = 0; i < kWord; i += kFloatLanes) {
+    const Floats logits = hn::LoadU(d, word_logits + i);
+    greater |= BitsOfMask(d, hn::Gt(logits, cut)) << i;
+    equal |= BitsOfMask(d, hn::Eq(logits, cut)) << i;
+  }
+  return greater | (equal & ties);
+}
+
+inline Kept ApplyCut(const float* logits, size_t n, const float* block_max, float cut_logit, int32_t cut_id,
+                     uint64_t* mask, uint64_t* weights) {
+  const Floats cut = hn::Set(FloatTag(), cut_logit);
+  const size_t tie_end = static_cast<size_t>(cut_id) + 1;
+  Kept kept{0, 0};
+  float buffer[kWord];
+  for (size_t start = 0; start < n; start += kWord) {
+    uint64_t& word = mask[start / kWord];
+    if (word == 0) continue;  // then its weights are 0
+    const size_t count = HWY_MIN(kWord, n - start);
+    const uint64_t ties = start >= tie_end           ? 0
+                          : start + kWord <= tie_end ? kAllBits
+                                                     : (uint64_t{1} << (tie_end - start)) - 1;
+    word = block_max[start / kBlockSize] < cut_logit
+               ? 0
+               : word & BitsBeforeCut(Complete(logits, n, start, kWord, buffer), cut, ties);
+    kept.count += static_cast<int32_t>(hwy::PopCount(word));
+    if (weights == nullptr) continue;
+    if (word == 0) {
+      memset(weights + start, 0, count * sizeof(uint64_t));
+    } else if (count == kWord) {
+      kept.total_weight += KeepWeights(word, weights + start);
+    } else {
+      for (size_t i = 0; i < count; ++i) {
+        if (!((word >> i) & 1)) weights[start + i] = 0;
+        kept.total_weight += weights[start + i];
+      }
+    }
+  }
+  return kept;
+}
+
+}  // namespace logitd::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+#endif  // LOGITD_HAVE_VECTORS
+
+#endif  // LOGITD_CORE_KERNELS_SELECT_INL_H_

@@ -1,0 +1,71 @@
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "core/row_values.h"
+#include "gtest/gtest.h"
+#include "tests/core/kernels/every_target.h"
+
+namespace logitd {
+namespace {
+
+class WidenTest : public testing::EveryTarget {};
+LOGITD_ON_EVERY_TARGET(WidenTest);
+
+// The value that IEEE 754 gives to a binary16 pattern, by its definition.
+float ValueOfF16(uint16_t bits) {
+  const int exponent = (bits >> 10) & 0x1f;
+  const int fraction = bits & 0x3ff;
+  double magnitude = exponent == 0 ? std::ldexp(fraction, -24) : std::ldexp(1024 + fraction, exponent - 25);
+  if (exponent == 0x1f) {
+    magnitude = fraction == 0 ? std::numeric_limits<double>::infinity() : std::numeric_limits<double>::quiet_NaN();
+  }
+  return static_cast<float>(bits & 0x8000 ? -magnitude : magnitude);
+}
+
+float ValueOfBf16(uint16_t bits) { return std::bit_cast<float>(uint32_t{bits} << 16); }
+
+void ExpectSameOrBothNan(float found, float expected, uint32_t pattern) {
+  if (std::isnan(expected)) {
+    ASSERT_TRUE(std::isnan(found)) << pattern;
+  } else {
+    ASSERT_EQ(std::bit_cast<uint32_t>(found), std::bit_cast<uint32_t>(expected)) << pattern;
+  }
+}
+
+TEST_P(WidenTest, EveryPatternIsExact) {
+  std::vector<uint16_t> values(1 << 16);
+  for (uint32_t i = 0; i < values.size(); ++i) values[i] = static_cast<uint16_t>(i);
+  const char* bytes = reinterpret_cast<const char*>(values.data());
+  std::vector<float> f16(values.size()), bf16(values.size());
+  WidenF16(bytes, f16);
+  WidenBf16(bytes, bf16);
+  for (uint32_t i = 0; i < values.size(); ++i) {
+    ASSERT_NO_FATAL_FAILURE(ExpectSameOrBothNan(f16[i], ValueOfF16(values[i]), i));
+    ASSERT_NO_FATAL_FAILURE(ExpectSameOrBothNan(bf16[i], ValueOfBf16(values[i]), i));
+  }
+}
+
+TEST_P(WidenTest, AnySizeAtAnyAddress) {
+  for (size_t n = 0; n <= 70; ++n) {
+    for (size_t start : {0, 1, 2, 3, 7}) {
+      // Exactly as many bytes as are read, so that sanitizers see one too many.
+      std::vector<char> bytes(start + 2 * n);
+      for (size_t i = 0; i < n; ++i) {
+        const uint16_t value = static_cast<uint16_t>(0x3c00 + 37 * i);
+        std::memcpy(bytes.data() + start + 2 * i, &value, sizeof(value));
+      }
+      std::vector<float> row(n);
+      WidenF16(bytes.data() + start, row);
+      for (size_t i = 0; i < n; ++i) ASSERT_EQ(row[i], ValueOfF16(static_cast<uint16_t>(0x3c00 + 37 * i)));
+      WidenBf16(bytes.data() + start, row);
+      for (size_t i = 0; i < n; ++i) ASSERT_EQ(row[i], ValueOfBf16(static_cast<uint16_t>(0x3c00 + 37 * i)));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace logitd
