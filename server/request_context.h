@@ -3,6 +3,8 @@
 #define LOGITD_SERVER_REQUEST_CONTEXT_H_
 
 #include <chrono>
+#include <condition_variable>
+#include <mutex>
 #include <stop_token>
 
 #include "absl/status/status.h"
@@ -14,6 +16,14 @@ namespace logitd::server {
 struct RequestContext {
   std::stop_token given_up;
   std::chrono::system_clock::time_point deadline = std::chrono::system_clock::time_point::max();
+
+  // Blocks until `done()`, the token or the deadline, whichever comes first; what `done()` is then.
+  template <typename Done>
+  bool WaitFor(std::condition_variable_any& changed, std::unique_lock<std::mutex>& lock, Done done) const {
+    // "Never" overflows the clock's conversions.
+    if (deadline == std::chrono::system_clock::time_point::max()) return changed.wait(lock, given_up, done);
+    return changed.wait_until(lock, given_up, deadline, done);
+  }
 
   // OK while the answer is still wanted; else CANCELLED or DEADLINE_EXCEEDED. (A drained call ends with DRAINING
   // whatever its handler returns: services/open_calls.h.)

@@ -46,8 +46,13 @@ absl::Status CheckRow(LogitsView row) {
 
 }  // namespace
 
-BatchReply::BatchReply(const v1::RunBatch& batch, int32_t vocab_size, int64_t max_message_bytes, Writer write)
-    : batch_(batch), vocab_size_(vocab_size), max_message_bytes_(max_message_bytes), write_(std::move(write)) {
+BatchReply::BatchReply(const v1::RunBatch& batch, const BatchControl& control, int32_t vocab_size,
+                       int64_t max_message_bytes, Writer write)
+    : batch_(batch),
+      control_(control),
+      vocab_size_(vocab_size),
+      max_message_bytes_(max_message_bytes),
+      write_(std::move(write)) {
   entries_.resize(batch.work_size());
   for (int i = 0; i < batch.work_size(); ++i) {
     entries_[i].work = &batch.work(i);

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "client/runner/batch_control.h"
 #include "client/runner/model_runner.h"
 #include "core/types.h"
 #include "logitd/v1/model_runner_service.pb.h"
@@ -22,13 +23,15 @@ class BatchReply : public RowSink {
   // Sends one message; what it returns is not asked for: a broken stream is noticed by whoever reads it.
   using Writer = std::function<void(const v1::AttachRequest&)>;
 
-  // `batch` must outlive this object. No message is larger than `max_message_bytes`.
+  // `batch` and `control` must outlive this object. No message is larger than `max_message_bytes`.
   // REQUIRES: CheckWork is OK for every entry that is not failed at once.
-  BatchReply(const v1::RunBatch& batch, int32_t vocab_size, int64_t max_message_bytes, Writer write);
+  BatchReply(const v1::RunBatch& batch, const BatchControl& control, int32_t vocab_size, int64_t max_message_bytes,
+             Writer write);
 
   // A row with NaN, +inf or no finite value fails its entry: MODEL_OUTPUT_INVALID.
   void AddRow(int work_index, LogitsView row) override;
   void Fail(int work_index, const absl::Status& error) override;
+  absl::Status CheckWanted(int work_index) const override { return control_.Check(work_index); }
 
   // Writes what is left, the last message with final = true. An entry that has not got all of its rows has failed.
   void Finish();
@@ -66,6 +69,7 @@ class BatchReply : public RowSink {
   void Send();
 
   const v1::RunBatch& batch_;
+  const BatchControl& control_;
   const int32_t vocab_size_;
   const int64_t max_message_bytes_;
   const Writer write_;

@@ -4,9 +4,11 @@
 #include <openssl/sha.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <deque>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -14,9 +16,11 @@
 #include <thread>
 #include <utility>
 
+#include "client/runner/batch_control.h"
 #include "client/runner/batch_reply.h"
 #include "client/runner/runner_error.h"
 #include "core/errors.h"
+#include "core/float_environment.h"
 #include "core/limits.h"
 #include "logitd/v1/model_runner_service.grpc.pb.h"
 
@@ -84,7 +88,14 @@ class WorkQueue {
   bool closed_ = false;
 };
 
-// One stream. Threads: the caller's reads, one evaluates, one tokenises, one waits for `stop`.
+// A batch, and who waits for it.
+struct BatchWork {
+  explicit BatchWork(v1::RunBatch received) : batch(std::move(received)), control(batch) {}
+  const v1::RunBatch batch;
+  BatchControl control;
+};
+
+// One stream. Threads: the caller's reads, one evaluates, one tokenises, one sends heartbeats, one waits for `stop`.
 class Attachment {
  public:
   Attachment(const RunnerOptions& options, Model& model)
@@ -100,12 +111,17 @@ class Attachment {
   absl::Status Introduce();
   // Reads until the stream ends; an error if the server sends what the protocol does not allow.
   absl::Status ReadWork();
+  absl::Status TakeBatch(v1::RunBatch batch);
+  void Cancel(const v1::CancelBatch& cancel);
   void EvaluateBatches();
-  void Evaluate(const v1::RunBatch& batch);
+  void Evaluate(const BatchWork& work);
   void AnswerCalls();
   v1::AttachRequest Tokenize(const v1::TokenizeCall& call);
   v1::AttachRequest Detokenize(const v1::DetokenizeCall& call);
   void LeaveWhenStopped(std::stop_token stop);
+  void SetEnded();
+  // Sends heartbeats, and cuts the stream of a server that is silent.
+  void Beat();
   // False if the stream is broken: then reading ends too, and its status says why.
   bool Write(const v1::AttachRequest& message);
 
@@ -117,11 +133,18 @@ class Attachment {
   std::unique_ptr<grpc::ClientReaderWriter<v1::AttachRequest, v1::AttachResponse>> stream_;
   bool accepted_ = false;
   int64_t max_message_bytes_ = kLargestMessageBytes;
+  std::chrono::milliseconds heartbeat_interval_{0};
+  std::chrono::milliseconds silence_limit_{0};
+  std::atomic<std::chrono::steady_clock::time_point> last_heard_{std::chrono::steady_clock::now()};
+  std::atomic<bool> server_is_silent_ = false;
 
   std::timed_mutex write_mutex_;
   bool half_closed_ = false;
 
-  WorkQueue<v1::RunBatch> batches_;
+  WorkQueue<std::shared_ptr<BatchWork>> batches_;
+  // Those that are not answered yet, by number.
+  std::mutex open_batches_mutex_;
+  std::map<int64_t, std::shared_ptr<BatchWork>> open_batches_;
   WorkQueue<v1::AttachResponse> calls_;
 
   std::mutex end_mutex_;
@@ -136,22 +159,24 @@ absl::Status Attachment::Run(std::stop_token stop) {
   if (protocol.ok() && accepted_) {
     std::jthread evaluator([this] { EvaluateBatches(); });
     std::jthread tokenizer([this] { AnswerCalls(); });
+    std::jthread heart([this] { Beat(); });
     protocol = ReadWork();
     model_.Interrupt();
     batches_.Close();
     calls_.Close();
+    SetEnded();
   }
   if (!protocol.ok()) context_.TryCancel();
-  {
-    std::lock_guard lock(end_mutex_);
-    ended_ = true;
-  }
-  ended_changed_.notify_all();
+  SetEnded();
   leaver.join();
   const grpc::Status status = stream_->Finish();
   if (stop.stop_requested()) return absl::OkStatus();
   if (!protocol.ok()) return protocol;
   if (status.ok()) return absl::OkStatus();
+  if (server_is_silent_) {
+    return absl::UnavailableError("the server has been silent for " + std::to_string(silence_limit_.count()) +
+                                  " ms, and is taken for dead");
+  }
   std::string message = status.error_message();
   if (!accepted_ && status.error_code() == grpc::StatusCode::UNAVAILABLE) {
     message = "no server answers at " + options_.server_address + ": " + message;
@@ -176,6 +201,8 @@ absl::Status Attachment::Introduce() {
   if (response.accepted().max_message_bytes() > 0) {
     max_message_bytes_ = std::min(kLargestMessageBytes, response.accepted().max_message_bytes());
   }
+  heartbeat_interval_ = std::chrono::milliseconds(response.accepted().heartbeat_interval_ms());
+  silence_limit_ = std::chrono::milliseconds(response.accepted().silence_limit_ms());
   if (response.accepted().need_vocabulary()) {
     v1::AttachRequest message;
     *message.mutable_vocabulary() = model_.Vocabulary();
@@ -187,18 +214,18 @@ absl::Status Attachment::Introduce() {
 absl::Status Attachment::ReadWork() {
   v1::AttachResponse response;
   while (stream_->Read(&response)) {
+    last_heard_ = std::chrono::steady_clock::now();
     switch (response.kind_case()) {
       case v1::AttachResponse::kBatch: {
-        std::set<int64_t> sequence_ids;
-        for (const v1::SequenceWork& work : response.batch().work()) {
-          if (!sequence_ids.insert(work.sequence_id()).second) {
-            return errors::RunnerProtocol("the server's batch names sequence " + std::to_string(work.sequence_id()) +
-                                          " twice");
-          }
-        }
-        batches_.Push(std::move(*response.mutable_batch()));
+        const absl::Status status = TakeBatch(std::move(*response.mutable_batch()));
+        if (!status.ok()) return status;
         break;
       }
+      case v1::AttachResponse::kCancel:
+        Cancel(response.cancel());
+        break;
+      case v1::AttachResponse::kHeartbeat:
+        break;
       case v1::AttachResponse::kTokenize:
       case v1::AttachResponse::kDetokenize:
         calls_.Push(std::move(response));
@@ -211,21 +238,55 @@ absl::Status Attachment::ReadWork() {
   return absl::OkStatus();
 }
 
-void Attachment::EvaluateBatches() {
-  while (std::optional<v1::RunBatch> batch = batches_.Pop()) Evaluate(*batch);
+absl::Status Attachment::TakeBatch(v1::RunBatch batch) {
+  std::set<int64_t> sequence_ids;
+  for (const v1::SequenceWork& work : batch.work()) {
+    if (!sequence_ids.insert(work.sequence_id()).second) {
+      return errors::RunnerProtocol("the server's batch names sequence " + std::to_string(work.sequence_id()) +
+                                    " twice");
+    }
+  }
+  auto work = std::make_shared<BatchWork>(std::move(batch));
+  {
+    std::lock_guard lock(open_batches_mutex_);
+    open_batches_[work->batch.batch_id()] = work;
+  }
+  batches_.Push(std::move(work));
+  return absl::OkStatus();
 }
 
-void Attachment::Evaluate(const v1::RunBatch& batch) {
-  BatchReply reply(batch, vocab_size_, max_message_bytes_,
+void Attachment::Cancel(const v1::CancelBatch& cancel) {
+  std::lock_guard lock(open_batches_mutex_);
+  // One that is not there has been answered meanwhile.
+  if (const auto found = open_batches_.find(cancel.batch_id()); found != open_batches_.end()) {
+    found->second->control.Cancel(cancel);
+  }
+}
+
+void Attachment::EvaluateBatches() {
+  UseExactFloats();  // records are computed here
+  while (const auto work = batches_.Pop()) {
+    Evaluate(**work);
+    std::lock_guard lock(open_batches_mutex_);
+    open_batches_.erase((*work)->batch.batch_id());
+  }
+}
+
+void Attachment::Evaluate(const BatchWork& work) {
+  const v1::RunBatch& batch = work.batch;
+  BatchReply reply(batch, work.control, vocab_size_, max_message_bytes_,
                    [this](const v1::AttachRequest& message) { Write(message); });
-  // What is wrong is answered here; the model gets the rest, and `places` say where that stood in the batch.
+  // What is wrong, or not wanted any more, is answered here; the model gets the rest, and `places` say where that stood
+  // in the batch.
   v1::RunBatch legal;
   legal.set_batch_id(batch.batch_id());
   *legal.mutable_release_sequence_ids() = batch.release_sequence_ids();
   std::vector<int> places;
   v1::RunBatch drops;
   for (int i = 0; i < batch.work_size(); ++i) {
-    if (absl::Status status = CheckWork(batch.work(i), vocab_size_); !status.ok()) {
+    absl::Status status = CheckWork(batch.work(i), vocab_size_);
+    if (status.ok()) status = work.control.Check(i);
+    if (!status.ok()) {
       reply.Fail(i, status);
       drops.add_release_sequence_ids(batch.work(i).sequence_id());
       continue;
@@ -239,6 +300,7 @@ void Attachment::Evaluate(const v1::RunBatch& batch) {
     PlacedSink(BatchReply& reply, const std::vector<int>& places) : reply_(reply), places_(places) {}
     void AddRow(int work_index, LogitsView row) override { reply_.AddRow(places_[work_index], row); }
     void Fail(int work_index, const absl::Status& error) override { reply_.Fail(places_[work_index], error); }
+    absl::Status CheckWanted(int work_index) const override { return reply_.CheckWanted(places_[work_index]); }
 
    private:
     BatchReply& reply_;
@@ -313,6 +375,33 @@ void Attachment::LeaveWhenStopped(std::stop_token stop) {
   }
   lock.lock();
   if (!ended_changed_.wait_for(lock, kGoodbye, [this] { return ended_; })) context_.TryCancel();
+}
+
+void Attachment::SetEnded() {
+  {
+    std::lock_guard lock(end_mutex_);
+    ended_ = true;
+  }
+  ended_changed_.notify_all();
+}
+
+void Attachment::Beat() {
+  if (heartbeat_interval_.count() <= 0) return;
+  v1::AttachRequest heartbeat;
+  heartbeat.mutable_heartbeat();
+  std::unique_lock lock(end_mutex_);
+  while (!ended_changed_.wait_for(lock, heartbeat_interval_, [this] { return ended_; })) {
+    lock.unlock();
+    if (silence_limit_.count() > 0 && std::chrono::steady_clock::now() - last_heard_.load() > silence_limit_) {
+      server_is_silent_ = true;
+      context_.TryCancel();
+    }
+    // What is being written is a sign of life, too.
+    if (std::unique_lock write_lock(write_mutex_, std::try_to_lock); write_lock.owns_lock() && !half_closed_) {
+      stream_->Write(heartbeat);
+    }
+    lock.lock();
+  }
 }
 
 bool Attachment::Write(const v1::AttachRequest& message) {

@@ -34,6 +34,9 @@ class RowSink {
   virtual void AddRow(int work_index, LogitsView row) = 0;
   // The entry failed, and its cache is dropped: no more rows of it. Other entries are not affected.
   virtual void Fail(int work_index, const absl::Status& error) = 0;
+  // OK while somebody waits for the entry's rows; else CANCELLED or DEADLINE_EXCEEDED, which the entry should be failed
+  // with, soon. Cheap; may be called from any thread.
+  virtual absl::Status CheckWanted(int work_index) const = 0;
 };
 
 // A model. Evaluate, Tokenize and Detokenize may be called at the same time from two threads (one evaluates, one
@@ -54,8 +57,8 @@ class Model {
   // and no sequence occurs twice.
   virtual void Evaluate(const v1::RunBatch& batch, RowSink& sink) = 0;
 
-  // Nobody waits for results any more: an Evaluate that runs should return soon, however incomplete. Called once at the
-  // end, from any thread.
+  // Nobody waits for any results any more: an Evaluate that runs should return soon, however incomplete. Called once at
+  // the end, from any thread.
   virtual void Interrupt() {}
 
   virtual absl::StatusOr<std::vector<TokenId>> Tokenize(const std::string& text,

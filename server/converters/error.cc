@@ -8,6 +8,7 @@ static_assert(static_cast<int>(ErrorReason::kFieldOutOfRange) == v1::ERROR_REASO
 static_assert(static_cast<int>(ErrorReason::kNonFiniteLogit) == v1::ERROR_REASON_NON_FINITE_LOGIT);
 static_assert(static_cast<int>(ErrorReason::kSequenceNotOpen) == v1::ERROR_REASON_SEQUENCE_NOT_OPEN);
 static_assert(static_cast<int>(ErrorReason::kModelMismatch) == v1::ERROR_REASON_MODEL_MISMATCH);
+static_assert(static_cast<int>(ErrorReason::kTargetCountMismatch) == v1::ERROR_REASON_TARGET_COUNT_MISMATCH);
 static_assert(static_cast<int>(ErrorReason::kNormalizationUndefined) == v1::ERROR_REASON_NORMALIZATION_UNDEFINED);
 static_assert(static_cast<int>(ErrorReason::kInternal) == v1::ERROR_REASON_INTERNAL);
 

@@ -117,6 +117,10 @@ absl::StatusOr<RunnerCapacity> FromProto(const v1::RunnerCapacity& message) {
                                     {"max_batch_tokens", capacity.max_batch_tokens}}) {
     if (value < 1) return errors::OutOfRange(std::string("hello.capacity.") + name, value, ">= 1");
   }
+  // More than any runner has: so that sums over runners fit their types.
+  capacity.max_sequences = std::min(capacity.max_sequences, 1 << 20);
+  capacity.max_cached_tokens = std::min(capacity.max_cached_tokens, int64_t{1} << 40);
+  capacity.max_batch_tokens = std::min(capacity.max_batch_tokens, 1 << 20);
   return capacity;
 }
 

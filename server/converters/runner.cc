@@ -103,6 +103,7 @@ absl::StatusOr<std::vector<RowRecord>> ReadRecords(const v1::SequenceOutput& out
 
 void ToProto(const Batch& batch, v1::RunBatch& message) {
   message.set_batch_id(batch.batch_id);
+  message.set_deadline_ms(static_cast<int32_t>(batch.time_limit.count()));
   for (const int64_t id : batch.release_sequence_ids) message.add_release_sequence_ids(id);
   for (const WorkPiece& piece : batch.work) {
     v1::SequenceWork& work = *message.add_work();

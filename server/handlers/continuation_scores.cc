@@ -9,6 +9,7 @@
 #include "core/errors.h"
 #include "core/scorer.h"
 #include "core/status_macros.h"
+#include "server/models/model_session.h"
 
 namespace logitd::server {
 namespace {
@@ -69,11 +70,11 @@ absl::Status AsModelOutputError(const absl::Status& status) {
 
 class Evaluation {
  public:
-  Evaluation(const ScoreOptions& options, AttachedModel& model, const RequestContext& context)
-      : options_(options), model_(model), context_(context), session_(model.scheduler()) {
+  Evaluation(const ScoreOptions& options, ServedModel& model, const RequestContext& context)
+      : options_(options), model_(model), context_(context), session_(model) {
     // A runner of other numerics must not reduce rows, and a conditional needs the whole row.
     by_records_ = model.capabilities().records && !options.sampling;
-    can_fork_ = model.capabilities().fork && model.capacity().max_sequences > 1;
+    can_fork_ = model.capabilities().fork && session_.capacity().max_sequences > 1;
   }
 
   // Scores items [begin, end): evaluates their contexts, then their continuations in rounds.
@@ -88,7 +89,7 @@ class Evaluation {
   absl::Status TakeRows(Running& running, const SequenceWork& work, const SequenceRows& rows);
 
   const ScoreOptions& options_;
-  AttachedModel& model_;
+  ServedModel& model_;
   const RequestContext& context_;
   ModelSession session_;
   bool by_records_ = false;
@@ -278,11 +279,11 @@ absl::Status Evaluation::TakeRows(Running& running, const SequenceWork& work, co
 
 }  // namespace
 
-absl::Status ScoreContinuations(const std::vector<ItemInput>& items, const ScoreOptions& options, AttachedModel& model,
+absl::Status ScoreContinuations(const std::vector<ItemInput>& items, const ScoreOptions& options, ServedModel& model,
                                 const RequestContext& context,
                                 const std::function<bool(size_t, std::vector<ContinuationScore>)>& done) {
   std::vector<std::vector<ContinuationScore>> scores(items.size());
-  const RunnerCapacity& capacity = model.capacity();
+  const RunnerCapacity capacity = model.capacity();
   size_t begin = 0;
   while (begin < items.size()) {
     // As many whole items as are evaluated at once; at least one.

@@ -13,7 +13,7 @@
 #include "core/sequence.h"
 #include "core/token_record.h"
 #include "server/handlers/inputs.h"
-#include "server/models/attached_model.h"
+#include "server/models/served_model.h"
 #include "server/request_context.h"
 
 namespace logitd::server {
@@ -38,7 +38,7 @@ struct ScoreOptions {
 // Scores `items`, several at once, and calls `done(item_index, scores)` for each, in order; false from it stops.
 // A context is evaluated once for all of its continuations.
 // Errors: those of the call as a whole (CANCELLED, RUNNER_LOST, ...); what concerns one continuation is in its status.
-absl::Status ScoreContinuations(const std::vector<ItemInput>& items, const ScoreOptions& options, AttachedModel& model,
+absl::Status ScoreContinuations(const std::vector<ItemInput>& items, const ScoreOptions& options, ServedModel& model,
                                 const RequestContext& context,
                                 const std::function<bool(size_t, std::vector<ContinuationScore>)>& done);
 

@@ -19,6 +19,7 @@
 #include "server/converters/text.h"
 #include "server/handlers/inputs.h"
 #include "server/handlers/numerics_version.h"
+#include "server/models/model_session.h"
 
 namespace logitd::server {
 namespace {
@@ -160,14 +161,14 @@ class GrowingCompletion {
 // All completions of one request.
 class Generation {
  public:
-  Generation(const GenerateOptions& options, std::vector<TokenId> prompt, AttachedModel& model,
+  Generation(const GenerateOptions& options, std::vector<TokenId> prompt, ServedModel& model,
              const RequestContext& context, ReplyWriter<v1::GenerateResponse>& writer)
       : options_(options),
         prompt_(std::move(prompt)),
         model_(model),
         context_(context),
         writer_(writer),
-        session_(model.scheduler()) {}
+        session_(model) {}
 
   absl::Status Run(v1::GenerateFinal& final);
 
@@ -184,7 +185,7 @@ class Generation {
 
   const GenerateOptions& options_;
   const std::vector<TokenId> prompt_;
-  AttachedModel& model_;
+  ServedModel& model_;
   const RequestContext& context_;
   ReplyWriter<v1::GenerateResponse>& writer_;
   ModelSession session_;
@@ -316,7 +317,7 @@ absl::Status Generate(const v1::GenerateRequest& request, const ServerEnv& env, 
   RETURN_IF_ERROR(CheckKnown(request));
   RETURN_IF_ERROR(CheckNumericsVersion(request));
   if (!request.has_prompt()) return errors::Required("prompt");
-  ASSIGN_OR_RETURN(const std::shared_ptr<AttachedModel> model, env.models.Find(request.model()));
+  ASSIGN_OR_RETURN(const std::shared_ptr<ServedModel> model, env.models.Find(request.model()));
   const ModelDescription& description = model->description();
   ASSIGN_OR_RETURN(const GenerateOptions options, OptionsOf(request, description));
   ASSIGN_OR_RETURN(std::vector<TokenId> prompt,

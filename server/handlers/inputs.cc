@@ -30,7 +30,7 @@ class TokenizerBatch {
     return texts_.size() - 1;
   }
 
-  absl::Status Run(AttachedModel& model, const RequestContext& context) {
+  absl::Status Run(ServedModel& model, const RequestContext& context) {
     for (size_t begin = 0; begin < texts_.size(); begin += kTextsPerCall) {
       const size_t end = std::min(begin + kTextsPerCall, texts_.size());
       ASSIGN_OR_RETURN(auto lists, model.Tokenize({texts_.begin() + static_cast<ptrdiff_t>(begin),
@@ -66,7 +66,7 @@ struct PendingItem {
 };
 
 // Where text meets text: what the cut of the joint tokens did.
-v1::BoundaryReport ReportBoundary(const AttachedModel& model, const std::vector<TokenId>& context_ids,
+v1::BoundaryReport ReportBoundary(const ServedModel& model, const std::vector<TokenId>& context_ids,
                                   const std::vector<TokenId>& joint_ids, size_t context_bytes, size_t text_bytes,
                                   int32_t moved) {
   v1::BoundaryReport report;
@@ -125,7 +125,7 @@ absl::Status SetCounts(const v1::Continuation& message, const std::optional<std:
 }
 
 // Reads the item's context; texts go to `with_special`, tokenised at the beginning of a text.
-absl::Status BeginItem(const ItemRequest& request, const TokenizationOptions& options, const AttachedModel& model,
+absl::Status BeginItem(const ItemRequest& request, const TokenizationOptions& options, const ServedModel& model,
                        TokenizerBatch& with_special, TokenizerBatch& without_special, ItemInput& item,
                        PendingItem& pending) {
   const ModelDescription& description = model.description();
@@ -174,7 +174,7 @@ absl::Status BeginItem(const ItemRequest& request, const TokenizationOptions& op
 
 absl::Status FinishContinuation(const v1::Continuation& message, const PendingItem& pending,
                                 const PendingContinuation& where, const TokenizerBatch& with_special,
-                                const TokenizerBatch& without_special, const AttachedModel& model,
+                                const TokenizerBatch& without_special, const ServedModel& model,
                                 const ItemInput& item, ContinuationInput& continuation) {
   const ModelDescription& description = model.description();
   const Vocabulary& vocabulary = model.vocabulary();
@@ -223,7 +223,7 @@ absl::Status FinishContinuation(const v1::Continuation& message, const PendingIt
 }  // namespace
 
 absl::StatusOr<std::vector<TokenId>> PromptTokens(const v1::Input& prompt, const TokenizationOptions& options,
-                                                  AttachedModel& model, const RequestContext& context) {
+                                                  ServedModel& model, const RequestContext& context) {
   const ModelDescription& description = model.description();
   std::vector<TokenId> ids;
   switch (prompt.input_case()) {
@@ -260,7 +260,7 @@ absl::StatusOr<std::vector<TokenId>> PromptTokens(const v1::Input& prompt, const
 }
 
 absl::StatusOr<std::vector<ItemInput>> ResolveItems(const std::vector<ItemRequest>& items,
-                                                    const TokenizationOptions& options, AttachedModel& model,
+                                                    const TokenizationOptions& options, ServedModel& model,
                                                     const RequestContext& context) {
   TokenizationOptions continues = options;
   continues.add_special_tokens = false;

@@ -12,7 +12,7 @@
 #include "core/types.h"
 #include "logitd/v1/completion.pb.h"
 #include "logitd/v1/scoring_service.pb.h"
-#include "server/models/attached_model.h"
+#include "server/models/served_model.h"
 #include "server/request_context.h"
 
 namespace logitd::server {
@@ -21,7 +21,7 @@ namespace logitd::server {
 // Errors (field "prompt"): FIELD_REQUIRED, EMPTY_PROMPT, TOKEN_ID_OUT_OF_RANGE, CONTEXT_LENGTH_EXCEEDED,
 // LIMIT_EXCEEDED, TOKENIZER_UNAVAILABLE.
 absl::StatusOr<std::vector<TokenId>> PromptTokens(const v1::Input& prompt, const TokenizationOptions& options,
-                                                  AttachedModel& model, const RequestContext& context);
+                                                  ServedModel& model, const RequestContext& context);
 
 // One continuation, ready to be scored after its context.
 struct ContinuationInput {
@@ -64,7 +64,7 @@ struct ItemRequest {
 // is what comes after as many tokens as the context alone has. What is wrong with one item or continuation is in its
 // status. Errors (of the whole): LIMIT_EXCEEDED, what the tokenizer or the call as a whole fails with.
 absl::StatusOr<std::vector<ItemInput>> ResolveItems(const std::vector<ItemRequest>& items,
-                                                    const TokenizationOptions& options, AttachedModel& model,
+                                                    const TokenizationOptions& options, ServedModel& model,
                                                     const RequestContext& context);
 
 }  // namespace logitd::server

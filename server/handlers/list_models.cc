@@ -13,10 +13,10 @@ absl::Status ListModels(const v1::ListModelsRequest& request, const ServerEnv& e
     v1::ModelStatus& status = *response.add_models();
     status.mutable_model()->set_name(entry.name);
     if (entry.model == nullptr) continue;
-    status.set_runner_count(1);
+    status.set_runner_count(entry.model->runner_count());
     ToProto(entry.model->description(), *status.mutable_model());
     ToProto(entry.model->capabilities(), *status.mutable_capabilities());
-    ToProto(entry.model->capacity(), *status.mutable_capacity());
+    ToProto(entry.model->total_capacity(), *status.mutable_capacity());
   }
   return absl::OkStatus();
 }

@@ -103,7 +103,7 @@ absl::Status ScoreWithModel(const v1::RankRequest& request, const ServerEnv& env
   }
   if (!any) return absl::OkStatus();
 
-  ASSIGN_OR_RETURN(const std::shared_ptr<AttachedModel> model, env.models.Find(request.model()));
+  ASSIGN_OR_RETURN(const std::shared_ptr<ServedModel> model, env.models.Find(request.model()));
   ScoreOptions options;
   auto record = FromProto(request.record(), model->description().vocab_size, /*default_sampling_log_prob=*/false,
                           v1::RECORD_LAYOUT_NONE);

@@ -66,7 +66,7 @@ absl::Status Score(const v1::ScoreRequest& request, const ServerEnv& env, const 
   RETURN_IF_ERROR(CheckKnown(request));
   RETURN_IF_ERROR(CheckNumericsVersion(request));
   ASSIGN_OR_RETURN(const std::vector<ItemRequest> items, ItemsOf(request));
-  ASSIGN_OR_RETURN(const std::shared_ptr<AttachedModel> model, env.models.Find(request.model()));
+  ASSIGN_OR_RETURN(const std::shared_ptr<ServedModel> model, env.models.Find(request.model()));
   ASSIGN_OR_RETURN(const ScoreOptions options, OptionsOf(request, model->description().vocab_size));
   ASSIGN_OR_RETURN(std::vector<ItemInput> inputs,
                    ResolveItems(items, FromProto(request.tokenization()), *model, context));

@@ -26,7 +26,7 @@ absl::Status Tokenize(const v1::TokenizeRequest& request, const ServerEnv& env, 
   if (bytes > kMaxTextBytes) {
     return errors::LimitExceeded("texts", bytes, "[0, " + std::to_string(kMaxTextBytes) + "] bytes", "max_text_bytes");
   }
-  ASSIGN_OR_RETURN(const std::shared_ptr<AttachedModel> model, env.models.Find(request.model()));
+  ASSIGN_OR_RETURN(const std::shared_ptr<ServedModel> model, env.models.Find(request.model()));
   ASSIGN_OR_RETURN(const auto lists, model->Tokenize({request.texts().begin(), request.texts().end()},
                                                      FromProto(request.options()), context));
   for (const std::vector<TokenId>& ids : lists) {
@@ -46,7 +46,7 @@ absl::Status Detokenize(const v1::DetokenizeRequest& request, const ServerEnv& e
     return errors::LimitExceeded("tokens", request.tokens_size(), "[1, " + std::to_string(kMaxItems) + "]",
                                  "max_items");
   }
-  ASSIGN_OR_RETURN(const std::shared_ptr<AttachedModel> model, env.models.Find(request.model()));
+  ASSIGN_OR_RETURN(const std::shared_ptr<ServedModel> model, env.models.Find(request.model()));
   std::vector<std::vector<TokenId>> tokens;
   int64_t count = 0;
   for (int i = 0; i < request.tokens_size(); ++i) {

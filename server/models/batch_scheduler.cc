@@ -19,14 +19,19 @@ constexpr size_t kFairTokens = 64;
 // millisecond each; a batch takes ten or more.
 constexpr std::chrono::milliseconds kGatherTime{2};
 
+// The longest that a batch may take, whatever its requests' deadlines: a large model on a small machine needs minutes
+// for a batch of prompts, but nothing needs hours.
+constexpr std::chrono::milliseconds kBatchTimeLimit{std::chrono::minutes{10}};
+constexpr std::chrono::milliseconds kShortestTimeLimit{1000};
+
 }  // namespace
 
 BatchScheduler::BatchScheduler(const ModelDescription& model, const RunnerCapacity& capacity,
-                               std::function<void(Batch)> send)
+                               std::shared_ptr<RunnerLink> link)
     : vocab_size_(model.vocab_size),
       model_name_(model.name),
       capacity_(capacity),
-      send_(std::move(send)),
+      link_(std::move(link)),
       free_sequences_(capacity.max_sequences),
       free_tokens_(capacity.max_cached_tokens),
       dispatcher_([this] { Dispatch(); }) {}
@@ -40,11 +45,12 @@ BatchScheduler::~BatchScheduler() {
   dispatcher_.join();
 }
 
-absl::StatusOr<std::vector<SequenceRows>> BatchScheduler::Evaluate(ModelSession* session,
+absl::StatusOr<std::vector<SequenceRows>> BatchScheduler::Evaluate(RunnerSession* session,
                                                                    std::vector<SequenceWork> work,
                                                                    const RequestContext& context) {
   auto job = std::make_shared<Job>();
   job->session = session;
+  job->deadline = context.deadline;
   job->work = std::move(work);
   job->results.resize(job->work.size());
   job->unfinished = job->work.size();
@@ -60,13 +66,19 @@ absl::StatusOr<std::vector<SequenceRows>> BatchScheduler::Evaluate(ModelSession*
   }
   changed_.notify_all();
   const auto done = [&] { return job->unfinished == 0 || !lost_.ok(); };
-  WaitFor(lock, context, done);
+  context.WaitFor(changed_, lock, done);
   if (job->unfinished == 0) return std::move(job->results);
   job->abandoned = true;
   waiting_.remove_if([&](const Pending& pending) { return pending.job == job; });
   changed_.notify_all();
   if (!lost_.ok()) return lost_;
+  std::vector<int64_t> cancelled;
+  for (const auto& [sequence_id, entry] : in_flight_) {
+    if (entry.job == job) cancelled.push_back(sequence_id);
+  }
+  const int64_t batch_id = batch_in_flight_;
   lock.unlock();
+  if (!cancelled.empty()) link_->SendCancel(batch_id, std::move(cancelled));
   RETURN_IF_ERROR(context.Check());
   return errors::Cancelled();
 }
@@ -88,7 +100,7 @@ absl::Status BatchScheduler::AcquireRoom(int32_t sequences, int64_t tokens, cons
   const auto ready = [&] {
     return !lost_.ok() || (room_queue_.front() == &request && free_sequences_ >= sequences && free_tokens_ >= tokens);
   };
-  WaitFor(lock, context, ready);
+  context.WaitFor(changed_, lock, ready);
   const bool has_room = lost_.ok() && ready();
   room_queue_.remove(&request);
   if (has_room) {
@@ -103,7 +115,7 @@ absl::Status BatchScheduler::AcquireRoom(int32_t sequences, int64_t tokens, cons
   return errors::Cancelled();
 }
 
-void BatchScheduler::LeaveSession(ModelSession* session, int32_t sequences, int64_t tokens,
+void BatchScheduler::LeaveSession(RunnerSession* session, int32_t sequences, int64_t tokens,
                                   std::vector<int64_t> sequence_ids) {
   std::lock_guard lock(mutex_);
   StopExpecting(session);
@@ -118,7 +130,7 @@ void BatchScheduler::ReleaseSequences(std::vector<int64_t> sequence_ids) {
   releases_.insert(releases_.end(), sequence_ids.begin(), sequence_ids.end());
 }
 
-void BatchScheduler::StopExpecting(ModelSession* session) { expected_.erase(session); }
+void BatchScheduler::StopExpecting(RunnerSession* session) { expected_.erase(session); }
 
 void BatchScheduler::Dispatch() {
   std::unique_lock lock(mutex_);
@@ -132,8 +144,9 @@ void BatchScheduler::Dispatch() {
     if (!lost_.ok() || waiting_.empty()) continue;
     Batch batch = TakeBatch();
     batch_in_flight_ = batch.batch_id;
+    overdue_at_ = std::chrono::steady_clock::now() + 2 * batch.time_limit;
     lock.unlock();
-    send_(std::move(batch));
+    link_->SendBatch(std::move(batch));
     lock.lock();
   }
 }
@@ -176,7 +189,26 @@ Batch BatchScheduler::TakeBatch() {
     batch.work.push_back(std::move(piece));
     if (in_flight_.at(batch.work.back().sequence_id).last_piece) waiting_.erase(it);
   }
+  auto latest = std::chrono::system_clock::time_point::min();
+  for (const auto& [sequence_id, entry] : in_flight_) latest = std::max(latest, entry.job->deadline);
+  const auto now = std::chrono::system_clock::now();
+  // A deadline that has just passed is found by its own request; the batch is worth a try for the others.
+  batch.time_limit = latest - now > kBatchTimeLimit
+                         ? kBatchTimeLimit
+                         : std::max(std::chrono::ceil<std::chrono::milliseconds>(latest - now), kShortestTimeLimit);
   return batch;
+}
+
+double BatchScheduler::load() const {
+  std::lock_guard lock(mutex_);
+  int64_t promised = capacity_.max_cached_tokens - free_tokens_;
+  for (const RoomRequest* request : room_queue_) promised += request->tokens;
+  return static_cast<double>(promised) / static_cast<double>(capacity_.max_cached_tokens);
+}
+
+bool BatchScheduler::IsOverdue(std::chrono::steady_clock::time_point now) const {
+  std::lock_guard lock(mutex_);
+  return batch_in_flight_ != 0 && now > overdue_at_;
 }
 
 void BatchScheduler::ExtendPiece(Pending& pending, WorkPiece& piece, size_t max_tokens) const {
@@ -255,12 +287,12 @@ void BatchScheduler::OnLost(const absl::Status& status) {
   changed_.notify_all();
 }
 
-ModelSession::~ModelSession() {
+RunnerSession::~RunnerSession() {
   scheduler_->LeaveSession(this, reserved_sequences_, reserved_tokens_, std::move(sequence_ids_));
 }
 
-absl::Status ModelSession::Reserve(int32_t sequences, int64_t tokens, const std::string& field,
-                                   const RequestContext& context) {
+absl::Status RunnerSession::Reserve(int32_t sequences, int64_t tokens, const std::string& field,
+                                    const RequestContext& context) {
   scheduler_->LeaveSession(this, std::exchange(reserved_sequences_, 0), std::exchange(reserved_tokens_, 0), {});
   RETURN_IF_ERROR(scheduler_->AcquireRoom(sequences, tokens, field, context));
   reserved_sequences_ = sequences;
@@ -268,19 +300,19 @@ absl::Status ModelSession::Reserve(int32_t sequences, int64_t tokens, const std:
   return absl::OkStatus();
 }
 
-int64_t ModelSession::NewSequence() {
+int64_t RunnerSession::NewSequence() {
   std::lock_guard lock(scheduler_->mutex_);
   sequence_ids_.push_back(++scheduler_->last_sequence_id_);
   return sequence_ids_.back();
 }
 
-void ModelSession::Release(int64_t sequence_id) {
+void RunnerSession::Release(int64_t sequence_id) {
   std::erase(sequence_ids_, sequence_id);
   scheduler_->ReleaseSequences({sequence_id});
 }
 
-absl::StatusOr<std::vector<SequenceRows>> ModelSession::Evaluate(std::vector<SequenceWork> work,
-                                                                 const RequestContext& context) {
+absl::StatusOr<std::vector<SequenceRows>> RunnerSession::Evaluate(std::vector<SequenceWork> work,
+                                                                  const RequestContext& context) {
   return scheduler_->Evaluate(this, std::move(work), context);
 }
 

@@ -1,6 +1,6 @@
 // Puts the work of many requests into batches for one runner.
 //
-//   ModelSession session(scheduler);                       // one request's use of the model
+//   RunnerSession session(scheduler);                      // one request's use of the runner
 //   RETURN_IF_ERROR(session.Reserve(1, 300, context));     // room in the runner's cache
 //   int64_t sequence = session.NewSequence();
 //   auto rows = session.Evaluate({work}, context);         // blocks until the rows are there
@@ -13,14 +13,15 @@
 // left of the batch goes to the longer ones, in order of arrival. So a long prompt cannot hold up running sequences
 // for longer than one batch.
 //
+// Requests do not use this class directly, but through ModelSession (model_session.h), which survives a lost runner.
+//
 // Free of gRPC and protobuf; thread-safe; std::mutex only (so that ThreadSanitizer sees everything).
 #ifndef LOGITD_SERVER_MODELS_BATCH_SCHEDULER_H_
 #define LOGITD_SERVER_MODELS_BATCH_SCHEDULER_H_
 
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
-#include <deque>
-#include <functional>
 #include <list>
 #include <memory>
 #include <mutex>
@@ -32,17 +33,17 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "server/models/runner_link.h"
 #include "server/models/work.h"
 #include "server/request_context.h"
 
 namespace logitd::server {
 
-class ModelSession;
+class RunnerSession;
 
 class BatchScheduler {
  public:
-  // `send` takes a batch to the runner; it must not block and may be called from any thread.
-  BatchScheduler(const ModelDescription& model, const RunnerCapacity& capacity, std::function<void(Batch)> send);
+  BatchScheduler(const ModelDescription& model, const RunnerCapacity& capacity, std::shared_ptr<RunnerLink> link);
   ~BatchScheduler();
 
   BatchScheduler(const BatchScheduler&) = delete;
@@ -55,13 +56,18 @@ class BatchScheduler {
   void OnLost(const absl::Status& status);
 
   const RunnerCapacity& capacity() const { return capacity_; }
+  // How much of the cache is promised to sessions, those that still wait for it included: 1 is all of it.
+  double load() const;
+  // The runner has had its batch for more than twice the time that it was given.
+  bool IsOverdue(std::chrono::steady_clock::time_point now) const;
 
  private:
-  friend class ModelSession;
+  friend class RunnerSession;
 
   // One Evaluate call.
   struct Job {
-    ModelSession* session = nullptr;
+    RunnerSession* session = nullptr;
+    std::chrono::system_clock::time_point deadline;
     std::vector<SequenceWork> work;
     std::vector<SequenceRows> results;
     // Works that have not got all of their rows yet.
@@ -89,20 +95,10 @@ class BatchScheduler {
     int64_t tokens = 0;
   };
 
-  absl::StatusOr<std::vector<SequenceRows>> Evaluate(ModelSession* session, std::vector<SequenceWork> work,
+  absl::StatusOr<std::vector<SequenceRows>> Evaluate(RunnerSession* session, std::vector<SequenceWork> work,
                                                      const RequestContext& context);
   absl::Status AcquireRoom(int32_t sequences, int64_t tokens, const std::string& field, const RequestContext& context);
-  // Waits until `done`, or the call's being given up.
-  template <typename Done>
-  void WaitFor(std::unique_lock<std::mutex>& lock, const RequestContext& context, Done done) {
-    // "Never" overflows the clock's conversions.
-    if (context.deadline == std::chrono::system_clock::time_point::max()) {
-      changed_.wait(lock, context.given_up, done);
-    } else {
-      changed_.wait_until(lock, context.given_up, context.deadline, done);
-    }
-  }
-  void LeaveSession(ModelSession* session, int32_t sequences, int64_t tokens, std::vector<int64_t> sequence_ids);
+  void LeaveSession(RunnerSession* session, int32_t sequences, int64_t tokens, std::vector<int64_t> sequence_ids);
   void ReleaseSequences(std::vector<int64_t> sequence_ids);
 
   void Dispatch();
@@ -111,14 +107,14 @@ class BatchScheduler {
   void ExtendPiece(Pending& pending, WorkPiece& piece, size_t max_tokens) const;
   void FinishWork(Job& job, size_t index, absl::Status status);
   // A session that was given its rows is expected back with more work, or to leave.
-  void StopExpecting(ModelSession* session);
+  void StopExpecting(RunnerSession* session);
 
   const int32_t vocab_size_;
   const std::string model_name_;
   const RunnerCapacity capacity_;
-  const std::function<void(Batch)> send_;
+  const std::shared_ptr<RunnerLink> link_;
 
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::condition_variable_any changed_;
   absl::Status lost_;
   bool stopping_ = false;
@@ -127,8 +123,9 @@ class BatchScheduler {
   int64_t last_batch_id_ = 0;
   // Not 0: the batch that the runner has.
   int64_t batch_in_flight_ = 0;
+  std::chrono::steady_clock::time_point overdue_at_;
   std::unordered_map<int64_t, InFlight> in_flight_;
-  std::set<ModelSession*> expected_;
+  std::set<RunnerSession*> expected_;
   int64_t last_sequence_id_ = 0;
   int32_t free_sequences_;
   int64_t free_tokens_;
@@ -136,15 +133,15 @@ class BatchScheduler {
   std::thread dispatcher_;
 };
 
-// One request's use of a model: its sequences and its share of the cache. One thread; REQUIRES: the scheduler outlives
-// it. What it holds is given back when it ends.
-class ModelSession {
+// One request's use of a runner: its sequences and its share of the cache. One thread. What it holds is given back when
+// it ends.
+class RunnerSession {
  public:
-  explicit ModelSession(std::shared_ptr<BatchScheduler> scheduler) : scheduler_(std::move(scheduler)) {}
-  ~ModelSession();
+  explicit RunnerSession(std::shared_ptr<BatchScheduler> scheduler) : scheduler_(std::move(scheduler)) {}
+  ~RunnerSession();
 
-  ModelSession(const ModelSession&) = delete;
-  ModelSession& operator=(const ModelSession&) = delete;
+  RunnerSession(const RunnerSession&) = delete;
+  RunnerSession& operator=(const RunnerSession&) = delete;
 
   // Waits for room for so many sequences and tokens in the runner's cache, instead of what it held before.
   // `field`: of the request, named if it can never fit.

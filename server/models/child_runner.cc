@@ -1,24 +1,25 @@
 #include "server/models/child_runner.h"
 
+#include <poll.h>
 #include <signal.h>
+#include <sys/eventfd.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <chrono>
+#include <cstdint>
 #include <cstring>
 #include <utility>
 
 namespace logitd::server {
 namespace {
 
-constexpr std::chrono::milliseconds kFirstDelay{500};
+// Before a child that had served is started again: long enough not to spin.
+constexpr std::chrono::milliseconds kFirstDelay{100};
 constexpr std::chrono::milliseconds kLongestDelay{30'000};
-// A child that ran for so long was well: the next delay is short again.
-constexpr std::chrono::seconds kHealthyTime{60};
-constexpr std::chrono::seconds kStopTime{5};
 
 std::string DescribeExit(int status) {
   if (WIFEXITED(status)) return "exit status " + std::to_string(WEXITSTATUS(status));
@@ -28,17 +29,44 @@ std::string DescribeExit(int status) {
 
 }  // namespace
 
-ChildRunner::ChildRunner(std::vector<std::string> command, std::function<void()> on_exit)
-    : command_(std::move(command)), on_exit_(std::move(on_exit)), supervisor_([this] { Supervise(); }) {}
+ChildRunner::ChildRunner(std::vector<std::string> command,
+                         std::function<void(std::chrono::milliseconds restart_in)> on_exit,
+                         std::chrono::milliseconds end_time)
+    : command_(std::move(command)),
+      on_exit_(std::move(on_exit)),
+      end_time_(end_time),
+      wake_fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      supervisor_([this] { Supervise(); }) {}
 
 ChildRunner::~ChildRunner() {
-  std::unique_lock lock(mutex_);
-  stopping_ = true;
-  changed_.notify_all();
-  if (pid_ != 0) ::kill(pid_, SIGTERM);
-  if (!changed_.wait_for(lock, kStopTime, [this] { return pid_ == 0; })) ::kill(pid_, SIGKILL);
-  lock.unlock();
+  RequestStop();
   supervisor_.join();
+  ::close(wake_fd_);
+}
+
+void ChildRunner::RequestStop() {
+  {
+    std::lock_guard lock(mutex_);
+    if (std::exchange(stopping_, true)) return;
+    kill_at_ = std::chrono::steady_clock::now() + end_time_;
+    if (pid_ != 0) ::kill(pid_, SIGTERM);
+  }
+  Wake();
+}
+
+void ChildRunner::OnAttached() {
+  std::lock_guard lock(mutex_);
+  has_served_ = true;
+  if (!stopping_) kill_at_.reset();
+}
+
+void ChildRunner::OnDetached() {
+  {
+    std::lock_guard lock(mutex_);
+    if (pid_ == 0 || kill_at_) return;
+    kill_at_ = std::chrono::steady_clock::now() + end_time_;
+  }
+  Wake();
 }
 
 int ChildRunner::exit_count() const {
@@ -51,23 +79,46 @@ std::string ChildRunner::last_exit() const {
   return last_exit_;
 }
 
+void ChildRunner::Wake() {
+  const uint64_t one = 1;
+  // It can only fail if it is already set a great many times.
+  (void)!::write(wake_fd_, &one, sizeof(one));
+}
+
+void ChildRunner::Wait(int child_fd, std::optional<std::chrono::steady_clock::time_point> until) {
+  pollfd fds[] = {{wake_fd_, POLLIN, 0}, {child_fd, POLLIN, 0}};
+  int timeout_ms = -1;
+  if (until) {
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(*until - std::chrono::steady_clock::now());
+    timeout_ms = static_cast<int>(std::max<int64_t>(0, left.count()));
+  }
+  ::poll(fds, child_fd < 0 ? 1 : 2, timeout_ms);
+  uint64_t count;
+  (void)!::read(wake_fd_, &count, sizeof(count));
+}
+
 // The child is started from this thread, which lives as long as the child may: PR_SET_PDEATHSIG is about the thread.
 void ChildRunner::Supervise() {
   std::chrono::milliseconds delay = kFirstDelay;
   while (true) {
-    const auto started = std::chrono::steady_clock::now();
     if (Spawn()) Reap();
-    std::unique_lock lock(mutex_);
-    pid_ = 0;
-    ++exit_count_;
-    changed_.notify_all();
-    if (stopping_) return;
-    lock.unlock();
-    on_exit_();
-    lock.lock();
-    if (std::chrono::steady_clock::now() - started > kHealthyTime) delay = kFirstDelay;
-    if (changed_.wait_for(lock, delay, [this] { return stopping_; })) return;
-    delay = std::min(delay * 2, kLongestDelay);
+    {
+      std::lock_guard lock(mutex_);
+      if (!stopping_) kill_at_.reset();
+      ++exit_count_;
+      if (stopping_) return;
+      if (std::exchange(has_served_, false)) delay = kFirstDelay;
+    }
+    on_exit_(delay);
+    const auto restart_at = std::chrono::steady_clock::now() + delay;
+    while (std::chrono::steady_clock::now() < restart_at) {
+      {
+        std::lock_guard lock(mutex_);
+        if (stopping_) return;
+      }
+      Wait(-1, restart_at);
+    }
+    delay = std::min(delay * 4, kLongestDelay);
   }
 }
 
@@ -106,17 +157,31 @@ void ChildRunner::Reap() {
     std::lock_guard lock(mutex_);
     pid = pid_;
   }
-  // First wait without reaping, so that pid_ never names a process that is not ours when a signal is sent to it.
-  siginfo_t info;
-  while (::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOWAIT) != 0 && errno == EINTR) {
+  // Readable when the child has ended. It is reaped under the lock, so that pid_ never names a process that is not ours
+  // when a signal is sent to it.
+  const int child_fd = static_cast<int>(::syscall(SYS_pidfd_open, pid, 0));
+  while (true) {
+    std::optional<std::chrono::steady_clock::time_point> until;
+    {
+      std::lock_guard lock(mutex_);
+      int status = 0;
+      // Without a pidfd (no descriptor is left) the end is waited for here; then nobody can kill a child that hangs.
+      const pid_t ended = ::waitpid(pid, &status, child_fd < 0 ? 0 : WNOHANG);
+      if (ended == pid) {
+        pid_ = 0;
+        last_exit_ = DescribeExit(status);
+        if (WIFEXITED(status) && WEXITSTATUS(status) == 127) last_exit_ = "cannot start " + command_[0];
+        break;
+      }
+      if (kill_at_ && std::chrono::steady_clock::now() >= *kill_at_) {
+        ::kill(pid, SIGKILL);
+      } else {
+        until = kill_at_;
+      }
+    }
+    Wait(child_fd, until);
   }
-  std::lock_guard lock(mutex_);
-  int status = 0;
-  while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
-  }
-  pid_ = 0;
-  last_exit_ = DescribeExit(status);
-  if (WIFEXITED(status) && WEXITSTATUS(status) == 127) last_exit_ = "cannot start " + command_[0];
+  if (child_fd >= 0) ::close(child_fd);
 }
 
 }  // namespace logitd::server

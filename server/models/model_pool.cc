@@ -4,10 +4,36 @@
 
 #include "core/errors.h"
 #include "core/limits.h"
+#include "core/status_macros.h"
 
 namespace logitd::server {
+namespace {
 
-absl::StatusOr<std::shared_ptr<AttachedModel>> ModelPool::Find(std::string_view name) const {
+// Runners of one name must be interchangeable.
+absl::Status CheckSame(const ModelDescription& model, const RunnerCapabilities& capabilities,
+                       const ModelDescription& runner, const RunnerCapabilities& runner_capabilities) {
+  const auto differs = [&](const std::string& what) {
+    return errors::ModelMismatch("model " + model.name + " has a runner with another " + what);
+  };
+  if (runner.vocab_fingerprint != model.vocab_fingerprint || runner.vocab_size != model.vocab_size) {
+    return differs("vocabulary");
+  }
+  if (runner.eos_token_ids != model.eos_token_ids || runner.bos_token_id != model.bos_token_id ||
+      runner.adds_bos != model.adds_bos) {
+    return differs("eos or bos");
+  }
+  if (runner.model_fingerprint != model.model_fingerprint) return differs("model fingerprint");
+  if (runner.precision != model.precision) return differs("precision (" + model.precision + ")");
+  if (runner.context_length != model.context_length) {
+    return differs("context length (" + std::to_string(model.context_length) + ")");
+  }
+  if (runner_capabilities != capabilities) return differs("set of capabilities");
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::shared_ptr<ServedModel>> ModelPool::Find(std::string_view name) const {
   std::lock_guard lock(mutex_);
   auto found = models_.end();
   if (!name.empty()) {
@@ -18,8 +44,9 @@ absl::StatusOr<std::shared_ptr<AttachedModel>> ModelPool::Find(std::string_view 
     if (models_.size() > 1) return errors::ModelAmbiguous(static_cast<int>(models_.size()));
     found = models_.begin();
   }
-  if (found->second.model == nullptr) return errors::ModelUnavailable(found->first);
-  return found->second.model;
+  const auto& model = found->second.model;
+  if (model == nullptr || model->runner_count() == 0) return errors::ModelUnavailable(found->first);
+  return model;
 }
 
 std::vector<ModelPool::Entry> ModelPool::List() const {
@@ -29,44 +56,82 @@ std::vector<ModelPool::Entry> ModelPool::List() const {
   return entries;
 }
 
-absl::Status ModelPool::Attach(std::shared_ptr<AttachedModel> model) {
-  const ModelDescription& description = model->description();
-  {
-    std::lock_guard lock(mutex_);
-    if (!models_.contains(description.name) && models_.size() >= kMaxRunners) {
-      return errors::LimitExceeded("runners", static_cast<int64_t>(models_.size()) + 1,
-                                   "[0, " + std::to_string(kMaxRunners) + "]", "max_runners");
-    }
-    Known& known = models_[description.name];
-    if (known.model != nullptr) {
-      return errors::ModelMismatch("model " + description.name + " has a runner; it can have one at a time");
-    }
-    if (!known.vocab_fingerprint.empty() && known.vocab_fingerprint != description.vocab_fingerprint) {
-      return errors::ModelMismatch("model " + description.name + " was attached with another vocabulary");
-    }
-    known.vocab_fingerprint = description.vocab_fingerprint;
-    known.model = model;
-  }
-  on_change_(description.name);
-  return absl::OkStatus();
+std::shared_ptr<const Vocabulary> ModelPool::KnownVocabulary(std::string_view name,
+                                                             const std::string& fingerprint) const {
+  std::lock_guard lock(mutex_);
+  const auto found = models_.find(name);
+  if (found == models_.end() || found->second.model == nullptr) return nullptr;
+  const ServedModel& model = *found->second.model;
+  const bool is_same = !fingerprint.empty() && model.description().vocab_fingerprint == fingerprint;
+  return is_same ? model.shared_vocabulary() : nullptr;
 }
 
-void ModelPool::Detach(const std::shared_ptr<AttachedModel>& model, const absl::Status& reason) {
+absl::StatusOr<std::shared_ptr<ServedModel>> ModelPool::Attach(const ModelDescription& description,
+                                                               const RunnerCapabilities& capabilities,
+                                                               std::shared_ptr<const Vocabulary> vocabulary,
+                                                               const std::shared_ptr<AttachedRunner>& runner) {
+  std::shared_ptr<ServedModel> model;
   {
     std::lock_guard lock(mutex_);
-    const auto found = models_.find(model->description().name);
-    if (found == models_.end() || found->second.model != model) return;
-    found->second.model = nullptr;
-    // Names of strangers that have left must not fill the list, nor make "the only model" ambiguous.
-    if (!found->second.is_expected) models_.erase(found);
+    int64_t runners = 0;
+    for (const auto& [name, known] : models_) runners += known.model == nullptr ? 0 : known.model->runner_count();
+    if (runners >= kMaxRunners) {
+      return errors::LimitExceeded("runners", runners + 1, "[0, " + std::to_string(kMaxRunners) + "]", "max_runners");
+    }
+    const auto found = models_.find(description.name);
+    model = found == models_.end() ? nullptr : found->second.model;
+    if (model != nullptr) {
+      const absl::Status same = CheckSame(model->description(), model->capabilities(), description, capabilities);
+      // A file may be replaced while its runner is away, but what clients hold of its tokens must stay true.
+      if (!same.ok() && model->runner_count() > 0) return same;
+      if (model->description().vocab_fingerprint != description.vocab_fingerprint) {
+        return errors::ModelMismatch("model " + description.name + " was attached with another vocabulary");
+      }
+      if (!same.ok()) {
+        model->SetExpected(false);
+        model = nullptr;
+      }
+    }
+    Known& known = models_[description.name];
+    if (model == nullptr) {
+      model = std::make_shared<ServedModel>(description, capabilities, std::move(vocabulary));
+      known.model = model;
+    }
+    model->SetExpected(known.is_expected);
+    model->Add(runner);
   }
-  on_change_(model->description().name);
-  model->OnLost(reason);
+  on_change_(description.name, runner->name(), true);
+  return model;
+}
+
+void ModelPool::Detach(const std::shared_ptr<ServedModel>& model, const std::shared_ptr<AttachedRunner>& runner,
+                       const absl::Status& reason) {
+  const std::string& name = model->description().name;
+  {
+    std::lock_guard lock(mutex_);
+    if (!model->Remove(runner)) return;
+    const auto found = models_.find(name);
+    // Names of strangers that have left must not fill the list, nor make "the only model" ambiguous.
+    if (found != models_.end() && found->second.model == model && model->runner_count() == 0 &&
+        !found->second.is_expected) {
+      models_.erase(found);
+    }
+  }
+  on_change_(name, runner->name(), false);
+  runner->OnLost(reason);
 }
 
 void ModelPool::Expect(std::string_view name) {
   std::lock_guard lock(mutex_);
   models_[std::string(name)].is_expected = true;
+}
+
+void ModelPool::SetReturning(std::string_view name, bool is_returning) {
+  std::lock_guard lock(mutex_);
+  const auto found = models_.find(name);
+  if (found != models_.end() && found->second.model != nullptr) {
+    found->second.model->SetExpected(found->second.is_expected && is_returning);
+  }
 }
 
 }  // namespace logitd::server

@@ -1,4 +1,4 @@
-// The attached models, by name. Free of gRPC and protobuf; thread-safe.
+// The models that are served, by name. Free of gRPC and protobuf; thread-safe.
 #ifndef LOGITD_SERVER_MODELS_MODEL_POOL_H_
 #define LOGITD_SERVER_MODELS_MODEL_POOL_H_
 
@@ -12,44 +12,55 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "server/models/attached_model.h"
+#include "server/models/served_model.h"
 
 namespace logitd::server {
 
 class ModelPool {
  public:
-  // `on_change(name)` is told of every model that comes or goes.
-  explicit ModelPool(std::function<void(const std::string& name)> on_change) : on_change_(std::move(on_change)) {}
+  // Told of every runner that comes or goes: its model's name, its own name, and which of the two.
+  using Listener = std::function<void(const std::string& model, const std::string& runner, bool is_attached)>;
+  explicit ModelPool(Listener on_change) : on_change_(std::move(on_change)) {}
 
   // The model of that name; "" is the only one there is.
-  // Errors: MODEL_NOT_FOUND, MODEL_AMBIGUOUS, MODEL_UNAVAILABLE (known, but its runner is away; or "" and none).
-  absl::StatusOr<std::shared_ptr<AttachedModel>> Find(std::string_view name) const;
+  // Errors: MODEL_NOT_FOUND, MODEL_AMBIGUOUS, MODEL_UNAVAILABLE (known, but its runners are away; or "" and none).
+  absl::StatusOr<std::shared_ptr<ServedModel>> Find(std::string_view name) const;
 
-  // All known models, sorted by name; null where the runner is away.
+  // All known models, sorted by name; null where no runner has come yet. One without runners is waiting for them.
   struct Entry {
     std::string name;
-    std::shared_ptr<AttachedModel> model;
+    std::shared_ptr<ServedModel> model;
   };
   std::vector<Entry> List() const;
 
-  // Errors: MODEL_MISMATCH (the name had another vocabulary, or has a runner), LIMIT_EXCEEDED.
-  absl::Status Attach(std::shared_ptr<AttachedModel> model);
-  // The model's runner is gone. The name stays known only if it is expected.
-  void Detach(const std::shared_ptr<AttachedModel>& model, const absl::Status& reason);
+  // The vocabulary of the model of that name, if it has that fingerprint; else null.
+  std::shared_ptr<const Vocabulary> KnownVocabulary(std::string_view name, const std::string& fingerprint) const;
 
-  // A model of this name will be served: its runner is being started.
+  // A runner comes, for a model of its description; the model that it serves from now on.
+  // Errors: MODEL_MISMATCH (the name's other runners serve something else, or the name had another vocabulary),
+  // LIMIT_EXCEEDED.
+  absl::StatusOr<std::shared_ptr<ServedModel>> Attach(const ModelDescription& description,
+                                                      const RunnerCapabilities& capabilities,
+                                                      std::shared_ptr<const Vocabulary> vocabulary,
+                                                      const std::shared_ptr<AttachedRunner>& runner);
+  // The runner is gone. The model's name stays known only if it has other runners or is expected.
+  void Detach(const std::shared_ptr<ServedModel>& model, const std::shared_ptr<AttachedRunner>& runner,
+              const absl::Status& reason);
+
+  // Runners of this name are being started, and started again: the name is known from now on, and requests wait for one
+  // that is lost.
   void Expect(std::string_view name);
+  // Whether a lost runner of an expected name is on its way back, so that it is worth to wait.
+  void SetReturning(std::string_view name, bool is_returning);
 
  private:
   struct Known {
-    std::shared_ptr<AttachedModel> model;
-    // Its runner is started, and started again, by this server: calls while it is away are UNAVAILABLE.
+    std::shared_ptr<ServedModel> model;
+    // Its runners are started by this server: calls while all are away are UNAVAILABLE.
     bool is_expected = false;
-    // Of the runner that attached first; "" before.
-    std::string vocab_fingerprint;
   };
 
-  const std::function<void(const std::string&)> on_change_;
+  const Listener on_change_;
   mutable std::mutex mutex_;
   std::map<std::string, Known, std::less<>> models_;
 };

@@ -2,6 +2,7 @@
 #ifndef LOGITD_SERVER_MODELS_WORK_H_
 #define LOGITD_SERVER_MODELS_WORK_H_
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -32,7 +33,7 @@ struct SequenceWork {
   int64_t sequence_id = 0;
   // Set: the sequence is new, and begins as a copy of this one.
   std::optional<int64_t> fork_from_sequence_id;
-  // >= 1 token.
+  // May be empty for a mere copy; then `want` is kNone.
   std::vector<TokenId> append_token_ids;
   RowsWanted want = RowsWanted::kNone;
   // Unset: rows as logits.
@@ -76,6 +77,8 @@ struct WorkPiece {
 // What goes to a runner at once.
 struct Batch {
   int64_t batch_id = 0;
+  // How long the runner may work on it.
+  std::chrono::milliseconds time_limit{0};
   std::vector<int64_t> release_sequence_ids;
   std::vector<WorkPiece> work;
 };
@@ -117,6 +120,8 @@ struct RunnerCapabilities {
   bool records = false;
   bool tokenizer = false;
   bool vocabulary = false;
+
+  bool operator==(const RunnerCapabilities&) const = default;
 };
 
 // How text becomes tokens. See logitd.v1.TokenizationOptions.

@@ -27,6 +27,13 @@ void RunnerOutbox::SendBatch(Batch batch) {
   Send(std::move(message));
 }
 
+void RunnerOutbox::SendCancel(int64_t batch_id, std::vector<int64_t> sequence_ids) {
+  v1::AttachResponse message;
+  message.mutable_cancel()->set_batch_id(batch_id);
+  message.mutable_cancel()->mutable_sequence_ids()->Add(sequence_ids.begin(), sequence_ids.end());
+  Send(std::move(message));
+}
+
 void RunnerOutbox::SendTokenize(int64_t call_id, std::vector<std::string> texts, const TokenizationOptions& options) {
   v1::AttachResponse message;
   message.mutable_tokenize()->set_call_id(call_id);
@@ -55,6 +62,16 @@ void RunnerOutbox::Send(v1::AttachResponse message) {
   stream_->StartWrite(&queue_.front());
 }
 
+void RunnerOutbox::SendHeartbeat() {
+  v1::AttachResponse message;
+  message.mutable_heartbeat();
+  {
+    std::lock_guard lock(mutex_);
+    if (is_writing_) return;
+  }
+  Send(std::move(message));
+}
+
 void RunnerOutbox::OnWriteDone(bool ok) {
   std::lock_guard lock(mutex_);
   is_writing_ = false;
@@ -70,8 +87,13 @@ std::unordered_map<int64_t, WorkPiece> RunnerOutbox::BatchInFlight(int64_t batch
   return pieces_;
 }
 
-RunnerStream::RunnerStream(ModelPool& models, OpenCalls& open_calls, int64_t runner_id)
-    : models_(models), open_calls_(open_calls), runner_id_(runner_id), outbox_(std::make_shared<RunnerOutbox>(this)) {
+RunnerStream::RunnerStream(ModelPool& models, OpenCalls& open_calls, RunnerMonitor& monitor, int64_t runner_id)
+    : models_(models),
+      open_calls_(open_calls),
+      monitor_(monitor),
+      runner_id_(runner_id),
+      outbox_(std::make_shared<RunnerOutbox>(this)) {
+  monitor_.Add(this);
   is_open_ = open_calls_.Add(this);
   if (!is_open_) {
     FinishOnce(errors::Draining());
@@ -82,8 +104,24 @@ RunnerStream::RunnerStream(ModelPool& models, OpenCalls& open_calls, int64_t run
 
 void RunnerStream::End(const absl::Status& status) { FinishOnce(status); }
 
+void RunnerStream::OnHeartbeat(std::chrono::steady_clock::time_point now) {
+  std::shared_ptr<AttachedRunner> attached;
+  {
+    std::lock_guard lock(mutex_);
+    if (is_finished_) return;
+    attached = attached_;
+  }
+  const char* why = nullptr;
+  if (now - last_heard_.load() > monitor_.times().silence_limit) why = "is silent";
+  if (attached != nullptr && attached->scheduler()->IsOverdue(now)) why = "does not finish its batch";
+  if (why == nullptr) return outbox_->SendHeartbeat();
+  spdlog::warn("runner {}: {}, and is taken for dead", runner_id_, why);
+  FinishOnce(errors::RunnerLost(attached == nullptr ? "" : attached->name()));
+}
+
 void RunnerStream::OnReadDone(bool ok) {
   if (!ok) return FinishOnce(absl::OkStatus());
+  last_heard_ = std::chrono::steady_clock::now();
   const absl::Status status = Handle();
   if (!status.ok()) {
     spdlog::warn("runner {}: {}", runner_id_, std::string(status.message()));
@@ -96,37 +134,44 @@ void RunnerStream::OnReadDone(bool ok) {
 
 absl::Status RunnerStream::Handle() {
   RETURN_IF_ERROR(CheckKnown(request_));
-  if (request_.has_hello()) {
-    if (description_ || model_ != nullptr) return errors::RunnerProtocol("a second hello");
-    return HandleHello(request_.hello());
+  switch (request_.kind_case()) {
+    case v1::AttachRequest::kHello:
+      if (description_) return errors::RunnerProtocol("a second hello");
+      return HandleHello(request_.hello());
+    case v1::AttachRequest::kVocabulary: {
+      if (!description_ || runner_ != nullptr) return errors::RunnerProtocol("a vocabulary that was not asked for");
+      ASSIGN_OR_RETURN(Vocabulary vocabulary, FromProto(request_.vocabulary(), *description_));
+      return Attach(std::make_shared<const Vocabulary>(std::move(vocabulary)));
+    }
+    case v1::AttachRequest::kHeartbeat:
+      return absl::OkStatus();
+    default:
+      if (runner_ == nullptr) return errors::RunnerProtocol("the first messages must be hello and vocabulary");
+      return HandleAnswer();
   }
-  if (request_.has_vocabulary()) {
-    if (!description_) return errors::RunnerProtocol("a vocabulary that was not asked for");
-    ASSIGN_OR_RETURN(Vocabulary vocabulary, FromProto(request_.vocabulary(), *description_));
-    return Attach(std::move(vocabulary));
-  }
-  if (model_ == nullptr) return errors::RunnerProtocol("the first messages must be hello and vocabulary");
+}
+
+absl::Status RunnerStream::HandleAnswer() {
   switch (request_.kind_case()) {
     case v1::AttachRequest::kOutput: {
       const v1::BatchOutput& output = request_.output();
-      ASSIGN_OR_RETURN(std::vector<PieceOutput> pieces,
-                       FromProto(output, request_.payload(), model_->description().vocab_size,
-                                 outbox_->BatchInFlight(output.batch_id())));
-      return model_->scheduler()->OnOutput(output.batch_id(), std::move(pieces), output.final());
+      ASSIGN_OR_RETURN(std::vector<PieceOutput> pieces, FromProto(output, request_.payload(), description_->vocab_size,
+                                                                  outbox_->BatchInFlight(output.batch_id())));
+      return runner_->scheduler()->OnOutput(output.batch_id(), std::move(pieces), output.final());
     }
     case v1::AttachRequest::kTokenized: {
       const v1::TokenizeResult& result = request_.tokenized();
-      if (result.has_error()) return model_->OnTokenized(result.call_id(), FromProto(result.error()));
+      if (result.has_error()) return runner_->OnTokenized(result.call_id(), FromProto(result.error()));
       std::vector<std::vector<TokenId>> tokens;
       for (const v1::TokenIds& ids : result.tokens())
         tokens.emplace_back(ids.token_ids().begin(), ids.token_ids().end());
-      return model_->OnTokenized(result.call_id(), std::move(tokens));
+      return runner_->OnTokenized(result.call_id(), std::move(tokens));
     }
     case v1::AttachRequest::kDetokenized: {
       const v1::DetokenizeResult& result = request_.detokenized();
-      if (result.has_error()) return model_->OnDetokenized(result.call_id(), FromProto(result.error()));
-      return model_->OnDetokenized(result.call_id(),
-                                   std::vector<std::string>(result.texts().begin(), result.texts().end()));
+      if (result.has_error()) return runner_->OnDetokenized(result.call_id(), FromProto(result.error()));
+      return runner_->OnDetokenized(result.call_id(),
+                                    std::vector<std::string>(result.texts().begin(), result.texts().end()));
     }
     default:
       return errors::RunnerProtocol("a message without a kind");
@@ -138,48 +183,55 @@ absl::Status RunnerStream::HandleHello(const v1::RunnerHello& hello) {
   ASSIGN_OR_RETURN(ModelDescription description, FromProto(hello.model()));
   ASSIGN_OR_RETURN(capacity_, FromProto(hello.capacity()));
   capabilities_ = FromProto(hello.capabilities());
+  runner_name_ = hello.runner_name();
   description_ = std::move(description);
   spdlog::info("runner {}: serves model {} in {}", runner_id_, description_->name, description_->precision);
 
-  v1::AttachResponse accepted;
-  accepted.mutable_accepted()->set_runner_id(runner_id_);
-  accepted.mutable_accepted()->set_need_vocabulary(capabilities_.vocabulary);
-  accepted.mutable_accepted()->set_max_message_bytes(kMaxMessageBytes);
-  accepted.mutable_accepted()->set_numerics_version(kNumericsVersion);
-  outbox_->Send(std::move(accepted));
-  return capabilities_.vocabulary ? absl::OkStatus() : Attach(Vocabulary());
+  auto vocabulary = models_.KnownVocabulary(description_->name, description_->vocab_fingerprint);
+  if (!capabilities_.vocabulary) vocabulary = std::make_shared<const Vocabulary>();
+  v1::AttachResponse message;
+  v1::RunnerAccepted& accepted = *message.mutable_accepted();
+  accepted.set_runner_id(runner_id_);
+  accepted.set_need_vocabulary(vocabulary == nullptr);
+  accepted.set_max_message_bytes(kMaxMessageBytes);
+  accepted.set_numerics_version(kNumericsVersion);
+  accepted.set_heartbeat_interval_ms(static_cast<int32_t>(monitor_.times().interval.count()));
+  accepted.set_silence_limit_ms(static_cast<int32_t>(monitor_.times().silence_limit.count()));
+  outbox_->Send(std::move(message));
+  return vocabulary == nullptr ? absl::OkStatus() : Attach(std::move(vocabulary));
 }
 
-absl::Status RunnerStream::Attach(Vocabulary vocabulary) {
-  auto model = std::make_shared<AttachedModel>(*std::exchange(description_, std::nullopt), capabilities_, capacity_,
-                                               std::move(vocabulary), outbox_);
-  model_ = model;
+absl::Status RunnerStream::Attach(std::shared_ptr<const Vocabulary> vocabulary) {
+  runner_ = std::make_shared<AttachedRunner>(runner_name_, *description_, capacity_, outbox_);
   std::lock_guard lock(mutex_);
   if (is_finished_) return absl::OkStatus();
-  RETURN_IF_ERROR(models_.Attach(model));
-  attached_ = std::move(model);
+  ASSIGN_OR_RETURN(model_, models_.Attach(*description_, capabilities_, std::move(vocabulary), runner_));
+  attached_ = runner_;
   return absl::OkStatus();
 }
 
 void RunnerStream::OnCancel() { FinishOnce(errors::Cancelled()); }
 
 void RunnerStream::FinishOnce(const absl::Status& status) {
-  std::shared_ptr<AttachedModel> attached;
+  std::shared_ptr<AttachedRunner> attached;
+  std::shared_ptr<ServedModel> model;
   {
     std::lock_guard lock(mutex_);
     if (is_finished_) return;
     is_finished_ = true;
     attached = std::exchange(attached_, nullptr);
+    model = std::exchange(model_, nullptr);
   }
   // Before the runner can see its end, so that it, or another one, may attach again at once.
   if (attached != nullptr) {
     spdlog::info("runner {}: gone", runner_id_);
-    models_.Detach(attached, errors::RunnerLost(attached->description().name));
+    models_.Detach(model, attached, errors::RunnerLost(model->description().name));
   }
   outbox_->Close([&] { Finish(ToGrpcStatus(status)); });
 }
 
 void RunnerStream::OnDone() {
+  monitor_.Remove(this);
   if (is_open_) open_calls_.Remove(this);
   delete this;
 }

@@ -4,18 +4,22 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <atomic>
+#include <chrono>
 #include <deque>
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <string>
 #include <unordered_map>
 #include <utility>
 #include <vector>
 
 #include "logitd/v1/model_runner_service.pb.h"
-#include "server/models/attached_model.h"
+#include "server/models/attached_runner.h"
 #include "server/models/model_pool.h"
 #include "server/services/open_calls.h"
+#include "server/services/runner_monitor.h"
 
 namespace logitd::server {
 
@@ -27,9 +31,12 @@ class RunnerOutbox final : public RunnerLink {
   explicit RunnerOutbox(Stream* stream) : stream_(stream) {}
 
   void SendBatch(Batch batch) override;
+  void SendCancel(int64_t batch_id, std::vector<int64_t> sequence_ids) override;
   void SendTokenize(int64_t call_id, std::vector<std::string> texts, const TokenizationOptions& options) override;
   void SendDetokenize(int64_t call_id, std::vector<std::vector<TokenId>> tokens, bool render_special_tokens) override;
   void Send(v1::AttachResponse message);
+  // A heartbeat, unless something else is on its way.
+  void SendHeartbeat();
 
   // What the runner was asked in batch `batch_id`, by sequence; empty if it is not the one in flight.
   std::unordered_map<int64_t, WorkPiece> BatchInFlight(int64_t batch_id);
@@ -52,12 +59,15 @@ class RunnerOutbox final : public RunnerLink {
   std::unordered_map<int64_t, WorkPiece> pieces_;
 };
 
-class RunnerStream final : public grpc::ServerBidiReactor<v1::AttachRequest, v1::AttachResponse>, public OpenCall {
+class RunnerStream final : public grpc::ServerBidiReactor<v1::AttachRequest, v1::AttachResponse>,
+                           public OpenCall,
+                           public WatchedRunner {
  public:
-  RunnerStream(ModelPool& models, OpenCalls& open_calls, int64_t runner_id);
+  RunnerStream(ModelPool& models, OpenCalls& open_calls, RunnerMonitor& monitor, int64_t runner_id);
 
   void End(const absl::Status& status) override;
   bool EndsByItself() const override { return false; }
+  void OnHeartbeat(std::chrono::steady_clock::time_point now) override;
 
  private:
   void OnReadDone(bool ok) override;
@@ -67,25 +77,30 @@ class RunnerStream final : public grpc::ServerBidiReactor<v1::AttachRequest, v1:
 
   absl::Status Handle();
   absl::Status HandleHello(const v1::RunnerHello& hello);
-  absl::Status Attach(Vocabulary vocabulary);
+  absl::Status HandleAnswer();
+  absl::Status Attach(std::shared_ptr<const Vocabulary> vocabulary);
   void FinishOnce(const absl::Status& status);
 
   ModelPool& models_;
   OpenCalls& open_calls_;
+  RunnerMonitor& monitor_;
   const int64_t runner_id_;
   bool is_open_ = false;
   const std::shared_ptr<RunnerOutbox> outbox_;
   v1::AttachRequest request_;
-  // From hello until the vocabulary has come.
+  // From hello on; the reading thread's.
   std::optional<ModelDescription> description_;
   RunnerCapabilities capabilities_;
   RunnerCapacity capacity_;
-  // The model whose rows this stream brings; the reading thread's.
-  std::shared_ptr<AttachedModel> model_;
+  std::string runner_name_;
+  // Whom this stream's answers are for, once attached; the reading thread's.
+  std::shared_ptr<AttachedRunner> runner_;
+  std::atomic<std::chrono::steady_clock::time_point> last_heard_{std::chrono::steady_clock::now()};
   std::mutex mutex_;
   bool is_finished_ = false;
-  // The same while it is in the pool.
-  std::shared_ptr<AttachedModel> attached_;
+  // The same, and its model, while they are in the pool.
+  std::shared_ptr<AttachedRunner> attached_;
+  std::shared_ptr<ServedModel> model_;
 };
 
 }  // namespace logitd::server

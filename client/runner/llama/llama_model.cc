@@ -104,7 +104,7 @@ absl::Status LlamaModel::CreateContext(const LlamaOptions& options, bool f32) {
   params.no_perf = true;
   // llama.cpp's threads spin at hundreds of barriers a token: as soon as one of them has to share its CPU, all wait for
   // the scheduler (measured on 2 busy CPUs: 0.3 tokens/s with 2 threads, 30 with 1). So one CPU is left to the others.
-  params.n_threads = options.threads > 0 ? options.threads : std::max(1, UsableCpuCount() - 1);
+  params.n_threads = options.threads > 0 ? options.threads : std::max(1, (UsableCpuCount() - 1) / options.cpu_sharers);
   params.n_threads_batch = params.n_threads;
   if (f32) {
     // Otherwise the cache rounds keys and values to f16, and a token's log-prob depends on its batch by 0.008 nats.
@@ -112,8 +112,8 @@ absl::Status LlamaModel::CreateContext(const LlamaOptions& options, bool f32) {
     params.type_v = GGML_TYPE_F32;
     params.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_DISABLED;
   }
-  params.abort_callback = [](void* interrupted) { return static_cast<std::atomic<bool>*>(interrupted)->load(); };
-  params.abort_callback_data = &interrupted_;
+  params.abort_callback = [](void* model) { return static_cast<LlamaModel*>(model)->ShouldAbort(); };
+  params.abort_callback_data = this;
   {
     QuietLlamaLog quiet;
     context_.reset(llama_init_from_model(model_.get(), params));
@@ -165,7 +165,7 @@ void LlamaModel::DescribeModel(const LlamaOptions& options, const Weights& weigh
   if (weights.all_f32) {
     info_.set_precision("f32");
   } else {
-    info_.set_precision(options.precision == Precision::kF16 ? "f16" : NativePrecision(model_.get()));
+    info_.set_precision(weights.precision == Precision::kF16 ? "f16" : NativePrecision(model_.get()));
   }
   info_.set_parameter_count(static_cast<int64_t>(llama_model_n_params(model_.get())));
   if (const char* chat_template = llama_model_chat_template(model_.get(), nullptr)) {
@@ -236,13 +236,16 @@ void LlamaModel::Evaluate(const v1::RunBatch& batch, RowSink& sink) {
   };
   for (Task& task : tasks) {
     int planned = 0;
+    GiveUpIfUnwanted(task, sink);
     while (!task.failed && planned < task.work->append_token_ids_size()) {
       const int count = std::min(room, task.work->append_token_ids_size() - planned);
       chunk.push_back(&task);
       counts.push_back(count);
       planned += count;
       room -= count;
-      if (room == 0) flush();
+      if (room > 0) continue;
+      flush();
+      GiveUpIfUnwanted(task, sink);
     }
   }
   flush();
@@ -290,6 +293,24 @@ absl::Status LlamaModel::Reserve(const v1::SequenceWork& work) {
   return absl::OkStatus();
 }
 
+void LlamaModel::GiveUpIfUnwanted(Task& task, RowSink& sink) {
+  if (task.failed) return;
+  if (const absl::Status wanted = sink.CheckWanted(task.work_index); !wanted.ok()) FailTask(task, wanted, sink);
+}
+
+void LlamaModel::FailTask(Task& task, const absl::Status& error, RowSink& sink) {
+  task.failed = true;
+  sink.Fail(task.work_index, error);
+  Drop(task.work->sequence_id());
+}
+
+bool LlamaModel::ShouldAbort() const {
+  return interrupted_ ||
+         (!evaluated_.empty() && std::all_of(evaluated_.begin(), evaluated_.end(), [this](int work_index) {
+           return !evaluated_for_->CheckWanted(work_index).ok();
+         }));
+}
+
 void LlamaModel::Decode(std::span<Task*> tasks, std::span<const int> counts, RowSink& sink) {
   struct BatchDeleter {
     void operator()(llama_batch* batch) const {
@@ -314,7 +335,10 @@ void LlamaModel::Decode(std::span<Task*> tasks, std::span<const int> counts, Row
   int result = 2;
   if (!interrupted_) {
     QuietLlamaLog quiet;
+    evaluated_for_ = &sink;
+    for (const Task* task : tasks) evaluated_.push_back(task->work_index);
     result = llama_decode(context_.get(), *batch);
+    evaluated_.clear();
   }
   absl::Status status;
   if (result == 2) {
@@ -338,9 +362,7 @@ void LlamaModel::Decode(std::span<Task*> tasks, std::span<const int> counts, Row
     }
     task.done += counts[i];
     if (!status.ok()) {
-      task.failed = true;
-      sink.Fail(task.work_index, status);
-      Drop(task.work->sequence_id());
+      FailTask(task, status, sink);
     }
   }
 }

@@ -29,8 +29,11 @@ struct LlamaOptions {
   std::string name;
   Precision precision = Precision::kF32;
   std::string cache_dir;
-  // Threads that compute; 0: one less than the CPUs that this process may use, at least one.
+  // Threads that compute; 0: one less than the CPUs that this process may use, shared with the other runners here, at
+  // least one.
   int threads = 0;
+  // Runners that share those CPUs, this one included.
+  int cpu_sharers = 1;
   // Tokens in all caches together; 0: twice the context length.
   int64_t cache_tokens = 0;
   // Longest sequence; 0: what the model was trained with.
@@ -75,6 +78,10 @@ class LlamaModel : public Model {
   absl::Status Reserve(const v1::SequenceWork& work);
   // Evaluates one chunk and hands out its rows. REQUIRES: at most kChunkTokens tokens.
   void Decode(std::span<Task*> tasks, std::span<const int> counts, RowSink& sink);
+  void GiveUpIfUnwanted(Task& task, RowSink& sink);
+  void FailTask(Task& task, const absl::Status& error, RowSink& sink);
+  // Whether nobody waits for what llama.cpp is computing. Asked by its threads.
+  bool ShouldAbort() const;
   void Drop(int64_t sequence_id);
   std::string Piece(TokenId token_id, bool render_special_tokens) const;
 
@@ -87,6 +94,9 @@ class LlamaModel : public Model {
   // The tokenizer puts a space before every text, as SentencePiece does, which Detokenize takes away again.
   bool adds_space_prefix_ = false;
   std::atomic<bool> interrupted_ = false;
+  // While llama.cpp computes: entries of the batch, and whose they are.
+  std::vector<int> evaluated_;
+  const RowSink* evaluated_for_ = nullptr;
 };
 
 }  // namespace logitd::runner

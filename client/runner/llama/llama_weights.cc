@@ -18,6 +18,9 @@
 namespace logitd::runner {
 namespace {
 
+// SHA-256 of the file that scripts/fetch-model downloads.
+constexpr char kDefaultModel[] = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53";
+
 namespace fs = std::filesystem;
 
 std::string Hex(const std::string& bytes) {
@@ -106,6 +109,10 @@ absl::Status Convert(const ModelFile& file, Precision precision, const fs::path&
 absl::StatusOr<Weights> PrepareWeights(const ModelFile& file, Precision precision, const std::string& cache_dir) {
   Weights weights{.path = file.path, .all_f32 = file.all_f32, .fingerprint = ""};
   ASSIGN_OR_RETURN(weights.fingerprint, HashFile(file.path));
+  if (precision == Precision::kAuto) {
+    precision = Hex(weights.fingerprint) == kDefaultModel ? Precision::kF32 : Precision::kNative;
+  }
+  weights.precision = precision;
   if (precision == Precision::kNative || (precision == Precision::kF32 && file.all_f32) ||
       (precision == Precision::kF16 && file.all_f32_or_f16 && !file.all_f32)) {
     return weights;

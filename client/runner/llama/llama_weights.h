@@ -1,7 +1,8 @@
 // The weights in the precision asked for: the model file itself, or a converted copy in the cache folder.
 //
 // Quantised weights make a token's log-prob depend on what it was batched with (0.07 nats a token on average for a
-// 4-bit model); f32 weights, cache and attention keep it within 1e-4. So f32 is the default, and costs one conversion.
+// 4-bit model); f32 weights, cache and attention keep it within 1e-4, and cost one conversion. A user's file is served
+// as it is: somebody chose its precision, and f32 may not fit the memory. The default model is small, and f32.
 #ifndef LOGITD_CLIENT_RUNNER_LLAMA_LLAMA_WEIGHTS_H_
 #define LOGITD_CLIENT_RUNNER_LLAMA_LLAMA_WEIGHTS_H_
 
@@ -12,14 +13,16 @@
 
 namespace logitd::runner {
 
-// kNative: the file as it is.
-enum class Precision { kF32, kF16, kNative };
+// kNative: the file as it is. kAuto: kF32 for logitd's default model, kNative for any other.
+enum class Precision { kAuto, kF32, kF16, kNative };
 
 struct Weights {
   // What to load.
   std::string path;
   // Every matrix is F32.
   bool all_f32 = false;
+  // What kAuto stood for; else what was asked for.
+  Precision precision = Precision::kNative;
   // SHA-256 of the original file, 32 bytes.
   std::string fingerprint;
 };

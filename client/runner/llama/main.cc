@@ -113,19 +113,25 @@ int Run(int argc, char** argv) {
                            std::all_of(name.begin(), name.end(), [](unsigned char c) { return IsNameCharacter(c); });
         return legal ? std::string() : "must be 1 to 128 characters of [A-Za-z0-9._:/-], got '" + name + "'";
       });
-  std::string precision = "f32";
+  std::string precision = "auto";
   const std::map<std::string, Precision> precisions = {
-      {"f32", Precision::kF32}, {"f16", Precision::kF16}, {"native", Precision::kNative}};
+      {"auto", Precision::kAuto}, {"f32", Precision::kF32}, {"f16", Precision::kF16}, {"native", Precision::kNative}};
   app.add_option(
          "--precision", precision,
          "f32: log-probs do not depend on the batch (to 1e-4); weights are converted once. f16: half the memory. "
-         "native: the file as it is")
-      ->check(CLI::IsMember({"f32", "f16", "native"}))
+         "native: the file as it is. auto: f32 for the default model (scripts/fetch-model), native for any other")
+      ->check(CLI::IsMember({"auto", "native", "f16", "f32"}))
       ->capture_default_str();
+  app.add_option("--runner-name", runner_options.runner_name,
+                 "Name of this runner, for logs and for whoever supervises it (default: the host's name)");
   app.add_option("--cache-dir", model_options.cache_dir, "Folder of converted weights")->capture_default_str();
   app.add_option("--threads", model_options.threads,
                  "Threads that compute; they should not share CPUs with other work (default: one less than CPUs)")
       ->check(CLI::Range(1, 1024));
+  app.add_option("--cpu-sharers", model_options.cpu_sharers,
+                 "Runners that share this machine's CPUs: the default of --threads is divided by it")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
   app.add_option("--cache-tokens", model_options.cache_tokens,
                  "Tokens in all sequences' caches together (default: twice the context length)")
       ->check(CLI::Range(1, 1 << 30));
@@ -159,7 +165,7 @@ int Run(int argc, char** argv) {
   runner_options.runner_version =
       std::string("logitd-llama ") + LOGITD_VERSION + " (llama.cpp " + llama_version() + ")";
   char host[256] = {};
-  if (gethostname(host, sizeof(host) - 1) == 0) runner_options.runner_name = host;
+  if (runner_options.runner_name.empty() && gethostname(host, sizeof(host) - 1) == 0) runner_options.runner_name = host;
 
   signals.BeginServing();
   const absl::Status status = ServeModel(runner_options, **model, signals.token());

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "core/errors.h"
+#include "tests/server/models/runner_doubles.h"
 #include "tests/testing/matchers.h"
 
 namespace logitd::server {
@@ -24,11 +25,24 @@ constexpr int32_t kVocabSize = 4;
 class ManualRunner {
  public:
   explicit ManualRunner(RunnerCapacity capacity = {8, 1000, 100})
-      : scheduler_(std::make_shared<BatchScheduler>(Description(), capacity, [this](Batch batch) {
-          std::lock_guard lock(mutex_);
-          sent_.push_back(std::move(batch));
-          changed_.notify_all();
-        })) {}
+      : scheduler_(std::make_shared<BatchScheduler>(Description(), capacity,
+                                                    std::make_shared<CallbackLink>(
+                                                        [this](Batch batch) {
+                                                          std::lock_guard lock(mutex_);
+                                                          sent_.push_back(std::move(batch));
+                                                          changed_.notify_all();
+                                                        },
+                                                        [this](int64_t, std::vector<int64_t> sequence_ids) {
+                                                          std::lock_guard lock(mutex_);
+                                                          cancelled_.insert(cancelled_.end(), sequence_ids.begin(),
+                                                                            sequence_ids.end());
+                                                        }))) {}
+
+  // The sequences that the scheduler has cancelled.
+  std::vector<int64_t> cancelled() {
+    std::lock_guard lock(mutex_);
+    return cancelled_;
+  }
 
   // The next batch that the scheduler sends.
   Batch Next() {
@@ -69,10 +83,11 @@ class ManualRunner {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<Batch> sent_;
+  std::vector<int64_t> cancelled_;
   std::shared_ptr<BatchScheduler> scheduler_;
 };
 
-SequenceWork Append(ModelSession& session, size_t tokens, RowsWanted want = RowsWanted::kLast) {
+SequenceWork Append(RunnerSession& session, size_t tokens, RowsWanted want = RowsWanted::kLast) {
   SequenceWork work;
   work.sequence_id = session.NewSequence();
   work.append_token_ids.resize(tokens);
@@ -83,7 +98,7 @@ SequenceWork Append(ModelSession& session, size_t tokens, RowsWanted want = Rows
 
 TEST(BatchSchedulerTest, WorkOfOneCallGoesInOneBatch) {
   ManualRunner runner;
-  ModelSession session(runner.scheduler());
+  RunnerSession session(runner.scheduler());
   absl::StatusOr<std::vector<SequenceRows>> rows;
   std::thread caller([&] {
     rows = session.Evaluate({Append(session, 3), Append(session, 2, RowsWanted::kAll)}, RequestContext());
@@ -99,10 +114,10 @@ TEST(BatchSchedulerTest, WorkOfOneCallGoesInOneBatch) {
 
 TEST(BatchSchedulerTest, WhatGathersWhileTheRunnerWorksGoesTogether) {
   ManualRunner runner;
-  std::deque<ModelSession> sessions;
+  std::deque<RunnerSession> sessions;
   std::vector<std::thread> callers;
   const auto call = [&] {
-    ModelSession& session = sessions.emplace_back(runner.scheduler());
+    RunnerSession& session = sessions.emplace_back(runner.scheduler());
     SequenceWork work = Append(session, 1);
     callers.emplace_back([&session, work] { EXPECT_THAT(session.Evaluate({work}, RequestContext()), IsOk()); });
   };
@@ -123,7 +138,7 @@ TEST(BatchSchedulerTest, WhatGathersWhileTheRunnerWorksGoesTogether) {
 
 TEST(BatchSchedulerTest, LongPromptIsSplitAndLeavesRoomForOthers) {
   ManualRunner runner({8, 10000, 100});
-  ModelSession session(runner.scheduler());
+  RunnerSession session(runner.scheduler());
   absl::StatusOr<std::vector<SequenceRows>> rows;
   std::thread caller([&] { rows = session.Evaluate({Append(session, 250), Append(session, 1)}, RequestContext()); });
   std::vector<size_t> lengths;
@@ -147,7 +162,7 @@ TEST(BatchSchedulerTest, LongPromptIsSplitAndLeavesRoomForOthers) {
 
 TEST(BatchSchedulerTest, CancelledCallReturnsAndItsRowsAreDropped) {
   ManualRunner runner;
-  ModelSession session(runner.scheduler());
+  RunnerSession session(runner.scheduler());
   std::stop_source stop;
   absl::StatusOr<std::vector<SequenceRows>> rows;
   const SequenceWork work = Append(session, 1);
@@ -156,19 +171,36 @@ TEST(BatchSchedulerTest, CancelledCallReturnsAndItsRowsAreDropped) {
   stop.request_stop();
   caller.join();
   EXPECT_THAT(rows, HasReason(ErrorReason::kCancelled));
+  EXPECT_THAT(runner.cancelled(), ElementsAre(work.sequence_id)) << "the runner is told";
   EXPECT_THAT(runner.Answer(batch), IsOk());
+}
+
+TEST(BatchSchedulerTest, BatchHasTheTimeOfItsMostPatientRequest) {
+  ManualRunner runner;
+  RunnerSession hasty(runner.scheduler());
+  const RequestContext soon{{}, std::chrono::system_clock::now() + std::chrono::seconds(30)};
+  std::thread first([&] { EXPECT_THAT(hasty.Evaluate({Append(hasty, 1)}, soon), IsOk()); });
+  const Batch batch = runner.Next();
+  EXPECT_LE(batch.time_limit, std::chrono::seconds(31));
+  EXPECT_GE(batch.time_limit, std::chrono::seconds(1));
+  const auto now = std::chrono::steady_clock::now();
+  EXPECT_FALSE(runner.scheduler()->IsOverdue(now));
+  EXPECT_TRUE(runner.scheduler()->IsOverdue(now + 3 * batch.time_limit));
+  EXPECT_THAT(runner.Answer(batch), IsOk());
+  first.join();
+  EXPECT_FALSE(runner.scheduler()->IsOverdue(now + 3 * batch.time_limit)) << "it has no batch any more";
 }
 
 TEST(BatchSchedulerTest, DeadlineEndsTheWait) {
   ManualRunner runner;
-  ModelSession session(runner.scheduler());
+  RunnerSession session(runner.scheduler());
   const RequestContext context{{}, std::chrono::system_clock::now() + std::chrono::milliseconds(1)};
   EXPECT_THAT(session.Evaluate({Append(session, 1)}, context), HasReason(ErrorReason::kDeadlineExceeded));
 }
 
 TEST(BatchSchedulerTest, LostRunnerFailsWhatWaitsAndWhatComesLater) {
   ManualRunner runner;
-  ModelSession session(runner.scheduler());
+  RunnerSession session(runner.scheduler());
   absl::StatusOr<std::vector<SequenceRows>> rows;
   const SequenceWork work = Append(session, 1);
   std::thread caller([&] { rows = session.Evaluate({work}, RequestContext()); });
@@ -182,7 +214,7 @@ TEST(BatchSchedulerTest, LostRunnerFailsWhatWaitsAndWhatComesLater) {
 
 TEST(BatchSchedulerTest, FailedEntryLeavesTheOthersAlone) {
   ManualRunner runner;
-  ModelSession session(runner.scheduler());
+  RunnerSession session(runner.scheduler());
   absl::StatusOr<std::vector<SequenceRows>> rows;
   std::thread caller([&] { rows = session.Evaluate({Append(session, 1), Append(session, 2)}, RequestContext()); });
   const Batch batch = runner.Next();
@@ -197,7 +229,7 @@ TEST(BatchSchedulerTest, FailedEntryLeavesTheOthersAlone) {
 
 TEST(BatchSchedulerTest, OutputThatWasNotAskedForIsRefused) {
   ManualRunner runner;
-  ModelSession session(runner.scheduler());
+  RunnerSession session(runner.scheduler());
   std::thread caller([&] { (void)session.Evaluate({Append(session, 1)}, RequestContext()); });
   const Batch batch = runner.Next();
   EXPECT_THAT(runner.scheduler()->OnOutput(batch.batch_id + 1, {}, true), HasReason(ErrorReason::kRunnerProtocol));
@@ -215,7 +247,7 @@ TEST(BatchSchedulerTest, ReleasedSequencesGoWithTheNextBatch) {
   ManualRunner runner;
   int64_t first = 0;
   {
-    ModelSession session(runner.scheduler());
+    RunnerSession session(runner.scheduler());
     std::thread caller([&] {
       const SequenceWork work = Append(session, 1);
       first = work.sequence_id;
@@ -224,7 +256,7 @@ TEST(BatchSchedulerTest, ReleasedSequencesGoWithTheNextBatch) {
     EXPECT_THAT(runner.Answer(runner.Next()), IsOk());
     caller.join();
   }
-  ModelSession session(runner.scheduler());
+  RunnerSession session(runner.scheduler());
   std::thread caller([&] { EXPECT_THAT(session.Evaluate({Append(session, 1)}, RequestContext()), IsOk()); });
   const Batch batch = runner.Next();
   EXPECT_THAT(batch.release_sequence_ids, ElementsAre(first));
@@ -234,9 +266,9 @@ TEST(BatchSchedulerTest, ReleasedSequencesGoWithTheNextBatch) {
 
 TEST(BatchSchedulerTest, RoomInTheCacheIsGivenInOrderOfArrival) {
   ManualRunner runner({2, 100, 100});
-  auto holder = std::make_unique<ModelSession>(runner.scheduler());
+  auto holder = std::make_unique<RunnerSession>(runner.scheduler());
   ASSERT_THAT(holder->Reserve(1, 80, "items", RequestContext()), IsOk());
-  ModelSession large(runner.scheduler());
+  RunnerSession large(runner.scheduler());
   std::atomic<bool> large_has_room = false;
   std::thread waiter([&] {
     EXPECT_THAT(large.Reserve(1, 50, "items", RequestContext()), IsOk());
@@ -246,17 +278,17 @@ TEST(BatchSchedulerTest, RoomInTheCacheIsGivenInOrderOfArrival) {
   holder.reset();
   waiter.join();
   EXPECT_TRUE(large_has_room);
-  ModelSession huge(runner.scheduler());
+  RunnerSession huge(runner.scheduler());
   EXPECT_THAT(huge.Reserve(1, 101, "items", RequestContext()), HasReason(ErrorReason::kLimitExceeded));
   EXPECT_THAT(huge.Reserve(3, 1, "items", RequestContext()), HasReason(ErrorReason::kLimitExceeded));
 }
 
 TEST(BatchSchedulerTest, WaitForRoomCanBeGivenUp) {
   ManualRunner runner({1, 100, 100});
-  ModelSession holder(runner.scheduler());
+  RunnerSession holder(runner.scheduler());
   ASSERT_THAT(holder.Reserve(1, 1, "items", RequestContext()), IsOk());
   std::stop_source stop;
-  ModelSession second(runner.scheduler());
+  RunnerSession second(runner.scheduler());
   absl::Status status;
   std::thread waiter([&] { status = second.Reserve(1, 1, "items", RequestContext{stop.get_token()}); });
   stop.request_stop();
@@ -273,11 +305,12 @@ TEST(BatchSchedulerTest, ManySessionsAtOnce) {
   ModelDescription description;
   description.name = "busy";
   description.vocab_size = kVocabSize;
-  auto scheduler = std::make_shared<BatchScheduler>(description, RunnerCapacity{16, 500, 32}, [&](Batch batch) {
-    std::lock_guard lock(mutex);
-    queue.push_back(std::move(batch));
-    changed.notify_all();
-  });
+  auto scheduler = std::make_shared<BatchScheduler>(description, RunnerCapacity{16, 500, 32},
+                                                    std::make_shared<CallbackLink>([&](Batch batch) {
+                                                      std::lock_guard lock(mutex);
+                                                      queue.push_back(std::move(batch));
+                                                      changed.notify_all();
+                                                    }));
   std::thread runner([&] {
     std::unique_lock lock(mutex);
     while (true) {
@@ -297,7 +330,7 @@ TEST(BatchSchedulerTest, ManySessionsAtOnce) {
       for (int round = 0; round < 20; ++round) {
         std::stop_source stop;
         const RequestContext context{stop.get_token()};
-        ModelSession session(scheduler);
+        RunnerSession session(scheduler);
         if (!session.Reserve(2, 50, "items", context).ok()) continue;
         if ((c + round) % 5 == 0) stop.request_stop();
         const auto rows = session.Evaluate({Append(session, 40), Append(session, 1)}, context);

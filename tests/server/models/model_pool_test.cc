@@ -1,6 +1,7 @@
 #include "server/models/model_pool.h"
 
 #include "core/errors.h"
+#include "tests/server/models/runner_doubles.h"
 #include "tests/testing/matchers.h"
 
 namespace logitd::server {
@@ -10,62 +11,119 @@ using logitd::testing::HasReason;
 using logitd::testing::IsOk;
 using ::testing::ElementsAre;
 
-class SilentLink : public RunnerLink {
- public:
-  void SendBatch(Batch) override {}
-  void SendTokenize(int64_t, std::vector<std::string>, const TokenizationOptions&) override {}
-  void SendDetokenize(int64_t, std::vector<std::vector<TokenId>>, bool) override {}
-};
-
-std::shared_ptr<AttachedModel> Model(const std::string& name, const std::string& vocab_fingerprint = "v") {
+ModelDescription Describe(const std::string& name, const std::string& vocab_fingerprint = "v") {
   ModelDescription description;
   description.name = name;
   description.vocab_fingerprint = vocab_fingerprint;
   description.vocab_size = 4;
-  return std::make_shared<AttachedModel>(description, RunnerCapabilities{.tokenizer = true}, RunnerCapacity{},
-                                         Vocabulary(), std::make_shared<SilentLink>());
+  description.precision = "f32";
+  return description;
 }
 
 class ModelPoolTest : public ::testing::Test {
  protected:
+  // A runner of that model attaches; it is `runner_` then, and its model is `model_`.
+  absl::Status Attach(const ModelDescription& description, RunnerCapabilities capabilities = {.tokenizer = true}) {
+    runner_ =
+        std::make_shared<AttachedRunner>("runner", description, RunnerCapacity{}, std::make_shared<CallbackLink>());
+    auto model = pool_.Attach(description, capabilities, std::make_shared<const Vocabulary>(), runner_);
+    if (!model.ok()) return model.status();
+    model_ = *model;
+    return absl::OkStatus();
+  }
+  void Detach() { pool_.Detach(model_, runner_, errors::RunnerLost(model_->description().name)); }
+
   std::vector<std::string> changes_;
-  ModelPool pool_{[this](const std::string& name) { changes_.push_back(name); }};
+  ModelPool pool_{[this](const std::string& model, const std::string&, bool) { changes_.push_back(model); }};
+  std::shared_ptr<AttachedRunner> runner_;
+  std::shared_ptr<ServedModel> model_;
 };
 
 TEST_F(ModelPoolTest, FindsByNameAndTheOnlyOneWithout) {
   EXPECT_THAT(pool_.Find(""), HasReason(ErrorReason::kModelUnavailable));
   EXPECT_THAT(pool_.Find("a"), HasReason(ErrorReason::kModelNotFound));
-  ASSERT_THAT(pool_.Attach(Model("a")), IsOk());
+  ASSERT_THAT(Attach(Describe("a")), IsOk());
   EXPECT_THAT(pool_.Find("a"), IsOk());
   EXPECT_THAT(pool_.Find(""), IsOk());
-  ASSERT_THAT(pool_.Attach(Model("b")), IsOk());
+  ASSERT_THAT(Attach(Describe("b")), IsOk());
   EXPECT_THAT(pool_.Find(""), HasReason(ErrorReason::kModelAmbiguous));
   EXPECT_THAT(changes_, ElementsAre("a", "b"));
 }
 
 TEST_F(ModelPoolTest, StrangerThatLeftIsForgotten) {
-  const auto model = Model("a");
-  ASSERT_THAT(pool_.Attach(model), IsOk());
-  pool_.Detach(model, errors::RunnerLost("a"));
+  ASSERT_THAT(Attach(Describe("a")), IsOk());
+  Detach();
   EXPECT_THAT(pool_.Find("a"), HasReason(ErrorReason::kModelNotFound));
-  EXPECT_THAT(pool_.Attach(Model("a", "another vocabulary")), IsOk());
+  EXPECT_THAT(Attach(Describe("a", "another vocabulary")), IsOk());
 }
 
 TEST_F(ModelPoolTest, LostModelThatIsExpectedIsUnavailable) {
   pool_.Expect("a");
-  const auto model = Model("a");
-  ASSERT_THAT(pool_.Attach(model), IsOk());
-  pool_.Detach(model, errors::RunnerLost("a"));
+  ASSERT_THAT(Attach(Describe("a")), IsOk());
+  Detach();
   EXPECT_THAT(pool_.Find("a"), HasReason(ErrorReason::kModelUnavailable));
-  EXPECT_THAT(model->Tokenize({"x"}, {}, RequestContext()), HasReason(ErrorReason::kRunnerLost));
+  EXPECT_THAT(runner_->Tokenize({"x"}, {}, RequestContext()), HasReason(ErrorReason::kRunnerLost));
   EXPECT_THAT(changes_, ElementsAre("a", "a"));
-  EXPECT_THAT(pool_.Attach(Model("a", "another vocabulary")), HasReason(ErrorReason::kModelMismatch));
-  EXPECT_THAT(pool_.Attach(Model("a")), IsOk());
+  EXPECT_THAT(Attach(Describe("a", "another vocabulary")), HasReason(ErrorReason::kModelMismatch));
+  EXPECT_THAT(Attach(Describe("a")), IsOk());
 }
 
-TEST_F(ModelPoolTest, SecondRunnerOfAModelIsRefused) {
-  ASSERT_THAT(pool_.Attach(Model("a")), IsOk());
-  EXPECT_THAT(pool_.Attach(Model("a")), HasReason(ErrorReason::kModelMismatch));
+TEST_F(ModelPoolTest, SeveralRunnersServeOneModel) {
+  ASSERT_THAT(Attach(Describe("a")), IsOk());
+  const auto first_model = model_;
+  ASSERT_THAT(Attach(Describe("a")), IsOk());
+  EXPECT_EQ(model_, first_model);
+  EXPECT_EQ(model_->runner_count(), 2);
+  Detach();
+  EXPECT_THAT(pool_.Find("a"), IsOk()) << "the other one serves on";
+  EXPECT_EQ(model_->runner_count(), 1);
+}
+
+TEST_F(ModelPoolTest, RunnersOfOneNameMustBeInterchangeable) {
+  ASSERT_THAT(Attach(Describe("a")), IsOk());
+  const struct {
+    const char* what;
+    void (*change)(ModelDescription&);
+  } cases[] = {
+      {"vocabulary", [](ModelDescription& d) { d.vocab_fingerprint = "w"; }},
+      {"vocabulary", [](ModelDescription& d) { d.vocab_size = 5; }},
+      {"eos", [](ModelDescription& d) { d.eos_token_ids = {1}; }},
+      {"bos", [](ModelDescription& d) { d.bos_token_id = 1; }},
+      {"bos", [](ModelDescription& d) { d.adds_bos = true; }},
+      {"fingerprint", [](ModelDescription& d) { d.model_fingerprint = "x"; }},
+      {"precision (f32)", [](ModelDescription& d) { d.precision = "f16"; }},
+      {"context length", [](ModelDescription& d) { d.context_length = 7; }},
+  };
+  for (const auto& test : cases) {
+    ModelDescription other = Describe("a");
+    test.change(other);
+    const absl::Status status = Attach(other);
+    EXPECT_THAT(status, HasReason(ErrorReason::kModelMismatch));
+    EXPECT_THAT(std::string(status.message()), ::testing::HasSubstr(test.what));
+  }
+  EXPECT_THAT(Attach(Describe("a"), RunnerCapabilities{.fork = true, .tokenizer = true}),
+              HasReason(ErrorReason::kModelMismatch));
+  EXPECT_THAT(Attach(Describe("a")), IsOk());
+}
+
+TEST_F(ModelPoolTest, FileMayBeReplacedWhileItsRunnerIsAway) {
+  pool_.Expect("a");
+  ASSERT_THAT(Attach(Describe("a")), IsOk());
+  Detach();
+  const auto before = model_;
+  ModelDescription other = Describe("a");
+  other.model_fingerprint = "new weights";
+  ASSERT_THAT(Attach(other), IsOk());
+  EXPECT_NE(model_, before) << "what waits for the old weights does not get the new ones";
+  EXPECT_THAT(before->Tokenize({"x"}, {}, RequestContext()), HasReason(ErrorReason::kRunnerLost));
+}
+
+TEST_F(ModelPoolTest, VocabularyIsAskedForOnce) {
+  EXPECT_EQ(pool_.KnownVocabulary("a", "v"), nullptr);
+  ASSERT_THAT(Attach(Describe("a")), IsOk());
+  EXPECT_NE(pool_.KnownVocabulary("a", "v"), nullptr);
+  EXPECT_EQ(pool_.KnownVocabulary("a", "w"), nullptr);
+  EXPECT_EQ(pool_.KnownVocabulary("b", "v"), nullptr);
 }
 
 TEST_F(ModelPoolTest, ExpectedModelIsUnavailableUntilItComes) {

@@ -1,4 +1,4 @@
-#include "server/models/attached_model.h"
+#include "server/models/attached_runner.h"
 
 #include <utility>
 
@@ -14,41 +14,38 @@ constexpr size_t kMaxTokenizerCalls = 16;
 
 }  // namespace
 
-AttachedModel::AttachedModel(ModelDescription description, RunnerCapabilities capabilities, RunnerCapacity capacity,
-                             Vocabulary vocabulary, std::shared_ptr<RunnerLink> link)
-    : description_(std::move(description)),
-      capabilities_(capabilities),
-      vocabulary_(std::move(vocabulary)),
+AttachedRunner::AttachedRunner(std::string name, const ModelDescription& model, const RunnerCapacity& capacity,
+                               std::shared_ptr<RunnerLink> link)
+    : name_(std::move(name)),
+      vocab_size_(model.vocab_size),
       link_(std::move(link)),
-      scheduler_(std::make_shared<BatchScheduler>(
-          description_, capacity, [link = link_](Batch batch) { link->SendBatch(std::move(batch)); })) {}
+      scheduler_(std::make_shared<BatchScheduler>(model, capacity, link_)) {}
 
-absl::StatusOr<std::vector<std::vector<TokenId>>> AttachedModel::Tokenize(std::vector<std::string> texts,
-                                                                          const TokenizationOptions& options,
-                                                                          const RequestContext& context) {
+absl::StatusOr<std::vector<std::vector<TokenId>>> AttachedRunner::Tokenize(std::vector<std::string> texts,
+                                                                           const TokenizationOptions& options,
+                                                                           const RequestContext& context) {
   auto call = std::make_shared<TokenizerCall>();
   call->expected = texts.size();
   ASSIGN_OR_RETURN(const int64_t call_id, BeginCall(call, context));
   link_->SendTokenize(call_id, std::move(texts), options);
-  RETURN_IF_ERROR(WaitForCall(call_id, call, context));
+  RETURN_IF_ERROR(WaitForCall(call, context));
   return std::move(call->tokens);
 }
 
-absl::StatusOr<std::vector<std::string>> AttachedModel::Detokenize(std::vector<std::vector<TokenId>> tokens,
-                                                                   bool render_special_tokens,
-                                                                   const RequestContext& context) {
+absl::StatusOr<std::vector<std::string>> AttachedRunner::Detokenize(std::vector<std::vector<TokenId>> tokens,
+                                                                    bool render_special_tokens,
+                                                                    const RequestContext& context) {
   auto call = std::make_shared<TokenizerCall>();
   call->expected = tokens.size();
   ASSIGN_OR_RETURN(const int64_t call_id, BeginCall(call, context));
   link_->SendDetokenize(call_id, std::move(tokens), render_special_tokens);
-  RETURN_IF_ERROR(WaitForCall(call_id, call, context));
+  RETURN_IF_ERROR(WaitForCall(call, context));
   return std::move(call->texts);
 }
 
-absl::StatusOr<int64_t> AttachedModel::BeginCall(std::shared_ptr<TokenizerCall> call, const RequestContext& context) {
-  if (!capabilities_.tokenizer) return errors::TokenizerUnavailable(description_.name);
+absl::StatusOr<int64_t> AttachedRunner::BeginCall(std::shared_ptr<TokenizerCall> call, const RequestContext& context) {
   std::unique_lock lock(mutex_);
-  WaitFor(lock, context, [this] { return calls_.size() < kMaxTokenizerCalls || !lost_.ok(); });
+  context.WaitFor(answered_, lock, [this] { return calls_.size() < kMaxTokenizerCalls || !lost_.ok(); });
   if (!lost_.ok()) return lost_;
   if (calls_.size() >= kMaxTokenizerCalls) {
     RETURN_IF_ERROR(context.Check());
@@ -58,10 +55,9 @@ absl::StatusOr<int64_t> AttachedModel::BeginCall(std::shared_ptr<TokenizerCall> 
   return last_call_id_;
 }
 
-absl::Status AttachedModel::WaitForCall(int64_t call_id, const std::shared_ptr<TokenizerCall>& call,
-                                        const RequestContext& context) {
+absl::Status AttachedRunner::WaitForCall(const std::shared_ptr<TokenizerCall>& call, const RequestContext& context) {
   std::unique_lock lock(mutex_);
-  WaitFor(lock, context, [&] { return call->done || !lost_.ok(); });
+  context.WaitFor(answered_, lock, [&] { return call->done || !lost_.ok(); });
   if (call->done) return call->status;
   // The answer may still come: it is dropped then (TakeCall keeps the number until it does).
   if (!lost_.ok()) return lost_;
@@ -70,7 +66,7 @@ absl::Status AttachedModel::WaitForCall(int64_t call_id, const std::shared_ptr<T
   return errors::Cancelled();
 }
 
-std::shared_ptr<AttachedModel::TokenizerCall> AttachedModel::TakeCall(int64_t call_id) {
+std::shared_ptr<AttachedRunner::TokenizerCall> AttachedRunner::TakeCall(int64_t call_id) {
   const auto found = calls_.find(call_id);
   if (found == calls_.end()) return nullptr;
   auto call = std::move(found->second);
@@ -78,7 +74,7 @@ std::shared_ptr<AttachedModel::TokenizerCall> AttachedModel::TakeCall(int64_t ca
   return call;
 }
 
-absl::Status AttachedModel::OnTokenized(int64_t call_id, absl::StatusOr<std::vector<std::vector<TokenId>>> tokens) {
+absl::Status AttachedRunner::OnTokenized(int64_t call_id, absl::StatusOr<std::vector<std::vector<TokenId>>> tokens) {
   std::lock_guard lock(mutex_);
   const auto call = TakeCall(call_id);
   if (call == nullptr) return errors::RunnerProtocol("tokenized for a call that was not made");
@@ -86,7 +82,7 @@ absl::Status AttachedModel::OnTokenized(int64_t call_id, absl::StatusOr<std::vec
     if (tokens->size() != call->expected) return errors::RunnerProtocol("tokenized has not one list per text");
     for (const auto& list : *tokens) {
       for (const TokenId id : list) {
-        if (id < 0 || id >= description_.vocab_size) return errors::RunnerProtocol("tokenized has an id out of range");
+        if (id < 0 || id >= vocab_size_) return errors::RunnerProtocol("tokenized has an id out of range");
       }
     }
     call->tokens = *std::move(tokens);
@@ -98,7 +94,7 @@ absl::Status AttachedModel::OnTokenized(int64_t call_id, absl::StatusOr<std::vec
   return absl::OkStatus();
 }
 
-absl::Status AttachedModel::OnDetokenized(int64_t call_id, absl::StatusOr<std::vector<std::string>> texts) {
+absl::Status AttachedRunner::OnDetokenized(int64_t call_id, absl::StatusOr<std::vector<std::string>> texts) {
   std::lock_guard lock(mutex_);
   const auto call = TakeCall(call_id);
   if (call == nullptr) return errors::RunnerProtocol("detokenized for a call that was not made");
@@ -113,7 +109,7 @@ absl::Status AttachedModel::OnDetokenized(int64_t call_id, absl::StatusOr<std::v
   return absl::OkStatus();
 }
 
-void AttachedModel::OnLost(const absl::Status& status) {
+void AttachedRunner::OnLost(const absl::Status& status) {
   scheduler_->OnLost(status);
   std::lock_guard lock(mutex_);
   if (lost_.ok()) lost_ = status;

@@ -1,50 +1,38 @@
-// A model that a runner serves: what it is, its tokens' bytes, its tokenizer, and the scheduler of its batches.
+// One attached runner: its link, the scheduler of its batches, and its tokenizer.
 //
-// Free of gRPC and protobuf; thread-safe. Shared: the pool, the attachment and every request that uses it hold it.
-#ifndef LOGITD_SERVER_MODELS_ATTACHED_MODEL_H_
-#define LOGITD_SERVER_MODELS_ATTACHED_MODEL_H_
+// Free of gRPC and protobuf; thread-safe. Shared by its model, its stream and the calls that wait for it.
+#ifndef LOGITD_SERVER_MODELS_ATTACHED_RUNNER_H_
+#define LOGITD_SERVER_MODELS_ATTACHED_RUNNER_H_
 
 #include <condition_variable>
 #include <cstdint>
 #include <memory>
 #include <mutex>
-#include <span>
 #include <string>
-#include <string_view>
 #include <unordered_map>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "server/models/batch_scheduler.h"
+#include "server/models/runner_link.h"
 #include "server/models/work.h"
 #include "server/request_context.h"
 
 namespace logitd::server {
 
-// The way to a runner. Functions do not block; after the runner is lost they do nothing.
-class RunnerLink {
+class AttachedRunner {
  public:
-  virtual ~RunnerLink() = default;
-  virtual void SendBatch(Batch batch) = 0;
-  virtual void SendTokenize(int64_t call_id, std::vector<std::string> texts, const TokenizationOptions& options) = 0;
-  virtual void SendDetokenize(int64_t call_id, std::vector<std::vector<TokenId>> tokens,
-                              bool render_special_tokens) = 0;
-};
+  // `name`: the runner's own, for people and for whoever supervises it.
+  AttachedRunner(std::string name, const ModelDescription& model, const RunnerCapacity& capacity,
+                 std::shared_ptr<RunnerLink> link);
 
-class AttachedModel {
- public:
-  AttachedModel(ModelDescription description, RunnerCapabilities capabilities, RunnerCapacity capacity,
-                Vocabulary vocabulary, std::shared_ptr<RunnerLink> link);
-
-  const ModelDescription& description() const { return description_; }
-  const RunnerCapabilities& capabilities() const { return capabilities_; }
+  const std::string& name() const { return name_; }
   const RunnerCapacity& capacity() const { return scheduler_->capacity(); }
-  const Vocabulary& vocabulary() const { return vocabulary_; }
   const std::shared_ptr<BatchScheduler>& scheduler() const { return scheduler_; }
 
   // Blocks. Shapes: one list per text.
-  // Errors: TOKENIZER_UNAVAILABLE; RUNNER_LOST, CANCELLED, DEADLINE_EXCEEDED; what the runner says.
+  // Errors: RUNNER_LOST, CANCELLED, DEADLINE_EXCEEDED; what the runner says.
   absl::StatusOr<std::vector<std::vector<TokenId>>> Tokenize(std::vector<std::string> texts,
                                                              const TokenizationOptions& options,
                                                              const RequestContext& context);
@@ -68,22 +56,11 @@ class AttachedModel {
   };
 
   absl::StatusOr<int64_t> BeginCall(std::shared_ptr<TokenizerCall> call, const RequestContext& context);
-  // Waits until `done`, the call's end or its being given up.
-  template <typename Done>
-  void WaitFor(std::unique_lock<std::mutex>& lock, const RequestContext& context, Done done) {
-    // "Never" overflows the clock's conversions.
-    if (context.deadline == std::chrono::system_clock::time_point::max()) {
-      answered_.wait(lock, context.given_up, done);
-    } else {
-      answered_.wait_until(lock, context.given_up, context.deadline, done);
-    }
-  }
-  absl::Status WaitForCall(int64_t call_id, const std::shared_ptr<TokenizerCall>& call, const RequestContext& context);
+  absl::Status WaitForCall(const std::shared_ptr<TokenizerCall>& call, const RequestContext& context);
   std::shared_ptr<TokenizerCall> TakeCall(int64_t call_id);
 
-  const ModelDescription description_;
-  const RunnerCapabilities capabilities_;
-  const Vocabulary vocabulary_;
+  const std::string name_;
+  const int32_t vocab_size_;
   const std::shared_ptr<RunnerLink> link_;
   const std::shared_ptr<BatchScheduler> scheduler_;
 
@@ -96,4 +73,4 @@ class AttachedModel {
 
 }  // namespace logitd::server
 
-#endif  // LOGITD_SERVER_MODELS_ATTACHED_MODEL_H_
+#endif  // LOGITD_SERVER_MODELS_ATTACHED_RUNNER_H_

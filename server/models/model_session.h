@@ -1,0 +1,87 @@
+// One request's use of a model, on whichever runner: it outlives the loss of a runner.
+//
+//   ModelSession session(model);
+//   RETURN_IF_ERROR(session.Reserve(1, 300, "prompt", context));  // room in a runner's cache
+//   int64_t sequence = session.NewSequence();
+//   auto rows = session.Evaluate({work}, context);                // blocks until the rows are there
+//
+// The session remembers the tokens of its sequences. When its runner is lost it takes another one (or the same, started
+// again), evaluates what its sequences hold there, and goes on with the work that was asked for: the caller gets its
+// rows, once, and does not notice. Logits differ from what the lost runner would have given by what batching makes them
+// differ: see ModelInfo.precision.
+#ifndef LOGITD_SERVER_MODELS_MODEL_SESSION_H_
+#define LOGITD_SERVER_MODELS_MODEL_SESSION_H_
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "server/models/batch_scheduler.h"
+#include "server/models/served_model.h"
+#include "server/models/work.h"
+#include "server/request_context.h"
+
+namespace logitd::server {
+
+// One thread. What it holds is given back when it ends.
+class ModelSession {
+ public:
+  // REQUIRES: the model outlives it.
+  explicit ModelSession(const ServedModel& model) : model_(model), capacity_(model.capacity()) {}
+
+  ModelSession(const ModelSession&) = delete;
+  ModelSession& operator=(const ModelSession&) = delete;
+
+  // Waits for room for so many sequences and tokens in a runner's cache. Once, before anything else.
+  // `field`: of the request, named if it can never fit.
+  // Errors: LIMIT_EXCEEDED if it can never fit; CANCELLED, DEADLINE_EXCEEDED, RUNNER_LOST.
+  absl::Status Reserve(int32_t sequences, int64_t tokens, const std::string& field, const RequestContext& context);
+
+  // A new sequence number.
+  int64_t NewSequence();
+  // Frees a sequence's cache.
+  void Release(int64_t sequence_id);
+
+  // Evaluates all of `work` together, at most one entry per sequence. Shapes: one result per work, in order.
+  // Errors: CANCELLED, DEADLINE_EXCEEDED, RUNNER_LOST; what fails for one entry is in its SequenceRows.status, and its
+  // sequence is lost.
+  absl::StatusOr<std::vector<SequenceRows>> Evaluate(std::vector<SequenceWork> work, const RequestContext& context);
+
+  // What every runner of the model had when the session began: it does not change under a request.
+  const RunnerCapacity& capacity() const { return capacity_; }
+
+ private:
+  struct Sequence {
+    // On the runner; 0: not there.
+    int64_t runner_sequence_id = 0;
+    // What is evaluated.
+    std::vector<TokenId> tokens;
+  };
+
+  // Takes a runner and waits for the room.
+  absl::Status TakeRunner(const std::string& field, const RequestContext& context);
+  // After the loss of a runner: takes another and puts the sequences there.
+  absl::Status Move(const RequestContext& context);
+  absl::Status Rebuild(const RequestContext& context);
+  // With the runner's numbers instead of the session's.
+  absl::StatusOr<std::vector<SequenceRows>> EvaluateThere(std::vector<SequenceWork> work,
+                                                          const RequestContext& context);
+
+  const ServedModel& model_;
+  const RunnerCapacity capacity_;
+  std::optional<RunnerSession> runner_;
+  int lost_runners_ = 0;
+  int32_t reserved_sequences_ = 0;
+  int64_t reserved_tokens_ = 0;
+  int64_t last_sequence_id_ = 0;
+  std::map<int64_t, Sequence> sequences_;
+};
+
+}  // namespace logitd::server
+
+#endif  // LOGITD_SERVER_MODELS_MODEL_SESSION_H_

@@ -1,0 +1,125 @@
+#include "server/models/served_model.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "core/errors.h"
+#include "core/status_macros.h"
+
+namespace logitd::server {
+
+bool IsRunnerLost(const absl::Status& status) { return DetailOf(status).reason == ErrorReason::kRunnerLost; }
+
+ServedModel::ServedModel(ModelDescription description, RunnerCapabilities capabilities,
+                         std::shared_ptr<const Vocabulary> vocabulary, std::chrono::milliseconds return_time)
+    : description_(std::move(description)),
+      capabilities_(capabilities),
+      vocabulary_(std::move(vocabulary)),
+      return_time_(return_time) {}
+
+RunnerCapacity ServedModel::capacity() const {
+  std::lock_guard lock(mutex_);
+  if (runners_.empty()) return last_capacity_;
+  RunnerCapacity least = runners_.front()->capacity();
+  for (const auto& runner : runners_) {
+    least.max_sequences = std::min(least.max_sequences, runner->capacity().max_sequences);
+    least.max_cached_tokens = std::min(least.max_cached_tokens, runner->capacity().max_cached_tokens);
+    least.max_batch_tokens = std::min(least.max_batch_tokens, runner->capacity().max_batch_tokens);
+  }
+  return least;
+}
+
+RunnerCapacity ServedModel::total_capacity() const {
+  std::lock_guard lock(mutex_);
+  RunnerCapacity total{0, 0, 0};
+  for (const auto& runner : runners_) {
+    total.max_sequences += runner->capacity().max_sequences;
+    total.max_cached_tokens += runner->capacity().max_cached_tokens;
+    total.max_batch_tokens += runner->capacity().max_batch_tokens;
+  }
+  return total;
+}
+
+int ServedModel::runner_count() const {
+  std::lock_guard lock(mutex_);
+  return static_cast<int>(runners_.size());
+}
+
+absl::StatusOr<std::shared_ptr<AttachedRunner>> ServedModel::Pick(int32_t sequences, int64_t tokens,
+                                                                  const std::string& field,
+                                                                  const RequestContext& context) const {
+  RequestContext waiting = context;
+  waiting.deadline = std::min(context.deadline, std::chrono::system_clock::now() + return_time_);
+  std::unique_lock lock(mutex_);
+  waiting.WaitFor(changed_, lock, [this] { return !runners_.empty() || !is_expected_; });
+  if (runners_.empty()) {
+    lock.unlock();
+    RETURN_IF_ERROR(context.Check());
+    return errors::RunnerLost(description_.name);
+  }
+  std::shared_ptr<AttachedRunner> best;
+  double least_load = 0;
+  RunnerCapacity most{0, 0, 0};
+  for (const auto& runner : runners_) {
+    const RunnerCapacity& capacity = runner->capacity();
+    most.max_sequences = std::max(most.max_sequences, capacity.max_sequences);
+    most.max_cached_tokens = std::max(most.max_cached_tokens, capacity.max_cached_tokens);
+    if (sequences > capacity.max_sequences || tokens > capacity.max_cached_tokens) continue;
+    const double load = runner->scheduler()->load();
+    if (best != nullptr && load >= least_load) continue;
+    best = runner;
+    least_load = load;
+  }
+  if (best != nullptr) return best;
+  if (sequences > most.max_sequences) {
+    return errors::LimitExceeded(field, sequences, "[1, " + std::to_string(most.max_sequences) + "] sequences",
+                                 "capacity.max_sequences");
+  }
+  return errors::LimitExceeded(field, tokens, "[1, " + std::to_string(most.max_cached_tokens) + "] tokens",
+                               "capacity.max_cached_tokens");
+}
+
+template <typename Call>
+auto ServedModel::OnAnyRunner(const RequestContext& context, Call call) {
+  using Result = decltype(call(std::declval<AttachedRunner&>()));
+  if (!capabilities_.tokenizer) return Result(errors::TokenizerUnavailable(description_.name));
+  for (int lost = 0;; ++lost) {
+    auto runner = Pick(0, 0, "", context);
+    if (!runner.ok()) return Result(runner.status());
+    Result result = call(**runner);
+    if (result.ok() || !IsRunnerLost(result.status()) || lost == kMaxLostRunners) return result;
+  }
+}
+
+absl::StatusOr<std::vector<std::vector<TokenId>>> ServedModel::Tokenize(const std::vector<std::string>& texts,
+                                                                        const TokenizationOptions& options,
+                                                                        const RequestContext& context) {
+  return OnAnyRunner(context, [&](AttachedRunner& runner) { return runner.Tokenize(texts, options, context); });
+}
+
+absl::StatusOr<std::vector<std::string>> ServedModel::Detokenize(const std::vector<std::vector<TokenId>>& tokens,
+                                                                 bool render_special_tokens,
+                                                                 const RequestContext& context) {
+  return OnAnyRunner(context,
+                     [&](AttachedRunner& runner) { return runner.Detokenize(tokens, render_special_tokens, context); });
+}
+
+void ServedModel::Add(std::shared_ptr<AttachedRunner> runner) {
+  std::lock_guard lock(mutex_);
+  last_capacity_ = runner->capacity();
+  runners_.push_back(std::move(runner));
+  changed_.notify_all();
+}
+
+bool ServedModel::Remove(const std::shared_ptr<AttachedRunner>& runner) {
+  std::lock_guard lock(mutex_);
+  return std::erase(runners_, runner) > 0;
+}
+
+void ServedModel::SetExpected(bool is_expected) {
+  std::lock_guard lock(mutex_);
+  is_expected_ = is_expected;
+  changed_.notify_all();
+}
+
+}  // namespace logitd::server

@@ -1,0 +1,249 @@
+// A session keeps its word when runners are lost under it.
+#include "server/models/model_session.h"
+
+#include <atomic>
+#include <deque>
+#include <thread>
+
+#include "core/errors.h"
+#include "server/models/model_pool.h"
+#include "tests/server/models/runner_doubles.h"
+#include "tests/testing/matchers.h"
+
+namespace logitd::server {
+namespace {
+
+using logitd::testing::HasReason;
+using logitd::testing::IsOk;
+using Tokens = std::vector<TokenId>;
+
+constexpr RunnerCapacity kCapacity{16, 1000, 64};
+
+class ModelSessionTest : public ::testing::Test {
+ protected:
+  // Adds a runner that is lost at its batch number `lost_at_batch`.
+  RememberingRunner& AddRunner(int lost_at_batch = RememberingRunner::kNever, RunnerCapacity capacity = kCapacity) {
+    RememberingRunner& runner =
+        runners_.emplace_back(Description(), capacity, lost_at_batch, [this](RememberingRunner& lost) { Lose(lost); });
+    auto model = pool_.Attach(Description(), RunnerCapabilities{.fork = fork_}, std::make_shared<const Vocabulary>(),
+                              runner.runner());
+    EXPECT_THAT(model, IsOk());
+    model_ = *model;
+    return runner;
+  }
+  void Lose(RememberingRunner& runner) { pool_.Detach(model_, runner.runner(), errors::RunnerLost("m")); }
+
+  static ModelDescription Description() {
+    ModelDescription description;
+    description.name = "m";
+    description.vocab_size = RememberingRunner::kVocabSize;
+    return description;
+  }
+
+  // A prompt of three tokens and `n` sequences forked from it, `steps` tokens each, as Generate does it. True: every
+  // row was what the sequence's tokens make it.
+  void GenerateAndCheck(int n, int steps) {
+    ModelSession session(*model_);
+    ASSERT_THAT(session.Reserve(n + 1, 3 + n * steps, "prompt", context_), IsOk());
+    const Tokens prompt = {3, 1, 2};
+    const int64_t source = session.NewSequence();
+    SequenceWork work;
+    work.sequence_id = source;
+    work.append_token_ids = prompt;
+    work.want = RowsWanted::kLast;
+    auto rows = session.Evaluate({work}, context_);
+    ASSERT_THAT(rows, IsOk());
+    EXPECT_EQ((*rows)[0].logits, RememberingRunner::Row(prompt, 3));
+    std::vector<Tokens> tokens(static_cast<size_t>(n), prompt);
+    std::vector<int64_t> ids;
+    for (int step = 0; step < steps; ++step) {
+      std::vector<SequenceWork> batch;
+      for (int i = 0; i < n; ++i) {
+        SequenceWork& next = batch.emplace_back();
+        if (step == 0) {
+          ids.push_back(session.NewSequence());
+          next.fork_from_sequence_id = source;
+        }
+        next.sequence_id = ids[static_cast<size_t>(i)];
+        next.append_token_ids = {(i + step) % 4};
+        next.want = RowsWanted::kLast;
+        tokens[static_cast<size_t>(i)].push_back((i + step) % 4);
+      }
+      rows = session.Evaluate(batch, context_);
+      ASSERT_THAT(rows, IsOk());
+      for (int i = 0; i < n; ++i) {
+        const Tokens& all = tokens[static_cast<size_t>(i)];
+        EXPECT_EQ((*rows)[static_cast<size_t>(i)].logits, RememberingRunner::Row(all, all.size()));
+      }
+    }
+  }
+
+  bool fork_ = true;
+  RequestContext context_;
+  ModelPool pool_{[](const std::string&, const std::string&, bool) {}};
+  std::shared_ptr<ServedModel> model_;
+  std::deque<RememberingRunner> runners_;
+};
+
+TEST_F(ModelSessionTest, GoesOnOnAnotherRunnerWhereverTheFirstIsLost) {
+  for (int lost_at = 0; lost_at < 6; ++lost_at) {
+    SCOPED_TRACE(lost_at);
+    for (RememberingRunner& runner : runners_) Lose(runner);
+    runners_.clear();
+    AddRunner(lost_at);
+    AddRunner();
+    GenerateAndCheck(3, 5);
+  }
+}
+
+TEST_F(ModelSessionTest, PrefixIsEvaluatedOnceOnTheNewRunner) {
+  AddRunner(3);
+  RememberingRunner& second = AddRunner();
+  GenerateAndCheck(3, 5);
+  // Lost in the third step: 3 tokens of the prompt, 2 of each sequence, and what comes: 3 more of each.
+  EXPECT_EQ(second.token_count(), 3 + 3 * 2 + 3 * 3);
+}
+
+TEST_F(ModelSessionTest, WithoutForksItGoesOnToo) {
+  fork_ = false;
+  AddRunner(1);
+  AddRunner();
+  ModelSession session(*model_);
+  ASSERT_THAT(session.Reserve(1, 10, "prompt", context_), IsOk());
+  SequenceWork work;
+  work.sequence_id = session.NewSequence();
+  work.want = RowsWanted::kAll;
+  work.append_token_ids = {1, 2};
+  ASSERT_THAT(session.Evaluate({work}, context_), IsOk());
+  work.append_token_ids = {3};
+  const auto rows = session.Evaluate({work}, context_);
+  ASSERT_THAT(rows, IsOk());
+  EXPECT_EQ((*rows)[0].logits, RememberingRunner::Row({1, 2, 3}, 3));
+}
+
+TEST_F(ModelSessionTest, WaitsForARunnerThatIsStartedAgain) {
+  pool_.Expect("m");
+  AddRunner(2);
+  std::thread restarter([this] {
+    while (model_->runner_count() > 0) std::this_thread::yield();
+    AddRunner();
+  });
+  GenerateAndCheck(2, 4);
+  restarter.join();
+}
+
+TEST_F(ModelSessionTest, FailsAtOnceIfNoRunnerIsExpected) {
+  AddRunner(0);
+  ModelSession session(*model_);
+  ASSERT_THAT(session.Reserve(1, 10, "prompt", context_), IsOk());
+  SequenceWork work;
+  work.sequence_id = session.NewSequence();
+  work.append_token_ids = {1};
+  EXPECT_THAT(session.Evaluate({work}, context_), HasReason(ErrorReason::kRunnerLost));
+}
+
+TEST_F(ModelSessionTest, StopsWaitingWhenTheRunnerIsNotComingSoon) {
+  pool_.Expect("m");
+  AddRunner(0);
+  ModelSession session(*model_);
+  ASSERT_THAT(session.Reserve(1, 10, "prompt", context_), IsOk());
+  SequenceWork work;
+  work.sequence_id = session.NewSequence();
+  work.append_token_ids = {1};
+  std::thread supervisor([this] {
+    while (model_->runner_count() > 0) std::this_thread::yield();
+    pool_.SetReturning("m", false);
+  });
+  EXPECT_THAT(session.Evaluate({work}, context_), HasReason(ErrorReason::kRunnerLost));
+  supervisor.join();
+}
+
+TEST_F(ModelSessionTest, RequestThatKillsEveryRunnerDoesNotTakeThemAll) {
+  for (int i = 0; i < kMaxLostRunners + 3; ++i) AddRunner(0);
+  ModelSession session(*model_);
+  ASSERT_THAT(session.Reserve(1, 10, "prompt", context_), IsOk());
+  SequenceWork work;
+  work.sequence_id = session.NewSequence();
+  work.append_token_ids = {1};
+  EXPECT_THAT(session.Evaluate({work}, context_), HasReason(ErrorReason::kRunnerLost));
+  EXPECT_EQ(model_->runner_count(), 2);
+}
+
+TEST_F(ModelSessionTest, RequestsGoToTheRunnerWithTheMostRoom) {
+  AddRunner();
+  AddRunner();
+  ModelSession first(*model_);
+  ASSERT_THAT(first.Reserve(1, 900, "prompt", context_), IsOk());
+  ModelSession second(*model_);
+  ASSERT_THAT(second.Reserve(1, 900, "prompt", context_), IsOk()) << "it does not wait behind the first";
+  EXPECT_GT(runners_[0].runner()->scheduler()->load(), 0.8);
+  EXPECT_GT(runners_[1].runner()->scheduler()->load(), 0.8);
+}
+
+TEST_F(ModelSessionTest, RunnersOfDifferentSizes) {
+  AddRunner(RememberingRunner::kNever, {2, 100, 64});
+  AddRunner(RememberingRunner::kNever, {8, 500, 64});
+  EXPECT_EQ(model_->capacity().max_cached_tokens, 100) << "what fits everywhere";
+  EXPECT_EQ(model_->total_capacity().max_cached_tokens, 600);
+  ModelSession large(*model_);
+  EXPECT_THAT(large.Reserve(4, 400, "prompt", context_), IsOk()) << "only the larger one has room";
+  ModelSession huge(*model_);
+  EXPECT_THAT(huge.Reserve(1, 501, "prompt", context_), HasReason(ErrorReason::kLimitExceeded));
+  EXPECT_THAT(huge.Reserve(9, 1, "prompt", context_), HasReason(ErrorReason::kLimitExceeded));
+}
+
+TEST_F(ModelSessionTest, SequencesAreGivenBack) {
+  RememberingRunner& runner = AddRunner();
+  GenerateAndCheck(4, 3);
+  GenerateAndCheck(1, 1);
+  GenerateAndCheck(1, 1);
+  // Releases go with the next batch: only the last session's are left.
+  EXPECT_LE(runner.open_sequence_count(), 2u);
+  EXPECT_EQ(runner.runner()->scheduler()->load(), 0);
+}
+
+// Many sessions, and runners that come and go under them all the time.
+TEST_F(ModelSessionTest, ManySessionsWhileRunnersAreLost) {
+  pool_.Expect("m");
+  AddRunner();
+  std::atomic<bool> done = false;
+  std::thread chaos([&] {
+    size_t oldest = 0;
+    while (!done && oldest < 200) {
+      AddRunner();
+      // As many batches as it takes the others to get somewhere.
+      while (!done && runners_.back().token_count() < 40) std::this_thread::yield();
+      Lose(runners_[oldest++]);
+    }
+  });
+  std::vector<std::thread> callers;
+  for (int c = 0; c < 6; ++c) {
+    callers.emplace_back([this] {
+      // A session may be unlucky more than kMaxLostRunners times; none may ever see a wrong row.
+      for (int round = 0; round < 10; ++round) {
+        ModelSession session(*model_);
+        if (!session.Reserve(1, 60, "prompt", context_).ok()) continue;
+        SequenceWork work;
+        work.sequence_id = session.NewSequence();
+        work.want = RowsWanted::kLast;
+        Tokens tokens;
+        for (int step = 0; step < 20; ++step) {
+          work.append_token_ids = {(round + step) % 4, step % 3};
+          tokens.insert(tokens.end(), work.append_token_ids.begin(), work.append_token_ids.end());
+          const auto rows = session.Evaluate({work}, context_);
+          if (!rows.ok()) {
+            EXPECT_THAT(rows, HasReason(ErrorReason::kRunnerLost));
+            break;
+          }
+          ASSERT_EQ((*rows)[0].logits, RememberingRunner::Row(tokens, tokens.size()));
+        }
+      }
+    });
+  }
+  for (std::thread& caller : callers) caller.join();
+  done = true;
+  chaos.join();
+}
+
+}  // namespace
+}  // namespace logitd::server

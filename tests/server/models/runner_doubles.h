@@ -1,0 +1,149 @@
+// Runners for tests of server/models, without gRPC: one link that calls back, and one whole runner that remembers what
+// it was fed.
+#ifndef LOGITD_TESTS_SERVER_MODELS_RUNNER_DOUBLES_H_
+#define LOGITD_TESTS_SERVER_MODELS_RUNNER_DOUBLES_H_
+
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "core/errors.h"
+#include "server/models/attached_runner.h"
+#include "server/models/runner_link.h"
+
+namespace logitd::server {
+
+class CallbackLink : public RunnerLink {
+ public:
+  explicit CallbackLink(
+      std::function<void(Batch)> on_batch = [](Batch) {},
+      std::function<void(int64_t, std::vector<int64_t>)> on_cancel = [](int64_t, std::vector<int64_t>) {})
+      : on_batch_(std::move(on_batch)), on_cancel_(std::move(on_cancel)) {}
+
+  void SendBatch(Batch batch) override { on_batch_(std::move(batch)); }
+  void SendCancel(int64_t batch_id, std::vector<int64_t> sequence_ids) override {
+    on_cancel_(batch_id, std::move(sequence_ids));
+  }
+  void SendTokenize(int64_t, std::vector<std::string>, const TokenizationOptions&) override {}
+  void SendDetokenize(int64_t, std::vector<std::vector<TokenId>>, bool) override {}
+
+ private:
+  const std::function<void(Batch)> on_batch_;
+  const std::function<void(int64_t, std::vector<int64_t>)> on_cancel_;
+};
+
+// Answers batches on a thread of its own, as a real runner does: it keeps each sequence's tokens, copies on a fork, and
+// its rows are {number of tokens, sum over i of (i + 1) * token, token, 0}, so that a token fed twice, left out or fed
+// to the wrong sequence shows. It can be lost after any number of batches.
+class RememberingRunner {
+ public:
+  static constexpr int32_t kVocabSize = 4;
+  static constexpr int kNever = 1 << 30;
+
+  // `on_lost`: told, on its thread, instead of answering batch number `lost_at_batch` (from 0).
+  RememberingRunner(const ModelDescription& model, RunnerCapacity capacity, int lost_at_batch = kNever,
+                    std::function<void(RememberingRunner&)> on_lost = nullptr)
+      : lost_at_batch_(lost_at_batch),
+        on_lost_(std::move(on_lost)),
+        runner_(std::make_shared<AttachedRunner>("remembering", model, capacity,
+                                                 std::make_shared<CallbackLink>([this](Batch batch) {
+                                                   std::lock_guard lock(mutex_);
+                                                   queue_.push_back(std::move(batch));
+                                                   changed_.notify_all();
+                                                 }))),
+        thread_([this] { Serve(); }) {}
+
+  ~RememberingRunner() {
+    {
+      std::lock_guard lock(mutex_);
+      stopping_ = true;
+    }
+    changed_.notify_all();
+    thread_.join();
+  }
+
+  const std::shared_ptr<AttachedRunner>& runner() const { return runner_; }
+  int64_t token_count() const {
+    std::lock_guard lock(mutex_);
+    return token_count_;
+  }
+  size_t open_sequence_count() const {
+    std::lock_guard lock(mutex_);
+    return sequences_.size();
+  }
+
+  static std::vector<float> Row(const std::vector<TokenId>& tokens, size_t count) {
+    float sum = 0;
+    for (size_t i = 0; i < count; ++i) sum += static_cast<float>((i + 1) * static_cast<size_t>(tokens[i]));
+    return {static_cast<float>(count), sum, static_cast<float>(tokens[count - 1]), 0};
+  }
+
+ private:
+  void Serve() {
+    std::unique_lock lock(mutex_);
+    for (int number = 0;; ++number) {
+      changed_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
+      if (stopping_) return;
+      const Batch batch = std::move(queue_.front());
+      queue_.pop_front();
+      if (number >= lost_at_batch_) {
+        lock.unlock();
+        if (number == lost_at_batch_) on_lost_(*this);
+        lock.lock();
+        continue;
+      }
+      std::vector<PieceOutput> outputs = Evaluate(batch);
+      lock.unlock();
+      // A lost runner's last words may come late: nobody listens.
+      (void)runner_->scheduler()->OnOutput(batch.batch_id, std::move(outputs), true);
+      lock.lock();
+    }
+  }
+
+  std::vector<PieceOutput> Evaluate(const Batch& batch) {
+    for (const int64_t sequence_id : batch.release_sequence_ids) sequences_.erase(sequence_id);
+    for (const WorkPiece& piece : batch.work) {
+      if (piece.fork_from_sequence_id) sequences_[piece.sequence_id] = sequences_.at(*piece.fork_from_sequence_id);
+    }
+    std::vector<PieceOutput> outputs;
+    for (const WorkPiece& piece : batch.work) {
+      std::vector<TokenId>& tokens = sequences_[piece.sequence_id];
+      PieceOutput output;
+      output.sequence_id = piece.sequence_id;
+      for (size_t i = 0; i < piece.append_token_ids.size(); ++i) {
+        tokens.push_back(piece.append_token_ids[i]);
+        ++token_count_;
+        const bool wanted = piece.want == RowsWanted::kAll ||
+                            (piece.want == RowsWanted::kLast && i + 1 == piece.append_token_ids.size());
+        if (!wanted) continue;
+        const std::vector<float> row = Row(tokens, tokens.size());
+        output.rows.logits.insert(output.rows.logits.end(), row.begin(), row.end());
+      }
+      outputs.push_back(std::move(output));
+    }
+    return outputs;
+  }
+
+  const int lost_at_batch_;
+  const std::function<void(RememberingRunner&)> on_lost_;
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<Batch> queue_;
+  bool stopping_ = false;
+  std::map<int64_t, std::vector<TokenId>> sequences_;
+  int64_t token_count_ = 0;
+  const std::shared_ptr<AttachedRunner> runner_;
+  std::thread thread_;
+};
+
+}  // namespace logitd::server
+
+#endif  // LOGITD_TESTS_SERVER_MODELS_RUNNER_DOUBLES_H_
