@@ -188,6 +188,8 @@ std::string_view ReasonName(ErrorReason reason) {
       return "NO_CANDIDATES";
     case ErrorReason::kBoundaryToken:
       return "BOUNDARY_TOKEN";
+    case ErrorReason::kTargetCountMismatch:
+      return "TARGET_COUNT_MISMATCH";
     case ErrorReason::kNormalizationUndefined:
       return "NORMALIZATION_UNDEFINED";
     case ErrorReason::kLimitExceeded:
@@ -227,6 +229,7 @@ absl::StatusCode CodeOf(ErrorReason reason) {
     case ErrorReason::kEmptyPrompt:
     case ErrorReason::kNoCandidates:
     case ErrorReason::kBoundaryToken:
+    case ErrorReason::kTargetCountMismatch:
     case ErrorReason::kNormalizationUndefined:
       return absl::StatusCode::kInvalidArgument;
     case ErrorReason::kUnexpectedMessage:
@@ -301,6 +304,15 @@ absl::Status WithRow(const absl::Status& status, int32_t row) {
   return ToStatus(detail);
 }
 
+absl::Status WithPosition(const absl::Status& status, int32_t row, int32_t sequence_index, int32_t position) {
+  if (status.ok()) return status;
+  ErrorDetail detail = DetailOf(status);
+  detail.message += " (row " + std::to_string(row) + ": position " + std::to_string(position) + " of sequence " +
+                    std::to_string(sequence_index) + ")";
+  detail.row = row;
+  return ToStatus(detail);
+}
+
 namespace errors {
 namespace {
 
@@ -365,6 +377,10 @@ absl::Status OutOfRange(std::string_view field, double value, std::string_view b
 
 absl::Status OutOfRange(std::string_view field, int64_t value, std::string_view bound) {
   return ToStatus(MustBe(ErrorReason::kFieldOutOfRange, field, bound, std::to_string(value)));
+}
+
+absl::Status OutOfRange(std::string_view field, std::string_view value, std::string_view bound) {
+  return ToStatus(MustBe(ErrorReason::kFieldOutOfRange, field, bound, Quoted(value)));
 }
 
 absl::Status Required(std::string_view field) { return OfField(ErrorReason::kFieldRequired, field, " is required"); }
@@ -539,6 +555,12 @@ absl::Status BoundaryToken(std::string_view field) {
                  "tokens");
 }
 
+absl::Status TargetCountMismatch(std::string_view field, int64_t target_count, int64_t row_count) {
+  return ToStatus(MustBe(ErrorReason::kTargetCountMismatch, field,
+                         "as many as there are rows (" + std::to_string(row_count) + ")",
+                         std::to_string(target_count)));
+}
+
 absl::Status NormalizationUndefined(std::string_view normalization, std::string_view missing) {
   ErrorDetail detail =
       Detail(ErrorReason::kNormalizationUndefined,
@@ -553,6 +575,33 @@ absl::Status Overloaded(int64_t running, int64_t limit, int32_t retry_after_ms) 
   detail.value = std::to_string(running);
   detail.bound = "at most " + std::to_string(limit);
   detail.retry_after_ms = retry_after_ms;
+  return ToStatus(detail);
+}
+
+absl::Status OverloadedBytes(int64_t bytes, int64_t limit, int32_t retry_after_ms) {
+  ErrorDetail detail =
+      Detail(ErrorReason::kOverloaded, "the server is full: with this one, requests of " + std::to_string(bytes) +
+                                           " bytes would be worked on, of " + std::to_string(limit) + " allowed");
+  detail.value = std::to_string(bytes);
+  detail.bound = "at most " + std::to_string(limit);
+  detail.limit = "max_bytes_in_work";
+  detail.retry_after_ms = retry_after_ms;
+  return ToStatus(detail);
+}
+
+absl::Status Stalled(int64_t limit_ms) {
+  ErrorDetail detail = Detail(ErrorReason::kLimitExceeded, "the client has left its reply unread for " +
+                                                               std::to_string(limit_ms) + " ms (max_stall_ms)");
+  detail.bound = "at most " + std::to_string(limit_ms) + " ms";
+  detail.limit = "max_stall_ms";
+  return ToStatus(detail);
+}
+
+absl::Status Idle(int64_t limit_ms) {
+  ErrorDetail detail = Detail(ErrorReason::kLimitExceeded,
+                              "nothing was sent on the stream for " + std::to_string(limit_ms) + " ms (max_idle_ms)");
+  detail.bound = "at most " + std::to_string(limit_ms) + " ms";
+  detail.limit = "max_idle_ms";
   return ToStatus(detail);
 }
 

@@ -57,6 +57,7 @@ enum class ErrorReason {
   kEmptyPrompt = 81,
   kNoCandidates = 82,
   kBoundaryToken = 83,
+  kTargetCountMismatch = 84,
   kNormalizationUndefined = 86,
   kLimitExceeded = 100,
   kOverloaded = 101,
@@ -93,6 +94,8 @@ ErrorDetail DetailOf(const absl::Status& status);
 absl::Status WithFieldPrefix(const absl::Status& status, std::string_view prefix);
 // The same error, said of row `row`. OK stays OK.
 absl::Status WithRow(const absl::Status& status, int32_t row);
+// The same error, said of row `row`, which is position `position` of sequence `sequence_index`. OK stays OK.
+absl::Status WithPosition(const absl::Status& status, int32_t row, int32_t sequence_index, int32_t position);
 
 namespace errors {
 
@@ -102,6 +105,7 @@ std::string Show(double value);
 // `field` must be `bound`, got `value`; e.g. bound "0 or in [0.0001, 1e+06]".
 absl::Status OutOfRange(std::string_view field, double value, std::string_view bound);
 absl::Status OutOfRange(std::string_view field, int64_t value, std::string_view bound);
+absl::Status OutOfRange(std::string_view field, std::string_view value, std::string_view bound);
 absl::Status Required(std::string_view field);
 absl::Status Exclusive(std::string_view field, std::string_view other);
 absl::Status UnknownField(std::string_view field, int number);
@@ -143,9 +147,15 @@ absl::Status EmptyContinuation(std::string_view field);
 absl::Status EmptyPrompt(std::string_view field);
 absl::Status NoCandidates(std::string_view field);
 absl::Status BoundaryToken(std::string_view field);
+absl::Status TargetCountMismatch(std::string_view field, int64_t target_count, int64_t row_count);
 absl::Status NormalizationUndefined(std::string_view normalization, std::string_view missing);
 
 absl::Status Overloaded(int64_t running, int64_t limit, int32_t retry_after_ms);
+// More bytes of requests are being worked on than the server takes at once.
+absl::Status OverloadedBytes(int64_t bytes, int64_t limit, int32_t retry_after_ms);
+// The client has left its reply unread, or has been silent, for longer than the limit, milliseconds.
+absl::Status Stalled(int64_t limit_ms);
+absl::Status Idle(int64_t limit_ms);
 absl::Status Draining();
 absl::Status DeadlineExceeded();
 absl::Status Cancelled();

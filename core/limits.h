@@ -37,6 +37,8 @@ inline constexpr int32_t kMaxContinuations = 1024;
 inline constexpr int32_t kMaxCandidates = 1024;
 // Records of one reply: at about 70 bytes each they stay below the cap of a message, alternatives included.
 inline constexpr int64_t kMaxScoreTokens = 1 << 19;
+// Sequences of one ScoreLogits call: each keeps its running sums until the reply, at most 5 KiB with its options.
+inline constexpr int32_t kMaxScoreSequences = 4096;
 // Sharper than any difference of log-probs: beyond it the posterior is one-hot.
 inline constexpr double kMaxPosteriorBeta = 1000;
 inline constexpr int64_t kMaxTextBytes = int64_t{4} << 20;
@@ -45,6 +47,18 @@ inline constexpr int32_t kMaxStreamsPerConnection = 256;
 inline constexpr int32_t kMaxRunners = 64;
 // Calls that run at once, open streams included; a call holds a thread while it works or waits for a model.
 inline constexpr int32_t kMaxCalls = 1024;
+// Health watches at once: they hold no thread, and stay open for days.
+inline constexpr int32_t kMaxWatches = 1024;
+// Requests that are being worked on, together: 16 of the largest.
+inline constexpr int64_t kMaxBytesInWork = int64_t{1} << 30;
+// What gRPC may hold for all connections: messages on their way in and out. Twice what may be in work.
+inline constexpr int64_t kMaxTransportBytes = int64_t{2} << 30;
+// The headers of one call. gRPC's own cap is 8 KiB; tracing headers and tokens need room.
+inline constexpr int32_t kMaxMetadataBytes = 16 << 10;
+// A silent Decode stream: its client computes logits elsewhere, but not for so long. (The default; --max-idle.)
+inline constexpr int32_t kMaxIdleMs = 600'000;
+// An unread reply holds cache of a model and a thread. (The default; --max-stall.)
+inline constexpr int32_t kMaxStallMs = 30'000;
 
 // Temperature is 0 (greedy) or in [kMinTemperature, kMaxTemperature]: below, 1 / T overflows the exponent's range for
 // ordinary logits; above, every distribution is uniform.

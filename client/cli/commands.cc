@@ -18,9 +18,10 @@ struct Command {
 
 constexpr Command kCommands[] = {
     {"complete", "complete a prompt, with each token's log-prob", RunComplete},
-    {"score", "log-probs of given continuations of a context", RunScore},
+    {"score", "log-probs of given continuations of a context, or under logits of a file", RunScore},
     {"rank", "order candidates under every normalisation", RunRank},
     {"distribution", "the distribution that logits give, without a model", RunDistribution},
+    {"decode", "tokens from logits of a file, without a model", RunDecode},
     {"info", "the server: versions, limits, models", RunInfo},
 };
 

@@ -13,6 +13,7 @@ namespace logitd::cli {
 int RunComplete(const std::vector<std::string>& args, Environment& environment);
 int RunScore(const std::vector<std::string>& args, Environment& environment);
 int RunRank(const std::vector<std::string>& args, Environment& environment);
+int RunDecode(const std::vector<std::string>& args, Environment& environment);
 int RunDistribution(const std::vector<std::string>& args, Environment& environment);
 int RunInfo(const std::vector<std::string>& args, Environment& environment);
 

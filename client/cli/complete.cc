@@ -150,22 +150,6 @@ class StreamView {
   bool started_ = false;
 };
 
-void PrintSummary(const v1::Completion& completion, uint64_t seed, Session& session) {
-  const v1::SequenceTotals& totals = completion.totals();
-  std::ostream& out = session.out();
-  if (completion.has_error()) {
-    out << "failed: " << SanitizeForTerminal(completion.error().message()) << "\n";
-  } else {
-    out << "finish reason: " << ShowFinish(completion.finish()) << "\n";
-  }
-  out << "tokens: " << totals.token_count() << "\n"
-      << "cumulative model log-prob: " << ShowNumber(LOGITD_CLI_OPTIONAL(totals, cumulative_model_log_prob)) << "\n"
-      << "cumulative sampling log-prob: " << ShowNumber(LOGITD_CLI_OPTIONAL(totals, cumulative_sampling_log_prob))
-      << "\n"
-      << "perplexity: " << ShowNumber(PerplexityOf(totals)) << "\n"
-      << "seed: " << seed << ", sequence key: " << completion.sequence_key() << "\n";
-}
-
 }  // namespace
 
 int RunComplete(const std::vector<std::string>& args, Environment& environment) {
@@ -207,7 +191,7 @@ int RunComplete(const std::vector<std::string>& args, Environment& environment) 
     // A streamed completion stands further up: here its heading and its summary belong together.
     if (!(several && stream)) out << "\n";
     if (list_tokens) out << TokenTable(completion.tokens(), session->colour) << "\n";
-    PrintSummary(completion, final->seed(), *session);
+    out << CompletionSummary(completion, final->seed());
   }
   if (!session->json && session->colour && (stream || list_tokens)) out << "\n" << LogProbLegend(true) << "\n";
   return exit_code;

@@ -33,7 +33,7 @@ std::string ShowLogProb(std::optional<double> log_prob, v1::LogProbState state) 
   return "-";
 }
 
-std::string TokenTable(const TokenRecords& tokens, bool colour) {
+std::string TokenTable(const TokenRecords& tokens, bool colour, bool has_text) {
   const auto any = [&tokens](auto has) { return std::any_of(tokens.begin(), tokens.end(), has); };
   // A column that only exclusions would fill is shown too: they are what the caller asked about.
   const bool has_sampling = any([](const v1::TokenRecord& token) {
@@ -44,7 +44,9 @@ std::string TokenTable(const TokenRecords& tokens, bool colour) {
   const bool has_entropy = any([](const v1::TokenRecord& token) { return token.has_model_entropy(); });
   const bool has_top = any([](const v1::TokenRecord& token) { return token.top().token_ids_size() > 0; });
 
-  std::vector<Table::Column> columns = {{"position"}, {"token id"}, {"text", Table::kLeft}, {"model log-prob"}};
+  std::vector<Table::Column> columns = {{"position"}, {"token id"}};
+  if (has_text) columns.push_back({"text", Table::kLeft});
+  columns.push_back({"model log-prob"});
   if (has_sampling) columns.push_back({"sampling log-prob"});
   if (has_rank) columns.push_back({"rank"});
   if (has_entropy) columns.push_back({"entropy"});
@@ -57,9 +59,9 @@ std::string TokenTable(const TokenRecords& tokens, bool colour) {
     const std::optional<double> log_prob = LOGITD_CLI_OPTIONAL(token, model_log_prob);
     running_sum = running_sum && log_prob ? std::optional<double>(*running_sum + *log_prob) : std::nullopt;
     std::vector<Table::Cell> row = {{absl::StrCat(token.position()), std::nullopt},
-                                    {absl::StrCat(token.token_id()), std::nullopt},
-                                    {Shorten(ShowToken(token.token_bytes()), kTokenColumns), log_prob},
-                                    {ShowLogProb(log_prob, token.state()), log_prob}};
+                                    {absl::StrCat(token.token_id()), std::nullopt}};
+    if (has_text) row.push_back({Shorten(ShowToken(token.token_bytes()), kTokenColumns), log_prob});
+    row.push_back({ShowLogProb(log_prob, token.state()), log_prob});
     if (has_sampling) {
       row.push_back({ShowLogProb(LOGITD_CLI_OPTIONAL(token, sampling_log_prob), token.state()), std::nullopt});
     }
@@ -70,6 +72,18 @@ std::string TokenTable(const TokenRecords& tokens, bool colour) {
     table.Add(std::move(row));
   }
   return table.Render(colour);
+}
+
+std::string CompletionSummary(const v1::Completion& completion, uint64_t seed) {
+  const v1::SequenceTotals& totals = completion.totals();
+  return absl::StrCat(
+      completion.has_error() ? absl::StrCat("failed: ", SanitizeForTerminal(completion.error().message()))
+                             : absl::StrCat("finish reason: ", ShowFinish(completion.finish())),
+      "\ntokens: ", totals.token_count(),
+      "\ncumulative model log-prob: ", ShowNumber(LOGITD_CLI_OPTIONAL(totals, cumulative_model_log_prob)),
+      "\ncumulative sampling log-prob: ", ShowNumber(LOGITD_CLI_OPTIONAL(totals, cumulative_sampling_log_prob)),
+      "\nperplexity: ", ShowNumber(PerplexityOf(totals)), "\nseed: ", seed,
+      ", sequence key: ", completion.sequence_key(), "\n");
 }
 
 std::optional<double> PerplexityOf(const v1::SequenceTotals& totals) {

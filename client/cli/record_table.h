@@ -2,6 +2,7 @@
 #ifndef LOGITD_CLIENT_CLI_RECORD_TABLE_H_
 #define LOGITD_CLIENT_CLI_RECORD_TABLE_H_
 
+#include <cstdint>
 #include <optional>
 #include <string>
 
@@ -15,8 +16,11 @@ using TokenRecords = google::protobuf::RepeatedPtrField<v1::TokenRecord>;
 
 // One row per token: position, id, text, model log-prob, [sampling log-prob], [rank], [entropy], running sum of the
 // model log-probs, [alternatives]. Columns in brackets appear if some token has them. A token whose probability is zero
-// is "excluded", and the sum ends there.
-std::string TokenTable(const TokenRecords& tokens, bool colour);
+// is "excluded", and the sum ends there. `has_text` false: the tokens' vocabulary is not known, and there is no text.
+std::string TokenTable(const TokenRecords& tokens, bool colour, bool has_text = true);
+
+// How a completion ended and its numbers, a line each.
+std::string CompletionSummary(const v1::Completion& completion, uint64_t seed);
 
 // A log-prob as the tables show it: "excluded" or "before resume" where the state says why there is none.
 std::string ShowLogProb(std::optional<double> log_prob, v1::LogProbState state);

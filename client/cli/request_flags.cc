@@ -37,8 +37,8 @@ std::vector<Flag> TokenSetFlags() {
           {"--banned-tokens", "IDS", "these tokens may not be chosen"}};
 }
 
-std::vector<Flag> StopFlags() {
-  return {{"--max-tokens", "N", "at most so many tokens; default 256"},
+std::vector<Flag> StopFlags(const char* max_tokens) {
+  return {{"--max-tokens", "N", max_tokens},
           {"--min-tokens", "N", "no end before so many tokens"},
           {"--stop-token-ids", "IDS", "tokens that end a completion, besides the model's own"},
           {"--ignore-eos", "", "the model's end-of-sequence tokens do not end a completion"}};

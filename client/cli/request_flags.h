@@ -22,7 +22,8 @@ std::vector<Flag> StageFlags(const char* temperature = "0: the most likely token
 // --allowed-tokens, --banned-tokens.
 std::vector<Flag> TokenSetFlags();
 // --max-tokens, --min-tokens, --stop-token-ids, --ignore-eos.
-std::vector<Flag> StopFlags();
+// `max_tokens` is the help on that flag.
+std::vector<Flag> StopFlags(const char* max_tokens = "at most so many tokens; default 256");
 // --rank, --entropy, --top-n.
 std::vector<Flag> RecordFlags();
 // --add-special-tokens, --parse-special-tokens, and if `pairs` --move-trailing-spaces.

@@ -10,6 +10,7 @@
 #include "client/cli/pair_flags.h"
 #include "client/cli/progress.h"
 #include "client/cli/request_flags.h"
+#include "client/cli/score_logits.h"
 #include "client/cli/score_view.h"
 #include "client/cli/session.h"
 #include "client/cli/terminal.h"
@@ -36,14 +37,18 @@ Arguments MakeArguments() {
        .positionals = "CONTEXT CONTINUATION...",
        .summary =
            "Scores continuations of a context; no space is inserted between them. Without arguments, or with -,\n"
-           "reads one ScoreItem a line, in protobuf's JSON, from standard input.",
+           "reads one ScoreItem a line, in protobuf's JSON, from standard input. With --logits, scores tokens under "
+           "rows\n"
+           "of logits from a file, without a model.",
        .examples = "logit score \"The capital of France is\" \" Paris\" \" Rome\"\n"
                    "logit score \"The cat sat on the\" \" mat\" \" rug\" --explain\n"
                    "logit score --context-tokens 504,2644 --continuation-tokens 335 --continuation-tokens 281,7\n"
                    "logit score \"The cat sat on the\" \" mat\" --temperature 0.7 --top-p 0.9 --json\n"
+                   "logit score --logits rows.npy --targets 5,7 --explain\n"
                    "echo '{\"context\": {\"text\": \"1 + 1 =\"}, \"continuations\": {\"continuations\": "
                    "[{\"input\": {\"text\": \" 2\"}}]}}' | logit score --json\n"},
       {{"Request", request},
+       {"Logits of your own, instead of a model", ScoreLogitsFlags()},
        {"Score under a processed distribution too", sampling},
        {"Output", output},
        SessionFlags()});
@@ -217,6 +222,7 @@ int RunScore(const std::vector<std::string>& args, Environment& environment) {
   int exit_code = kExitOk;
   const std::unique_ptr<Session> session = OpenSession(arguments, args, environment, exit_code);
   if (session == nullptr) return exit_code;
+  if (HasScoreLogitsFlags(arguments)) return ScoreLogits(arguments, *session);
   absl::StatusOr<v1::ScoreRequest> request = RequestFrom(arguments);
   if (!request.ok()) return session->Fail(request.status());
   const bool explain = arguments.Has("--explain");

@@ -22,9 +22,14 @@ std::optional<double> SumOf(const v1::ScoredContinuation& continuation) {
                                   : LOGITD_CLI_OPTIONAL(continuation.score().totals(), cumulative_model_log_prob);
 }
 
-// Whether some token has probability zero, under the model itself or only under the processed distribution.
+// Whether some token has probability zero, under the model itself or only under the processed distribution. Where sums
+// were asked for without tokens, a sum that is missing says so.
 bool HasExcluded(const v1::ScoredContinuation& continuation, bool by_model) {
   const auto& tokens = continuation.score().tokens();
+  const v1::SequenceTotals& totals = continuation.score().totals();
+  if (tokens.empty() && totals.token_count() > 0) {
+    return !(by_model ? totals.has_cumulative_model_log_prob() : totals.has_cumulative_sampling_log_prob());
+  }
   return std::any_of(tokens.begin(), tokens.end(), [by_model](const v1::TokenRecord& token) {
     return token.state() == v1::LOG_PROB_STATE_EXCLUDED && (!by_model || !token.has_model_log_prob());
   });
@@ -128,14 +133,16 @@ bool HasFailed(const v1::ScoredItem& item) {
                      [](const v1::ScoredContinuation& continuation) { return continuation.has_error(); });
 }
 
-std::string ScoreSummary(const v1::ScoredItem& item, const std::vector<std::string>& labels, bool colour) {
+std::string ScoreSummary(const v1::ScoredItem& item, const std::vector<std::string>& labels, bool colour,
+                         const char* heading, bool has_sampling) {
   if (item.has_error()) return ShowError(item.error());
   const Continuations& continuations = item.continuations().continuations();
-  const bool has_sampling = std::any_of(continuations.begin(), continuations.end(), [](const auto& continuation) {
-    return continuation.score().totals().has_cumulative_sampling_log_prob() ||
-           (HasExcluded(continuation, /*by_model=*/false) && !HasExcluded(continuation, /*by_model=*/true));
-  });
-  std::vector<Table::Column> columns = {{""}, {"continuation", Table::kLeft}, {"tokens"}, {"model log-prob"}};
+  has_sampling = has_sampling || std::any_of(continuations.begin(), continuations.end(), [](const auto& continuation) {
+                   return continuation.score().totals().has_cumulative_sampling_log_prob() ||
+                          (!continuation.score().tokens().empty() && HasExcluded(continuation, /*by_model=*/false) &&
+                           !HasExcluded(continuation, /*by_model=*/true));
+                 });
+  std::vector<Table::Column> columns = {{""}, {heading, Table::kLeft}, {"tokens"}, {"model log-prob"}};
   if (has_sampling) columns.push_back({"sampling log-prob"});
   for (const char* heading : {"per token", "perplexity"}) columns.push_back({heading});
   columns.push_back({"greedy", Table::kLeft});

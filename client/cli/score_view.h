@@ -10,7 +10,9 @@
 namespace logitd::cli {
 
 // One row per continuation: its label, tokens, sum, sum per token, perplexity, whether it is greedy; or its error.
-std::string ScoreSummary(const v1::ScoredItem& item, const std::vector<std::string>& labels, bool colour);
+// `heading`: of the labels. `has_sampling`: a processed distribution was asked for, also if no number shows it.
+std::string ScoreSummary(const v1::ScoredItem& item, const std::vector<std::string>& labels, bool colour,
+                         const char* heading = "continuation", bool has_sampling = false);
 
 // A table per continuation (position, id, text, log-prob, rank, entropy, running sum), then, for several, who wins
 // token by token at each position, and the totals with who wins in total: not always the same one.

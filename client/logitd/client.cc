@@ -76,6 +76,31 @@ absl::Status Client::Score(const v1::ScoreRequest& request, const ScoreCallback&
   return FromGrpcStatus(reader->Finish());
 }
 
+absl::StatusOr<v1::ScoreLogitsResponse> Client::ScoreLogits(const v1::ScoreLogitsConfig& config,
+                                                            const NextRowsCallback& next_rows) {
+  const auto context = NewContext();
+  v1::ScoreLogitsResponse response;
+  const auto writer = connection_->scoring().ScoreLogits(context.get(), &response);
+  v1::ScoreLogitsRequest request;
+  *request.mutable_config() = config;
+  // A write fails when the server has ended the call: Finish() tells why.
+  bool is_open = writer->Write(request, grpc::WriteOptions());
+  while (is_open) {
+    request.Clear();
+    const absl::StatusOr<bool> has_rows = next_rows(*request.mutable_rows(), *request.mutable_payload());
+    if (!has_rows.ok()) {
+      context->TryCancel();
+      (void)writer->Finish();
+      return has_rows.status();
+    }
+    if (!*has_rows) break;
+    is_open = writer->Write(request, grpc::WriteOptions());
+  }
+  writer->WritesDone();
+  const grpc::Status status = writer->Finish();
+  return ResultOf(status, std::move(response));
+}
+
 absl::StatusOr<v1::RankResponse> Client::Rank(const v1::RankRequest& request) {
   const auto context = NewContext();
   v1::RankResponse response;

@@ -18,6 +18,7 @@
 
 #include <functional>
 #include <memory>
+#include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -32,6 +33,9 @@ namespace logitd::client {
 using StartedCallback = std::function<bool(const v1::GenerateStarted&)>;
 using DeltaCallback = std::function<bool(const v1::CompletionDelta&)>;
 using ScoreCallback = std::function<bool(v1::ScoreResponse)>;
+// Fills in the next rows and the bytes of their blocks; both come empty. False: there are no more. An error cancels the
+// call, which then ends with it.
+using NextRowsCallback = std::function<absl::StatusOr<bool>(v1::ScoreLogitsRows& rows, std::string& payload)>;
 
 class Client {
  public:
@@ -46,6 +50,10 @@ class Client {
 
   // ScoringService.Score: one response per item, in the order they are done (ScoreResponse.item_index).
   absl::Status Score(const v1::ScoreRequest& request, const ScoreCallback& on_item);
+
+  // ScoringService.ScoreLogits: log-probs under the caller's own logits. One message is held at a time. Needs no model.
+  absl::StatusOr<v1::ScoreLogitsResponse> ScoreLogits(const v1::ScoreLogitsConfig& config,
+                                                      const NextRowsCallback& next_rows);
 
   // ScoringService.Rank.
   absl::StatusOr<v1::RankResponse> Rank(const v1::RankRequest& request);

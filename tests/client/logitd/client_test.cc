@@ -102,6 +102,19 @@ class FakeScoring final : public v1::ScoringService::Service {
     }
     return grpc::Status::OK;
   }
+
+  // Answers each rows message with a sequence of as many tokens as its payload has bytes; refuses an empty payload.
+  grpc::Status ScoreLogits(grpc::ServerContext* context, grpc::ServerReader<v1::ScoreLogitsRequest>* reader,
+                           v1::ScoreLogitsResponse* response) override {
+    v1::ScoreLogitsRequest request;
+    if (!reader->Read(&request) || !request.has_config()) return Refusal(EmptyPrompt());
+    response->set_numerics_version(request.config().vocab_size());
+    while (reader->Read(&request)) {
+      if (request.payload().empty()) return Refusal(EmptyPrompt());
+      response->add_sequences()->mutable_totals()->set_token_count(static_cast<int>(request.payload().size()));
+    }
+    return grpc::Status::OK;
+  }
 };
 
 class ClientTest : public ::testing::Test {
@@ -198,6 +211,41 @@ TEST_F(ClientTest, ScoreHandsOverItemsAsTheyCome) {
   });
   EXPECT_TRUE(status.ok()) << status;
   EXPECT_THAT(indices, ElementsAre(2, 1, 0));
+}
+
+TEST_F(ClientTest, ScoreLogitsAsksForRowsUntilThereAreNoMore) {
+  v1::ScoreLogitsConfig config;
+  config.set_vocab_size(4);
+  int calls = 0;
+  const auto response = client_->ScoreLogits(config, [&](v1::ScoreLogitsRows& rows, std::string& payload) {
+    EXPECT_TRUE(payload.empty());
+    EXPECT_EQ(rows.target_token_ids_size(), 0);
+    rows.add_target_token_ids(1);
+    payload.assign(++calls, 'x');
+    return calls < 4;
+  });
+  ASSERT_TRUE(response.ok()) << response.status();
+  EXPECT_EQ(response->numerics_version(), 4);
+  ASSERT_EQ(response->sequences_size(), 3);
+  EXPECT_EQ(response->sequences(2).totals().token_count(), 3);
+}
+
+TEST_F(ClientTest, ScoreLogitsStopsAtTheServersRefusal) {
+  int calls = 0;
+  const auto response = client_->ScoreLogits({}, [&](v1::ScoreLogitsRows&, std::string& payload) {
+    // Endless, but for the refusal of the third.
+    if (++calls != 3) payload.assign(1 << 20, 'x');
+    return true;
+  });
+  EXPECT_EQ(ErrorOf(response.status()).reason, "EMPTY_PROMPT");
+}
+
+TEST_F(ClientTest, AnErrorOfTheRowsCancelsScoreLogits) {
+  const auto response = client_->ScoreLogits({}, [&](v1::ScoreLogitsRows&, std::string&) -> absl::StatusOr<bool> {
+    return absl::DataLossError("the file is gone");
+  });
+  EXPECT_EQ(response.status(), absl::DataLossError("the file is gone"));
+  server_->Shutdown();  // Returns once the handler has: the call is not left open.
 }
 
 TEST_F(ClientTest, AMessageAboveGrpcsDefaultCapPasses) {

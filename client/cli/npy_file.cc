@@ -1,0 +1,326 @@
+#include "client/cli/npy_file.h"
+
+#include <algorithm>
+#include <cctype>
+#include <charconv>
+#include <filesystem>
+#include <fstream>
+#include <limits>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "client/cli/arguments.h"
+#include "client/cli/token_text.h"
+
+namespace logitd::cli {
+namespace {
+
+constexpr std::string_view kMagic = "\x93NUMPY";
+// Of a plain array it is about a hundred bytes; numpy itself refuses to evaluate more than 10,000.
+constexpr int64_t kMaxHeaderBytes = 10'000;
+constexpr size_t kMaxDimensions = 32;
+// Skipped at once where a stream cannot seek.
+constexpr int64_t kSkipBytes = 1 << 20;
+
+struct NpyHeader {
+  std::string type;
+  bool is_fortran_order = false;
+  std::vector<int64_t> shape;
+};
+
+// Reads the literal of a Python dictionary that a header is: {'descr': '<f4', 'fortran_order': False, 'shape': (3, 5),
+// }
+class HeaderParser {
+ public:
+  explicit HeaderParser(std::string_view text) : left_(text) {}
+
+  // Unset: it is not of that form, or not exactly these three keys are in it.
+  std::optional<NpyHeader> Parse() {
+    std::optional<std::string> type;
+    std::optional<bool> is_fortran_order;
+    std::optional<std::vector<int64_t>> shape;
+    if (!Take('{')) return std::nullopt;
+    while (!Take('}')) {
+      const std::optional<std::string> key = String();
+      if (!key || !Take(':')) return std::nullopt;
+      if (*key == "descr" && !type) {
+        type = Type();
+        if (!type) return std::nullopt;
+      } else if (*key == "fortran_order" && !is_fortran_order) {
+        is_fortran_order = Bool();
+        if (!is_fortran_order) return std::nullopt;
+      } else if (*key == "shape" && !shape) {
+        shape = Tuple();
+        if (!shape) return std::nullopt;
+      } else {
+        return std::nullopt;
+      }
+      // A comma may stand before the end too.
+      if (!Take(',') && Peek() != '}') return std::nullopt;
+    }
+    SkipSpaces();
+    if (!left_.empty() || !type || !is_fortran_order || !shape) return std::nullopt;
+    return NpyHeader{*std::move(type), *is_fortran_order, *std::move(shape)};
+  }
+
+ private:
+  void SkipSpaces() {
+    while (!left_.empty() && (left_.front() == ' ' || left_.front() == '\n')) left_.remove_prefix(1);
+  }
+  // The next character that is no space; 0: the end.
+  char Peek() {
+    SkipSpaces();
+    return left_.empty() ? '\0' : left_.front();
+  }
+  bool Take(char c) {
+    if (Peek() != c) return false;
+    left_.remove_prefix(1);
+    return true;
+  }
+  bool Take(std::string_view word) {
+    SkipSpaces();
+    if (left_.substr(0, word.size()) != word) return false;
+    left_.remove_prefix(word.size());
+    return true;
+  }
+  std::optional<std::string> String() {
+    const char quote = Peek();
+    if (quote != '\'' && quote != '"') return std::nullopt;
+    const size_t end = left_.find(quote, 1);
+    if (end == std::string_view::npos) return std::nullopt;
+    std::string text(left_.substr(1, end - 1));
+    left_.remove_prefix(end + 1);
+    return text;
+  }
+  // The type of an array of records is a list: what is in it does not matter, for it is not taken.
+  std::optional<std::string> Type() {
+    if (Peek() != '[') return String();
+    const size_t end = left_.find(']');
+    if (end == std::string_view::npos) return std::nullopt;
+    left_.remove_prefix(end + 1);
+    return "records";
+  }
+  std::optional<bool> Bool() {
+    if (Take("True")) return true;
+    if (Take("False")) return false;
+    return std::nullopt;
+  }
+  std::optional<std::vector<int64_t>> Tuple() {
+    std::vector<int64_t> numbers;
+    if (!Take('(')) return std::nullopt;
+    bool ends_with_comma = false;
+    while (!Take(')')) {
+      int64_t number = 0;
+      if (std::isdigit(static_cast<unsigned char>(Peek())) == 0 || numbers.size() == kMaxDimensions) {
+        return std::nullopt;
+      }
+      const auto parsed = std::from_chars(left_.data(), left_.data() + left_.size(), number);
+      if (parsed.ec != std::errc()) return std::nullopt;
+      left_.remove_prefix(static_cast<size_t>(parsed.ptr - left_.data()));
+      numbers.push_back(number);
+      ends_with_comma = Take(',');
+      if (!ends_with_comma && Peek() != ')') return std::nullopt;
+    }
+    // (3) is a number in parentheses.
+    if (numbers.size() == 1 && !ends_with_comma) return std::nullopt;
+    return numbers;
+  }
+
+  std::string_view left_;
+};
+
+std::optional<NpyType> TypeOf(const std::string& type, NpyContent content) {
+  if (content == NpyContent::kLogits && type == "<f4") return NpyType::kF32;
+  if (content == NpyContent::kLogits && type == "<f2") return NpyType::kF16;
+  if (content == NpyContent::kTokenIds && type == "<i4") return NpyType::kI32;
+  if (content == NpyContent::kTokenIds && type == "<i8") return NpyType::kI64;
+  return std::nullopt;
+}
+
+// "float64 ('<f8')", "big-endian float32 ('>f4')"; what has no such name is shown as it is.
+std::string ShowType(const std::string& type) {
+  const std::string quoted = absl::StrCat("'", EscapeText(type), "'");
+  int bytes = 0;
+  if (type.size() < 3 ||
+      std::from_chars(type.data() + 2, type.data() + type.size(), bytes).ptr != type.data() + type.size() ||
+      bytes < 1 || bytes > 32) {
+    return quoted;
+  }
+  const char* kind = nullptr;
+  switch (type[1]) {
+    case 'f':
+      kind = "float";
+      break;
+    case 'i':
+      kind = "int";
+      break;
+    case 'u':
+      kind = "uint";
+      break;
+    case 'c':
+      kind = "complex";
+      break;
+    default:
+      return quoted;
+  }
+  return absl::StrCat(type[0] == '>' ? "big-endian " : "", kind, bytes * 8, " (", quoted, ")");
+}
+
+std::string TypeError(const std::string& type, NpyContent content) {
+  const bool logits = content == NpyContent::kLogits;
+  // What numpy is to make of it: half precision stays half precision.
+  const char* wanted = !logits ? "int32" : type.size() == 3 && type.substr(1) == "f2" ? "float16" : "float32";
+  const std::string name = type == "records" ? "records of several fields" : ShowType(type);
+  return absl::StrCat("it holds ", name, ", and ",
+                      logits ? "logits are float32 or float16" : "token ids are int32 or int64",
+                      ", little endian; save it as ", wanted, ": numpy.save(FILE, a.astype('",
+                      !logits                                 ? "<i4"
+                      : std::string_view(wanted) == "float16" ? "<f2"
+                                                              : "<f4",
+                      "'))");
+}
+
+}  // namespace
+
+absl::StatusOr<NpyFile> NpyFile::Open(std::string_view subject, const std::string& path, std::istream& standard_in,
+                                      NpyContent content) {
+  const bool is_standard_in = path == "-";
+  NpyFile file(absl::StrCat(std::string(subject), " ", is_standard_in ? "-" : EscapeText(path)));
+  if (is_standard_in) {
+    file.in_ = &standard_in;
+  } else {
+    std::error_code error;
+    if (std::filesystem::is_directory(path, error)) return file.Error("it is a folder");
+    file.file_ = std::make_unique<std::ifstream>(path, std::ios::binary);
+    file.in_ = file.file_.get();
+    if (!*file.in_)
+      return file.Error(std::filesystem::exists(path, error) ? "it cannot be read" : "there is no such file");
+  }
+  if (absl::Status status = file.ReadHeader(content); !status.ok()) return status;
+  if (is_standard_in) return file;
+  std::error_code error;
+  const bool has_size = std::filesystem::is_regular_file(path, error);
+  const auto size = static_cast<int64_t>(has_size ? std::filesystem::file_size(path, error) : 0);
+  if (!has_size || error) return file;
+  const int64_t header_bytes = file.in_->tellg();
+  const int64_t array_bytes = file.value_count_ * file.value_bytes();
+  if (size - header_bytes != array_bytes) {
+    return file.Error(absl::StrCat(
+        "its shape ", file.ShowShape(), " takes ", array_bytes, " bytes after the header, and the file has ",
+        size - header_bytes, size - header_bytes < array_bytes ? ": it was cut off" : ": something else follows"));
+  }
+  return file;
+}
+
+absl::Status NpyFile::ReadHeader(NpyContent content) {
+  const auto read = [this](size_t count) {
+    std::string bytes(count, '\0');
+    in_->read(bytes.data(), static_cast<std::streamsize>(count));
+    bytes.resize(static_cast<size_t>(in_->gcount()));
+    return bytes;
+  };
+  const std::string start = read(kMagic.size() + 2);
+  if (start.substr(0, 2) == "PK") {
+    return Error("it is an archive (.npz, .pt) of several arrays; save one of them with numpy.save(FILE, a)");
+  }
+  if (start.substr(0, kMagic.size()) != kMagic)
+    return Error("it is not a .npy file: write one with numpy.save(FILE, a)");
+  if (start.size() < kMagic.size() + 2) return Error("it ends within the header");
+  const int major = static_cast<unsigned char>(start[6]);
+  const int minor = static_cast<unsigned char>(start[7]);
+  if (major < 1 || major > 3 || minor != 0) {
+    return Error(absl::StrCat("its format version is ", major, ".", minor, ", and 1.0, 2.0 and 3.0 can be read"));
+  }
+  const size_t length_bytes = major == 1 ? 2 : 4;
+  const std::string length = read(length_bytes);
+  if (length.size() < length_bytes) return Error("it ends within the header");
+  int64_t header_bytes = 0;
+  for (size_t i = length_bytes; i-- > 0;) header_bytes = header_bytes * 256 + static_cast<unsigned char>(length[i]);
+  if (header_bytes > kMaxHeaderBytes) {
+    return Error(absl::StrCat("its header has ", header_bytes, " bytes, more than the ", kMaxHeaderBytes,
+                              " that an array's header may have"));
+  }
+  const std::string text = read(static_cast<size_t>(header_bytes));
+  if (static_cast<int64_t>(text.size()) < header_bytes) return Error("it ends within the header");
+  std::optional<NpyHeader> header = HeaderParser(text).Parse();
+  if (!header) return Error("its header is not that of a .npy file: write one with numpy.save(FILE, a)");
+
+  const std::optional<NpyType> type = TypeOf(header->type, content);
+  if (!type) return Error(TypeError(header->type, content));
+  type_ = *type;
+  // Order does not matter to what has one dimension; numpy then writes False.
+  if (header->is_fortran_order) {
+    return Error("it is in Fortran order; save it as numpy.save(FILE, numpy.ascontiguousarray(a))");
+  }
+  shape_ = std::move(header->shape);
+  int64_t count = 1;
+  for (const int64_t size : shape_) {
+    if (size != 0 && count > std::numeric_limits<int64_t>::max() / value_bytes() / size) {
+      return Error(absl::StrCat("its shape ", ShowShape(), " is larger than any file"));
+    }
+    count *= size;
+  }
+  value_count_ = values_left_ = count;
+  return absl::OkStatus();
+}
+
+int64_t NpyFile::value_bytes() const {
+  switch (type_) {
+    case NpyType::kF16:
+      return 2;
+    case NpyType::kF32:
+    case NpyType::kI32:
+      return 4;
+    case NpyType::kI64:
+      return 8;
+  }
+  return 8;
+}
+
+std::string NpyFile::ShowShape() const {
+  return absl::StrCat("(", absl::StrJoin(shape_, ", "), shape_.size() == 1 ? ",)" : ")");
+}
+
+absl::Status NpyFile::Read(int64_t count, std::string& bytes) {
+  const int64_t size = count * value_bytes();
+  bytes.resize(static_cast<size_t>(size));
+  in_->read(bytes.data(), size);
+  if (in_->gcount() < size) {
+    return Error(absl::StrCat("it ends after ", value_count_ - values_left_ + in_->gcount() / value_bytes(), " of its ",
+                              value_count_, " values"));
+  }
+  values_left_ -= count;
+  return CheckEnd();
+}
+
+absl::Status NpyFile::Skip(int64_t count) {
+  if (file_ != nullptr) {
+    in_->seekg(count * value_bytes(), std::ios::cur);
+    if (*in_) {
+      values_left_ -= count;
+      return CheckEnd();
+    }
+    // A pipe with a name.
+    in_->clear();
+  }
+  const int64_t at_once = kSkipBytes / value_bytes();
+  std::string ignored;
+  for (; count > at_once; count -= at_once) {
+    if (absl::Status status = Read(at_once, ignored); !status.ok()) return status;
+  }
+  return count > 0 ? Read(count, ignored) : CheckEnd();
+}
+
+absl::Status NpyFile::CheckEnd() {
+  if (values_left_ > 0 || in_->peek() == std::istream::traits_type::eof()) return absl::OkStatus();
+  return Error(
+      absl::StrCat("something else follows the ", value_count_, " values that its shape ", ShowShape(), " has"));
+}
+
+absl::Status NpyFile::Error(std::string_view what) const {
+  return UsageError(absl::StrCat(name_, ": ", std::string(what)));
+}
+
+}  // namespace logitd::cli

@@ -1,0 +1,74 @@
+// Reads one array of a .npy file (numpy.save) front to back, in pieces: a file of many gigabytes takes the memory of
+// one piece. Why it is written here: docs/adr/0006-npy-reader.md.
+//
+//   absl::StatusOr<NpyFile> file = NpyFile::Open("--logits", path, environment.in, NpyContent::kLogits);
+//   file->shape();                                    // {16, 50257}
+//   absl::Status status = file->Read(50257, bytes);   // the first row
+//
+// Strict: format versions 1.0, 2.0 and 3.0, little endian, C order, the types of NpyContent; the file must be exactly
+// as long as its shape says. Whatever is wrong is a usage error (arguments.h) that names the flag and the file, and
+// says what to do where numpy can do it. One thread.
+//
+// Source: numpy's documentation of numpy.lib.format.
+#ifndef LOGITD_CLIENT_CLI_NPY_FILE_H_
+#define LOGITD_CLIENT_CLI_NPY_FILE_H_
+
+#include <cstdint>
+#include <istream>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+namespace logitd::cli {
+
+enum class NpyType { kF32, kF16, kI32, kI64 };
+
+// What an array is to hold, which says which types are taken: float32 and float16, or int32 and int64.
+enum class NpyContent { kLogits, kTokenIds };
+
+class NpyFile {
+ public:
+  // `path` "-" is `standard_in`, which must then outlive this object. `subject`: the flag, for errors.
+  static absl::StatusOr<NpyFile> Open(std::string_view subject, const std::string& path, std::istream& standard_in,
+                                      NpyContent content);
+
+  NpyType type() const { return type_; }
+  // Bytes of a value.
+  int64_t value_bytes() const;
+  // Each >= 0; their product times value_bytes() fits 63 bits.
+  const std::vector<int64_t>& shape() const { return shape_; }
+  // As numpy shows it: "(3, 5)", "(3,)".
+  std::string ShowShape() const;
+
+  // The next `count` values as they lie in the file, instead of what `bytes` held. REQUIRES: so many are left.
+  absl::Status Read(int64_t count, std::string& bytes);
+  // Leaves out the next `count` values. REQUIRES: so many are left.
+  absl::Status Skip(int64_t count);
+
+  // A usage error about this file: "--logits rows.npy: WHAT".
+  absl::Status Error(std::string_view what) const;
+
+ private:
+  NpyFile(std::string name) : name_(std::move(name)) {}
+
+  absl::Status ReadHeader(NpyContent content);
+  // Checks that nothing follows the last value.
+  absl::Status CheckEnd();
+
+  std::string name_;
+  // Null: standard input.
+  std::unique_ptr<std::istream> file_;
+  std::istream* in_ = nullptr;
+  NpyType type_ = NpyType::kF32;
+  std::vector<int64_t> shape_;
+  int64_t values_left_ = 0;
+  int64_t value_count_ = 0;
+};
+
+}  // namespace logitd::cli
+
+#endif  // LOGITD_CLIENT_CLI_NPY_FILE_H_

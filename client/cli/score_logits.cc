@@ -1,0 +1,216 @@
+#include "client/cli/score_logits.h"
+
+#include <cstring>
+#include <limits>
+#include <ostream>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "client/cli/json_lines.h"
+#include "client/cli/logits_file.h"
+#include "client/cli/npy_file.h"
+#include "client/cli/record_table.h"
+#include "client/cli/request_flags.h"
+#include "client/cli/score_view.h"
+#include "client/cli/terminal.h"
+#include "client/cli/token_text.h"
+
+namespace logitd::cli {
+namespace {
+
+// A label shows no more of the targets than a line has room for.
+constexpr size_t kTargetsInLabel = 12;
+constexpr int kLabelColumns = 40;
+
+// The targets of each sequence; row t predicts target t.
+using Targets = std::vector<std::vector<int32_t>>;
+
+absl::StatusOr<Targets> TargetsFromFlags(const Arguments& arguments, const LogitsFile& file) {
+  Targets targets;
+  for (const std::string& value : arguments.Values("--targets")) {
+    absl::StatusOr<std::vector<int32_t>> ids = ParseTokenIds("--targets", value);
+    if (!ids.ok()) return ids.status();
+    targets.push_back(*std::move(ids));
+  }
+  if (static_cast<int64_t>(targets.size()) != file.sequence_count()) {
+    return UsageError(absl::StrCat("--targets must be given once for each of the ", file.sequence_count(),
+                                   " sequences of --logits, got ", targets.size(), " of them"));
+  }
+  for (size_t i = 0; i < targets.size(); ++i) {
+    if (static_cast<int64_t>(targets[i].size()) == file.row_count()) continue;
+    return UsageError(absl::StrCat("--targets must be one token id for each of the ", file.row_count(),
+                                   " rows of sequence ", i, ", got ", targets[i].size()));
+  }
+  return targets;
+}
+
+absl::StatusOr<Targets> TargetsFromFile(const Arguments& arguments, const LogitsFile& file, Environment& environment) {
+  const std::string& path = arguments.Value("--targets-file");
+  if (path == "-" && arguments.Value("--logits") == "-") {
+    return UsageError("--logits and --targets-file cannot both be standard input");
+  }
+  absl::StatusOr<NpyFile> npy = NpyFile::Open("--targets-file", path, environment.in, NpyContent::kTokenIds);
+  if (!npy.ok()) return npy.status();
+  const std::vector<int64_t>& shape = npy->shape();
+  const std::vector<int64_t> batch = {file.sequence_count(), file.row_count()};
+  const std::vector<int64_t> single = {file.row_count()};
+  if (shape != batch && !(file.sequence_count() == 1 && shape == single)) {
+    return npy->Error(absl::StrCat("its shape must be that of the rows of --logits, [", batch[0], ", ", batch[1],
+                                   "], got ", npy->ShowShape()));
+  }
+  Targets targets;
+  std::string bytes;
+  for (int32_t s = 0; s < file.sequence_count(); ++s) {
+    if (absl::Status status = npy->Read(file.row_count(), bytes); !status.ok()) return status;
+    std::vector<int32_t>& ids = targets.emplace_back();
+    ids.reserve(static_cast<size_t>(file.row_count()));
+    const auto size = static_cast<size_t>(npy->value_bytes());
+    for (size_t at = 0; at < bytes.size(); at += size) {
+      int64_t id = 0;
+      if (npy->type() == NpyType::kI32) {
+        int32_t narrow = 0;
+        std::memcpy(&narrow, bytes.data() + at, sizeof(narrow));
+        id = narrow;
+      } else {
+        std::memcpy(&id, bytes.data() + at, sizeof(id));
+      }
+      if (id < std::numeric_limits<int32_t>::min() || id > std::numeric_limits<int32_t>::max()) {
+        return npy->Error(absl::StrCat("target ", at / size, " of sequence ", s, " must be a token id, got ", id));
+      }
+      ids.push_back(static_cast<int32_t>(id));
+    }
+  }
+  return targets;
+}
+
+// What belongs to a model, and not to rows that are there already.
+absl::Status CheckFlags(const Arguments& arguments) {
+  if (!arguments.Has("--logits")) {
+    for (const char* flag : {"--targets", "--targets-file", "--sums-only"}) {
+      if (arguments.Has(flag)) return UsageError(absl::StrCat(flag, " goes with --logits FILE.npy, which is missing"));
+    }
+  }
+  if (!arguments.positionals().empty()) {
+    return UsageError("CONTEXT and CONTINUATION do not go with --logits: what is scored is --targets IDS");
+  }
+  for (const char* flag : {"--model", "--context-tokens", "--continuation-tokens", "--add-special-tokens",
+                           "--parse-special-tokens", "--move-trailing-spaces"}) {
+    if (arguments.Has(flag)) return UsageError(absl::StrCat(flag, " does not go with --logits: no model is asked"));
+  }
+  if (arguments.Has("--targets") == arguments.Has("--targets-file")) {
+    return UsageError(arguments.Has("--targets") ? "--targets and --targets-file exclude each other"
+                                                 : "--targets is missing: the token ids to score, one for each row");
+  }
+  if (arguments.Has("--sums-only") && arguments.Has("--explain")) {
+    return UsageError("--sums-only and --explain exclude each other");
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<v1::ScoreLogitsConfig> ConfigFrom(const Arguments& arguments, bool needs_records) {
+  v1::ScoreLogitsConfig config;
+  for (const absl::Status& status : {
+           SetIfGiven(SamplingFrom(arguments),
+                      [&](v1::SamplingParams p) { *config.mutable_sampling() = std::move(p); }),
+           SetIfGiven(RecordFrom(arguments), [&](v1::RecordOptions r) { *config.mutable_record() = std::move(r); }),
+       }) {
+    if (!status.ok()) return status;
+  }
+  if (arguments.Has("--explain")) {
+    config.mutable_record()->set_rank(true);
+    config.mutable_record()->set_entropy(true);
+  }
+  // The table shows sums: what it does not show need not be sent, and then a file of any length can be scored.
+  if (!needs_records) config.mutable_record()->set_layout(v1::RECORD_LAYOUT_NONE);
+  return config;
+}
+
+std::string LabelOf(const std::vector<int32_t>& targets) {
+  const size_t count = std::min(targets.size(), kTargetsInLabel);
+  const std::string ids = absl::StrJoin(targets.begin(), targets.begin() + static_cast<std::ptrdiff_t>(count), ",");
+  return Shorten(absl::StrCat("[", ids, count < targets.size() ? ",…" : "", "]"), kLabelColumns);
+}
+
+void Print(const v1::ScoreLogitsResponse& response, const Targets& targets, bool explain, bool has_sampling,
+           Session& session) {
+  std::ostream& out = session.out();
+  if (session.json) {
+    for (int i = 0; i < response.sequences_size(); ++i) {
+      std::string json = ToJson(response.sequences(i));
+      // A line stands for itself: which sequence it is, and which numbers these are, go in front of the closing brace.
+      json.insert(json.size() - 1,
+                  absl::StrCat(",\"sequence_index\":", i, ",\"numerics_version\":", response.numerics_version()));
+      out << json << "\n";
+    }
+    return;
+  }
+  v1::ScoredItem item;
+  std::vector<std::string> labels;
+  for (int i = 0; i < response.sequences_size(); ++i) {
+    const v1::ScoredSequence& sequence = response.sequences(i);
+    *item.mutable_continuations()->add_continuations()->mutable_score() = sequence;
+    labels.push_back(static_cast<size_t>(i) < targets.size() ? LabelOf(targets[i]) : "");
+    if (!explain) continue;
+    out << Bold(absl::StrCat("sequence ", i), session.colour) << "\n"
+        << TokenTable(sequence.tokens(), session.colour, /*has_text=*/false) << "\n";
+  }
+  if (explain) out << Bold("in total", session.colour) << "\n";
+  out << ScoreSummary(item, labels, session.colour, "targets", has_sampling);
+  if (explain && session.colour) out << "\n" << LogProbLegend(true) << "\n";
+}
+
+}  // namespace
+
+std::vector<Flag> ScoreLogitsFlags() {
+  return {LogitsFlag(),
+          {"--targets", "IDS", "the tokens to score, as 5,7: row t predicts the t-th; once for each sequence", true},
+          {"--targets-file", "FILE", "the same from a file: numpy.save'd as int32 or int64, [T] or [B, T]"},
+          {"--sums-only", "", "no tokens in --json: for more of them than one reply may hold"}};
+}
+
+bool HasScoreLogitsFlags(const Arguments& arguments) {
+  for (const char* flag : {"--logits", "--targets", "--targets-file", "--sums-only"}) {
+    if (arguments.Has(flag)) return true;
+  }
+  return false;
+}
+
+int ScoreLogits(const Arguments& arguments, Session& session) {
+  session.needs_model = false;
+  if (absl::Status status = CheckFlags(arguments); !status.ok()) return session.Fail(status);
+  const bool explain = arguments.Has("--explain") && !session.json;
+  absl::StatusOr<v1::ScoreLogitsConfig> config =
+      ConfigFrom(arguments, explain || (session.json && !arguments.Has("--sums-only")));
+  if (!config.ok()) return session.Fail(config.status());
+  absl::StatusOr<LogitsFile> file = LogitsFile::Open(arguments, session.environment);
+  if (!file.ok()) return session.Fail(file.status());
+  const absl::StatusOr<Targets> targets = arguments.Has("--targets")
+                                              ? TargetsFromFlags(arguments, *file)
+                                              : TargetsFromFile(arguments, *file, session.environment);
+  if (!targets.ok()) return session.Fail(targets.status());
+
+  config->set_vocab_size(file->vocab_size());
+  const auto next_rows = [&](v1::ScoreLogitsRows& rows, std::string& payload) -> absl::StatusOr<bool> {
+    const int32_t sequence = file->next_sequence();
+    if (sequence == file->sequence_count()) return false;
+    const int32_t first = file->next_row();
+    const absl::StatusOr<int32_t> count = file->ReadRows(*rows.add_blocks(), payload);
+    if (!count.ok()) return count.status();
+    rows.set_sequence_index(sequence);
+    const auto begin = (*targets)[static_cast<size_t>(sequence)].begin() + first;
+    rows.mutable_target_token_ids()->Add(begin, begin + *count);
+    return true;
+  };
+  const absl::StatusOr<v1::ScoreLogitsResponse> response = session.client->ScoreLogits(*config, next_rows);
+  if (!response.ok()) return session.Fail(response.status());
+  if (response->sequences_size() != file->sequence_count()) {
+    return session.Fail(absl::InternalError(absl::StrCat("the server answered ", response->sequences_size(), " of ",
+                                                         file->sequence_count(), " sequences")));
+  }
+  Print(*response, *targets, explain, config->has_sampling(), session);
+  return kExitOk;
+}
+
+}  // namespace logitd::cli

@@ -1,0 +1,128 @@
+#include "server/handlers/score_logits.h"
+
+#include <utility>
+
+#include "core/errors.h"
+#include "core/limits.h"
+#include "core/status_macros.h"
+#include "server/converters/completion.h"
+#include "server/converters/logits.h"
+#include "server/converters/sampling.h"
+#include "server/converters/strictness.h"
+#include "server/handlers/numerics_version.h"
+
+namespace logitd::server {
+
+absl::Status ScoreLogitsSession::Take(const v1::ScoreLogitsRequest& request, const RequestContext& context) {
+  RETURN_IF_ERROR(CheckKnown(request));
+  switch (request.kind_case()) {
+    case v1::ScoreLogitsRequest::kConfig:
+      if (started_)
+        return errors::UnexpectedMessage("config must be the first message of the stream, got a second one");
+      if (!request.payload().empty()) return errors::UnexpectedMessage("config must come without a payload");
+      return WithFieldPrefix(Start(request.config()), "config.");
+    case v1::ScoreLogitsRequest::kRows:
+      if (!started_) return errors::UnexpectedMessage("the first message of the stream must be config, got rows");
+      return WithFieldPrefix(Score(request.rows(), request.payload(), context), "rows.");
+    case v1::ScoreLogitsRequest::KIND_NOT_SET:
+      break;
+  }
+  return errors::UnexpectedMessage("config or rows must be set");
+}
+
+absl::Status ScoreLogitsSession::Start(const v1::ScoreLogitsConfig& config) {
+  if (config.vocab_size() < 1 || config.vocab_size() > kMaxVocabSize) {
+    return errors::OutOfRange("vocab_size", int64_t{config.vocab_size()},
+                              "in [1, " + std::to_string(kMaxVocabSize) + "]");
+  }
+  RETURN_IF_ERROR(CheckNumericsVersion(config));
+  vocab_size_ = config.vocab_size();
+  if (config.has_sampling()) {
+    auto sampling = FromProto(config.sampling(), vocab_size_);
+    if (!sampling.ok()) return WithFieldPrefix(sampling.status(), "sampling.");
+    // At temperature 0 every token but one has no log-prob.
+    if (sampling->greedy()) return errors::OutOfRange("sampling.temperature", 0.0, "in [0.0001, 1e+06] to score with");
+    options_.sampling = *std::move(sampling);
+  }
+  auto record = FromProto(config.record(), vocab_size_, /*default_sampling_log_prob=*/options_.sampling.has_value(),
+                          v1::RECORD_LAYOUT_RECORDS);
+  if (!record.ok()) return WithFieldPrefix(record.status(), "record.");
+  options_.record = *std::move(record);
+  started_ = true;
+  return absl::OkStatus();
+}
+
+absl::Status ScoreLogitsSession::Score(const v1::ScoreLogitsRows& message, std::string_view payload,
+                                       const RequestContext& context) {
+  const int32_t index = message.sequence_index();
+  if (index < 0) {
+    return errors::OutOfRange("sequence_index", int64_t{index}, "[0, " + std::to_string(kMaxScoreSequences) + ")");
+  }
+  if (index >= kMaxScoreSequences) {
+    return errors::LimitExceeded("sequence_index", index, "[0, " + std::to_string(kMaxScoreSequences) + ")",
+                                 "max_score_sequences");
+  }
+  if (message.blocks().empty()) return errors::Required("blocks");
+  ASSIGN_OR_RETURN(const WireRows rows, WireRows::Of(message.blocks(), payload, vocab_size_));
+  const auto& targets = message.target_token_ids();
+  if (targets.size() != rows.row_count()) {
+    return errors::TargetCountMismatch("target_token_ids", targets.size(), rows.row_count());
+  }
+  const auto found = sequences_.find(index);
+  const int32_t position = found == sequences_.end() ? 0 : found->second.scorer.token_count();
+  RETURN_IF_ERROR(CheckLimits(position, rows.row_count()));
+  for (int32_t i = 0; i < rows.row_count(); ++i) {
+    if (targets[i] >= 0 && targets[i] < vocab_size_) continue;
+    const std::string field = "target_token_ids[" + std::to_string(i) + "]";
+    return WithPosition(errors::TokenIdOutOfRange(field, targets[i], vocab_size_), i, index, position + i);
+  }
+
+  Sequence& sequence =
+      sequences_.try_emplace(index, Sequence{Scorer(options_.record, options_.sampling), ""}).first->second;
+  for (int32_t i = 0; i < rows.row_count(); ++i) {
+    RETURN_IF_ERROR(context.Check());
+    auto record = sequence.scorer.Score(rows.Row(i, row_buffer_), targets[i], distribution_);
+    if (!record.ok()) return WithPosition(record.status(), i, index, position + i);
+    if (!options_.record.records) continue;
+    v1::ScoredSequence one;
+    ToProto(*record, options_.record, /*vocabulary=*/nullptr, *one.add_tokens());
+    // Repeated fields of messages that follow each other are one list.
+    if (!one.AppendToString(&sequence.tokens)) return errors::Internal("a record cannot be serialised");
+    ++record_count_;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ScoreLogitsSession::CheckLimits(int32_t position, int32_t row_count) const {
+  const auto check = [](int64_t count, int64_t limit, const char* what, const char* name) -> absl::Status {
+    if (count <= limit) return absl::OkStatus();
+    return errors::LimitExceeded("target_token_ids", count, "[0, " + std::to_string(limit) + "] " + what, name);
+  };
+  RETURN_IF_ERROR(check(int64_t{position} + row_count, kMaxTokens, "rows of one sequence", "max_tokens"));
+  if (!options_.record.records) return absl::OkStatus();
+  const int64_t records = record_count_ + row_count;
+  RETURN_IF_ERROR(check(records, kMaxScoreTokens, "records of one call (with RECORD_LAYOUT_NONE there is no limit)",
+                        "max_score_tokens"));
+  const int64_t per_token = options_.record.top_n + std::ssize(options_.record.named_token_ids);
+  return check(records * per_token, kMaxAlternatives, "alternatives (records * (top_n + named)) of one call",
+               "max_alternatives");
+}
+
+absl::Status ScoreLogitsSession::Finish(v1::ScoreLogitsResponse& response) {
+  if (sequences_.empty()) return errors::UnexpectedMessage("the client half-closed without having sent rows");
+  response.set_numerics_version(kNumericsVersion);
+  for (auto& [index, sequence] : sequences_) {
+    // What got no row in between.
+    while (response.sequences_size() < index) response.add_sequences()->mutable_totals()->set_token_count(0);
+    v1::ScoredSequence& message = *response.add_sequences();
+    if (!message.ParseFromString(std::exchange(sequence.tokens, ""))) {
+      return errors::Internal("the records of a sequence cannot be read back");
+    }
+    ToProto(sequence.scorer.token_count(), sequence.scorer.sums(), *message.mutable_totals());
+    message.set_is_greedy(sequence.scorer.is_greedy());
+  }
+  sequences_.clear();
+  return absl::OkStatus();
+}
+
+}  // namespace logitd::server

@@ -1,0 +1,57 @@
+// ScoringService.ScoreLogits: the sequences of one call.
+#ifndef LOGITD_SERVER_HANDLERS_SCORE_LOGITS_H_
+#define LOGITD_SERVER_HANDLERS_SCORE_LOGITS_H_
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "core/distribution.h"
+#include "core/scorer.h"
+#include "logitd/v1/scoring_service.pb.h"
+#include "server/handlers/continuation_scores.h"
+#include "server/request_context.h"
+
+namespace logitd::server {
+
+// The state of one call; it dies with it. One message at a time; no threads, no I/O. The reply depends on the rows of
+// each sequence and their order alone, not on the messages that they came in.
+class ScoreLogitsSession {
+ public:
+  // Takes one message: reduces its rows to log-probs. An error ends the call.
+  absl::Status Take(const v1::ScoreLogitsRequest& request, const RequestContext& context);
+
+  // The client has half-closed: the reply. Called once, last; gives up what the session holds.
+  absl::Status Finish(v1::ScoreLogitsResponse& response);
+
+ private:
+  // A sequence that has rows.
+  struct Sequence {
+    Scorer scorer;
+    // Its records as the reply will hold them, serialised: a quarter of what they take as messages, and a call may stay
+    // open for long.
+    std::string tokens;
+  };
+
+  absl::Status Start(const v1::ScoreLogitsConfig& config);
+  absl::Status Score(const v1::ScoreLogitsRows& message, std::string_view payload, const RequestContext& context);
+  // The limits that `row_count` more rows of a sequence of `position` rows would break, before any of them is looked
+  // at.
+  absl::Status CheckLimits(int32_t position, int32_t row_count) const;
+
+  bool started_ = false;
+  int32_t vocab_size_ = 0;
+  ScoreOptions options_;
+  std::map<int32_t, Sequence> sequences_;
+  int64_t record_count_ = 0;
+  // Working space of all sequences.
+  Distribution distribution_;
+  std::vector<float> row_buffer_;
+};
+
+}  // namespace logitd::server
+
+#endif  // LOGITD_SERVER_HANDLERS_SCORE_LOGITS_H_

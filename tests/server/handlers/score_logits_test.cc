@@ -1,0 +1,537 @@
+#include "server/handlers/score_logits.h"
+
+#include <grpcpp/generic/generic_stub.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <random>
+
+#include "core/compensated_sum.h"
+#include "core/errors.h"
+#include "core/limits.h"
+#include "tests/core/golden.h"
+#include "tests/server/in_process.h"
+#include "tests/testing/equals_proto.h"
+#include "tests/testing/matchers.h"
+#include "tests/testing/reference.h"
+
+namespace logitd::server {
+namespace {
+
+using logitd::testing::Bytes;
+using logitd::testing::Describe;
+using logitd::testing::EqualsProtoApproximately;
+using logitd::testing::HasReason;
+using logitd::testing::IsOk;
+using logitd::testing::MakeRow;
+using logitd::testing::Parse;
+
+constexpr float kInf = std::numeric_limits<float>::infinity();
+const std::vector<float> kRow = {6, 3, 0.5, 0.5};
+
+using Rows = std::vector<std::vector<float>>;
+
+v1::ScoreLogitsRequest Config(const std::string& config) {
+  return Parse<v1::ScoreLogitsRequest>("config { " + config + " }");
+}
+
+// Rows [begin, end) of a sequence with their targets, in one message of one f32 block.
+v1::ScoreLogitsRequest RowsMessage(int32_t sequence_index, const Rows& rows, const std::vector<int32_t>& targets,
+                                   size_t begin = 0, size_t end = std::numeric_limits<size_t>::max()) {
+  v1::ScoreLogitsRequest request;
+  v1::ScoreLogitsRows& message = *request.mutable_rows();
+  message.set_sequence_index(sequence_index);
+  end = std::min(end, rows.size());
+  v1::LogitsBlock& block = *message.add_blocks();
+  block.set_dtype(v1::LOGITS_DTYPE_F32);
+  block.set_row_count(static_cast<int32_t>(end - begin));
+  block.set_width(static_cast<int32_t>(rows[begin].size()));
+  for (size_t i = begin; i < end; ++i) {
+    request.mutable_payload()->append(Bytes(rows[i]));
+    message.add_target_token_ids(targets[i]);
+  }
+  return request;
+}
+
+class ScoreLogitsSessionTest : public ::testing::Test {
+ protected:
+  void Take(const v1::ScoreLogitsRequest& request) { ASSERT_THAT(session_.Take(request, {}), IsOk()); }
+  absl::Status Refused(const v1::ScoreLogitsRequest& request) { return session_.Take(request, {}); }
+  std::string RefusedAs(const v1::ScoreLogitsRequest& request) {
+    const absl::Status status = Refused(request);
+    const ErrorDetail detail = DetailOf(status);
+    EXPECT_FALSE(detail.message.empty());
+    return status.ok() ? "OK" : std::string(ReasonName(detail.reason)) + " of " + detail.field;
+  }
+  v1::ScoreLogitsResponse Finish() {
+    v1::ScoreLogitsResponse response;
+    EXPECT_THAT(session_.Finish(response), IsOk());
+    return response;
+  }
+  void Restart(const std::string& config) {
+    session_ = ScoreLogitsSession();
+    Take(Config(config));
+  }
+
+  ScoreLogitsSession session_;
+};
+
+TEST_F(ScoreLogitsSessionTest, RowsGiveTheLogProbsOfTheirTargets) {
+  Take(Config("vocab_size: 4 record { rank: true } sampling { temperature: 0.5 }"));
+  Take(RowsMessage(0, {kRow, kRow}, {0, 1}));
+  const v1::ScoreLogitsResponse response = Finish();
+  EXPECT_EQ(response.numerics_version(), kNumericsVersion);
+  ASSERT_EQ(response.sequences_size(), 1);
+  EXPECT_THAT(response.sequences(0), EqualsProtoApproximately(std::string(R"(
+    tokens { token_id: 0 position: 0 origin: TOKEN_ORIGIN_GIVEN state: LOG_PROB_STATE_PRESENT
+             model_log_prob: -0.0563431032958081 sampling_log_prob: -0.00250900539016091 rank: 1 }
+    tokens { token_id: 1 position: 1 origin: TOKEN_ORIGIN_GIVEN state: LOG_PROB_STATE_PRESENT
+             model_log_prob: -3.0563431032958081 sampling_log_prob: -6.00250900539016091 rank: 2 }
+    totals { token_count: 2 cumulative_model_log_prob: -3.1126862065916162
+             cumulative_sampling_log_prob: -6.00501801078032182 }
+    is_greedy: false)"),
+                                                              1e-6));
+}
+
+TEST_F(ScoreLogitsSessionTest, EveryTokenOfEveryGoldenRowIsRight) {
+  const auto golden = logitd::testing::ReadGolden("softmax.json");
+  const double tolerance = golden["tolerance_log_prob_nats"];
+  int compared = 0;
+  for (const auto& golden_row : golden["rows"]) {
+    SCOPED_TRACE(golden_row["name"].get<std::string>());
+    const std::vector<float> row = logitd::testing::GoldenRow(golden_row);
+    for (const auto& test : golden_row["cases"]) {
+      const double temperature = logitd::testing::Number(test["temperature"]);
+      SCOPED_TRACE(temperature);
+      v1::ScoreLogitsRequest config = Config("vocab_size: " + std::to_string(row.size()));
+      config.mutable_config()->mutable_sampling()->set_temperature(temperature);
+      session_ = ScoreLogitsSession();
+      Take(config);
+      std::vector<int32_t> targets;
+      for (const auto& token : test["tokens"]) {
+        targets.push_back(token["id"]);
+        Take(RowsMessage(0, {row}, {targets.back()}));
+      }
+      const v1::ScoreLogitsResponse response = Finish();
+      ASSERT_EQ(response.sequences(0).tokens_size(), static_cast<int>(targets.size()));
+      for (size_t i = 0; i < targets.size(); ++i) {
+        const v1::TokenRecord& record = response.sequences(0).tokens(static_cast<int>(i));
+        EXPECT_EQ(record.token_id(), targets[i]);
+        EXPECT_NEAR(record.sampling_log_prob(), logitd::testing::Number(test["tokens"][i]["log_prob"]), tolerance);
+        if (temperature == 1) {
+          EXPECT_EQ(record.model_log_prob(), record.sampling_log_prob());
+        }
+        ++compared;
+      }
+    }
+  }
+  EXPECT_GT(compared, 100);
+}
+
+TEST_F(ScoreLogitsSessionTest, ReplyHasTheSameBytesHoweverTheRowsAreCutIntoMessages) {
+  const std::string config =
+      "vocab_size: 50 record { rank: true entropy: true top_n: 3 named_token_ids: [7, 2] }"
+      " sampling { temperature: 0.7 top_k: 20 }";
+  std::vector<Rows> sequences(3);
+  std::vector<std::vector<int32_t>> targets(3);
+  for (int s = 0; s < 3; ++s) {
+    for (int t = 0; t < 9 + 7 * s; ++t) {
+      sequences[s].push_back(MakeRow(50, 2, 100 * s + t));
+      targets[s].push_back((17 * t + s) % 50);
+    }
+  }
+  // All rows of a sequence in one message.
+  Restart(config);
+  for (int s = 0; s < 3; ++s) Take(RowsMessage(s, sequences[s], targets[s]));
+  const std::string whole = Finish().SerializeAsString();
+  // A row a message, the sequences in turn; then pieces of random sizes in a random order of sequences.
+  for (int round = 0; round < 20; ++round) {
+    SCOPED_TRACE(round);
+    Restart(config);
+    std::mt19937 random(round);
+    std::vector<size_t> next(3, 0);
+    int s = 0;
+    while (next[0] + next[1] + next[2] < 9 + 16 + 23) {
+      s = round == 0 ? (s + 1) % 3 : static_cast<int>(random() % 3);
+      if (next[s] == sequences[s].size()) continue;
+      const size_t end = std::min(next[s] + (round == 0 ? 1 : 1 + random() % 5), sequences[s].size());
+      Take(RowsMessage(s, sequences[s], targets[s], next[s], end));
+      next[s] = end;
+    }
+    EXPECT_EQ(Finish().SerializeAsString(), whole);
+  }
+}
+
+TEST_F(ScoreLogitsSessionTest, SumsAreCompensatedLeftToRight) {
+  Take(Config("vocab_size: 300 record { layout: RECORD_LAYOUT_RECORDS } sampling { temperature: 1.7 }"));
+  Rows rows;
+  std::vector<int32_t> targets;
+  for (int t = 0; t < 2000; ++t) {
+    rows.push_back(MakeRow(300, t % 7 == 0 ? 20 : 0.01, t));
+    targets.push_back(t % 300);
+  }
+  for (size_t t = 0; t < rows.size(); t += 500) Take(RowsMessage(0, rows, targets, t, t + 500));
+  const v1::ScoreLogitsResponse response = Finish();
+  CompensatedSum model, sampling;
+  double plain = 0;
+  for (const v1::TokenRecord& record : response.sequences(0).tokens()) {
+    model.Add(record.model_log_prob());
+    sampling.Add(record.sampling_log_prob());
+    plain += record.model_log_prob();
+  }
+  EXPECT_NE(plain, model.value()) << "the case would not tell";
+  EXPECT_EQ(response.sequences(0).totals().cumulative_model_log_prob(), model.value());
+  EXPECT_EQ(response.sequences(0).totals().cumulative_sampling_log_prob(), sampling.value());
+}
+
+TEST_F(ScoreLogitsSessionTest, LayoutNoneKeepsTheSumsOfTheRecordsItLeavesOut) {
+  const Rows rows = {MakeRow(40, 3, 1), MakeRow(40, 3, 2), MakeRow(40, 3, 3)};
+  Restart("vocab_size: 40 sampling { temperature: 2 min_p: 0.01 }");
+  Take(RowsMessage(0, rows, {1, 2, 3}));
+  v1::ScoreLogitsResponse with = Finish();
+  Restart("vocab_size: 40 sampling { temperature: 2 min_p: 0.01 } record { layout: RECORD_LAYOUT_NONE }");
+  Take(RowsMessage(0, rows, {1, 2, 3}));
+  const v1::ScoreLogitsResponse without = Finish();
+  EXPECT_EQ(with.sequences(0).tokens_size(), 3);
+  with.mutable_sequences(0)->clear_tokens();
+  EXPECT_EQ(with.SerializeAsString(), without.SerializeAsString());
+}
+
+TEST_F(ScoreLogitsSessionTest, WhatIsExcludedIsAStateAndUnsetsTheSum) {
+  Take(Config("vocab_size: 4 sampling { temperature: 0.8 banned_tokens { ids { token_ids: 1 } } }"));
+  Take(RowsMessage(0, {{1, 2, -kInf, 3}, {1, 2, 3, 4}}, {2, 3}));
+  Take(RowsMessage(1, {kRow, kRow}, {1, 0}));
+  const v1::ScoreLogitsResponse response = Finish();
+  const v1::TokenRecord& by_row = response.sequences(0).tokens(0);
+  EXPECT_EQ(by_row.state(), v1::LOG_PROB_STATE_EXCLUDED);
+  EXPECT_FALSE(by_row.has_model_log_prob());
+  EXPECT_FALSE(by_row.has_sampling_log_prob());
+  EXPECT_EQ(response.sequences(0).tokens(1).state(), v1::LOG_PROB_STATE_PRESENT);
+  EXPECT_FALSE(response.sequences(0).totals().has_cumulative_model_log_prob());
+  EXPECT_FALSE(response.sequences(0).totals().has_cumulative_sampling_log_prob());
+  EXPECT_EQ(response.sequences(0).totals().token_count(), 2);
+  const v1::TokenRecord& by_stage = response.sequences(1).tokens(0);
+  EXPECT_EQ(by_stage.state(), v1::LOG_PROB_STATE_EXCLUDED);
+  EXPECT_NEAR(by_stage.model_log_prob(), -3.0563431032958081, 1e-6);
+  EXPECT_FALSE(by_stage.has_sampling_log_prob());
+  EXPECT_NEAR(response.sequences(1).totals().cumulative_model_log_prob(), -3.1126862065916162, 1e-6);
+  EXPECT_FALSE(response.sequences(1).totals().has_cumulative_sampling_log_prob());
+}
+
+TEST_F(ScoreLogitsSessionTest, GreedyIsTheLowestIdOfTheMaximumAtEveryPosition) {
+  Take(Config("vocab_size: 3"));
+  Take(RowsMessage(0, {{1, 3, 3}, {0.0f, -0.0f, -1}}, {1, 0}));
+  Take(RowsMessage(1, {{1, 3, 3}}, {2}));
+  Take(RowsMessage(2, {{-0.0f, 0.0f, -1}, {1, 2, 3}}, {0, 1}));
+  const v1::ScoreLogitsResponse response = Finish();
+  EXPECT_TRUE(response.sequences(0).is_greedy());
+  EXPECT_FALSE(response.sequences(1).is_greedy());
+  EXPECT_FALSE(response.sequences(2).is_greedy());
+}
+
+TEST_F(ScoreLogitsSessionTest, SequencesWithoutRowsHaveNoSums) {
+  Take(Config("vocab_size: 4"));
+  Take(RowsMessage(3, {kRow}, {0}));
+  Take(RowsMessage(1, {kRow}, {0}));
+  const v1::ScoreLogitsResponse response = Finish();
+  ASSERT_EQ(response.sequences_size(), 4);
+  for (const int empty : {0, 2}) {
+    EXPECT_TRUE(response.sequences(empty).has_totals());
+    EXPECT_EQ(response.sequences(empty).totals().token_count(), 0);
+    EXPECT_FALSE(response.sequences(empty).totals().has_cumulative_model_log_prob());
+    EXPECT_FALSE(response.sequences(empty).has_is_greedy());
+  }
+  EXPECT_EQ(response.sequences(1).totals().token_count(), 1);
+  EXPECT_EQ(response.sequences(3).totals().token_count(), 1);
+}
+
+TEST_F(ScoreLogitsSessionTest, BlocksOfEveryTypeGiveTheResultOfTheirWidenedValues) {
+  // Values that f16 and bf16 hold exactly.
+  const std::vector<float> row = {1.5f, -2, 0.25f, -kInf};
+  const std::vector<uint16_t> f16 = {0x3e00, 0xc000, 0x3400, 0xfc00};
+  v1::ScoreLogitsRequest request = Parse<v1::ScoreLogitsRequest>(R"(rows {
+    blocks { dtype: LOGITS_DTYPE_F16 row_count: 1 width: 4 } blocks { dtype: LOGITS_DTYPE_BF16 row_count: 2 width: 4 }
+    blocks { dtype: LOGITS_DTYPE_F32 row_count: 1 width: 4 } target_token_ids: [0, 1, 2, 3] })");
+  std::string& payload = *request.mutable_payload();
+  payload.append(reinterpret_cast<const char*>(f16.data()), 8);
+  for (int i = 0; i < 2; ++i) {
+    for (const float value : row) {
+      const auto upper = static_cast<uint16_t>(std::bit_cast<uint32_t>(value) >> 16);
+      payload.append(reinterpret_cast<const char*>(&upper), 2);
+    }
+  }
+  payload += Bytes(row);
+  Restart("vocab_size: 4 sampling { temperature: 0.6 }");
+  Take(request);
+  const std::string narrow = Finish().SerializeAsString();
+  Restart("vocab_size: 4 sampling { temperature: 0.6 }");
+  Take(RowsMessage(0, {row, row, row, row}, {0, 1, 2, 3}));
+  EXPECT_EQ(Finish().SerializeAsString(), narrow);
+}
+
+TEST_F(ScoreLogitsSessionTest, BadConfigsAreRefused) {
+  const struct {
+    const char* config;
+    const char* error;
+  } cases[] = {
+      {"", "FIELD_OUT_OF_RANGE of config.vocab_size"},
+      {"vocab_size: -1", "FIELD_OUT_OF_RANGE of config.vocab_size"},
+      {"vocab_size: 1048577", "FIELD_OUT_OF_RANGE of config.vocab_size"},
+      {"vocab_size: 4 numerics_version: 99", "NUMERICS_VERSION_MISMATCH of config.numerics_version"},
+      {"vocab_size: 4 sampling { temperature: 0 }", "FIELD_OUT_OF_RANGE of config.sampling.temperature"},
+      {"vocab_size: 4 sampling { temperature: nan }", "FIELD_OUT_OF_RANGE of config.sampling.temperature"},
+      {"vocab_size: 4 sampling { top_p: 1.5 }", "FIELD_OUT_OF_RANGE of config.sampling.top_p"},
+      {"vocab_size: 4 sampling { allowed_tokens { ids { } } }",
+       "EMPTY_TOKEN_SET of config.sampling.allowed_tokens.ids.token_ids"},
+      {"vocab_size: 4 record { top_n: 5 }", "LIMIT_EXCEEDED of config.record.top_n"},
+      {"vocab_size: 4 record { named_token_ids: 4 }", "TOKEN_ID_OUT_OF_RANGE of config.record.named_token_ids[0]"},
+  };
+  for (const auto& test : cases) {
+    SCOPED_TRACE(test.config);
+    session_ = ScoreLogitsSession();
+    EXPECT_EQ(RefusedAs(Config(test.config)), test.error);
+  }
+  auto unknown = Config("vocab_size: 4");
+  unknown.mutable_config()->GetReflection()->MutableUnknownFields(unknown.mutable_config())->AddVarint(99, 1);
+  session_ = ScoreLogitsSession();
+  EXPECT_EQ(RefusedAs(unknown), "UNKNOWN_FIELD of config");
+}
+
+TEST_F(ScoreLogitsSessionTest, BadRowsAreRefusedByNameAndPlace) {
+  const auto refused = [&](const v1::ScoreLogitsRequest& request) {
+    Restart("vocab_size: 4");
+    Take(RowsMessage(2, {kRow}, {0}));
+    return RefusedAs(request);
+  };
+  const auto message = [](const std::string& text, const std::vector<float>& payload) {
+    auto request = Parse<v1::ScoreLogitsRequest>("rows { " + text + " }");
+    request.set_payload(Bytes(payload));
+    return request;
+  };
+  const std::string block = "blocks { dtype: LOGITS_DTYPE_F32 row_count: 1 width: 4 } ";
+  EXPECT_EQ(refused(message("", {})), "FIELD_REQUIRED of rows.blocks");
+  EXPECT_EQ(refused(message(block, kRow)), "TARGET_COUNT_MISMATCH of rows.target_token_ids");
+  EXPECT_EQ(refused(message(block + "target_token_ids: [0, 1]", kRow)),
+            "TARGET_COUNT_MISMATCH of rows.target_token_ids");
+  EXPECT_EQ(refused(message(block + "target_token_ids: 4", kRow)), "TOKEN_ID_OUT_OF_RANGE of rows.target_token_ids[0]");
+  EXPECT_EQ(refused(RowsMessage(2, {kRow, kRow, kRow}, {0, 1, -100})),
+            "TOKEN_ID_OUT_OF_RANGE of rows.target_token_ids[2]");
+  EXPECT_EQ(refused(RowsMessage(-1, {kRow}, {0})), "FIELD_OUT_OF_RANGE of rows.sequence_index");
+  EXPECT_EQ(refused(RowsMessage(kMaxScoreSequences, {kRow}, {0})), "LIMIT_EXCEEDED of rows.sequence_index");
+  EXPECT_EQ(refused(RowsMessage(0, {{1, 2, 3}}, {0})), "ROW_LENGTH_MISMATCH of rows.blocks[0].width");
+  EXPECT_EQ(refused(message(block + "target_token_ids: 0", {1, 2, 3})), "ROW_LENGTH_MISMATCH of rows.payload");
+  EXPECT_EQ(refused(message("blocks { row_count: 1 width: 4 } target_token_ids: 0", kRow)),
+            "FIELD_REQUIRED of rows.blocks[0].dtype");
+  EXPECT_EQ(refused(message("blocks { dtype: LOGITS_DTYPE_F32 row_count: 1025 width: 4 }", {})),
+            "LIMIT_EXCEEDED of rows.blocks[0].row_count");
+
+  Restart("vocab_size: 4");
+  Take(RowsMessage(2, {kRow}, {0}));
+  const absl::Status bad = Refused(RowsMessage(2, {kRow, {1, 2, std::nanf(""), 4}}, {0, 0}));
+  EXPECT_THAT(bad, HasReason(ErrorReason::kNonFiniteLogit));
+  EXPECT_EQ(DetailOf(bad).field, "rows.logits");
+  EXPECT_EQ(DetailOf(bad).row, 1);
+  EXPECT_EQ(DetailOf(bad).token_id, 2);
+  EXPECT_EQ(bad.message(), "rows.logits[2] must be finite or -inf, got nan (row 1: position 2 of sequence 2)");
+  Restart("vocab_size: 4");
+  Take(RowsMessage(2, {kRow}, {0}));
+  EXPECT_EQ(Refused(RowsMessage(2, {kRow, kRow}, {0, 7})).message(),
+            "rows.target_token_ids[1] must be in [0, 4), got 7 (row 1: position 2 of sequence 2)");
+  Restart("vocab_size: 2");
+  EXPECT_EQ(RefusedAs(RowsMessage(0, {{-kInf, -kInf}}, {0})), "NO_FINITE_LOGIT of rows.logits");
+  Restart("vocab_size: 2 sampling { allowed_tokens { ids { token_ids: 0 } } }");
+  EXPECT_EQ(RefusedAs(RowsMessage(0, {{-kInf, 1}}, {0})), "ALL_TOKENS_EXCLUDED of ");
+}
+
+TEST_F(ScoreLogitsSessionTest, IllegalOrdersOfMessagesAreRefused) {
+  const auto is_unexpected = HasReason(ErrorReason::kUnexpectedMessage);
+  EXPECT_THAT(Refused(RowsMessage(0, {kRow}, {0})), is_unexpected) << "rows before config";
+  EXPECT_THAT(Refused(v1::ScoreLogitsRequest()), is_unexpected);
+  auto with_payload = Config("vocab_size: 4");
+  with_payload.set_payload("1234");
+  EXPECT_THAT(Refused(with_payload), is_unexpected);
+  v1::ScoreLogitsResponse response;
+  EXPECT_THAT(session_.Finish(response), is_unexpected) << "nothing at all";
+  Take(Config("vocab_size: 4"));
+  EXPECT_THAT(Refused(Config("vocab_size: 4")), is_unexpected) << "a second config";
+  EXPECT_THAT(session_.Finish(response), is_unexpected) << "no rows";
+}
+
+// Sends `message_count` messages of 1,024 rows of one value each, and one with a row more.
+absl::Status Overrun(ScoreLogitsSession& session, int message_count) {
+  const Rows rows(1024, {0});
+  const std::vector<int32_t> targets(1024, 0);
+  // A sequence has room for 128 such messages.
+  for (int i = 0; i < message_count; ++i) {
+    EXPECT_THAT(session.Take(RowsMessage(i / 128, rows, targets), {}), IsOk()) << i;
+  }
+  return session.Take(RowsMessage((message_count - 1) / 128, {{0}}, {0}), {});
+}
+
+TEST_F(ScoreLogitsSessionTest, SizesAndProductsAreBounded) {
+  Restart("vocab_size: 1 record { layout: RECORD_LAYOUT_NONE }");
+  EXPECT_EQ(DetailOf(Overrun(session_, 128)).limit, "max_tokens") << "rows of one sequence";
+  EXPECT_THAT(session_.Take(RowsMessage(1, {{0}}, {0}), {}), IsOk()) << "another one has room of its own";
+  EXPECT_EQ(Finish().sequences(0).totals().token_count(), kMaxTokens);
+
+  Restart("vocab_size: 1");
+  EXPECT_EQ(DetailOf(Overrun(session_, kMaxScoreTokens / 1024)).reason, ErrorReason::kLimitExceeded);
+  EXPECT_EQ(DetailOf(Refused(RowsMessage(4, {{0}}, {0}))).limit, "max_score_tokens");
+  v1::ScoreLogitsResponse response = Finish();
+  EXPECT_LT(response.ByteSizeLong(), static_cast<size_t>(kMaxMessageBytes));
+  EXPECT_EQ(response.sequences(3).tokens_size(), kMaxTokens);
+
+  Restart("vocab_size: 1024 record { top_n: 1000 named_token_ids: 5 layout: RECORD_LAYOUT_RECORDS }");
+  const Rows rows(512, std::vector<float>(1024, 0));
+  const std::vector<int32_t> targets(512, 0);
+  Take(RowsMessage(0, rows, targets));
+  Take(RowsMessage(1, rows, targets));
+  // 1,047 records have 1,048,047 alternatives; 1,048 have 1,049,048.
+  Take(RowsMessage(2, rows, targets, 0, 23));
+  const absl::Status status = Refused(RowsMessage(2, rows, targets, 0, 1));
+  EXPECT_THAT(status, HasReason(ErrorReason::kLimitExceeded));
+  EXPECT_EQ(DetailOf(status).limit, "max_alternatives");
+  EXPECT_EQ(DetailOf(status).value, "1049048");
+  EXPECT_EQ(DetailOf(status).bound, "[0, 1048576] alternatives (records * (top_n + named)) of one call");
+}
+
+TEST_F(ScoreLogitsSessionTest, RecordsStopAtTheirLimitAndTheReplyFitsAMessage) {
+  Take(Config("vocab_size: 2 record { rank: true entropy: true top_n: 1 named_token_ids: 1 } sampling { }"));
+  const Rows rows(1024, {1, 0});
+  const std::vector<int32_t> targets(1024, 1);
+  for (int i = 0; i < kMaxScoreTokens / 1024; ++i) Take(RowsMessage(kMaxScoreSequences - 1 - i % 4, rows, targets));
+  const absl::Status status = Refused(RowsMessage(0, {{1, 0}}, {0}));
+  EXPECT_EQ(DetailOf(status).limit, "max_score_tokens");
+  EXPECT_LT(Finish().ByteSizeLong(), static_cast<size_t>(kMaxMessageBytes));
+}
+
+TEST_F(ScoreLogitsSessionTest, ACallThatIsGivenUpStopsAtTheNextRow) {
+  Take(Config("vocab_size: 4"));
+  std::stop_source give_up;
+  give_up.request_stop();
+  EXPECT_THAT(session_.Take(RowsMessage(0, {kRow}, {0}), {give_up.get_token()}), HasReason(ErrorReason::kCancelled));
+}
+
+class ScoreLogitsTest : public logitd::testing::InProcessServer {
+ protected:
+  // The status of a call with these messages and a half-close.
+  grpc::Status Call(const std::vector<v1::ScoreLogitsRequest>& requests, v1::ScoreLogitsResponse* response) {
+    const auto context = Context();
+    const auto writer = scoring_->ScoreLogits(context.get(), response);
+    for (const v1::ScoreLogitsRequest& request : requests) {
+      if (!writer->Write(request)) break;
+    }
+    writer->WritesDone();
+    return writer->Finish();
+  }
+};
+
+TEST_F(ScoreLogitsTest, TheReplyComesAfterHalfClose) {
+  v1::ScoreLogitsResponse response;
+  const grpc::Status status = Call(
+      {Config("vocab_size: 4"), RowsMessage(0, {kRow}, {0}), RowsMessage(1, {kRow}, {1}), RowsMessage(0, {kRow}, {1})},
+      &response);
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  ASSERT_EQ(response.sequences_size(), 2);
+  EXPECT_NEAR(response.sequences(0).totals().cumulative_model_log_prob(), -3.1126862065916162, 1e-6);
+  EXPECT_NEAR(response.sequences(1).totals().cumulative_model_log_prob(), -3.0563431032958081, 1e-6);
+}
+
+TEST_F(ScoreLogitsTest, TheFirstErrorEndsTheCallWhateverFollows) {
+  v1::ScoreLogitsResponse response;
+  std::vector<v1::ScoreLogitsRequest> requests = {Config("vocab_size: 4"), RowsMessage(0, {kRow}, {9})};
+  requests.resize(2000, RowsMessage(0, Rows(100, kRow), std::vector<int32_t>(100, 0)));
+  const grpc::Status status = Call(requests, &response);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(Describe(status), "TOKEN_ID_OUT_OF_RANGE of rows.target_token_ids[0]");
+}
+
+TEST_F(ScoreLogitsTest, HalfCloseWithoutRowsIsRefused) {
+  v1::ScoreLogitsResponse response;
+  EXPECT_EQ(Describe(Call({}, &response)), "UNEXPECTED_MESSAGE of ");
+  EXPECT_EQ(Describe(Call({Config("vocab_size: 4")}, &response)), "UNEXPECTED_MESSAGE of ");
+}
+
+TEST_F(ScoreLogitsTest, DrainEndsAnIdleCallWithOneStatus) {
+  const auto context = Context();
+  v1::ScoreLogitsResponse response;
+  const auto writer = scoring_->ScoreLogits(context.get(), &response);
+  writer->Write(Config("vocab_size: 4"));
+  writer->Write(RowsMessage(0, {kRow}, {0}));
+  server_->Drain(std::chrono::seconds(10));
+  const grpc::Status status = writer->Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
+}
+
+TEST_F(ScoreLogitsTest, CancelledCallsLeaveNothingBehind) {
+  for (int i = 0; i < 200; ++i) {
+    const auto context = Context();
+    v1::ScoreLogitsResponse response;
+    const auto writer = scoring_->ScoreLogits(context.get(), &response);
+    writer->Write(Config("vocab_size: 4"));
+    for (int j = 0; j < i % 5; ++j) writer->Write(RowsMessage(0, Rows(50, kRow), std::vector<int32_t>(50, 0)));
+    if (i % 3 == 0) writer->WritesDone();
+    context->TryCancel();
+    const grpc::Status status = writer->Finish();
+    EXPECT_TRUE(i % 3 == 0 || !status.ok()) << "no reply without a half-close";
+  }
+  v1::ScoreLogitsResponse response;
+  EXPECT_TRUE(Call({Config("vocab_size: 4"), RowsMessage(0, {kRow}, {0})}, &response).ok());
+}
+
+// A call of ScoreLogits whose messages need not be ScoreLogitsRequests.
+grpc::Status RawCall(const std::shared_ptr<grpc::Channel>& channel, grpc::ClientContext* context,
+                     const std::vector<std::string>& messages) {
+  grpc::GenericStub stub(channel);
+  grpc::CompletionQueue queue;
+  const auto call = stub.PrepareCall(context, "/logitd.v1.ScoringService/ScoreLogits", &queue);
+  const auto wait = [&queue] {
+    void* tag = nullptr;
+    bool ok = false;
+    return queue.Next(&tag, &ok) && ok;
+  };
+  call->StartCall(nullptr);
+  bool is_open = wait();
+  for (const std::string& message : messages) {
+    if (!is_open) break;
+    grpc::Slice slice(message);
+    call->Write(grpc::ByteBuffer(&slice, 1), nullptr);
+    is_open = wait();
+  }
+  if (is_open) {
+    call->WritesDone(nullptr);
+    wait();
+  }
+  // A status waits behind the reply.
+  grpc::ByteBuffer reply;
+  call->Read(&reply, nullptr);
+  wait();
+  grpc::Status status;
+  call->Finish(&status, nullptr);
+  wait();
+  return status;
+}
+
+TEST_F(ScoreLogitsTest, AMessageThatCannotBeParsedIsAnErrorAndNotTheEnd) {
+  const std::string config = Config("vocab_size: 4").SerializeAsString();
+  const std::string rows = RowsMessage(0, {kRow}, {0}).SerializeAsString();
+  EXPECT_TRUE(RawCall(channel_, Context().get(), {config, rows}).ok());
+  const grpc::Status status = RawCall(channel_, Context().get(), {config, rows, "\xff\xff\xff"});
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(Describe(status), "MALFORMED_MESSAGE of ");
+}
+
+TEST_F(ScoreLogitsTest, AMessageAboveTheCapIsAnErrorAndNotTheEnd) {
+  auto large = RowsMessage(0, {kRow}, {0});
+  large.mutable_payload()->resize(kMaxMessageBytes);
+  const grpc::Status status = RawCall(channel_, Context().get(),
+                                      {Config("vocab_size: 4").SerializeAsString(),
+                                       RowsMessage(0, {kRow}, {0}).SerializeAsString(), large.SerializeAsString()});
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED) << status.error_message();
+}
+
+}  // namespace
+}  // namespace logitd::server
