@@ -1,37 +1,74 @@
-// How many calls run at once. Thread-safe.
+// How much runs at once: calls, and bytes of requests that are being worked on. Thread-safe.
 #ifndef LOGITD_SERVER_ADMISSION_H_
 #define LOGITD_SERVER_ADMISSION_H_
 
 #include <atomic>
 #include <cstdint>
+#include <string>
+#include <utility>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "core/errors.h"
+#include "core/limits.h"
 
 namespace logitd::server {
 
+// A share of the bytes that may be worked on at once, given back with it. Must not outlive its Admission.
+class BytesInWork {
+ public:
+  BytesInWork(std::atomic<int64_t>& total, int64_t bytes) : total_(&total), bytes_(bytes) {}
+  BytesInWork(BytesInWork&& other) noexcept : total_(other.total_), bytes_(std::exchange(other.bytes_, 0)) {}
+  BytesInWork& operator=(BytesInWork&& other) noexcept {
+    std::swap(total_, other.total_);
+    std::swap(bytes_, other.bytes_);
+    return *this;
+  }
+  ~BytesInWork() { total_->fetch_sub(bytes_); }
+
+ private:
+  std::atomic<int64_t>* total_;
+  int64_t bytes_;
+};
+
 class Admission {
  public:
-  explicit Admission(int64_t limit) : limit_(limit) {}
+  explicit Admission(int64_t max_calls, int64_t max_bytes = kMaxBytesInWork)
+      : max_calls_(max_calls), max_bytes_(max_bytes) {}
 
   // Counts a call in, or refuses it: OVERLOADED with a retry delay. Every OK is paired with a Leave.
   absl::Status Enter() {
     const int64_t running = running_.fetch_add(1);
-    if (running < limit_) return absl::OkStatus();
+    if (running < max_calls_) return absl::OkStatus();
     running_.fetch_sub(1);
-    return errors::Overloaded(running, limit_, kRetryAfterMs);
+    return errors::Overloaded(running, max_calls_, kRetryAfterMs);
   }
   // The same refusal, for a call that the machine has no room for although it is within the limit.
-  absl::Status Refusal() const { return errors::Overloaded(running_.load(), limit_, kRetryAfterMs); }
+  absl::Status Refusal() const { return errors::Overloaded(running_.load(), max_calls_, kRetryAfterMs); }
   void Leave() { running_.fetch_sub(1); }
   int64_t running() const { return running_.load(); }
+
+  // For a message of a request, before it is worked on.
+  // Errors: LIMIT_EXCEEDED if it is larger than any may be; OVERLOADED if the others take too much.
+  absl::StatusOr<BytesInWork> TakeBytes(int64_t bytes) {
+    if (bytes > kMaxMessageBytes) {
+      return errors::LimitExceeded("", bytes, "a message of at most " + std::to_string(kMaxMessageBytes) + " bytes",
+                                   "max_message_bytes");
+    }
+    const int64_t total = bytes_.fetch_add(bytes) + bytes;
+    BytesInWork taken(bytes_, bytes);
+    if (total > max_bytes_) return errors::OverloadedBytes(total, max_bytes_, kRetryAfterMs);
+    return taken;
+  }
 
  private:
   // About the time that a short call takes.
   static constexpr int32_t kRetryAfterMs = 250;
 
-  const int64_t limit_;
+  const int64_t max_calls_;
+  const int64_t max_bytes_;
   std::atomic<int64_t> running_{0};
+  std::atomic<int64_t> bytes_{0};
 };
 
 }  // namespace logitd::server

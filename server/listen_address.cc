@@ -10,6 +10,8 @@
 #include <cstring>
 #include <string_view>
 
+#include "core/status_macros.h"
+
 namespace logitd::server {
 namespace {
 
@@ -47,6 +49,22 @@ bool IsLocal(const std::string& address) {
   in_addr ipv4;
   if (::inet_pton(AF_INET, host.c_str(), &ipv4) == 1) return (ntohl(ipv4.s_addr) >> 24) == 127;
   return host == "localhost" || host == "[::1]";
+}
+
+absl::Status CheckClientAddress(const std::string& flag, const std::string& address, bool allow_plaintext) {
+  RETURN_IF_ERROR(CheckListenAddress(flag, address));
+  if (allow_plaintext || IsLocal(address)) return absl::OkStatus();
+  return absl::InvalidArgumentError(flag + " " + address +
+                                    " is not on loopback, and there is no TLS: whoever reaches it can use the "
+                                    "server. Listen on 127.0.0.1, or give --allow-plaintext");
+}
+
+absl::Status CheckRunnerAddress(const std::string& flag, const std::string& address, bool allow_plaintext) {
+  RETURN_IF_ERROR(CheckListenAddress(flag, address));
+  if (allow_plaintext || IsLocal(address)) return absl::OkStatus();
+  return absl::InvalidArgumentError(flag + " " + address +
+                                    " is not on loopback, and there is no TLS: whoever may attach can read prompts "
+                                    "and forge scores. Use unix:PATH, or give --allow-plaintext");
 }
 
 std::string WithPort(const std::string& address, int port) {

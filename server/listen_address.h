@@ -12,6 +12,10 @@ namespace logitd::server {
 absl::Status CheckListenAddress(const std::string& flag, const std::string& address);
 // Only processes of this host can reach it. REQUIRES: it is a listen address.
 bool IsLocal(const std::string& address);
+// The same, for an address of clients or runners on which there is no TLS: off loopback it must be allowed.
+// Errors: INVALID_ARGUMENT, naming `flag`.
+absl::Status CheckClientAddress(const std::string& flag, const std::string& address, bool allow_plaintext);
+absl::Status CheckRunnerAddress(const std::string& flag, const std::string& address, bool allow_plaintext);
 // "127.0.0.1:0" and 43121 -> "127.0.0.1:43121"; a Unix socket as it is.
 std::string WithPort(const std::string& address, int port);
 // Removes the socket file that a dead server left behind. Errors: UNAVAILABLE if somebody listens there.

@@ -1,7 +1,7 @@
-// logitd: starts the server and, with --model, its runner; serves until SIGTERM or SIGINT.
+// logitd: starts the server and, with --model, its runners; serves until SIGTERM or SIGINT.
 #include <signal.h>
-#include <spdlog/sinks/stdout_color_sinks.h>
-#include <spdlog/spdlog.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <cstdlib>
@@ -10,14 +10,18 @@
 #include <memory>
 #include <system_error>
 #include <thread>
+#include <vector>
 
-#include "server/models/child_runner.h"
+#include "core/kernel_target.h"
+#include "server/logging.h"
 #include "server/options.h"
 #include "server/server.h"
+#include "server/version.h"
 
 namespace {
 
-using logitd::server::ChildRunner;
+using logitd::server::Log;
+using logitd::server::LogLevel;
 using logitd::server::Options;
 using logitd::server::Server;
 
@@ -37,20 +41,46 @@ std::string RunnerProgram() {
   return !error && std::filesystem::exists(beside) ? beside.string() : "logitd-llama";
 }
 
-// Starts the runner and waits until its model is attached. Null: stopped or failed meanwhile.
-std::unique_ptr<ChildRunner> ServeModel(const Options& options, Server& server, const std::atomic<bool>& stop) {
-  server.ExpectModel(options.model_name);
-  std::vector<std::string> command = {RunnerProgram(),    "--attach",         server.runner_address(),
-                                      "--model",          options.model_file, "--model-name",
-                                      options.model_name, "--precision",      options.precision};
+std::vector<std::string> RunnerCommand(const Options& options, const std::string& server_address,
+                                       const std::string& runner_name) {
+  std::vector<std::string> command = {RunnerProgram(),    "--attach",      server_address,     "--model",
+                                      options.model_file, "--model-name",  options.model_name, "--precision",
+                                      options.precision,  "--runner-name", runner_name};
   if (!options.cache_dir.empty()) command.insert(command.end(), {"--cache-dir", options.cache_dir});
-  auto runner = std::make_unique<ChildRunner>(std::move(command), [&server] { server.Wake(); });
-  const bool attached =
-      server.WaitForModel(options.model_name, [&] { return stop.load() || runner->exit_count() > 0; });
-  if (attached || stop.load()) return runner;
+  if (options.threads > 0) {
+    command.insert(command.end(), {"--threads", std::to_string(options.threads)});
+  } else if (options.runners > 1) {
+    command.insert(command.end(), {"--cpu-sharers", std::to_string(options.runners)});
+  }
+  return command;
+}
+
+// Starts the runners and waits until one of them serves the model. False: it cannot be served, as has been said.
+bool ServeModel(const Options& options, Server& server, const std::atomic<bool>& stop) {
+  server.StartRunners({options.model_name, options.runners, [&](const std::string& runner_name) {
+                         return RunnerCommand(options, server.runner_address(), runner_name);
+                       }});
+  if (server.WaitForModel(options.model_name, [&] { return stop.load(); }) || stop.load()) return true;
   std::cerr << "logitd: the model runner ended before it could serve " << options.model_file << " ("
-            << runner->last_exit() << "); its own message above says why\n";
-  return nullptr;
+            << server.RunnersFailure().value_or("") << "); its own message above says why\n";
+  return false;
+}
+
+// Ends the process after `time`, in case something hangs. The runners end with it.
+void EndAfter(std::chrono::milliseconds time) {
+  std::thread([time] {
+    std::this_thread::sleep_for(time);
+    Log(LogLevel::kWarn, "stopped: the grace period is over");
+    ::_exit(0);
+  }).detach();
+}
+
+// A connection is a file; the default of 1024 is for programs that use select().
+void AllowAllFiles() {
+  rlimit files = {};
+  if (::getrlimit(RLIMIT_NOFILE, &files) != 0) return;
+  files.rlim_cur = files.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &files);
 }
 
 }  // namespace
@@ -59,15 +89,12 @@ int main(int argc, char** argv) {
   const auto [parsed, exit_status] = logitd::server::ParseOptions(argc, argv);
   if (!parsed) return exit_status;
   const Options& options = *parsed;
-  // Standard output is for "listening on" alone.
-  spdlog::set_default_logger(spdlog::stderr_color_mt("logitd"));
-
-  if (!options.model_file.empty()) {
-    std::error_code error;
-    if (!std::filesystem::is_regular_file(options.model_file, error)) {
-      return Fail("--model: there is no file " + options.model_file + "; give the path of a GGUF file", kCannotServe);
-    }
+  logitd::server::SetUpLog(options.log_format, options.log_level);
+  if (!options.kernel_target.empty()) {
+    const absl::Status selected = logitd::SelectKernelTarget(options.kernel_target);
+    if (!selected.ok()) return Fail(std::string(selected.message()), kCannotServe);
   }
+  AllowAllFiles();
   // What gRPC has to say of a failed call is in its status; its own log lines only repeat it.
   ::setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);
   // Before any thread is made, so that all of them inherit it: signals come to the waiting thread alone.
@@ -78,6 +105,8 @@ int main(int argc, char** argv) {
   ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   ::signal(SIGPIPE, SIG_IGN);
 
+  Log(LogLevel::kInfo, "starting",
+      {{"version", std::string(logitd::server::kVersion)}, {"kernel_target", logitd::KernelTarget()}});
   auto server = Server::Start(options.server);
   if (!server.ok()) {
     const bool usage = server.status().code() == absl::StatusCode::kInvalidArgument;
@@ -91,20 +120,22 @@ int main(int argc, char** argv) {
     (*server)->Wake();
   });
 
-  std::unique_ptr<ChildRunner> runner;
-  const bool has_model = !options.model_file.empty();
-  if (has_model) runner = ServeModel(options, **server, stop);
-  const bool can_serve = !has_model || runner != nullptr;
+  const bool can_serve = options.model_file.empty() || ServeModel(options, **server, stop);
   if (can_serve && !stop.load()) {
-    for (const std::string& address : (*server)->addresses()) std::cout << "listening on " << address << std::endl;
+    for (const std::string& address : (*server)->addresses()) {
+      std::cout << "listening on " << address << std::endl;
+      Log(LogLevel::kInfo, "ready", {{"address", address}});
+    }
   }
   if (!can_serve) ::pthread_kill(signal_waiter.native_handle(), SIGTERM);
   signal_waiter.join();
-  spdlog::info("stopping");
+  Log(LogLevel::kInfo, "stopping", {{"grace_period_ms", static_cast<int64_t>(options.grace_period.count())}});
   // A second signal ends the process at once.
   ::signal(SIGTERM, SIG_DFL);
   ::signal(SIGINT, SIG_DFL);
   ::pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
-  (*server)->Drain(options.grace_period);
+  if (can_serve) EndAfter(options.grace_period);
+  (*server)->Drain(options.grace_period * 9 / 10);
+  Log(LogLevel::kInfo, "stopped");
   return can_serve ? 0 : kCannotServe;
 }

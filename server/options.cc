@@ -1,43 +1,30 @@
 #include "server/options.h"
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cctype>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
-#include <iostream>
+#include <map>
+#include <system_error>
 
-#include "server/version.h"
+#include "core/kernel_target.h"
+#include "core/limits.h"
+#include "core/status_macros.h"
+#include "server/listen_address.h"
 
 namespace logitd::server {
 namespace {
 
-constexpr int kUsageError = 2;
+using config::v1::ServerConfig;
+
 constexpr size_t kMaxModelNameBytes = 128;
+constexpr int32_t kMaxThreads = 1024;
+constexpr std::chrono::hours kMaxTime{1};
+constexpr std::chrono::hours kMaxIdleTime{24};
 
 bool IsNameCharacter(char c) {
   return std::isalnum(static_cast<unsigned char>(c)) != 0 || (c != '\0' && std::strchr("._:/-", c) != nullptr);
-}
-
-constexpr char kExamples[] = R"(
-Examples:
-  logitd                                     serve Decode and Distribution for your own logits on 127.0.0.1:50051
-  logitd --model model.gguf                  serve a model, too
-  logitd --listen 127.0.0.1:0                on any free port; the line "listening on ADDRESS" says which
-  logitd --listen unix:/run/logitd.sock --grace-period 30s
-
-Each flag can be set in the environment, too: --listen is LOGITD_LISTEN, --cache-dir is LOGITD_CACHE_DIR, ...
-Exit status: 0 stopped in order, 1 cannot serve (model, port), 2 usage.)";
-
-// "10s", "500ms", "2m" or plain seconds.
-std::optional<std::chrono::milliseconds> ParseDuration(const std::string& text) {
-  char* end = nullptr;
-  const double value = std::strtod(text.c_str(), &end);
-  const std::string unit = end;
-  const double scale = unit == "ms" ? 1 : unit == "s" || unit.empty() ? 1000 : unit == "m" ? 60'000 : -1;
-  if (end == text.c_str() || scale < 0 || !(value >= 0 && value * scale <= 3.6e6)) return std::nullopt;
-  return std::chrono::milliseconds(static_cast<int64_t>(value * scale));
 }
 
 std::string DefaultCacheDir() {
@@ -58,74 +45,140 @@ std::string ModelNameOf(const std::string& file) {
   return name.empty() ? "model" : name;
 }
 
+// "10s", "500ms", "2m", "1h" or plain seconds.
+absl::StatusOr<std::chrono::milliseconds> ParseTime(const std::string& origin, const std::string& text,
+                                                    std::chrono::milliseconds least, std::chrono::hours most) {
+  char* end = nullptr;
+  const double value = std::strtod(text.c_str(), &end);
+  const std::map<std::string, double> units = {{"ms", 1}, {"s", 1e3}, {"", 1e3}, {"m", 60e3}, {"h", 3600e3}};
+  const auto unit = units.find(end);
+  const double time = unit == units.end() || end == text.c_str() ? -1 : value * unit->second;
+  // Not a number compares false.
+  if (time >= static_cast<double>(least.count()) &&
+      time <= static_cast<double>(std::chrono::milliseconds(most).count())) {
+    return std::chrono::milliseconds(static_cast<int64_t>(time));
+  }
+  return absl::InvalidArgumentError(origin + " must be a time such as 10s, 500ms or 2m, in [" +
+                                    std::to_string(least.count()) + "ms, " + std::to_string(most.count()) + "h], got " +
+                                    text);
+}
+
+absl::Status CheckRange(const std::string& origin, int32_t value, int32_t least, int32_t most) {
+  if (value >= least && value <= most) return absl::OkStatus();
+  return absl::InvalidArgumentError(origin + " must be in [" + std::to_string(least) + ", " + std::to_string(most) +
+                                    "], got " + std::to_string(value));
+}
+
+// The value that `word` is the name of.
+template <typename Value>
+absl::StatusOr<Value> OneOf(const std::string& origin, const std::string& word,
+                            std::initializer_list<std::pair<const char*, Value>> values) {
+  std::string names;
+  for (const auto& [name, value] : values) {
+    if (word == name) return value;
+    names += std::string(names.empty() ? "" : ", ") + name;
+  }
+  return absl::InvalidArgumentError(origin + " must be one of " + names + ", got " + word);
+}
+
+absl::Status CheckModel(const Config& config, Options& options) {
+  const ServerConfig& values = config.values;
+  options.model_file = values.model();
+  options.model_name = values.model_name();
+  if (options.model_file.empty()) {
+    if (options.model_name.empty()) return absl::OkStatus();
+    return absl::InvalidArgumentError(config.OriginOf("model_name") + " needs --model FILE, the model that it names");
+  }
+  if (options.model_name.empty()) options.model_name = ModelNameOf(options.model_file);
+  if (!std::all_of(options.model_name.begin(), options.model_name.end(), IsNameCharacter) ||
+      options.model_name.size() > kMaxModelNameBytes) {
+    return absl::InvalidArgumentError(config.OriginOf("model_name") + " must be 1 to " +
+                                      std::to_string(kMaxModelNameBytes) + " of [A-Za-z0-9._:/-], got " +
+                                      options.model_name);
+  }
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(options.model_file, error)) {
+    return absl::UnavailableError(config.OriginOf("model") + ": there is no file " + options.model_file +
+                                  "; give the path of a GGUF file");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckKernelTarget(const Config& config, Options& options) {
+  const std::string origin = config.OriginOf("kernel_target");
+  ASSIGN_OR_RETURN(options.kernel_target,
+                   OneOf<std::string>(origin, config.values.kernel_target(),
+                                      {{"best", ""}, {"scalar", "SCALAR"}, {"avx2", "AVX2"}, {"avx512", "AVX512"}}));
+  if (options.kernel_target.empty()) return absl::OkStatus();
+  std::string available;
+  for (const auto& target : AvailableKernelTargets()) {
+    if (options.kernel_target == target) return absl::OkStatus();
+    available += std::string(available.empty() ? "" : ", ") + std::string(target);
+  }
+  return absl::UnavailableError(origin + ": this CPU has no " + options.kernel_target + "; it has " + available);
+}
+
 }  // namespace
 
-ParsedOptions ParseOptions(int argc, char** argv) {
-  Options options;
-  options.server.listen = {"127.0.0.1:50051"};
-  options.cache_dir = DefaultCacheDir();
-  std::string grace_period = "10s";
+ServerConfig DefaultConfig() {
+  ServerConfig config;
+  config.add_listen("127.0.0.1:50051");
+  config.set_runner_listen("");
+  config.set_allow_plaintext(false);
+  config.set_model("");
+  config.set_model_name("");
+  config.set_runners(1);
+  config.set_threads(0);
+  config.set_precision("auto");
+  config.set_cache_dir(DefaultCacheDir());
+  config.set_kernel_target("best");
+  config.set_grace_period("10s");
+  config.set_max_idle("10m");
+  config.set_max_stall("30s");
+  config.set_log_format("text");
+  config.set_log_level("info");
+  return config;
+}
 
-  CLI::App app("logitd: decoding and scoring of language models, as a gRPC service.", "logitd");
-  app.footer(kExamples);
-  app.set_version_flag("--version", std::string("logitd ") + kVersion);
-  app.add_option("--listen", options.server.listen, "Address for clients, HOST:PORT or unix:PATH; repeatable")
-      ->envname("LOGITD_LISTEN")
-      ->type_name("ADDRESS")
-      ->capture_default_str();
-  app.add_option("--runner-listen", options.server.runner_listen,
-                 "Address for model runners; default: a socket in a private directory")
-      ->envname("LOGITD_RUNNER_LISTEN")
-      ->type_name("ADDRESS");
-  app.add_option("--model", options.model_file, "GGUF file to serve, with a logitd-llama that this process supervises")
-      ->envname("LOGITD_MODEL")
-      ->type_name("FILE");
-  app.add_option("--model-name", options.model_name, "Name that clients use; default: the file's stem")
-      ->envname("LOGITD_MODEL_NAME")
-      ->type_name("NAME");
-  app.add_option("--precision", options.precision, "f32, f16, or native: the file as it is")
-      ->envname("LOGITD_PRECISION")
-      ->check(CLI::IsMember({"f32", "f16", "native"}))
-      ->capture_default_str();
-  app.add_option("--cache-dir", options.cache_dir, "Where converted models are kept")
-      ->envname("LOGITD_CACHE_DIR")
-      ->type_name("DIR")
-      ->capture_default_str();
-  app.add_option("--grace-period", grace_period, "How long running calls may take to end after SIGTERM")
-      ->envname("LOGITD_GRACE_PERIOD")
-      ->type_name("TIME")
-      ->capture_default_str();
-  app.add_flag("--allow-plaintext", options.server.allow_plaintext, "Listen off loopback without TLS")
-      ->envname("LOGITD_ALLOW_PLAINTEXT");
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::Success& wanted) {
-    return {std::nullopt, app.exit(wanted)};
-  } catch (const CLI::ParseError& error) {
-    std::cerr << "logitd: " << error.what() << "; `logitd --help` lists the flags\n";
-    return {std::nullopt, kUsageError};
+absl::StatusOr<Options> ToOptions(const Config& config) {
+  const ServerConfig& values = config.values;
+  Options options;
+  ServerOptions& server = options.server;
+  server.allow_plaintext = values.allow_plaintext();
+  for (const std::string& address : values.listen()) {
+    RETURN_IF_ERROR(CheckClientAddress(config.OriginOf("listen"), address, server.allow_plaintext));
+    server.listen.push_back(address);
   }
-  const auto duration = ParseDuration(grace_period);
-  if (!duration) {
-    std::cerr << "logitd: --grace-period must be a time up to 1 hour such as 10s or 500ms, got " << grace_period
-              << "\n";
-    return {std::nullopt, kUsageError};
+  server.runner_listen = values.runner_listen();
+  if (!server.runner_listen.empty()) {
+    RETURN_IF_ERROR(CheckRunnerAddress(config.OriginOf("runner_listen"), server.runner_listen, server.allow_plaintext));
   }
-  options.grace_period = *duration;
-  if (options.model_file.empty() && !options.model_name.empty()) {
-    std::cerr << "logitd: --model-name needs --model FILE, the model that it names\n";
-    return {std::nullopt, kUsageError};
-  }
-  if (!options.model_file.empty() && options.model_name.empty()) {
-    options.model_name = ModelNameOf(options.model_file);
-  }
-  const bool is_name = std::all_of(options.model_name.begin(), options.model_name.end(), IsNameCharacter) &&
-                       options.model_name.size() <= kMaxModelNameBytes;
-  if (!is_name) {
-    std::cerr << "logitd: --model-name must be 1 to 128 of [A-Za-z0-9._:/-], got " << options.model_name << "\n";
-    return {std::nullopt, kUsageError};
-  }
-  return {std::move(options), 0};
+  using std::chrono::milliseconds;
+  ASSIGN_OR_RETURN(options.grace_period,
+                   ParseTime(config.OriginOf("grace_period"), values.grace_period(), milliseconds(0), kMaxTime));
+  ASSIGN_OR_RETURN(server.max_idle,
+                   ParseTime(config.OriginOf("max_idle"), values.max_idle(), milliseconds(1), kMaxIdleTime));
+  ASSIGN_OR_RETURN(server.max_stall,
+                   ParseTime(config.OriginOf("max_stall"), values.max_stall(), milliseconds(1), kMaxTime));
+  RETURN_IF_ERROR(CheckRange(config.OriginOf("runners"), values.runners(), 1, kMaxRunners));
+  options.runners = values.runners();
+  RETURN_IF_ERROR(CheckRange(config.OriginOf("threads"), values.threads(), 0, kMaxThreads));
+  options.threads = values.threads();
+  ASSIGN_OR_RETURN(options.precision,
+                   OneOf<std::string>(config.OriginOf("precision"), values.precision(),
+                                      {{"auto", "auto"}, {"native", "native"}, {"f16", "f16"}, {"f32", "f32"}}));
+  options.cache_dir = values.cache_dir();
+  ASSIGN_OR_RETURN(options.log_format, OneOf<LogFormat>(config.OriginOf("log_format"), values.log_format(),
+                                                        {{"text", LogFormat::kText}, {"json", LogFormat::kJson}}));
+  ASSIGN_OR_RETURN(options.log_level, OneOf<LogLevel>(config.OriginOf("log_level"), values.log_level(),
+                                                      {{"debug", LogLevel::kDebug},
+                                                       {"info", LogLevel::kInfo},
+                                                       {"warn", LogLevel::kWarn},
+                                                       {"error", LogLevel::kError},
+                                                       {"off", LogLevel::kOff}}));
+  RETURN_IF_ERROR(CheckModel(config, options));
+  RETURN_IF_ERROR(CheckKernelTarget(config, options));
+  return options;
 }
 
 }  // namespace logitd::server

@@ -2,6 +2,8 @@
 #ifndef LOGITD_SERVER_REPLY_WRITER_H_
 #define LOGITD_SERVER_REPLY_WRITER_H_
 
+#include <chrono>
+
 namespace logitd::server {
 
 // One thread. Write blocks while the client is slower than the handler: at most one message waits.
@@ -9,6 +11,8 @@ template <typename Message>
 class ReplyWriter {
  public:
   virtual ~ReplyWriter() = default;
+  // Waits until Write would not block, at most for `patience`; false: the client still does not read.
+  virtual bool WaitUntilReady(std::chrono::milliseconds patience) = 0;
   // False: nobody reads any more (cancelled, deadline, drained); the handler should return.
   virtual bool Write(const Message& message) = 0;
 };

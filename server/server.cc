@@ -3,7 +3,7 @@
 #include <grpc/health/v1/health.pb.h>
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/grpcpp.h>
-#include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/resource_quota.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -12,12 +12,15 @@
 #include <condition_variable>
 #include <mutex>
 #include <optional>
+#include <stop_token>
+#include <thread>
 #include <utility>
 
 #include "core/errors.h"
 #include "core/limits.h"
 #include "core/status_macros.h"
 #include "server/listen_address.h"
+#include "server/services/health_service.h"
 #include "server/services/services.h"
 #include "server/version.h"
 
@@ -27,13 +30,27 @@ namespace {
 // A connection whose peer has vanished is noticed after this long (gRPC's default is two hours).
 constexpr int kKeepaliveTimeMs = 30'000;
 constexpr int kKeepaliveTimeoutMs = 10'000;
+// A client's pings may come so often while it has no call; those of a quicker one end its connection (too_many_pings).
+constexpr int kMinPingIntervalMs = 15'000;
+constexpr int kMaxPingStrikes = 2;
+// A connection without a call is closed after this long; the client's next call opens another.
+constexpr int kConnectionIdleMs = 30 * 60'000;
+constexpr int kWriteBufferBytes = 64 << 10;
+// Threads that gRPC may use for reflection, its only service of a thread a call; none of them is for a call of ours.
+constexpr int kReflectionThreads = 16;
+// Larger messages than the limit are read up to here, to refuse them with details; gRPC itself refuses what is larger.
+constexpr int kReadableMessageBytes = static_cast<int>(2 * kMaxMessageBytes);
 // What is left of a grace period for calls that are ended to finish in.
 constexpr std::chrono::milliseconds kEndTime{1000};
+// For the last statuses to be read, and the last calls to arrive.
+constexpr std::chrono::milliseconds kLingerTime{100};
+// How often it is looked for calls that are overdue, at least.
+constexpr std::chrono::milliseconds kLookTime{1000};
 
 std::string ModelHealthName(const std::string& model) { return "model/" + model; }
 
 void SetCommonOptions(grpc::ServerBuilder& builder) {
-  builder.SetMaxReceiveMessageSize(static_cast<int>(kMaxMessageBytes));
+  builder.SetMaxReceiveMessageSize(kReadableMessageBytes);
   builder.SetMaxSendMessageSize(static_cast<int>(kMaxMessageBytes));
   builder.SetDefaultCompressionAlgorithm(GRPC_COMPRESS_NONE);
   // A compressed message's size is checked after it has grown: take none.
@@ -43,7 +60,24 @@ void SetCommonOptions(grpc::ServerBuilder& builder) {
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxStreamsPerConnection);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveTimeMs);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
-  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, kKeepaliveTimeMs / 2);
+  // A peer that has vanished between two calls is noticed, too.
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, kMinPingIntervalMs);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PING_STRIKES, kMaxPingStrikes);
+  builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMaxMetadataBytes);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_WRITE_BUFFER_SIZE, kWriteBufferBytes);
+}
+
+// What gRPC itself may hold on behalf of clients.
+void BoundResources(grpc::ServerBuilder& builder) {
+  grpc::ResourceQuota quota("clients");
+  quota.Resize(kMaxTransportBytes);
+  quota.SetMaxThreads(kReflectionThreads);
+  builder.SetResourceQuota(quota);
+  // One queue: each takes a thread of the quota, and there are as many as CPUs otherwise.
+  builder.SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::NUM_CQS, 1);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, kConnectionIdleMs);
 }
 
 // A directory that nobody else can look into, for the runners' socket. Removed with it.
@@ -84,22 +118,10 @@ class PrivateDirectory {
 absl::Status CheckAddresses(const ServerOptions& options) {
   if (options.listen.empty()) return absl::InvalidArgumentError("--listen must name at least one address");
   for (const std::string& address : options.listen) {
-    RETURN_IF_ERROR(CheckListenAddress("--listen", address));
-    if (!IsLocal(address) && !options.allow_plaintext) {
-      return absl::InvalidArgumentError("--listen " + address +
-                                        " is not on loopback, and there is no TLS: whoever reaches it can use the "
-                                        "server. Listen on 127.0.0.1, or give --allow-plaintext");
-    }
+    RETURN_IF_ERROR(CheckClientAddress("--listen", address, options.allow_plaintext));
   }
-  if (!options.runner_listen.empty()) {
-    RETURN_IF_ERROR(CheckListenAddress("--runner-listen", options.runner_listen));
-    if (!IsLocal(options.runner_listen) && !options.allow_plaintext) {
-      return absl::InvalidArgumentError("--runner-listen " + options.runner_listen +
-                                        " is not on loopback, and there is no TLS: whoever may attach can read prompts "
-                                        "and forge scores. Use unix:PATH, or give --allow-plaintext");
-    }
-  }
-  return absl::OkStatus();
+  if (options.runner_listen.empty()) return absl::OkStatus();
+  return CheckRunnerAddress("--runner-listen", options.runner_listen, options.allow_plaintext);
 }
 
 // Listens on `addresses` and returns them with their real ports.
@@ -128,14 +150,22 @@ absl::StatusOr<std::vector<std::string>> Listen(const std::string& flag, const s
 }  // namespace
 
 struct Server::Parts {
-  Parts() : models([this](const std::string& name) { OnModelChange(name); }) {}
+  explicit Parts(const ServerOptions& options)
+      : settings{.max_idle = options.max_idle,
+                 .max_stall = options.max_stall,
+                 .max_calls = options.max_calls,
+                 .max_watches = options.max_watches,
+                 .max_bytes_in_work = options.max_bytes_in_work},
+        models([this](const std::string& model, const std::string& runner, bool is_attached) {
+          OnRunnerChange(model, runner, is_attached);
+        }),
+        runner_service(models, open_attachments, options.heartbeats) {}
 
-  void OnModelChange(const std::string& name) {
+  void OnRunnerChange(const std::string& model, const std::string& runner, bool is_attached) {
     std::lock_guard lock(mutex);
     // As it is now: of two changes at once the later one may be told first.
-    if (server != nullptr && !draining) {
-      server->GetHealthCheckService()->SetServingStatus(ModelHealthName(name), models.Find(name).ok());
-    }
+    health.Set(ModelHealthName(model), models.Find(model).ok());
+    if (fleet != nullptr) is_attached ? fleet->OnAttached(runner) : fleet->OnDetached(runner);
     changed.notify_all();
   }
 
@@ -143,9 +173,11 @@ struct Server::Parts {
   std::condition_variable changed;
   bool draining = false;
 
+  const ServerSettings settings;
+  HealthService health{settings.max_watches};
   ModelPool models;
-  ServerEnv env{models, kVersion, "SCALAR"};
-  Admission admission{kMaxCalls};
+  ServerEnv env{models, kVersion, settings};
+  Admission admission{settings.max_calls, settings.max_bytes_in_work};
   OpenCalls open_calls;
   OpenCalls open_attachments;
   WorkerThreads workers;
@@ -156,18 +188,31 @@ struct Server::Parts {
   ScoringService scoring{call_env};
   ModelService model_service{call_env};
   ServerService server_service{call_env};
-  ModelRunnerService runner_service{models, open_attachments};
+  ModelRunnerService runner_service;
 
   std::optional<PrivateDirectory> private_directory;
   std::string runner_address;
   std::vector<std::string> addresses;
   std::unique_ptr<grpc::Server> runner_server;
   std::unique_ptr<grpc::Server> server;
+  std::unique_ptr<RunnerFleet> fleet;
+  // Ends the calls whose clients let them wait for too long. Last: it is stopped first.
+  std::jthread overdue;
+
+  void EndOverdueCalls(std::stop_token stop) {
+    using std::chrono::milliseconds;
+    const milliseconds period =
+        std::clamp<milliseconds>(std::min(settings.max_idle, settings.max_stall) / 4, milliseconds(10), kLookTime);
+    std::mutex waiting;
+    std::condition_variable_any stopped;
+    std::unique_lock lock(waiting);
+    while (!stopped.wait_for(lock, stop, period, [&] { return stop.stop_requested(); })) open_calls.EndOverdue();
+  }
 };
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options) {
   RETURN_IF_ERROR(CheckAddresses(options));
-  auto parts = std::make_unique<Parts>();
+  auto parts = std::make_unique<Parts>(options);
 
   std::string runner_listen = options.runner_listen;
   if (runner_listen.empty()) {
@@ -175,7 +220,6 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
     runner_listen = "unix:" + directory.SocketPathIn();
     parts->private_directory.emplace(std::move(directory));
   }
-  grpc::EnableDefaultHealthCheckService(true);
   grpc::ServerBuilder runner_builder;
   SetCommonOptions(runner_builder);
   runner_builder.RegisterService(&parts->runner_service);
@@ -188,17 +232,15 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
 
   if (std::all_of(options.listen.begin(), options.listen.end(), IsLocal)) {
     // Once per process: plugins hold for every builder made later.
-    static const bool reflection = [] {
-      grpc::reflection::InitProtoReflectionServerBuilderPlugin();
-      // The health service is gRPC's own: naming its messages links their descriptors in, for reflection.
-      return grpc::health::v1::HealthCheckRequest::descriptor() != nullptr;
-    }();
+    static const bool reflection = (grpc::reflection::InitProtoReflectionServerBuilderPlugin(), true);
     (void)reflection;
   }
   grpc::ServerBuilder builder;
   SetCommonOptions(builder);
-  for (grpc::Service* service : std::initializer_list<grpc::Service*>{
-           &parts->decoding, &parts->generation, &parts->scoring, &parts->model_service, &parts->server_service}) {
+  BoundResources(builder);
+  for (grpc::Service* service :
+       std::initializer_list<grpc::Service*>{&parts->decoding, &parts->generation, &parts->scoring,
+                                             &parts->model_service, &parts->server_service, &parts->health}) {
     builder.RegisterService(service);
   }
   std::unique_ptr<grpc::Server> server;
@@ -208,14 +250,8 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
     return addresses.status();
   }
   parts->addresses = *std::move(addresses);
-  {
-    std::lock_guard lock(parts->mutex);
-    parts->server = std::move(server);
-    // A runner may have attached already.
-    for (const ModelPool::Entry& entry : parts->models.List()) {
-      parts->server->GetHealthCheckService()->SetServingStatus(ModelHealthName(entry.name), entry.model != nullptr);
-    }
-  }
+  parts->server = std::move(server);
+  parts->overdue = std::jthread([parts = parts.get()](std::stop_token stop) { parts->EndOverdueCalls(stop); });
   return std::unique_ptr<Server>(new Server(std::move(parts)));
 }
 
@@ -227,9 +263,18 @@ const std::vector<std::string>& Server::addresses() const { return parts_->addre
 
 const std::string& Server::runner_address() const { return parts_->runner_address; }
 
-void Server::ExpectModel(const std::string& name) {
-  parts_->models.Expect(name);
-  parts_->OnModelChange(name);
+void Server::StartRunners(FleetOptions options) {
+  const std::string name = options.model_name;
+  std::lock_guard lock(parts_->mutex);
+  // Made under the lock: a runner that attaches at once finds it there.
+  parts_->fleet = std::make_unique<RunnerFleet>(std::move(options), parts_->models, [this] { Wake(); });
+  parts_->health.Set(ModelHealthName(name), parts_->models.Find(name).ok());
+}
+
+std::optional<std::string> Server::RunnersFailure() const {
+  std::lock_guard lock(parts_->mutex);
+  if (parts_->fleet == nullptr || !parts_->fleet->HasFailed()) return std::nullopt;
+  return parts_->fleet->last_exit();
 }
 
 bool Server::WaitForModel(const std::string& name, const std::function<bool()>& give_up) {
@@ -237,7 +282,7 @@ bool Server::WaitForModel(const std::string& name, const std::function<bool()>& 
   bool attached = false;
   parts_->changed.wait(lock, [&] {
     attached = parts_->models.Find(name).ok();
-    return attached || give_up();
+    return attached || give_up() || (parts_->fleet != nullptr && parts_->fleet->HasFailed());
   });
   return attached;
 }
@@ -253,15 +298,29 @@ void Server::Drain(std::chrono::milliseconds grace_period) {
     if (parts_->draining) return;
     parts_->draining = true;
   }
-  parts_->server->GetHealthCheckService()->SetServingStatus(false);
-  parts_->open_calls.Drain(errors::Draining());
-  parts_->open_calls.WaitUntilEmpty(std::max(grace_period - kEndTime, std::chrono::milliseconds(0)));
-  parts_->open_calls.EndAll(errors::Draining());
-  parts_->open_calls.WaitUntilEmpty(std::min(grace_period, kEndTime));
-  // What still has not ended (a client that reads nothing) is cancelled now.
+  const absl::Status status = errors::Draining();
+  const std::chrono::milliseconds end_time = std::min(grace_period / 2, kEndTime);
+  parts_->health.StopServing();
+  parts_->open_calls.Drain(status);
+  parts_->open_calls.WaitUntilEmpty(grace_period - end_time);
+  parts_->open_calls.EndAll(status);
+  parts_->health.watches().EndAll(status);
+  // Ended, read or not: a quarter of the time for each wait.
+  for (OpenCalls* calls : {&parts_->open_calls, &parts_->health.watches()}) {
+    if (!calls->WaitUntilEmpty(end_time / 4)) calls->AbortAll(status);
+  }
+  std::unique_ptr<RunnerFleet> fleet;
+  {
+    std::lock_guard lock(parts_->mutex);
+    fleet = std::move(parts_->fleet);
+  }
+  if (fleet != nullptr) fleet->RequestStop();
+  parts_->open_attachments.EndAll(status);
+  parts_->open_attachments.WaitUntilEmpty(end_time / 4);
+  // A connection that is closed while its client still sends is reset, and what the client has not read by then is
+  // lost. A call that arrives now is told, too; one that arrives while gRPC shuts down in order would be CANCELLED.
+  std::this_thread::sleep_for(std::min(end_time / 4, kLingerTime));
   parts_->server->Shutdown(std::chrono::system_clock::now());
-  parts_->open_attachments.EndAll(errors::Draining());
-  parts_->open_attachments.WaitUntilEmpty(std::min(grace_period, kEndTime));
   parts_->runner_server->Shutdown(std::chrono::system_clock::now());
 }
 

@@ -7,12 +7,17 @@
 #define LOGITD_SERVER_SERVER_H_
 
 #include <chrono>
+#include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "core/limits.h"
+#include "server/models/runner_fleet.h"
+#include "server/services/runner_monitor.h"
 
 namespace logitd::server {
 
@@ -23,6 +28,14 @@ struct ServerOptions {
   std::string runner_listen;
   // Addresses off loopback without TLS: whoever can reach them can use the server.
   bool allow_plaintext = false;
+  // As limits of the same names; tests use smaller ones.
+  std::chrono::milliseconds max_idle{kMaxIdleMs};
+  std::chrono::milliseconds max_stall{kMaxStallMs};
+  int32_t max_calls = kMaxCalls;
+  int32_t max_watches = kMaxWatches;
+  int64_t max_bytes_in_work = kMaxBytesInWork;
+  // Between the server and its runners.
+  HeartbeatTimes heartbeats;
 };
 
 // Thread-safe.
@@ -39,14 +52,18 @@ class Server {
   // Where runners reach it.
   const std::string& runner_address() const;
 
-  // Says that a model of this name will be attached: until then calls for it are UNAVAILABLE, not NOT_FOUND.
-  void ExpectModel(const std::string& name);
-  // Blocks until a model of this name is attached or `give_up()` is true; it is asked again after Wake().
+  // Starts and supervises runners, until the drain. Once. Until one has attached, calls for the model are UNAVAILABLE,
+  // not NOT_FOUND.
+  void StartRunners(FleetOptions options);
+  // How a runner ended before any of them could serve; unset: that has not happened.
+  std::optional<std::string> RunnersFailure() const;
+  // Blocks until a model of this name is attached (true), its runners have failed, or `give_up()`, which is asked again
+  // after Wake().
   bool WaitForModel(const std::string& name, const std::function<bool()>& give_up);
   void Wake();
 
   // Stops serving: readiness goes off, no call begins, idle streams end with DRAINING at once; running calls have until
-  // shortly before `grace_period` ends, then end with DRAINING too.
+  // shortly before `grace_period` ends, then end with DRAINING too, whatever their clients do.
   void Drain(std::chrono::milliseconds grace_period);
 
  private:

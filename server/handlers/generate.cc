@@ -1,6 +1,7 @@
 #include "server/handlers/generate.h"
 
 #include <algorithm>
+#include <chrono>
 #include <memory>
 #include <optional>
 #include <string>
@@ -23,6 +24,10 @@
 
 namespace logitd::server {
 namespace {
+
+// How long a client may be slower than its completion before the completion's room in the runner's cache is given to
+// others. It is read again when the client goes on: so this is longer than any client that reads needs.
+constexpr std::chrono::milliseconds kPatience{2000};
 
 // What a request asks for, checked.
 struct GenerateOptions {
@@ -264,8 +269,10 @@ bool Generation::AdvanceAll(std::span<GrowingCompletion> wave, const std::vector
                                                    distribution_, *response.mutable_delta());
     if (!status.ok()) {
       completion.Fail(status);
-    } else if (options_.stream && !writer_.Write(response)) {
-      return false;
+    } else if (options_.stream) {
+      // What a client leaves unread must not keep others out of the runner's cache.
+      if (!writer_.WaitUntilReady(kPatience)) session_.Suspend();
+      if (!writer_.Write(response)) return false;
     }
   }
   return true;

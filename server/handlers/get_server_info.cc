@@ -1,5 +1,9 @@
 #include "server/handlers/get_server_info.h"
 
+#include <string>
+#include <utility>
+
+#include "core/kernel_target.h"
 #include "core/limits.h"
 #include "core/status_macros.h"
 #include "server/converters/strictness.h"
@@ -12,7 +16,8 @@ absl::Status GetServerInfo(const v1::GetServerInfoRequest& request, const Server
   response.set_server_version(env.version);
   response.set_api_minor_version(kApiMinorVersion);
   response.set_numerics_version(kNumericsVersion);
-  response.set_kernel_target(env.kernel_target);
+  response.set_kernel_target(KernelTarget());
+  for (std::string& target : AvailableKernelTargets()) response.add_available_kernel_targets(std::move(target));
   for (const auto dtype : {v1::LOGITS_DTYPE_F32, v1::LOGITS_DTYPE_F16, v1::LOGITS_DTYPE_BF16})
     response.add_dtypes(dtype);
   v1::Limits& limits = *response.mutable_limits();
@@ -33,10 +38,16 @@ absl::Status GetServerInfo(const v1::GetServerInfoRequest& request, const Server
   limits.set_max_continuations(kMaxContinuations);
   limits.set_max_candidates(kMaxCandidates);
   limits.set_max_score_tokens(kMaxScoreTokens);
+  limits.set_max_score_sequences(kMaxScoreSequences);
   limits.set_max_text_bytes(kMaxTextBytes);
   limits.set_max_streams_per_connection(kMaxStreamsPerConnection);
   limits.set_max_runners(kMaxRunners);
-  limits.set_max_calls(kMaxCalls);
+  limits.set_max_idle_ms(static_cast<int32_t>(env.settings.max_idle.count()));
+  limits.set_max_calls(env.settings.max_calls);
+  limits.set_max_stall_ms(static_cast<int32_t>(env.settings.max_stall.count()));
+  limits.set_max_metadata_bytes(kMaxMetadataBytes);
+  limits.set_max_bytes_in_work(env.settings.max_bytes_in_work);
+  limits.set_max_watches(env.settings.max_watches);
   return absl::OkStatus();
 }
 

@@ -12,9 +12,11 @@ absl::Status ModelSession::Reserve(int32_t sequences, int64_t tokens, const std:
                                    const RequestContext& context) {
   reserved_sequences_ = sequences;
   reserved_tokens_ = tokens;
-  absl::Status status = TakeRunner(field, context);
-  while (IsRunnerLost(status) && ++lost_runners_ <= kMaxLostRunners) status = TakeRunner(field, context);
-  return status;
+  while (true) {
+    const absl::Status status = TakeRunner(field, context);
+    if (!IsRunnerLost(status)) return status;
+    RETURN_IF_ERROR(CountLoss());
+  }
 }
 
 absl::Status ModelSession::TakeRunner(const std::string& field, const RequestContext& context) {
@@ -38,9 +40,11 @@ void ModelSession::Release(int64_t sequence_id) {
 
 absl::StatusOr<std::vector<SequenceRows>> ModelSession::Evaluate(std::vector<SequenceWork> work,
                                                                  const RequestContext& context) {
+  if (!runner_) RETURN_IF_ERROR(Settle(context));
   absl::StatusOr<std::vector<SequenceRows>> rows = EvaluateThere(work, context);
   while (!rows.ok() && IsRunnerLost(rows.status())) {
-    RETURN_IF_ERROR(Move(context));
+    RETURN_IF_ERROR(CountLoss());
+    RETURN_IF_ERROR(Settle(context));
     rows = EvaluateThere(work, context);
   }
   RETURN_IF_ERROR(rows.status());
@@ -60,7 +64,6 @@ absl::StatusOr<std::vector<SequenceRows>> ModelSession::Evaluate(std::vector<Seq
 
 absl::StatusOr<std::vector<SequenceRows>> ModelSession::EvaluateThere(std::vector<SequenceWork> work,
                                                                       const RequestContext& context) {
-  if (!runner_) return errors::Internal("a session was used before it was given room");
   for (SequenceWork& next : work) {
     int64_t& there = sequences_[next.sequence_id].runner_sequence_id;
     if (there == 0) there = runner_->NewSequence();
@@ -74,18 +77,24 @@ absl::StatusOr<std::vector<SequenceRows>> ModelSession::EvaluateThere(std::vecto
   return runner_->Evaluate(std::move(work), context);
 }
 
-absl::Status ModelSession::Move(const RequestContext& context) {
+absl::Status ModelSession::CountLoss() {
+  if (++lost_runners_ <= kMaxLostRunners) return absl::OkStatus();
+  return errors::RunnerLost(model_.description().name);
+}
+
+absl::Status ModelSession::Settle(const RequestContext& context) {
   while (true) {
     for (auto& [sequence_id, sequence] : sequences_) sequence.runner_sequence_id = 0;
-    const absl::Status lost = errors::RunnerLost(model_.description().name);
-    if (++lost_runners_ > kMaxLostRunners) return lost;
     absl::Status status = TakeRunner("", context);
     // What the request asked for fitted when it came: a fleet that has shrunk since is not its fault.
-    if (DetailOf(status).reason == ErrorReason::kLimitExceeded) return lost;
+    if (DetailOf(status).reason == ErrorReason::kLimitExceeded) return errors::RunnerLost(model_.description().name);
     if (status.ok()) status = Rebuild(context);
     if (!IsRunnerLost(status)) return status;
+    RETURN_IF_ERROR(CountLoss());
   }
 }
+
+void ModelSession::Suspend() { runner_.reset(); }
 
 absl::Status ModelSession::Rebuild(const RequestContext& context) {
   std::vector<SequenceTokens> wanted;

@@ -44,6 +44,9 @@ class ModelSession {
 
   // A new sequence number.
   int64_t NewSequence();
+  // Gives the room back for now: nothing will be asked for in the next time. The next Evaluate waits for it again, and
+  // evaluates again what the sequences hold.
+  void Suspend();
   // Frees a sequence's cache.
   void Release(int64_t sequence_id);
 
@@ -65,8 +68,10 @@ class ModelSession {
 
   // Takes a runner and waits for the room.
   absl::Status TakeRunner(const std::string& field, const RequestContext& context);
-  // After the loss of a runner: takes another and puts the sequences there.
-  absl::Status Move(const RequestContext& context);
+  // Takes a runner and puts the sequences there.
+  absl::Status Settle(const RequestContext& context);
+  // Counts a lost runner; the error if it was one too many.
+  absl::Status CountLoss();
   absl::Status Rebuild(const RequestContext& context);
   // With the runner's numbers instead of the session's.
   absl::StatusOr<std::vector<SequenceRows>> EvaluateThere(std::vector<SequenceWork> work,

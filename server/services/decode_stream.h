@@ -1,7 +1,8 @@
 // DecodingService.Decode around its handler: one message in, one message out, in order.
 //
 // One outstanding read, and the next only after the answer is written: a client that does not read is not read from, so
-// memory is bounded by one message each way.
+// memory is bounded by one message each way. A message is parsed here: gRPC would report one that cannot be parsed just
+// as it reports a half-close. It is dropped when it is answered: an idle stream holds none.
 #ifndef LOGITD_SERVER_SERVICES_DECODE_STREAM_H_
 #define LOGITD_SERVER_SERVICES_DECODE_STREAM_H_
 
@@ -10,18 +11,20 @@
 #include <mutex>
 #include <optional>
 
-#include "logitd/v1/decoding_service.pb.h"
 #include "server/handlers/decode.h"
 #include "server/services/call_env.h"
+#include "server/services/call_record.h"
 
 namespace logitd::server {
 
-class DecodeStream final : public grpc::ServerBidiReactor<v1::DecodeRequest, v1::DecodeResponse>, public OpenCall {
+class DecodeStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>, public OpenCall {
  public:
-  explicit DecodeStream(CallEnv env);
+  DecodeStream(CallEnv env, grpc::CallbackServerContext* context);
 
   void End(const absl::Status& status) override;
   bool EndsByItself() const override { return false; }
+  void EndIfOverdue(std::chrono::steady_clock::time_point now) override;
+  void Abort(const absl::Status& status) override { record_.Abort(status); }
 
  private:
   void OnReadDone(bool ok) override;
@@ -29,15 +32,23 @@ class DecodeStream final : public grpc::ServerBidiReactor<v1::DecodeRequest, v1:
   void OnCancel() override;
   void OnDone() override;
 
+  // REQUIRES: mutex_ is held, and the stream is not finished.
+  void ReadNext();
   // Answers the message that was read; runs on a worker thread.
-  void Answer();
+  void Work();
+  absl::Status Answer();
   // Finishes the stream, once: now, or when the worker is done with it.
   void FinishOnce(const absl::Status& status);
+  // REQUIRES: is_finished_ was set by the caller.
+  void FinishWith(const absl::Status& status);
 
   const CallEnv env_;
+  CallRecord record_;
+  // Runs while the client's next message is waited for.
+  WaitClock from_client_;
   DecodeSession session_;
-  v1::DecodeRequest request_;
-  v1::DecodeResponse response_;
+  grpc::ByteBuffer request_;
+  grpc::ByteBuffer response_;
   bool is_admitted_ = false;
   bool is_open_ = false;
   std::mutex mutex_;

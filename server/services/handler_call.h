@@ -1,7 +1,8 @@
 // Calls whose handler is one function that runs to its end on a worker thread: unary calls and server streams.
 //
 // The handler is plain, blocking code; this is all there is of gRPC around it. A call ends once: with what its handler
-// returns, or with what End was given (a drain). It deletes itself when gRPC is done with it.
+// returns, or with what End was given (a drain, or a client that leaves its reply unread). It deletes itself when gRPC
+// is done with it.
 #ifndef LOGITD_SERVER_SERVICES_HANDLER_CALL_H_
 #define LOGITD_SERVER_SERVICES_HANDLER_CALL_H_
 
@@ -12,12 +13,14 @@
 #include <mutex>
 #include <optional>
 #include <stop_token>
+#include <string>
 #include <utility>
 
 #include "core/errors.h"
 #include "server/reply_writer.h"
 #include "server/request_context.h"
 #include "server/services/call_env.h"
+#include "server/services/call_record.h"
 #include "server/status.h"
 
 namespace logitd::server {
@@ -35,19 +38,31 @@ class HandlerCall : public Reactor, public OpenCall {
     give_up_.request_stop();
   }
   bool EndsByItself() const override { return true; }
+  void EndIfOverdue(std::chrono::steady_clock::time_point now) override {
+    const auto limit = env_.server.settings.max_stall;
+    if (!record_.to_client.HasLasted(limit, now)) return;
+    const absl::Status status = errors::Stalled(limit.count());
+    End(status);
+    record_.Abort(status);
+  }
+  void Abort(const absl::Status& status) override { record_.Abort(status); }
 
  protected:
-  HandlerCall(CallEnv env, grpc::CallbackServerContext* context) : env_(env) {
+  HandlerCall(CallEnv env, grpc::CallbackServerContext* context, const google::protobuf::Message& request)
+      : env_(env), record_(MethodOf(request), context) {
     context_.given_up = give_up_.get_token();
     context_.deadline = context->deadline();
   }
 
   // Admits the call and runs `handler`, or refuses it. Called once, last in the constructor.
-  void Begin(std::function<absl::Status(const RequestContext&)> handler) {
+  void Begin(const google::protobuf::Message& request, std::function<absl::Status(const RequestContext&)> handler) {
     const absl::Status admitted = env_.admission.Enter();
-    if (!admitted.ok()) return this->Finish(ToGrpcStatus(admitted));
+    if (!admitted.ok()) return FinishWith(admitted);
     is_admitted_ = true;
-    if (!env_.open_calls.Add(this)) return this->Finish(ToGrpcStatus(errors::Draining()));
+    auto bytes = env_.admission.TakeBytes(static_cast<int64_t>(request.ByteSizeLong()));
+    if (!bytes.ok()) return FinishWith(bytes.status());
+    bytes_ = *std::move(bytes);
+    if (!env_.open_calls.Add(this)) return FinishWith(errors::Draining());
     is_open_ = true;
     const bool runs = env_.workers.Run([this, handler = std::move(handler)] {
       const absl::Status result = handler(context_);
@@ -57,26 +72,44 @@ class HandlerCall : public Reactor, public OpenCall {
       const absl::Status status = result.ok() ? result : ended_with_.value_or(result);
       lock.unlock();
       // The last use of this object on this thread: gRPC may delete it (OnDone) from now on.
-      this->Finish(ToGrpcStatus(status));
+      FinishWith(status);
     });
-    if (!runs) this->Finish(ToGrpcStatus(env_.admission.Refusal()));
+    if (!runs) FinishWith(env_.admission.Refusal());
   }
 
   // Blocks until nothing of the call is on its way to the client any more, or it is given up.
   virtual void WaitForWrites() {}
 
   std::stop_token given_up() const { return context_.given_up; }
+  // Runs while a message or the end is on its way.
+  WaitClock& to_client() { return record_.to_client; }
 
  private:
+  // "Generate" of a GenerateRequest.
+  static std::string MethodOf(const google::protobuf::Message& request) {
+    const std::string& name = request.GetDescriptor()->name();
+    return name.substr(0, name.rfind("Request"));
+  }
+
+  void FinishWith(const absl::Status& status) {
+    record_.Ended(status);
+    record_.to_client.Start();
+    this->Finish(ToGrpcStatus(status));
+  }
+
   void OnCancel() override { give_up_.request_stop(); }
 
   void OnDone() override {
+    record_.WriteLine();
+    bytes_.reset();
     if (is_admitted_) env_.admission.Leave();
     if (is_open_) env_.open_calls.Remove(this);
     delete this;
   }
 
   const CallEnv env_;
+  CallRecord record_;
+  std::optional<BytesInWork> bytes_;
   std::stop_source give_up_;
   RequestContext context_;
   bool is_admitted_ = false;
@@ -99,8 +132,8 @@ class UnaryCall final : public HandlerCall<grpc::ServerUnaryReactor> {
  private:
   UnaryCall(CallEnv env, grpc::CallbackServerContext* context, const Request* request, Response* response,
             Handler handler)
-      : HandlerCall(env, context) {
-    Begin([=, &server = env.server](const RequestContext& request_context) {
+      : HandlerCall(env, context, *request) {
+    Begin(*request, [=, &server = env.server](const RequestContext& request_context) {
       return handler(*request, server, request_context, *response);
     });
   }
@@ -117,6 +150,11 @@ class ServerStreamCall final : public HandlerCall<grpc::ServerWriteReactor<Respo
     return new ServerStreamCall(env, context, request, handler);
   }
 
+  bool WaitUntilReady(std::chrono::milliseconds patience) override {
+    std::unique_lock lock(mutex_);
+    return changed_.wait_for(lock, this->given_up(), patience, [this] { return !is_writing_; });
+  }
+
   bool Write(const Response& message) override {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, this->given_up(), [this] { return !is_writing_; });
@@ -124,14 +162,15 @@ class ServerStreamCall final : public HandlerCall<grpc::ServerWriteReactor<Respo
     current_ = message;
     is_writing_ = true;
     lock.unlock();
+    this->to_client().Start();
     this->StartWrite(&current_);
     return true;
   }
 
  private:
   ServerStreamCall(CallEnv env, grpc::CallbackServerContext* context, const Request* request, Handler handler)
-      : HandlerCall<grpc::ServerWriteReactor<Response>>(env, context) {
-    this->Begin([=, &server = env.server, this](const RequestContext& request_context) {
+      : HandlerCall<grpc::ServerWriteReactor<Response>>(env, context, *request) {
+    this->Begin(*request, [=, &server = env.server, this](const RequestContext& request_context) {
       return handler(*request, server, request_context, *this);
     });
   }
@@ -139,6 +178,7 @@ class ServerStreamCall final : public HandlerCall<grpc::ServerWriteReactor<Respo
   void OnWriteDone(bool ok) override {
     std::lock_guard lock(mutex_);
     is_writing_ = false;
+    this->to_client().Stop();
     if (!ok) has_failed_ = true;
     changed_.notify_all();
   }

@@ -19,6 +19,10 @@ class OpenCall {
   virtual void End(const absl::Status& status) = 0;
   // Whether it comes to its end without the client: an idle stream does not.
   virtual bool EndsByItself() const = 0;
+  // Ends it, if its client has let it wait for too long.
+  virtual void EndIfOverdue(std::chrono::steady_clock::time_point now) {}
+  // Ends it at once, after End: its client does not even read the end.
+  virtual void Abort(const absl::Status& status) {}
 };
 
 class OpenCalls {
@@ -52,6 +56,17 @@ class OpenCalls {
     std::lock_guard lock(mutex_);
     draining_ = true;
     for (OpenCall* call : calls_) call->End(status);
+  }
+
+  void AbortAll(const absl::Status& status) {
+    std::lock_guard lock(mutex_);
+    for (OpenCall* call : calls_) call->Abort(status);
+  }
+
+  void EndOverdue() {
+    const auto now = std::chrono::steady_clock::now();
+    std::lock_guard lock(mutex_);
+    for (OpenCall* call : calls_) call->EndIfOverdue(now);
   }
 
   // Waits until no call is open; false after `timeout`.

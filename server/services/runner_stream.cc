@@ -1,7 +1,5 @@
 #include "server/services/runner_stream.h"
 
-#include <spdlog/spdlog.h>
-
 #include <string>
 
 #include "core/errors.h"
@@ -11,6 +9,7 @@
 #include "server/converters/model.h"
 #include "server/converters/runner.h"
 #include "server/converters/strictness.h"
+#include "server/logging.h"
 #include "server/status.h"
 
 namespace logitd::server {
@@ -115,7 +114,7 @@ void RunnerStream::OnHeartbeat(std::chrono::steady_clock::time_point now) {
   if (now - last_heard_.load() > monitor_.times().silence_limit) why = "is silent";
   if (attached != nullptr && attached->scheduler()->IsOverdue(now)) why = "does not finish its batch";
   if (why == nullptr) return outbox_->SendHeartbeat();
-  spdlog::warn("runner {}: {}, and is taken for dead", runner_id_, why);
+  Log(LogLevel::kWarn, "runner taken for dead", {{"runner", runner_id_}, {"reason", std::string(why)}});
   FinishOnce(errors::RunnerLost(attached == nullptr ? "" : attached->name()));
 }
 
@@ -124,7 +123,7 @@ void RunnerStream::OnReadDone(bool ok) {
   last_heard_ = std::chrono::steady_clock::now();
   const absl::Status status = Handle();
   if (!status.ok()) {
-    spdlog::warn("runner {}: {}", runner_id_, std::string(status.message()));
+    Log(LogLevel::kWarn, "runner refused", {{"runner", runner_id_}, {"reason", std::string(status.message())}});
     return FinishOnce(status);
   }
   request_.Clear();
@@ -185,7 +184,8 @@ absl::Status RunnerStream::HandleHello(const v1::RunnerHello& hello) {
   capabilities_ = FromProto(hello.capabilities());
   runner_name_ = hello.runner_name();
   description_ = std::move(description);
-  spdlog::info("runner {}: serves model {} in {}", runner_id_, description_->name, description_->precision);
+  Log(LogLevel::kInfo, "runner attached",
+      {{"runner", runner_id_}, {"model", description_->name}, {"precision", description_->precision}});
 
   auto vocabulary = models_.KnownVocabulary(description_->name, description_->vocab_fingerprint);
   if (!capabilities_.vocabulary) vocabulary = std::make_shared<const Vocabulary>();
@@ -224,7 +224,7 @@ void RunnerStream::FinishOnce(const absl::Status& status) {
   }
   // Before the runner can see its end, so that it, or another one, may attach again at once.
   if (attached != nullptr) {
-    spdlog::info("runner {}: gone", runner_id_);
+    Log(LogLevel::kInfo, "runner gone", {{"runner", runner_id_}, {"model", model->description().name}});
     models_.Detach(model, attached, errors::RunnerLost(model->description().name));
   }
   outbox_->Close([&] { Finish(ToGrpcStatus(status)); });

@@ -22,16 +22,19 @@
 #include "server/services/call_env.h"
 #include "server/services/decode_stream.h"
 #include "server/services/handler_call.h"
+#include "server/services/runner_monitor.h"
 #include "server/services/runner_stream.h"
+#include "server/services/score_logits_stream.h"
 
 namespace logitd::server {
 
-class DecodingService final : public v1::DecodingService::CallbackService {
+class DecodingService final : public v1::DecodingService::WithRawCallbackMethod_Decode<
+                                  v1::DecodingService::WithCallbackMethod_Distribution<v1::DecodingService::Service>> {
  public:
   explicit DecodingService(CallEnv env) : env_(env) {}
 
-  grpc::ServerBidiReactor<v1::DecodeRequest, v1::DecodeResponse>* Decode(grpc::CallbackServerContext*) override {
-    return new DecodeStream(env_);
+  grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Decode(grpc::CallbackServerContext* context) override {
+    return new DecodeStream(env_, context);
   }
   grpc::ServerUnaryReactor* Distribution(grpc::CallbackServerContext* context, const v1::DistributionRequest* request,
                                          v1::DistributionResponse* response) override {
@@ -56,7 +59,8 @@ class GenerationService final : public v1::GenerationService::CallbackService {
   const CallEnv env_;
 };
 
-class ScoringService final : public v1::ScoringService::CallbackService {
+class ScoringService final
+    : public v1::ScoringService::WithRawCallbackMethod_ScoreLogits<v1::ScoringService::CallbackService> {
  public:
   explicit ScoringService(CallEnv env) : env_(env) {}
 
@@ -67,6 +71,10 @@ class ScoringService final : public v1::ScoringService::CallbackService {
   grpc::ServerUnaryReactor* Rank(grpc::CallbackServerContext* context, const v1::RankRequest* request,
                                  v1::RankResponse* response) override {
     return UnaryCall<v1::RankRequest, v1::RankResponse>::Start(env_, context, request, response, server::Rank);
+  }
+  grpc::ServerReadReactor<grpc::ByteBuffer>* ScoreLogits(grpc::CallbackServerContext* context,
+                                                         grpc::ByteBuffer* response) override {
+    return new ScoreLogitsStream(env_, context, response);
   }
 
  private:
@@ -114,15 +122,17 @@ class ServerService final : public v1::ServerService::CallbackService {
 // Served on --runner-listen alone: whoever may attach can read prompts and forge scores.
 class ModelRunnerService final : public v1::ModelRunnerService::CallbackService {
  public:
-  ModelRunnerService(ModelPool& models, OpenCalls& open_calls) : models_(models), open_calls_(open_calls) {}
+  ModelRunnerService(ModelPool& models, OpenCalls& open_calls, HeartbeatTimes times)
+      : models_(models), open_calls_(open_calls), monitor_(times) {}
 
   grpc::ServerBidiReactor<v1::AttachRequest, v1::AttachResponse>* Attach(grpc::CallbackServerContext*) override {
-    return new RunnerStream(models_, open_calls_, ++last_runner_id_);
+    return new RunnerStream(models_, open_calls_, monitor_, ++last_runner_id_);
   }
 
  private:
   ModelPool& models_;
   OpenCalls& open_calls_;
+  RunnerMonitor monitor_;
   std::atomic<int64_t> last_runner_id_{0};
 };
 

@@ -49,7 +49,7 @@ def cache_dir() -> pathlib.Path:
 
 
 class Server:
-    """A running logitd. `address` is where it listens, `pid` its process id."""
+    """A running logitd. `address` is where it listens, `runner_address` where runners attach, `pid` its process id."""
 
     def __init__(self, model: pathlib.Path | None = None, flags: tuple[str, ...] = ()):
         self._folder = pathlib.Path(tempfile.mkdtemp(prefix="logitd-e2e-"))
@@ -60,6 +60,8 @@ class Server:
         self._process = subprocess.Popen([*map(str, command), *flags], stdout=subprocess.PIPE, stderr=self._log,
                                          stdin=subprocess.DEVNULL, text=True)
         self.pid = self._process.pid
+        self._is_stopping = False
+        self.runner_address = f"unix:{self._folder}/runner.sock"
         self._lines: queue.SimpleQueue = queue.SimpleQueue()
         threading.Thread(target=self._read_lines, daemon=True).start()
         self.address = self._wait_for_address()
@@ -88,9 +90,18 @@ class Server:
     def is_alive(self) -> bool:
         return self._process.poll() is None
 
+    def signal_stop(self) -> None:
+        """SIGTERM, and no more: `stop` waits for the end."""
+        self._is_stopping = True
+        self._process.send_signal(signal.SIGTERM)
+
+    def wait(self) -> None:
+        """Waits for the end; `log` is complete then."""
+        self._process.wait(timeout=60)
+
     def stop(self) -> int:
         """Asks it to end, waits, and returns its exit status. A crash or a sanitizer's report is an AssertionError."""
-        if self.is_alive():
+        if self.is_alive() and not self._is_stopping:
             self._process.send_signal(signal.SIGTERM)
         try:
             status = self._process.wait(timeout=60)

@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import threading
 from collections.abc import Iterator
 
 import grpc
@@ -9,7 +10,7 @@ import status_pb2
 from logitd.v1 import decoding_service_pb2 as decoding
 from logitd.v1 import decoding_service_pb2_grpc, error_pb2, generation_service_pb2_grpc, model_service_pb2
 from logitd.v1 import logits_pb2 as rows
-from logitd.v1 import model_service_pb2_grpc
+from logitd.v1 import model_service_pb2_grpc, scoring_service_pb2_grpc
 
 TIMEOUT_S = 300
 
@@ -18,14 +19,29 @@ class Client:
     """Stubs on one connection."""
 
     def __init__(self, address: str):
-        self.channel = grpc.insecure_channel(address)
+        self._use(grpc.insecure_channel(address))
+
+    @classmethod
+    def on(cls, channel: grpc.Channel) -> "Client":
+        """Stubs on a connection that is there already."""
+        client = cls.__new__(cls)
+        client._use(channel)
+        return client
+
+    def _use(self, channel: grpc.Channel) -> None:
+        self.channel = channel
         self.decoding = decoding_service_pb2_grpc.DecodingServiceStub(self.channel)
         self.generation = generation_service_pb2_grpc.GenerationServiceStub(self.channel)
         self.models = model_service_pb2_grpc.ModelServiceStub(self.channel)
+        self.scoring = scoring_service_pb2_grpc.ScoringServiceStub(self.channel)
 
     def tokenize(self, text: str) -> list[int]:
         reply = self.models.Tokenize(model_service_pb2.TokenizeRequest(texts=[text]), timeout=TIMEOUT_S)
         return list(reply.texts[0].token_ids)
+
+    def runner_count(self) -> int:
+        reply = self.models.ListModels(model_service_pb2.ListModelsRequest(), timeout=TIMEOUT_S)
+        return sum(model.runner_count for model in reply.models)
 
     def context_length(self) -> int:
         reply = self.models.ListModels(model_service_pb2.ListModelsRequest(), timeout=TIMEOUT_S)
@@ -34,6 +50,21 @@ class Client:
     def decode(self, *requests: decoding.DecodeRequest) -> list[decoding.DecodeResponse]:
         """Sends the requests, half-closes, and returns all replies."""
         return list(self.decoding.Decode(iter(requests), timeout=TIMEOUT_S))
+
+
+class Gate:
+    """The requests of a stream that stays open, after the last of them, until `close`."""
+
+    def __init__(self, requests: Iterator):
+        self._requests = requests
+        self._closed = threading.Event()
+
+    def __iter__(self) -> Iterator:
+        yield from self._requests
+        self._closed.wait(TIMEOUT_S)
+
+    def close(self) -> None:
+        self._closed.set()
 
 
 @contextlib.contextmanager

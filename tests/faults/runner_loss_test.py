@@ -6,6 +6,7 @@ leaks. LOGITD_LONG=1 does it 100 times for one runner and for two; otherwise it 
 
 import os
 import random
+import signal
 import statistics
 import threading
 import time
@@ -148,6 +149,25 @@ class RunnerLossTest(unittest.TestCase):
 
     def test_generations_go_on_on_the_second_runner(self):
         self.lose_runners(2)
+
+    def test_runner_that_hangs_is_killed_and_started_again(self):
+        server = harness.Server(model=harness.model_path(), flags=("--precision", "f32"))
+        try:
+            with wire.connect(server.address) as client:
+                generations = [Generation(client, i) for i in range(2)]
+                for generation in generations:
+                    self.assertTrue(generation.started.wait(harness.CALL_TIMEOUT_S))
+                hung = process.children(server.pid)
+                process.kill(hung[0], signal.SIGSTOP)
+                for generation in generations:
+                    generation.join(harness.CALL_TIMEOUT_S)
+                    self.check_generation(generation, time.monotonic())
+                    self.assertIsNotNone(generation.final, "it went on on the runner that was started again")
+                self.check_scores(client, generations)
+                self.assertEqual(len(process.children(server.pid)), 1)
+                self.assertNotEqual(process.children(server.pid), hung)
+        finally:
+            server.stop()
 
 
 if __name__ == "__main__":

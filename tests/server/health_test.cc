@@ -23,7 +23,7 @@ class HealthTest : public logitd::testing::InProcessServer {
 TEST_F(HealthTest, ModelServesFromItsAttachmentOn) {
   EXPECT_EQ(Check(""), HealthCheckResponse::SERVING);
   EXPECT_EQ(Check("model/fake"), HealthCheckResponse::UNKNOWN);
-  server_->ExpectModel("fake");
+  server_->StartRunners({"fake", 1, [](const std::string&) { return std::vector<std::string>{"/bin/sleep", "1000"}; }});
   EXPECT_EQ(Check("model/fake"), HealthCheckResponse::NOT_SERVING);
   Attach();
   EXPECT_EQ(Check("model/fake"), HealthCheckResponse::SERVING);

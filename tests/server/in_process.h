@@ -68,15 +68,16 @@ inline std::string Describe(const grpc::Status& status) {
 
 class InProcessServer : public ::testing::Test {
  protected:
-  void SetUp() override {
-    auto server = server::Server::Start({.listen = {"127.0.0.1:0"}, .runner_listen = "", .allow_plaintext = false});
+  void SetUp() override { Start({}); }
+
+  // Starts the server, instead of the one that runs. `listen` is set here.
+  void Start(server::ServerOptions options) {
+    TearDown();
+    options.listen = {"127.0.0.1:0"};
+    auto server = server::Server::Start(options);
     ASSERT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
-    grpc::ChannelArguments arguments;
-    arguments.SetMaxReceiveMessageSize(64 << 20);
-    // Each test has its own server: connections must not be shared.
-    arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-    channel_ = grpc::CreateCustomChannel(server_->addresses().front(), grpc::InsecureChannelCredentials(), arguments);
+    channel_ = NewChannel();
     decoding_ = v1::DecodingService::NewStub(channel_);
     generation_ = v1::GenerationService::NewStub(channel_);
     scoring_ = v1::ScoringService::NewStub(channel_);
@@ -87,6 +88,15 @@ class InProcessServer : public ::testing::Test {
   void TearDown() override {
     fake_.reset();
     if (server_ != nullptr) server_->Drain(std::chrono::seconds(10));
+  }
+
+  // A connection of its own.
+  std::shared_ptr<grpc::Channel> NewChannel() {
+    grpc::ChannelArguments arguments;
+    arguments.SetMaxReceiveMessageSize(64 << 20);
+    // Each test has its own server: connections must not be shared.
+    arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+    return grpc::CreateCustomChannel(server_->addresses().front(), grpc::InsecureChannelCredentials(), arguments);
   }
 
   // Attaches a model, and waits until it serves.

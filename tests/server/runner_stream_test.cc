@@ -17,6 +17,9 @@ class RunnerStreamTest : public logitd::testing::InProcessServer {
  protected:
   void SetUp() override {
     InProcessServer::SetUp();
+    Connect();
+  }
+  void Connect() {
     stub_ = v1::ModelRunnerService::NewStub(
         grpc::CreateChannel(server_->runner_address(), grpc::InsecureChannelCredentials()));
   }
@@ -103,7 +106,8 @@ TEST_F(RunnerStreamTest, VocabularyMustBeTheOneThatWasAnnounced) {
   EXPECT_EQ(Describe(StatusOf({Hello(), vocabulary})), "RUNNER_PROTOCOL of ");
 }
 
-TEST_F(RunnerStreamTest, SecondRunnerOfAModelIsRefused) {
+TEST_F(RunnerStreamTest, RunnerThatIsNotInterchangeableIsRefused) {
+  // With records; the second one has none.
   Attach();
   EXPECT_EQ(Describe(StatusOf({Hello(), Vocabulary()})), "MODEL_MISMATCH of ");
 }
@@ -144,6 +148,85 @@ TEST_F(RunnerStreamTest, RowsThatAreSentOnceAreNotTakenTwice) {
   EXPECT_EQ(Describe(stream->Finish()), "RUNNER_PROTOCOL of ");
   caller.join();
   EXPECT_EQ(Describe(score_status), "RUNNER_LOST of ");
+}
+
+TEST_F(RunnerStreamTest, SilentRunnerIsTakenForDead) {
+  Start({.heartbeats = {std::chrono::milliseconds(20), std::chrono::milliseconds(200)}});
+  Connect();
+  const auto context = Context();
+  const auto stream = stub_->Attach(context.get());
+  ASSERT_TRUE(stream->Write(Hello()));
+  ASSERT_TRUE(stream->Write(Vocabulary()));
+  v1::AttachResponse response;
+  int heartbeats = 0;
+  while (stream->Read(&response)) heartbeats += response.has_heartbeat();
+  EXPECT_GE(heartbeats, 1) << "the server shows that it lives";
+  EXPECT_EQ(Describe(stream->Finish()), "RUNNER_LOST of ");
+}
+
+TEST_F(RunnerStreamTest, HeartbeatsKeepAQuietRunner) {
+  Start({.heartbeats = {std::chrono::milliseconds(20), std::chrono::milliseconds(400)}});
+  Connect();
+  const auto context = Context();
+  const auto stream = stub_->Attach(context.get());
+  ASSERT_TRUE(stream->Write(Hello()));
+  ASSERT_TRUE(stream->Write(Vocabulary()));
+  v1::AttachResponse response;
+  ASSERT_TRUE(stream->Read(&response));
+  EXPECT_EQ(response.accepted().heartbeat_interval_ms(), 20);
+  EXPECT_EQ(response.accepted().silence_limit_ms(), 400);
+  v1::AttachRequest heartbeat;
+  heartbeat.mutable_heartbeat();
+  // Longer than the limit.
+  for (int i = 0; i < 40; ++i) {
+    ASSERT_TRUE(stream->Read(&response));
+    EXPECT_TRUE(response.has_heartbeat());
+    ASSERT_TRUE(stream->Write(heartbeat));
+  }
+  stream->WritesDone();
+  while (stream->Read(&response)) {
+  }
+  EXPECT_TRUE(stream->Finish().ok());
+}
+
+TEST_F(RunnerStreamTest, RequestThatIsGivenUpIsCancelledAtTheRunner) {
+  const auto context = Context();
+  const auto stream = stub_->Attach(context.get());
+  ASSERT_TRUE(stream->Write(Hello()));
+  ASSERT_TRUE(stream->Write(Vocabulary()));
+  ASSERT_TRUE(server_->WaitForModel("fake", [] { return false; }));
+  const auto score_context = Context();
+  const auto scoring = v1::ScoringService::NewStub(channel_);
+  const auto score = scoring->Score(score_context.get(), Parse<v1::ScoreRequest>(R"(
+      items { context { tokens { token_ids: [5] } } continuations { continuations { input { tokens { token_ids: 7 } } } } })"));
+  v1::AttachResponse response;
+  while (stream->Read(&response) && !response.has_batch()) {
+  }
+  ASSERT_TRUE(response.has_batch());
+  const v1::RunBatch batch = response.batch();
+  EXPECT_GT(batch.deadline_ms(), 0);
+  score_context->TryCancel();
+  while (stream->Read(&response) && !response.has_cancel()) {
+  }
+  ASSERT_TRUE(response.has_cancel());
+  EXPECT_EQ(response.cancel().batch_id(), batch.batch_id());
+  EXPECT_THAT(response.cancel().sequence_ids(), ::testing::ElementsAre(batch.work(0).sequence_id()));
+  // The batch is still answered, and the runner serves on.
+  v1::AttachRequest request;
+  request.mutable_output()->set_batch_id(batch.batch_id());
+  request.mutable_output()->set_final(true);
+  auto& output = *request.mutable_output()->add_outputs();
+  output.set_sequence_id(batch.work(0).sequence_id());
+  output.mutable_error()->set_code(static_cast<int>(grpc::StatusCode::CANCELLED));
+  output.mutable_error()->set_reason(v1::ERROR_REASON_CANCELLED);
+  ASSERT_TRUE(stream->Write(request));
+  stream->WritesDone();
+  while (stream->Read(&response)) {
+  }
+  EXPECT_TRUE(stream->Finish().ok());
+  v1::ScoreResponse none;
+  EXPECT_FALSE(score->Read(&none));
+  EXPECT_EQ(score->Finish().error_code(), grpc::StatusCode::CANCELLED);
 }
 
 TEST_F(RunnerStreamTest, ClientsCannotAttach) {

@@ -29,7 +29,7 @@ TEST_F(ModelServiceTest, AttachedModelsAreListed) {
   }
   ASSERT_TRUE(models_->ListModels(Context().get(), {}, &response).ok());
   EXPECT_EQ(response.models_size(), 0);
-  server_->ExpectModel("fake");
+  server_->StartRunners({"fake", 1, [](const std::string&) { return std::vector<std::string>{"/bin/sleep", "1000"}; }});
   ASSERT_TRUE(models_->ListModels(Context().get(), {}, &response).ok());
   ASSERT_EQ(response.models_size(), 1);
   EXPECT_EQ(response.models(0).runner_count(), 0) << "known, but away";

@@ -28,7 +28,8 @@ class ModelSessionTest : public ::testing::Test {
     auto model = pool_.Attach(Description(), RunnerCapabilities{.fork = fork_}, std::make_shared<const Vocabulary>(),
                               runner.runner());
     EXPECT_THAT(model, IsOk());
-    model_ = *model;
+    // Written once: other threads read it.
+    if (model_ == nullptr) model_ = *model;
     return runner;
   }
   void Lose(RememberingRunner& runner) { pool_.Detach(model_, runner.runner(), errors::RunnerLost("m")); }
@@ -90,6 +91,7 @@ TEST_F(ModelSessionTest, GoesOnOnAnotherRunnerWhereverTheFirstIsLost) {
     SCOPED_TRACE(lost_at);
     for (RememberingRunner& runner : runners_) Lose(runner);
     runners_.clear();
+    model_ = nullptr;
     AddRunner(lost_at);
     AddRunner();
     GenerateAndCheck(3, 5);
@@ -190,6 +192,27 @@ TEST_F(ModelSessionTest, RunnersOfDifferentSizes) {
   ModelSession huge(*model_);
   EXPECT_THAT(huge.Reserve(1, 501, "prompt", context_), HasReason(ErrorReason::kLimitExceeded));
   EXPECT_THAT(huge.Reserve(9, 1, "prompt", context_), HasReason(ErrorReason::kLimitExceeded));
+}
+
+TEST_F(ModelSessionTest, SuspendedSessionKeepsNoRoomAndGoesOn) {
+  RememberingRunner& runner = AddRunner();
+  ModelSession session(*model_);
+  ASSERT_THAT(session.Reserve(1, 900, "prompt", context_), IsOk());
+  SequenceWork work;
+  work.sequence_id = session.NewSequence();
+  work.want = RowsWanted::kAll;
+  work.append_token_ids = {1, 2};
+  ASSERT_THAT(session.Evaluate({work}, context_), IsOk());
+  session.Suspend();
+  EXPECT_EQ(runner.runner()->scheduler()->load(), 0);
+  {
+    ModelSession other(*model_);
+    EXPECT_THAT(other.Reserve(1, 900, "prompt", context_), IsOk());
+  }
+  work.append_token_ids = {3};
+  const auto rows = session.Evaluate({work}, context_);
+  ASSERT_THAT(rows, IsOk());
+  EXPECT_EQ((*rows)[0].logits, RememberingRunner::Row({1, 2, 3}, 3));
 }
 
 TEST_F(ModelSessionTest, SequencesAreGivenBack) {

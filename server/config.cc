@@ -1,0 +1,196 @@
+#include "server/config.h"
+
+#include <google/protobuf/io/tokenizer.h>
+#include <google/protobuf/io/zero_copy_stream_impl_lite.h>
+#include <google/protobuf/text_format.h>
+
+#include <algorithm>
+#include <cctype>
+#include <charconv>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <optional>
+#include <system_error>
+
+#include "core/status_macros.h"
+
+namespace logitd::server {
+namespace {
+
+using config::v1::ServerConfig;
+using google::protobuf::TextFormat;
+
+// Nobody writes so much by hand: another file was named by mistake.
+constexpr std::uintmax_t kMaxFileBytes = 1 << 20;
+
+// Keeps the first error: those that follow are often its consequences.
+class FirstError final : public google::protobuf::io::ErrorCollector {
+ public:
+  explicit FirstError(std::string path) : path_(std::move(path)) {}
+  void AddError(int line, google::protobuf::io::ColumnNumber column, const std::string& message) override {
+    if (!error_.empty()) return;
+    error_ = path_ + ":" + std::to_string(line + 1) + ":" + std::to_string(column + 1) + ": " + message;
+  }
+  void AddWarning(int, google::protobuf::io::ColumnNumber, const std::string&) override {}
+  const std::string& error() const { return error_; }
+
+ private:
+  const std::string path_;
+  std::string error_;
+};
+
+std::optional<bool> ParseBool(const std::string& word) {
+  for (const char* yes : {"true", "1", "yes", "on"}) {
+    if (word == yes) return true;
+  }
+  for (const char* no : {"false", "0", "no", "off"}) {
+    if (word == no) return false;
+  }
+  return std::nullopt;
+}
+
+// Sets the field to `words`, instead of what it has.
+absl::Status Set(const ConfigField& field, const std::vector<std::string>& words, const std::string& origin,
+                 Config& config) {
+  const google::protobuf::Reflection& reflection = *ServerConfig::GetReflection();
+  ServerConfig& values = config.values;
+  config.origins[field.name()] = origin;
+  reflection.ClearField(&values, &field);
+  if (field.is_repeated()) {
+    for (const std::string& word : words) reflection.AddString(&values, &field, word);
+    return absl::OkStatus();
+  }
+  if (words.size() != 1) {
+    return absl::InvalidArgumentError(origin + " must be given once, is given " + std::to_string(words.size()) +
+                                      " times");
+  }
+  const std::string& word = words.front();
+  if (field.cpp_type() == ConfigField::CPPTYPE_BOOL) {
+    const std::optional<bool> value = ParseBool(word);
+    if (!value) return absl::InvalidArgumentError(origin + " must be true or false, got " + word);
+    reflection.SetBool(&values, &field, *value);
+  } else if (field.cpp_type() == ConfigField::CPPTYPE_INT32) {
+    int32_t value = 0;
+    const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), value);
+    if (error != std::errc() || end != word.data() + word.size()) {
+      return absl::InvalidArgumentError(origin + " must be a whole number, got " + word);
+    }
+    reflection.SetInt32(&values, &field, value);
+  } else {
+    reflection.SetString(&values, &field, word);
+  }
+  return absl::OkStatus();
+}
+
+std::vector<std::string> SplitAtCommas(const std::string& text) {
+  std::vector<std::string> words(1);
+  for (const char c : text) {
+    if (c == ',') {
+      words.emplace_back();
+    } else {
+      words.back() += c;
+    }
+  }
+  return words;
+}
+
+}  // namespace
+
+std::string Config::OriginOf(const std::string& field) const {
+  const auto found = origins.find(field);
+  return found != origins.end() ? found->second : FlagOf(*ServerConfig::descriptor()->FindFieldByName(field));
+}
+
+std::vector<const ConfigField*> ConfigFields() {
+  std::vector<const ConfigField*> fields;
+  const auto& descriptor = *ServerConfig::descriptor();
+  for (int i = 0; i < descriptor.field_count(); ++i) fields.push_back(descriptor.field(i));
+  return fields;
+}
+
+std::string FlagOf(const ConfigField& field) {
+  std::string name = "--" + field.name();
+  std::replace(name.begin(), name.end(), '_', '-');
+  return name;
+}
+
+std::string VariableOf(const ConfigField& field) {
+  std::string name = "LOGITD_" + field.name();
+  for (char& c : name) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  return name;
+}
+
+std::vector<std::string> WordsOf(const ConfigField& field, const ServerConfig& values) {
+  const google::protobuf::Reflection& reflection = *ServerConfig::GetReflection();
+  std::vector<std::string> words;
+  if (field.is_repeated()) {
+    for (int i = 0; i < reflection.FieldSize(values, &field); ++i) {
+      words.push_back(reflection.GetRepeatedString(values, &field, i));
+    }
+  } else if (!reflection.HasField(values, &field)) {
+    return {};
+  } else if (field.cpp_type() == ConfigField::CPPTYPE_BOOL) {
+    words.push_back(reflection.GetBool(values, &field) ? "true" : "false");
+  } else if (field.cpp_type() == ConfigField::CPPTYPE_INT32) {
+    words.push_back(std::to_string(reflection.GetInt32(values, &field)));
+  } else {
+    words.push_back(reflection.GetString(values, &field));
+  }
+  return words;
+}
+
+absl::Status AddFile(const std::string& path, Config& config) {
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(path, error)) {
+    return absl::InvalidArgumentError("--config: there is no file " + path);
+  }
+  if (std::filesystem::file_size(path, error) > kMaxFileBytes) {
+    return absl::InvalidArgumentError("--config: " + path + " must be at most " + std::to_string(kMaxFileBytes) +
+                                      " bytes of protobuf text format");
+  }
+  std::ifstream file(path, std::ios::binary);
+  const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  if (!file) return absl::InvalidArgumentError("--config: cannot read " + path);
+
+  ServerConfig values;
+  FirstError first_error(path);
+  TextFormat::ParseInfoTree places;
+  TextFormat::Parser parser;
+  parser.RecordErrorsTo(&first_error);
+  parser.WriteLocationsTo(&places);
+  google::protobuf::io::ArrayInputStream input(text.data(), static_cast<int>(text.size()));
+  if (!parser.Parse(&input, &values)) return absl::InvalidArgumentError(first_error.error());
+
+  for (const ConfigField* field : ConfigFields()) {
+    const std::vector<std::string> words = WordsOf(*field, values);
+    if (words.empty()) continue;
+    const int line = places.GetLocation(field, field->is_repeated() ? 0 : -1).line;
+    RETURN_IF_ERROR(Set(*field, words, path + ":" + std::to_string(line + 1) + ": " + field->name(), config));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status AddEnvironment(Config& config) {
+  for (const ConfigField* field : ConfigFields()) {
+    const std::string variable = VariableOf(*field);
+    const char* value = std::getenv(variable.c_str());
+    if (value == nullptr || *value == '\0') continue;
+    RETURN_IF_ERROR(
+        Set(*field, field->is_repeated() ? SplitAtCommas(value) : std::vector<std::string>{value}, variable, config));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status AddFlag(const ConfigField& field, const std::vector<std::string>& words, Config& config) {
+  return Set(field, words, FlagOf(field), config);
+}
+
+std::string ToText(const ServerConfig& values) {
+  std::string text;
+  TextFormat::PrintToString(values, &text);
+  return text;
+}
+
+}  // namespace logitd::server

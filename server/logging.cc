@@ -1,0 +1,134 @@
+#include "server/logging.h"
+
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <chrono>
+#include <cstdio>
+#include <ctime>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <span>
+
+namespace logitd::server {
+namespace {
+
+// The fields of the line that this thread is writing: spdlog calls the formatter before Log returns.
+thread_local std::span<const LogField> current_fields;
+
+std::string Timestamp(std::chrono::system_clock::time_point time) {
+  const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(time.time_since_epoch()).count();
+  const std::time_t seconds = static_cast<std::time_t>(ms / 1000);
+  std::tm parts = {};
+  ::gmtime_r(&seconds, &parts);
+  char text[40];
+  std::snprintf(text, sizeof(text), "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", parts.tm_year + 1900, parts.tm_mon + 1,
+                parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec, static_cast<int>(ms % 1000));
+  return text;
+}
+
+const char* LevelName(spdlog::level::level_enum level) {
+  switch (level) {
+    case spdlog::level::trace:
+    case spdlog::level::debug:
+      return "debug";
+    case spdlog::level::info:
+      return "info";
+    case spdlog::level::warn:
+      return "warn";
+    default:
+      return "error";
+  }
+}
+
+nlohmann::ordered_json ToJson(const LogField& field) {
+  return std::visit([](const auto& value) { return nlohmann::ordered_json(value); }, field.value);
+}
+
+// Bytes that are not UTF-8 are replaced: a line is always valid.
+std::string Dump(const nlohmann::ordered_json& json) {
+  return json.dump(-1, ' ', /*ensure_ascii=*/false, nlohmann::ordered_json::error_handler_t::replace);
+}
+
+// In text a value is bare if that is unambiguous.
+std::string ShowValue(const LogField& field) {
+  const std::string* text = std::get_if<std::string>(&field.value);
+  if (text == nullptr) return Dump(ToJson(field));
+  const bool bare = !text->empty() && text->find_first_of(" \"=\n\r\t") == std::string::npos;
+  return bare ? *text : Dump(ToJson(field));
+}
+
+class TextFormatter final : public spdlog::formatter {
+ public:
+  void format(const spdlog::details::log_msg& line, spdlog::memory_buf_t& out) override {
+    std::string text = Timestamp(line.time) + ' ' + LevelName(line.level) + ' ';
+    text.append(line.payload.data(), line.payload.size());
+    for (const LogField& field : current_fields) text.append(" ").append(field.name).append("=") += ShowValue(field);
+    text += '\n';
+    out.append(text.data(), text.data() + text.size());
+  }
+  std::unique_ptr<formatter> clone() const override { return std::make_unique<TextFormatter>(); }
+};
+
+class JsonFormatter final : public spdlog::formatter {
+ public:
+  void format(const spdlog::details::log_msg& line, spdlog::memory_buf_t& out) override {
+    nlohmann::ordered_json json = {{"time", Timestamp(line.time)},
+                                   {"level", LevelName(line.level)},
+                                   {"message", std::string(line.payload.data(), line.payload.size())}};
+    for (const LogField& field : current_fields) json[std::string(field.name)] = ToJson(field);
+    const std::string text = Dump(json) + '\n';
+    out.append(text.data(), text.data() + text.size());
+  }
+  std::unique_ptr<formatter> clone() const override { return std::make_unique<JsonFormatter>(); }
+};
+
+spdlog::level::level_enum ToSpdlog(LogLevel level) {
+  switch (level) {
+    case LogLevel::kDebug:
+      return spdlog::level::debug;
+    case LogLevel::kInfo:
+      return spdlog::level::info;
+    case LogLevel::kWarn:
+      return spdlog::level::warn;
+    case LogLevel::kError:
+      return spdlog::level::err;
+    case LogLevel::kOff:
+      return spdlog::level::off;
+  }
+  return spdlog::level::off;
+}
+
+// Standard output is for "listening on" alone.
+spdlog::logger& TheLog() {
+  static const std::shared_ptr<spdlog::logger> log = [] {
+    auto made = spdlog::stderr_logger_mt("logitd");
+    made->set_formatter(std::make_unique<TextFormatter>());
+    // What other parts say through spdlog itself has the same form.
+    spdlog::set_default_logger(made);
+    return made;
+  }();
+  return *log;
+}
+
+}  // namespace
+
+void SetUpLog(LogFormat format, LogLevel level) {
+  if (format == LogFormat::kJson) {
+    TheLog().set_formatter(std::make_unique<JsonFormatter>());
+  } else {
+    TheLog().set_formatter(std::make_unique<TextFormatter>());
+  }
+  TheLog().set_level(ToSpdlog(level));
+}
+
+bool IsLogged(LogLevel level) { return TheLog().should_log(ToSpdlog(level)); }
+
+void Log(LogLevel level, std::string_view message, std::initializer_list<LogField> fields) {
+  current_fields = {fields.begin(), fields.size()};
+  TheLog().log(ToSpdlog(level), spdlog::string_view_t(message.data(), message.size()));
+  current_fields = {};
+}
+
+}  // namespace logitd::server

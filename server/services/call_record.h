@@ -1,0 +1,60 @@
+// What every call keeps about itself: since when the client lets it wait, how to end it whatever the client does, and
+// its line in the log.
+#ifndef LOGITD_SERVER_SERVICES_CALL_RECORD_H_
+#define LOGITD_SERVER_SERVICES_CALL_RECORD_H_
+
+#include <grpcpp/grpcpp.h>
+
+#include <atomic>
+#include <chrono>
+#include <string>
+
+#include "absl/status/status.h"
+
+namespace logitd::server {
+
+// Since when something is waited for. Thread-safe.
+class WaitClock {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  void Start() { since_ = Clock::now().time_since_epoch().count(); }
+  void Stop() { since_ = 0; }
+  bool HasLasted(Clock::duration limit, Clock::time_point now) const {
+    const Clock::rep since = since_;
+    return since != 0 && now.time_since_epoch().count() - since > limit.count();
+  }
+
+ private:
+  // 0: nothing is waited for.
+  std::atomic<Clock::rep> since_{0};
+};
+
+// Thread-safe, but for Ended and WriteLine: once each, in this order.
+class CallRecord {
+ public:
+  // `method`: "Decode". REQUIRES: `context` lives as long as this.
+  CallRecord(std::string method, grpc::CallbackServerContext* context)
+      : method_(std::move(method)), context_(context), begun_(std::chrono::steady_clock::now()) {}
+
+  // Something is on its way to the client: a message, or the end.
+  WaitClock to_client;
+
+  // Ends the call at once, whatever is on its way: the client gets code and message, without details.
+  // REQUIRES: gRPC is not done with the call.
+  void Abort(const absl::Status& status);
+
+  // The call ends with `status`; and its line, when gRPC is done with it.
+  void Ended(const absl::Status& status) { status_ = status; }
+  void WriteLine() const;
+
+ private:
+  const std::string method_;
+  grpc::CallbackServerContext* const context_;
+  const std::chrono::steady_clock::time_point begun_;
+  absl::Status status_;
+};
+
+}  // namespace logitd::server
+
+#endif  // LOGITD_SERVER_SERVICES_CALL_RECORD_H_

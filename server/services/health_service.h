@@ -1,0 +1,61 @@
+// grpc.health.v1: whether the process takes calls (""), and whether a model has a runner ("model/NAME").
+//
+// Ours instead of gRPC's own, so that watches are bounded, and end with a status of their own in a drain. Check never
+// waits and is never refused for load: a busy server is not a dead one.
+#ifndef LOGITD_SERVER_SERVICES_HEALTH_SERVICE_H_
+#define LOGITD_SERVER_SERVICES_HEALTH_SERVICE_H_
+
+#include <grpc/health/v1/health.grpc.pb.h>
+#include <grpcpp/grpcpp.h>
+
+#include <cstdint>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <string>
+
+#include "server/admission.h"
+#include "server/services/open_calls.h"
+
+namespace logitd::server {
+
+using HealthStatus = grpc::health::v1::HealthCheckResponse::ServingStatus;
+
+class HealthWatch;
+
+// Thread-safe.
+class HealthService final : public grpc::health::v1::Health::CallbackService {
+ public:
+  explicit HealthService(int32_t max_watches) : admission_(max_watches) { Set("", true); }
+
+  void Set(const std::string& service, bool is_serving);
+  // From now on, and whatever is set later, nothing serves.
+  void StopServing();
+  // The open watches, to end them.
+  OpenCalls& watches() { return watches_; }
+
+  grpc::ServerUnaryReactor* Check(grpc::CallbackServerContext* context,
+                                  const grpc::health::v1::HealthCheckRequest* request,
+                                  grpc::health::v1::HealthCheckResponse* response) override;
+  grpc::ServerWriteReactor<grpc::health::v1::HealthCheckResponse>* Watch(
+      grpc::CallbackServerContext* context, const grpc::health::v1::HealthCheckRequest* request) override;
+
+ private:
+  friend class HealthWatch;
+
+  void Tell(const std::string& service, HealthStatus status);
+  void Enrol(HealthWatch* watch);
+  void Leave(HealthWatch* watch);
+
+  Admission admission_;
+  OpenCalls watches_;
+  std::mutex mutex_;
+  bool is_stopped_ = false;
+  std::map<std::string, bool> is_serving_;
+  std::map<std::string, std::set<HealthWatch*>> enrolled_;
+};
+
+}  // namespace logitd::server
+
+#endif  // LOGITD_SERVER_SERVICES_HEALTH_SERVICE_H_

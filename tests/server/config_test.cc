@@ -1,0 +1,187 @@
+#include "server/config.h"
+
+#include <stdlib.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "gmock/gmock.h"
+#include "server/options.h"
+#include "tests/testing/matchers.h"
+
+namespace logitd::server {
+namespace {
+
+using logitd::testing::IsOk;
+using logitd::testing::StatusIs;
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+// A file with `text`, in a folder of its own.
+class ConfigFile {
+ public:
+  explicit ConfigFile(const std::string& text) {
+    std::string folder = ::testing::TempDir() + "/logitd-XXXXXX";
+    folder_ = ::mkdtemp(folder.data());
+    path_ = folder_ + "/logitd.textproto";
+    std::ofstream(path_) << text;
+  }
+  ~ConfigFile() { std::filesystem::remove_all(folder_); }
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string folder_;
+  std::string path_;
+};
+
+// A variable, for as long as this lives.
+class Variable {
+ public:
+  Variable(const char* name, const char* value) : name_(name) { ::setenv(name, value, 1); }
+  ~Variable() { ::unsetenv(name_); }
+
+ private:
+  const char* const name_;
+};
+
+const ConfigField& FieldNamed(const std::string& name) {
+  return *config::v1::ServerConfig::descriptor()->FindFieldByName(name);
+}
+
+Config Defaults() { return {DefaultConfig(), {}}; }
+
+TEST(ConfigTest, FlagsWinOverTheEnvironmentAndThatOverTheFile) {
+  const ConfigFile file(
+      "runners: 2\nthreads: 3\ngrace_period: \"7s\"\nlisten: \"127.0.0.1:1\" listen: \"127.0.0.1:2\"\n");
+  const Variable threads("LOGITD_THREADS", "4");
+  const Variable grace("LOGITD_GRACE_PERIOD", "8s");
+  const Variable empty("LOGITD_PRECISION", "");
+  Config config = Defaults();
+  ASSERT_THAT(AddFile(file.path(), config), IsOk());
+  ASSERT_THAT(AddEnvironment(config), IsOk());
+  ASSERT_THAT(AddFlag(FieldNamed("grace_period"), {"9s"}, config), IsOk());
+  EXPECT_THAT(config.values.listen(), ElementsAre("127.0.0.1:1", "127.0.0.1:2")) << "a list replaces the default";
+  EXPECT_EQ(config.values.runners(), 2);
+  EXPECT_EQ(config.values.threads(), 4);
+  EXPECT_EQ(config.values.grace_period(), "9s");
+  EXPECT_EQ(config.values.precision(), "auto") << "an empty variable is none";
+  EXPECT_EQ(config.OriginOf("runners"), file.path() + ":1: runners");
+  EXPECT_EQ(config.OriginOf("threads"), "LOGITD_THREADS");
+  EXPECT_EQ(config.OriginOf("grace_period"), "--grace-period");
+  EXPECT_EQ(config.OriginOf("max_stall"), "--max-stall");
+}
+
+TEST(ConfigTest, ListsAreCommaSeparatedInTheEnvironment) {
+  const Variable listen("LOGITD_LISTEN", "127.0.0.1:1,unix:/tmp/a");
+  Config config = Defaults();
+  ASSERT_THAT(AddEnvironment(config), IsOk());
+  EXPECT_THAT(config.values.listen(), ElementsAre("127.0.0.1:1", "unix:/tmp/a"));
+}
+
+TEST(ConfigTest, ErrorsNameFileLineAndField) {
+  const struct {
+    const char* text;
+    const char* place;
+    const char* what;
+  } cases[] = {
+      {"runners: 1\nrunner: 2\n", ":2:", "runner"}, {"runners: 1\nlisten 3\n", ":2:", "3"},
+      {"runners: \"two\"\n", ":1:", "two"},         {"runners: 1\n\nrunners: 2\n", ":3:", "runners"},
+      {"\n\nlog_level: debug\n", ":3:", "debug"},
+  };
+  for (const auto& test : cases) {
+    SCOPED_TRACE(test.text);
+    const ConfigFile file(test.text);
+    Config config = Defaults();
+    EXPECT_THAT(
+        AddFile(file.path(), config),
+        StatusIs(absl::StatusCode::kInvalidArgument, AllOf(HasSubstr(file.path() + test.place), HasSubstr(test.what))));
+  }
+  Config config = Defaults();
+  EXPECT_THAT(AddFile("/nothing/here", config),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("/nothing/here")));
+  EXPECT_THAT(AddFile("/tmp", config), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("no file")));
+}
+
+TEST(ConfigTest, WrongWordsNameTheirOrigin) {
+  Config config = Defaults();
+  EXPECT_THAT(AddFlag(FieldNamed("runners"), {"2x"}, config),
+              StatusIs(absl::StatusCode::kInvalidArgument, AllOf(HasSubstr("--runners"), HasSubstr("2x"))));
+  EXPECT_THAT(AddFlag(FieldNamed("runners"), {"1", "2"}, config),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("--runners must be given once")));
+  const Variable plaintext("LOGITD_ALLOW_PLAINTEXT", "perhaps");
+  EXPECT_THAT(AddEnvironment(config),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("LOGITD_ALLOW_PLAINTEXT")));
+}
+
+TEST(ConfigTest, WhatIsPrintedReadsBackTheSame) {
+  Config config = Defaults();
+  ASSERT_THAT(AddFlag(FieldNamed("listen"), {"unix:/tmp/\"odd\" name", "127.0.0.1:0"}, config), IsOk());
+  ASSERT_THAT(AddFlag(FieldNamed("allow_plaintext"), {"true"}, config), IsOk());
+  const ConfigFile file(ToText(config.values));
+  Config again = Defaults();
+  ASSERT_THAT(AddFile(file.path(), again), IsOk());
+  EXPECT_EQ(ToText(again.values), ToText(config.values));
+  for (const ConfigField* field : ConfigFields()) {
+    EXPECT_FALSE(WordsOf(*field, config.values).empty()) << field->name() << " has no default";
+  }
+}
+
+TEST(OptionsTest, ValuesAreCheckedWhereTheyWereGiven) {
+  const struct {
+    const char* field;
+    const char* value;
+    const char* error;
+  } cases[] = {
+      {"listen", "0.0.0.0:1", "--allow-plaintext"},
+      {"listen", "x", "HOST:PORT"},
+      {"runner_listen", "0.0.0.0:1", "forge"},
+      {"runners", "0", "[1, 64]"},
+      {"runners", "65", "[1, 64]"},
+      {"threads", "-1", "[0, 1024]"},
+      {"precision", "f64", "auto, native, f16, f32"},
+      {"kernel_target", "mmx", "scalar"},
+      {"grace_period", "1e9s", "1h"},
+      {"grace_period", "10 parsecs", "10s"},
+      {"grace_period", "nan", "10s"},
+      {"max_idle", "0", "1ms"},
+      {"max_stall", "-1s", "1ms"},
+      {"log_format", "xml", "text, json"},
+      {"log_level", "loud", "debug"},
+      {"model_name", "m", "--model FILE"},
+  };
+  for (const auto& test : cases) {
+    SCOPED_TRACE(std::string(test.field) + "=" + test.value);
+    Config config = Defaults();
+    ASSERT_THAT(AddFlag(FieldNamed(test.field), {test.value}, config), IsOk());
+    EXPECT_THAT(ToOptions(config).status(),
+                StatusIs(absl::StatusCode::kInvalidArgument,
+                         AllOf(HasSubstr(FlagOf(FieldNamed(test.field))), HasSubstr(test.error))));
+  }
+}
+
+TEST(OptionsTest, TimesAndNamesAreRead) {
+  const ConfigFile model("not a model");
+  Config config = Defaults();
+  config.values.set_grace_period("1.5m");
+  config.values.set_max_idle("2h");
+  config.values.set_max_stall("250ms");
+  config.values.set_model(model.path());
+  config.values.set_kernel_target("scalar");
+  const auto options = ToOptions(config);
+  ASSERT_THAT(options, IsOk());
+  EXPECT_EQ(options->grace_period, std::chrono::seconds(90));
+  EXPECT_EQ(options->server.max_idle, std::chrono::hours(2));
+  EXPECT_EQ(options->server.max_stall, std::chrono::milliseconds(250));
+  EXPECT_EQ(options->model_name, "logitd");
+  EXPECT_EQ(options->kernel_target, "SCALAR");
+}
+
+TEST(OptionsTest, ModelFileThatIsNotThereCannotBeServed) {
+  Config config = Defaults();
+  config.values.set_model("/nothing/here.gguf");
+  EXPECT_THAT(ToOptions(config).status(), StatusIs(absl::StatusCode::kUnavailable, HasSubstr("/nothing/here.gguf")));
+}
+
+}  // namespace
+}  // namespace logitd::server

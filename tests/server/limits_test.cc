@@ -1,0 +1,387 @@
+// A case for every field of logitd.v1.Limits, named after it: what goes beyond it is refused, and says so.
+#include "core/limits.h"
+
+#include <grpc/health/v1/health.grpc.pb.h>
+
+#include <chrono>
+#include <functional>
+#include <set>
+
+#include "logitd/v1/model_runner_service.grpc.pb.h"
+#include "tests/server/in_process.h"
+
+namespace logitd::server {
+namespace {
+
+using logitd::testing::ErrorOf;
+using logitd::testing::FakeModel;
+using logitd::testing::Parse;
+using std::chrono::milliseconds;
+
+class LimitsTest : public logitd::testing::InProcessServer {
+ protected:
+  // The limit that an error names, "" if it names none.
+  static std::string LimitOf(const v1::Error& error) {
+    EXPECT_EQ(error.code(), static_cast<int>(grpc::StatusCode::RESOURCE_EXHAUSTED)) << error.message();
+    EXPECT_EQ(error.reason(), v1::ERROR_REASON_LIMIT_EXCEEDED) << error.message();
+    EXPECT_NE(error.message(), "");
+    return error.limit();
+  }
+  static std::string LimitOf(const grpc::Status& status) {
+    const auto error = ErrorOf(status);
+    EXPECT_TRUE(error) << status.error_code() << ": " << status.error_message();
+    return error ? LimitOf(*error) : "";
+  }
+
+  // Sends the messages on one Decode stream; the last reply, or the stream's end if it ends before.
+  struct Decoded {
+    v1::DecodeResponse last;
+    grpc::Status status;
+  };
+  Decoded Decode(const std::vector<v1::DecodeRequest>& requests) {
+    Decoded decoded;
+    const auto context = Context();
+    const auto stream = decoding_->Decode(context.get());
+    for (const v1::DecodeRequest& request : requests) {
+      if (!stream->Write(request) || !stream->Read(&decoded.last)) break;
+    }
+    stream->WritesDone();
+    decoded.status = stream->Finish();
+    return decoded;
+  }
+  static v1::DecodeRequest Config(const std::string& fields) {
+    return Parse<v1::DecodeRequest>("config { " + fields + " }");
+  }
+  static v1::DecodeRequest Open(int64_t batch_id, int count) {
+    v1::DecodeRequest request;
+    request.mutable_batch()->set_batch_id(batch_id);
+    for (int i = 0; i < count; ++i) request.mutable_batch()->add_opens()->set_sequence_id(batch_id * 10'000 + i);
+    return request;
+  }
+
+  grpc::Status Generate(const std::string& request) {
+    std::vector<v1::GenerateResponse> responses;
+    return InProcessServer::Generate(Parse<v1::GenerateRequest>(request), &responses);
+  }
+  grpc::Status Score(const v1::ScoreRequest& request) {
+    const auto context = Context();
+    const auto reader = scoring_->Score(context.get(), request);
+    v1::ScoreResponse response;
+    while (reader->Read(&response)) continue;
+    return reader->Finish();
+  }
+  static v1::ScoreItem& AddItem(v1::ScoreRequest& request, int context_tokens, int continuations) {
+    v1::ScoreItem& item = *request.add_items();
+    for (int i = 0; i < context_tokens; ++i) item.mutable_context()->mutable_tokens()->add_token_ids(5);
+    for (int i = 0; i < continuations; ++i) {
+      auto& input = *item.mutable_continuations()->add_continuations()->mutable_input();
+      input.mutable_tokens()->add_token_ids(7);
+    }
+    return item;
+  }
+
+  // Opens Decode streams, each with its config answered.
+  struct OpenStream {
+    std::unique_ptr<grpc::ClientContext> context = Context();
+    std::unique_ptr<grpc::ClientReaderWriter<v1::DecodeRequest, v1::DecodeResponse>> stream;
+  };
+  std::vector<OpenStream> OpenStreams(int count) {
+    std::vector<OpenStream> streams;
+    for (int i = 0; i < count; ++i) {
+      OpenStream& open = streams.emplace_back();
+      open.stream = decoding_->Decode(open.context.get());
+      v1::DecodeResponse response;
+      EXPECT_TRUE(open.stream->Write(Config("vocab_size: 4")));
+      EXPECT_TRUE(open.stream->Read(&response));
+    }
+    return streams;
+  }
+};
+
+TEST_F(LimitsTest, max_message_bytes) {
+  v1::DistributionRequest request;
+  request.mutable_logits()->set_values(std::string(kMaxMessageBytes + 1, '\0'));
+  v1::DistributionResponse response;
+  EXPECT_EQ(LimitOf(decoding_->Distribution(Context().get(), request, &response)), "max_message_bytes");
+  v1::DecodeRequest batch = Open(1, 1);
+  batch.set_payload(std::string(kMaxMessageBytes + 1, '\0'));
+  EXPECT_EQ(LimitOf(Decode({Config("vocab_size: 4"), batch}).status), "max_message_bytes");
+  // Beyond what is read at all, gRPC refuses it: without details, but with the same code.
+  batch.set_payload(std::string(2 * kMaxMessageBytes + 1, '\0'));
+  EXPECT_EQ(Decode({Config("vocab_size: 4"), batch}).status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+}
+
+TEST_F(LimitsTest, max_vocab_size) {
+  v1::DistributionResponse response;
+  EXPECT_EQ(
+      LimitOf(Distribution("logits { block { dtype: LOGITS_DTYPE_F32 row_count: 1 width: 1048577 } }", &response)),
+      "max_vocab_size");
+}
+
+TEST_F(LimitsTest, max_rows_per_message) {
+  v1::DecodeRequest batch = Open(1, 1);
+  *batch.mutable_batch()->add_blocks() = Parse<v1::LogitsBlock>("dtype: LOGITS_DTYPE_F32 row_count: 1025 width: 4");
+  batch.set_payload(std::string(1025 * 16, '\0'));
+  EXPECT_EQ(LimitOf(Decode({Config("vocab_size: 4"), batch}).status), "max_rows_per_message");
+  EXPECT_EQ(LimitOf(Decode({Config("vocab_size: 4"), Open(1, 1025)}).status), "max_rows_per_message");
+}
+
+TEST_F(LimitsTest, max_sequences_per_stream) {
+  const Decoded decoded = Decode({Config("vocab_size: 4"), Open(1, kMaxSequencesPerStream), Open(2, 1)});
+  EXPECT_TRUE(decoded.status.ok());
+  EXPECT_EQ(LimitOf(decoded.last.result().opens(0).error()), "max_sequences_per_stream");
+}
+
+TEST_F(LimitsTest, max_stream_state_bytes) {
+  v1::DecodeRequest open = Open(1, 33);
+  for (auto& sequence : *open.mutable_batch()->mutable_opens()) {
+    sequence.mutable_fresh()->mutable_state()->mutable_token_ids()->Resize(kMaxTokens - 1, 0);
+  }
+  const Decoded decoded = Decode({Config("vocab_size: 4"), open});
+  EXPECT_TRUE(decoded.status.ok());
+  EXPECT_FALSE(decoded.last.result().opens(31).has_error());
+  EXPECT_EQ(LimitOf(decoded.last.result().opens(32).error()), "max_stream_state_bytes");
+}
+
+TEST_F(LimitsTest, max_tokens) {
+  EXPECT_EQ(LimitOf(Decode({Config("vocab_size: 4 stop { max_tokens: 131073 }")}).status), "max_tokens");
+}
+
+TEST_F(LimitsTest, max_prompt_tokens) {
+  v1::DecodeRequest open = Open(1, 1);
+  open.mutable_batch()->mutable_opens(0)->mutable_fresh()->mutable_prompt_token_ids()->Resize(kMaxPromptTokens + 1, 0);
+  EXPECT_EQ(LimitOf(Decode({Config("vocab_size: 4"), open}).last.result().opens(0).error()), "max_prompt_tokens");
+}
+
+TEST_F(LimitsTest, max_top_n) {
+  EXPECT_EQ(LimitOf(Decode({Config("vocab_size: 2000 record { top_n: 1025 }")}).status), "max_top_n");
+}
+
+TEST_F(LimitsTest, max_named_tokens) {
+  v1::DecodeRequest config = Config("vocab_size: 2000");
+  for (int i = 0; i <= kMaxNamedTokens; ++i) config.mutable_config()->mutable_record()->add_named_token_ids(i);
+  EXPECT_EQ(LimitOf(Decode({config}).status), "max_named_tokens");
+}
+
+TEST_F(LimitsTest, max_stops) {
+  v1::DecodeRequest config = Config("vocab_size: 2000");
+  for (int i = 0; i <= kMaxStops; ++i) config.mutable_config()->add_eos_token_ids(i);
+  EXPECT_EQ(LimitOf(Decode({config}).status), "max_stops");
+}
+
+TEST_F(LimitsTest, max_alternatives) {
+  Attach({.context_length = 1024});
+  EXPECT_EQ(
+      LimitOf(Generate("prompt { tokens { token_ids: 5 } } n: 128 stop { max_tokens: 200 } record { top_n: 64 }")),
+      "max_alternatives");
+}
+
+TEST_F(LimitsTest, max_n) {
+  Attach();
+  EXPECT_EQ(LimitOf(Generate("prompt { tokens { token_ids: 5 } } n: 129")), "max_n");
+}
+
+TEST_F(LimitsTest, max_generated_tokens) {
+  Attach({.context_length = 4096});
+  EXPECT_EQ(LimitOf(Generate("prompt { tokens { token_ids: 5 } } n: 128 stop { max_tokens: 2049 }")),
+            "max_generated_tokens");
+}
+
+TEST_F(LimitsTest, max_items) {
+  Attach();
+  v1::ScoreRequest request;
+  for (int i = 0; i <= kMaxItems; ++i) AddItem(request, 1, 1);
+  EXPECT_EQ(LimitOf(Score(request)), "max_items");
+}
+
+TEST_F(LimitsTest, max_continuations) {
+  Attach();
+  v1::ScoreRequest request;
+  AddItem(request, 1, kMaxContinuations + 1);
+  EXPECT_EQ(LimitOf(Score(request)), "max_continuations");
+}
+
+TEST_F(LimitsTest, max_candidates) {
+  Attach();
+  v1::RankRequest request;
+  v1::RankItem& item = *request.add_items();
+  item.mutable_context()->mutable_tokens()->add_token_ids(5);
+  for (int i = 0; i <= kMaxCandidates; ++i) item.add_candidates();
+  v1::RankResponse response;
+  EXPECT_EQ(LimitOf(scoring_->Rank(Context().get(), request, &response)), "max_candidates");
+}
+
+TEST_F(LimitsTest, max_score_tokens) {
+  Attach({.context_length = 131'072});
+  v1::ScoreRequest request;
+  for (int i = 0; i < 5; ++i) AddItem(request, 110'000, 1);
+  EXPECT_EQ(LimitOf(Score(request)), "max_score_tokens");
+}
+
+TEST_F(LimitsTest, max_score_sequences) {
+  const auto context = Context();
+  v1::ScoreLogitsResponse response;
+  const auto writer = scoring_->ScoreLogits(context.get(), &response);
+  writer->Write(Parse<v1::ScoreLogitsRequest>("config { vocab_size: 1 }"));
+  auto rows = Parse<v1::ScoreLogitsRequest>(
+      "rows { sequence_index: 4096 target_token_ids: 0 blocks { dtype: LOGITS_DTYPE_F32 row_count: 1 width: 1 } }");
+  rows.set_payload(std::string(4, '\0'));
+  writer->Write(rows);
+  writer->WritesDone();
+  EXPECT_EQ(LimitOf(writer->Finish()), "max_score_sequences");
+}
+
+TEST_F(LimitsTest, max_text_bytes) {
+  Attach();
+  v1::TokenizeRequest request;
+  request.add_texts(std::string(kMaxTextBytes + 1, 'a'));
+  v1::TokenizeResponse response;
+  EXPECT_EQ(LimitOf(models_->Tokenize(Context().get(), request, &response)), "max_text_bytes");
+}
+
+TEST_F(LimitsTest, max_streams_per_connection) {
+  const auto streams = OpenStreams(kMaxStreamsPerConnection);
+  // One more waits in the client, for as long as it likes; another connection does not.
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + milliseconds(200));
+  v1::GetServerInfoResponse response;
+  EXPECT_EQ(info_->GetServerInfo(&context, {}, &response).error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
+  EXPECT_TRUE(v1::ServerService::NewStub(NewChannel())->GetServerInfo(Context().get(), {}, &response).ok());
+  for (const OpenStream& open : streams) open.context->TryCancel();
+}
+
+TEST_F(LimitsTest, max_runners) {
+  const auto stub = v1::ModelRunnerService::NewStub(
+      grpc::CreateChannel(server_->runner_address(), grpc::InsecureChannelCredentials()));
+  struct Runner {
+    std::unique_ptr<grpc::ClientContext> context = Context();
+    std::unique_ptr<grpc::ClientReaderWriter<v1::AttachRequest, v1::AttachResponse>> stream;
+  };
+  std::vector<Runner> runners;
+  for (int i = 0; i <= kMaxRunners; ++i) {
+    const FakeModel model({.name = "m" + std::to_string(i)});
+    Runner& runner = runners.emplace_back();
+    runner.stream = stub->Attach(runner.context.get());
+    v1::AttachRequest hello;
+    *hello.mutable_hello()->mutable_model() = model.Info();
+    *hello.mutable_hello()->mutable_capabilities() = model.Capabilities();
+    *hello.mutable_hello()->mutable_capacity() = model.Capacity();
+    v1::AttachRequest vocabulary;
+    *vocabulary.mutable_vocabulary() = model.Vocabulary();
+    ASSERT_TRUE(runner.stream->Write(hello));
+    runner.stream->Write(vocabulary);
+    if (i < kMaxRunners) ASSERT_TRUE(server_->WaitForModel(model.Info().name(), [] { return false; }));
+  }
+  v1::AttachResponse response;
+  while (runners.back().stream->Read(&response)) continue;
+  EXPECT_EQ(LimitOf(runners.back().stream->Finish()), "max_runners");
+  for (const Runner& runner : runners) runner.context->TryCancel();
+}
+
+TEST_F(LimitsTest, max_calls) {
+  Start({.max_calls = 3});
+  const auto streams = OpenStreams(3);
+  v1::GetServerInfoResponse response;
+  const grpc::Status status = info_->GetServerInfo(Context().get(), {}, &response);
+  const auto error = ErrorOf(status);
+  ASSERT_TRUE(error) << status.error_message();
+  EXPECT_EQ(error->reason(), v1::ERROR_REASON_OVERLOADED);
+  EXPECT_GT(error->retry_after_ms(), 0);
+  for (const OpenStream& open : streams) open.context->TryCancel();
+}
+
+TEST_F(LimitsTest, max_bytes_in_work) {
+  Start({.max_bytes_in_work = 1 << 20});
+  v1::DistributionRequest request;
+  request.mutable_logits()->set_values(std::string(1 << 20, '\0'));
+  v1::DistributionResponse response;
+  const grpc::Status status = decoding_->Distribution(Context().get(), request, &response);
+  const auto error = ErrorOf(status);
+  ASSERT_TRUE(error) << status.error_message();
+  EXPECT_EQ(error->reason(), v1::ERROR_REASON_OVERLOADED);
+  EXPECT_EQ(error->limit(), "max_bytes_in_work");
+  EXPECT_GT(error->retry_after_ms(), 0);
+  // What was refused does not count.
+  EXPECT_TRUE(Distribution("logits { float_values: [1, 2] } sampling { temperature: 0.5 }", &response).ok());
+}
+
+TEST_F(LimitsTest, max_watches) {
+  Start({.max_watches = 1});
+  const auto health = grpc::health::v1::Health::NewStub(channel_);
+  const auto first_context = Context();
+  const auto first = health->Watch(first_context.get(), {});
+  grpc::health::v1::HealthCheckResponse response;
+  ASSERT_TRUE(first->Read(&response));
+  const auto context = Context();
+  const auto second = health->Watch(context.get(), {});
+  EXPECT_FALSE(second->Read(&response));
+  EXPECT_EQ(ErrorOf(second->Finish())->reason(), v1::ERROR_REASON_OVERLOADED);
+  EXPECT_TRUE(health->Check(Context().get(), {}, &response).ok()) << "a busy server is not a dead one";
+  first_context->TryCancel();
+}
+
+TEST_F(LimitsTest, max_metadata_bytes) {
+  const auto context = Context();
+  context->AddMetadata("x", std::string(kMaxMetadataBytes, 'x'));
+  v1::GetServerInfoResponse response;
+  EXPECT_EQ(info_->GetServerInfo(context.get(), {}, &response).error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  // gRPC may close that connection; others do not notice.
+  EXPECT_TRUE(v1::ServerService::NewStub(NewChannel())->GetServerInfo(Context().get(), {}, &response).ok());
+}
+
+TEST_F(LimitsTest, max_idle_ms) {
+  Start({.max_idle = milliseconds(100)});
+  auto streams = OpenStreams(1);
+  v1::DecodeResponse response;
+  EXPECT_FALSE(streams[0].stream->Read(&response));
+  EXPECT_EQ(LimitOf(streams[0].stream->Finish()), "max_idle_ms");
+}
+
+// A stream whose replies are large and unread: its flow-control window fills, and the server's write waits.
+TEST_F(LimitsTest, max_stall_ms) {
+  Start({.max_stall = milliseconds(200)});
+  Attach({.context_length = 4096});
+  const auto context = Context();
+  const auto unread = generation_->Generate(
+      context.get(), Parse<v1::GenerateRequest>("prompt { tokens { token_ids: 5 } } record { top_n: 64 } "
+                                                "stop { max_tokens: 4000 ignore_eos: true }"));
+  // Its cache is given back: this one needs all of it.
+  std::vector<v1::GenerateResponse> responses;
+  const grpc::Status other = InProcessServer::Generate(
+      Parse<v1::GenerateRequest>("prompt { tokens { token_ids: 5 } } stop { max_tokens: 4000 }"), &responses);
+  EXPECT_TRUE(other.ok()) << other.error_message();
+  v1::GenerateResponse response;
+  while (unread->Read(&response)) continue;
+  const grpc::Status status = unread->Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED) << status.error_message();
+  EXPECT_NE(status.error_message().find("max_stall_ms"), std::string::npos) << status.error_message();
+}
+
+// The table of GetServerInfo is complete, and so are the cases above.
+TEST(LimitsTableTest, EveryLimitHasAValueAndACase) {
+  std::set<std::string> cases;
+  const auto& tests = *::testing::UnitTest::GetInstance();
+  for (int i = 0; i < tests.total_test_suite_count(); ++i) {
+    const auto& suite = *tests.GetTestSuite(i);
+    if (std::string(suite.name()) != "LimitsTest") continue;
+    for (int j = 0; j < suite.total_test_count(); ++j) cases.insert(suite.GetTestInfo(j)->name());
+  }
+  const auto server = Server::Start({.listen = {"127.0.0.1:0"}});
+  ASSERT_TRUE(server.ok());
+  const auto stub =
+      v1::ServerService::NewStub(grpc::CreateChannel((*server)->addresses()[0], grpc::InsecureChannelCredentials()));
+  grpc::ClientContext context;
+  v1::GetServerInfoResponse response;
+  ASSERT_TRUE(stub->GetServerInfo(&context, {}, &response).ok());
+  std::set<std::string> fields;
+  const auto& descriptor = *v1::Limits::descriptor();
+  for (int i = 0; i < descriptor.field_count(); ++i) {
+    fields.insert(descriptor.field(i)->name());
+    EXPECT_TRUE(v1::Limits::GetReflection()->HasField(response.limits(), descriptor.field(i)))
+        << descriptor.field(i)->name() << " is not reported";
+  }
+  EXPECT_EQ(cases, fields);
+}
+
+}  // namespace
+}  // namespace logitd::server
