@@ -579,9 +579,9 @@ absl::Status Overloaded(int64_t running, int64_t limit, int32_t retry_after_ms) 
 }
 
 absl::Status OverloadedBytes(int64_t bytes, int64_t limit, int32_t retry_after_ms) {
-  ErrorDetail detail =
-      Detail(ErrorReason::kOverloaded, "the server is full: with this one, requests of " + std::to_string(bytes) +
-                                           " bytes would be worked on, of " + std::to_string(limit) + " allowed");
+  ErrorDetail detail = Detail(ErrorReason::kOverloaded,
+                              "the server is full: with this one, requests of " + std::to_string(bytes) +
+                                  " bytes would be worked on or kept, of " + std::to_string(limit) + " allowed");
   detail.value = std::to_string(bytes);
   detail.bound = "at most " + std::to_string(limit);
   detail.limit = "max_bytes_in_work";

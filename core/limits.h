@@ -49,7 +49,8 @@ inline constexpr int32_t kMaxRunners = 64;
 inline constexpr int32_t kMaxCalls = 1024;
 // Health watches at once: they hold no thread, and stay open for days.
 inline constexpr int32_t kMaxWatches = 1024;
-// Requests that are being worked on, together: 16 of the largest.
+// Requests that are being worked on and what streams keep, together: 16 of the largest messages, or the state of 48 of
+// the largest streams and 4 messages.
 inline constexpr int64_t kMaxBytesInWork = int64_t{1} << 30;
 // What gRPC may hold for all connections: messages on their way in and out. Twice what may be in work.
 inline constexpr int64_t kMaxTransportBytes = int64_t{2} << 30;

@@ -1,9 +1,10 @@
-// How much runs at once: calls, and bytes of requests that are being worked on. Thread-safe.
+// How much runs at once: calls, and bytes of requests that are being worked on or that streams keep. Thread-safe.
 #ifndef LOGITD_SERVER_ADMISSION_H_
 #define LOGITD_SERVER_ADMISSION_H_
 
 #include <atomic>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -27,6 +28,8 @@ class BytesInWork {
   ~BytesInWork() { total_->fetch_sub(bytes_); }
 
  private:
+  friend class Admission;
+
   std::atomic<int64_t>* total_;
   int64_t bytes_;
 };
@@ -61,7 +64,32 @@ class Admission {
     return taken;
   }
 
+  // For what a stream keeps from its messages until it ends: makes `held` its charge, which a stream sets anew after
+  // each message. Whole steps are counted, so that most messages change nothing and a small stream touches no shared
+  // counter. Growth leaves a quarter of the bytes to messages: streams that keep much and then are silent do not stop
+  // the others.
+  // Errors: OVERLOADED if there is no room for the growth; `held` is as before, and shrinking never fails.
+  absl::Status Hold(int64_t bytes, std::optional<BytesInWork>& held) {
+    const int64_t wanted = bytes / kHeldStepBytes * kHeldStepBytes;
+    const int64_t growth = wanted - (held ? held->bytes_ : 0);
+    if (growth == 0) return absl::OkStatus();
+    const int64_t total = bytes_.fetch_add(growth) + growth;
+    const int64_t limit = max_bytes_ - max_bytes_ / 4;
+    if (growth > 0 && total > limit) {
+      bytes_.fetch_sub(growth);
+      return errors::OverloadedBytes(total, limit, kRetryAfterMs);
+    }
+    if (held) {
+      held->bytes_ = wanted;
+    } else {
+      held.emplace(bytes_, wanted);
+    }
+    return absl::OkStatus();
+  }
+
  private:
+  // All streams together keep less than this * max_calls that is not counted.
+  static constexpr int64_t kHeldStepBytes = 64 << 10;
   // About the time that a short call takes.
   static constexpr int32_t kRetryAfterMs = 250;
 

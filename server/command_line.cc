@@ -45,7 +45,7 @@ const std::map<std::string, Help>& HelpOfOptions() {
       {"cache_dir", {"DIR", "Where converted models are kept"}},
       {"kernel_target", {"NAME", "scalar, avx2, avx512, or best: of this CPU"}},
       {"grace_period", {"TIME", "How long running calls may take to end after SIGTERM"}},
-      {"max_idle", {"TIME", "How long a Decode stream may be silent"}},
+      {"max_idle", {"TIME", "How long a Decode or ScoreLogits stream may be silent"}},
       {"max_stall", {"TIME", "How long a client may leave its reply unread"}},
       {"log_format", {"FORM", "text or json: one object a line"}},
       {"log_level", {"LEVEL", "debug (a line for every call), info, warn, error or off"}},

@@ -3,7 +3,9 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <iostream>
@@ -135,7 +137,9 @@ int main(int argc, char** argv) {
   ::signal(SIGINT, SIG_DFL);
   ::pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
   if (can_serve) EndAfter(options.grace_period);
-  (*server)->Drain(options.grace_period * 9 / 10);
+  // The rest of the time is for the runners to end.
+  (*server)->Drain(options.grace_period -
+                   std::min<std::chrono::milliseconds>(options.grace_period / 10, std::chrono::seconds(1)));
   Log(LogLevel::kInfo, "stopped");
   return can_serve ? 0 : kCannotServe;
 }

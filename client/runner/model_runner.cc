@@ -27,8 +27,9 @@
 namespace logitd::runner {
 namespace {
 
-// Rows are sent in pieces, so that the server can begin with the first while the others are on the way.
-constexpr int64_t kLargestMessageBytes = int64_t{16} << 20;
+// Rows are sent in pieces, so that the server can begin with the first while the others are on the way, and hears of
+// the runner in time on a slow network, too.
+constexpr int64_t kLargestMessageBytes = int64_t{4} << 20;
 // How long the server may take to answer a half-close before the stream is cut.
 constexpr std::chrono::seconds kGoodbye{3};
 
@@ -367,12 +368,14 @@ void Attachment::LeaveWhenStopped(std::stop_token stop) {
   ended_changed_.wait(lock, stop, [this] { return ended_; });
   if (ended_) return;
   lock.unlock();
-  model_.Interrupt();
   // A writer that is held up by a server that does not read must not hold up the end.
   if (std::unique_lock write_lock(write_mutex_, kGoodbye); write_lock.owns_lock()) {
     half_closed_ = true;
     stream_->WritesDone();
   }
+  // After the half-close: what an interrupted batch says would count as the model's word on its sequences, which go on
+  // elsewhere instead.
+  model_.Interrupt();
   lock.lock();
   if (!ended_changed_.wait_for(lock, kGoodbye, [this] { return ended_; })) context_.TryCancel();
 }

@@ -18,6 +18,16 @@ namespace {
 
 constexpr size_t kVocabFingerprintBytes = 32;
 
+// What an open sequence costs besides what its caller chooses, the allocator's and the map's part included.
+constexpr int64_t kSequenceBytes = sizeof(Decoder) + 128;
+
+int64_t BytesOf(const std::vector<TokenId>& tokens) {
+  return static_cast<int64_t>(tokens.capacity() * sizeof(TokenId));
+}
+int64_t BytesOf(const VocabSubset* subset) {
+  return subset == nullptr ? 0 : static_cast<int64_t>(subset->words().size_bytes());
+}
+
 std::string Indexed(const char* list, int index) { return std::string(list) + "[" + std::to_string(index) + "]."; }
 
 }  // namespace
@@ -69,6 +79,7 @@ absl::Status DecodeSession::Start(const v1::DecodeConfig& config, v1::DecodeStar
   if (!record.ok()) return WithFieldPrefix(record.status(), "record.");
   record_ = *std::move(record);
   seed_ = config.sampling().has_seed() ? config.sampling().seed() : DrawSeed();
+  held_bytes_ = BytesOf(sampling_.subset.get());
   started_ = true;
 
   started.set_seed(seed_);
@@ -191,11 +202,10 @@ absl::Status DecodeSession::Open(const v1::OpenSequence& open, v1::OpenResult& r
     sums = {std::nullopt, std::nullopt};
   }
   OpenedSequence opened;
-  opened.state_bytes = int64_t{so_far.size()} * static_cast<int64_t>(sizeof(TokenId));
   // A set that is the stream's own is shared, and counts once.
-  if (config.sampling.subset != nullptr && config.sampling.subset != sampling_.subset) {
-    opened.state_bytes += static_cast<int64_t>(config.sampling.subset->words().size_bytes());
-  }
+  const bool has_own_set = config.sampling.subset != sampling_.subset;
+  const int64_t set_bytes = has_own_set ? BytesOf(config.sampling.subset.get()) : 0;
+  opened.state_bytes = set_bytes + int64_t{so_far.size()} * static_cast<int64_t>(sizeof(TokenId));
   if (state_bytes_ + opened.state_bytes > kMaxStreamStateBytes) {
     return errors::LimitExceeded("", state_bytes_ + opened.state_bytes,
                                  "[0, " + std::to_string(kMaxStreamStateBytes) + "] bytes of token sets and tokens",
@@ -204,7 +214,11 @@ absl::Status DecodeSession::Open(const v1::OpenSequence& open, v1::OpenResult& r
   opened.decoder =
       std::make_unique<Decoder>(std::move(config), std::vector<TokenId>(so_far.begin(), so_far.end()), sums);
   result.set_next_position(opened.decoder->position());
+  const DecoderConfig& kept = opened.decoder->config();
+  opened.held_bytes = kSequenceBytes + set_bytes + BytesOf(opened.decoder->sequence().token_ids()) +
+                      BytesOf(kept.stop.stop_token_ids) + BytesOf(kept.record.named_token_ids);
   state_bytes_ += opened.state_bytes;
+  held_bytes_ += opened.held_bytes;
   sequences_.emplace(sequence_id, std::move(opened));
   return absl::OkStatus();
 }
@@ -222,6 +236,7 @@ void DecodeSession::Erase(int64_t sequence_id) {
   const auto found = sequences_.find(sequence_id);
   if (found == sequences_.end()) return;
   state_bytes_ -= found->second.state_bytes;
+  held_bytes_ -= found->second.held_bytes;
   sequences_.erase(found);
 }
 
@@ -232,8 +247,12 @@ absl::Status DecodeSession::StepSequence(const v1::SequenceStep& step, const Wir
     return errors::RowIndexOutOfRange("row", step.row(), rows.row_count());
   }
   Decoder& decoder = *found->second.decoder;
+  const int64_t bytes_before = BytesOf(decoder.sequence().token_ids());
   auto advanced = decoder.Advance(step.position(), rows.Row(step.row(), row_buffer_), distribution_);
   if (!advanced.ok()) return WithRow(advanced.status(), step.row());
+  const int64_t grown = BytesOf(decoder.sequence().token_ids()) - bytes_before;
+  found->second.held_bytes += grown;
+  held_bytes_ += grown;
   if (advanced->token) ToProto(*advanced->token, decoder.config().record, nullptr, *chosen.add_tokens());
   ToProto(advanced->token_count, advanced->sums, *chosen.mutable_totals());
   ToProto(advanced->sums, *chosen.mutable_resume_state());

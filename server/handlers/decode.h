@@ -23,6 +23,10 @@ class DecodeSession {
   // Answers one message. An error ends the stream; what concerns one sequence alone is in `response`.
   absl::Status Handle(const v1::DecodeRequest& request, v1::DecodeResponse& response);
 
+  // What the session keeps until the next message: its sequences and their token sets and tokens. Working space, which
+  // is bounded by vocab_size, is not counted.
+  int64_t held_bytes() const { return held_bytes_; }
+
  private:
   absl::Status Start(const v1::DecodeConfig& config, v1::DecodeStarted& started);
   absl::Status Step(const v1::StepBatch& batch, std::string_view payload, v1::BatchResult& result);
@@ -44,12 +48,16 @@ class DecodeSession {
   struct OpenedSequence {
     std::unique_ptr<Decoder> decoder;
     int64_t state_bytes = 0;
+    // Its part of held_bytes_.
+    int64_t held_bytes = 0;
   };
   void Erase(int64_t sequence_id);
 
   std::unordered_map<int64_t, OpenedSequence> sequences_;
   // The sum of state_bytes.
   int64_t state_bytes_ = 0;
+  // The stream's own token set, and what the sequences hold.
+  int64_t held_bytes_ = 0;
   // Working space of all sequences.
   Distribution distribution_;
   std::vector<float> row_buffer_;

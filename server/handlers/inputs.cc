@@ -174,8 +174,8 @@ absl::Status BeginItem(const ItemRequest& request, const TokenizationOptions& op
 
 absl::Status FinishContinuation(const v1::Continuation& message, const PendingItem& pending,
                                 const PendingContinuation& where, const TokenizerBatch& with_special,
-                                const TokenizerBatch& without_special, const ServedModel& model,
-                                const ItemInput& item, ContinuationInput& continuation) {
+                                const TokenizerBatch& without_special, const ServedModel& model, const ItemInput& item,
+                                ContinuationInput& continuation) {
   const ModelDescription& description = model.description();
   const Vocabulary& vocabulary = model.vocabulary();
   std::optional<std::string> text;

@@ -12,6 +12,12 @@
 #include "server/handlers/numerics_version.h"
 
 namespace logitd::server {
+namespace {
+
+// The allocator's and the map's part of a sequence.
+constexpr int64_t kNodeBytes = 64;
+
+}  // namespace
 
 absl::Status ScoreLogitsSession::Take(const v1::ScoreLogitsRequest& request, const RequestContext& context) {
   RETURN_IF_ERROR(CheckKnown(request));
@@ -48,6 +54,9 @@ absl::Status ScoreLogitsSession::Start(const v1::ScoreLogitsConfig& config) {
                           v1::RECORD_LAYOUT_RECORDS);
   if (!record.ok()) return WithFieldPrefix(record.status(), "record.");
   options_.record = *std::move(record);
+  if (options_.sampling && options_.sampling->subset != nullptr) {
+    held_bytes_ = static_cast<int64_t>(options_.sampling->subset->words().size_bytes());
+  }
   started_ = true;
   return absl::OkStatus();
 }
@@ -77,8 +86,13 @@ absl::Status ScoreLogitsSession::Score(const v1::ScoreLogitsRows& message, std::
     return WithPosition(errors::TokenIdOutOfRange(field, targets[i], vocab_size_), i, index, position + i);
   }
 
-  Sequence& sequence =
-      sequences_.try_emplace(index, Sequence{Scorer(options_.record, options_.sampling), ""}).first->second;
+  const auto [entry, is_new] = sequences_.try_emplace(index, Sequence{Scorer(options_.record, options_.sampling), ""});
+  Sequence& sequence = entry->second;
+  if (is_new) {
+    held_bytes_ += kNodeBytes + static_cast<int64_t>(sizeof(Sequence)) +
+                   std::ssize(options_.record.named_token_ids) * static_cast<int64_t>(sizeof(TokenId));
+  }
+  const size_t capacity_before = sequence.tokens.capacity();
   for (int32_t i = 0; i < rows.row_count(); ++i) {
     RETURN_IF_ERROR(context.Check());
     auto record = sequence.scorer.Score(rows.Row(i, row_buffer_), targets[i], distribution_);
@@ -90,6 +104,7 @@ absl::Status ScoreLogitsSession::Score(const v1::ScoreLogitsRows& message, std::
     if (!one.AppendToString(&sequence.tokens)) return errors::Internal("a record cannot be serialised");
     ++record_count_;
   }
+  held_bytes_ += static_cast<int64_t>(sequence.tokens.capacity() - capacity_before);
   return absl::OkStatus();
 }
 
@@ -122,6 +137,7 @@ absl::Status ScoreLogitsSession::Finish(v1::ScoreLogitsResponse& response) {
     message.set_is_greedy(sequence.scorer.is_greedy());
   }
   sequences_.clear();
+  held_bytes_ = 0;
   return absl::OkStatus();
 }
 

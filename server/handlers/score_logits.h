@@ -27,6 +27,10 @@ class ScoreLogitsSession {
   // The client has half-closed: the reply. Called once, last; gives up what the session holds.
   absl::Status Finish(v1::ScoreLogitsResponse& response);
 
+  // What the session keeps until the next message: token set, sequences and their records. Working space, which is
+  // bounded by vocab_size, is not counted.
+  int64_t held_bytes() const { return held_bytes_; }
+
  private:
   // A sequence that has rows.
   struct Sequence {
@@ -47,6 +51,7 @@ class ScoreLogitsSession {
   ScoreOptions options_;
   std::map<int32_t, Sequence> sequences_;
   int64_t record_count_ = 0;
+  int64_t held_bytes_ = 0;
   // Working space of all sequences.
   Distribution distribution_;
   std::vector<float> row_buffer_;

@@ -11,6 +11,8 @@ namespace {
 // Calls that the runner has not answered yet, given up ones included. It has one thread for them, and each may hold
 // megabytes of text: what is above waits here, where it can be given up.
 constexpr size_t kMaxTokenizerCalls = 16;
+// Megabytes of text take seconds; a tokenizer that has not answered for so long hangs.
+constexpr std::chrono::minutes kTokenizerTime{2};
 
 }  // namespace
 
@@ -51,6 +53,7 @@ absl::StatusOr<int64_t> AttachedRunner::BeginCall(std::shared_ptr<TokenizerCall>
     RETURN_IF_ERROR(context.Check());
     return errors::Cancelled();
   }
+  if (calls_.empty()) waiting_since_ = std::chrono::steady_clock::now();
   calls_.emplace(++last_call_id_, std::move(call));
   return last_call_id_;
 }
@@ -71,6 +74,7 @@ std::shared_ptr<AttachedRunner::TokenizerCall> AttachedRunner::TakeCall(int64_t 
   if (found == calls_.end()) return nullptr;
   auto call = std::move(found->second);
   calls_.erase(found);
+  waiting_since_ = std::chrono::steady_clock::now();
   return call;
 }
 
@@ -107,6 +111,12 @@ absl::Status AttachedRunner::OnDetokenized(int64_t call_id, absl::StatusOr<std::
   call->done = true;
   answered_.notify_all();
   return absl::OkStatus();
+}
+
+bool AttachedRunner::IsOverdue(std::chrono::steady_clock::time_point now) {
+  if (scheduler_->IsOverdue(now)) return true;
+  std::lock_guard lock(mutex_);
+  return !calls_.empty() && now - waiting_since_ > kTokenizerTime;
 }
 
 void AttachedRunner::OnLost(const absl::Status& status) {

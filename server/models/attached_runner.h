@@ -4,6 +4,7 @@
 #ifndef LOGITD_SERVER_MODELS_ATTACHED_RUNNER_H_
 #define LOGITD_SERVER_MODELS_ATTACHED_RUNNER_H_
 
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <memory>
@@ -40,6 +41,9 @@ class AttachedRunner {
   absl::StatusOr<std::vector<std::string>> Detokenize(std::vector<std::vector<TokenId>> tokens,
                                                       bool render_special_tokens, const RequestContext& context);
 
+  // The runner hangs: it has had a batch, or calls of its tokenizer, for too long without an answer.
+  bool IsOverdue(std::chrono::steady_clock::time_point now);
+
   // What the runner answered. Errors: RUNNER_PROTOCOL.
   absl::Status OnTokenized(int64_t call_id, absl::StatusOr<std::vector<std::vector<TokenId>>> tokens);
   absl::Status OnDetokenized(int64_t call_id, absl::StatusOr<std::vector<std::string>> texts);
@@ -68,6 +72,8 @@ class AttachedRunner {
   std::condition_variable_any answered_;
   absl::Status lost_;
   int64_t last_call_id_ = 0;
+  // When calls were first waiting, or the last answer came.
+  std::chrono::steady_clock::time_point waiting_since_;
   std::unordered_map<int64_t, std::shared_ptr<TokenizerCall>> calls_;
 };
 

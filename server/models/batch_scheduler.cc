@@ -23,6 +23,9 @@ constexpr std::chrono::milliseconds kGatherTime{2};
 // for a batch of prompts, but nothing needs hours.
 constexpr std::chrono::milliseconds kBatchTimeLimit{std::chrono::minutes{10}};
 constexpr std::chrono::milliseconds kShortestTimeLimit{1000};
+// How much longer than its time a batch may take at least before the runner is taken to hang: what is computed may not
+// be divisible, and a client's short deadline is no reason to kill a runner.
+constexpr std::chrono::milliseconds kPatience{std::chrono::minutes{1}};
 
 }  // namespace
 
@@ -76,9 +79,8 @@ absl::StatusOr<std::vector<SequenceRows>> BatchScheduler::Evaluate(RunnerSession
   for (const auto& [sequence_id, entry] : in_flight_) {
     if (entry.job == job) cancelled.push_back(sequence_id);
   }
-  const int64_t batch_id = batch_in_flight_;
+  if (!cancelled.empty()) link_->SendCancel(batch_in_flight_, std::move(cancelled));
   lock.unlock();
-  if (!cancelled.empty()) link_->SendCancel(batch_id, std::move(cancelled));
   RETURN_IF_ERROR(context.Check());
   return errors::Cancelled();
 }
@@ -144,10 +146,10 @@ void BatchScheduler::Dispatch() {
     if (!lost_.ok() || waiting_.empty()) continue;
     Batch batch = TakeBatch();
     batch_in_flight_ = batch.batch_id;
-    overdue_at_ = std::chrono::steady_clock::now() + 2 * batch.time_limit;
-    lock.unlock();
+    overdue_at_ = std::chrono::steady_clock::now() + batch.time_limit +
+                  std::max<std::chrono::milliseconds>(batch.time_limit, kPatience);
+    // Under the lock, so that no cancel can overtake it.
     link_->SendBatch(std::move(batch));
-    lock.lock();
   }
 }
 

@@ -58,7 +58,7 @@ class BatchScheduler {
   const RunnerCapacity& capacity() const { return capacity_; }
   // How much of the cache is promised to sessions, those that still wait for it included: 1 is all of it.
   double load() const;
-  // The runner has had its batch for more than twice the time that it was given.
+  // The runner has had its batch for the time that it was given and as long again, or a minute if that is more.
   bool IsOverdue(std::chrono::steady_clock::time_point now) const;
 
  private:

@@ -20,6 +20,7 @@ namespace {
 // Before a child that had served is started again: long enough not to spin.
 constexpr std::chrono::milliseconds kFirstDelay{100};
 constexpr std::chrono::milliseconds kLongestDelay{30'000};
+constexpr std::chrono::milliseconds kAskAgain{100};
 
 std::string DescribeExit(int status) {
   if (WIFEXITED(status)) return "exit status " + std::to_string(WEXITSTATUS(status));
@@ -63,7 +64,8 @@ void ChildRunner::OnAttached() {
 void ChildRunner::OnDetached() {
   {
     std::lock_guard lock(mutex_);
-    if (pid_ == 0 || kill_at_) return;
+    // A child that has not served is not the one whose attachment it was.
+    if (pid_ == 0 || kill_at_ || !has_served_) return;
     kill_at_ = std::chrono::steady_clock::now() + end_time_;
   }
   Wake();
@@ -165,8 +167,7 @@ void ChildRunner::Reap() {
     {
       std::lock_guard lock(mutex_);
       int status = 0;
-      // Without a pidfd (no descriptor is left) the end is waited for here; then nobody can kill a child that hangs.
-      const pid_t ended = ::waitpid(pid, &status, child_fd < 0 ? 0 : WNOHANG);
+      const pid_t ended = ::waitpid(pid, &status, WNOHANG);
       if (ended == pid) {
         pid_ = 0;
         last_exit_ = DescribeExit(status);
@@ -179,6 +180,8 @@ void ChildRunner::Reap() {
         until = kill_at_;
       }
     }
+    // Without a pidfd (no descriptor is left, or the kernel has none) nothing tells of the end: it is asked for again.
+    if (child_fd < 0) until = std::chrono::steady_clock::now() + kAskAgain;
     Wait(child_fd, until);
   }
   if (child_fd >= 0) ::close(child_fd);

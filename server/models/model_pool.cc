@@ -9,15 +9,17 @@
 namespace logitd::server {
 namespace {
 
+bool HasSameVocabulary(const ModelDescription& a, const ModelDescription& b) {
+  return a.vocab_fingerprint == b.vocab_fingerprint && a.vocab_size == b.vocab_size;
+}
+
 // Runners of one name must be interchangeable.
 absl::Status CheckSame(const ModelDescription& model, const RunnerCapabilities& capabilities,
                        const ModelDescription& runner, const RunnerCapabilities& runner_capabilities) {
   const auto differs = [&](const std::string& what) {
     return errors::ModelMismatch("model " + model.name + " has a runner with another " + what);
   };
-  if (runner.vocab_fingerprint != model.vocab_fingerprint || runner.vocab_size != model.vocab_size) {
-    return differs("vocabulary");
-  }
+  if (!HasSameVocabulary(model, runner)) return differs("vocabulary");
   if (runner.eos_token_ids != model.eos_token_ids || runner.bos_token_id != model.bos_token_id ||
       runner.adds_bos != model.adds_bos) {
     return differs("eos or bos");
@@ -56,13 +58,12 @@ std::vector<ModelPool::Entry> ModelPool::List() const {
   return entries;
 }
 
-std::shared_ptr<const Vocabulary> ModelPool::KnownVocabulary(std::string_view name,
-                                                             const std::string& fingerprint) const {
+std::shared_ptr<const Vocabulary> ModelPool::KnownVocabulary(const ModelDescription& runner) const {
   std::lock_guard lock(mutex_);
-  const auto found = models_.find(name);
-  if (found == models_.end() || found->second.model == nullptr) return nullptr;
+  const auto found = models_.find(runner.name);
+  if (found == models_.end() || found->second.model == nullptr || runner.vocab_fingerprint.empty()) return nullptr;
   const ServedModel& model = *found->second.model;
-  const bool is_same = !fingerprint.empty() && model.description().vocab_fingerprint == fingerprint;
+  const bool is_same = HasSameVocabulary(model.description(), runner) && !model.vocabulary().offsets.empty();
   return is_same ? model.shared_vocabulary() : nullptr;
 }
 
@@ -84,7 +85,7 @@ absl::StatusOr<std::shared_ptr<ServedModel>> ModelPool::Attach(const ModelDescri
       const absl::Status same = CheckSame(model->description(), model->capabilities(), description, capabilities);
       // A file may be replaced while its runner is away, but what clients hold of its tokens must stay true.
       if (!same.ok() && model->runner_count() > 0) return same;
-      if (model->description().vocab_fingerprint != description.vocab_fingerprint) {
+      if (!HasSameVocabulary(model->description(), description)) {
         return errors::ModelMismatch("model " + description.name + " was attached with another vocabulary");
       }
       if (!same.ok()) {

@@ -33,8 +33,8 @@ class ModelPool {
   };
   std::vector<Entry> List() const;
 
-  // The vocabulary of the model of that name, if it has that fingerprint; else null.
-  std::shared_ptr<const Vocabulary> KnownVocabulary(std::string_view name, const std::string& fingerprint) const;
+  // The vocabulary of a runner's model, if the model of its name has the same one; else null.
+  std::shared_ptr<const Vocabulary> KnownVocabulary(const ModelDescription& runner) const;
 
   // A runner comes, for a model of its description; the model that it serves from now on.
   // Errors: MODEL_MISMATCH (the name's other runners serve something else, or the name had another vocabulary),

@@ -13,16 +13,16 @@ absl::Status ModelSession::Reserve(int32_t sequences, int64_t tokens, const std:
   reserved_sequences_ = sequences;
   reserved_tokens_ = tokens;
   while (true) {
-    const absl::Status status = TakeRunner(field, context);
+    ASSIGN_OR_RETURN(const auto runner, model_.Pick(sequences, tokens, field, context));
+    const absl::Status status = TakeRunner(*runner, field, context);
     if (!IsRunnerLost(status)) return status;
     RETURN_IF_ERROR(CountLoss());
   }
 }
 
-absl::Status ModelSession::TakeRunner(const std::string& field, const RequestContext& context) {
-  runner_.reset();
-  ASSIGN_OR_RETURN(const auto runner, model_.Pick(reserved_sequences_, reserved_tokens_, field, context));
-  runner_.emplace(runner->scheduler());
+absl::Status ModelSession::TakeRunner(const AttachedRunner& runner, const std::string& field,
+                                      const RequestContext& context) {
+  runner_.emplace(runner.scheduler());
   return runner_->Reserve(reserved_sequences_, reserved_tokens_, field, context);
 }
 
@@ -85,9 +85,14 @@ absl::Status ModelSession::CountLoss() {
 absl::Status ModelSession::Settle(const RequestContext& context) {
   while (true) {
     for (auto& [sequence_id, sequence] : sequences_) sequence.runner_sequence_id = 0;
-    absl::Status status = TakeRunner("", context);
+    runner_.reset();
+    const auto runner = model_.Pick(reserved_sequences_, reserved_tokens_, "", context);
     // What the request asked for fitted when it came: a fleet that has shrunk since is not its fault.
-    if (DetailOf(status).reason == ErrorReason::kLimitExceeded) return errors::RunnerLost(model_.description().name);
+    if (DetailOf(runner.status()).reason == ErrorReason::kLimitExceeded) {
+      return errors::RunnerLost(model_.description().name);
+    }
+    RETURN_IF_ERROR(runner.status());
+    absl::Status status = TakeRunner(**runner, "", context);
     if (status.ok()) status = Rebuild(context);
     if (!IsRunnerLost(status)) return status;
     RETURN_IF_ERROR(CountLoss());

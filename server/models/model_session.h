@@ -66,8 +66,8 @@ class ModelSession {
     std::vector<TokenId> tokens;
   };
 
-  // Takes a runner and waits for the room.
-  absl::Status TakeRunner(const std::string& field, const RequestContext& context);
+  // Waits for the room on that runner.
+  absl::Status TakeRunner(const AttachedRunner& runner, const std::string& field, const RequestContext& context);
   // Takes a runner and puts the sequences there.
   absl::Status Settle(const RequestContext& context);
   // Counts a lost runner; the error if it was one too many.

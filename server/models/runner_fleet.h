@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -38,20 +39,22 @@ class RunnerFleet {
   void OnAttached(const std::string& runner_name);
   void OnDetached(const std::string& runner_name);
 
-  // Whether a runner has ended before any had attached: the model cannot be served.
+  // Whether every runner has ended before any had attached: the model cannot be served.
   bool HasFailed() const;
   // How one that ended did, for people.
   std::string last_exit() const;
 
  private:
-  void OnExit(std::chrono::milliseconds restart_in);
+  void OnExit(const std::string& runner_name, std::chrono::milliseconds restart_in);
 
   const FleetOptions options_;
   ModelPool& pool_;
   const std::function<void()> on_exit_;
   mutable std::mutex mutex_;
   bool any_attached_ = false;
-  bool any_exited_ = false;
+  std::set<std::string> exited_;
+  // Those that will not be back soon.
+  std::set<std::string> away_;
   // Last: their threads use the rest. Constant once made.
   std::map<std::string, std::unique_ptr<ChildRunner>> runners_;
 };

@@ -10,7 +10,7 @@
 
 namespace logitd::server {
 
-// Thread-safe. Functions do not block; after the runner is lost they do nothing.
+// Thread-safe. Functions neither block nor call back; after the runner is lost they do nothing.
 class RunnerLink {
  public:
   virtual ~RunnerLink() = default;

@@ -138,7 +138,7 @@ struct Vocabulary {
   std::vector<int64_t> offsets;
 
   std::string_view TokenBytes(TokenId id) const {
-    if (offsets.empty()) return {};
+    if (id < 0 || static_cast<size_t>(id) + 1 >= offsets.size()) return {};
     return std::string_view(bytes).substr(offsets[id], offsets[id + 1] - offsets[id]);
   }
 };

@@ -79,6 +79,7 @@ absl::Status DecodeStream::Answer() {
   if (!is_parsed) return errors::MalformedMessage("", "the message is not a DecodeRequest");
   v1::DecodeResponse response;
   RETURN_IF_ERROR(session_.Handle(request, response));
+  RETURN_IF_ERROR(env_.admission.Hold(session_.held_bytes(), held_));
   bool owns_buffer = false;
   const grpc::Status serialized =
       grpc::SerializationTraits<v1::DecodeResponse>::Serialize(response, &response_, &owns_buffer);
@@ -118,6 +119,7 @@ void DecodeStream::FinishWith(const absl::Status& status) {
 
 void DecodeStream::OnDone() {
   record_.WriteLine();
+  held_.reset();
   if (is_admitted_) env_.admission.Leave();
   if (is_open_) env_.open_calls.Remove(this);
   delete this;

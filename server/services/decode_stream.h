@@ -2,7 +2,8 @@
 //
 // One outstanding read, and the next only after the answer is written: a client that does not read is not read from, so
 // memory is bounded by one message each way. A message is parsed here: gRPC would report one that cannot be parsed just
-// as it reports a half-close. It is dropped when it is answered: an idle stream holds none.
+// as it reports a half-close. It is dropped when it is answered: an idle stream keeps
+// its sequences only, and they count (Admission::Hold).
 #ifndef LOGITD_SERVER_SERVICES_DECODE_STREAM_H_
 #define LOGITD_SERVER_SERVICES_DECODE_STREAM_H_
 
@@ -47,6 +48,8 @@ class DecodeStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc
   // Runs while the client's next message is waited for.
   WaitClock from_client_;
   DecodeSession session_;
+  // The charge for what the session keeps.
+  std::optional<BytesInWork> held_;
   grpc::ByteBuffer request_;
   grpc::ByteBuffer response_;
   bool is_admitted_ = false;

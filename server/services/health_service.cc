@@ -49,7 +49,8 @@ class HealthWatch final : public grpc::ServerWriteReactor<HealthCheckResponse>, 
 
   void Tell(HealthStatus status) {
     std::lock_guard lock(mutex_);
-    if (is_finished_ || last_ == status) return;
+    if (is_finished_) return;
+    // Also where it is what was told last: something else may be waiting to be told.
     next_ = status;
     if (!is_writing_) WriteNext();
   }
@@ -69,6 +70,10 @@ class HealthWatch final : public grpc::ServerWriteReactor<HealthCheckResponse>, 
  private:
   // REQUIRES: mutex_ is held, nothing is being written, next_ is set.
   void WriteNext() {
+    if (next_ == last_) {
+      next_.reset();
+      return;
+    }
     last_ = std::exchange(next_, std::nullopt);
     response_.set_status(*last_);
     is_writing_ = true;

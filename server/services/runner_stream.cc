@@ -1,6 +1,7 @@
 #include "server/services/runner_stream.h"
 
 #include <string>
+#include <system_error>
 
 #include "core/errors.h"
 #include "core/limits.h"
@@ -55,6 +56,7 @@ void RunnerOutbox::SendDetokenize(int64_t call_id, std::vector<std::vector<Token
 void RunnerOutbox::Send(v1::AttachResponse message) {
   std::lock_guard lock(mutex_);
   if (stream_ == nullptr) return;
+  if (message.has_accepted()) is_accepted_ = true;
   queue_.push_back(std::move(message));
   if (is_writing_) return;
   is_writing_ = true;
@@ -66,7 +68,7 @@ void RunnerOutbox::SendHeartbeat() {
   message.mutable_heartbeat();
   {
     std::lock_guard lock(mutex_);
-    if (is_writing_) return;
+    if (!is_accepted_ || is_writing_) return;
   }
   Send(std::move(message));
 }
@@ -112,7 +114,7 @@ void RunnerStream::OnHeartbeat(std::chrono::steady_clock::time_point now) {
   }
   const char* why = nullptr;
   if (now - last_heard_.load() > monitor_.times().silence_limit) why = "is silent";
-  if (attached != nullptr && attached->scheduler()->IsOverdue(now)) why = "does not finish its batch";
+  if (attached != nullptr && attached->IsOverdue(now)) why = "does not answer what it was asked";
   if (why == nullptr) return outbox_->SendHeartbeat();
   Log(LogLevel::kWarn, "runner taken for dead", {{"runner", runner_id_}, {"reason", std::string(why)}});
   FinishOnce(errors::RunnerLost(attached == nullptr ? "" : attached->name()));
@@ -187,7 +189,7 @@ absl::Status RunnerStream::HandleHello(const v1::RunnerHello& hello) {
   Log(LogLevel::kInfo, "runner attached",
       {{"runner", runner_id_}, {"model", description_->name}, {"precision", description_->precision}});
 
-  auto vocabulary = models_.KnownVocabulary(description_->name, description_->vocab_fingerprint);
+  auto vocabulary = models_.KnownVocabulary(*description_);
   if (!capabilities_.vocabulary) vocabulary = std::make_shared<const Vocabulary>();
   v1::AttachResponse message;
   v1::RunnerAccepted& accepted = *message.mutable_accepted();
@@ -202,7 +204,11 @@ absl::Status RunnerStream::HandleHello(const v1::RunnerHello& hello) {
 }
 
 absl::Status RunnerStream::Attach(std::shared_ptr<const Vocabulary> vocabulary) {
-  runner_ = std::make_shared<AttachedRunner>(runner_name_, *description_, capacity_, outbox_);
+  try {
+    runner_ = std::make_shared<AttachedRunner>(runner_name_, *description_, capacity_, outbox_);
+  } catch (const std::system_error& error) {
+    return errors::Internal(std::string("no thread for another runner: ") + error.what());
+  }
   std::lock_guard lock(mutex_);
   if (is_finished_) return absl::OkStatus();
   ASSIGN_OR_RETURN(model_, models_.Attach(*description_, capabilities_, std::move(vocabulary), runner_));

@@ -35,7 +35,7 @@ class RunnerOutbox final : public RunnerLink {
   void SendTokenize(int64_t call_id, std::vector<std::string> texts, const TokenizationOptions& options) override;
   void SendDetokenize(int64_t call_id, std::vector<std::vector<TokenId>> tokens, bool render_special_tokens) override;
   void Send(v1::AttachResponse message);
-  // A heartbeat, unless something else is on its way.
+  // A heartbeat, unless something else is on its way, or the runner has not been accepted yet.
   void SendHeartbeat();
 
   // What the runner was asked in batch `batch_id`, by sequence; empty if it is not the one in flight.
@@ -54,6 +54,7 @@ class RunnerOutbox final : public RunnerLink {
   std::mutex mutex_;
   Stream* stream_;
   std::deque<v1::AttachResponse> queue_;
+  bool is_accepted_ = false;
   bool is_writing_ = false;
   int64_t batch_id_ = 0;
   std::unordered_map<int64_t, WorkPiece> pieces_;

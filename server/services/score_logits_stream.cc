@@ -78,7 +78,8 @@ absl::Status ScoreLogitsStream::TakeMessage() {
   const bool is_parsed = grpc::SerializationTraits<v1::ScoreLogitsRequest>::Deserialize(&message_, &request).ok();
   message_.Clear();
   if (!is_parsed) return errors::MalformedMessage("", "the message is not a ScoreLogitsRequest");
-  return session_.Take(request, context_);
+  RETURN_IF_ERROR(session_.Take(request, context_));
+  return env_.admission.Hold(session_.held_bytes(), held_);
 }
 
 absl::Status ScoreLogitsStream::Reply() {
@@ -116,6 +117,7 @@ void ScoreLogitsStream::FinishWith(const absl::Status& status) {
 
 void ScoreLogitsStream::OnDone() {
   record_.WriteLine();
+  held_.reset();
   if (is_admitted_) env_.admission.Leave();
   if (is_open_) env_.open_calls.Remove(this);
   delete this;

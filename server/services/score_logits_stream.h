@@ -4,8 +4,8 @@
 // server is held back by gRPC's flow control, and memory is bounded by one message and the records asked for.
 //
 // Messages are parsed here: gRPC would report one that cannot be parsed just as it reports a half-close, and the rows
-// before it would be answered as if they were all. A message is dropped when its rows are reduced: an idle call holds
-// none.
+// before it would be answered as if they were all. A message is dropped when its rows are reduced: an idle call keeps
+// its records only, and they count (Admission::Hold).
 #ifndef LOGITD_SERVER_SERVICES_SCORE_LOGITS_STREAM_H_
 #define LOGITD_SERVER_SERVICES_SCORE_LOGITS_STREAM_H_
 
@@ -55,6 +55,8 @@ class ScoreLogitsStream final : public grpc::ServerReadReactor<grpc::ByteBuffer>
   // Sent if the call ends with OK.
   grpc::ByteBuffer& response_;
   ScoreLogitsSession session_;
+  // The charge for what the session keeps, and then for the reply until it is sent.
+  std::optional<BytesInWork> held_;
   grpc::ByteBuffer message_;
   std::stop_source give_up_;
   RequestContext context_;

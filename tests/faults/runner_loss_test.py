@@ -136,6 +136,9 @@ class RunnerLossTest(unittest.TestCase):
                 # The first rounds make the threads that the server keeps.
                 base = (process.thread_count(server.pid), process.file_count(server.pid))
         self.wait_for_runners(client, runners)
+        self.assertGreater(went_on, 0)
+        if runners > 1:
+            self.assertEqual(lost, 0, "there is another runner to go on on")
         self.assertLessEqual(process.thread_count(server.pid), base[0] + 4)
         self.assertLessEqual(process.file_count(server.pid), base[1] + 4)
         print(f"{runners} runner(s), {ROUNDS} kills: {went_on} generations went on, {lost} ended with UNAVAILABLE; "

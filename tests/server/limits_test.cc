@@ -270,7 +270,9 @@ TEST_F(LimitsTest, max_runners) {
     *vocabulary.mutable_vocabulary() = model.Vocabulary();
     ASSERT_TRUE(runner.stream->Write(hello));
     runner.stream->Write(vocabulary);
-    if (i < kMaxRunners) ASSERT_TRUE(server_->WaitForModel(model.Info().name(), [] { return false; }));
+    if (i < kMaxRunners) {
+      ASSERT_TRUE(server_->WaitForModel(model.Info().name(), [] { return false; }));
+    }
   }
   v1::AttachResponse response;
   while (runners.back().stream->Read(&response)) continue;

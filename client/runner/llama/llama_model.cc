@@ -362,7 +362,9 @@ void LlamaModel::Decode(std::span<Task*> tasks, std::span<const int> counts, Row
     }
     task.done += counts[i];
     if (!status.ok()) {
-      FailTask(task, status, sink);
+      // What was stopped because nobody waits says why.
+      const absl::Status wanted = result == 2 ? sink.CheckWanted(task.work_index) : absl::OkStatus();
+      FailTask(task, wanted.ok() ? status : wanted, sink);
     }
   }
 }

@@ -1,5 +1,6 @@
 #include "server/handlers/decode.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -15,6 +16,7 @@ namespace {
 using logitd::testing::Bytes;
 using logitd::testing::Describe;
 using logitd::testing::EqualsProtoApproximately;
+using logitd::testing::ErrorOf;
 using logitd::testing::HasReason;
 using logitd::testing::IsOk;
 using logitd::testing::Parse;
@@ -338,6 +340,35 @@ TEST_F(DecodeSessionTest, TokenSetsOfAStreamAreBounded) {
   EXPECT_FALSE(open(own).has_error()) << "what is closed is given back";
 }
 
+TEST_F(DecodeSessionTest, HeldBytesAreThoseOfTheOpenSequences) {
+  Start("vocab_size: 4 eos_token_ids: 3 sampling { temperature: 0.7 }");
+  EXPECT_EQ(session_.held_bytes(), 0);
+  auto open = Request("batch { batch_id: 1 opens { sequence_id: 1 } opens { sequence_id: 2 } }");
+  Send(open);
+  const int64_t empty = session_.held_bytes() / 2;
+  EXPECT_GT(empty, 0);
+  open = Request("batch { batch_id: 2 opens { sequence_id: 3 } }");
+  open.mutable_batch()->mutable_opens(0)->mutable_fresh()->mutable_state()->mutable_token_ids()->Resize(1000, 0);
+  Send(open);
+  EXPECT_EQ(session_.held_bytes(), 3 * empty + 4000) << "resumed tokens count";
+  int batch_id = 2;
+  for (int position = 0; position < 100; ++position) Send(StepRequest(++batch_id, position, {5, 5, 5, -100}));
+  EXPECT_GE(session_.held_bytes(), 3 * empty + 4400) << "chosen tokens count";
+  Send(StepRequest(++batch_id, 100, {0, 0, 0, 100}));
+  EXPECT_EQ(session_.held_bytes(), 2 * empty + 4000) << "a finished sequence gives all of its bytes back";
+  Send(Request("batch { batch_id: 1000 close_sequence_ids: 3 steps { sequence_id: 2 row: 7 } }"));
+  EXPECT_EQ(session_.held_bytes(), 0) << "so does one that is closed, or ends with an error";
+}
+
+TEST_F(DecodeSessionTest, HeldTokenSetsCountOncePerOwner) {
+  Start("vocab_size: 1048576 sampling { allowed_tokens { ids { token_ids: 3 } } }");
+  EXPECT_EQ(session_.held_bytes(), 1 << 17);
+  Send(Request("batch { batch_id: 1 opens { sequence_id: 1 } opens { sequence_id: 2 } }"));
+  EXPECT_LT(session_.held_bytes(), (1 << 17) + 4096);
+  Send(Request("batch { batch_id: 2 opens { sequence_id: 3 sampling { allowed_tokens { ids { token_ids: 5 } } } } }"));
+  EXPECT_GT(session_.held_bytes(), 2 << 17);
+}
+
 TEST_F(DecodeSessionTest, RowOutsideOfTheMessageIsAnError) {
   Start();
   for (const int row : {-1, 1, 2147483647}) {
@@ -377,6 +408,78 @@ TEST_F(DecodeStreamTest, ErrorOfTheStreamIsItsStatus) {
   const grpc::Status status = stream->Finish();
   EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
   EXPECT_EQ(Describe(status), "FIELD_OUT_OF_RANGE of config.sampling.temperature");
+}
+
+// Opens two sequences that resume 131,071 tokens each: 1 MiB, held until they end.
+v1::DecodeRequest HoldOneMebibyte() {
+  auto request = Request("batch { batch_id: 1 opens { sequence_id: 1 } opens { sequence_id: 2 } }");
+  for (auto& open : *request.mutable_batch()->mutable_opens()) {
+    open.mutable_fresh()->mutable_state()->mutable_token_ids()->Resize(131'071, 0);
+  }
+  return request;
+}
+
+TEST_F(DecodeStreamTest, WhatStreamsHoldTogetherIsBounded) {
+  // Three quarters may be held.
+  Start({.max_bytes_in_work = 4 << 20});
+  struct OpenStream {
+    std::unique_ptr<grpc::ClientContext> context = Context();
+    std::unique_ptr<grpc::ClientReaderWriter<v1::DecodeRequest, v1::DecodeResponse>> stream;
+    bool Ask(const v1::DecodeRequest& request) { return stream->Write(request) && stream->Read(&response); }
+    v1::DecodeResponse response;
+  };
+  const auto begin = [&] {
+    OpenStream begun;
+    begun.stream = decoding_->Decode(begun.context.get());
+    EXPECT_TRUE(begun.Ask(Request("config { vocab_size: 4 sampling { temperature: 0.7 } }")));
+    return begun;
+  };
+  const auto step = [](int batch_id) {
+    return Request("batch { batch_id: " + std::to_string(batch_id) +
+                       " blocks { dtype: LOGITS_DTYPE_F32 row_count: 1 width: 4 }"
+                       " steps { sequence_id: 1 position: 131071 row: 0 } }",
+                   kRow);
+  };
+  OpenStream first = begin();
+  OpenStream second = begin();
+  OpenStream third = begin();
+  OpenStream small = begin();
+  ASSERT_TRUE(first.Ask(HoldOneMebibyte()));
+  ASSERT_TRUE(second.Ask(HoldOneMebibyte()));
+  EXPECT_FALSE(third.Ask(HoldOneMebibyte())) << "with the message it came in, it is more than 3 MiB";
+  const grpc::Status refused = third.stream->Finish();
+  const auto error = ErrorOf(refused);
+  ASSERT_TRUE(error) << refused.error_message();
+  EXPECT_EQ(error->reason(), v1::ERROR_REASON_OVERLOADED);
+  EXPECT_EQ(error->limit(), "max_bytes_in_work");
+  google::rpc::Status rpc;
+  ASSERT_TRUE(rpc.ParseFromString(refused.error_details()));
+  EXPECT_TRUE(std::any_of(rpc.details().begin(), rpc.details().end(),
+                          [](const auto& detail) { return detail.template Is<google::rpc::RetryInfo>(); }));
+
+  // The others go on; new ones start; what a sequence held is given back when it ends.
+  EXPECT_TRUE(small.Ask(Request("batch { batch_id: 1 opens { sequence_id: 1 } }")));
+  EXPECT_TRUE(begin().Ask(Request("batch { batch_id: 1 opens { sequence_id: 1 } }")));
+  EXPECT_TRUE(second.Ask(step(2)));
+  EXPECT_EQ(second.response.result().steps(0).chosen().finish().reason(), v1::FINISH_REASON_MAX_TOKENS);
+  ASSERT_TRUE(first.Ask(Request("batch { batch_id: 2 close_sequence_ids: [1, 2] }")));
+  OpenStream fourth = begin();
+  EXPECT_TRUE(fourth.Ask(HoldOneMebibyte())) << Describe(fourth.stream->Finish());
+  for (OpenStream* open : {&first, &second, &small, &fourth}) {
+    open->stream->WritesDone();
+    EXPECT_EQ(Describe(open->stream->Finish()), "OK");
+  }
+  // So is all of it when its stream ends, some time after the client has seen the end.
+  for (int i = 0; i < 4; ++i) {
+    grpc::Status status;
+    do {
+      OpenStream next = begin();
+      next.Ask(HoldOneMebibyte());
+      next.stream->WritesDone();
+      status = next.stream->Finish();
+    } while (Describe(status) == "OVERLOADED of ");
+    EXPECT_EQ(Describe(status), "OK");
+  }
 }
 
 TEST_F(DecodeStreamTest, DrainEndsAnIdleStreamWithOneStatus) {

@@ -24,6 +24,7 @@ namespace {
 using logitd::testing::Bytes;
 using logitd::testing::Describe;
 using logitd::testing::EqualsProtoApproximately;
+using logitd::testing::ErrorOf;
 using logitd::testing::HasReason;
 using logitd::testing::IsOk;
 using logitd::testing::MakeRow;
@@ -415,6 +416,26 @@ TEST_F(ScoreLogitsSessionTest, ACallThatIsGivenUpStopsAtTheNextRow) {
   EXPECT_THAT(session_.Take(RowsMessage(0, {kRow}, {0}), {give_up.get_token()}), HasReason(ErrorReason::kCancelled));
 }
 
+TEST_F(ScoreLogitsSessionTest, HeldBytesAreThoseOfTheRecords) {
+  Take(Config("vocab_size: 4 record { top_n: 4 } sampling { temperature: 0.7 }"));
+  EXPECT_EQ(session_.held_bytes(), 0);
+  const Rows rows(1000, kRow);
+  const std::vector<int32_t> targets(1000, 1);
+  Take(RowsMessage(0, rows, targets));
+  const int64_t one = session_.held_bytes();
+  Take(RowsMessage(1, rows, targets));
+  EXPECT_EQ(session_.held_bytes(), 2 * one);
+  EXPECT_GE(2 * one, static_cast<int64_t>(Finish().ByteSizeLong()));
+  EXPECT_EQ(session_.held_bytes(), 0);
+
+  Restart("vocab_size: 4 record { layout: RECORD_LAYOUT_NONE } sampling { temperature: 0.7 }");
+  Take(RowsMessage(0, {kRow}, {1}));
+  const int64_t sums = session_.held_bytes();
+  EXPECT_GT(sums, 0);
+  Take(RowsMessage(0, rows, targets));
+  EXPECT_EQ(session_.held_bytes(), sums) << "without records only sums are kept";
+}
+
 class ScoreLogitsTest : public logitd::testing::InProcessServer {
  protected:
   // The status of a call with these messages and a half-close.
@@ -453,6 +474,50 @@ TEST_F(ScoreLogitsTest, HalfCloseWithoutRowsIsRefused) {
   v1::ScoreLogitsResponse response;
   EXPECT_EQ(Describe(Call({}, &response)), "UNEXPECTED_MESSAGE of ");
   EXPECT_EQ(Describe(Call({Config("vocab_size: 4")}, &response)), "UNEXPECTED_MESSAGE of ");
+}
+
+TEST_F(ScoreLogitsTest, WhatStreamsHoldTogetherIsBounded) {
+  // Three quarters may be held.
+  Start({.max_bytes_in_work = 4 << 20});
+  const auto config = Config("vocab_size: 4 record { top_n: 4 } sampling { temperature: 0.7 }");
+  const auto rows = RowsMessage(0, Rows(1000, kRow), std::vector<int32_t>(1000, 1));
+  // A Decode stream answers: what it holds is known to be held. 131,071 resumed tokens: half a MiB.
+  const auto idle_context = Context();
+  const auto idle = decoding_->Decode(idle_context.get());
+  v1::DecodeResponse answer;
+  auto open = Parse<v1::DecodeRequest>("batch { batch_id: 1 opens { sequence_id: 1 } }");
+  open.mutable_batch()->mutable_opens(0)->mutable_fresh()->mutable_state()->mutable_token_ids()->Resize(131'071, 0);
+  ASSERT_TRUE(idle->Write(Parse<v1::DecodeRequest>("config { vocab_size: 4 }")) && idle->Read(&answer));
+  ASSERT_TRUE(idle->Write(open) && idle->Read(&answer));
+
+  const auto context = Context();
+  v1::ScoreLogitsResponse response;
+  const auto greedy = scoring_->ScoreLogits(context.get(), &response);
+  greedy->Write(config);
+  // Until the server has ended it: at the limit of records at the latest, and then with another status.
+  while (greedy->Write(rows)) continue;
+  const grpc::Status refused = greedy->Finish();
+  const auto error = ErrorOf(refused);
+  ASSERT_TRUE(error) << refused.error_message();
+  EXPECT_EQ(error->reason(), v1::ERROR_REASON_OVERLOADED) << error->message();
+  EXPECT_EQ(error->limit(), "max_bytes_in_work");
+  EXPECT_GT(error->retry_after_ms(), 0);
+
+  // The other stream goes on, and there is room again, some time after the client has seen the end: for more than
+  // half of the limit, again and again.
+  EXPECT_TRUE(idle->Write(Parse<v1::DecodeRequest>("batch { batch_id: 2 close_sequence_ids: 1 }")) &&
+              idle->Read(&answer));
+  const std::vector<v1::ScoreLogitsRequest> requests = {config, rows, rows, rows, rows, rows};
+  for (int i = 0; i < 10; ++i) {
+    std::string status;
+    do {
+      status = Describe(Call(requests, &response));
+    } while (status == "OVERLOADED of ");
+    EXPECT_EQ(status, "OK");
+    EXPECT_EQ(response.sequences(0).tokens_size(), 5000);
+  }
+  idle->WritesDone();
+  EXPECT_EQ(Describe(idle->Finish()), "OK");
 }
 
 TEST_F(ScoreLogitsTest, DrainEndsAnIdleCallWithOneStatus) {

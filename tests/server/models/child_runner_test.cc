@@ -105,6 +105,7 @@ TEST(ChildRunnerTest, ChildThatHangsAfterItsAttachmentIsKilled) {
       std::chrono::milliseconds(50));
   // Whenever the child has been started: told until it is.
   std::thread watcher([&] {
+    runner.OnAttached();
     while (runner.exit_count() == 0) {
       runner.OnDetached();
       std::this_thread::yield();

@@ -26,7 +26,7 @@ class ModelPoolTest : public ::testing::Test {
   absl::Status Attach(const ModelDescription& description, RunnerCapabilities capabilities = {.tokenizer = true}) {
     runner_ =
         std::make_shared<AttachedRunner>("runner", description, RunnerCapacity{}, std::make_shared<CallbackLink>());
-    auto model = pool_.Attach(description, capabilities, std::make_shared<const Vocabulary>(), runner_);
+    auto model = pool_.Attach(description, capabilities, std::make_shared<const Vocabulary>(vocabulary_), runner_);
     if (!model.ok()) return model.status();
     model_ = *model;
     return absl::OkStatus();
@@ -35,6 +35,7 @@ class ModelPoolTest : public ::testing::Test {
 
   std::vector<std::string> changes_;
   ModelPool pool_{[this](const std::string& model, const std::string&, bool) { changes_.push_back(model); }};
+  Vocabulary vocabulary_;
   std::shared_ptr<AttachedRunner> runner_;
   std::shared_ptr<ServedModel> model_;
 };
@@ -119,11 +120,29 @@ TEST_F(ModelPoolTest, FileMayBeReplacedWhileItsRunnerIsAway) {
 }
 
 TEST_F(ModelPoolTest, VocabularyIsAskedForOnce) {
-  EXPECT_EQ(pool_.KnownVocabulary("a", "v"), nullptr);
+  vocabulary_ = {"abcd", {0, 1, 2, 3, 4}};
+  EXPECT_EQ(pool_.KnownVocabulary(Describe("a")), nullptr);
   ASSERT_THAT(Attach(Describe("a")), IsOk());
-  EXPECT_NE(pool_.KnownVocabulary("a", "v"), nullptr);
-  EXPECT_EQ(pool_.KnownVocabulary("a", "w"), nullptr);
-  EXPECT_EQ(pool_.KnownVocabulary("b", "v"), nullptr);
+  EXPECT_NE(pool_.KnownVocabulary(Describe("a")), nullptr);
+  EXPECT_EQ(pool_.KnownVocabulary(Describe("a", "w")), nullptr);
+  EXPECT_EQ(pool_.KnownVocabulary(Describe("b")), nullptr);
+  ModelDescription larger = Describe("a");
+  larger.vocab_size = 5;
+  EXPECT_EQ(pool_.KnownVocabulary(larger), nullptr) << "a fingerprint is not believed";
+}
+
+TEST_F(ModelPoolTest, ModelWithoutTokensBytesIsNoSourceOfThem) {
+  ASSERT_THAT(Attach(Describe("a")), IsOk());
+  EXPECT_EQ(pool_.KnownVocabulary(Describe("a")), nullptr);
+}
+
+TEST_F(ModelPoolTest, ReplacedFileMustHaveTheSameVocabulary) {
+  pool_.Expect("a");
+  ASSERT_THAT(Attach(Describe("a")), IsOk());
+  Detach();
+  ModelDescription larger = Describe("a");
+  larger.vocab_size = 5;
+  EXPECT_THAT(Attach(larger), HasReason(ErrorReason::kModelMismatch));
 }
 
 TEST_F(ModelPoolTest, ExpectedModelIsUnavailableUntilItComes) {
