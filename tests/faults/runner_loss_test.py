@@ -1,7 +1,8 @@
 """kill -9 of a runner while eight generations run: each goes on, or ends with UNAVAILABLE within a second.
 
 What goes on has each position once, and log-probs that `Score` of the result confirms. The server lives, and nothing
-leaks. LOGITD_LONG=1 does it 100 times for one runner and for two; otherwise it is done a few times.
+leaks. LOGITD_LONG=1 does it 100 times (LOGITD_KILLS) for one runner and for two; otherwise it
+is done a few times.
 """
 
 import os
@@ -19,7 +20,7 @@ import wire
 from logitd.v1 import completion_pb2, generation_service_pb2, sampling_pb2, scoring_service_pb2
 
 IS_LONG = os.environ.get("LOGITD_LONG") == "1"
-ROUNDS = 100 if IS_LONG else 3
+ROUNDS = int(os.environ.get("LOGITD_KILLS", "100")) if IS_LONG else 3
 GENERATIONS = 8
 TOKENS = 24
 # What f32 promises for a token's log-prob, whatever it was batched with; also on another runner.
