@@ -28,6 +28,7 @@ install_packages() {
 condensed() {
   local log=$1 pattern=$2 status=0 command
   shift 2
+  : >"$log"
   "$@" >"$log" 2>&1 </dev/null &
   command=$!
   tail -n +1 --follow --pid="$command" "$log" | grep --line-buffered -E "$pattern" |

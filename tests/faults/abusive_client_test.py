@@ -1,8 +1,8 @@
 """A client that stops reading, one that opens 10,000 sequences, and one that cancels 5,000 times.
 
 The server's memory stays bounded, what is refused is refused by type, and other clients get at least 0.8 of what they
-get while the same client asks for nothing. Figures are printed; LOGITD_LONG=1 takes the full numbers and judges the rates, otherwise
-it is a tenth of them and rates are only shown.
+get while the same client asks for nothing. Figures are printed; LOGITD_LONG=1 takes the full numbers and judges the
+rates, otherwise it is a tenth of the cancellations and rates are only shown.
 """
 
 import os

@@ -1,8 +1,7 @@
 """kill -9 of a runner while eight generations run: each goes on, or ends with UNAVAILABLE within a second.
 
 What goes on has each position once, and log-probs that `Score` of the result confirms. The server lives, and nothing
-leaks. LOGITD_LONG=1 does it 100 times (LOGITD_KILLS) for one runner and for two; otherwise it
-is done a few times.
+leaks. LOGITD_LONG=1 does it 100 times (LOGITD_KILLS) for one runner and for two; otherwise it is done a few times.
 """
 
 import os
