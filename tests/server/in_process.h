@@ -91,8 +91,7 @@ class InProcessServer : public ::testing::Test {
   }
 
   // A connection of its own.
-  std::shared_ptr<grpc::Channel> NewChannel() {
-    grpc::ChannelArguments arguments;
+  std::shared_ptr<grpc::Channel> NewChannel(grpc::ChannelArguments arguments = {}) {
     arguments.SetMaxReceiveMessageSize(64 << 20);
     // Each test has its own server: connections must not be shared.
     arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);

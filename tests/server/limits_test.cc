@@ -344,7 +344,12 @@ TEST_F(LimitsTest, max_stall_ms) {
   Start({.max_stall = milliseconds(200)});
   Attach({.context_length = 4096});
   const auto context = Context();
-  const auto unread = generation_->Generate(
+  // A window that grew with what arrives would take all of it.
+  grpc::ChannelArguments small_window;
+  small_window.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+  small_window.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 64 << 10);
+  const auto client = v1::GenerationService::NewStub(NewChannel(small_window));
+  const auto unread = client->Generate(
       context.get(), Parse<v1::GenerateRequest>("prompt { tokens { token_ids: 5 } } record { top_n: 64 } "
                                                 "stop { max_tokens: 4000 ignore_eos: true }"));
   // Its cache is given back: this one needs all of it.

@@ -1,0 +1,200 @@
+// Calls in which the client sends one message after the other: what Decode and ScoreLogits have in common.
+//
+// One outstanding read, and the next only after the message before has been worked on (and answered): a client that is
+// faster than the server is held back by gRPC's flow control, and memory is bounded by one message. A message is parsed
+// here: gRPC would report one that cannot be parsed just as it reports a half-close. It is dropped when it has been
+// worked on: what an idle stream keeps is its session's, and counts (Admission::Hold).
+//
+// A call ends once: with what its work comes to, or from outside (a drain, a cancellation, a client that lets it wait).
+#ifndef LOGITD_SERVER_SERVICES_MESSAGE_STREAM_H_
+#define LOGITD_SERVER_SERVICES_MESSAGE_STREAM_H_
+
+#include <grpcpp/grpcpp.h>
+#include <grpcpp/impl/codegen/proto_utils.h>
+
+#include <chrono>
+#include <functional>
+#include <mutex>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "core/errors.h"
+#include "core/status_macros.h"
+#include "server/request_context.h"
+#include "server/services/call_env.h"
+#include "server/services/call_record.h"
+#include "server/status.h"
+
+namespace logitd::server {
+
+// `Reactor` is grpc::ServerBidiReactor or grpc::ServerReadReactor of byte buffers.
+template <typename Reactor>
+class MessageStream : public Reactor, public OpenCall {
+ public:
+  void End(const absl::Status& status) override { FinishOnce(status); }
+  // It waits for the client's messages.
+  bool EndsByItself() const override { return false; }
+  void EndIfOverdue(std::chrono::steady_clock::time_point now) override {
+    const auto& settings = env_.server.settings;
+    if (from_client_.HasLasted(settings.max_idle, now)) FinishOnce(errors::Idle(settings.max_idle.count()));
+    if (!record_.to_client.HasLasted(settings.max_stall, now)) return;
+    const absl::Status status = errors::Stalled(settings.max_stall.count());
+    FinishOnce(status);
+    record_.Abort(status);
+  }
+  void Abort(const absl::Status& status) override { record_.Abort(status); }
+
+ protected:
+  // What comes after a piece of work: the next message is read, a reply is written, or the call ends.
+  enum class Next { kRead, kWrite, kEnd };
+
+  MessageStream(CallEnv env, std::string method, grpc::CallbackServerContext* context)
+      : env_(env), record_(std::move(method), context), context_{give_up_.get_token(), context->deadline()} {}
+
+  // Admits the call and reads its first message, or refuses it. Called once, last in the constructor.
+  void Begin() {
+    const absl::Status admitted = env_.admission.Enter();
+    is_admitted_ = admitted.ok();
+    is_open_ = is_admitted_ && env_.open_calls.Add(this);
+    if (!is_open_) return FinishOnce(is_admitted_ ? errors::Draining() : admitted);
+    std::lock_guard lock(mutex_);
+    // A drain may have ended it meanwhile.
+    if (!is_finished_) ReadNext();
+  }
+
+  // Works on the message that was read. On a worker thread.
+  virtual absl::StatusOr<Next> OnMessage() = 0;
+  // The client has half-closed, and every message has been worked on.
+  virtual void OnHalfClose() = 0;
+  // Starts the write that Next::kWrite asked for; ContinueReading when it is done.
+  virtual void WriteReply() {}
+
+  // Runs `work` on a worker thread, then what it says; an error ends the call.
+  void RunOnWorker(std::function<absl::StatusOr<Next>()> work) {
+    {
+      std::lock_guard lock(mutex_);
+      if (is_finished_) return;
+      from_client_.Stop();
+      is_working_ = true;
+    }
+    if (env_.workers.Run([this, work = std::move(work)] { Work(work); })) return;
+    {
+      std::lock_guard lock(mutex_);
+      is_working_ = false;
+    }
+    FinishOnce(env_.admission.Refusal());
+  }
+
+  void ContinueReading() {
+    std::lock_guard lock(mutex_);
+    if (is_finished_) return;
+    record_.to_client.Stop();
+    ReadNext();
+  }
+
+  // Finishes the call, once: now, or when the worker is done with it.
+  void FinishOnce(const absl::Status& status) {
+    {
+      std::lock_guard lock(mutex_);
+      if (is_finished_) return;
+      if (is_working_) {
+        if (!finish_after_work_) finish_after_work_ = status;
+        give_up_.request_stop();
+        return;
+      }
+      is_finished_ = true;
+    }
+    FinishWith(status);
+  }
+
+  // The message that was read; its charge lasts as long as what is returned.
+  template <typename Message>
+  absl::StatusOr<BytesInWork> TakeMessage(Message& message) {
+    ASSIGN_OR_RETURN(BytesInWork bytes, env_.admission.TakeBytes(static_cast<int64_t>(message_.Length())));
+    const bool is_parsed = grpc::SerializationTraits<Message>::Deserialize(&message_, &message).ok();
+    message_.Clear();
+    if (is_parsed) return bytes;
+    return errors::MalformedMessage("", "the message is not a " + message.GetDescriptor()->name());
+  }
+
+  template <typename Message>
+  static absl::Status Serialize(const Message& message, grpc::ByteBuffer& buffer) {
+    bool owns_buffer = false;
+    const grpc::Status status = grpc::SerializationTraits<Message>::Serialize(message, &buffer, &owns_buffer);
+    return status.ok() ? absl::OkStatus() : errors::Internal("the reply cannot be serialised");
+  }
+
+  // Charges what the session keeps, until the call is over.
+  absl::Status Hold(int64_t bytes) { return env_.admission.Hold(bytes, held_); }
+
+  // Given up when the call is ended while a worker is busy with it.
+  const RequestContext& context() const { return context_; }
+
+ private:
+  // REQUIRES: mutex_ is held, and the call is not finished.
+  void ReadNext() {
+    from_client_.Start();
+    this->StartRead(&message_);
+  }
+
+  void OnReadDone(bool ok) override {
+    ok ? RunOnWorker([this] { return OnMessage(); }) : OnHalfClose();
+  }
+  void OnCancel() override { FinishOnce(errors::Cancelled()); }
+
+  void Work(const std::function<absl::StatusOr<Next>()>& work) {
+    const absl::StatusOr<Next> next = work();
+    std::unique_lock lock(mutex_);
+    is_working_ = false;
+    if (next.ok() && *next != Next::kEnd && !finish_after_work_) {
+      // Under the lock, so that nothing is started on a call that is finished meanwhile.
+      if (*next == Next::kRead) return ReadNext();
+      record_.to_client.Start();
+      return WriteReply();
+    }
+    is_finished_ = true;
+    const absl::Status status = finish_after_work_.value_or(next.status());
+    lock.unlock();
+    FinishWith(status);
+  }
+
+  // REQUIRES: is_finished_ was set by the caller.
+  void FinishWith(const absl::Status& status) {
+    from_client_.Stop();
+    record_.Ended(status);
+    record_.to_client.Start();
+    this->Finish(ToGrpcStatus(status));
+  }
+
+  void OnDone() override {
+    record_.WriteLine();
+    held_.reset();
+    if (is_admitted_) env_.admission.Leave();
+    if (is_open_) env_.open_calls.Remove(this);
+    delete this;
+  }
+
+  const CallEnv env_;
+  CallRecord record_;
+  // Runs while the client's next message is waited for.
+  WaitClock from_client_;
+  std::optional<BytesInWork> held_;
+  grpc::ByteBuffer message_;
+  std::stop_source give_up_;
+  const RequestContext context_;
+  bool is_admitted_ = false;
+  bool is_open_ = false;
+  std::mutex mutex_;
+  bool is_finished_ = false;
+  // A worker uses this object: gRPC must not be done with it before.
+  bool is_working_ = false;
+  std::optional<absl::Status> finish_after_work_;
+};
+
+}  // namespace logitd::server
+
+#endif  // LOGITD_SERVER_SERVICES_MESSAGE_STREAM_H_
