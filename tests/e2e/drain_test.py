@@ -24,6 +24,8 @@ ROUNDS = 50 if os.environ.get("LOGITD_LONG") else 3
 GRACE_S = 5
 # Of streams that were read: statuses that came without their details, because this machine was too busy to read in time.
 MOST_CUT_SHORT = 0.02
+# Of all streams: those that gRPC answered itself, while it closed.
+MOST_TOO_LATE = 0.001
 STREAM_TIMEOUT_S = 60
 VOCAB_SIZE = 2048
 # Kinds of streams, and how many of each.
@@ -200,7 +202,7 @@ class DrainTest(unittest.TestCase):
         seed = random.randrange(1 << 32)
         random.seed(seed)
         slowest = 0.0
-        cut_short = 0
+        cut_short = came_too_late = 0
         ends: collections.Counter = collections.Counter()
         for number in range(ROUNDS):
             with self.subTest(round=number, seed=seed):
@@ -216,17 +218,22 @@ class DrainTest(unittest.TestCase):
                 for stream in trial.streams:
                     self.assertEqual(len(stream.ends), 1, stream)
                     code, reason = stream.ends[0]
-                    self.assertEqual(code, grpc.StatusCode.UNAVAILABLE, stream)
+                    # One that arrives while gRPC itself closes, after the drain, may get CANCELLED from it.
+                    too_late = not stream.established and code == grpc.StatusCode.CANCELLED
+                    came_too_late += too_late
+                    if not too_late:
+                        self.assertEqual(code, grpc.StatusCode.UNAVAILABLE, stream)
                     # A stream that was not open yet may find no server; a client that does not read its end, or not
                     # in time because this machine is busy, gets the status without details.
                     if stream.established and stream.kind != "deaf":
                         self.assertIn(reason, ("DRAINING", ""), stream)
                         cut_short += reason != "DRAINING"
-                    ends[stream.kind, stream.established, reason] += 1
+                    ends[stream.kind, stream.established, code.name, reason] += 1
+        self.assertLessEqual(came_too_late, max(1, MOST_TOO_LATE * ROUNDS * len(trial.streams)))
         self.assertLessEqual(cut_short, MOST_CUT_SHORT * ROUNDS * len(trial.streams))
         print(f"{ROUNDS} rounds of {len(trial.streams)} streams, slowest end {slowest:.2f} s of {GRACE_S} s")
-        for (kind, established, reason), count in sorted(ends.items()):
-            print(f"  {count:6} {kind:12} {'open' if established else 'opening':8} UNAVAILABLE {reason}")
+        for (kind, established, code, reason), count in sorted(ends.items()):
+            print(f"  {count:6} {kind:12} {'open' if established else 'opening':8} {code} {reason}")
 
 
 if __name__ == "__main__":
