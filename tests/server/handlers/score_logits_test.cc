@@ -1,7 +1,5 @@
 #include "server/handlers/score_logits.h"
 
-#include <grpcpp/generic/generic_stub.h>
-
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -13,7 +11,7 @@
 #include "core/errors.h"
 #include "core/limits.h"
 #include "tests/core/golden.h"
-#include "tests/server/in_process.h"
+#include "tests/server/score_logits_messages.h"
 #include "tests/testing/equals_proto.h"
 #include "tests/testing/matchers.h"
 #include "tests/testing/reference.h"
@@ -22,9 +20,7 @@ namespace logitd::server {
 namespace {
 
 using logitd::testing::Bytes;
-using logitd::testing::Describe;
 using logitd::testing::EqualsProtoApproximately;
-using logitd::testing::ErrorOf;
 using logitd::testing::HasReason;
 using logitd::testing::IsOk;
 using logitd::testing::MakeRow;
@@ -32,30 +28,6 @@ using logitd::testing::Parse;
 
 constexpr float kInf = std::numeric_limits<float>::infinity();
 const std::vector<float> kRow = {6, 3, 0.5, 0.5};
-
-using Rows = std::vector<std::vector<float>>;
-
-v1::ScoreLogitsRequest Config(const std::string& config) {
-  return Parse<v1::ScoreLogitsRequest>("config { " + config + " }");
-}
-
-// Rows [begin, end) of a sequence with their targets, in one message of one f32 block.
-v1::ScoreLogitsRequest RowsMessage(int32_t sequence_index, const Rows& rows, const std::vector<int32_t>& targets,
-                                   size_t begin = 0, size_t end = std::numeric_limits<size_t>::max()) {
-  v1::ScoreLogitsRequest request;
-  v1::ScoreLogitsRows& message = *request.mutable_rows();
-  message.set_sequence_index(sequence_index);
-  end = std::min(end, rows.size());
-  v1::LogitsBlock& block = *message.add_blocks();
-  block.set_dtype(v1::LOGITS_DTYPE_F32);
-  block.set_row_count(static_cast<int32_t>(end - begin));
-  block.set_width(static_cast<int32_t>(rows[begin].size()));
-  for (size_t i = begin; i < end; ++i) {
-    request.mutable_payload()->append(Bytes(rows[i]));
-    message.add_target_token_ids(targets[i]);
-  }
-  return request;
-}
 
 class ScoreLogitsSessionTest : public ::testing::Test {
  protected:
@@ -434,168 +406,6 @@ TEST_F(ScoreLogitsSessionTest, HeldBytesAreThoseOfTheRecords) {
   EXPECT_GT(sums, 0);
   Take(RowsMessage(0, rows, targets));
   EXPECT_EQ(session_.held_bytes(), sums) << "without records only sums are kept";
-}
-
-class ScoreLogitsTest : public logitd::testing::InProcessServer {
- protected:
-  // The status of a call with these messages and a half-close.
-  grpc::Status Call(const std::vector<v1::ScoreLogitsRequest>& requests, v1::ScoreLogitsResponse* response) {
-    const auto context = Context();
-    const auto writer = scoring_->ScoreLogits(context.get(), response);
-    for (const v1::ScoreLogitsRequest& request : requests) {
-      if (!writer->Write(request)) break;
-    }
-    writer->WritesDone();
-    return writer->Finish();
-  }
-};
-
-TEST_F(ScoreLogitsTest, TheReplyComesAfterHalfClose) {
-  v1::ScoreLogitsResponse response;
-  const grpc::Status status = Call(
-      {Config("vocab_size: 4"), RowsMessage(0, {kRow}, {0}), RowsMessage(1, {kRow}, {1}), RowsMessage(0, {kRow}, {1})},
-      &response);
-  ASSERT_TRUE(status.ok()) << status.error_message();
-  ASSERT_EQ(response.sequences_size(), 2);
-  EXPECT_NEAR(response.sequences(0).totals().cumulative_model_log_prob(), -3.1126862065916162, 1e-6);
-  EXPECT_NEAR(response.sequences(1).totals().cumulative_model_log_prob(), -3.0563431032958081, 1e-6);
-}
-
-TEST_F(ScoreLogitsTest, TheFirstErrorEndsTheCallWhateverFollows) {
-  v1::ScoreLogitsResponse response;
-  std::vector<v1::ScoreLogitsRequest> requests = {Config("vocab_size: 4"), RowsMessage(0, {kRow}, {9})};
-  requests.resize(2000, RowsMessage(0, Rows(100, kRow), std::vector<int32_t>(100, 0)));
-  const grpc::Status status = Call(requests, &response);
-  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
-  EXPECT_EQ(Describe(status), "TOKEN_ID_OUT_OF_RANGE of rows.target_token_ids[0]");
-}
-
-TEST_F(ScoreLogitsTest, HalfCloseWithoutRowsIsRefused) {
-  v1::ScoreLogitsResponse response;
-  EXPECT_EQ(Describe(Call({}, &response)), "UNEXPECTED_MESSAGE of ");
-  EXPECT_EQ(Describe(Call({Config("vocab_size: 4")}, &response)), "UNEXPECTED_MESSAGE of ");
-}
-
-TEST_F(ScoreLogitsTest, WhatStreamsHoldTogetherIsBounded) {
-  // Three quarters may be held.
-  Start({.max_bytes_in_work = 4 << 20});
-  const auto config = Config("vocab_size: 4 record { top_n: 4 } sampling { temperature: 0.7 }");
-  const auto rows = RowsMessage(0, Rows(1000, kRow), std::vector<int32_t>(1000, 1));
-  // A Decode stream answers: what it holds is known to be held. 131,071 resumed tokens: half a MiB.
-  const auto idle_context = Context();
-  const auto idle = decoding_->Decode(idle_context.get());
-  v1::DecodeResponse answer;
-  auto open = Parse<v1::DecodeRequest>("batch { batch_id: 1 opens { sequence_id: 1 } }");
-  open.mutable_batch()->mutable_opens(0)->mutable_fresh()->mutable_state()->mutable_token_ids()->Resize(131'071, 0);
-  ASSERT_TRUE(idle->Write(Parse<v1::DecodeRequest>("config { vocab_size: 4 }")) && idle->Read(&answer));
-  ASSERT_TRUE(idle->Write(open) && idle->Read(&answer));
-
-  const auto context = Context();
-  v1::ScoreLogitsResponse response;
-  const auto greedy = scoring_->ScoreLogits(context.get(), &response);
-  greedy->Write(config);
-  // Until the server has ended it: at the limit of records at the latest, and then with another status.
-  while (greedy->Write(rows)) continue;
-  const grpc::Status refused = greedy->Finish();
-  const auto error = ErrorOf(refused);
-  ASSERT_TRUE(error) << refused.error_message();
-  EXPECT_EQ(error->reason(), v1::ERROR_REASON_OVERLOADED) << error->message();
-  EXPECT_EQ(error->limit(), "max_bytes_in_work");
-  EXPECT_GT(error->retry_after_ms(), 0);
-
-  // The other stream goes on, and there is room again, some time after the client has seen the end: for more than
-  // half of the limit, again and again.
-  EXPECT_TRUE(idle->Write(Parse<v1::DecodeRequest>("batch { batch_id: 2 close_sequence_ids: 1 }")) &&
-              idle->Read(&answer));
-  const std::vector<v1::ScoreLogitsRequest> requests = {config, rows, rows, rows, rows, rows};
-  for (int i = 0; i < 10; ++i) {
-    std::string status;
-    do {
-      status = Describe(Call(requests, &response));
-    } while (status == "OVERLOADED of ");
-    EXPECT_EQ(status, "OK");
-    EXPECT_EQ(response.sequences(0).tokens_size(), 5000);
-  }
-  idle->WritesDone();
-  EXPECT_EQ(Describe(idle->Finish()), "OK");
-}
-
-TEST_F(ScoreLogitsTest, DrainEndsAnIdleCallWithOneStatus) {
-  const auto context = Context();
-  v1::ScoreLogitsResponse response;
-  const auto writer = scoring_->ScoreLogits(context.get(), &response);
-  writer->Write(Config("vocab_size: 4"));
-  writer->Write(RowsMessage(0, {kRow}, {0}));
-  server_->Drain(std::chrono::seconds(10));
-  const grpc::Status status = writer->Finish();
-  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
-}
-
-TEST_F(ScoreLogitsTest, CancelledCallsLeaveNothingBehind) {
-  for (int i = 0; i < 200; ++i) {
-    const auto context = Context();
-    v1::ScoreLogitsResponse response;
-    const auto writer = scoring_->ScoreLogits(context.get(), &response);
-    writer->Write(Config("vocab_size: 4"));
-    for (int j = 0; j < i % 5; ++j) writer->Write(RowsMessage(0, Rows(50, kRow), std::vector<int32_t>(50, 0)));
-    if (i % 3 == 0) writer->WritesDone();
-    context->TryCancel();
-    const grpc::Status status = writer->Finish();
-    EXPECT_TRUE(i % 3 == 0 || !status.ok()) << "no reply without a half-close";
-  }
-  v1::ScoreLogitsResponse response;
-  EXPECT_TRUE(Call({Config("vocab_size: 4"), RowsMessage(0, {kRow}, {0})}, &response).ok());
-}
-
-// A call of ScoreLogits whose messages need not be ScoreLogitsRequests.
-grpc::Status RawCall(const std::shared_ptr<grpc::Channel>& channel, grpc::ClientContext* context,
-                     const std::vector<std::string>& messages) {
-  grpc::GenericStub stub(channel);
-  grpc::CompletionQueue queue;
-  const auto call = stub.PrepareCall(context, "/logitd.v1.ScoringService/ScoreLogits", &queue);
-  const auto wait = [&queue] {
-    void* tag = nullptr;
-    bool ok = false;
-    return queue.Next(&tag, &ok) && ok;
-  };
-  call->StartCall(nullptr);
-  bool is_open = wait();
-  for (const std::string& message : messages) {
-    if (!is_open) break;
-    grpc::Slice slice(message);
-    call->Write(grpc::ByteBuffer(&slice, 1), nullptr);
-    is_open = wait();
-  }
-  if (is_open) {
-    call->WritesDone(nullptr);
-    wait();
-  }
-  // A status waits behind the reply.
-  grpc::ByteBuffer reply;
-  call->Read(&reply, nullptr);
-  wait();
-  grpc::Status status;
-  call->Finish(&status, nullptr);
-  wait();
-  return status;
-}
-
-TEST_F(ScoreLogitsTest, AMessageThatCannotBeParsedIsAnErrorAndNotTheEnd) {
-  const std::string config = Config("vocab_size: 4").SerializeAsString();
-  const std::string rows = RowsMessage(0, {kRow}, {0}).SerializeAsString();
-  EXPECT_TRUE(RawCall(channel_, Context().get(), {config, rows}).ok());
-  const grpc::Status status = RawCall(channel_, Context().get(), {config, rows, "\xff\xff\xff"});
-  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
-  EXPECT_EQ(Describe(status), "MALFORMED_MESSAGE of ");
-}
-
-TEST_F(ScoreLogitsTest, AMessageAboveTheCapIsAnErrorAndNotTheEnd) {
-  auto large = RowsMessage(0, {kRow}, {0});
-  large.mutable_payload()->resize(kMaxMessageBytes);
-  const grpc::Status status = RawCall(channel_, Context().get(),
-                                      {Config("vocab_size: 4").SerializeAsString(),
-                                       RowsMessage(0, {kRow}, {0}).SerializeAsString(), large.SerializeAsString()});
-  EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED) << status.error_message();
 }
 
 }  // namespace
