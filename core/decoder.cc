@@ -5,15 +5,17 @@
 
 #include "core/errors.h"
 #include "core/random_stream.h"
-#include "core/sampler.h"
 #include "core/status_macros.h"
 
 namespace logitd {
 
-Decoder::Decoder(DecoderConfig config) : Decoder(std::move(config), {}, SequenceSums{}) {}
+Decoder::Decoder(DecoderConfig config) : Decoder(std::move(config), {}, {}, SequenceSums{}) {}
 
-Decoder::Decoder(DecoderConfig config, std::vector<TokenId> token_ids, const SequenceSums& sums)
-    : config_(std::move(config)), sequence_(std::move(token_ids), WantedSums(config_.record, sums)) {}
+Decoder::Decoder(DecoderConfig config, std::vector<TokenId> prompt, std::vector<TokenId> token_ids,
+                 const SequenceSums& sums)
+    : config_(std::move(config)), sequence_(std::move(token_ids), WantedSums(config_.record, sums)) {
+  if (config_.sampling.needs_prompt()) prompt_ = std::move(prompt);
+}
 
 absl::StatusOr<Step> Decoder::Advance(int32_t position, LogitsView row, Distribution& distribution) {
   const int32_t next = sequence_.position();
@@ -42,23 +44,29 @@ absl::StatusOr<Step> Decoder::Choose(const SequenceSums& sums_before, int32_t po
   step.token_count = position;
   step.sums = sums_before;
 
-  std::span<const TokenId> excluded;
-  if (position < config_.stop.min_tokens) excluded = config_.stop.stop_token_ids;
-  if (absl::Status status = distribution.Assign(row, config_.sampling, excluded); !status.ok()) {
+  StepContext context{.prompt = prompt_,
+                      .output = std::span(sequence_.token_ids()).first(static_cast<size_t>(position)),
+                      .excluded = {},
+                      .seed = config_.seed,
+                      .sequence_key = config_.sequence_key,
+                      .position = position};
+  if (position < config_.stop.min_tokens) context.excluded = config_.stop.stop_token_ids;
+  const DistributionOptions options{.kept_mass = config_.record.records && config_.record.kept_set};
+  if (absl::Status status = distribution.Assign(row, config_.sampling, context, options); !status.ok()) {
     if (DetailOf(status).reason != ErrorReason::kAllTokensExcluded) return status;
     step.finish = Finish{FinishReason::kNoAdmissibleToken, std::nullopt};
     return step;
   }
   const RandomStream random(config_.seed, config_.sequence_key, position, RandomPurpose::kTokenDraw);
-  const TokenId token_id = Sample(distribution, random.Uniform64(0));
+  const Draw draw = distribution.DrawToken(random.Uniform64(0));
+  const TokenId token_id = draw.token_id;
 
   RowStatistics statistics;
-  if (config_.sampling.neutral() && excluded.empty()) {
-    statistics = distribution.ModelStatistics();
-  } else if (NeedsRowStatistics(config_.record)) {
-    ASSIGN_OR_RETURN(statistics, ReadRow(row));
+  if (NeedsRowStatistics(config_.record)) {
+    statistics = distribution.ModelStatistics(config_.record.records && config_.record.entropy);
   }
   step.token = MakeRecord(row, statistics, &distribution, token_id, config_.record);
+  if (config_.record.records && config_.record.draw && !config_.sampling.greedy()) step.token->draw = draw;
   step.token->position = position;
   step.token->origin = TokenOrigin::kChosen;
   step.token_count = position + 1;

@@ -3,7 +3,8 @@
 //   Decoder decoder(config);
 //   ASSIGN_OR_RETURN(Step step, decoder.Advance(/*position=*/0, row, distribution));
 //
-// step = f(row, config, position, tokens so far, sums so far): no clock, no neighbour, nothing else. Thread-compatible.
+// step = f(row, config, position, prompt, tokens so far, sums so far): no clock, no neighbour, nothing else.
+// Thread-compatible.
 #ifndef LOGITD_CORE_DECODER_H_
 #define LOGITD_CORE_DECODER_H_
 
@@ -46,8 +47,8 @@ class Decoder {
  public:
   // A new sequence. REQUIRES: config is valid (Validate) and of the rows' vocabulary.
   explicit Decoder(DecoderConfig config);
-  // One that goes on after tokens chosen earlier, on any machine.
-  Decoder(DecoderConfig config, std::vector<TokenId> token_ids, const SequenceSums& sums);
+  // One that goes on after tokens chosen earlier, on any machine. The prompt is kept only if a stage looks at it.
+  Decoder(DecoderConfig config, std::vector<TokenId> prompt, std::vector<TokenId> token_ids, const SequenceSums& sums);
 
   // Takes the row for `position`: position() chooses the next token; position() - 1, once a step was taken here,
   // computes the latest step again, with the same result and no effect.
@@ -60,12 +61,14 @@ class Decoder {
   int32_t position() const { return sequence_.position(); }
   const Sequence& sequence() const { return sequence_; }
   const DecoderConfig& config() const { return config_; }
+  const std::vector<TokenId>& prompt() const { return prompt_; }
 
  private:
   absl::StatusOr<Step> Choose(const SequenceSums& sums_before, int32_t position, LogitsView row,
                               Distribution& distribution) const;
 
   DecoderConfig config_;
+  std::vector<TokenId> prompt_;
   Sequence sequence_;
   // The sums before the latest step taken here, so that it can be computed again.
   std::optional<SequenceSums> before_latest_;

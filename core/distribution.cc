@@ -1,166 +1,207 @@
 #include "core/distribution.h"
 
-#include <cmath>
+#include <algorithm>
 
 #include "core/errors.h"
-#include "core/exact_math.h"
 #include "core/float_environment.h"
-#include "core/kernels/row_kernels.h"
-#include "core/truncation.h"
+#include "core/random_stream.h"
+#include "core/status_macros.h"
 #include "core/vocab_subset.h"
 
 namespace logitd {
 namespace {
 
-constexpr uint64_t kUnitWeight = uint64_t{1} << kernels::kWeightBits;
+bool IsLogitsStage(Stage stage) { return stage < Stage::kTemperature; }
 
-double LogSumExp(float max, uint64_t total_weight) { return static_cast<double>(max) + LogOfWeight(total_weight); }
-
-// ln(Z 2^-42) + (sum of the terms) / Z.
-double EntropyOf(uint64_t terms, uint64_t total_weight, double log_total) {
-  return log_total + static_cast<double>(terms) / static_cast<double>(total_weight);
+// Whether the stage has anything to do at this step that the processor does.
+bool NeedsProcessor(Stage stage, const StepContext& context) {
+  return stage != Stage::kTokenSets && (stage != Stage::kMinTokens || !context.excluded.empty());
 }
 
 }  // namespace
 
-double RowStatistics::LogProb(float logit) const {
-  return (static_cast<double>(logit) - static_cast<double>(max)) - LogOfWeight(total_weight);
-}
-
-absl::StatusOr<RowStatistics> ReadRow(LogitsView row) {
-  UseExactFloats();
-  const kernels::RowKernels& kernels = kernels::ActiveKernels();
-  const kernels::RowScan scan = kernels.scan_row(row.data(), row.size(), nullptr, nullptr);
-  if (scan.first_non_finite >= 0) {
-    return errors::NonFiniteLogit(scan.first_non_finite, row[scan.first_non_finite]);
-  }
-  if (scan.argmax < 0) return errors::NoFiniteLogit();
-  RowStatistics statistics;
-  statistics.max = scan.max;
-  statistics.argmax = scan.argmax;
-  statistics.total_weight =
-      kernels.sum_weights(row.data(), row.size(), nullptr, scan.max, kernels::ExpConstants(1), nullptr);
-  statistics.log_sum_exp = LogSumExp(scan.max, statistics.total_weight);
-  return statistics;
-}
-
-double ModelEntropy(LogitsView row, const RowStatistics& statistics) {
-  const uint64_t terms = kernels::ActiveKernels().sum_entropy_terms(row.data(), row.size(), nullptr, statistics.max,
-                                                                    kernels::ExpConstants(1));
-  return EntropyOf(terms, statistics.total_weight, LogOfWeight(statistics.total_weight));
-}
-
-int32_t RankOf(LogitsView row, TokenId token_id) {
-  return 1 + kernels::ActiveKernels().count_greater(row.data(), row.size(), row[token_id]);
-}
-
-absl::Status Distribution::Assign(LogitsView row, const SamplingParams& params, std::span<const TokenId> excluded) {
+absl::Status Distribution::Assign(LogitsView row, const SamplingParams& params, const StepContext& context,
+                                  const DistributionOptions& options) {
   UseExactFloats();
   row_ = row;
   temperature_ = params.temperature;
-  has_mask_ = params.subset != nullptr || !excluded.empty();
-  if (params.subset != nullptr) {
-    mask_.assign(params.subset->words().begin(), params.subset->words().end());
-  } else if (has_mask_) {
-    mask_.assign((row.size() + 63) / 64, ~uint64_t{0});
-  }
-  for (TokenId token_id : excluded) mask_[token_id / 64] &= ~(uint64_t{1} << (token_id % 64));
+  row_maximum_.reset();
+  const StagePlan plan = PlanOf(params);
+  plan_temperature_ = params.greedy() ? 1 : params.temperature + plan.temperature_offset;
+  const std::span<const Stage> stages = plan.stages();
 
-  const kernels::RowKernels& kernels = kernels::ActiveKernels();
-  has_weights_ = false;
-  block_max_.resize(kernels::BlockCount(row.size()));
-  const kernels::RowScan scan = kernels.scan_row(row.data(), row.size(), mask_or_null(), block_max_.data());
+  StageReporter reporter;
+  StageReporter* const reports = options.reports == nullptr ? nullptr : &reporter;
+  const auto finish = [&](absl::Status status) {
+    if (reports != nullptr) *options.reports = reporter.reports();
+    return status;
+  };
+  if (reports != nullptr) {
+    RETURN_IF_ERROR(ApplyGroup({.row = row, .mask = {}, .is_first = true}, {}, params, context));
+    reporter.Begin(kept_);
+  }
+
+  bool looked = false;
+  for (size_t i = 0, end = 0; i < stages.size() || i == 0; i = end) {
+    while (end < stages.size() && IsLogitsStage(stages[end])) ++end;
+    if (end > i || i == 0) {
+      const GroupBase base = BaseOfGroup(i == 0);
+      // With reports the group grows stage by stage: the last time it is whole, so the bits are the same.
+      for (size_t stop = reports == nullptr ? end : std::min(i + 1, end); stop <= end; ++stop) {
+        const absl::Status status = ApplyGroup(base, stages.subspan(i, stop - i), params, context);
+        if (!status.ok()) {
+          if (reports != nullptr && stop > i) reporter.AfterAll(stages[stop - 1]);
+          return finish(status);
+        }
+        if (reports != nullptr && stop > i) reporter.After(stages[stop - 1], kept_);
+      }
+      looked = false;
+    }
+    for (; end < stages.size() && !IsLogitsStage(stages[end]); ++end) {
+      if (stages[end] == Stage::kTemperature) {
+        kept_.SetTemperature(plan_temperature_);
+      } else {
+        if (!looked) LookBeforeTruncation(params, options);
+        looked = true;
+        Truncate(stages[end], plan, params, context);
+      }
+      if (reports != nullptr) reporter.After(stages[end], kept_);
+    }
+    if (end == i) break;
+  }
+  if (!looked) LookBeforeTruncation(params, options);
+  if (params.greedy()) kept_.KeepUpTo({kept_.max(), kept_.argmax()});
+  is_models_ = params.neutral() && context.excluded.empty();
+  return finish(absl::OkStatus());
+}
+
+Distribution::GroupBase Distribution::BaseOfGroup(bool is_first) {
+  if (is_first) return {.row = row_, .mask = {}, .is_first = true};
+  const std::span<const uint64_t> mask = kept_.Mask();
+  group_mask_.assign(mask.begin(), mask.end());
+  const LogitsView row = kept_.row();
+  if (kept_.temperature() == 1) {
+    group_row_.assign(row.begin(), row.end());
+  } else {
+    group_row_.resize(row.size());
+    for (size_t i = 0; i < row.size(); ++i) {
+      group_row_[i] = static_cast<float>(static_cast<double>(row[i]) / kept_.temperature());
+    }
+  }
+  return {.row = group_row_, .mask = group_mask_, .is_first = false};
+}
+
+absl::Status Distribution::ApplyGroup(const GroupBase& base, std::span<const Stage> group, const SamplingParams& params,
+                                      const StepContext& context) {
+  LogitsView row = base.row;
+  std::span<const uint64_t> mask = base.mask;
+  std::span<const TokenId> banned;
+  if (std::any_of(group.begin(), group.end(), [&](Stage stage) { return NeedsProcessor(stage, context); })) {
+    // Penalties are for finite logits.
+    if (base.is_first) {
+      ASSIGN_OR_RETURN(row_maximum_, FindMaximum(row));
+    }
+    processor_.Process(row, group, params, context);
+    banned = processor_.banned();
+    if (!processor_.edits().empty()) {
+      edited_.assign(row.begin(), row.end());
+      for (const LogitEdit& edit : processor_.edits()) edited_[static_cast<size_t>(edit.token_id)] = edit.logit;
+      row = edited_;
+    }
+  }
+  if (params.subset != nullptr && std::find(group.begin(), group.end(), Stage::kTokenSets) != group.end()) {
+    const std::span<const uint64_t> words = params.subset->words();
+    if (!mask.empty()) {
+      subset_mask_.resize(words.size());
+      for (size_t i = 0; i < words.size(); ++i) subset_mask_[i] = mask[i] & words[i];
+      mask = subset_mask_;
+    } else {
+      mask = words;
+    }
+  }
+  const kernels::RowScan scan = kept_.Reset(row, mask, banned);
   if (scan.first_non_finite >= 0) {
-    return errors::NonFiniteLogit(scan.first_non_finite, row[scan.first_non_finite]);
+    return errors::NonFiniteLogit(scan.first_non_finite, row[static_cast<size_t>(scan.first_non_finite)]);
   }
-  if (scan.argmax < 0) {
-    const bool row_is_empty = kernels.scan_row(row.data(), row.size(), nullptr, nullptr).argmax < 0;
-    return row_is_empty ? errors::NoFiniteLogit() : errors::AllTokensExcluded();
-  }
-  max_ = scan.max;
-  argmax_ = scan.argmax;
-
-  if (params.greedy()) {
-    weights_.assign(row.size(), 0);
-    weights_[argmax_] = kUnitWeight;
-    mask_.assign((row.size() + 63) / 64, 0);
-    mask_[argmax_ / 64] = uint64_t{1} << (argmax_ % 64);
-    has_mask_ = true;
-    has_weights_ = true;
-    kept_count_ = 1;
-    total_weight_ = kUnitWeight;
-    log_total_ = 0;
+  const bool is_whole = base.is_first && mask.empty() && banned.empty() && row.data() == row_.data();
+  if (scan.argmax >= 0) {
+    if (is_whole) row_maximum_ = RowMaximum{scan.max, scan.argmax};
     return absl::OkStatus();
   }
-
-  kept_count_ = scan.finite_count;
-  if (params.top_k > 0) KeepTopK(params.top_k, *this);
-  // The one place where the temperature meets the logits, with the maximum of the allowed ones subtracted.
-  weights_.resize(row.size());
-  total_weight_ = kernels.sum_weights(row.data(), row.size(), mask_or_null(), max_, kernels::ExpConstants(temperature_),
-                                      weights_.data());
-  log_total_ = LogOfWeight(total_weight_);
-  has_weights_ = true;
-  if (params.top_p < 1) KeepTopP(params.top_p, *this);
-  if (params.min_p > 0) KeepMinP(params.min_p, *this);
-  return absl::OkStatus();
-}
-
-void Distribution::Truncate(const Cut& cut) {
-  if (!has_mask_) {
-    mask_.assign((row_.size() + 63) / 64, ~uint64_t{0});
-    has_mask_ = true;
+  if (!row_maximum_ && !is_whole) {
+    ASSIGN_OR_RETURN(row_maximum_, FindMaximum(row_));
   }
-  const Cut first{max_, argmax_};
-  const Cut& effective = cut.Keeps(max_, argmax_) ? cut : first;
-  const kernels::Kept kept =
-      kernels::ActiveKernels().apply_cut(row_.data(), row_.size(), block_max_.data(), effective.logit,
-                                         effective.token_id, mask_.data(), has_weights_ ? weights_.data() : nullptr);
-  kept_count_ = kept.count;
-  if (!has_weights_) return;
-  total_weight_ = kept.total_weight;
-  log_total_ = LogOfWeight(total_weight_);
+  return is_whole ? errors::NoFiniteLogit() : errors::AllTokensExcluded();
 }
 
-Cut Distribution::FindCut(Mass mass, uint64_t target) {
-  PrefixTokens tokens{.row = row_,
-                      .mask = mask(),
-                      .block_max = block_max_,
-                      .weights = {},
-                      .count = kept_count_,
-                      .total_mass = static_cast<uint64_t>(kept_count_)};
-  if (mass == Mass::kWeights) {
-    tokens.weights = weights_;
-    tokens.total_mass = total_weight_;
+void Distribution::LookBeforeTruncation(const SamplingParams& params, const DistributionOptions& options) {
+  if (params.top_n_sigma && !params.greedy()) sigma_lowest_ = LowestOfSigma(*params.top_n_sigma, kept_);
+  if (!options.kept_mass) return;
+  const double temperature = kept_.temperature();
+  if (temperature != plan_temperature_) kept_.SetTemperature(plan_temperature_);
+  base_max_ = kept_.max();
+  base_weight_ = kept_.total_weight();
+  if (temperature != plan_temperature_) kept_.SetTemperature(temperature);
+}
+
+void Distribution::Truncate(Stage stage, const StagePlan& plan, const SamplingParams& params,
+                            const StepContext& context) {
+  switch (stage) {
+    case Stage::kTopK:
+      return KeepTopK(params.top_k, plan.top_k_ties, kept_);
+    case Stage::kTopP:
+      return KeepTopP(params.top_p, plan.top_p_boundary, kept_);
+    case Stage::kMinP:
+      return KeepMinP(params.min_p, kept_);
+    case Stage::kTypicalP:
+      return KeepTypical(params.typical_p, plan.typical_boundary, plan.typical_ties, truncation_, kept_);
+    case Stage::kEpsilon:
+      return KeepEpsilon(params.epsilon_cutoff, kept_);
+    case Stage::kEta:
+      return KeepEta(params.eta_cutoff, kept_);
+    case Stage::kTopNSigma:
+      return KeepTopNSigma(sigma_lowest_, kept_);
+    case Stage::kXtc: {
+      const RandomStream random(context.seed, context.sequence_key, context.position, RandomPurpose::kXtc);
+      const double u = static_cast<double>(random.Uniform64(0) >> 11) * 0x1p-53;
+      if (u < params.xtc.probability) ExcludeTopChoices(params.xtc.threshold, truncation_, kept_);
+      return;
+    }
+    default:
+      return;
   }
-  return prefix_search_.Find(tokens, target);
 }
 
-bool Distribution::Keeps(TokenId token_id) const {
-  if (has_mask_ && !((mask_[token_id / 64] >> (token_id % 64)) & 1)) return false;
-  return row_[token_id] > -std::numeric_limits<float>::infinity();
+double Distribution::LogProb(TokenId token_id) {
+  if (!kept_.Contains(token_id)) return -std::numeric_limits<double>::infinity();
+  return temperature_ == 0 ? 0 : kept_.LogProb(token_id);
 }
 
-double Distribution::LogProb(TokenId token_id) const {
-  if (!Keeps(token_id)) return -std::numeric_limits<double>::infinity();
-  if (temperature_ == 0) return 0;
-  return (static_cast<double>(row_[token_id]) - static_cast<double>(max_)) / temperature_ - log_total_;
+double Distribution::kept_mass() {
+  if (temperature_ == 0) return 1;
+  uint64_t kept_weight = 0;
+  if (kept_.max() == base_max_) {
+    kept_weight = kept_.total_weight();
+  } else {
+    // A stage has taken the maximum out: the weights are relative to another one.
+    const kernels::ExpConstants constants(kept_.temperature());
+    kept_.ForEach([&](TokenId token_id) {
+      kept_weight += kernels::Weight(kept_.row()[static_cast<size_t>(token_id)], base_max_, constants);
+    });
+  }
+  return static_cast<double>(kept_weight) / static_cast<double>(base_weight_);
 }
 
-double Distribution::Entropy() const {
-  if (temperature_ == 0) return 0;
-  const uint64_t terms = kernels::ActiveKernels().sum_entropy_terms(row_.data(), row_.size(), mask_or_null(), max_,
-                                                                    kernels::ExpConstants(temperature_));
-  return EntropyOf(terms, total_weight_, log_total_);
+Draw Distribution::DrawToken(uint64_t uniform) {
+  if (temperature_ == 0) return {kept_.argmax(), uniform, kUnitWeight, 0, kUnitWeight};
+  return kept_.DrawToken(uniform);
 }
 
-RowStatistics Distribution::ModelStatistics() const {
-  RowStatistics statistics;
-  statistics.max = max_;
-  statistics.argmax = argmax_;
-  statistics.total_weight = total_weight_;
-  statistics.log_sum_exp = LogSumExp(max_, total_weight_);
-  return statistics;
+RowStatistics Distribution::ModelStatistics(bool with_entropy) {
+  // Assign has seen that the row has a maximum.
+  if (!row_maximum_) row_maximum_ = *FindMaximum(row_);
+  if (is_models_ && !with_entropy) return StatisticsOf(*row_maximum_, kept_.total_weight());
+  return StatisticsOf(row_, *row_maximum_, with_entropy);
 }
 
 }  // namespace logitd

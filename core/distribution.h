@@ -1,111 +1,128 @@
 // What one row says: the model's own statistics (RowStatistics), and the distribution that a token is drawn from
-// (Distribution). The one place where the temperature is applied.
+// (Distribution): every stage of SamplingParams, in the order of its plan. The one place where the temperature is
+// applied.
 //
 //   Distribution distribution;                      // reused for every row: it keeps its buffers
-//   RETURN_IF_ERROR(distribution.Assign(row, params, /*excluded=*/{}));
-//   TokenId token = Sample(distribution, uniform);  // core/sampler.h
-//   double log_prob = distribution.LogProb(token);
+//   RETURN_IF_ERROR(distribution.Assign(row, params, context));
+//   Draw draw = distribution.DrawToken(uniform);
+//   double log_prob = distribution.LogProb(draw.token_id);
 //
-// Source: docs/numerics.md, sections 1 and 2.
+// What is not asked for is not computed: a stage that is off costs nothing, and sums that nobody needs are not made.
+//
+// Source: docs/numerics.md.
 #ifndef LOGITD_CORE_DISTRIBUTION_H_
 #define LOGITD_CORE_DISTRIBUTION_H_
 
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "core/prefix_search.h"
+#include "core/kept_tokens.h"
+#include "core/logits_processor.h"
+#include "core/row_statistics.h"
 #include "core/sampling_params.h"
+#include "core/stage_order.h"
+#include "core/stage_report.h"
+#include "core/truncation.h"
 #include "core/types.h"
 
 namespace logitd {
 
-// The row as it came: temperature 1, whole vocabulary, before every stage. Thread-compatible value; does not keep the
-// row, which the functions that need it take again.
-struct RowStatistics {
-  float max = 0;
-  // Lowest id of the maximum.
-  TokenId argmax = 0;
-  // Sum of the integer weights, >= 2^42.
-  uint64_t total_weight = 0;
-  // ln of the sum of exp(x), nats: max + ln(total_weight 2^-42).
-  double log_sum_exp = 0;
-
-  // (logit - max) - ln(total_weight 2^-42), nats; -inf for a logit of -inf. |error| <= 1e-6.
-  double LogProb(float logit) const;
+// What Assign computes besides.
+struct DistributionOptions {
+  // kept_mass().
+  bool kept_mass = false;
+  // Gets a report for each stage of the plan, in order, also of one that leaves nothing. Costs passes, changes no bit.
+  std::vector<StageReport>* reports = nullptr;
 };
 
-// Shapes: row [vocab_size], 1 <= vocab_size <= kMaxVocabSize.
-// Errors: NON_FINITE_LOGIT naming the token id, NO_FINITE_LOGIT.
-absl::StatusOr<RowStatistics> ReadRow(LogitsView row);
-// Entropy of the row, nats, >= 0; |error| <= 1e-6. REQUIRES: `statistics` is of `row`.
-double ModelEntropy(LogitsView row, const RowStatistics& statistics);
-// 1 + number of strictly larger logits: ties share the best rank.
-int32_t RankOf(LogitsView row, TokenId token_id);
-
-// Integer weights over the tokens that are allowed and kept. Thread-compatible; keeps a view of the last row.
+// Thread-compatible; keeps a view of the last row.
 class Distribution {
  public:
-  // Processes `row` with every stage of `params`: subset, `excluded` (token ids that may not be chosen at this step,
-  // any order), temperature, top-k, top-p, min-p. Temperature 0 leaves the argmax alone.
+  // Processes `row` with every stage of `params` that is on. Temperature 0 leaves the argmax alone.
   // Shapes: row [vocab_size]; it must outlive this object's use.
-  // Errors: NON_FINITE_LOGIT, NO_FINITE_LOGIT (the row itself has no finite value), ALL_TOKENS_EXCLUDED (the subset
-  // leaves none). After an error the object may only be assigned to again.
-  // REQUIRES: Validate(params).ok(); params.subset, if set, has vocab_size == row.size().
-  absl::Status Assign(LogitsView row, const SamplingParams& params, std::span<const TokenId> excluded);
+  // Errors: NON_FINITE_LOGIT, NO_FINITE_LOGIT (the row itself has no finite value), ALL_TOKENS_EXCLUDED (the sets and
+  // bans leave none). After an error the object may only be assigned to again.
+  // REQUIRES: Validate(params, vocab_size).ok(); context holds what params.needs_history() and needs_prompt() say.
+  absl::Status Assign(LogitsView row, const SamplingParams& params, const StepContext& context,
+                      const DistributionOptions& options = {});
 
-  // For the truncation stages (core/truncation.h): keeps only what `cut` keeps; never less than the first token.
-  void Truncate(const Cut& cut);
-  // Where to cut for the shortest prefix of what is kept that has at least `target` tokens, or so much weight.
-  // REQUIRES: target >= 1 and at most kept_count(), or total_weight().
-  enum class Mass { kTokens, kWeights };
-  Cut FindCut(Mass mass, uint64_t target);
-
+  // The row as it came.
   LogitsView row() const { return row_; }
   double temperature() const { return temperature_; }
-  // Maximum of the allowed tokens, and its lowest id.
-  float max() const { return max_; }
-  TokenId argmax() const { return argmax_; }
+  // The first of the kept tokens in the order of logits, and its logit after every stage that changes logits.
+  float max() const { return kept_.max(); }
+  TokenId argmax() const { return kept_.argmax(); }
   // Allowed, finite and not cut. A kept token may have weight 0: it has a finite log-prob and is never drawn.
-  bool Keeps(TokenId token_id) const;
-  int32_t kept_count() const { return kept_count_; }
-  // Tokens that are allowed and not cut, as VocabSubset::words(); empty: all. Logits of -inf are not taken out.
-  std::span<const uint64_t> mask() const { return has_mask_ ? mask_ : std::span<const uint64_t>(); }
-  // Integer weight, unit 2^-42 of the maximum's; 0 for a token that is not kept. [vocab_size]
-  std::span<const uint64_t> weights() const { return weights_; }
+  bool Keeps(TokenId token_id) const { return kept_.Contains(token_id); }
+  int32_t kept_count() { return kept_.count(); }
+  // Integer weight, unit 2^-42 of the maximum's; 0 for a token that is not kept.
+  uint64_t Weight(TokenId token_id) const { return kept_.Weight(token_id); }
   // Sum of the weights of the kept tokens: at least 2^42, at most 2^62.
-  uint64_t total_weight() const { return total_weight_; }
+  uint64_t total_weight() { return temperature_ == 0 ? kUnitWeight : kept_.total_weight(); }
   // ln p of `token_id`, nats: (x - max) / T - ln(total_weight 2^-42); -inf if it is not kept; 0 for the argmax at T =
   // 0.
-  double LogProb(TokenId token_id) const;
+  double LogProb(TokenId token_id);
   // Entropy over the kept tokens, nats, >= 0; |error| <= 1e-6. One more pass over the row.
-  double Entropy() const;
-  // What ReadRow(row()) returns, without another pass. REQUIRES: the last Assign had neutral parameters and excluded
-  // nothing.
-  RowStatistics ModelStatistics() const;
+  double Entropy() { return temperature_ == 0 ? 0 : kept_.Entropy(); }
+  // The kept tokens' part, (0, 1], of the distribution at this temperature over what sets, bans and penalties left.
+  // REQUIRES: options.kept_mass.
+  double kept_mass();
+  // Calls visit(token_id) for each kept token, ids ascending.
+  template <class Visit>
+  void ForEachKept(const Visit& visit) const {
+    kept_.ForEach(visit);
+  }
+
+  // The kept token whose interval of prefix sums, in id order, holds r = floor(uniform Z / 2^64): token i has
+  // probability weight_i / Z, up to 2^-64. A token of weight 0 has no interval. At temperature 0 the argmax, whatever
+  // `uniform` is.
+  Draw DrawToken(uint64_t uniform);
+
+  // What ReadRow(row()) returns, with its entropy if asked for; without the passes that Assign made already.
+  RowStatistics ModelStatistics(bool with_entropy);
 
  private:
-  const uint64_t* mask_or_null() const { return has_mask_ ? mask_.data() : nullptr; }
+  // The row and the tokens that a group of logits stages begins with.
+  struct GroupBase {
+    LogitsView row;
+    // Empty: all tokens.
+    std::span<const uint64_t> mask;
+    bool is_first = false;
+  };
+  GroupBase BaseOfGroup(bool is_first);
+  // Applies logits stages that follow each other: a token's logit is rounded once, after all of them.
+  absl::Status ApplyGroup(const GroupBase& base, std::span<const Stage> group, const SamplingParams& params,
+                          const StepContext& context);
+  void Truncate(Stage stage, const StagePlan& plan, const SamplingParams& params, const StepContext& context);
+  // Before the first truncation: what top-n-sigma and kept_mass() look back to.
+  void LookBeforeTruncation(const SamplingParams& params, const DistributionOptions& options);
 
   LogitsView row_;
   double temperature_ = 1;
-  float max_ = 0;
-  TokenId argmax_ = 0;
-  int32_t kept_count_ = 0;
-  uint64_t total_weight_ = 0;
-  double log_total_ = 0;
-  // Tokens that are allowed and not cut, as VocabSubset::words(); meaningful if has_mask_, else all are.
-  std::vector<uint64_t> mask_;
-  bool has_mask_ = false;
-  // Top-k comes before the weights exist, so that what it cuts is never exponentiated.
-  bool has_weights_ = false;
-  std::vector<uint64_t> weights_;
-  // An upper bound of the kept logits of each block (core/kernels/row_kernels.h).
-  std::vector<float> block_max_;
-  PrefixSearch prefix_search_;
+  // The temperature that kTemperature sets.
+  double plan_temperature_ = 1;
+  KeptTokens kept_;
+  LogitsProcessor processor_;
+  TruncationSpace truncation_;
+  // Logits after a group of stages that changes some, and before it.
+  std::vector<float> edited_;
+  std::vector<float> group_row_;
+  std::vector<uint64_t> group_mask_;
+  std::vector<uint64_t> subset_mask_;
+  // The lowest logit that top-n-sigma keeps.
+  float sigma_lowest_ = 0;
+  // It is the model's own: no stage did anything.
+  bool is_models_ = false;
+  // The first pass over the row as it came, if it was made without a mask.
+  std::optional<RowMaximum> row_maximum_;
+  // For kept_mass().
+  float base_max_ = 0;
+  uint64_t base_weight_ = 0;
 };
 
 }  // namespace logitd

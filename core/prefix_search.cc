@@ -1,134 +1,181 @@
 #include "core/prefix_search.h"
 
 #include <algorithm>
-#include <bit>
 #include <functional>
-
-#include "core/kernels/row_kernels.h"
 
 namespace logitd {
 namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 // So few tokens are selected from at once.
-constexpr int32_t kFewTokens = 512;
+constexpr size_t kFewTokens = 512;
 // Top-p looks at the tokens above the 16th, then the 128th largest block maximum: a peaked row's nucleus is there.
 constexpr size_t kTopBlocks[] = {16, 128};
 // If the first look finds less than this part of the target, a second is not worth its time.
 constexpr uint64_t kHopeless = 4;
-// A sample of this many tokens is sorted; sampling goes on until few of them are left in the bracket.
+// A sample of this many tokens is sorted. Tokens this far from the estimated place, on both sides, are looked at
+// closely: more than the estimate's standard error, at its worst, so that one round is nearly always enough.
 constexpr size_t kSampleSize = 512;
-constexpr size_t kSampleLeft = 16;
-// Bounds are taken this far, and three times as far, on both sides of the estimate: closer than its error costs another
-// pass, farther more tokens to select from.
-constexpr size_t kSampleReach = 8;
-// More than a sample of 512 needs; any bracket, however wide, gives the right cut.
-constexpr int kMaxRounds = 12;
-
-float NextAbove(float logit) { return LogitOfKey(DescendingKey(logit) - 1); }
-float NextBelow(float logit) { return LogitOfKey(DescendingKey(logit) + 1); }
-
-uint64_t Pack(float logit, TokenId token_id) {
-  return (uint64_t{DescendingKey(logit)} << 32) | static_cast<uint32_t>(token_id);
-}
-float LogitOf(uint64_t packed) { return LogitOfKey(static_cast<uint32_t>(packed >> 32)); }
-TokenId IdOf(uint64_t packed) { return static_cast<TokenId>(packed & 0xFFFFFFFF); }
+constexpr size_t kSampleReach = 16;
+// The same for a list, which is looked at closely in turn.
+constexpr size_t kListSampleSize = 64;
+constexpr size_t kListSampleReach = 3;
 
 }  // namespace
 
-uint32_t DescendingKey(float logit) {
-  const uint32_t bits = std::bit_cast<uint32_t>(logit + 0.0f);
-  // -0 has no key, so that neighbouring keys are neighbouring values.
-  return bits & 0x80000000 ? bits - 1 : ~(bits | 0x80000000);
+uint64_t PrefixSearch::MassOf(float logit) const {
+  return tokens_.constants == nullptr ? 1 : kernels::Weight(logit, tokens_.max, *tokens_.constants);
 }
 
-float LogitOfKey(uint32_t key) { return std::bit_cast<float>(key & 0x80000000 ? key + 1 : ~key & 0x7FFFFFFF); }
-
-Cut PrefixSearch::Find(const PrefixTokens& tokens, uint64_t target) {
+Prefix PrefixSearch::Find(const PrefixTokens& tokens, uint64_t target) {
   tokens_ = tokens;
-  ids_.resize(std::max(ids_.size(), tokens.row.size() + kernels::kCollectPadding));
+  const bool weighed = tokens.constants != nullptr;
   Bracket bracket;
-  if (tokens.count > kFewTokens) {
-    if (tokens.weights.empty()) {
-      // The k largest block maxima are k tokens.
-      if (const auto cut = FindInTopBlocks(target, target, bracket)) return *cut;
-    } else {
-      for (size_t rank : kTopBlocks) {
-        if (const auto cut = FindInTopBlocks(rank, target, bracket)) return *cut;
-        if (bracket.above < target / kHopeless) break;
-      }
-    }
-    NarrowBySample(target, bracket);
+  if (static_cast<size_t>(tokens.count) <= kFewTokens) {
+    list_.Clear();
+    list_.Collect(tokens.row, tokens.mask, tokens.block_max, bracket.lowest, bracket.highest);
+    if (weighed) list_.Weigh(tokens.max, *tokens.constants);
+    return FindAmong(list_, weighed, {}, target);
   }
-  Collect(bracket.lowest, bracket.highest);
-  return bracket.lowest == bracket.highest ? SelectTie(target, bracket.above) : SelectFromIds(target, bracket.above);
+  if (!weighed) {
+    // The k largest block maxima are k tokens.
+    if (const auto prefix = FindInTopBlocks(target, target, bracket)) return *prefix;
+  } else {
+    for (size_t rank : kTopBlocks) {
+      if (const auto prefix = FindInTopBlocks(rank, target, bracket)) return *prefix;
+      if (list_.TotalWeight() < target / kHopeless) break;
+    }
+  }
+  return FindBySample(target, bracket);
 }
 
-std::optional<Cut> PrefixSearch::FindInTopBlocks(size_t rank, uint64_t target, Bracket& bracket) {
+Prefix PrefixSearch::FindInList(const TokenList& list, bool weighed, uint64_t target) {
+  return FindAmong(list, weighed, {}, target);
+}
+
+std::optional<Prefix> PrefixSearch::FindInTopBlocks(size_t rank, uint64_t target, Bracket& bracket) {
+  list_.Clear();
   if (rank > tokens_.block_max.size()) return std::nullopt;
   block_order_.assign(tokens_.block_max.begin(), tokens_.block_max.end());
   const auto place = block_order_.begin() + static_cast<ptrdiff_t>(rank - 1);
   std::nth_element(block_order_.begin(), place, block_order_.end(), std::greater<>());
   const float bound = *place;
-  if (bound == -kInfinity || bound > bracket.highest) return std::nullopt;
+  if (bound == -kInfinity) return std::nullopt;
 
-  Collect(NextAbove(bound), bracket.highest);
-  uint64_t mass = bracket.above;
-  for (size_t i = 0; i < id_count_; ++i) mass += Mass(ids_[i]);
-  if (mass >= target) return SelectFromIds(target, bracket.above);
-  Collect(bound, bound);
-  const uint64_t tie_mass = id_count_ == 0 ? 0 : id_count_ * Mass(ids_[0]);
-  if (mass + tie_mass >= target) return SelectTie(target, mass);
+  const bool weighed = tokens_.constants != nullptr;
+  list_.Collect(tokens_.row, tokens_.mask, tokens_.block_max, NextAbove(bound), std::numeric_limits<float>::max());
+  Above above{static_cast<int32_t>(list_.size()),
+              weighed ? list_.Weigh(tokens_.max, *tokens_.constants) : list_.size()};
+  if (above.mass >= target) return FindAmong(list_, weighed, {}, target);
+  const bool is_top = above.count == 0;
+  block_sums_.assign(kernels::SumBlockCount(tokens_.row.size()), 0);
+  if (auto prefix = FindTie(bound, target, above)) {
+    // The sums of what is above are not known by blocks.
+    prefix->has_block_sums = is_top && weighed;
+    return prefix;
+  }
   bracket.highest = NextBelow(bound);
-  bracket.above = mass + tie_mass;
   return std::nullopt;
 }
 
-void PrefixSearch::NarrowBySample(uint64_t target, Bracket& bracket) {
-  TakeSample(bracket);
-  size_t begin = 0;
-  size_t end = sample_.size();
-  const size_t guess = EstimatePlace(target);
-  for (int round = 0; round < kMaxRounds && end - begin > kSampleLeft && bracket.lowest != bracket.highest; ++round) {
-    const auto logit_at = [&](size_t place) { return LogitOf(sample_[std::clamp(place, begin, end - 1)]); };
-    if (round == 0) {
-      // Near the estimate.
-      const float bounds[kernels::kBoundCount] = {
-          logit_at(guess - std::min(guess, 3 * kSampleReach)),
-          logit_at(guess - std::min(guess, kSampleReach)),
-          logit_at(guess + kSampleReach),
-          logit_at(guess + 3 * kSampleReach),
-      };
-      NarrowBy(bounds, target, bracket);
-    } else {
-      // By quarters, and on both sides of the middle: that logit is outside the bracket then, or alone in it.
-      const size_t quarter = (end - begin) / 4;
-      const float middle = logit_at(begin + 2 * quarter);
-      const float bounds[kernels::kBoundCount] = {logit_at(begin + quarter), NextAbove(middle), middle,
-                                                  logit_at(begin + 3 * quarter)};
-      NarrowBy(bounds, target, bracket);
+std::optional<Prefix> PrefixSearch::FindTie(float logit, uint64_t target, Above& above) {
+  const uint64_t mass = MassOf(logit);
+  if (mass == 0) return std::nullopt;
+  const size_t n = tokens_.row.size();
+  const uint64_t wanted = (target - above.mass + mass - 1) / mass;
+  uint64_t found = 0;
+  places_.resize(std::max(places_.size(), kernels::kSumBlockSize + kernels::kCollectPadding));
+  for (size_t start = 0; start < n; start += kernels::kSumBlockSize) {
+    const size_t end = std::min(n, start + kernels::kSumBlockSize);
+    const size_t first_block = start / kernels::kBlockSize;
+    const size_t last_block = (end - 1) / kernels::kBlockSize;
+    const auto has_none = [logit](float block_max) { return block_max < logit; };
+    if (std::all_of(&tokens_.block_max[first_block], &tokens_.block_max[last_block] + 1, has_none)) continue;
+    const size_t count =
+        kernels::ActiveKernels().collect(tokens_.row.data(), start, end, mask(), logit, logit, places_.data());
+    const uint64_t taken = std::min<uint64_t>(count, wanted - found);
+    block_sums_[start / kernels::kSumBlockSize] += taken * mass;
+    found += taken;
+    if (found == wanted) {
+      return Prefix{.cut = {logit, places_[taken - 1]},
+                    .count = above.count + static_cast<int32_t>(wanted),
+                    .mass = above.mass + wanted * mass,
+                    .has_block_sums = tokens_.constants != nullptr};
     }
-    while (begin < end && LogitOf(sample_[begin]) > bracket.highest) ++begin;
-    while (begin < end && LogitOf(sample_[end - 1]) < bracket.lowest) --end;
+  }
+  above.count += static_cast<int32_t>(found);
+  above.mass += found * mass;
+  return std::nullopt;
+}
+
+Prefix PrefixSearch::FindBySample(uint64_t target, Bracket bracket) {
+  const bool weighed = tokens_.constants != nullptr;
+  TakeSample(bracket);
+  const size_t guess = EstimatePlace(target);
+  const auto logit_at = [this](size_t place) { return sample_[place]; };
+  // Each round either finds the cut or takes a part off the bracket; a reach beyond the sample takes all of it.
+  for (size_t reach = kSampleReach;; reach *= 3) {
+    float highest = guess < reach ? bracket.highest : std::min(bracket.highest, logit_at(guess - reach));
+    float lowest = guess + reach >= sample_.size() ? bracket.lowest : std::max(bracket.lowest, logit_at(guess + reach));
+    if (guess < sample_.size() && guess >= reach / 2 && guess + reach / 2 < sample_.size()) {
+      // Many equal logits: they are counted, not gathered.
+      const float middle = logit_at(guess);
+      if (bracket.lowest <= middle && middle <= bracket.highest &&
+          (logit_at(guess - reach / 2) == middle || logit_at(guess + reach / 2) == middle)) {
+        lowest = highest = middle;
+      }
+    }
+    if (lowest > highest) {
+      lowest = bracket.lowest;
+      highest = bracket.highest;
+    }
+    Above above = SumAbove(highest);
+    if (above.mass >= target) {
+      bracket.lowest = NextAbove(highest);
+      continue;
+    }
+    if (lowest == highest) {
+      if (const auto prefix = FindTie(lowest, target, above)) return *prefix;
+    } else {
+      list_.Clear();
+      list_.Collect(tokens_.row, tokens_.mask, tokens_.block_max, lowest, highest);
+      const uint64_t mass = weighed ? list_.Weigh(tokens_.max, *tokens_.constants) : list_.size();
+      if (above.mass + mass >= target) {
+        Prefix prefix = FindAmong(list_, weighed, above, target);
+        if (weighed) AddToBlockSums(prefix.cut);
+        prefix.has_block_sums = weighed;
+        return prefix;
+      }
+    }
+    bracket.highest = NextBelow(lowest);
   }
 }
 
-void PrefixSearch::NarrowBy(std::span<const float> bounds, uint64_t target, Bracket& bracket) const {
-  uint64_t masses[kernels::kBoundCount];
-  const kernels::RowKernels& kernels = kernels::ActiveKernels();
-  if (tokens_.weights.empty()) {
-    kernels.count_at_least(tokens_.row.data(), tokens_.row.size(), mask(), bounds.data(), masses);
-  } else {
-    kernels.sum_at_least(tokens_.row.data(), tokens_.row.size(), tokens_.weights.data(), bounds.data(), masses);
-  }
-  for (size_t i = 0; i < bounds.size(); ++i) {
-    if (masses[i] >= target) {
-      bracket.lowest = std::max(bracket.lowest, bounds[i]);
-    } else {
-      bracket.highest = std::min(bracket.highest, NextBelow(bounds[i]));
-      bracket.above = std::max(bracket.above, masses[i]);
+void PrefixSearch::AddToBlockSums(const Cut& cut) {
+  const std::span<const TokenId> ids = list_.ids();
+  for (size_t i = 0; i < list_.size();) {
+    const TokenId block = ids[i] / static_cast<TokenId>(kernels::kSumBlockSize);
+    const TokenId end = (block + 1) * static_cast<TokenId>(kernels::kSumBlockSize);
+    uint64_t sum = 0;
+    for (; i < list_.size() && ids[i] < end; ++i) {
+      sum += list_.weights()[i] & -static_cast<uint64_t>(cut.Keeps(list_.logits()[i], ids[i]));
     }
+    block_sums_[static_cast<size_t>(block)] += sum;
   }
+}
+
+PrefixSearch::Above PrefixSearch::SumAbove(float logit) {
+  const kernels::RowKernels& kernels = kernels::ActiveKernels();
+  const size_t n = tokens_.row.size();
+  block_sums_.assign(kernels::SumBlockCount(n), 0);
+  if (logit >= tokens_.max) return {};
+  if (tokens_.constants == nullptr) {
+    const int32_t count = kernels.count_greater(tokens_.row.data(), n, mask(), logit);
+    return {count, static_cast<uint64_t>(count)};
+  }
+  const kernels::Mass mass = kernels.sum_between(tokens_.row.data(), n, mask(), tokens_.block_max.data(), logit,
+                                                 kInfinity, tokens_.max, *tokens_.constants, block_sums_.data());
+  return {mass.count, mass.weight};
 }
 
 void PrefixSearch::TakeSample(const Bracket& bracket) {
@@ -137,9 +184,12 @@ void PrefixSearch::TakeSample(const Bracket& bracket) {
   for (size_t i = stride / 2; i < tokens_.row.size(); i += stride) {
     if (!tokens_.mask.empty() && !((tokens_.mask[i / 64] >> (i % 64)) & 1)) continue;
     const float logit = tokens_.row[i];
-    if (bracket.lowest <= logit && logit <= bracket.highest) sample_.push_back(Pack(logit, static_cast<TokenId>(i)));
+    if (bracket.lowest <= logit && logit <= bracket.highest) sample_.push_back(logit);
   }
-  std::sort(sample_.begin(), sample_.end());
+  std::sort(sample_.begin(), sample_.end(), std::greater<>());
+  sample_mass_.assign(sample_.size(), 1);
+  if (tokens_.constants == nullptr) return;
+  kernels::ActiveKernels().weigh(sample_.data(), sample_.size(), tokens_.max, *tokens_.constants, sample_mass_.data());
 }
 
 size_t PrefixSearch::EstimatePlace(uint64_t target) const {
@@ -147,48 +197,81 @@ size_t PrefixSearch::EstimatePlace(uint64_t target) const {
   const double stride = static_cast<double>(tokens_.row.size()) / kSampleSize;
   double beyond = static_cast<double>(tokens_.total_mass - target);
   size_t place = sample_.size();
-  while (place > 0 && beyond > 0) beyond -= std::max(1.0, stride) * static_cast<double>(Mass(IdOf(sample_[--place])));
+  while (place > 0 && beyond > 0) beyond -= std::max(1.0, stride) * static_cast<double>(sample_mass_[--place]);
   return place;
 }
 
-Cut PrefixSearch::SelectFromIds(uint64_t target, uint64_t above) {
-  candidates_.clear();
-  for (size_t i = 0; i < id_count_; ++i) candidates_.push_back(Pack(tokens_.row[ids_[i]], ids_[i]));
-  // The cut is in [begin, end); `above` is the mass of what comes before begin.
+Prefix PrefixSearch::FindAmong(const TokenList& list, bool weighed, Above above, uint64_t target) {
+  uint64_t mass = above.mass;
+  TakeCandidates(list, weighed, target, mass);
+  // The cut is in [begin, end); `mass` is that of what comes before begin.
   auto begin = candidates_.begin();
   auto end = candidates_.end();
   while (end - begin > 1) {
     const auto middle = begin + (end - begin) / 2;
     std::nth_element(begin, middle, end);
-    uint64_t mass = above;
-    for (auto it = begin; it != middle; ++it) mass += Mass(IdOf(*it));
-    if (mass >= target) {
+    uint64_t before = mass;
+    for (auto it = begin; it != middle; ++it) before += it->mass;
+    if (before >= target) {
       end = middle;
     } else {
       begin = middle;
-      above = mass;
+      mass = before;
     }
   }
-  return Cut{LogitOf(*begin), IdOf(*begin)};
+  Prefix prefix{.cut = UnpackToken(begin->packed), .count = above.count, .mass = mass + begin->mass};
+  const Cut cut = prefix.cut;
+  int32_t count = 0;
+  for (size_t i = 0; i < list.size(); ++i) count += cut.Keeps(list.logits()[i], list.ids()[i]);
+  prefix.count += count;
+  return prefix;
 }
 
-Cut PrefixSearch::SelectTie(uint64_t target, uint64_t above) const {
-  const TokenId token_id = ids_[(target - above - 1) / Mass(ids_[0])];
-  return Cut{tokens_.row[token_id], token_id};
-}
-
-void PrefixSearch::Collect(float lowest, float highest) {
-  const kernels::RowKernels& kernels = kernels::ActiveKernels();
-  const size_t n = tokens_.row.size();
-  id_count_ = 0;
-  for (size_t block = 0; block < tokens_.block_max.size(); ++block) {
-    if (tokens_.block_max[block] < lowest) continue;
-    const size_t begin = block * kernels::kBlockSize;
-    // Blocks in a row are one call.
-    while (block + 1 < tokens_.block_max.size() && tokens_.block_max[block + 1] >= lowest) ++block;
-    const size_t end = std::min(n, (block + 1) * kernels::kBlockSize);
-    id_count_ += kernels.collect(tokens_.row.data(), begin, end, mask(), lowest, highest, ids_.data() + id_count_);
+void PrefixSearch::TakeCandidates(const TokenList& list, bool weighed, uint64_t target, uint64_t& mass) {
+  candidates_.clear();
+  const auto add = [&](size_t i) {
+    candidates_.push_back({PackToken(list.logits()[i], list.ids()[i]), weighed ? list.weights()[i] : 1});
+  };
+  if (!weighed || list.size() <= kFewTokens) {
+    for (size_t i = 0; i < list.size(); ++i) add(i);
+    return;
   }
+  // Where a sample of the list says that the cut is.
+  Candidate sample[kListSampleSize];
+  const size_t stride = list.size() / kListSampleSize;
+  for (size_t i = 0; i < kListSampleSize; ++i) {
+    const size_t place = stride / 2 + i * stride;
+    sample[i] = {PackToken(list.logits()[place], list.ids()[place]), list.weights()[place]};
+  }
+  std::sort(sample, sample + kListSampleSize);
+  size_t guess = 0;
+  for (double missing = static_cast<double>(target - mass); guess + 1 < kListSampleSize && missing > 0; ++guess) {
+    missing -= static_cast<double>(stride) * static_cast<double>(sample[guess].mass);
+  }
+  const auto logit_at = [&sample](size_t place) {
+    return UnpackToken(sample[std::min(place, kListSampleSize - 1)].packed).logit;
+  };
+  const float bounds[kernels::kBoundCount] = {
+      logit_at(guess - std::min(guess, 3 * kListSampleReach)), logit_at(guess - std::min(guess, kListSampleReach)),
+      logit_at(guess + kListSampleReach), logit_at(guess + 3 * kListSampleReach)};
+  uint64_t sums[kernels::kBoundCount];
+  const kernels::RowKernels& kernels = kernels::ActiveKernels();
+  kernels.sum_at_least(list.logits().data(), list.size(), list.weights().data(), bounds, sums);
+  Bracket bracket;
+  uint64_t before = 0;
+  for (size_t j = 0; j < kernels::kBoundCount; ++j) {
+    if (mass + sums[j] >= target) {
+      bracket.lowest = std::max(bracket.lowest, bounds[j]);
+    } else {
+      bracket.highest = std::min(bracket.highest, NextBelow(bounds[j]));
+      before = std::max(before, sums[j]);
+    }
+  }
+  mass += before;
+  places_.resize(std::max(places_.size(), list.size() + kernels::kCollectPadding));
+  const size_t count =
+      kernels.collect(list.logits().data(), 0, list.size(), nullptr, bracket.lowest, bracket.highest, places_.data());
+  for (size_t i = 0; i < count; ++i) add(static_cast<size_t>(places_[i]));
 }
 
 }  // namespace logitd

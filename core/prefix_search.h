@@ -3,9 +3,9 @@
 // integers.
 //
 // Never a sort of the row. The largest logits of blocks (the first pass keeps them) bound from below where the prefix
-// ends: often a few blocks hold all of it. If not, bounds taken from a sample bracket the cut, one pass over the row
-// for four bounds, until few tokens are left in between; those are gathered and selected from. A run of equal logits
-// is never gathered for selection: all its tokens have one mass, so the place in it is a division.
+// ends: often a few blocks hold all of it. If not, a sample tells where the cut should be; one pass adds up what is
+// surely above, and the few tokens around the guess are gathered and selected from. A run of equal logits is never
+// gathered for selection: all its tokens have one mass, so the place in it is a division.
 //
 // Holds buffers that only grow: no allocation per row once warm. Thread-compatible.
 #ifndef LOGITD_CORE_PREFIX_SEARCH_H_
@@ -13,29 +13,16 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <limits>
 #include <optional>
 #include <span>
 #include <vector>
 
+#include "core/kernels/row_kernels.h"
+#include "core/logit_order.h"
+#include "core/token_list.h"
 #include "core/types.h"
 
 namespace logitd {
-
-// The last token, in the order (logit descending, id ascending), that a truncation keeps.
-struct Cut {
-  float logit = -std::numeric_limits<float>::infinity();
-  TokenId token_id = std::numeric_limits<TokenId>::max();
-
-  bool Keeps(float other_logit, TokenId other_id) const {
-    return other_logit > logit || (other_logit == logit && other_id <= token_id);
-  }
-};
-
-// An unsigned integer that falls as the logit rises, so that the order of a truncation is the order of (key, id);
-// neighbouring keys are neighbouring f32 values, both zeros have one. And back; to +0.
-uint32_t DescendingKey(float logit);
-float LogitOfKey(uint32_t key);
 
 // The tokens that a prefix is taken of. A view; see kernels/row_kernels.h for the shapes.
 struct PrefixTokens {
@@ -44,55 +31,87 @@ struct PrefixTokens {
   std::span<const uint64_t> mask;
   // No token of a block is larger.
   std::span<const float> block_max;
-  // The mass of each token, 0 for those that are not in; empty: 1 each.
-  std::span<const uint64_t> weights;
   // How many are in, >= 1.
   int32_t count = 0;
+  // The largest of them.
+  float max = 0;
+  // For the weights. Null: the mass of each is 1.
+  const kernels::ExpConstants* constants = nullptr;
   // The mass of all of them.
   uint64_t total_mass = 0;
 };
 
+// A prefix: its last token, its size, its mass.
+struct Prefix {
+  Cut cut;
+  int32_t count = 0;
+  uint64_t mass = 0;
+  // Whether block_sums() are those of the prefix.
+  bool has_block_sums = false;
+};
+
 class PrefixSearch {
  public:
-  // REQUIRES: target >= 1 and at most the mass of all tokens that are in.
-  // Time: a few passes over the row at most, expected; O(vocab_size) for any row.
-  Cut Find(const PrefixTokens& tokens, uint64_t target);
+  // REQUIRES: target >= 1 and at most tokens.total_mass.
+  // Time: at most a few passes over the row, expected; O(vocab_size) for any row.
+  Prefix Find(const PrefixTokens& tokens, uint64_t target);
+  // The same among the tokens of a list, their mass being their weight, or 1 each.
+  Prefix FindInList(const TokenList& list, bool weighed, uint64_t target);
+
+  // The prefix's sums of weights by blocks (kernels::kSumBlockSize), where the last Find says so.
+  std::vector<uint64_t>& block_sums() { return block_sums_; }
 
  private:
-  // The cut is at one of the logits in [lowest, highest]; `above` < target is the mass of those that are larger.
+  // The cut is at one of the logits in [lowest, highest].
   struct Bracket {
     float lowest = -std::numeric_limits<float>::max();
     float highest = std::numeric_limits<float>::max();
-    uint64_t above = 0;
+  };
+  // What is above it, known to be in the prefix.
+  struct Above {
+    int32_t count = 0;
+    uint64_t mass = 0;
   };
 
-  // The cut, if it is at or above the `rank`-th largest block maximum; else narrows `bracket` to what is below that.
-  std::optional<Cut> FindInTopBlocks(size_t rank, uint64_t target, Bracket& bracket);
-  // Narrows `bracket` to few tokens or one logit.
-  void NarrowBySample(uint64_t target, Bracket& bracket);
-  // Narrows `bracket` by one pass that compares the row with `bounds`.
-  void NarrowBy(std::span<const float> bounds, uint64_t target, Bracket& bracket) const;
+  // The prefix, if it ends at or above the `rank`-th largest block maximum; else narrows `bracket` to what is below
+  // that.
+  std::optional<Prefix> FindInTopBlocks(size_t rank, uint64_t target, Bracket& bracket);
+  Prefix FindBySample(uint64_t target, Bracket bracket);
+  // The prefix, if it ends among the tokens with this logit; adds the mass of those to `above` if not. Adds what it
+  // takes to block_sums_.
+  std::optional<Prefix> FindTie(float logit, uint64_t target, Above& above);
+  // The prefix that ends among the tokens of `list`. REQUIRES: above.mass < target <= above.mass + the list's.
+  Prefix FindAmong(const TokenList& list, bool weighed, Above above, uint64_t target);
+  // Leaves in candidates_ what the cut may be, and adds what is before them to `mass`.
+  void TakeCandidates(const TokenList& list, bool weighed, uint64_t target, uint64_t& mass);
+
   void TakeSample(const Bracket& bracket);
   // Where in the sample the cut should be.
   size_t EstimatePlace(uint64_t target) const;
-  // The cut among the tokens in ids_, which hold the bracket's.
-  Cut SelectFromIds(uint64_t target, uint64_t above);
-  // The same if all of them have one logit.
-  Cut SelectTie(uint64_t target, uint64_t above) const;
-  // Puts the ids of the tokens with lowest <= logit <= highest into ids_, ascending.
-  void Collect(float lowest, float highest);
+  // Counts or adds up what is larger than `logit`, by blocks too.
+  Above SumAbove(float logit);
+  uint64_t MassOf(float logit) const;
+  // Adds the weights of the list's tokens up to `cut`.
+  void AddToBlockSums(const Cut& cut);
 
-  uint64_t Mass(TokenId token_id) const { return tokens_.weights.empty() ? 1 : tokens_.weights[token_id]; }
   const uint64_t* mask() const { return tokens_.mask.empty() ? nullptr : tokens_.mask.data(); }
+
+  // A token, packed, and its mass.
+  struct Candidate {
+    uint64_t packed;
+    uint64_t mass;
+    bool operator<(const Candidate& other) const { return packed < other.packed; }
+  };
 
   PrefixTokens tokens_;
   std::vector<float> block_order_;
-  // The first id_count_ entries are in use.
-  std::vector<TokenId> ids_;
-  size_t id_count_ = 0;
-  // Tokens to select from and tokens of the sample: (key, id), packed so that their order is the prefix's.
-  std::vector<uint64_t> candidates_;
-  std::vector<uint64_t> sample_;
+  TokenList list_;
+  std::vector<TokenId> places_;
+  std::vector<Candidate> candidates_;
+  // Logits of some tokens, descending, and the mass of each.
+  std::vector<float> sample_;
+  std::vector<uint64_t> sample_mass_;
+  std::vector<uint64_t> block_sums_;
 };
 
 }  // namespace logitd

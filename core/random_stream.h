@@ -15,6 +15,7 @@ namespace logitd {
 // What random bits are for. Purposes never share a counter.
 enum class RandomPurpose : uint8_t {
   kTokenDraw = 0,
+  kXtc = 5,
 };
 
 // One block of Philox4x32-10. Thread-safe.

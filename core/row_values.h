@@ -13,6 +13,8 @@ namespace logitd {
 // REQUIRES: `bytes` holds 2 * out.size() bytes.
 void WidenF16(const char* bytes, std::span<float> out);
 void WidenBf16(const char* bytes, std::span<float> out);
+// LIN16: x = fma(-q, linear_step, linear_max) of uint16 q, in one rounding; q = 65535 is -inf.
+void WidenLin16(const char* bytes, float linear_max, float linear_step, std::span<float> out);
 
 }  // namespace logitd
 

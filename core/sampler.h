@@ -11,9 +11,8 @@
 
 namespace logitd {
 
-// The kept token whose interval of prefix sums, in id order, holds r = floor(uniform Z / 2^64): token i has probability
-// weight_i / Z, up to 2^-64. A token of weight 0 has no interval. At temperature 0 the argmax, whatever `uniform` is.
-TokenId Sample(const Distribution& distribution, uint64_t uniform);
+// The token of Distribution::DrawToken, alone.
+inline TokenId Sample(Distribution& distribution, uint64_t uniform) { return distribution.DrawToken(uniform).token_id; }
 
 }  // namespace logitd
 

@@ -12,16 +12,19 @@ Scorer::Scorer(RecordOptions options, std::optional<SamplingParams> sampling)
   if (!sampling_) sums_.sampling.reset();
 }
 
-absl::StatusOr<TokenRecord> Scorer::Score(LogitsView row, TokenId target, Distribution& distribution) {
+absl::StatusOr<TokenRecord> Scorer::Score(LogitsView row, TokenId target, Distribution& distribution,
+                                          const StepContext& context) {
   if (target < 0 || target >= static_cast<int64_t>(row.size())) {
     return errors::TokenIdOutOfRange("token_ids", target, static_cast<int32_t>(row.size()));
   }
+  const bool with_entropy = options_.records && options_.entropy;
   RowStatistics statistics;
-  if (sampling_) RETURN_IF_ERROR(distribution.Assign(row, *sampling_, {}));
-  if (sampling_ && sampling_->neutral()) {
-    statistics = distribution.ModelStatistics();
+  if (sampling_) {
+    const DistributionOptions options{.kept_mass = options_.records && options_.kept_set};
+    RETURN_IF_ERROR(distribution.Assign(row, *sampling_, context, options));
+    statistics = distribution.ModelStatistics(with_entropy);
   } else {
-    ASSIGN_OR_RETURN(statistics, ReadRow(row));
+    ASSIGN_OR_RETURN(statistics, ReadRow(row, with_entropy));
   }
   TokenRecord record = MakeRecord(row, statistics, sampling_ ? &distribution : nullptr, target, options_);
   Add(record, statistics.argmax);

@@ -25,9 +25,11 @@ class Scorer {
   // `sampling`: also score under this processed distribution. REQUIRES: not greedy.
   Scorer(RecordOptions options, std::optional<SamplingParams> sampling);
 
-  // Scores the next target. A target that the row or the stages exclude is kExcluded, not an error.
-  // Errors: NON_FINITE_LOGIT, NO_FINITE_LOGIT, ALL_TOKENS_EXCLUDED, TOKEN_ID_OUT_OF_RANGE (field "token_ids").
-  absl::StatusOr<TokenRecord> Score(LogitsView row, TokenId target, Distribution& distribution);
+  // Scores the next target; `context` as Distribution::Assign wants it. A target that the row or the stages exclude is
+  // kExcluded, not an error. Errors: NON_FINITE_LOGIT, NO_FINITE_LOGIT, ALL_TOKENS_EXCLUDED, TOKEN_ID_OUT_OF_RANGE
+  // (field "token_ids").
+  absl::StatusOr<TokenRecord> Score(LogitsView row, TokenId target, Distribution& distribution,
+                                    const StepContext& context = {});
 
   // Takes a record that was made elsewhere from the next row (a runner reduces rows with this same code). Sets its
   // position and origin.

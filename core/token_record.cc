@@ -9,7 +9,7 @@ namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-TokenAlternative MakeAlternative(LogitsView row, const RowStatistics& statistics, const Distribution* distribution,
+TokenAlternative MakeAlternative(LogitsView row, const RowStatistics& statistics, Distribution* distribution,
                                  TokenId token_id, const RecordOptions& options) {
   TokenAlternative alternative;
   alternative.token_id = token_id;
@@ -27,27 +27,24 @@ bool NeedsRowStatistics(const RecordOptions& options) {
 }
 
 std::vector<TokenId> TopTokens(LogitsView row, int32_t n) {
-  if (n == 0) return {};
-  const auto comes_first = [row](TokenId a, TokenId b) { return row[a] > row[b] || (row[a] == row[b] && a < b); };
-  // A heap of the n best so far, the last of them on top.
-  std::vector<TokenId> best;
-  best.reserve(n);
-  for (TokenId token_id = 0; token_id < static_cast<TokenId>(row.size()); ++token_id) {
-    if (static_cast<int32_t>(best.size()) < n) {
-      best.push_back(token_id);
-      std::push_heap(best.begin(), best.end(), comes_first);
-    } else if (row[token_id] > row[best.front()]) {
-      std::pop_heap(best.begin(), best.end(), comes_first);
-      best.back() = token_id;
-      std::push_heap(best.begin(), best.end(), comes_first);
-    }
+  std::vector<TokenId> top;
+  if (n == 0) return top;
+  KeptTokens kept;
+  kept.Reset(row, {}, {});
+  kept.KeepFirst(n);
+  top.reserve(static_cast<size_t>(n));
+  kept.ForEach([&top](TokenId token_id) { top.push_back(token_id); });
+  // Tokens of -inf come last, by id.
+  for (TokenId id = 0; static_cast<int32_t>(top.size()) < n; ++id) {
+    if (row[static_cast<size_t>(id)] == -kInfinity) top.push_back(id);
   }
-  std::sort_heap(best.begin(), best.end(), comes_first);
-  return best;
+  const auto packed = [row](TokenId token_id) { return PackToken(row[static_cast<size_t>(token_id)], token_id); };
+  std::sort(top.begin(), top.end(), [&](TokenId a, TokenId b) { return packed(a) < packed(b); });
+  return top;
 }
 
-TokenRecord MakeRecord(LogitsView row, const RowStatistics& statistics, const Distribution* distribution,
-                       TokenId token_id, const RecordOptions& options) {
+TokenRecord MakeRecord(LogitsView row, const RowStatistics& statistics, Distribution* distribution, TokenId token_id,
+                       const RecordOptions& options) {
   TokenRecord record;
   record.token_id = token_id;
   const bool in_row = row[token_id] > -kInfinity;
@@ -61,8 +58,12 @@ TokenRecord MakeRecord(LogitsView row, const RowStatistics& statistics, const Di
 
   if (options.rank) record.rank = RankOf(row, token_id);
   if (options.entropy) {
-    record.model_entropy = ModelEntropy(row, statistics);
+    record.model_entropy = statistics.entropy;
     record.model_log_sum_exp = statistics.log_sum_exp;
+  }
+  if (options.kept_set && distribution != nullptr) {
+    record.kept_count = distribution->kept_count();
+    record.kept_mass = distribution->kept_mass();
   }
   int32_t rank = 0;
   for (TokenId top : TopTokens(row, options.top_n)) {

@@ -17,6 +17,10 @@ struct RecordOptions {
   bool sampling_log_prob = true;
   bool rank = false;
   bool entropy = false;
+  // kept_count and kept_mass.
+  bool kept_set = false;
+  // The draw's integers.
+  bool draw = false;
   // Number of top alternatives by (model log-prob descending, id ascending), >= 0.
   int32_t top_n = 0;
   // Tokens whose log-probs are wanted at every position.
@@ -48,6 +52,9 @@ struct TokenRecord {
   std::optional<int32_t> rank;
   std::optional<double> model_entropy;
   std::optional<double> model_log_sum_exp;
+  std::optional<int32_t> kept_count;
+  std::optional<double> kept_mass;
+  std::optional<Draw> draw;
   std::vector<TokenAlternative> top;
   std::vector<TokenAlternative> named;
 };
@@ -55,14 +62,16 @@ struct TokenRecord {
 // Whether a record with `options` needs the row's statistics at all: each costs two passes.
 bool NeedsRowStatistics(const RecordOptions& options);
 
-// The record of `token_id` in `row`; position and origin are the caller's to set.
-// `distribution`: the sampling distribution of the row, or null if there is none (then sampling_log_prob is unset).
+// The record of `token_id` in `row`; position, origin and draw are the caller's to set.
+// `distribution`: the sampling distribution of the row, or null if there is none (then what it says is unset).
 // Ranks of alternatives are given if options.rank. REQUIRES: `statistics` (if NeedsRowStatistics(options), else
-// anything) and `distribution` are of `row`; options.top_n <= row.size(); named ids are in range.
-TokenRecord MakeRecord(LogitsView row, const RowStatistics& statistics, const Distribution* distribution,
-                       TokenId token_id, const RecordOptions& options);
+// anything) and `distribution` are of `row`, `statistics` with its entropy if options.entropy, `distribution` with
+// kept_mass if options.kept_set; options.top_n <= row.size(); named ids are in range.
+TokenRecord MakeRecord(LogitsView row, const RowStatistics& statistics, Distribution* distribution, TokenId token_id,
+                       const RecordOptions& options);
 
-// The n largest tokens of a row, (logit descending, id ascending). REQUIRES: 0 <= n <= row.size().
+// The n largest tokens of a row, (logit descending, id ascending). REQUIRES: 0 <= n <= row.size(); the row has a
+// maximum.
 std::vector<TokenId> TopTokens(LogitsView row, int32_t n);
 
 }  // namespace logitd

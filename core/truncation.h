@@ -1,26 +1,59 @@
-// The truncation stages: each keeps a prefix of what the stage before left, in the order (logit descending, id
-// ascending), and at least one token. Sets are decided on logits and integer masses, never on rounded probabilities.
+// The truncation stages: each keeps some of what the stage before left, and at least one token. Sets are decided on
+// logits and integer masses, never on rounded probabilities.
+//
+// Probabilities are those at the temperature in force, over what the stage before left; "in order" is by logit,
+// descending, then id, ascending. All but typical and XTC keep a prefix of this order.
 //
 // Source: docs/numerics.md, section 2. Thread-safe: free functions without state.
 #ifndef LOGITD_CORE_TRUNCATION_H_
 #define LOGITD_CORE_TRUNCATION_H_
 
 #include <cstdint>
+#include <vector>
 
-#include "core/distribution.h"
+#include "core/kept_tokens.h"
+#include "core/stage_order.h"
 
 namespace logitd {
 
-// Keeps exactly the first k tokens. REQUIRES: k >= 1; k >= kept_count() changes nothing.
-void KeepTopK(int32_t k, Distribution& distribution);
-// Keeps the shortest prefix whose mass is >= P = ceil(S p (1 - 2^-40)), S the mass before, in exact integer arithmetic.
-// Range: p in [0, 1). Of 10 equal tokens at p = 0.9 it keeps 9.
-void KeepTopP(double p, Distribution& distribution);
-// Keeps tokens with x - max >= T ln(min_p), in double. Range: min_p in (0, 1].
-void KeepMinP(double min_p, Distribution& distribution);
+// Working space of the stages below, reused for every row.
+struct TruncationSpace {
+  struct Candidate {
+    double distance;
+    uint64_t packed;
+    uint64_t weight;
+    bool operator<(const Candidate& other) const {
+      return distance < other.distance || (distance == other.distance && packed < other.packed);
+    }
+  };
+  std::vector<Candidate> candidates;
+  std::vector<TokenId> removed;
+};
 
-// P as above; exposed for tests and for the proof of the boundary.
-uint64_t TopPMass(uint64_t total_weight, double p);
+// Keeps exactly the first k tokens, with kKeepAll also what equals the last of them. REQUIRES: k >= 1.
+void KeepTopK(int32_t k, TieRule ties, KeptTokens& kept);
+// The mass that top-p keeps a prefix of, S being the mass before; 0: the first token alone. Range: p in [0, 1).
+// kReached and kMassAbove: ceil(S p (1 - 2^-40)); kExceeded: floor(S p) + 1; kAscending: S - floor(S (1 - p)).
+uint64_t TopPMass(uint64_t total_weight, double p, TopPBoundary boundary);
+// Keeps the shortest prefix of at least that mass; with kMassAbove also what equals its last token.
+void KeepTopP(double p, TopPBoundary boundary, KeptTokens& kept);
+// Keeps tokens with x - max >= T ln(min_p), in double. Range: min_p in (0, 1].
+void KeepMinP(double min_p, KeptTokens& kept);
+// Keeps tokens with x - max >= T (ln epsilon + ln(Z 2^-42)). Range: epsilon in (0, 1).
+void KeepEpsilon(double epsilon, KeptTokens& kept);
+// The same with the smaller of ln eta and (ln eta) / 2 - H in place of ln epsilon, H the entropy. Range: eta in (0, 1).
+void KeepEta(double eta, KeptTokens& kept);
+
+// The lowest logit that top-n-sigma keeps of these tokens: x - max >= -n sigma, sigma their standard deviation.
+float LowestOfSigma(double n, KeptTokens& kept);
+// Keeps tokens of at least `lowest`.
+void KeepTopNSigma(float lowest, KeptTokens& kept);
+
+// Keeps the shortest prefix whose mass reaches p (kExceeded: exceeds it) in the order of |-ln p_i - H|, then logit,
+// descending, then id; with kKeepAll also what is as far from H as its last token. Range: p in (0, 1).
+void KeepTypical(double p, TopPBoundary boundary, TieRule ties, TruncationSpace& space, KeptTokens& kept);
+// Takes out every token with p_i >= threshold but the last of them in order. Range: threshold in (0, 0.5].
+void ExcludeTopChoices(double threshold, TruncationSpace& space, KeptTokens& kept);
 
 }  // namespace logitd
 

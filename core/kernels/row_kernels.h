@@ -56,14 +56,37 @@ inline constexpr int kWeightBits = 42;
 // maximum's.
 uint64_t Weight(float logit, float max, const ExpConstants& constants);
 
-// What a cut leaves: how many tokens, and their weights' sum (0 where there are no weights).
-struct Kept {
+// Tokens per sum of `block_sums`: a draw adds up sums of blocks, then weighs one block again.
+inline constexpr size_t kSumBlockSize = 1024;
+inline constexpr size_t SumBlockCount(size_t n) { return (n + kSumBlockSize - 1) / kSumBlockSize; }
+
+// Some tokens: how many, and their weights' sum.
+struct Mass {
   int32_t count;
-  uint64_t total_weight;
+  uint64_t weight;
 };
+
+// Sums for an entropy: ln(weights 2^-42) + terms / weights.
+struct EntropySums {
+  uint64_t weights;
+  // Of A_i = rne(2^42 e_i d_i), e_i the token's exponential and d_i = (max - x_i) fl(1 / temperature).
+  uint64_t terms;
+};
+
+// Sums for a standard deviation, of q_i = rne((max - x_i) scale).
+struct SpreadSums {
+  uint64_t values;
+  uint64_t squares;
+};
+// q_i is at most 2^21, so that 2^20 squares fit 62 bits.
+inline constexpr int kSpreadBits = 21;
+inline constexpr float kLargestSpread = 1 << kSpreadBits;
 
 // Bounds that one pass compares a row with.
 inline constexpr size_t kBoundCount = 4;
+
+// The code of -inf in LIN16.
+inline constexpr int kLin16Excluded = 65535;
 
 // Entries beyond the last result that `collect` may write to.
 inline constexpr size_t kCollectPadding = 64;
@@ -76,24 +99,32 @@ struct RowKernels {
   // Pass 1. `block_max` is filled unless it is null.
   RowScan (*scan_row)(const float* logits, size_t n, const uint64_t* mask, float* block_max);
 
-  // Pass 2: the sum of the masked tokens' weights, which fits 63 bits for n <= 2^20. If `weights` is not null, it gets
-  // each token's weight, [n], 0 for tokens that are not in the mask.
+  // Pass 2: the sum of the masked tokens' weights, which fits 63 bits for n <= 2^20. `block_sums` gets the sum of each
+  // block, [(n + 1023) / 1024], unless it is null.
   uint64_t (*sum_weights)(const float* logits, size_t n, const uint64_t* mask, float max, const ExpConstants& constants,
-                          uint64_t* weights);
+                          uint64_t* block_sums);
 
-  // The sum of A_i = rne(2^42 e_i d_i), e_i the token's exponential and d_i = (max - x_i) fl(1 / temperature):
-  // entropy = ln(Z 2^-42) + sum / Z.
-  uint64_t (*sum_entropy_terms)(const float* logits, size_t n, const uint64_t* mask, float max,
-                                const ExpConstants& constants);
+  // The same over the masked tokens with low < logit < high alone; low may be -inf, high +inf. `block_sums` as above.
+  Mass (*sum_between)(const float* logits, size_t n, const uint64_t* mask, const float* block_max, float low,
+                      float high, float max, const ExpConstants& constants, uint64_t* block_sums);
 
-  // Number of values strictly larger than `value`.
-  int32_t (*count_greater)(const float* logits, size_t n, float value);
+  // The weight of each logit, [n], and their sum.
+  uint64_t (*weigh)(const float* logits, size_t n, float max, const ExpConstants& constants, uint64_t* weights);
 
-  // counts[j]: number of masked tokens with logit >= bounds[j]. bounds [kBoundCount], neither NaN nor
-  // -inf.
-  void (*count_at_least)(const float* logits, size_t n, const uint64_t* mask, const float* bounds, uint64_t* counts);
+  // The weights' sum once more, and the entropy's.
+  EntropySums (*sum_entropy)(const float* logits, size_t n, const uint64_t* mask, float max,
+                             const ExpConstants& constants);
 
-  // sums[j]: sum of weights[i] over logits[i] >= bounds[j]. bounds as above; weights [n].
+  // Smallest logit of the masked tokens that is not -inf; +inf if there is none.
+  float (*min_finite)(const float* logits, size_t n, const uint64_t* mask);
+  // Over the masked tokens whose logit is not -inf. REQUIRES: scale is a power of two, (max - x) scale <= 2^21.
+  SpreadSums (*sum_spread)(const float* logits, size_t n, const uint64_t* mask, float max, float scale);
+
+  // Number of masked tokens with a logit strictly larger than `value`.
+  int32_t (*count_greater)(const float* logits, size_t n, const uint64_t* mask, float value);
+
+  // sums[j]: sum of weights[i] over logits[i] >= bounds[j]. bounds [kBoundCount], neither NaN nor
+  // -inf; weights [n].
   void (*sum_at_least)(const float* logits, size_t n, const uint64_t* weights, const float* bounds, uint64_t* sums);
 
   // Writes the ids in [begin, end) of the masked tokens with lowest <= logit <= highest to `ids`, ascending, and
@@ -102,15 +133,18 @@ struct RowKernels {
   size_t (*collect)(const float* logits, size_t begin, size_t end, const uint64_t* mask, float lowest, float highest,
                     int32_t* ids);
 
-  // Clears from `mask` every token after (cut_logit, cut_id) in the order (logit descending, id ascending), and sets
-  // its weight to 0. REQUIRES: cut_logit is finite; no masked token is larger than its `block_max`; weights [n] are
-  // those of the masked tokens, or null.
-  Kept (*apply_cut)(const float* logits, size_t n, const float* block_max, float cut_logit, int32_t cut_id,
-                    uint64_t* mask, uint64_t* weights);
+  // Clears from `mask` every token whose logit is not in [low, high], and every bit beyond n; returns how many are
+  // left. low is not -inf. REQUIRES: no masked token is larger than its `block_max`.
+  int32_t (*keep_between)(const float* logits, size_t n, const float* block_max, float low, float high, uint64_t* mask);
+
+  // out[i] = logits[ids[i]], [count].
+  void (*gather)(const float* logits, const int32_t* ids, size_t count, float* out);
 
   // Exactly the f32 values of n little-endian binary16 or bfloat16 values, at any address. A NaN stays one.
   void (*widen_f16)(const void* values, size_t n, float* out);
   void (*widen_bf16)(const void* values, size_t n, float* out);
+  // x = fma(-q, step, max) of n little-endian uint16 q, at any address; q = 65535: -inf.
+  void (*widen_lin16)(const void* values, size_t n, float linear_max, float linear_step, float* out);
 };
 
 // The reference that every other target equals: plain C++, on any processor. Without FMA instructions, slow.

@@ -38,11 +38,6 @@ uint64_t ToWeight(float value) {
   return std::bit_cast<uint64_t>(static_cast<double>(value) + kRoundToWeight) - kRoundToWeightBits;
 }
 
-uint64_t EntropyTerm(float logit, float max, const ExpConstants& constants) {
-  const float difference = Difference(logit, max, constants);
-  return ToWeight(Exponential(difference, constants) * (-difference * constants.inverse_temperature));
-}
-
 RowScan ScanRow(const float* logits, size_t n, const uint64_t* mask, float* block_max) {
   RowScan scan{-kInfinity, -1, -1, 0};
   if (block_max != nullptr) {
@@ -66,36 +61,79 @@ RowScan ScanRow(const float* logits, size_t n, const uint64_t* mask, float* bloc
 }
 
 uint64_t SumWeights(const float* logits, size_t n, const uint64_t* mask, float max, const ExpConstants& constants,
-                    uint64_t* weights) {
+                    uint64_t* block_sums) {
   uint64_t total = 0;
   for (size_t i = 0; i < n; ++i) {
+    if (block_sums != nullptr && i % kSumBlockSize == 0) block_sums[i / kSumBlockSize] = 0;
     const uint64_t weight = InMask(mask, i) ? Weight(logits[i], max, constants) : 0;
-    if (weights != nullptr) weights[i] = weight;
+    if (block_sums != nullptr) block_sums[i / kSumBlockSize] += weight;
     total += weight;
   }
   return total;
 }
 
-uint64_t SumEntropyTerms(const float* logits, size_t n, const uint64_t* mask, float max,
-                         const ExpConstants& constants) {
+Mass SumBetween(const float* logits, size_t n, const uint64_t* mask, const float* /*block_max*/, float low, float high,
+                float max, const ExpConstants& constants, uint64_t* block_sums) {
+  Mass mass{0, 0};
+  for (size_t i = 0; i < n; ++i) {
+    if (block_sums != nullptr && i % kSumBlockSize == 0) block_sums[i / kSumBlockSize] = 0;
+    if (!InMask(mask, i) || !(low < logits[i] && logits[i] < high)) continue;
+    const uint64_t weight = Weight(logits[i], max, constants);
+    if (block_sums != nullptr) block_sums[i / kSumBlockSize] += weight;
+    ++mass.count;
+    mass.weight += weight;
+  }
+  return mass;
+}
+
+uint64_t Weigh(const float* logits, size_t n, float max, const ExpConstants& constants, uint64_t* weights) {
   uint64_t total = 0;
   for (size_t i = 0; i < n; ++i) {
-    if (InMask(mask, i)) total += EntropyTerm(logits[i], max, constants);
+    weights[i] = Weight(logits[i], max, constants);
+    total += weights[i];
   }
   return total;
 }
 
-int32_t CountGreater(const float* logits, size_t n, float value) {
-  int32_t count = 0;
-  for (size_t i = 0; i < n; ++i) count += logits[i] > value;
-  return count;
+EntropySums SumEntropy(const float* logits, size_t n, const uint64_t* mask, float max, const ExpConstants& constants) {
+  EntropySums sums{0, 0};
+  for (size_t i = 0; i < n; ++i) {
+    if (!InMask(mask, i)) continue;
+    const float difference = Difference(logits[i], max, constants);
+    const float exponential = Exponential(difference, constants);
+    sums.weights += ToWeight(exponential);
+    sums.terms += ToWeight(exponential * (-difference * constants.inverse_temperature));
+  }
+  return sums;
 }
 
-void CountAtLeast(const float* logits, size_t n, const uint64_t* mask, const float* bounds, uint64_t* counts) {
-  for (size_t j = 0; j < kBoundCount; ++j) {
-    counts[j] = 0;
-    for (size_t i = 0; i < n; ++i) counts[j] += InMask(mask, i) && logits[i] >= bounds[j];
+float MinFinite(const float* logits, size_t n, const uint64_t* mask) {
+  float min = kInfinity;
+  for (size_t i = 0; i < n; ++i) {
+    if (InMask(mask, i) && logits[i] > -kInfinity && logits[i] < min) min = logits[i];
   }
+  return min;
+}
+
+SpreadSums SumSpread(const float* logits, size_t n, const uint64_t* mask, float max, float scale) {
+  SpreadSums sums{0, 0};
+  for (size_t i = 0; i < n; ++i) {
+    if (!InMask(mask, i) || logits[i] == -kInfinity) continue;
+    const float scaled = (max - logits[i]) * scale;
+    // The difference may have overflowed.
+    const float clamped = scaled < kLargestSpread ? scaled : kLargestSpread;
+    const float rounded = (clamped + kRoundToInteger) - kRoundToInteger;
+    const uint64_t q = static_cast<uint64_t>(rounded);
+    sums.values += q;
+    sums.squares += q * q;
+  }
+  return sums;
+}
+
+int32_t CountGreater(const float* logits, size_t n, const uint64_t* mask, float value) {
+  int32_t count = 0;
+  for (size_t i = 0; i < n; ++i) count += InMask(mask, i) && logits[i] > value;
+  return count;
 }
 
 void SumAtLeast(const float* logits, size_t n, const uint64_t* weights, const float* bounds, uint64_t* sums) {
@@ -114,21 +152,18 @@ size_t Collect(const float* logits, size_t begin, size_t end, const uint64_t* ma
   return count;
 }
 
-Kept ApplyCut(const float* logits, size_t n, const float* /*block_max*/, float cut_logit, int32_t cut_id,
-              uint64_t* mask, uint64_t* weights) {
-  Kept kept{0, 0};
+int32_t KeepBetween(const float* logits, size_t n, const float* /*block_max*/, float low, float high, uint64_t* mask) {
+  int32_t count = 0;
   for (size_t i = 0; i < n; ++i) {
-    const bool keeps = logits[i] > cut_logit || (logits[i] == cut_logit && static_cast<int64_t>(i) <= cut_id);
-    if (!keeps) {
-      mask[i / 64] &= ~(uint64_t{1} << (i % 64));
-      if (weights != nullptr) weights[i] = 0;
-    }
-    kept.count += InMask(mask, i);
-    if (weights != nullptr) kept.total_weight += weights[i];
+    if (!(low <= logits[i] && logits[i] <= high)) mask[i / 64] &= ~(uint64_t{1} << (i % 64));
+    count += InMask(mask, i);
   }
-  // The vector targets rewrite whole words.
   if (n % 64 != 0) mask[n / 64] &= (uint64_t{1} << (n % 64)) - 1;
-  return kept;
+  return count;
+}
+
+void Gather(const float* logits, const int32_t* ids, size_t count, float* out) {
+  for (size_t i = 0; i < count; ++i) out[i] = logits[ids[i]];
 }
 
 uint16_t HalfAt(const void* values, size_t i) {
@@ -160,6 +195,13 @@ void WidenBf16(const void* values, size_t n, float* out) {
   for (size_t i = 0; i < n; ++i) out[i] = std::bit_cast<float>(uint32_t{HalfAt(values, i)} << 16);
 }
 
+void WidenLin16(const void* values, size_t n, float linear_max, float linear_step, float* out) {
+  for (size_t i = 0; i < n; ++i) {
+    const uint16_t q = HalfAt(values, i);
+    out[i] = q == kLin16Excluded ? -kInfinity : std::fma(-static_cast<float>(q), linear_step, linear_max);
+  }
+}
+
 }  // namespace
 
 ExpConstants::ExpConstants(double temperature) {
@@ -175,8 +217,8 @@ uint64_t Weight(float logit, float max, const ExpConstants& constants) {
 }
 
 const RowKernels kScalarKernels = {
-    "SCALAR",   ScanRow, SumWeights, SumEntropyTerms, CountGreater, CountAtLeast,
-    SumAtLeast, Collect, ApplyCut,   WidenF16,        WidenBf16,
+    "SCALAR",     ScanRow,    SumWeights, SumBetween,  Weigh,  SumEntropy, MinFinite, SumSpread,
+    CountGreater, SumAtLeast, Collect,    KeepBetween, Gather, WidenF16,   WidenBf16, WidenLin16,
 };
 
 }  // namespace logitd::kernels

@@ -81,43 +81,26 @@ inline RowScan ScanRow(const float* logits, size_t n, const uint64_t* mask, floa
   return scan;
 }
 
-inline int32_t CountGreater(const float* logits, size_t n, float value) {
+inline int32_t CountGreater(const float* logits, size_t n, const uint64_t* mask, float value) {
   const FloatTag d;
   const Floats bound = hn::Set(d, value);
   float buffer[kWord];
   size_t count = 0;
   for (size_t start = 0; start < n; start += kWord) {
-    const float* word_logits = Complete(logits, n, start, kWord, buffer);
-    for (size_t i = 0; i < kWord; i += kFloatLanes) {
-      count += hn::CountTrue(d, hn::Gt(hn::LoadU(d, word_logits + i), bound));
-    }
-  }
-  return static_cast<int32_t>(count);
-}
-
-template <bool kMasked>
-HWY_INLINE void CountWordAtLeast(const float* word_logits, uint64_t word, const float* bounds, uint64_t* counts) {
-  const FloatTag d;
-  for (size_t i = 0; i < kWord; i += kFloatLanes) {
-    const Floats logits = LoadLogits<kMasked>(word_logits, i, word);
-    for (size_t j = 0; j < kBoundCount; ++j) counts[j] += hn::CountTrue(d, hn::Ge(logits, hn::Set(d, bounds[j])));
-  }
-}
-
-inline void CountAtLeast(const float* logits, size_t n, const uint64_t* mask, const float* bounds, uint64_t* counts) {
-  float buffer[kWord];
-  uint64_t found[kBoundCount] = {};
-  for (size_t start = 0; start < n; start += kWord) {
     const uint64_t word = WordOf(mask, start);
     if (word == 0) continue;
     const float* word_logits = Complete(logits, n, start, kWord, buffer);
     if (word == kAllBits) {
-      CountWordAtLeast<false>(word_logits, word, bounds, found);
+      for (size_t i = 0; i < kWord; i += kFloatLanes) {
+        count += hn::CountTrue(d, hn::Gt(LoadLogits<false>(word_logits, i, word), bound));
+      }
     } else {
-      CountWordAtLeast<true>(word_logits, word, bounds, found);
+      for (size_t i = 0; i < kWord; i += kFloatLanes) {
+        count += hn::CountTrue(d, hn::Gt(LoadLogits<true>(word_logits, i, word), bound));
+      }
     }
   }
-  memcpy(counts, found, sizeof(found));
+  return static_cast<int32_t>(count);
 }
 
 }  // namespace logitd::kernels::HWY_NAMESPACE

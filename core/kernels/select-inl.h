@@ -101,61 +101,38 @@ inline size_t Collect(const float* logits, size_t begin, size_t end, const uint6
   return count;
 }
 
-// Zeroes the weights [64] that `word` does not keep, and returns the sum of the others.
-HWY_INLINE uint64_t KeepWeights(uint64_t word, uint64_t* weights) {
-  const WeightTag w;
-  Weights sum = hn::Zero(w);
-  for (size_t i = 0; i < kWord; i += kWeightLanes) {
-    const Weights kept = hn::IfThenElseZero(MaskOfBits(w, word >> i), hn::LoadU(w, weights + i));
-    hn::StoreU(kept, w, weights + i);
-    sum = hn::Add(sum, kept);
-  }
-  return SumOfLanes(sum);
-}
-
-// The bits of the logits of a word that come before or at the cut. Bits of `ties` are the ids that may equal it.
-HWY_INLINE uint64_t BitsBeforeCut(const float* word_logits, Floats cut, uint64_t ties) {
+inline int32_t KeepBetween(const float* logits, size_t n, const float* block_max, float low, float high,
+                           uint64_t* mask) {
   const FloatTag d;
-  uint64_t greater = 0;
-  uint64_t equal = 0;
-  for (size_t i = 0; i < kWord; i += kFloatLanes) {
-    const Floats logits = hn::LoadU(d, word_logits + i);
-    greater |= BitsOfMask(d, hn::Gt(logits, cut)) << i;
-    equal |= BitsOfMask(d, hn::Eq(logits, cut)) << i;
-  }
-  return greater | (equal & ties);
-}
-
-inline Kept ApplyCut(const float* logits, size_t n, const float* block_max, float cut_logit, int32_t cut_id,
-                     uint64_t* mask, uint64_t* weights) {
-  const Floats cut = hn::Set(FloatTag(), cut_logit);
-  const size_t tie_end = static_cast<size_t>(cut_id) + 1;
-  Kept kept{0, 0};
+  const Floats lower = hn::Set(d, low);
+  const Floats upper = hn::Set(d, high);
+  size_t count = 0;
   float buffer[kWord];
   for (size_t start = 0; start < n; start += kWord) {
     uint64_t& word = mask[start / kWord];
-    if (word == 0) continue;  // then its weights are 0
-    const size_t count = HWY_MIN(kWord, n - start);
-    const uint64_t ties = start >= tie_end           ? 0
-                          : start + kWord <= tie_end ? kAllBits
-                                                     : (uint64_t{1} << (tie_end - start)) - 1;
-    word = block_max[start / kBlockSize] < cut_logit
-               ? 0
-               : word & BitsBeforeCut(Complete(logits, n, start, kWord, buffer), cut, ties);
-    kept.count += static_cast<int32_t>(hwy::PopCount(word));
-    if (weights == nullptr) continue;
-    if (word == 0) {
-      memset(weights + start, 0, count * sizeof(uint64_t));
-    } else if (count == kWord) {
-      kept.total_weight += KeepWeights(word, weights + start);
-    } else {
-      for (size_t i = 0; i < count; ++i) {
-        if (!((word >> i) & 1)) weights[start + i] = 0;
-        kept.total_weight += weights[start + i];
+    if (word == 0) continue;
+    uint64_t inside = 0;
+    if (block_max[start / kBlockSize] >= low) {
+      const float* word_logits = Complete(logits, n, start, kWord, buffer);
+      for (size_t i = 0; i < kWord; i += kFloatLanes) {
+        const Floats values = hn::LoadU(d, word_logits + i);
+        inside |= BitsOfMask(d, hn::And(hn::Ge(values, lower), hn::Le(values, upper))) << i;
       }
     }
+    word &= inside;
+    count += hwy::PopCount(word);
   }
-  return kept;
+  return static_cast<int32_t>(count);
+}
+
+inline void Gather(const float* logits, const int32_t* ids, size_t count, float* out) {
+  const FloatTag d;
+  const IntTag i32;
+  size_t i = 0;
+  for (; i + kFloatLanes <= count; i += kFloatLanes) {
+    hn::StoreU(hn::GatherIndex(d, logits, hn::LoadU(i32, ids + i)), d, out + i);
+  }
+  for (; i < count; ++i) out[i] = logits[ids[i]];
 }
 
 }  // namespace logitd::kernels::HWY_NAMESPACE

@@ -1,5 +1,6 @@
-// Pass 2: the integer weights and the entropy's terms, compiled once per target of Highway (vector_kernels.cc). The
-// same operations in the same order as scalar_kernels.cc; every MulAdd is one fused operation on the targets compiled.
+// Pass 2: integer weights, and what is summed like them (entropy, spread), compiled once per target of Highway
+// (vector_kernels.cc). The same operations in the same order as scalar_kernels.cc; every MulAdd is one fused operation
+// on the targets compiled.
 #if defined(LOGITD_CORE_KERNELS_WEIGHTS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef LOGITD_CORE_KERNELS_WEIGHTS_INL_H_
 #undef LOGITD_CORE_KERNELS_WEIGHTS_INL_H_
@@ -42,8 +43,13 @@ HWY_INLINE Floats Exponentials(Floats difference, const ExpVectors& v) {
   return hn::BitCast(d, hn::Add(hn::BitCast(bits, p), hn::ShiftLeft<23>(hn::BitCast(bits, shifted))));
 }
 
-HWY_INLINE Floats EntropyTerms(Floats difference, const ExpVectors& v) {
-  return hn::Mul(Exponentials(difference, v), hn::Mul(hn::Neg(difference), v.inverse));
+// Adds the raw bits of value + 1536: its fixed-point integer, but for an offset that FixedPointSum takes off at the
+// end.
+HWY_INLINE Weights AddRounded(hn::Vec<DoubleTag> value, Weights& sum) {
+  const DoubleTag d;
+  const Weights bits = hn::BitCast(WeightTag(), hn::Add(value, hn::Set(d, kRoundToWeight)));
+  sum = hn::Add(sum, bits);
+  return bits;
 }
 
 // The sum of floats as fixed-point integers. Holds the sum of the raw bits; the offset of each is taken off at the end,
@@ -62,10 +68,8 @@ struct FixedPointSum {
 
   template <bool kStore>
   HWY_INLINE void AddHalf(hn::Vec<HalfFloatTag> values, Weights& sum, uint64_t* weights) {
-    const DoubleTag d;
     const WeightTag w;
-    const Weights bits = hn::BitCast(w, hn::Add(hn::PromoteTo(d, values), hn::Set(d, kRoundToWeight)));
-    sum = hn::Add(sum, bits);
+    const Weights bits = AddRounded(hn::PromoteTo(DoubleTag(), values), sum);
     if (kStore) hn::StoreU(hn::Sub(bits, hn::Set(w, kRoundToWeightBits)), w, weights);
   }
 
@@ -77,74 +81,143 @@ struct FixedPointSum {
   Weights lower, upper;
 };
 
-template <bool kMasked, bool kStore>
-HWY_INLINE void AddWeights(const float* word_logits, uint64_t word, const ExpVectors& v, FixedPointSum& sum,
-                           uint64_t* weights) {
-  for (size_t i = 0; i < kWord; i += kFloatLanes) {
-    const Floats logits = LoadLogits<kMasked>(word_logits, i, word);
-    sum.Add<kStore>(Exponentials(Differences(logits, v), v), kStore ? weights + i : nullptr);
-  }
-}
-
-template <bool kStore>
-HWY_INLINE uint64_t SumWeightsOf(const float* logits, size_t n, const uint64_t* mask, const ExpVectors& v,
-                                 uint64_t* weights) {
-  FixedPointSum sum;
-  uint64_t added = 0;
+// Calls add(logits of one vector) for the tokens in [begin, end), -inf where the mask has none. REQUIRES: begin is a
+// multiple of 64.
+template <class AddVector>
+HWY_INLINE void ForEachWord(const float* logits, size_t n, const uint64_t* mask, size_t begin, size_t end,
+                            const AddVector& add) {
   float buffer[kWord];
-  uint64_t last_weights[kWord];
-  for (size_t start = 0; start < n; start += kWord) {
-    const uint64_t word = WordOf(mask, start);
-    const size_t count = HWY_MIN(kWord, n - start);
-    if (word == 0) {
-      if (kStore) memset(weights + start, 0, count * sizeof(uint64_t));
-      continue;
-    }
-    const float* word_logits = Complete(logits, n, start, kWord, buffer);
-    uint64_t* out = !kStore ? nullptr : count == kWord ? weights + start : last_weights;
-    if (word == kAllBits) {
-      AddWeights<false, kStore>(word_logits, word, v, sum, out);
-    } else {
-      AddWeights<true, kStore>(word_logits, word, v, sum, out);
-    }
-    if (kStore && count < kWord) memcpy(weights + start, last_weights, count * sizeof(uint64_t));
-    added += kWord;
-  }
-  return sum.Total(added);
-}
-
-inline uint64_t SumWeights(const float* logits, size_t n, const uint64_t* mask, float max,
-                           const ExpConstants& constants, uint64_t* weights) {
-  const ExpVectors v(max, constants);
-  return weights == nullptr ? SumWeightsOf<false>(logits, n, mask, v, nullptr)
-                            : SumWeightsOf<true>(logits, n, mask, v, weights);
-}
-
-template <bool kMasked>
-HWY_INLINE void AddEntropyTerms(const float* word_logits, uint64_t word, const ExpVectors& v, FixedPointSum& sum) {
-  for (size_t i = 0; i < kWord; i += kFloatLanes) {
-    sum.Add<false>(EntropyTerms(Differences(LoadLogits<kMasked>(word_logits, i, word), v), v), nullptr);
-  }
-}
-
-inline uint64_t SumEntropyTerms(const float* logits, size_t n, const uint64_t* mask, float max,
-                                const ExpConstants& constants) {
-  const ExpVectors v(max, constants);
-  FixedPointSum sum;
-  uint64_t added = 0;
-  float buffer[kWord];
-  for (size_t start = 0; start < n; start += kWord) {
+  for (size_t start = begin; start < end; start += kWord) {
     const uint64_t word = WordOf(mask, start);
     if (word == 0) continue;
     const float* word_logits = Complete(logits, n, start, kWord, buffer);
     if (word == kAllBits) {
-      AddEntropyTerms<false>(word_logits, word, v, sum);
+      for (size_t i = 0; i < kWord; i += kFloatLanes) add(LoadLogits<false>(word_logits, i, word));
     } else {
-      AddEntropyTerms<true>(word_logits, word, v, sum);
+      for (size_t i = 0; i < kWord; i += kFloatLanes) add(LoadLogits<true>(word_logits, i, word));
     }
-    added += kWord;
+  }
+}
+
+inline uint64_t SumWeights(const float* logits, size_t n, const uint64_t* mask, float max,
+                           const ExpConstants& constants, uint64_t* block_sums) {
+  const ExpVectors v(max, constants);
+  uint64_t total = 0;
+  for (size_t start = 0; start < n; start += kSumBlockSize) {
+    FixedPointSum sum;
+    uint64_t added = 0;
+    ForEachWord(logits, n, mask, start, HWY_MIN(n, start + kSumBlockSize), [&](Floats x) HWY_ATTR {
+      sum.Add<false>(Exponentials(Differences(x, v), v), nullptr);
+      added += kFloatLanes;
+    });
+    const uint64_t block_sum = sum.Total(added);
+    if (block_sums != nullptr) block_sums[start / kSumBlockSize] = block_sum;
+    total += block_sum;
+  }
+  return total;
+}
+
+inline Mass SumBetween(const float* logits, size_t n, const uint64_t* mask, const float* block_max, float low,
+                       float high, float max, const ExpConstants& constants, uint64_t* block_sums) {
+  const FloatTag d;
+  const ExpVectors v(max, constants);
+  const Floats lower = hn::Set(d, low);
+  const Floats upper = hn::Set(d, high);
+  const Floats minus_infinity = hn::Set(d, MinusInfinity());
+  Mass mass{0, 0};
+  for (size_t start = 0; start < n; start += kSumBlockSize) {
+    FixedPointSum sum;
+    uint64_t added = 0;
+    const size_t end = HWY_MIN(n, start + kSumBlockSize);
+    for (size_t block = start; block < end; block += kBlockSize) {
+      if (!(block_max[block / kBlockSize] > low)) continue;
+      ForEachWord(logits, n, mask, block, HWY_MIN(end, block + kBlockSize), [&](Floats x) HWY_ATTR {
+        const Mask inside = hn::And(hn::Gt(x, lower), hn::Lt(x, upper));
+        mass.count += static_cast<int32_t>(hn::CountTrue(d, inside));
+        x = hn::IfThenElse(inside, x, minus_infinity);
+        sum.Add<false>(Exponentials(Differences(x, v), v), nullptr);
+        added += kFloatLanes;
+      });
+    }
+    const uint64_t block_sum = sum.Total(added);
+    if (block_sums != nullptr) block_sums[start / kSumBlockSize] = block_sum;
+    mass.weight += block_sum;
+  }
+  return mass;
+}
+
+inline uint64_t Weigh(const float* logits, size_t n, float max, const ExpConstants& constants, uint64_t* weights) {
+  const ExpVectors v(max, constants);
+  const FloatTag d;
+  FixedPointSum sum;
+  uint64_t added = 0;
+  size_t i = 0;
+  for (; i + kFloatLanes <= n; i += kFloatLanes) {
+    sum.Add<true>(Exponentials(Differences(hn::LoadU(d, logits + i), v), v), weights + i);
+    added += kFloatLanes;
+  }
+  if (i < n) {
+    float buffer[kFloatLanes];
+    uint64_t last[kFloatLanes];
+    sum.Add<true>(Exponentials(Differences(hn::LoadU(d, Complete(logits, n, i, kFloatLanes, buffer)), v), v), last);
+    memcpy(weights + i, last, (n - i) * sizeof(uint64_t));
+    added += kFloatLanes;
   }
   return sum.Total(added);
+}
+
+inline EntropySums SumEntropy(const float* logits, size_t n, const uint64_t* mask, float max,
+                              const ExpConstants& constants) {
+  const ExpVectors v(max, constants);
+  FixedPointSum weights, terms;
+  uint64_t added = 0;
+  ForEachWord(logits, n, mask, 0, n, [&](Floats x) HWY_ATTR {
+    const Floats difference = Differences(x, v);
+    const Floats exponential = Exponentials(difference, v);
+    weights.Add<false>(exponential, nullptr);
+    terms.Add<false>(hn::Mul(exponential, hn::Mul(hn::Neg(difference), v.inverse)), nullptr);
+    added += kFloatLanes;
+  });
+  return {weights.Total(added), terms.Total(added)};
+}
+
+inline float MinFinite(const float* logits, size_t n, const uint64_t* mask) {
+  const FloatTag d;
+  const Floats infinity = hn::Set(d, __builtin_inff());
+  Floats min = infinity;
+  ForEachWord(logits, n, mask, 0, n, [&](Floats x) HWY_ATTR {
+    min = hn::Min(min, hn::IfThenElse(hn::Gt(x, hn::Set(d, MinusInfinity())), x, infinity));
+  });
+  return hn::GetLane(hn::MinOfLanes(d, min));
+}
+
+inline SpreadSums SumSpread(const float* logits, size_t n, const uint64_t* mask, float max, float scale) {
+  const FloatTag d;
+  const HalfFloatTag half;
+  const DoubleTag wide;
+  const Floats row_max = hn::Set(d, max);
+  const Floats factor = hn::Set(d, scale);
+  const Floats round = hn::Set(d, kRoundToInteger);
+  const auto value_unit = hn::Set(wide, 0x1p-42);
+  const auto square_unit = hn::Set(wide, 0x1p-21);
+  FixedPointSum values, squares;
+  uint64_t added = 0;
+  const auto add = [&](hn::Vec<HalfFloatTag> q, Weights& value_sum, Weights& square_sum) HWY_ATTR {
+    const auto promoted = hn::PromoteTo(wide, q);
+    const auto root = hn::Mul(promoted, square_unit);
+    AddRounded(hn::Mul(promoted, value_unit), value_sum);
+    AddRounded(hn::Mul(root, root), square_sum);
+  };
+  ForEachWord(logits, n, mask, 0, n, [&](Floats x) HWY_ATTR {
+    const Mask finite = hn::Gt(x, hn::Set(d, MinusInfinity()));
+    // The difference may have overflowed.
+    const Floats scaled = hn::Min(hn::Mul(hn::Sub(row_max, x), factor), hn::Set(d, kLargestSpread));
+    const Floats q = hn::IfThenElseZero(finite, hn::Sub(hn::Add(scaled, round), round));
+    add(hn::LowerHalf(half, q), values.lower, squares.lower);
+    add(hn::UpperHalf(half, q), values.upper, squares.upper);
+    added += kFloatLanes;
+  });
+  return {values.Total(added), squares.Total(added)};
 }
 
 }  // namespace logitd::kernels::HWY_NAMESPACE

@@ -22,34 +22,48 @@ HWY_INLINE HalfBits LoadHalves(const uint8_t* bytes) {
 }
 
 struct F16 {
-  static HWY_INLINE Floats Widen(HalfBits halves) {
+  HWY_INLINE Floats operator()(HalfBits halves) const {
     const hn::Rebind<hwy::float16_t, FloatTag> d;
     return hn::PromoteTo(FloatTag(), hn::BitCast(d, halves));
   }
 };
 
 struct Bf16 {
-  static HWY_INLINE Floats Widen(HalfBits halves) {
+  HWY_INLINE Floats operator()(HalfBits halves) const {
     return hn::BitCast(FloatTag(), hn::ShiftLeft<16>(hn::PromoteTo(BitsTag(), halves)));
   }
 };
 
+struct Lin16 {
+  HWY_INLINE Floats operator()(HalfBits halves) const {
+    const FloatTag d;
+    const auto q = hn::PromoteTo(IntTag(), halves);
+    const Floats value = hn::NegMulAdd(hn::ConvertTo(d, q), hn::Set(d, step), hn::Set(d, max));
+    return hn::IfThenElse(hn::RebindMask(d, hn::Eq(q, hn::Set(IntTag(), kLin16Excluded))), hn::Set(d, MinusInfinity()),
+                          value);
+  }
+  float max, step;
+};
+
 template <class Format>
-HWY_INLINE void WidenAs(const void* values, size_t n, float* out) {
+HWY_INLINE void WidenAs(const Format& widen, const void* values, size_t n, float* out) {
   const FloatTag d;
   const uint8_t* bytes = static_cast<const uint8_t*>(values);
   size_t i = 0;
-  for (; i + kFloatLanes <= n; i += kFloatLanes) hn::StoreU(Format::Widen(LoadHalves(bytes + 2 * i)), d, out + i);
+  for (; i + kFloatLanes <= n; i += kFloatLanes) hn::StoreU(widen(LoadHalves(bytes + 2 * i)), d, out + i);
   if (i == n) return;
   uint8_t last[2 * kFloatLanes] = {};
   float widened[kFloatLanes];
   memcpy(last, bytes + 2 * i, 2 * (n - i));
-  hn::StoreU(Format::Widen(LoadHalves(last)), d, widened);
+  hn::StoreU(widen(LoadHalves(last)), d, widened);
   memcpy(out + i, widened, (n - i) * sizeof(float));
 }
 
-inline void WidenF16(const void* values, size_t n, float* out) { WidenAs<F16>(values, n, out); }
-inline void WidenBf16(const void* values, size_t n, float* out) { WidenAs<Bf16>(values, n, out); }
+inline void WidenF16(const void* values, size_t n, float* out) { WidenAs(F16(), values, n, out); }
+inline void WidenBf16(const void* values, size_t n, float* out) { WidenAs(Bf16(), values, n, out); }
+inline void WidenLin16(const void* values, size_t n, float linear_max, float linear_step, float* out) {
+  WidenAs(Lin16{linear_max, linear_step}, values, n, out);
+}
 
 }  // namespace logitd::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

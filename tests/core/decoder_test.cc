@@ -101,7 +101,7 @@ TEST(DecoderTest, ResumesWithTheSameBitsAtEveryPosition) {
   }
   for (int32_t cut = 0; cut < 12; ++cut) {
     const std::vector<TokenId> tokens(whole.sequence().token_ids().begin(), whole.sequence().token_ids().begin() + cut);
-    Decoder resumed(Config(0.7), tokens, cut == 0 ? SequenceSums{} : steps[cut - 1].sums);
+    Decoder resumed(Config(0.7), {}, tokens, cut == 0 ? SequenceSums{} : steps[cut - 1].sums);
     Distribution other;
     for (int32_t position = cut; position < 12; ++position) {
       ASSERT_OK_AND_ASSIGN(const Step step, resumed.Advance(position, RowAt(position), other));
@@ -113,7 +113,7 @@ TEST(DecoderTest, ResumesWithTheSameBitsAtEveryPosition) {
 
 TEST(DecoderTest, WithoutItsSumsAResumedSequenceHasNone) {
   Distribution distribution;
-  Decoder decoder(Config(0.7), {1, 2}, SequenceSums{std::nullopt, std::nullopt});
+  Decoder decoder(Config(0.7), {}, {1, 2}, SequenceSums{std::nullopt, std::nullopt});
   ASSERT_OK_AND_ASSIGN(const Step step, decoder.Advance(2, RowAt(2), distribution));
   EXPECT_FALSE(step.sums.model);
   EXPECT_FALSE(step.sums.sampling);
@@ -139,7 +139,7 @@ TEST(DecoderTest, TheLatestPositionCanBeRepeated) {
 
 TEST(DecoderTest, AResumedSequenceHasNothingToRepeat) {
   Distribution distribution;
-  Decoder decoder(Config(0.7), {4, 5}, SequenceSums{});
+  Decoder decoder(Config(0.7), {}, {4, 5}, SequenceSums{});
   const auto result = decoder.Advance(1, RowAt(1), distribution);
   EXPECT_THAT(result, HasReason(ErrorReason::kPositionTooOld));
   EXPECT_EQ(DetailOf(result.status()).field, "position");
@@ -217,7 +217,7 @@ TEST(DecoderTest, NoAdmissibleTokenIsAFinish) {
   DecoderConfig config = Config(0.7);
   config.stop.stop_token_ids = {0, 1};
   config.stop.min_tokens = 1;
-  Decoder decoder(config, {}, SequenceSums{});
+  Decoder decoder(config, {}, {}, SequenceSums{});
   ASSERT_OK_AND_ASSIGN(const Step step, decoder.Advance(0, std::vector<float>{1, 2, -kInf}, distribution));
   EXPECT_FALSE(step.token);
   ASSERT_TRUE(step.finish);
@@ -231,7 +231,7 @@ TEST(DecoderTest, EndsAtMaxTokensCountingThoseResumedFrom) {
   Distribution distribution;
   DecoderConfig config = Config(0.7);
   config.stop.max_tokens = 3;
-  Decoder decoder(config, {1, 2}, SequenceSums{});
+  Decoder decoder(config, {}, {1, 2}, SequenceSums{});
   ASSERT_OK_AND_ASSIGN(const Step step, decoder.Advance(2, RowAt(2), distribution));
   ASSERT_TRUE(step.finish);
   EXPECT_EQ(step.finish->reason, FinishReason::kMaxTokens);

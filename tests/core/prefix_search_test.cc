@@ -142,9 +142,9 @@ TEST_P(PrefixSearchTest, TopPIsASort) {
         for (double p : {1e-6, 0.01, 0.3, 0.5, 0.9, 0.95, 0.999, 0.9999999}) {
           SCOPED_TRACE(row.name + " n " + std::to_string(n) + " p " + std::to_string(p) + " at " +
                        std::to_string(temperature));
-          const uint64_t target = TopPMass(whole.total_weight(), p);
+          const uint64_t target = TopPMass(whole.total_weight(), p, TopPBoundary::kReached);
           ASSERT_EQ(KeptBy(row.logits, {.temperature = temperature, .top_p = p}),
-                    Prefix(sorted, target, [&](TokenId t) { return whole.weights()[t]; }));
+                    Prefix(sorted, target, [&](TokenId t) { return whole.Weight(t); }));
         }
       }
     }
@@ -172,7 +172,8 @@ TEST_P(PrefixSearchTest, OfASubset) {
         }
         for (double p : {0.1, 0.9, 0.999}) {
           ASSERT_EQ(KeptBy(row.logits, {.temperature = 1.7, .top_p = p, .subset = subset}),
-                    Prefix(sorted, TopPMass(whole.total_weight(), p), [&](TokenId t) { return whole.weights()[t]; }))
+                    Prefix(sorted, TopPMass(whole.total_weight(), p, TopPBoundary::kReached),
+                           [&](TokenId t) { return whole.Weight(t); }))
               << p;
         }
       }
@@ -189,7 +190,8 @@ TEST_P(PrefixSearchTest, TopPAfterTopKTakesItsShareOfWhatIsLeft) {
         Distribution left;
         ASSERT_THAT(left.Assign(row.logits, {.temperature = 0.7, .top_k = k}, {}), IsOk());
         ASSERT_EQ(KeptBy(row.logits, {.temperature = 0.7, .top_k = k, .top_p = p}),
-                  Prefix(sorted, TopPMass(left.total_weight(), p), [&](TokenId t) { return left.weights()[t]; }));
+                  Prefix(sorted, TopPMass(left.total_weight(), p, TopPBoundary::kReached),
+                         [&](TokenId t) { return left.Weight(t); }));
       }
     }
   }

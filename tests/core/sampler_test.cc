@@ -11,6 +11,7 @@
 #include "tests/core/golden.h"
 #include "tests/testing/matchers.h"
 #include "tests/testing/reference.h"
+#include "tests/testing/weights.h"
 
 namespace logitd {
 namespace {
@@ -27,8 +28,8 @@ uint64_t FirstUniform(uint64_t prefix, uint64_t total) {
 }
 
 // Checks both ends of the interval of every token that has one: together they are the sampler's whole distribution.
-void ExpectEveryBoundary(const Distribution& distribution) {
-  const auto weights = distribution.weights();
+void ExpectEveryBoundary(Distribution& distribution) {
+  const auto weights = testing::WeightsOf(distribution);
   uint64_t prefix = 0;
   TokenId previous = -1;
   for (TokenId t = 0; t < static_cast<TokenId>(weights.size()); ++t) {
@@ -83,7 +84,7 @@ TEST(SamplerTest, StratifiedDrawsHitEveryTokenAsOftenAsItsProbability) {
       ++counts[Sample(distribution, static_cast<uint64_t>(numerator))];
     }
     for (size_t t = 0; t < row.size(); ++t) {
-      const double expected = kDraws * static_cast<double>(distribution.weights()[t]) / distribution.total_weight();
+      const double expected = kDraws * static_cast<double>(distribution.Weight(t)) / distribution.total_weight();
       EXPECT_LT(std::abs(counts[t] - expected), 1.001) << t;
       EXPECT_NEAR(expected, kDraws * Exp(distribution.LogProb(t)), 0.05) << t;
     }

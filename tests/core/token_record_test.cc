@@ -35,7 +35,7 @@ TEST(TopTokensTest, IsTheHeadOfTheSortedOrder) {
 
 TEST(TokenRecordTest, HoldsWhatIsAskedForAndNothingElse) {
   const std::vector<float> row = {6, 3, .5, .5};
-  ASSERT_OK_AND_ASSIGN(const RowStatistics statistics, ReadRow(row));
+  ASSERT_OK_AND_ASSIGN(const RowStatistics statistics, ReadRow(row, /*with_entropy=*/true));
   Distribution distribution;
   ASSERT_THAT(distribution.Assign(row, {.temperature = 2}, {}), IsOk());
 
@@ -89,7 +89,7 @@ TEST(TokenRecordTest, HoldsWhatIsAskedForAndNothingElse) {
 
 TEST(TokenRecordTest, ZeroProbabilityIsAStateNotANumber) {
   const std::vector<float> row = {1, -kInf, 0, -1};
-  ASSERT_OK_AND_ASSIGN(const RowStatistics statistics, ReadRow(row));
+  ASSERT_OK_AND_ASSIGN(const RowStatistics statistics, ReadRow(row, /*with_entropy=*/true));
   Distribution distribution;
   ASSERT_THAT(distribution.Assign(row, {.temperature = 0.7, .top_k = 2}, {}), IsOk());
   const TokenRecord by_row = MakeRecord(row, statistics, &distribution, 1, {});

@@ -6,6 +6,7 @@
 #include <numeric>
 #include <vector>
 
+#include "core/distribution.h"
 #include "core/exact_math.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -22,7 +23,7 @@ using ::testing::ElementsAre;
 
 constexpr float kInf = std::numeric_limits<float>::infinity();
 
-std::vector<TokenId> Kept(const Distribution& distribution) {
+std::vector<TokenId> Kept(Distribution& distribution) {
   std::vector<TokenId> kept;
   for (TokenId t = 0; t < static_cast<TokenId>(distribution.row().size()); ++t) {
     if (distribution.Keeps(t)) kept.push_back(t);
@@ -71,16 +72,17 @@ TEST(TopPTest, WorkedExample) {
 }
 
 TEST(TopPTest, MassIsTheExactCeiling) {
-  EXPECT_EQ(TopPMass(1000, 0), 0);
-  EXPECT_EQ(TopPMass(uint64_t{1} << 62, 5e-324), 1);
+  EXPECT_EQ(TopPMass(1000, 0, TopPBoundary::kReached), 0);
+  EXPECT_EQ(TopPMass(uint64_t{1} << 62, 5e-324, TopPBoundary::kReached), 1);
   // 1/2 (1 - 2^-40) of 2^62 = 2^61 - 2^21.
-  EXPECT_EQ(TopPMass(uint64_t{1} << 62, 0.5), (uint64_t{1} << 61) - (uint64_t{1} << 21));
-  EXPECT_EQ(TopPMass((uint64_t{1} << 62) + 1, 0.5), (uint64_t{1} << 61) - (uint64_t{1} << 21) + 1);
+  EXPECT_EQ(TopPMass(uint64_t{1} << 62, 0.5, TopPBoundary::kReached), (uint64_t{1} << 61) - (uint64_t{1} << 21));
+  EXPECT_EQ(TopPMass((uint64_t{1} << 62) + 1, 0.5, TopPBoundary::kReached),
+            (uint64_t{1} << 61) - (uint64_t{1} << 21) + 1);
   // Nine of ten equal weights, for 0.9 as a double lies above 9/10.
   const uint64_t one = uint64_t{1} << 42;
-  EXPECT_LE(TopPMass(10 * one, 0.9), 9 * one);
-  EXPECT_GT(TopPMass(10 * one, 0.9), 8 * one);
-  EXPECT_EQ(TopPMass(7, 0x1.fffffffffffffp-1), 7);
+  EXPECT_LE(TopPMass(10 * one, 0.9, TopPBoundary::kReached), 9 * one);
+  EXPECT_GT(TopPMass(10 * one, 0.9, TopPBoundary::kReached), 8 * one);
+  EXPECT_EQ(TopPMass(7, 0x1.fffffffffffffp-1, TopPBoundary::kReached), 7);
 }
 
 TEST(MinPTest, KeepsWhatIsAtLeastMinPOfTheBest) {
@@ -122,7 +124,7 @@ TEST(TruncationTest, AKeptTokenMayHaveNoWeight) {
   Distribution distribution;
   ASSERT_THAT(distribution.Assign(row, {.temperature = 0.7, .top_k = 3}, {}), IsOk());
   EXPECT_EQ(distribution.kept_count(), 3);
-  EXPECT_EQ(distribution.weights()[1], 0);
+  EXPECT_EQ(distribution.Weight(1), 0);
   EXPECT_NEAR(distribution.LogProb(1), -50 / 0.7 - std::log(1 + std::exp(-1 / 0.7)), 1e-6);
 }
 
@@ -146,15 +148,15 @@ TEST(TruncationTest, OffMeansOff) {
 }
 
 TEST(TruncationTest, AlwaysLeavesTheFirstToken) {
-  const std::vector<float> row = {1, 5, 5, 2};
-  Distribution distribution;
-  ASSERT_THAT(distribution.Assign(row, {.temperature = 0.7}, {}), IsOk());
-  distribution.Truncate(Cut{100, 0});
-  EXPECT_THAT(Kept(distribution), ElementsAre(1));
-  EXPECT_EQ(distribution.LogProb(1), 0);
+  const std::vector<float> row = {1, 3, 3, 2};
+  for (double temperature : {0.3, 2.5}) {
+    EXPECT_THAT(KeptBy(row, {.temperature = temperature, .top_p = 0}), ElementsAre(1));
+    EXPECT_THAT(KeptBy(row, {.temperature = temperature, .min_p = 1}), ElementsAre(1, 2));
+    EXPECT_THAT(KeptBy(row, {.temperature = temperature, .epsilon_cutoff = 0.999}), ElementsAre(1));
+    EXPECT_THAT(KeptBy(row, {.temperature = temperature, .top_n_sigma = 0}), ElementsAre(1, 2));
+  }
 }
 
-// Exact: the sorted order with the integer weights. Approximate: the whole reference in double.
 TEST(TruncationTest, AgreesWithASort) {
   for (int32_t n : {1, 7, 8, 9, 100, 3000, 50257}) {
     for (double scale : {0.001, 1.0, 6.0}) {
@@ -167,10 +169,10 @@ TEST(TruncationTest, AgreesWithASort) {
         Distribution whole;
         ASSERT_THAT(whole.Assign(row, {.temperature = temperature}, {}), IsOk());
         for (double p : {1e-9, 0.1, 0.5, 0.95, 0.999, 0.9999999}) {
-          const uint64_t target = TopPMass(whole.total_weight(), p);
+          const uint64_t target = TopPMass(whole.total_weight(), p, TopPBoundary::kReached);
           uint64_t mass = 0;
           size_t count = 0;
-          while (count == 0 || mass < target) mass += whole.weights()[sorted[count++]];
+          while (count == 0 || mass < target) mass += whole.Weight(sorted[count++]);
           std::vector<TokenId> expected(sorted.begin(), sorted.begin() + count);
           std::sort(expected.begin(), expected.end());
           Distribution cut;

@@ -41,16 +41,23 @@ class RowKernelTest : public testing::EveryTarget {
   RowScan ScanRow(const float* logits, size_t n, const uint64_t* mask) const {
     return target().scan_row(logits, n, mask, nullptr);
   }
-  uint64_t SumWeights(const float* logits, size_t n, const uint64_t* mask, float max, const ExpConstants& constants,
-                      uint64_t* weights) const {
-    return target().sum_weights(logits, n, mask, max, constants, weights);
+  uint64_t SumWeights(const float* logits, size_t n, const uint64_t* mask, float max,
+                      const ExpConstants& constants) const {
+    return target().sum_weights(logits, n, mask, max, constants, nullptr);
+  }
+  std::vector<uint64_t> Weigh(const std::vector<float>& row, float max, const ExpConstants& constants) const {
+    std::vector<uint64_t> weights(row.size(), 99);
+    target().weigh(row.data(), row.size(), max, constants, weights.data());
+    return weights;
   }
   uint64_t SumEntropyTerms(const float* logits, size_t n, const uint64_t* mask, float max,
                            const ExpConstants& constants) const {
-    return target().sum_entropy_terms(logits, n, mask, max, constants);
+    const EntropySums sums = target().sum_entropy(logits, n, mask, max, constants);
+    EXPECT_EQ(sums.weights, SumWeights(logits, n, mask, max, constants));
+    return sums.terms;
   }
   int32_t CountGreater(const float* logits, size_t n, float value) const {
-    return target().count_greater(logits, n, value);
+    return target().count_greater(logits, n, nullptr, value);
   }
 };
 LOGITD_ON_EVERY_TARGET(RowKernelTest);
@@ -64,10 +71,8 @@ TEST_P(RowKernelTest, WeightsHaveTheNormativeBits) {
     const std::vector<float> row = testing::GoldenRow(c);
     const ExpConstants constants(temperature);
     const float max = ScanRow(row.data(), row.size(), nullptr).max;
-    std::vector<uint64_t> weights(row.size());
-    EXPECT_EQ(SumWeights(row.data(), row.size(), nullptr, max, constants, weights.data()),
-              c["total_weight"].get<uint64_t>());
-    EXPECT_EQ(weights, c["weights"].get<std::vector<uint64_t>>());
+    EXPECT_EQ(SumWeights(row.data(), row.size(), nullptr, max, constants), c["total_weight"].get<uint64_t>());
+    EXPECT_EQ(Weigh(row, max, constants), c["weights"].get<std::vector<uint64_t>>());
     EXPECT_EQ(SumEntropyTerms(row.data(), row.size(), nullptr, max, constants), c["entropy_terms"].get<uint64_t>());
   }
 }
@@ -75,12 +80,10 @@ TEST_P(RowKernelTest, WeightsHaveTheNormativeBits) {
 // A checksum of 2^20 weights: few of them feel the last bit of a coefficient. Values of numerics version 1.
 TEST_P(RowKernelTest, BitsAreFrozen) {
   const std::vector<float> row = testing::GeneratedRow(1 << 20, 31, 16);
-  std::vector<uint64_t> weights(row.size());
   const ExpConstants constants(0.7);
   const float max = ScanRow(row.data(), row.size(), nullptr).max;
-  SumWeights(row.data(), row.size(), nullptr, max, constants, weights.data());
   uint64_t checksum = 0;
-  for (uint64_t weight : weights) checksum = checksum * 31 + weight;
+  for (uint64_t weight : Weigh(row, max, constants)) checksum = checksum * 31 + weight;
   EXPECT_EQ(checksum, 9164954854743031590u);
   EXPECT_EQ(SumEntropyTerms(row.data(), row.size(), nullptr, max, constants), 201602599645349231u);
 }
@@ -101,14 +104,18 @@ TEST_P(RowKernelTest, EveryPathGivesTheBitsOfOneToken) {
         total += expected[i];
         if (InMask(mask, i)) masked_total += expected[i];
       }
-      std::vector<uint64_t> weights(n, 99);
-      EXPECT_EQ(SumWeights(row.data(), n, nullptr, max, constants, nullptr), total);
-      EXPECT_EQ(SumWeights(row.data(), n, nullptr, max, constants, weights.data()), total);
-      EXPECT_EQ(weights, expected);
-      std::fill(weights.begin(), weights.end(), 99);
-      EXPECT_EQ(SumWeights(row.data(), n, mask.data(), max, constants, nullptr), masked_total);
-      EXPECT_EQ(SumWeights(row.data(), n, mask.data(), max, constants, weights.data()), masked_total);
-      for (int32_t i = 0; i < n; ++i) ASSERT_EQ(weights[i], InMask(mask, i) ? expected[i] : 0) << i;
+      EXPECT_EQ(SumWeights(row.data(), n, nullptr, max, constants), total);
+      EXPECT_EQ(Weigh(row, max, constants), expected);
+      EXPECT_EQ(SumWeights(row.data(), n, mask.data(), max, constants), masked_total);
+      std::vector<uint64_t> block_sums(SumBlockCount(n), 99);
+      EXPECT_EQ(target().sum_weights(row.data(), n, mask.data(), max, constants, block_sums.data()), masked_total);
+      for (size_t block = 0; block < block_sums.size(); ++block) {
+        uint64_t sum = 0;
+        for (size_t i = block * kSumBlockSize; i < std::min<size_t>(n, (block + 1) * kSumBlockSize); ++i) {
+          sum += InMask(mask, i) ? expected[i] : 0;
+        }
+        ASSERT_EQ(block_sums[block], sum) << block;
+      }
     }
   }
 }
@@ -123,8 +130,8 @@ TEST_P(RowKernelTest, StartsAtAnyFloat) {
       EXPECT_EQ(here.max, there.max);
       EXPECT_EQ(here.argmax, there.argmax);
       const ExpConstants constants(0.7);
-      EXPECT_EQ(SumWeights(row.data() + start, n, nullptr, here.max, constants, nullptr),
-                SumWeights(copy.data(), n, nullptr, here.max, constants, nullptr));
+      EXPECT_EQ(SumWeights(row.data() + start, n, nullptr, here.max, constants),
+                SumWeights(copy.data(), n, nullptr, here.max, constants));
     }
   }
 }
@@ -135,10 +142,10 @@ TEST_P(RowKernelTest, SumsDoNotDependOnTheOrder) {
   for (double temperature : {0.3, 1.0, 2.5}) {
     const ExpConstants constants(temperature);
     const float max = *std::max_element(row.begin(), row.end());
-    const uint64_t total = SumWeights(row.data(), row.size(), nullptr, max, constants, nullptr);
+    const uint64_t total = SumWeights(row.data(), row.size(), nullptr, max, constants);
     const uint64_t terms = SumEntropyTerms(row.data(), row.size(), nullptr, max, constants);
     std::shuffle(row.begin(), row.end(), random);
-    EXPECT_EQ(SumWeights(row.data(), row.size(), nullptr, max, constants, nullptr), total);
+    EXPECT_EQ(SumWeights(row.data(), row.size(), nullptr, max, constants), total);
     EXPECT_EQ(SumEntropyTerms(row.data(), row.size(), nullptr, max, constants), terms);
   }
 }
@@ -236,29 +243,27 @@ TEST_P(RowKernelTest, CountGreaterIsStrict) {
   EXPECT_EQ(CountGreater(row.data(), row.size(), -kInf), 6);
 }
 
-TEST_P(RowKernelTest, ApplyCutKeepsAPrefixAndItsWeights) {
-  const std::vector<float> row = MakeRow(1000, 0.01, 2);  // many ties
-  const std::vector<TokenId> sorted = testing::SortedTokens(row);
+TEST_P(RowKernelTest, BetweenIsStrictForSumsAndInclusiveForSets) {
+  const std::vector<float> row = {1, 2, 2, 3, -kInf, 0.0f, -0.0f};
   const ExpConstants constants(0.7);
-  const float max = row[sorted[0]];
-  for (int32_t k : {1, 2, 10, 500, 999, 1000}) {
-    std::vector<uint64_t> mask((row.size() + 63) / 64, ~uint64_t{0});
-    std::vector<uint64_t> weights(row.size());
-    SumWeights(row.data(), row.size(), nullptr, max, constants, weights.data());
-    std::vector<float> block_max(BlockCount(row.size()));
-    target().scan_row(row.data(), row.size(), nullptr, block_max.data());
-    const Kept kept = target().apply_cut(row.data(), row.size(), block_max.data(), row[sorted[k - 1]], sorted[k - 1],
-                                         mask.data(), weights.data());
-    EXPECT_EQ(kept.count, k);
-    uint64_t total = 0;
-    for (int32_t i = 0; i < 1000; ++i) {
-      const TokenId t = sorted[i];
-      EXPECT_EQ(InMask(mask, t), i < k);
-      EXPECT_EQ(weights[t], i < k ? Weight(row[t], max, constants) : 0);
-      total += weights[t];
-    }
-    EXPECT_EQ(kept.total_weight, total);
-  }
+  const float block_max = 3;
+  const Mass mass = target().sum_between(row.data(), row.size(), nullptr, &block_max, 0, 3, 3, constants, nullptr);
+  EXPECT_EQ(mass.count, 3);
+  EXPECT_EQ(mass.weight, Weight(1, 3, constants) + 2 * Weight(2, 3, constants));
+  EXPECT_EQ(target().sum_between(row.data(), row.size(), nullptr, &block_max, -kInf, kInf, 3, constants, nullptr).count,
+            6);
+  uint64_t mask = ~uint64_t{0};
+  EXPECT_EQ(target().keep_between(row.data(), row.size(), &block_max, 0, 2, &mask), 5);
+  EXPECT_EQ(mask, 0b1100111);
+}
+
+TEST_P(RowKernelTest, SpreadGivesTheStandardDeviation) {
+  const std::vector<float> row = {6, 3, 0.5, 0.5, -kInf};
+  // Distances 0, 3, 5.5, 5.5 in units of 2^-10.
+  const SpreadSums sums = target().sum_spread(row.data(), row.size(), nullptr, 6, 1024);
+  EXPECT_EQ(sums.values, 14 * 1024);
+  EXPECT_EQ(sums.squares, uint64_t{1024 * 1024} * 139 / 2);
+  EXPECT_EQ(target().min_finite(row.data(), row.size(), nullptr), 0.5f);
 }
 
 }  // namespace

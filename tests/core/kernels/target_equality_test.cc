@@ -89,32 +89,43 @@ class TargetEqualityTest : public testing::EveryTarget {
     if (found.argmax < 0) return;
 
     const ExpConstants constants(temperature);
+    std::vector<uint64_t> expected_sums(SumBlockCount(n)), sums(SumBlockCount(n), 99);
+    const uint64_t total = kScalarKernels.sum_weights(logits, n, mask, expected.max, constants, expected_sums.data());
+    ASSERT_EQ(target().sum_weights(logits, n, mask, found.max, constants, sums.data()), total);
+    ASSERT_EQ(sums, expected_sums);
+    const EntropySums expected_entropy = kScalarKernels.sum_entropy(logits, n, mask, expected.max, constants);
+    const EntropySums entropy = target().sum_entropy(logits, n, mask, found.max, constants);
+    ASSERT_EQ(entropy.weights, total);
+    ASSERT_EQ(entropy.terms, expected_entropy.terms);
     std::vector<uint64_t> expected_weights(n), weights(n, 99);
-    const uint64_t total =
-        kScalarKernels.sum_weights(logits, n, mask, expected.max, constants, expected_weights.data());
-    ASSERT_EQ(target().sum_weights(logits, n, mask, found.max, constants, weights.data()), total);
+    kScalarKernels.weigh(logits, n, expected.max, constants, expected_weights.data());
+    target().weigh(logits, n, found.max, constants, weights.data());
     ASSERT_EQ(weights, expected_weights);
-    ASSERT_EQ(target().sum_weights(logits, n, mask, found.max, constants, nullptr), total);
-    ASSERT_EQ(target().sum_entropy_terms(logits, n, mask, found.max, constants),
-              kScalarKernels.sum_entropy_terms(logits, n, mask, found.max, constants));
-    CompareSelections(logits, n, mask, found_max.data(), weights, random);
+
+    const float lowest = kScalarKernels.min_finite(logits, n, mask);
+    ASSERT_EQ(target().min_finite(logits, n, mask), lowest);
+    const float range = std::min(expected.max - lowest, std::numeric_limits<float>::max());
+    const float scale = std::ldexp(1.0f, kSpreadBits - std::max(std::ilogb(std::max(range, 1e-20f)) + 1, -100));
+    const SpreadSums expected_spread = kScalarKernels.sum_spread(logits, n, mask, expected.max, scale);
+    const SpreadSums spread = target().sum_spread(logits, n, mask, found.max, scale);
+    ASSERT_EQ(spread.values, expected_spread.values);
+    ASSERT_EQ(spread.squares, expected_spread.squares);
+    CompareSelections(logits, n, mask, found.max, constants, found_max.data(), weights, random);
   }
 
-  void CompareSelections(const float* logits, size_t n, const uint64_t* mask, const float* block_max,
-                         const std::vector<uint64_t>& weights, std::mt19937& random) const {
+  void CompareSelections(const float* logits, size_t n, const uint64_t* mask, float max, const ExpConstants& constants,
+                         const float* block_max, const std::vector<uint64_t>& weights, std::mt19937& random) const {
     float bounds[kBoundCount];
     for (float& bound : bounds) {
       bound = logits[random() % n];
       if (bound == -kInf) bound = std::numeric_limits<float>::lowest();
     }
     uint64_t expected[kBoundCount], found[kBoundCount];
-    kScalarKernels.count_at_least(logits, n, mask, bounds, expected);
-    target().count_at_least(logits, n, mask, bounds, found);
-    ASSERT_THAT(found, ::testing::ElementsAreArray(expected));
     kScalarKernels.sum_at_least(logits, n, weights.data(), bounds, expected);
     target().sum_at_least(logits, n, weights.data(), bounds, found);
     ASSERT_THAT(found, ::testing::ElementsAreArray(expected));
-    ASSERT_EQ(target().count_greater(logits, n, bounds[0]), kScalarKernels.count_greater(logits, n, bounds[0]));
+    ASSERT_EQ(target().count_greater(logits, n, mask, bounds[0]),
+              kScalarKernels.count_greater(logits, n, mask, bounds[0]));
 
     const float low = std::min(bounds[0], bounds[1]);
     const float high = std::max(bounds[0], bounds[1]);
@@ -124,22 +135,26 @@ class TargetEqualityTest : public testing::EveryTarget {
     expected_ids.resize(kScalarKernels.collect(logits, begin, end, mask, low, high, expected_ids.data()));
     ids.resize(target().collect(logits, begin, end, mask, low, high, ids.data()));
     ASSERT_EQ(ids, expected_ids);
+    std::vector<float> expected_logits(ids.size()), gathered(ids.size());
+    kScalarKernels.gather(logits, ids.data(), ids.size(), expected_logits.data());
+    target().gather(logits, ids.data(), ids.size(), gathered.data());
+    ASSERT_EQ(std::memcmp(gathered.data(), expected_logits.data(), ids.size() * sizeof(float)), 0);
 
-    const int32_t cut_id = random() % 4 == 0 ? std::numeric_limits<int32_t>::max() : static_cast<int32_t>(random() % n);
-    for (bool with_weights : {true, false}) {
-      std::vector<uint64_t> expected_mask((n + 63) / 64, ~uint64_t{0});
-      if (mask != nullptr) std::copy_n(mask, expected_mask.size(), expected_mask.begin());
-      std::vector<uint64_t> found_mask = expected_mask;
-      std::vector<uint64_t> expected_weights = weights, found_weights = weights;
-      const Kept expected_kept = kScalarKernels.apply_cut(logits, n, block_max, bounds[2], cut_id, expected_mask.data(),
-                                                          with_weights ? expected_weights.data() : nullptr);
-      const Kept kept = target().apply_cut(logits, n, block_max, bounds[2], cut_id, found_mask.data(),
-                                           with_weights ? found_weights.data() : nullptr);
-      ASSERT_EQ(kept.count, expected_kept.count);
-      ASSERT_EQ(kept.total_weight, expected_kept.total_weight);
-      ASSERT_EQ(found_mask, expected_mask);
-      ASSERT_EQ(found_weights, expected_weights);
+    for (const auto& [above, below] : {std::pair{low, high}, std::pair{low, kInf}, std::pair{-kInf, high}}) {
+      std::vector<uint64_t> expected_sums(SumBlockCount(n)), sums(SumBlockCount(n), 99);
+      const Mass expected_mass =
+          kScalarKernels.sum_between(logits, n, mask, block_max, above, below, max, constants, expected_sums.data());
+      const Mass mass = target().sum_between(logits, n, mask, block_max, above, below, max, constants, sums.data());
+      ASSERT_EQ(mass.count, expected_mass.count);
+      ASSERT_EQ(mass.weight, expected_mass.weight);
+      ASSERT_EQ(sums, expected_sums);
     }
+    std::vector<uint64_t> expected_mask((n + 63) / 64, ~uint64_t{0});
+    if (mask != nullptr) std::copy_n(mask, expected_mask.size(), expected_mask.begin());
+    std::vector<uint64_t> found_mask = expected_mask;
+    ASSERT_EQ(target().keep_between(logits, n, block_max, low, high, found_mask.data()),
+              kScalarKernels.keep_between(logits, n, block_max, low, high, expected_mask.data()));
+    ASSERT_EQ(found_mask, expected_mask);
   }
 };
 LOGITD_ON_EVERY_TARGET(TargetEqualityTest);

@@ -1,0 +1,153 @@
+// The tokens that may still be chosen at a step, and their integer weights: what the stages narrow down.
+//
+//   KeptTokens kept;                     // reused for every row: it keeps its buffers
+//   kept.Reset(row, mask, banned);
+//   kept.SetTemperature(0.7);
+//   kept.KeepMass(target);
+//   Draw draw = kept.DrawToken(uniform);
+//
+// Many tokens are a mask over the row; few (after most truncations) are a list, so that later stages and the draw cost
+// nothing to speak of. Which it is never shows. Weights are computed when they are first asked for, and not at all if a
+// stage cuts before.
+//
+// Thread-compatible; keeps a view of the row. Source: docs/numerics.md, sections 1, 2 and 4.
+#ifndef LOGITD_CORE_KEPT_TOKENS_H_
+#define LOGITD_CORE_KEPT_TOKENS_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "core/kernels/row_kernels.h"
+#include "core/logit_order.h"
+#include "core/prefix_search.h"
+#include "core/token_list.h"
+#include "core/types.h"
+
+namespace logitd {
+
+// The weight of the largest logit.
+inline constexpr uint64_t kUnitWeight = uint64_t{1} << kernels::kWeightBits;
+
+// The integers of one draw: token_id is the kept token with interval_start <= r < interval_start + weight, r =
+// floor(uniform total_weight / 2^64).
+struct Draw {
+  TokenId token_id = 0;
+  uint64_t uniform = 0;
+  uint64_t total_weight = 0;
+  uint64_t interval_start = 0;
+  uint64_t weight = 0;
+};
+
+class KeptTokens {
+ public:
+  // Starts over, at temperature 1, with the tokens of `mask` (VocabSubset::words(); empty: all) that are not in
+  // `banned` (any order) and whose logit is not -inf. Returns what the first pass found: unless first_non_finite is -1
+  // and argmax is not, there is nothing in it, and it may only be reset again.
+  kernels::RowScan Reset(LogitsView row, std::span<const uint64_t> mask, std::span<const TokenId> banned);
+  // Weights are taken at this temperature from now on. In [kMinTemperature, kMaxTemperature], or near it.
+  void SetTemperature(double temperature);
+
+  LogitsView row() const { return row_; }
+  double temperature() const { return temperature_; }
+  // The first token in the order of logits. Weights are relative to it.
+  float max() const { return max_; }
+  TokenId argmax() const { return argmax_; }
+  bool Contains(TokenId token_id) const;
+  // How many there are, >= 1.
+  int32_t count();
+
+  // Sum of the weights, at least 2^42.
+  uint64_t total_weight();
+  // (x - max) / T - ln(total_weight 2^-42), nats. REQUIRES: Contains(token_id).
+  double LogProb(TokenId token_id);
+  // 0 for a token that is not in it.
+  uint64_t Weight(TokenId token_id) const;
+  // ln(total_weight 2^-42).
+  double log_total();
+  // Nats, >= 0.
+  double Entropy();
+
+  // Keeps the first k; with `ties` also what equals the last of them. REQUIRES: k >= 1.
+  void KeepFirst(int32_t k, bool ties = false);
+  // Keeps the shortest prefix whose mass is at least `target`; with `ties` also what equals its last token.
+  // REQUIRES: target <= total_weight().
+  void KeepMass(uint64_t target, bool ties = false);
+  // Keeps the tokens with a logit of at least `lowest`, the first one always.
+  void KeepAtLeast(float lowest);
+  // Keeps what comes up to `cut`. REQUIRES: it keeps the first token.
+  void KeepUpTo(const Cut& cut);
+  // Takes out `token_ids`, ascending. REQUIRES: some token is left.
+  void Remove(std::span<const TokenId> token_ids);
+
+  // The tokens with lowest <= logit <= highest, bounds that are not infinite, weighed. Holds until the next call.
+  const TokenList& Between(float lowest, float highest);
+  // Calls visit(token_id) for each token, ids ascending.
+  template <class Visit>
+  void ForEach(const Visit& visit) const;
+  // As VocabSubset::words() but that spare bits are set: the tokens that are in it. Logits of -inf are not taken out.
+  std::span<const uint64_t> Mask();
+
+  // REQUIRES: `uniform` are 64 random bits. A token of weight 0 has no interval.
+  Draw DrawToken(uint64_t uniform);
+
+ private:
+  bool InMask(TokenId token_id) const {
+    return !has_mask_ || ((mask_[static_cast<size_t>(token_id) / 64] >> (token_id % 64)) & 1);
+  }
+  const uint64_t* mask_or_null() const { return has_mask_ ? mask_.data() : nullptr; }
+  std::span<const uint64_t> mask() const { return has_mask_ ? mask_ : std::span<const uint64_t>(); }
+  void MakeMask();
+  // Works the cut into the mask. REQUIRES: !is_list_.
+  void SettleCut();
+  void MakeList(float lowest);
+  // Weighs what is not weighed yet.
+  void Sum();
+  void Rescan();
+  PrefixTokens Tokens(bool weighed);
+  void Keep(Prefix prefix, bool ties);
+  void SetTotal(uint64_t total_weight);
+
+  LogitsView row_;
+  double temperature_ = 1;
+  kernels::ExpConstants constants_{1};
+  float max_ = 0;
+  TokenId argmax_ = 0;
+  // Negative: not counted yet.
+  int32_t count_ = 0;
+
+  bool is_list_ = false;
+  TokenList list_;
+  // If it is no list: the tokens of the mask (all, if there is none) up to cut_ whose logit is not -inf.
+  std::vector<uint64_t> mask_;
+  bool has_mask_ = false;
+  Cut cut_;
+  bool has_cut_ = false;
+  // An upper bound of the logits of each block (kernels/row_kernels.h).
+  std::vector<float> block_max_;
+
+  // Whether total_weight_, log_total_, and the list's weights or block_sums_, are those of the tokens in it.
+  bool is_summed_ = false;
+  uint64_t total_weight_ = 0;
+  double log_total_ = 0;
+  std::vector<uint64_t> block_sums_;
+
+  PrefixSearch search_;
+  TokenList between_;
+};
+
+template <class Visit>
+void KeptTokens::ForEach(const Visit& visit) const {
+  if (is_list_) {
+    for (TokenId token_id : list_.ids()) visit(token_id);
+    return;
+  }
+  for (TokenId token_id = 0; token_id < static_cast<TokenId>(row_.size()); ++token_id) {
+    if (Contains(token_id)) visit(token_id);
+  }
+}
+
+}  // namespace logitd
+
+#endif  // LOGITD_CORE_KEPT_TOKENS_H_
