@@ -11,11 +11,14 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/testing/matchers.h"
+#include "tests/testing/random_stages.h"
+#include "tests/testing/stage_reference.h"
 
 namespace logitd {
 namespace {
 
 using ::logitd::testing::IsOk;
+using ::logitd::testing::StageReference;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using ::testing::Pair;
@@ -306,6 +309,34 @@ TEST(LogitsProcessorTest, NothingIsLeftOverFromTheRowBefore) {
   const Result result = ResultOf(processor);
   EXPECT_THAT(result.logits, ElementsAre(Pair(0, 2.0f), Pair(2, 1.5f)));
   EXPECT_THAT(result.banned, IsEmpty());
+}
+
+// The last logits are those of the reference, bit for bit: both follow the same order of f64 operations.
+TEST(LogitsProcessorTest, AgreesWithTheReferenceOnRandomSteps) {
+  int edits = 0, bans = 0;
+  for (StagePreset preset :
+       {StagePreset::kLogitd, StagePreset::kHf, StagePreset::kVllm, StagePreset::kLlamaCpp, StagePreset::kTrtLlm}) {
+    LogitsProcessor processor;
+    for (uint64_t seed = 0; seed < 1000; ++seed) {
+      testing::RandomStep step = testing::MakeRandomStep(preset, seed);
+      SCOPED_TRACE(std::to_string(seed) + " " + step.Describe());
+      const StageReference reference =
+          testing::ReferenceOfStages(step.row, step.params, step.context(), step.xtc_acts());
+      const StagePlan plan = PlanOf(step.params);
+      processor.Process(step.row, plan.stages(), step.params, step.context());
+      std::vector<float> logits = step.row;
+      for (const LogitEdit& edit : processor.edits()) logits[edit.token_id] = edit.logit;
+      for (TokenId token_id : processor.banned()) logits[token_id] = -kInf;
+      for (TokenId t = 0; step.params.subset != nullptr && t < static_cast<TokenId>(logits.size()); ++t) {
+        if (!step.params.subset->Contains(t)) logits[t] = -kInf;
+      }
+      ASSERT_EQ(logits, reference.logits);
+      edits += !processor.edits().empty();
+      bans += !processor.banned().empty();
+    }
+  }
+  EXPECT_GT(edits, 2500);
+  EXPECT_GT(bans, 1000);
 }
 
 }  // namespace
