@@ -232,6 +232,9 @@ class TorchRow {
     for (size_t t = 0; t < p.size(); ++t) {
       if (scores_[t] < max && p[t] > 0) cut.mass = std::min(cut.mass, std::abs(p[t] - bound));
     }
+    // With the maximum below the bound all that equal it stay, where the preset keeps the first: a cut among equal
+    // ones.
+    if (*std::ranges::max_element(p) < bound && std::ranges::count(scores_, max) > 1) cut.ulps = 0;
     for (size_t t = 0; t < p.size(); ++t) {
       if (p[t] < bound && scores_[t] < max) scores_[t] = -kInfinity;
     }

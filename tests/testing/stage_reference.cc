@@ -103,7 +103,9 @@ class Row {
         after_temperature = true;
         if (!params_.greedy()) Divide();
       } else if (stage >= kMinTokens && stage <= kNoRepeatNgram) {
-        if (stage == kMinTokens || params_.IsOn(stage)) ApplyLogitsStage(stage, params_, context_, logits_);
+        if (stage != kMinTokens && !params_.IsOn(stage)) continue;
+        ApplyLogitsStage(stage, params_, context_, logits_);
+        is_cut_ = false;
       } else if (stage != kTokenSets && params_.IsOn(stage) && !(params_.greedy() && after_temperature)) {
         Cut(stage);
       }
@@ -156,6 +158,8 @@ class Row {
   void Cut(Stage stage) {
     Settle();
     if (kept_.empty()) return;
+    if (!is_cut_) FindSigma();
+    is_cut_ = true;
     cuts_.push_back({.stage = stage});
     const std::vector<double> log_probs = LogProbs();
     switch (stage) {
@@ -242,13 +246,21 @@ class Row {
     KeepFirst(count);
   }
 
-  // Keeps logits, divided by the temperature if it came before, of at least `bound`; whatever equals the first stays.
+  // Keeps logits, divided by the temperature if it came before, of at least `bound`; never less than the first token.
   void KeepAbove(double bound) {
-    std::erase_if(kept_, [&, first = x_[kept_[0]]](TokenId t) {
-      if (x_[t] == first) return false;
-      NearLogit(logits_[t] - bound, t);
-      return logits_[t] < bound;
-    });
+    std::vector<TokenId> kept = {kept_[0]};
+    for (size_t i = 1; i < kept_.size(); ++i) {
+      const TokenId t = kept_[i];
+      const double logit = logits_[t];
+      // Where the first one is below the bound it stays alone, and what equals it is cut at no distance.
+      if (x_[t] != x_[kept_[0]]) {
+        NearLogit(logit - bound, t);
+      } else if (logit < bound) {
+        NearLogit(0, t);
+      }
+      if (logit >= bound) kept.push_back(t);
+    }
+    kept_ = kept;
   }
 
   void KeepProbable(double bound, const std::vector<double>& log_probs) {
@@ -295,17 +307,19 @@ class Row {
     kept_ = kept;
   }
 
+  // Of what is left when the first cut comes, cuts after it see the same; in the unit of the row.
+  void FindSigma() {
+    long double sum = 0, squares = 0;
+    const long double count = kept_.size();
+    for (TokenId t : kept_) sum += x_[t];
+    for (TokenId t : kept_) squares += (x_[t] - sum / count) * (x_[t] - sum / count);
+    sigma_ = static_cast<double>(std::sqrt(squares / count));
+    sigma_max_ = x_[kept_[0]];
+  }
+
   void TopNSigma() {
     if (params_.order.preset == StagePreset::kLlamaCpp && *params_.top_n_sigma == 0) return;
-    // Of every token that is allowed, cut or not.
-    long double sum = 0, count = 0, squares = 0;
-    for (double logit : logits_) {
-      if (logit > -kInfinity) sum += logit, count += 1;
-    }
-    for (double logit : logits_) {
-      if (logit > -kInfinity) squares += (logit - sum / count) * (logit - sum / count);
-    }
-    KeepAbove(logits_[kept_[0]] - *params_.top_n_sigma * static_cast<double>(std::sqrt(squares / count)));
+    KeepAbove((sigma_max_ - *params_.top_n_sigma * sigma_) / divisor_);
   }
 
   void Xtc(const std::vector<double>& log_probs) {
@@ -340,6 +354,10 @@ class Row {
   // The same after the last run, rounded, in the unit of the row.
   std::vector<float> x_;
   bool is_first_ = true;
+  // Whether a cut came after the last stage that changes logits.
+  bool is_cut_ = false;
+  double sigma_ = 0;
+  double sigma_max_ = 0;
   std::vector<TokenId> kept_;
   std::vector<CutDistance> cuts_;
 };

@@ -134,7 +134,12 @@ INSTANTIATE_TEST_SUITE_P(
                 {0}},
         // What a cut removed has: sigma is 2.2638 and not 1.5.
         CutCase{"SigmaOfTheCut", {.top_k = 2, .top_n_sigma = 1.9}, ExampleRow(), {0, 1}},
-        CutCase{"EpsilonKeepsWhatEqualsTheFirst", {.epsilon_cutoff = 0.6}, {2, 2, 1}, {0, 1}}),
+        // Below the bound the first token stays alone, whatever equals it.
+        CutCase{"EpsilonKeepsTheFirstAlone", {.epsilon_cutoff = 0.6}, {2, 2, 1}, {0}},
+        // Sigma 0: whatever equals the maximum.
+        CutCase{"NoSigma", {.top_n_sigma = 0}, {2, 3, 3, 1}, {1, 2}},
+        // The maximum that typical removed counts too: 0.3 and 0.2 are left, and ln 0.4 - sigma = ln 0.238.
+        CutCase{"SigmaOfTheRemovedMaximum", {.typical_p = 0.4999, .top_n_sigma = 1}, Fractions(), {1}}),
     [](const auto& info) { return std::string(info.param.name); });
 
 TEST(StageReferenceTest, LogProbsAreOverWhatIsLeft) {
