@@ -85,6 +85,11 @@ absl::Status OutOfRange(std::string_view field, std::string_view value, std::str
 
 absl::Status Required(std::string_view field) { return OfField(ErrorReason::kFieldRequired, field, " is required"); }
 
+absl::Status MissingFrom(std::string_view field, std::string_view element) {
+  return OfField(ErrorReason::kFieldRequired, field,
+                 std::string(" must contain ").append(element).append(", which is on"));
+}
+
 absl::Status Exclusive(std::string_view field, std::string_view other) {
   return OfField(ErrorReason::kFieldsExclusive, field,
                  std::string(" and ").append(other).append(" exclude each other: set one of them"));

@@ -26,6 +26,8 @@ absl::Status OutOfRange(std::string_view field, double value, std::string_view b
 absl::Status OutOfRange(std::string_view field, int64_t value, std::string_view bound);
 absl::Status OutOfRange(std::string_view field, std::string_view value, std::string_view bound);
 absl::Status Required(std::string_view field);
+// The list `field` must contain `element`, because it is in use.
+absl::Status MissingFrom(std::string_view field, std::string_view element);
 absl::Status Exclusive(std::string_view field, std::string_view other);
 absl::Status UnknownField(std::string_view field, int number);
 absl::Status UnknownEnumValue(std::string_view field, int value);

@@ -26,6 +26,18 @@ inline constexpr int32_t kMaxNamedTokens = 1024;
 inline constexpr int64_t kMaxAlternatives = 1 << 20;
 // Stop and eos token ids of one sequence.
 inline constexpr int32_t kMaxStops = 256;
+// Biases of one sequence: each is applied at every step. A longer list is a mask: allowed or banned tokens.
+inline constexpr int32_t kMaxLogitBiases = 4096;
+// Biases on sequences, and bans of them: each is compared with the last tokens at every step.
+inline constexpr int32_t kMaxSequenceBiases = 4096;
+// Sequences that end a match of DRY: "every token with a quote in it" is some thousands in large vocabularies.
+inline constexpr int32_t kMaxDryBreakers = 8192;
+// Tokens of one of them. Each place of the history is compared with so many at worst. llama.cpp has the same bound.
+inline constexpr int32_t kMaxDryBreakerTokens = 21;
+// Tokens in sequence_biases and in dry.breakers, together: with the other lists at most 512 KiB for a sequence.
+inline constexpr int32_t kMaxListTokens = 1 << 16;
+// The longest match that DRY may leave alone: longer than any prompt and output.
+inline constexpr int32_t kMaxDryAllowedLength = 1 << 20;
 // Completions of one request: all of them are stepped in one batch.
 inline constexpr int32_t kMaxCompletions = 128;
 // n * max_tokens: a record is about 60 bytes, so that `final` stays below the cap of a message.
@@ -65,6 +77,21 @@ inline constexpr int32_t kMaxStallMs = 30'000;
 // ordinary logits; above, every distribution is uniform.
 inline constexpr double kMinTemperature = 1e-4;
 inline constexpr double kMaxTemperature = 1e6;
+// A bias of 100 nats decides every draw; more would only cost f32 the rest of the row.
+inline constexpr double kMaxBias = 100;
+// The range of the APIs that have them: a token that occurred n times loses up to 2 n nats.
+inline constexpr double kMaxOccurrencePenalty = 2;
+// A logit of 10 becomes 0.1 at 100. 0 would make every token that occurred equal to a logit of 0, or infinite.
+inline constexpr double kMaxRepetitionPenalty = 100;
+// DRY: multiplier * 8^42 is the most that a token can lose, and a sum that f64 holds.
+inline constexpr double kMaxDryMultiplier = 100;
+inline constexpr double kMinDryBase = 1;
+inline constexpr double kMaxDryBase = 8;
+// No logit of 2^20 lies 1,024 deviations off the mean; beyond 100 hardly any row would lose a token.
+inline constexpr double kMaxTopNSigma = 100;
+// Above it at most one token can reach the threshold, and XTC never removes the only one.
+inline constexpr double kMaxXtcThreshold = 0.5;
+
 // Sequence keys and ids are [0, 2^56): the random stream's number is key * 256 + purpose.
 inline constexpr int64_t kMaxSequenceKey = (int64_t{1} << 56) - 1;
 

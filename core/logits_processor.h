@@ -1,7 +1,7 @@
 // The stages that change logits or take tokens out one by one: bans, biases and penalties.
 //
 //   LogitsProcessor processor;                              // reused for every row: it keeps its buffers
-//   processor.Process(row, group, params, context);
+//   processor.Process(row, plan.stages(), params, context);
 //   for (const LogitEdit& edit : processor.edits()) ...     // the new logit of each token that has one
 //   for (TokenId token_id : processor.banned()) ...         // tokens that may not be chosen at this step
 //
@@ -14,6 +14,7 @@
 #include <span>
 #include <vector>
 
+#include "core/dry_matcher.h"
 #include "core/sampling_params.h"
 #include "core/stage_order.h"
 #include "core/types.h"
@@ -42,19 +43,64 @@ struct LogitEdit {
 // Thread-compatible: working space of one thread. The result is a function of the arguments alone.
 class LogitsProcessor {
  public:
-  // Applies `stages`, in their order: all of them from kMinTokens to kNoRepeatNgram (not kTokenSets).
+  // Applies the stages of `stages` that are its own, kMinTokens to kNoRepeatNgram, in their order; each MAY be off.
   // A token's logit goes through them in f64 and is rounded to f32 once, at the end, and clamped to +-FLT_MAX. A logit
   // of -inf stays -inf: no bias brings an excluded token back.
-  // Shapes: row [vocab_size], no NaN, no +inf. REQUIRES: Validate(params, vocab_size).ok(), ids of `context` in range.
-  // Time: O(tokens looked at + tokens touched). No allocation once warm.
-  void Process(LogitsView row, std::span<const Stage> stages, const SamplingParams& params, const StepContext& context);
+  //
+  // If kTemperature is among `stages` (TRT_LLM), those after it work on l / T, and the result is multiplied by T again:
+  // edits are always in the unit of `row`, so that the temperature is still applied once, by who draws. If an explicit
+  // order has a cut between two stages of this kind, each run between cuts is a call of its own, with the row that the
+  // run before left; `divisor` is then T for every run after the temperature. Other stages in `stages` are passed over.
+  //
+  // Shapes: row [vocab_size], no NaN, no +inf. REQUIRES: Validate(params, vocab_size).ok(), ids of `context` in range,
+  // divisor > 0.
+  // Time: O(tokens looked at + tokens in lists + tokens touched). No allocation once warm. Memory: 5 bytes a token of
+  // the largest vocabulary, and 32 bytes a token touched.
+  void Process(LogitsView row, std::span<const Stage> stages, const SamplingParams& params, const StepContext& context,
+               double divisor = 1);
 
-  // Distinct ids, none of them banned, in no particular order.
+  // Tokens whose logit is not the row's. Distinct ids, none of them banned, in no particular order.
   std::span<const LogitEdit> edits() const { return edits_; }
-  // May repeat an id.
+  // Distinct ids, in no particular order. Their logit in the row may be -inf.
   std::span<const TokenId> banned() const { return banned_; }
 
  private:
+  // A token that some stage had to do with.
+  struct Touched {
+    TokenId token_id = 0;
+    // How often it is in the tokens that were counted last.
+    int32_t count = 0;
+    // The longest repetition that it would go on with. 0: none.
+    int32_t match_length = 0;
+    bool banned = false;
+    // As the stages so far left it, divided by divisor_.
+    double logit = 0;
+  };
+
+  // Where it is in touched_; added if it is not there. Indices, because touched_ grows.
+  size_t Touch(TokenId token_id);
+  void Ban(TokenId token_id);
+  // Makes counted_ and the counts those of the last params.penalty_window tokens of `scope`.
+  void Count(PenaltyScope scope, const SamplingParams& params, const StepContext& context);
+  void ApplyTemperature(double temperature);
+  void ApplySequenceBiases(const SamplingParams& params, const StepContext& context);
+  void ApplyDry(const DryPenalty& dry, const StepContext& context);
+  void BanRepeatedNgrams(const SamplingParams& params, const StepContext& context);
+  // Fills edits_ and empties the index for the next row.
+  void Finish();
+
+  LogitsView row_;
+  double divisor_ = 1;
+  std::vector<Touched> touched_;
+  // 1 + the place in touched_, 0 for a token that is not there. [vocab_size]; all 0 between calls.
+  std::vector<int32_t> index_;
+  // Places in touched_ of the tokens with a count, each once.
+  std::vector<int32_t> counted_;
+  PenaltyScope counted_scope_ = PenaltyScope::kDefault;
+  DryMatcher dry_matcher_;
+  // base^0, base^1, ... of DRY.
+  std::vector<double> powers_;
+  std::vector<int32_t> suffix_matches_;
   std::vector<LogitEdit> edits_;
   std::vector<TokenId> banned_;
 };

@@ -30,7 +30,7 @@ struct SequenceBias {
   std::optional<double> bias;
 };
 
-// Which tokens a penalty looks at.
+// Which tokens a stage looks at.
 enum class PenaltyScope { kDefault = 0, kPromptAndOutput = 1, kOutput = 2, kPrompt = 3 };
 
 // Penalises a token that would go on with a repetition: multiplier * base^(match_length - allowed_length).
@@ -43,7 +43,7 @@ struct DryPenalty {
   int32_t allowed_length = 2;
   // How many last tokens (prompt and output) are looked at, >= 0. Unset: all.
   std::optional<int32_t> window;
-  // Sequences that end a match, each of at least one token.
+  // Sequences that end a match, each of 1 to kMaxDryBreakerTokens tokens.
   std::vector<std::vector<TokenId>> breakers;
 };
 
@@ -93,7 +93,7 @@ struct SamplingParams {
   double presence_penalty = 0;
   // What repetition_penalty and no_repeat_ngram_size look at. Default: prompt and output.
   PenaltyScope repetition_scope = PenaltyScope::kDefault;
-  // What frequency_penalty and presence_penalty look at. Default: the preset's; output in LOGITD.
+  // What frequency_penalty and presence_penalty look at. Default: output; prompt and output in LLAMA_CPP and TRT_LLM.
   PenaltyScope occurrence_scope = PenaltyScope::kDefault;
   // The three penalties look at so many last tokens of their scope, >= 0. Unset: all.
   std::optional<int32_t> penalty_window;
@@ -109,17 +109,25 @@ struct SamplingParams {
   bool IsOn(Stage stage) const;
   // No stage but the temperature is on.
   bool no_stages() const;
-  // Nothing is on: the sampling distribution is the model's.
-  bool neutral() const { return temperature == 1 && no_stages(); }
+  // Nothing is on: the sampling distribution is the model's. TRT_LLM never is, for it adds to the temperature.
+  bool neutral() const { return temperature == 1 && TemperatureOffsetOf(order) == 0 && no_stages(); }
   // Some stage looks at the tokens so far.
   bool needs_history() const;
   // Some stage looks at the prompt.
   bool needs_prompt() const;
+
+  // The scopes with the defaults filled in: never kDefault.
+  PenaltyScope RepetitionScope() const;
+  PenaltyScope OccurrenceScope() const;
+  // What sequence_biases are compared with: prompt and output; in VLLM the output alone.
+  PenaltyScope SequenceScope() const;
 };
 
 // Errors: FIELD_OUT_OF_RANGE, TOKEN_ID_OUT_OF_RANGE, DUPLICATE_TOKEN_ID, FIELD_REQUIRED, naming the field as
-// SamplingParams in the proto does ("temperature", "logit_biases[3].token_id", "stage_order.stages", ...); what the
-// order cannot have, see stage_order.h. REQUIRES: params.subset, if set, is of vocab_size.
+// SamplingParams in the proto does ("temperature", "logit_biases[3].token_id", "sequence_biases[0].token_ids[1]",
+// "dry.breakers[2].token_ids", ...); LIMIT_EXCEEDED for lists that are too long; what the order cannot have, see
+// stage_order.h. The first field in the order of SamplingParams that is wrong is named.
+// REQUIRES: params.subset, if set, is of vocab_size.
 absl::Status Validate(const SamplingParams& params, int32_t vocab_size);
 
 }  // namespace logitd

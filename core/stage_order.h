@@ -44,11 +44,14 @@ enum class Stage {
 };
 inline constexpr size_t kMaxStages = 18;
 
-// "TOP_K" and so on: the name in logitd.v1.Stage without its prefix.
+// "TOP_K" and so on: the name in logitd.v1.Stage without its prefix; "UNKNOWN" for a number without a stage.
 std::string_view StageName(Stage stage);
 
 // Numbers are those of logitd.v1.StagePreset.
 enum class StagePreset { kLogitd = 1, kHf = 2, kVllm = 3, kLlamaCpp = 4, kTrtLlm = 5 };
+
+// "LLAMA_CPP" and so on: the name in logitd.v1.StagePreset without its prefix.
+std::string_view PresetName(StagePreset preset);
 
 // Which of equal values survive at a cut. Numbers are those of logitd.v1.TieRule.
 enum class TieRule {
@@ -103,16 +106,26 @@ class StagePlan {
   size_t count_ = 0;
 };
 
-// Stages that are off are not in it. kMinTokens is always in it; kTemperature is, unless it is 1 and nothing is added.
-// At temperature 0 everything from kTemperature on is left out: the argmax of what is left there is the token.
+// Stages that are off are not in it. kMinTokens is always in it: at its place, or first if the explicit order does not
+// say where. kTemperature is, unless it is 1 and nothing is added.
+// At temperature 0 the temperature is left out, and so are the cuts after it: the argmax of what is left is the token.
+// Stages after it that change logits or ban tokens stay, as at temperature 1: no order lets a banned token through.
 // REQUIRES: Validate(params) is OK.
 StagePlan PlanOf(const SamplingParams& params);
 
 // The order that a preset gives all stages that it has.
 std::span<const Stage> StagesOf(StagePreset preset);
 
+// Added to the temperature: 1e-6 in TRT_LLM, else 0.
+double TemperatureOffsetOf(const StageOrder& order);
+
+// Whether a stage changes logits or bans tokens one by one: kMinTokens to kNoRepeatNgram. Such stages are
+// LogitsProcessor's (core/logits_processor.h).
+bool ChangesLogits(Stage stage);
+
 // Errors: FIELD_REQUIRED if a stage that is on is not in stage_order.stages, FIELD_OUT_OF_RANGE for one that is there
-// twice, FIELDS_EXCLUSIVE for a stage that is on and that the preset does not have, and for a preset with stages.
+// twice, FIELDS_EXCLUSIVE for a stage that is on and that the preset does not have (its field is named: "dry"), and for
+// a preset with stages.
 absl::Status ValidateOrder(const SamplingParams& params);
 
 }  // namespace logitd

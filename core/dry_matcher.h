@@ -1,0 +1,63 @@
+// DRY ("don't repeat yourself"): which tokens would go on with a repetition, and how long it is already.
+//
+//   DryMatcher matcher;  // reused for every step: it keeps its buffers
+//   matcher.Find(history, dry, vocab_size);
+//   for (const DryMatch& match : matcher.matches()) ...
+//
+// Source: docs/numerics.md, section 8, which follows llama.cpp's sampler of that name.
+#ifndef LOGITD_CORE_DRY_MATCHER_H_
+#define LOGITD_CORE_DRY_MATCHER_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "core/sampling_params.h"
+#include "core/token_history.h"
+#include "core/types.h"
+
+namespace logitd {
+
+// The last `length` tokens occurred before, and there `token_id` came next.
+struct DryMatch {
+  TokenId token_id = 0;
+  // >= allowed_length; does not count `token_id` itself.
+  int32_t length = 0;
+};
+
+// Thread-compatible: working space of one thread. The result is a function of the arguments alone.
+class DryMatcher {
+ public:
+  // Matches of the last tokens within the last dry.window tokens, none longer than what follows the last breaker.
+  // REQUIRES: `dry` is valid (core/sampling_params.h) and all ids are in [0, vocab_size).
+  // Time: O(window kMaxDryBreakerTokens log(breakers)) at worst, O(window + tokens of breakers) as a rule. No
+  // allocation once warm.
+  void Find(const TokenHistory& history, const DryPenalty& dry, int32_t vocab_size);
+
+  // A token may come several times, with several lengths: the longest counts. Tokens that are breakers by themselves
+  // are left out.
+  std::span<const DryMatch> matches() const { return matches_; }
+
+  // The largest exponent of `base`: 88.7228391 / ln(base), towards zero, so that the power fits f32; without a bound
+  // for a base of at most 1.000001, whose powers stay small. Range: base in [1, 8].
+  static int32_t MaxExponent(double base);
+
+ private:
+  // How many of the last tokens come after the last breaker among them.
+  int32_t TokensAfterBreaker(const TokenHistory& history, const DryPenalty& dry);
+  // The length of the longest breaker of several tokens that begins `from_end` tokens before the last one, or 0.
+  int32_t LongestBreakerAt(const TokenHistory& history, const DryPenalty& dry, size_t from_end) const;
+
+  std::vector<DryMatch> matches_;
+  std::vector<int32_t> lengths_;
+  // What a token is among the breakers, kSingle | kHead. [vocab_size]
+  std::vector<uint8_t> roles_;
+  // Numbers of the breakers of several tokens, in lexicographic order: the ones that fit are found by halving, because
+  // many may begin alike.
+  std::vector<int32_t> long_breakers_;
+};
+
+}  // namespace logitd
+
+#endif  // LOGITD_CORE_DRY_MATCHER_H_

@@ -1,0 +1,170 @@
+#include "core/logits_processor.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "core/suffix_matches.h"
+#include "core/token_history.h"
+
+namespace logitd {
+namespace {
+
+TokenHistory InScope(PenaltyScope scope, const StepContext& context) {
+  return TokenHistory(scope == PenaltyScope::kOutput ? std::span<const TokenId>() : context.prompt,
+                      scope == PenaltyScope::kPrompt ? std::span<const TokenId>() : context.output);
+}
+
+}  // namespace
+
+size_t LogitsProcessor::Touch(TokenId token_id) {
+  int32_t& index = index_[token_id];
+  if (index == 0) {
+    touched_.push_back({.token_id = token_id, .logit = double{row_[token_id]} / divisor_});
+    index = static_cast<int32_t>(touched_.size());
+  }
+  return static_cast<size_t>(index) - 1;
+}
+
+void LogitsProcessor::Ban(TokenId token_id) {
+  Touched& token = touched_[Touch(token_id)];
+  if (token.banned) return;
+  token.banned = true;
+  banned_.push_back(token_id);
+}
+
+void LogitsProcessor::Count(PenaltyScope scope, const SamplingParams& params, const StepContext& context) {
+  if (scope == counted_scope_) return;
+  counted_scope_ = scope;
+  for (int32_t place : counted_) touched_[place].count = 0;
+  counted_.clear();
+  TokenHistory tokens = InScope(scope, context);
+  if (params.penalty_window.has_value()) tokens = tokens.Last(static_cast<size_t>(*params.penalty_window));
+  for (std::span<const TokenId> part : {tokens.prompt(), tokens.output()}) {
+    for (TokenId token_id : part) {
+      const size_t place = Touch(token_id);
+      if (touched_[place].count++ == 0) counted_.push_back(static_cast<int32_t>(place));
+    }
+  }
+}
+
+void LogitsProcessor::ApplyTemperature(double temperature) {
+  divisor_ *= temperature;
+  for (Touched& token : touched_) token.logit /= temperature;
+}
+
+void LogitsProcessor::ApplySequenceBiases(const SamplingParams& params, const StepContext& context) {
+  const TokenHistory tokens = InScope(params.SequenceScope(), context);
+  for (const SequenceBias& bias : params.lists->sequence_biases) {
+    const std::span<const TokenId> sequence(bias.token_ids);
+    if (!tokens.EndsWith(sequence.first(sequence.size() - 1))) continue;
+    if (bias.bias.has_value()) {
+      touched_[Touch(sequence.back())].logit += *bias.bias;
+    } else {
+      Ban(sequence.back());
+    }
+  }
+}
+
+void LogitsProcessor::ApplyDry(const DryPenalty& dry, const StepContext& context) {
+  dry_matcher_.Find(TokenHistory(context.prompt, context.output), dry, static_cast<int32_t>(row_.size()));
+  for (const DryMatch& match : dry_matcher_.matches()) {
+    Touched& token = touched_[Touch(match.token_id)];
+    token.match_length = std::max(token.match_length, match.length);
+  }
+  const int32_t max_exponent = DryMatcher::MaxExponent(dry.base);
+  powers_.assign(1, 1.0);
+  for (const DryMatch& match : dry_matcher_.matches()) {
+    Touched& token = touched_[Touch(match.token_id)];
+    // A token that comes several times is penalised once.
+    if (token.match_length == 0) continue;
+    const size_t exponent = static_cast<size_t>(std::min(token.match_length - dry.allowed_length, max_exponent));
+    // Not pow(): it differs between hosts.
+    while (powers_.size() <= exponent) powers_.push_back(powers_.back() * dry.base);
+    token.logit -= dry.multiplier * powers_[exponent];
+    token.match_length = 0;
+  }
+}
+
+void LogitsProcessor::BanRepeatedNgrams(const SamplingParams& params, const StepContext& context) {
+  const PenaltyScope scope = params.RepetitionScope();
+  const size_t n = static_cast<size_t>(params.no_repeat_ngram_size);
+  // In the output alone nothing can match that begins in the prompt.
+  const TokenHistory tokens =
+      InScope(scope == PenaltyScope::kOutput ? PenaltyScope::kOutput : PenaltyScope::kPromptAndOutput, context);
+  FindSuffixMatches(tokens, suffix_matches_);
+  // The last token of an n-gram that occurred is Back(k - 1). k = size is the first token of all: it ends a 1-gram.
+  for (size_t k = 1; k <= tokens.size(); ++k) {
+    if (scope == PenaltyScope::kPrompt && k <= context.output.size()) continue;
+    const size_t matched = k < tokens.size() ? static_cast<size_t>(suffix_matches_[k]) : 0;
+    if (matched + 1 >= n) Ban(tokens.Back(k - 1));
+  }
+}
+
+void LogitsProcessor::Finish() {
+  constexpr double kMax = std::numeric_limits<float>::max();
+  for (const Touched& token : touched_) {
+    index_[token.token_id] = 0;
+    const float before = row_[token.token_id];
+    if (token.banned || before == -std::numeric_limits<float>::infinity()) continue;
+    const float after = static_cast<float>(std::clamp(token.logit * divisor_, -kMax, kMax));
+    if (after != before) edits_.push_back({token.token_id, after});
+  }
+}
+
+void LogitsProcessor::Process(LogitsView row, std::span<const Stage> stages, const SamplingParams& params,
+                              const StepContext& context, double divisor) {
+  row_ = row;
+  divisor_ = divisor;
+  touched_.clear();
+  counted_.clear();
+  counted_scope_ = PenaltyScope::kDefault;
+  edits_.clear();
+  banned_.clear();
+  if (index_.size() < row.size()) index_.resize(row.size());
+
+  for (Stage stage : stages) {
+    // min_tokens is the sequence's, and a temperature of 1 may have something added to it.
+    const bool always = stage == Stage::kMinTokens || stage == Stage::kTemperature;
+    if (!always && !params.IsOn(stage)) continue;
+    switch (stage) {
+      case Stage::kMinTokens:
+        for (TokenId token_id : context.excluded) Ban(token_id);
+        break;
+      case Stage::kSequenceBiases:
+        ApplySequenceBiases(params, context);
+        break;
+      case Stage::kLogitBiases:
+        for (const LogitBias& bias : params.lists->logit_biases) touched_[Touch(bias.token_id)].logit += bias.bias;
+        break;
+      case Stage::kRepetitionPenalty:
+        Count(params.RepetitionScope(), params, context);
+        for (int32_t place : counted_) {
+          double& logit = touched_[place].logit;
+          logit = logit > 0 ? logit / params.repetition_penalty : logit * params.repetition_penalty;
+        }
+        break;
+      case Stage::kFrequencyPenalty:
+        Count(params.OccurrenceScope(), params, context);
+        for (int32_t place : counted_) touched_[place].logit -= params.frequency_penalty * touched_[place].count;
+        break;
+      case Stage::kPresencePenalty:
+        Count(params.OccurrenceScope(), params, context);
+        for (int32_t place : counted_) touched_[place].logit -= params.presence_penalty;
+        break;
+      case Stage::kDry:
+        ApplyDry(params.lists->dry, context);
+        break;
+      case Stage::kNoRepeatNgram:
+        BanRepeatedNgrams(params, context);
+        break;
+      case Stage::kTemperature:
+        if (!params.greedy()) ApplyTemperature(params.temperature + TemperatureOffsetOf(params.order));
+        break;
+      default:
+        break;
+    }
+  }
+  Finish();
+}
+
+}  // namespace logitd
