@@ -71,14 +71,6 @@ inline constexpr int64_t kMaxSequenceKey = (int64_t{1} << 56) - 1;
 // Version of docs/numerics.md. Raised by any change that can change a bit of a result.
 inline constexpr int32_t kNumericsVersion = 1;
 
-// Biases of one sequence: 16 bytes each, looked up at every step.
-inline constexpr int32_t kMaxLogitBiases = 1 << 16;
-// Every step compares the end of the sequence with all of them.
-inline constexpr int32_t kMaxSequenceBiases = 4096;
-inline constexpr int32_t kMaxDryBreakers = 1024;
-// Tokens of all sequence biases and DRY breakers together: what those comparisons cost at most.
-inline constexpr int32_t kMaxSequenceTokens = 1 << 16;
-
 }  // namespace logitd
 
 #endif  // LOGITD_CORE_LIMITS_H_

@@ -47,18 +47,14 @@ static_assert(static_cast<int>(PenaltyScope::kPrompt) == v1::PENALTY_SCOPE_PROMP
 static_assert(static_cast<int>(TieRule::kKeepAll) == v1::TIE_RULE_KEEP_ALL);
 static_assert(static_cast<int>(TopPBoundary::kMassAbove) == v1::TOP_P_BOUNDARY_MASS_ABOVE);
 
+// Before the lists are copied; Validate checks what is in them, and their tokens together.
 absl::Status CheckListSizes(const v1::SamplingParams& message) {
   const auto check = [](const char* field, int64_t count, int64_t limit, const char* name) {
     return count <= limit ? absl::OkStatus() : errors::LimitExceeded(field, count, UpTo(limit, 0), name);
   };
   RETURN_IF_ERROR(check("logit_biases", message.logit_biases_size(), kMaxLogitBiases, "max_logit_biases"));
   RETURN_IF_ERROR(check("sequence_biases", message.sequence_biases_size(), kMaxSequenceBiases, "max_sequence_biases"));
-  RETURN_IF_ERROR(check("dry.breakers", message.dry().breakers_size(), kMaxDryBreakers, "max_dry_breakers"));
-  int64_t tokens = 0;
-  for (const v1::SequenceBias& bias : message.sequence_biases()) tokens += bias.token_ids_size();
-  RETURN_IF_ERROR(check("sequence_biases", tokens, kMaxSequenceTokens, "max_sequence_tokens"));
-  for (const v1::TokenIds& breaker : message.dry().breakers()) tokens += breaker.token_ids_size();
-  return check("dry.breakers", tokens, kMaxSequenceTokens, "max_sequence_tokens");
+  return check("dry.breakers", message.dry().breakers_size(), kMaxDryBreakers, "max_dry_breakers");
 }
 
 DryPenalty FromProto(const v1::DryPenalty& message) {

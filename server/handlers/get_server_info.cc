@@ -35,7 +35,8 @@ absl::Status GetServerInfo(const v1::GetServerInfoRequest& request, const Server
   limits.set_max_logit_biases(kMaxLogitBiases);
   limits.set_max_sequence_biases(kMaxSequenceBiases);
   limits.set_max_dry_breakers(kMaxDryBreakers);
-  limits.set_max_sequence_tokens(kMaxSequenceTokens);
+  limits.set_max_dry_breaker_tokens(kMaxDryBreakerTokens);
+  limits.set_max_list_tokens(kMaxListTokens);
   limits.set_max_stops(kMaxStops);
   limits.set_max_n(kMaxCompletions);
   limits.set_max_generated_tokens(kMaxGeneratedTokens);
