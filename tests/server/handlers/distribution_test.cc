@@ -144,7 +144,7 @@ TEST_F(DistributionTest, VerifyDrawsWhatTheSequenceDrew) {
   config.sequence_key = 42;
   config.record.draw = true;
   Decoder decoder(config);
-  Distribution distribution;
+  logitd::Distribution distribution;
   const std::vector<float> values = {1, 0.9f, 0.8f, 0.1f};
   std::set<TokenId> drawn;
   for (int position = 0; position < 20; ++position) {
@@ -155,9 +155,9 @@ TEST_F(DistributionTest, VerifyDrawsWhatTheSequenceDrew) {
     drawn.insert(token);
     for (const TokenId asked : {token, (token + 1) % 4}) {
       v1::DistributionResponse response;
-      ASSERT_TRUE(this->Distribution(row + "verify { seed: 11 sequence_key: 42 position: " + std::to_string(position) +
-                                         " token_id: " + std::to_string(asked) + " }",
-                                     &response)
+      ASSERT_TRUE(Distribution(row + "verify { seed: 11 sequence_key: 42 position: " + std::to_string(position) +
+                                   " token_id: " + std::to_string(asked) + " }",
+                               &response)
                       .ok());
       EXPECT_EQ(response.verification().token_id(), token);
       EXPECT_TRUE(response.verification().has_matches());
