@@ -1,5 +1,7 @@
 #include "core/row_values.h"
 
+#include <cmath>
+
 #include "core/kernels/row_kernels.h"
 
 namespace logitd {
@@ -14,6 +16,12 @@ void WidenBf16(const char* bytes, std::span<float> out) {
 
 void WidenLin16(const char* bytes, float linear_max, float linear_step, std::span<float> out) {
   kernels::ActiveKernels().widen_lin16(bytes, out.size(), linear_max, linear_step, out.data());
+}
+
+bool IsLin16Scale(float linear_max, float linear_step) {
+  // The values fall with the code, so the last one decides.
+  return std::isfinite(linear_max) && std::isfinite(linear_step) && linear_step >= 0 &&
+         std::isfinite(std::fma(-static_cast<float>(kernels::kLin16Excluded - 1), linear_step, linear_max));
 }
 
 }  // namespace logitd

@@ -1,4 +1,5 @@
-// Rows of 16-bit values -> f32, exactly: every binary16 and every bfloat16 value is an f32 value.
+// Rows of 16-bit values -> f32. Binary16 and bfloat16 exactly: each of their values is an f32 value. LIN16 by its
+// formula, which is its definition.
 //
 //   WidenF16(bytes, row);  // row.size() values, little endian, at any address
 //
@@ -15,6 +16,17 @@ void WidenF16(const char* bytes, std::span<float> out);
 void WidenBf16(const char* bytes, std::span<float> out);
 // LIN16: x = fma(-q, linear_step, linear_max) of uint16 q, in one rounding; q = 65535 is -inf.
 void WidenLin16(const char* bytes, float linear_max, float linear_step, std::span<float> out);
+
+// x = fma32(-q, linear_step, linear_max): linear_max - q linear_step rounded once, q the 16 bits as an unsigned number
+// in [0, kLin16LargestCode]; q = kLin16Excluded is -inf, whatever the step. REQUIRES: `bytes` holds 2 * out.size()
+// bytes; IsLin16Scale(linear_max, linear_step), or the results are not finite.
+void WidenLin16(const char* bytes, float linear_max, float linear_step, std::span<float> out);
+
+inline constexpr int kLin16LargestCode = 65534;
+inline constexpr int kLin16Excluded = 65535;
+
+// Both are finite, the step is not negative, and every code but kLin16Excluded gives a finite value.
+bool IsLin16Scale(float linear_max, float linear_step);
 
 }  // namespace logitd
 

@@ -28,7 +28,7 @@ struct ServerEnv {
 };
 
 // Minor version of package logitd.v1; every addition to the .proto files raises it.
-inline constexpr int kApiMinorVersion = 1;
+inline constexpr int kApiMinorVersion = 2;
 
 }  // namespace logitd::server
 

@@ -22,6 +22,7 @@ constexpr Command kCommands[] = {
     {"rank", "order candidates under every normalisation", RunRank},
     {"distribution", "the distribution that logits give, without a model", RunDistribution},
     {"decode", "tokens from logits of a file, without a model", RunDecode},
+    {"verify", "whether a token is the one that a seed draws, without a model", RunVerify},
     {"info", "the server: versions, limits, models", RunInfo},
 };
 

@@ -15,6 +15,7 @@ int RunScore(const std::vector<std::string>& args, Environment& environment);
 int RunRank(const std::vector<std::string>& args, Environment& environment);
 int RunDecode(const std::vector<std::string>& args, Environment& environment);
 int RunDistribution(const std::vector<std::string>& args, Environment& environment);
+int RunVerify(const std::vector<std::string>& args, Environment& environment);
 int RunInfo(const std::vector<std::string>& args, Environment& environment);
 
 // The whole program: `args` is the command line without the program's name.

@@ -9,6 +9,7 @@
 #include "client/cli/json_lines.h"
 #include "client/cli/record_table.h"
 #include "client/cli/request_flags.h"
+#include "client/cli/sampling_flags.h"
 #include "client/cli/session.h"
 #include "client/cli/terminal.h"
 #include "client/cli/token_text.h"
@@ -26,7 +27,7 @@ Arguments MakeArguments() {
       {"--tokens", "", "list every token with its log-probs; --rank, --entropy and --top-n imply it"},
       {"--verbose", "", "the same"},
       {"--no-stream", "", "print nothing before the completions are done"}};
-  for (Flag& flag : RecordFlags()) output.push_back(std::move(flag));
+  for (Flag& flag : RecordFlags(/*draws=*/true)) output.push_back(std::move(flag));
   std::vector<Flag> request = {
       {"--prompt-tokens", "IDS", "the prompt as token ids, instead of PROMPT"},
       {"--model", "NAME", "default: the only one the server has"},
@@ -37,11 +38,13 @@ Arguments MakeArguments() {
       {.name = "complete",
        .positionals = "PROMPT",
        .summary = "Completes a prompt. PROMPT - reads it from standard input.",
-       .examples = "logit complete \"The capital of France is\" --temperature 0 --max-tokens 16\n"
-                   "logit complete \"Once upon a time\" --temperature 0.8 --seed 7 -n 4 --max-tokens 32\n"
-                   "logit complete \"2 + 2 =\" --tokens --rank --entropy --top-n 3 --max-tokens 4\n"
-                   "logit complete --prompt-tokens 504,2644,3575 --temperature 0 --json\n"},
-      {{"Request", request}, {"Sampling", sampling}, {"Stop", StopFlags()}, {"Output", output}, SessionFlags()});
+       .examples =
+           "logit complete \"The capital of France is\" --temperature 0 --max-tokens 16\n"
+           "logit complete \"Once upon a time\" --temperature 0.8 --seed 7 -n 4 --max-tokens 32\n"
+           "logit complete \"Once upon a time\" --seed 7 --repetition-penalty 1.1 --min-p 0.05 --stage-order hf\n"
+           "logit complete \"2 + 2 =\" --tokens --rank --entropy --top-n 3 --max-tokens 4\n"
+           "logit complete --prompt-tokens 504,2644,3575 --temperature 0 --json\n"},
+      WithPenaltyFlags({{"Request", request}, {"Sampling", sampling}, {"Stop", StopFlags()}, {"Output", output}}));
 }
 
 absl::StatusOr<v1::Input> PromptFrom(const Arguments& arguments, Environment& environment) {

@@ -8,6 +8,7 @@
 #include "client/cli/logits_file.h"
 #include "client/cli/record_table.h"
 #include "client/cli/request_flags.h"
+#include "client/cli/sampling_flags.h"
 #include "client/cli/session.h"
 #include "client/cli/terminal.h"
 #include "client/cli/token_text.h"
@@ -40,8 +41,12 @@ Arguments MakeArguments() {
            "python3 -c 'import numpy; numpy.save(\"rows.npy\", numpy.float32([[6, 3, 0.5, 0.5], [1, 2, 3, 4]]))'\n"
            "logit decode --logits rows.npy --temperature 0\n"
            "logit decode --logits rows.npy --temperature 0.7 --top-p 0.9 --seed 7 --eos-token-ids 3\n"
+           "logit decode --logits rows.npy --seed 7 --frequency-penalty 0.5 --prompt-tokens 1,1,2\n"
            "logit decode --logits - --seed 7 --json < rows.npy\n"},
-      {{"Request", {LogitsFlag()}}, {"Sampling", sampling}, {"Stop", stop}, {"Output", RecordFlags()}, SessionFlags()});
+      WithPenaltyFlags({{"Request", {LogitsFlag(), PromptTokensFlag()}},
+                        {"Sampling", sampling},
+                        {"Stop", stop},
+                        {"Output", RecordFlags(/*draws=*/true)}}));
 }
 
 absl::StatusOr<v1::DecodeConfig> ConfigFrom(const Arguments& arguments, const LogitsFile& file) {
@@ -70,8 +75,9 @@ absl::StatusOr<v1::DecodeConfig> ConfigFrom(const Arguments& arguments, const Lo
 // Decodes one sequence after the other, its rows in pieces.
 class FileDecoder {
  public:
-  FileDecoder(LogitsFile& file, client::DecodeStream& stream, uint64_t first_key)
-      : file_(file), stream_(stream), first_key_(first_key) {}
+  // `prompt`: every sequence's.
+  FileDecoder(LogitsFile& file, client::DecodeStream& stream, uint64_t first_key, std::vector<int32_t> prompt)
+      : file_(file), stream_(stream), first_key_(first_key), prompt_(std::move(prompt)) {}
 
   // The next sequence of the file. REQUIRES: there is one.
   absl::StatusOr<v1::Completion> Next();
@@ -85,6 +91,7 @@ class FileDecoder {
   LogitsFile& file_;
   client::DecodeStream& stream_;
   const uint64_t first_key_;
+  const std::vector<int32_t> prompt_;
   int64_t batch_id_ = 0;
   // A sequence whose rows ended before it did; closed with the next batch.
   int64_t open_sequence_id_ = 0;
@@ -123,6 +130,9 @@ absl::StatusOr<v1::Completion> FileDecoder::Next() {
       v1::OpenSequence& open = *batch.add_opens();
       open.set_sequence_id(sequence_id);
       open.set_sequence_key(first_key_ + static_cast<uint64_t>(sequence));
+      if (!prompt_.empty()) {
+        open.mutable_fresh()->mutable_prompt_token_ids()->Add(prompt_.begin(), prompt_.end());
+      }
     }
     std::string payload;
     const absl::StatusOr<int32_t> rows = file_.ReadRows(*batch.add_blocks(), payload);
@@ -188,6 +198,8 @@ int RunDecode(const std::vector<std::string>& args, Environment& environment) {
   session->needs_model = false;
   const absl::StatusOr<std::optional<uint64_t>> key = arguments.Uint64("--sequence-key");
   if (!key.ok()) return session->Fail(key.status());
+  absl::StatusOr<std::optional<std::vector<int32_t>>> prompt = arguments.TokenIds("--prompt-tokens");
+  if (!prompt.ok()) return session->Fail(prompt.status());
   absl::StatusOr<LogitsFile> file = LogitsFile::Open(arguments, environment);
   if (!file.ok()) return session->Fail(file.status());
   const absl::StatusOr<v1::DecodeConfig> config = ConfigFrom(arguments, *file);
@@ -195,7 +207,7 @@ int RunDecode(const std::vector<std::string>& args, Environment& environment) {
 
   const absl::StatusOr<std::unique_ptr<client::DecodeStream>> stream = session->client->Decode(*config);
   if (!stream.ok()) return session->Fail(stream.status());
-  FileDecoder decoder(*file, **stream, key->value_or(0));
+  FileDecoder decoder(*file, **stream, key->value_or(0), std::move(*prompt).value_or(std::vector<int32_t>()));
   while (file->next_sequence() < file->sequence_count()) {
     const absl::StatusOr<v1::Completion> completion = decoder.Next();
     if (!completion.ok()) return session->Fail(completion.status());

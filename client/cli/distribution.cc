@@ -1,7 +1,5 @@
 // `logit distribution`: logits in, the processed distribution out. Needs no model.
 #include <algorithm>
-#include <cmath>
-#include <limits>
 #include <ostream>
 #include <utility>
 
@@ -11,8 +9,11 @@
 #include "absl/strings/str_split.h"
 #include "client/cli/commands.h"
 #include "client/cli/json_lines.h"
-#include "client/cli/request_flags.h"
+#include "client/cli/logits_list.h"
+#include "client/cli/sampling_flags.h"
 #include "client/cli/session.h"
+#include "client/cli/stage_table.h"
+#include "client/cli/step_flags.h"
 #include "client/cli/table.h"
 #include "client/cli/terminal.h"
 #include "client/cli/token_text.h"
@@ -26,7 +27,7 @@ constexpr int kLabelColumns = 40;
 constexpr int kNamedLabels = 10;
 
 Arguments MakeArguments() {
-  std::vector<Flag> request = {{"--logits", "X,Y,...", "one number per token id; -inf excludes the token"},
+  std::vector<Flag> request = {LogitsListFlag(),
                                {"--labels", "A,B,...", "one name per token id"},
                                {"--allowed", "LABEL_OR_ID,...", "only these may be chosen; a label wins over an id"}};
   for (Flag& flag : TokenSetFlags()) request.push_back(std::move(flag));
@@ -34,36 +35,23 @@ Arguments MakeArguments() {
       {.name = "distribution",
        .positionals = "",
        .summary =
-           "Prints the distribution that a row of logits gives, after temperature, the allowed set and truncation.",
+           "Prints the distribution that a row of logits gives, after all stages: allowed set, biases and penalties,\n"
+           "temperature, truncation. With --seed, --sequence-key or --position also draws from it.",
        .examples = "logit distribution --logits 6,3,0.5,0.5 --labels mat,rug,floor,chair\n"
                    "logit distribution --logits 6,3,0.5,0.5 --temperature 0.5\n"
                    "logit distribution --logits 6,3,0.5,0.5 --labels mat,rug,floor,chair --allowed rug,floor\n"
+                   "logit distribution --logits 6,3,0.5,0.5 --temperature 0.5 --top-k 3 --min-p 0.001 --explain\n"
+                   "logit distribution --logits 6,3,0.5,0.5 --repetition-penalty 1.3 --output-tokens 0,0\n"
                    "logit distribution --logits -1,2,-inf --top-p 0.9 --json\n"},
-      {{"Request", request}, {"Stages", StageFlags()}, SessionFlags()});
+      WithPenaltyFlags({{"Request", request},
+                        {"Stages", StageFlags()},
+                        {"The step", StepFlags()},
+                        {"Output", {{"--explain", "", "what each stage removed"}}}}));
 }
 
 std::vector<std::string> SplitList(const std::string& text) {
   if (text.empty()) return {};
   return absl::StrSplit(text, ',');
-}
-
-absl::Status SetLogits(const Arguments& arguments, v1::Logits& out) {
-  if (!arguments.Has("--logits")) return UsageError("--logits is missing: logit distribution --logits 6,3,0.5");
-  const std::string& text = arguments.Value("--logits");
-  if (text.empty()) return UsageError("--logits", text, "numbers separated by commas (6,3,0.5)");
-  for (const std::string& part : SplitList(text)) {
-    double value = 0;
-    if (!absl::SimpleAtod(part, &value)) {
-      return UsageError("--logits", part, "numbers separated by commas (6,3,0.5)");
-    }
-    // Finite text that f32 cannot hold would arrive as an infinity that nobody wrote.
-    const bool is_written_infinite = part.find_first_of("iI") != std::string::npos;
-    if (std::fabs(value) > std::numeric_limits<float>::max() && !std::isnan(value) && !is_written_infinite) {
-      return UsageError("--logits", part, "f32 numbers, at most 3.4028235e38 in size");
-    }
-    out.add_float_values(static_cast<float>(value));
-  }
-  return absl::OkStatus();
 }
 
 // "a label (mat, rug) or a token id", at most kNamedLabels of them.
@@ -103,7 +91,12 @@ int RunDistribution(const std::vector<std::string>& args, Environment& environme
   session->needs_model = false;
 
   v1::DistributionRequest request;
-  if (absl::Status status = SetLogits(arguments, *request.mutable_logits()); !status.ok()) return session->Fail(status);
+  if (!arguments.Has("--logits")) {
+    return session->Fail(UsageError("--logits is missing: logit distribution --logits 6,3,0.5"));
+  }
+  if (absl::Status status = SetLogitsList(arguments.Value("--logits"), *request.mutable_logits()); !status.ok()) {
+    return session->Fail(status);
+  }
   std::vector<std::string> labels;
   if (arguments.Has("--labels")) {
     labels = SplitList(arguments.Value("--labels"));
@@ -112,8 +105,7 @@ int RunDistribution(const std::vector<std::string>& args, Environment& environme
                                                    " labels for ", request.logits().float_values_size(), " logits")));
     }
   }
-  absl::Status status =
-      SetIfGiven(SamplingFrom(arguments), [&](v1::SamplingParams p) { *request.mutable_sampling() = std::move(p); });
+  absl::Status status = SetStep(arguments, request);
   if (status.ok() && arguments.Has("--allowed") && arguments.Has("--allowed-tokens")) {
     status = UsageError("--allowed and --allowed-tokens exclude each other");
   }
@@ -121,6 +113,7 @@ int RunDistribution(const std::vector<std::string>& args, Environment& environme
     status = SetAllowed(arguments, labels, *request.mutable_sampling()->mutable_allowed_tokens());
   }
   if (!status.ok()) return session->Fail(status);
+  if (arguments.Has("--explain")) request.set_explain(true);
 
   const absl::StatusOr<v1::DistributionResponse> response = session->client->Distribution(request);
   if (!response.ok()) return session->Fail(response.status());
@@ -153,6 +146,11 @@ int RunDistribution(const std::vector<std::string>& args, Environment& environme
                {ShowNumber(log_prob), std::nullopt}});
   }
   session->out() << table.Render(session->colour);
+  if (response->has_verification()) {
+    const int32_t drawn = response->verification().token_id();
+    session->out() << "\ndrawn: " << Shorten(EscapeText(label_of(drawn)), kLabelColumns) << "\n";
+  }
+  if (response->stages_size() > 0) session->out() << "\n" << StageTable(response->stages(), session->colour);
   return kExitOk;
 }
 

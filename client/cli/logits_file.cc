@@ -24,6 +24,10 @@ Flag LogitsFlag() {
           "rows of logits, numpy.save'd as float32 or float16, [T, V] or [B, T, V];\n- reads standard input"};
 }
 
+Flag PromptTokensFlag() {
+  return {"--prompt-tokens", "IDS", "what came before the first row, for biases and penalties"};
+}
+
 absl::StatusOr<LogitsFile> LogitsFile::Open(const Arguments& arguments, Environment& environment) {
   if (!arguments.Has("--logits")) return UsageError("--logits is missing: --logits FILE.npy");
   absl::StatusOr<NpyFile> npy =
@@ -54,11 +58,23 @@ absl::StatusOr<int32_t> LogitsFile::ReadRows(v1::LogitsBlock& block, std::string
   const int64_t at_once = std::clamp<int64_t>(kBytesPerMessage / row_bytes, 1, kRowsPerMessage);
   const auto rows = static_cast<int32_t>(std::min<int64_t>(at_once, row_count_ - next_row_));
   if (absl::Status status = file_.Read(int64_t{rows} * vocab_size_, payload); !status.ok()) return status;
+  Describe(rows, block);
+  Advance(rows);
+  return rows;
+}
+
+absl::Status LogitsFile::ReadRow(int32_t sequence, int32_t row, v1::LogitsBlock& block, std::string& payload) {
+  const int64_t rows_before = int64_t{sequence} * row_count_ + row;
+  if (absl::Status status = file_.Skip(rows_before * vocab_size_); !status.ok()) return status;
+  if (absl::Status status = file_.Read(vocab_size_, payload); !status.ok()) return status;
+  Describe(1, block);
+  return absl::OkStatus();
+}
+
+void LogitsFile::Describe(int32_t rows, v1::LogitsBlock& block) const {
   block.set_dtype(file_.type() == NpyType::kF16 ? v1::LOGITS_DTYPE_F16 : v1::LOGITS_DTYPE_F32);
   block.set_row_count(rows);
   block.set_width(vocab_size_);
-  Advance(rows);
-  return rows;
 }
 
 absl::Status LogitsFile::SkipSequence(int32_t sequence) {

@@ -16,6 +16,8 @@ namespace logitd::cli {
 
 // --logits.
 Flag LogitsFlag();
+// --prompt-tokens: what came before the rows, for stages that look at it.
+Flag PromptTokensFlag();
 
 // A file of shape [T, V], one sequence, or [B, T, V], B sequences of T rows. Read front to back, sequence after
 // sequence. One thread.
@@ -38,6 +40,9 @@ class LogitsFile {
   // Reads the next rows, of one sequence alone and no more than a message should hold. Returns their number, >= 1.
   // REQUIRES: next_sequence() < sequence_count().
   absl::StatusOr<int32_t> ReadRows(v1::LogitsBlock& block, std::string& payload);
+  // Reads row `row` of sequence `sequence` alone, leaving out what is before it. REQUIRES: nothing was read yet; both
+  // are in range.
+  absl::Status ReadRow(int32_t sequence, int32_t row, v1::LogitsBlock& block, std::string& payload);
   // Leaves out what is left of the sequence that the last rows were of. Nothing may be left.
   absl::Status SkipSequence(int32_t sequence);
 
@@ -47,6 +52,7 @@ class LogitsFile {
  private:
   explicit LogitsFile(NpyFile file) : file_(std::move(file)) {}
 
+  void Describe(int32_t rows, v1::LogitsBlock& block) const;
   void Advance(int32_t rows);
 
   NpyFile file_;

@@ -42,6 +42,8 @@ std::string TokenTable(const TokenRecords& tokens, bool colour, bool has_text) {
   });
   const bool has_rank = any([](const v1::TokenRecord& token) { return token.has_rank(); });
   const bool has_entropy = any([](const v1::TokenRecord& token) { return token.has_model_entropy(); });
+  const bool has_kept = any([](const v1::TokenRecord& token) { return token.has_kept_count(); });
+  const bool has_draw = any([](const v1::TokenRecord& token) { return token.has_draw(); });
   const bool has_top = any([](const v1::TokenRecord& token) { return token.top().token_ids_size() > 0; });
 
   std::vector<Table::Column> columns = {{"position"}, {"token id"}};
@@ -50,6 +52,8 @@ std::string TokenTable(const TokenRecords& tokens, bool colour, bool has_text) {
   if (has_sampling) columns.push_back({"sampling log-prob"});
   if (has_rank) columns.push_back({"rank"});
   if (has_entropy) columns.push_back({"entropy"});
+  if (has_kept) columns.insert(columns.end(), {{"kept"}, {"kept mass"}});
+  if (has_draw) columns.push_back({"draw"});
   columns.push_back({"running sum"});
   if (has_top) columns.push_back({"alternatives", Table::kLeft});
 
@@ -67,6 +71,14 @@ std::string TokenTable(const TokenRecords& tokens, bool colour, bool has_text) {
     }
     if (has_rank) row.push_back({token.has_rank() ? absl::StrCat(token.rank()) : "-", std::nullopt});
     if (has_entropy) row.push_back({ShowNumber(LOGITD_CLI_OPTIONAL(token, model_entropy)), std::nullopt});
+    if (has_kept) {
+      row.push_back({token.has_kept_count() ? absl::StrCat(token.kept_count()) : "-", std::nullopt});
+      row.push_back({ShowNumber(LOGITD_CLI_OPTIONAL(token, kept_mass)), std::nullopt});
+    }
+    if (has_draw) {
+      row.push_back({token.has_draw() ? ShowNumber(std::ldexp(static_cast<double>(token.draw().uniform()), -64)) : "-",
+                     std::nullopt});
+    }
     row.push_back({ShowNumber(running_sum), std::nullopt});
     if (has_top) row.push_back({ShowAlternatives(token.top()), std::nullopt});
     table.Add(std::move(row));

@@ -14,9 +14,10 @@ namespace logitd::cli {
 
 using TokenRecords = google::protobuf::RepeatedPtrField<v1::TokenRecord>;
 
-// One row per token: position, id, text, model log-prob, [sampling log-prob], [rank], [entropy], running sum of the
-// model log-probs, [alternatives]. Columns in brackets appear if some token has them. A token whose probability is zero
-// is "excluded", and the sum ends there. `has_text` false: the tokens' vocabulary is not known, and there is no text.
+// One row per token: position, id, text, model log-prob, [sampling log-prob], [rank], [entropy], [kept: how many
+// tokens, kept mass], [draw: the random number in [0, 1)], running sum of the model log-probs, [alternatives]. Columns
+// in brackets appear if some token has them. A token whose probability is zero is "excluded", and the sum ends there.
+// `has_text` false: the tokens' vocabulary is not known, and there is no text.
 std::string TokenTable(const TokenRecords& tokens, bool colour, bool has_text = true);
 
 // How a completion ended and its numbers, a line each.

@@ -17,25 +17,7 @@ class FirstError {
   absl::Status status_;
 };
 
-void SetIds(const std::vector<int32_t>& ids, v1::TokenSet* set) {
-  // Present even if it holds nothing: "no token is allowed" is for the server to refuse.
-  v1::TokenIds* list = set->mutable_ids();
-  list->mutable_token_ids()->Add(ids.begin(), ids.end());
-}
-
 }  // namespace
-
-std::vector<Flag> StageFlags(const char* temperature) {
-  return {{"--temperature", "T", temperature},
-          {"--top-k", "K", "keep the K most likely tokens; 0: off"},
-          {"--top-p", "P", "keep the smallest set of probability P, in [0, 1]; 1: off"},
-          {"--min-p", "P", "keep what has P times the largest probability, in [0, 1]; 0: off"}};
-}
-
-std::vector<Flag> TokenSetFlags() {
-  return {{"--allowed-tokens", "IDS", "only these tokens may be chosen, as 1,2,3"},
-          {"--banned-tokens", "IDS", "these tokens may not be chosen"}};
-}
 
 std::vector<Flag> StopFlags(const char* max_tokens) {
   return {{"--max-tokens", "N", max_tokens},
@@ -44,10 +26,15 @@ std::vector<Flag> StopFlags(const char* max_tokens) {
           {"--ignore-eos", "", "the model's end-of-sequence tokens do not end a completion"}};
 }
 
-std::vector<Flag> RecordFlags() {
-  return {{"--rank", "", "each token's rank in its row, 1 = most likely"},
-          {"--entropy", "", "each row's entropy, nats"},
-          {"--top-n", "N", "the N most likely alternatives of each token"}};
+std::vector<Flag> RecordFlags(bool draws) {
+  std::vector<Flag> flags = {
+      {"--rank", "", "each token's rank in its row, 1 = most likely"},
+      {"--entropy", "", "each row's entropy, nats"},
+      {"--top-n", "N", "the N most likely alternatives of each token"},
+      {"--packed-top", "", "the alternatives as columns of bytes (base64 in --json): N may be the whole vocabulary"},
+      {"--kept-set", "", "how many tokens the stages keep, and their probability before truncation"}};
+  if (draws) flags.push_back({"--draw", "", "the integers of each draw"});
+  return flags;
 }
 
 std::vector<Flag> TokenizationFlags(bool pairs) {
@@ -59,24 +46,6 @@ std::vector<Flag> TokenizationFlags(bool pairs) {
         {"--move-trailing-spaces", "BOOL", "spaces at the context's end count as the continuation's; default true"});
   }
   return flags;
-}
-
-absl::StatusOr<std::optional<v1::SamplingParams>> SamplingFrom(const Arguments& arguments) {
-  v1::SamplingParams out;
-  FirstError error;
-  error(SetIfGiven(arguments.Double("--temperature"), [&](double value) { out.set_temperature(value); }));
-  error(SetIfGiven(arguments.Int32("--top-k"), [&](int32_t value) { out.set_top_k(value); }));
-  error(SetIfGiven(arguments.Double("--top-p"), [&](double value) { out.set_top_p(value); }));
-  error(SetIfGiven(arguments.Double("--min-p"), [&](double value) { out.set_min_p(value); }));
-  error(SetIfGiven(arguments.Uint64("--seed"), [&](uint64_t value) { out.set_seed(value); }));
-  error(SetIfGiven(arguments.TokenIds("--allowed-tokens"),
-                   [&](const std::vector<int32_t>& ids) { SetIds(ids, out.mutable_allowed_tokens()); }));
-  error(SetIfGiven(arguments.TokenIds("--banned-tokens"),
-                   [&](const std::vector<int32_t>& ids) { SetIds(ids, out.mutable_banned_tokens()); }));
-  if (!error.status().ok()) return error.status();
-  // All fields have presence, so an empty message means that no flag was given.
-  if (out.ByteSizeLong() == 0) return std::optional<v1::SamplingParams>();
-  return std::optional<v1::SamplingParams>(std::move(out));
 }
 
 absl::StatusOr<std::optional<v1::StopCriteria>> StopFrom(const Arguments& arguments) {
@@ -97,6 +66,9 @@ absl::StatusOr<std::optional<v1::RecordOptions>> RecordFrom(const Arguments& arg
   v1::RecordOptions out;
   if (arguments.Has("--rank")) out.set_rank(true);
   if (arguments.Has("--entropy")) out.set_entropy(true);
+  if (arguments.Has("--packed-top")) out.set_packed_top(true);
+  if (arguments.Has("--kept-set")) out.set_kept_set(true);
+  if (arguments.Has("--draw")) out.set_draw(true);
   absl::Status status = SetIfGiven(arguments.Int32("--top-n"), [&](int32_t value) { out.set_top_n(value); });
   if (!status.ok()) return status;
   if (out.ByteSizeLong() == 0) return std::optional<v1::RecordOptions>();

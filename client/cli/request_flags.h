@@ -1,5 +1,5 @@
 // The flags that several subcommands share, and the request messages they fill: one flag per field, of the same name
-// with dashes.
+// with dashes. Those of sampling: sampling_flags.h.
 #ifndef LOGITD_CLIENT_CLI_REQUEST_FLAGS_H_
 #define LOGITD_CLIENT_CLI_REQUEST_FLAGS_H_
 
@@ -16,22 +16,16 @@
 
 namespace logitd::cli {
 
-// --temperature, --top-k, --top-p, --min-p.
-// `temperature` is the help on its values.
-std::vector<Flag> StageFlags(const char* temperature = "0: the most likely token; else in [1e-4, 1e6]; default 1");
-// --allowed-tokens, --banned-tokens.
-std::vector<Flag> TokenSetFlags();
 // --max-tokens, --min-tokens, --stop-token-ids, --ignore-eos.
 // `max_tokens` is the help on that flag.
 std::vector<Flag> StopFlags(const char* max_tokens = "at most so many tokens; default 256");
-// --rank, --entropy, --top-n.
-std::vector<Flag> RecordFlags();
+// --rank, --entropy, --top-n, --packed-top, --kept-set, and if `draws` --draw.
+std::vector<Flag> RecordFlags(bool draws);
 // --add-special-tokens, --parse-special-tokens, and if `pairs` --move-trailing-spaces.
 std::vector<Flag> TokenizationFlags(bool pairs);
 
 // Each of these leaves out what was not given, and is unset if nothing was: the server's defaults hold. Flags that a
 // subcommand does not declare are not given.
-absl::StatusOr<std::optional<v1::SamplingParams>> SamplingFrom(const Arguments& arguments);
 absl::StatusOr<std::optional<v1::StopCriteria>> StopFrom(const Arguments& arguments);
 absl::StatusOr<std::optional<v1::RecordOptions>> RecordFrom(const Arguments& arguments);
 absl::StatusOr<std::optional<v1::TokenizationOptions>> TokenizationFrom(const Arguments& arguments);

@@ -10,6 +10,7 @@
 #include "client/cli/pair_flags.h"
 #include "client/cli/progress.h"
 #include "client/cli/request_flags.h"
+#include "client/cli/sampling_flags.h"
 #include "client/cli/score_logits.h"
 #include "client/cli/score_view.h"
 #include "client/cli/session.h"
@@ -31,7 +32,7 @@ Arguments MakeArguments() {
   std::vector<Flag> sampling = StageFlags("in [1e-4, 1e6]; default 1");
   for (Flag& flag : TokenSetFlags()) sampling.push_back(std::move(flag));
   std::vector<Flag> output = {{"--explain", "", "a table per continuation, who wins token by token and who in total"}};
-  for (Flag& flag : RecordFlags()) output.push_back(std::move(flag));
+  for (Flag& flag : RecordFlags(/*draws=*/false)) output.push_back(std::move(flag));
   return Arguments(
       {.name = "score",
        .positionals = "CONTEXT CONTINUATION...",
@@ -47,11 +48,10 @@ Arguments MakeArguments() {
                    "logit score --logits rows.npy --targets 5,7 --explain\n"
                    "echo '{\"context\": {\"text\": \"1 + 1 =\"}, \"continuations\": {\"continuations\": "
                    "[{\"input\": {\"text\": \" 2\"}}]}}' | logit score --json\n"},
-      {{"Request", request},
-       {"Logits of your own, instead of a model", ScoreLogitsFlags()},
-       {"Score under a processed distribution too", sampling},
-       {"Output", output},
-       SessionFlags()});
+      WithPenaltyFlags({{"Request", request},
+                        {"Logits of your own, instead of a model", ScoreLogitsFlags()},
+                        {"Score under a processed distribution too", sampling},
+                        {"Output", output}}));
 }
 
 // Everything of the request but its items.

@@ -13,6 +13,7 @@
 #include "client/cli/npy_file.h"
 #include "client/cli/record_table.h"
 #include "client/cli/request_flags.h"
+#include "client/cli/sampling_flags.h"
 #include "client/cli/score_view.h"
 #include "client/cli/terminal.h"
 #include "client/cli/token_text.h"
@@ -88,7 +89,7 @@ absl::StatusOr<Targets> TargetsFromFile(const Arguments& arguments, const Logits
 // What belongs to a model, and not to rows that are there already.
 absl::Status CheckFlags(const Arguments& arguments) {
   if (!arguments.Has("--logits")) {
-    for (const char* flag : {"--targets", "--targets-file", "--sums-only"}) {
+    for (const char* flag : {"--prompt-tokens", "--targets", "--targets-file", "--sums-only"}) {
       if (arguments.Has(flag)) return UsageError(absl::StrCat(flag, " goes with --logits FILE.npy, which is missing"));
     }
   }
@@ -165,13 +166,14 @@ void Print(const v1::ScoreLogitsResponse& response, const Targets& targets, bool
 
 std::vector<Flag> ScoreLogitsFlags() {
   return {LogitsFlag(),
+          PromptTokensFlag(),
           {"--targets", "IDS", "the tokens to score, as 5,7: row t predicts the t-th; once for each sequence", true},
           {"--targets-file", "FILE", "the same from a file: numpy.save'd as int32 or int64, [T] or [B, T]"},
           {"--sums-only", "", "no tokens in --json: for more of them than one reply may hold"}};
 }
 
 bool HasScoreLogitsFlags(const Arguments& arguments) {
-  for (const char* flag : {"--logits", "--targets", "--targets-file", "--sums-only"}) {
+  for (const char* flag : {"--logits", "--prompt-tokens", "--targets", "--targets-file", "--sums-only"}) {
     if (arguments.Has(flag)) return true;
   }
   return false;
@@ -191,6 +193,9 @@ int ScoreLogits(const Arguments& arguments, Session& session) {
                                               : TargetsFromFile(arguments, *file, session.environment);
   if (!targets.ok()) return session.Fail(targets.status());
 
+  const absl::StatusOr<std::optional<std::vector<int32_t>>> prompt = arguments.TokenIds("--prompt-tokens");
+  if (!prompt.ok()) return session.Fail(prompt.status());
+
   config->set_vocab_size(file->vocab_size());
   const auto next_rows = [&](v1::ScoreLogitsRows& rows, std::string& payload) -> absl::StatusOr<bool> {
     const int32_t sequence = file->next_sequence();
@@ -199,6 +204,9 @@ int ScoreLogits(const Arguments& arguments, Session& session) {
     const absl::StatusOr<int32_t> count = file->ReadRows(*rows.add_blocks(), payload);
     if (!count.ok()) return count.status();
     rows.set_sequence_index(sequence);
+    if (first == 0 && prompt->has_value()) {
+      rows.mutable_prompt_token_ids()->Add((*prompt)->begin(), (*prompt)->end());
+    }
     const auto begin = (*targets)[static_cast<size_t>(sequence)].begin() + first;
     rows.mutable_target_token_ids()->Add(begin, begin + *count);
     return true;

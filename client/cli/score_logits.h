@@ -11,7 +11,7 @@
 
 namespace logitd::cli {
 
-// --logits, --targets, --targets-file, --sums-only.
+// --logits, --prompt-tokens, --targets, --targets-file, --sums-only.
 std::vector<Flag> ScoreLogitsFlags();
 
 // Whether the command line is about logits of the caller's own: one of these flags is given.

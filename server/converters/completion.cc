@@ -1,6 +1,8 @@
 #include "server/converters/completion.h"
 
+#include <bit>
 #include <cmath>
+#include <cstring>
 #include <optional>
 #include <string>
 
@@ -21,6 +23,35 @@ void ToProto(std::span<const TokenAlternative> alternatives, const RecordOptions
       message.add_token_bytes(std::string(vocabulary->TokenBytes(alternative.token_id)));
     }
   }
+}
+
+static_assert(std::endian::native == std::endian::little, "columns on the wire are little endian");
+
+// One value of each alternative as a column of bytes, in their order or by their ids. Empty if they have no such value.
+template <typename Value, typename Get>
+std::string Column(std::span<const TokenAlternative> alternatives, bool by_id, Get get) {
+  if (!get(alternatives.front())) return "";
+  std::string bytes(alternatives.size() * sizeof(Value), '\0');
+  for (size_t i = 0; i < alternatives.size(); ++i) {
+    const Value value = *get(alternatives[i]);
+    const size_t place = by_id ? static_cast<size_t>(alternatives[i].token_id) : i;
+    std::memcpy(bytes.data() + place * sizeof(value), &value, sizeof(value));
+  }
+  return bytes;
+}
+
+void ToProto(std::span<const TokenAlternative> alternatives, TopLayout layout, v1::PackedAlternatives& message) {
+  const bool by_id = layout == TopLayout::kWholeVocabulary;
+  message.set_count(static_cast<int32_t>(alternatives.size()));
+  if (!by_id) {
+    message.set_token_ids(Column<int32_t>(
+        alternatives, by_id, [](const TokenAlternative& one) { return std::optional<int32_t>(one.token_id); }));
+  }
+  message.set_model_log_probs(
+      Column<double>(alternatives, by_id, [](const TokenAlternative& one) { return one.model_log_prob; }));
+  message.set_sampling_log_probs(
+      Column<double>(alternatives, by_id, [](const TokenAlternative& one) { return one.sampling_log_prob; }));
+  message.set_ranks(Column<int32_t>(alternatives, by_id, [](const TokenAlternative& one) { return one.rank; }));
 }
 
 absl::StatusOr<CompensatedSum> ToSum(double sum, double compensation, const std::string& name) {
@@ -46,7 +77,16 @@ void ToProto(const TokenRecord& record, const RecordOptions& options, const Voca
   if (record.rank) message.set_rank(*record.rank);
   if (record.model_entropy) message.set_model_entropy(*record.model_entropy);
   if (record.model_log_sum_exp) message.set_model_log_sum_exp(*record.model_log_sum_exp);
-  if (!record.top.empty()) ToProto(record.top, options, vocabulary, *message.mutable_top());
+  if (record.kept_count) message.set_kept_count(*record.kept_count);
+  if (record.kept_mass) message.set_kept_mass(*record.kept_mass);
+  if (record.draw) ToProto(*record.draw, *message.mutable_draw());
+  if (!record.top.empty()) {
+    if (options.top_layout == TopLayout::kList) {
+      ToProto(record.top, options, vocabulary, *message.mutable_top());
+    } else {
+      ToProto(record.top, options.top_layout, *message.mutable_packed_top());
+    }
+  }
   if (!record.named.empty()) ToProto(record.named, options, vocabulary, *message.mutable_named());
 }
 
@@ -70,6 +110,13 @@ void ToProto(const SequenceSums& sums, v1::ResumeState& message) {
 void ToProto(const Finish& finish, v1::Finish& message) {
   message.set_reason(static_cast<v1::FinishReason>(finish.reason));
   if (finish.stop_token_id) message.set_stop_token_id(*finish.stop_token_id);
+}
+
+void ToProto(const Draw& draw, v1::DrawRecord& message) {
+  message.set_uniform(draw.uniform);
+  message.set_total_weight(draw.total_weight);
+  message.set_interval_start(draw.interval_start);
+  message.set_weight(draw.weight);
 }
 
 absl::StatusOr<SequenceSums> FromProto(const v1::ResumeState& message) {

@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "core/sampler.h"
 #include "core/sequence.h"
 #include "core/token_record.h"
 #include "logitd/v1/completion.pb.h"
@@ -15,12 +16,14 @@
 
 namespace logitd::server {
 
-// `vocabulary`: for the tokens' bytes; null: none. With options.records false, only id, position and origin.
+// `vocabulary`: for the tokens' bytes; null: none. With options.records false, only id, position and origin. Of a whole
+// vocabulary (TopLayout::kWholeVocabulary) record.top may come in any order. REQUIRES: it holds every token then.
 void ToProto(const TokenRecord& record, const RecordOptions& options, const Vocabulary* vocabulary,
              v1::TokenRecord& message);
 void ToProto(int32_t token_count, const SequenceSums& sums, v1::SequenceTotals& message);
 void ToProto(const SequenceSums& sums, v1::ResumeState& message);
 void ToProto(const Finish& finish, v1::Finish& message);
+void ToProto(const Draw& draw, v1::DrawRecord& message);
 
 // The sums that a sequence is resumed with. Errors: FIELD_OUT_OF_RANGE for what is not finite or not <= 0.
 absl::StatusOr<SequenceSums> FromProto(const v1::ResumeState& message);

@@ -1,6 +1,7 @@
 #include "server/converters/logits.h"
 
 #include <bit>
+#include <cmath>
 #include <cstring>
 
 #include "core/errors.h"
@@ -15,6 +16,37 @@ static_assert(std::endian::native == std::endian::little, "values on the wire ar
 
 size_t SizeOf(v1::LogitsDtype dtype) { return dtype == v1::LOGITS_DTYPE_F32 ? 4 : 2; }
 
+// Where an element of a list is named.
+std::string Indexed(const std::string& field, int index) { return field + "[" + std::to_string(index) + "]"; }
+
+// The scales of a block of LIN16: one for each row; of any other type: none.
+absl::Status CheckScales(const v1::LogitsBlock& block, const std::string& field) {
+  const std::string max_field = field + ".linear_max";
+  const std::string step_field = field + ".linear_step";
+  const auto& maxima = block.linear_max();
+  const auto& steps = block.linear_step();
+  if (block.dtype() != v1::LOGITS_DTYPE_LIN16) {
+    constexpr char kBound[] = "empty, but for LOGITS_DTYPE_LIN16";
+    if (!maxima.empty()) return errors::OutOfRange(max_field, int64_t{maxima.size()}, kBound);
+    if (!steps.empty()) return errors::OutOfRange(step_field, int64_t{steps.size()}, kBound);
+    return absl::OkStatus();
+  }
+  constexpr char kUnit[] = "values (row_count)";
+  if (maxima.size() != block.row_count()) {
+    return errors::RowLengthMismatch(max_field, maxima.size(), block.row_count(), kUnit);
+  }
+  if (steps.size() != block.row_count()) {
+    return errors::RowLengthMismatch(step_field, steps.size(), block.row_count(), kUnit);
+  }
+  for (int i = 0; i < maxima.size(); ++i) {
+    if (IsLin16Scale(maxima[i], steps[i])) continue;
+    if (!std::isfinite(maxima[i])) return errors::OutOfRange(Indexed(max_field, i), double{maxima[i]}, "finite");
+    return errors::OutOfRange(Indexed(step_field, i), double{steps[i]},
+                              ">= 0 and such that linear_max - 65534 * linear_step is finite");
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckBlock(const v1::LogitsBlock& block, const std::string& field, int32_t vocab_size) {
   if (block.dtype() == v1::LOGITS_DTYPE_UNSPECIFIED) return errors::Required(field + ".dtype");
   if (block.row_count() < 1) return errors::OutOfRange(field + ".row_count", int64_t{block.row_count()}, ">= 1");
@@ -25,10 +57,13 @@ absl::Status CheckBlock(const v1::LogitsBlock& block, const std::string& field, 
   if (block.width() != vocab_size) {
     return errors::RowLengthMismatch(field + ".width", block.width(), vocab_size, "values (vocab_size)");
   }
-  return absl::OkStatus();
+  return CheckScales(block, field);
 }
 
-LogitsView WidenRow(v1::LogitsDtype dtype, const char* bytes, size_t width, std::vector<float>& buffer) {
+// Row `index` of `block`, whose bytes these are.
+LogitsView WidenRow(const v1::LogitsBlock& block, int32_t index, const char* bytes, std::vector<float>& buffer) {
+  const v1::LogitsDtype dtype = block.dtype();
+  const auto width = static_cast<size_t>(block.width());
   if (dtype == v1::LOGITS_DTYPE_F32 && reinterpret_cast<uintptr_t>(bytes) % alignof(float) == 0) {
     return {reinterpret_cast<const float*>(bytes), width};
   }
@@ -39,8 +74,10 @@ LogitsView WidenRow(v1::LogitsDtype dtype, const char* bytes, size_t width, std:
   }
   if (dtype == v1::LOGITS_DTYPE_F16) {
     WidenF16(bytes, buffer);
-  } else {
+  } else if (dtype == v1::LOGITS_DTYPE_BF16) {
     WidenBf16(bytes, buffer);
+  } else {
+    WidenLin16(bytes, block.linear_max(index), block.linear_step(index), buffer);
   }
   return buffer;
 }
@@ -62,7 +99,7 @@ absl::StatusOr<WireRows> WireRows::Of(const google::protobuf::RepeatedPtrField<v
     }
     const int64_t bytes = int64_t{block.row_count()} * vocab_size * static_cast<int64_t>(SizeOf(block.dtype()));
     // The pointer is used only once the length of the whole payload has been checked.
-    rows.blocks_.push_back({block.dtype(), rows.row_count_, block.row_count(), payload.data() + offset});
+    rows.blocks_.push_back({&block, rows.row_count_, payload.data() + offset});
     if (offset + bytes > static_cast<int64_t>(payload.size())) {
       return errors::RowLengthMismatch("payload", static_cast<int64_t>(payload.size()), offset + bytes,
                                        "bytes or more");
@@ -78,11 +115,11 @@ absl::StatusOr<WireRows> WireRows::Of(const google::protobuf::RepeatedPtrField<v
 
 LogitsView WireRows::Row(int32_t index, std::vector<float>& buffer) const {
   size_t b = 0;
-  while (index >= blocks_[b].first_row + blocks_[b].row_count) ++b;
+  while (index >= blocks_[b].first_row + blocks_[b].message->row_count()) ++b;
   const Block& block = blocks_[b];
-  const size_t row_bytes = static_cast<size_t>(vocab_size_) * SizeOf(block.dtype);
-  const char* bytes = block.bytes + static_cast<size_t>(index - block.first_row) * row_bytes;
-  return WidenRow(block.dtype, bytes, static_cast<size_t>(vocab_size_), buffer);
+  const int32_t row = index - block.first_row;
+  const size_t row_bytes = static_cast<size_t>(vocab_size_) * SizeOf(block.message->dtype());
+  return WidenRow(*block.message, row, block.bytes + static_cast<size_t>(row) * row_bytes, buffer);
 }
 
 absl::StatusOr<LogitsView> SingleRow(const v1::Logits& logits, std::vector<float>& buffer) {
@@ -108,7 +145,7 @@ absl::StatusOr<LogitsView> SingleRow(const v1::Logits& logits, std::vector<float
   if (static_cast<int64_t>(logits.values().size()) != bytes) {
     return errors::RowLengthMismatch("logits.values", static_cast<int64_t>(logits.values().size()), bytes, "bytes");
   }
-  return WidenRow(block.dtype(), logits.values().data(), static_cast<size_t>(block.width()), buffer);
+  return WidenRow(block, 0, logits.values().data(), buffer);
 }
 
 }  // namespace logitd::server

@@ -19,21 +19,21 @@ namespace logitd::server {
 // The rows of one message: a view of its blocks and payload, which must outlive it. Thread-compatible.
 class WireRows {
  public:
-  // Checks every block: dtype, row_count, width == vocab_size, and that the payload has exactly the declared length.
-  // Errors: FIELD_REQUIRED, FIELD_OUT_OF_RANGE, LIMIT_EXCEEDED, ROW_LENGTH_MISMATCH; fields "blocks[i]....", "payload".
+  // Checks every block: dtype, row_count, width == vocab_size, the scales of LIN16, and that the payload has exactly
+  // the declared length. Errors: FIELD_REQUIRED, FIELD_OUT_OF_RANGE, LIMIT_EXCEEDED, ROW_LENGTH_MISMATCH; fields
+  // "blocks[i]....", "payload".
   static absl::StatusOr<WireRows> Of(const google::protobuf::RepeatedPtrField<v1::LogitsBlock>& blocks,
                                      std::string_view payload, int32_t vocab_size);
 
   int32_t row_count() const { return row_count_; }
-  // Row `index` as f32: the payload itself where it is f32 and aligned, else widened (exactly) into `buffer`. The view
+  // Row `index` as f32: the payload itself where it is f32 and aligned, else widened into `buffer`. The view
   // holds until the next call. REQUIRES: 0 <= index < row_count().
   LogitsView Row(int32_t index, std::vector<float>& buffer) const;
 
  private:
   struct Block {
-    v1::LogitsDtype dtype;
+    const v1::LogitsBlock* message;
     int32_t first_row;
-    int32_t row_count;
     const char* bytes;
   };
 

@@ -17,8 +17,15 @@
 namespace logitd::server {
 
 // The stages; `seed` is the caller's to read. Errors are those of Validate and of VocabSubset, with the message's own
-// field names ("temperature", "allowed_tokens.ids.token_ids[3]").
+// field names ("temperature", "allowed_tokens.ids.token_ids[3]"), and LIMIT_EXCEEDED for the lists.
 absl::StatusOr<SamplingParams> FromProto(const v1::SamplingParams& params, int32_t vocab_size);
+
+// The same, to score given tokens with: what gives no log-prob, or one that depends on a draw, is FIELD_OUT_OF_RANGE
+// ("temperature", "xtc.probability").
+absl::StatusOr<SamplingParams> ScoringParamsFromProto(const v1::SamplingParams& params, int32_t vocab_size);
+
+// Bytes that the token sets and lists of `params` take, without those that it shares with `shared`.
+int64_t HeldBytes(const SamplingParams& params, const SamplingParams* shared = nullptr);
 
 // `eos_token_ids`: those of the vocabulary, ascending. `default_max_tokens` holds where max_tokens is unset.
 // Errors: TOKEN_ID_OUT_OF_RANGE, FIELD_OUT_OF_RANGE, LIMIT_EXCEEDED.

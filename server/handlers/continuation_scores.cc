@@ -267,7 +267,12 @@ absl::Status Evaluation::TakeRows(Running& running, const SequenceWork& work, co
       running.scorer.Add(record, rows.records[i].argmax);
     } else {
       const LogitsView row(rows.logits.data() + i * vocab_size, vocab_size);
-      auto scored = running.scorer.Score(row, target, distribution_);
+      // What the stages may look at: the context, and the targets before this one.
+      StepContext step;
+      step.prompt = running.item->context_token_ids;
+      step.output = std::span(running.input->token_ids).first(running.fed_count);
+      step.position = static_cast<int32_t>(running.fed_count);
+      auto scored = running.scorer.Score(row, target, distribution_, step);
       if (!scored.ok()) return AsModelOutputError(scored.status());
       record = *std::move(scored);
     }

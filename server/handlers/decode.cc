@@ -1,6 +1,7 @@
 #include "server/handlers/decode.h"
 
 #include <algorithm>
+#include <span>
 #include <string>
 #include <utility>
 
@@ -24,9 +25,7 @@ constexpr int64_t kSequenceBytes = sizeof(Decoder) + 128;
 int64_t BytesOf(const std::vector<TokenId>& tokens) {
   return static_cast<int64_t>(tokens.capacity() * sizeof(TokenId));
 }
-int64_t BytesOf(const VocabSubset* subset) {
-  return subset == nullptr ? 0 : static_cast<int64_t>(subset->words().size_bytes());
-}
+int64_t BytesOf(std::span<const TokenId> tokens) { return static_cast<int64_t>(tokens.size_bytes()); }
 
 std::string Indexed(const char* list, int index) { return std::string(list) + "[" + std::to_string(index) + "]."; }
 
@@ -79,7 +78,7 @@ absl::Status DecodeSession::Start(const v1::DecodeConfig& config, v1::DecodeStar
   if (!record.ok()) return WithFieldPrefix(record.status(), "record.");
   record_ = *std::move(record);
   seed_ = config.sampling().has_seed() ? config.sampling().seed() : DrawSeed();
-  held_bytes_ = BytesOf(sampling_.subset.get());
+  held_bytes_ = HeldBytes(sampling_);
   started_ = true;
 
   started.set_seed(seed_);
@@ -102,6 +101,7 @@ absl::Status DecodeSession::Step(const v1::StepBatch& batch, std::string_view pa
   auto rows = WireRows::Of(batch.blocks(), payload, vocab_size_);
   if (!rows.ok()) return WithFieldPrefix(rows.status(), "batch.");
   last_batch_id_ = batch.batch_id();
+  alternatives_ = 0;
   result.set_batch_id(batch.batch_id());
 
   for (int i = 0; i < batch.opens_size(); ++i) {
@@ -202,20 +202,23 @@ absl::Status DecodeSession::Open(const v1::OpenSequence& open, v1::OpenResult& r
     sums = {std::nullopt, std::nullopt};
   }
   OpenedSequence opened;
-  // A set that is the stream's own is shared, and counts once.
-  const bool has_own_set = config.sampling.subset != sampling_.subset;
-  const int64_t set_bytes = has_own_set ? BytesOf(config.sampling.subset.get()) : 0;
-  opened.state_bytes = set_bytes + int64_t{so_far.size()} * static_cast<int64_t>(sizeof(TokenId));
+  // Sets and lists that are the stream's own are shared, and count once.
+  const int64_t set_bytes = HeldBytes(config.sampling, &sampling_);
+  // A prompt that no stage looks at is not kept.
+  std::vector<TokenId> kept_prompt;
+  if (config.sampling.needs_prompt()) kept_prompt.assign(prompt.begin(), prompt.end());
+  const int64_t prompt_bytes = BytesOf(kept_prompt);
+  opened.state_bytes = set_bytes + prompt_bytes + BytesOf({so_far.data(), static_cast<size_t>(so_far.size())});
   if (state_bytes_ + opened.state_bytes > kMaxStreamStateBytes) {
     return errors::LimitExceeded("", state_bytes_ + opened.state_bytes,
-                                 "[0, " + std::to_string(kMaxStreamStateBytes) + "] bytes of token sets and tokens",
+                                 "[0, " + std::to_string(kMaxStreamStateBytes) + "] bytes of sets, lists and tokens",
                                  "max_stream_state_bytes");
   }
-  opened.decoder =
-      std::make_unique<Decoder>(std::move(config), std::vector<TokenId>(so_far.begin(), so_far.end()), sums);
+  opened.decoder = std::make_unique<Decoder>(std::move(config), std::move(kept_prompt),
+                                             std::vector<TokenId>(so_far.begin(), so_far.end()), sums);
   result.set_next_position(opened.decoder->position());
   const DecoderConfig& kept = opened.decoder->config();
-  opened.held_bytes = kSequenceBytes + set_bytes + BytesOf(opened.decoder->sequence().token_ids()) +
+  opened.held_bytes = kSequenceBytes + set_bytes + prompt_bytes + BytesOf(opened.decoder->sequence().token_ids()) +
                       BytesOf(kept.stop.stop_token_ids) + BytesOf(kept.record.named_token_ids);
   state_bytes_ += opened.state_bytes;
   held_bytes_ += opened.held_bytes;
@@ -247,13 +250,20 @@ absl::Status DecodeSession::StepSequence(const v1::SequenceStep& step, const Wir
     return errors::RowIndexOutOfRange("row", step.row(), rows.row_count());
   }
   Decoder& decoder = *found->second.decoder;
+  const RecordOptions& record = decoder.config().record;
+  if (record.records) alternatives_ += record.top_n + std::ssize(record.named_token_ids);
+  if (alternatives_ > kMaxAlternatives) {
+    return errors::LimitExceeded("sequence_id", alternatives_,
+                                 "[0, " + std::to_string(kMaxAlternatives) + "] alternatives in one reply",
+                                 "max_alternatives");
+  }
   const int64_t bytes_before = BytesOf(decoder.sequence().token_ids());
   auto advanced = decoder.Advance(step.position(), rows.Row(step.row(), row_buffer_), distribution_);
   if (!advanced.ok()) return WithRow(advanced.status(), step.row());
   const int64_t grown = BytesOf(decoder.sequence().token_ids()) - bytes_before;
   found->second.held_bytes += grown;
   held_bytes_ += grown;
-  if (advanced->token) ToProto(*advanced->token, decoder.config().record, nullptr, *chosen.add_tokens());
+  if (advanced->token) ToProto(*advanced->token, record, nullptr, *chosen.add_tokens());
   ToProto(advanced->token_count, advanced->sums, *chosen.mutable_totals());
   ToProto(advanced->sums, *chosen.mutable_resume_state());
   if (advanced->finish) ToProto(*advanced->finish, *chosen.mutable_finish());

@@ -23,8 +23,8 @@ class DecodeSession {
   // Answers one message. An error ends the stream; what concerns one sequence alone is in `response`.
   absl::Status Handle(const v1::DecodeRequest& request, v1::DecodeResponse& response);
 
-  // What the session keeps until the next message: its sequences and their token sets and tokens. Working space, which
-  // is bounded by vocab_size, is not counted.
+  // What the session keeps until the next message: its sequences and their token sets, lists and tokens. Working space,
+  // which is bounded by vocab_size, is not counted.
   int64_t held_bytes() const { return held_bytes_; }
 
  private:
@@ -44,6 +44,8 @@ class DecodeSession {
   RecordOptions record_;
   uint64_t seed_ = 0;
   int64_t last_batch_id_ = 0;
+  // Alternatives in the result of the batch that is being answered.
+  int64_t alternatives_ = 0;
   // A sequence, and what of its memory the caller has chosen.
   struct OpenedSequence {
     std::unique_ptr<Decoder> decoder;
@@ -56,7 +58,7 @@ class DecodeSession {
   std::unordered_map<int64_t, OpenedSequence> sequences_;
   // The sum of state_bytes.
   int64_t state_bytes_ = 0;
-  // The stream's own token set, and what the sequences hold.
+  // The stream's own token set and lists, and what the sequences hold.
   int64_t held_bytes_ = 0;
   // Working space of all sequences.
   Distribution distribution_;

@@ -1,36 +1,92 @@
 #include "server/handlers/distribution.h"
 
 #include <cmath>
+#include <cstdint>
+#include <span>
+#include <string>
 #include <vector>
 
 #include "core/distribution.h"
 #include "core/errors.h"
 #include "core/exact_math.h"
 #include "core/limits.h"
+#include "core/random_stream.h"
+#include "core/sampler.h"
 #include "core/status_macros.h"
+#include "server/converters/completion.h"
 #include "server/converters/logits.h"
 #include "server/converters/sampling.h"
 #include "server/converters/strictness.h"
 
 namespace logitd::server {
+namespace {
 
-absl::Status ComputeDistribution(const v1::DistributionRequest& request, const ServerEnv& env,
-                                 const RequestContext& context, v1::DistributionResponse& response) {
-  RETURN_IF_ERROR(CheckKnown(request));
-  if (!request.has_logits()) return errors::Required("logits");
-  std::vector<float> buffer;
-  ASSIGN_OR_RETURN(const LogitsView row, SingleRow(request.logits(), buffer));
-  auto params = FromProto(request.sampling(), static_cast<int32_t>(row.size()));
-  if (!params.ok()) return WithFieldPrefix(params.status(), "sampling.");
-  ASSIGN_OR_RETURN(const RowStatistics statistics, ReadRow(row));
-  Distribution distribution;
-  RETURN_IF_ERROR(distribution.Assign(row, *params, {}));
+std::span<const TokenId> SpanOf(const google::protobuf::RepeatedField<int32_t>& ids) {
+  return {ids.data(), static_cast<size_t>(ids.size())};
+}
 
+// One of the request's token lists. Errors: LIMIT_EXCEEDED, TOKEN_ID_OUT_OF_RANGE.
+absl::Status CheckTokens(std::span<const TokenId> ids, const char* field, int64_t limit, const char* limit_name,
+                         int32_t vocab_size) {
+  if (std::ssize(ids) > limit) {
+    return errors::LimitExceeded(field, std::ssize(ids), "[0, " + std::to_string(limit) + "]", limit_name);
+  }
+  return CheckTokenIds(ids, field, vocab_size);
+}
+
+// Sets seed, key and position of `step`, whose output is there. Errors: FIELD_REQUIRED, FIELD_OUT_OF_RANGE,
+// TOKEN_ID_OUT_OF_RANGE.
+absl::Status SetDraw(const v1::VerifyDraw& verify, const SamplingParams& params, int32_t vocab_size,
+                     StepContext& step) {
+  // A seed of 0 that was merely forgotten would verify nothing.
+  if (!params.greedy() && !verify.has_seed()) return errors::Required("seed");
+  if (!params.greedy() && !verify.has_sequence_key()) return errors::Required("sequence_key");
+  if (verify.sequence_key() > static_cast<uint64_t>(kMaxSequenceKey)) {
+    return errors::OutOfRange("sequence_key", std::to_string(verify.sequence_key()), "in [0, 2^56)");
+  }
+  if (verify.has_token_id() && (verify.token_id() < 0 || verify.token_id() >= vocab_size)) {
+    return errors::TokenIdOutOfRange("token_id", verify.token_id(), vocab_size);
+  }
+  const auto output_count = static_cast<int32_t>(step.output.size());
+  const int32_t position = verify.has_position() ? verify.position() : output_count;
+  if (position < 0 || position >= kMaxTokens) {
+    return errors::OutOfRange("position", int64_t{position}, "in [0, " + std::to_string(kMaxTokens) + ")");
+  }
+  if (position != output_count && (output_count > 0 || params.needs_history())) {
+    return errors::OutOfRange("position", int64_t{position},
+                              std::to_string(output_count) + ", the number of output_token_ids");
+  }
+  step.seed = verify.seed();
+  step.sequence_key = verify.sequence_key();
+  step.position = position;
+  return absl::OkStatus();
+}
+
+// What the stages may look at besides the row: views of the request.
+absl::StatusOr<StepContext> StepOf(const v1::DistributionRequest& request, const SamplingParams& params,
+                                   int32_t vocab_size) {
+  StepContext step;
+  step.prompt = SpanOf(request.prompt_token_ids());
+  step.output = SpanOf(request.output_token_ids());
+  step.excluded = SpanOf(request.excluded_token_ids());
+  RETURN_IF_ERROR(CheckTokens(step.prompt, "prompt_token_ids", kMaxPromptTokens, "max_prompt_tokens", vocab_size));
+  RETURN_IF_ERROR(CheckTokens(step.output, "output_token_ids", kMaxTokens, "max_tokens", vocab_size));
+  RETURN_IF_ERROR(CheckTokens(step.excluded, "excluded_token_ids", 2 * kMaxStops, "max_stops", vocab_size));
+  if (request.has_verify()) {
+    RETURN_IF_ERROR(WithFieldPrefix(SetDraw(request.verify(), params, vocab_size, step), "verify."));
+  } else if (params.IsOn(Stage::kXtc) && !params.greedy()) {
+    return errors::Required("verify");
+  }
+  return step;
+}
+
+void AddTokens(LogitsView row, const SamplingParams& params, const RowStatistics& statistics,
+               const Distribution& distribution, v1::DistributionResponse& response) {
   for (TokenId id = 0; id < static_cast<TokenId>(row.size()); ++id) {
     // Greedy leaves one token; the reply is then the one-hot vector over what is allowed, so that it can be read like
     // any other distribution.
-    const bool allowed = params->subset == nullptr || params->subset->Contains(id);
-    const bool listed = params->greedy() ? allowed && !std::isinf(row[id]) : distribution.Keeps(id);
+    const bool allowed = params.subset == nullptr || params.subset->Contains(id);
+    const bool listed = params.greedy() ? allowed && !std::isinf(row[id]) : distribution.Keeps(id);
     if (!listed) continue;
     const double log_prob = distribution.LogProb(id);
     response.add_token_ids(id);
@@ -38,12 +94,51 @@ absl::Status ComputeDistribution(const v1::DistributionRequest& request, const S
     response.add_sampling_log_probs(log_prob);
     response.add_model_log_probs(statistics.LogProb(row[id]));
   }
+}
+
+void AddReport(const StageReport& report, v1::DistributionResponse& response) {
+  v1::StageReport& message = *response.add_stages();
+  message.set_stage(static_cast<v1::Stage>(report.stage));
+  message.set_kept_before_count(report.kept_before);
+  message.set_kept_after_count(report.kept_after);
+  message.set_removed_mass(report.removed_mass);
+}
+
+void Verify(const v1::VerifyDraw& verify, const StepContext& step, Distribution& distribution,
+            v1::Verification& verification) {
+  const RandomStream random(step.seed, step.sequence_key, step.position, RandomPurpose::kTokenDraw);
+  const Draw draw = DrawToken(distribution, random.Uniform64(0));
+  verification.set_token_id(draw.token_id);
+  if (verify.has_token_id()) verification.set_matches(draw.token_id == verify.token_id());
+  ToProto(draw, *verification.mutable_draw());
+}
+
+}  // namespace
+
+absl::Status ComputeDistribution(const v1::DistributionRequest& request, const ServerEnv& env,
+                                 const RequestContext& context, v1::DistributionResponse& response) {
+  RETURN_IF_ERROR(CheckKnown(request));
+  if (!request.has_logits()) return errors::Required("logits");
+  std::vector<float> buffer;
+  ASSIGN_OR_RETURN(const LogitsView row, SingleRow(request.logits(), buffer));
+  const auto vocab_size = static_cast<int32_t>(row.size());
+  auto params = FromProto(request.sampling(), vocab_size);
+  if (!params.ok()) return WithFieldPrefix(params.status(), "sampling.");
+  ASSIGN_OR_RETURN(const StepContext step, StepOf(request, *params, vocab_size));
+  ASSIGN_OR_RETURN(const RowStatistics statistics, ReadRow(row));
+  Distribution distribution;
+  std::vector<StageReport> reports;
+  RETURN_IF_ERROR(distribution.Assign(row, *params, step, request.explain() ? &reports : nullptr));
+
+  if (request.layout() != v1::RECORD_LAYOUT_NONE) AddTokens(row, *params, statistics, distribution, response);
   response.set_kept_count(distribution.kept_count());
   response.set_model_entropy(ModelEntropy(row, statistics));
   response.set_model_log_sum_exp(statistics.log_sum_exp);
   response.set_sampling_entropy(distribution.Entropy());
   response.set_total_weight(distribution.total_weight());
   response.set_numerics_version(kNumericsVersion);
+  for (const StageReport& report : reports) AddReport(report, response);
+  if (request.has_verify()) Verify(request.verify(), step, distribution, *response.mutable_verification());
   return absl::OkStatus();
 }
 

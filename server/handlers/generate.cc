@@ -87,8 +87,10 @@ absl::StatusOr<GenerateOptions> OptionsOf(const v1::GenerateRequest& request, co
 // One completion as it grows.
 class GrowingCompletion {
  public:
-  GrowingCompletion(int32_t index, DecoderConfig config, const Vocabulary& vocabulary)
-      : vocabulary_(vocabulary), decoder_(std::move(config)) {
+  // `prompt`: kept only if a stage looks at it.
+  GrowingCompletion(int32_t index, DecoderConfig config, const std::vector<TokenId>& prompt,
+                    const Vocabulary& vocabulary)
+      : vocabulary_(vocabulary), decoder_(NewDecoder(std::move(config), prompt)) {
     message_.set_index(index);
     message_.set_sequence_key(decoder_.config().sequence_key);
   }
@@ -154,6 +156,11 @@ class GrowingCompletion {
   int64_t sequence = 0;
 
  private:
+  static Decoder NewDecoder(DecoderConfig config, const std::vector<TokenId>& prompt) {
+    if (!config.sampling.needs_prompt()) return Decoder(std::move(config));
+    return Decoder(std::move(config), prompt, /*token_ids=*/{}, SequenceSums());
+  }
+
   const Vocabulary& vocabulary_;
   Decoder decoder_;
   v1::Completion message_;
@@ -234,7 +241,7 @@ absl::Status Generation::Run(v1::GenerateFinal& final) {
   for (int32_t i = 0; i < options_.n; ++i) {
     DecoderConfig config = options_.decoder;
     config.sequence_key = options_.first_sequence_key + static_cast<uint64_t>(i);
-    completions.emplace_back(i, std::move(config), model_.vocabulary());
+    completions.emplace_back(i, std::move(config), prompt_, model_.vocabulary());
   }
   const int32_t wave_size = WaveSize();
   const bool forks = Forks();

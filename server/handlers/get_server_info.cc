@@ -18,8 +18,9 @@ absl::Status GetServerInfo(const v1::GetServerInfoRequest& request, const Server
   response.set_numerics_version(kNumericsVersion);
   response.set_kernel_target(KernelTarget());
   for (std::string& target : AvailableKernelTargets()) response.add_available_kernel_targets(std::move(target));
-  for (const auto dtype : {v1::LOGITS_DTYPE_F32, v1::LOGITS_DTYPE_F16, v1::LOGITS_DTYPE_BF16})
+  for (const auto dtype : {v1::LOGITS_DTYPE_F32, v1::LOGITS_DTYPE_F16, v1::LOGITS_DTYPE_BF16, v1::LOGITS_DTYPE_LIN16}) {
     response.add_dtypes(dtype);
+  }
   v1::Limits& limits = *response.mutable_limits();
   limits.set_max_message_bytes(kMaxMessageBytes);
   limits.set_max_vocab_size(kMaxVocabSize);
@@ -31,6 +32,11 @@ absl::Status GetServerInfo(const v1::GetServerInfoRequest& request, const Server
   limits.set_max_top_n(kMaxTopN);
   limits.set_max_alternatives(kMaxAlternatives);
   limits.set_max_named_tokens(kMaxNamedTokens);
+  limits.set_max_logit_biases(kMaxLogitBiases);
+  limits.set_max_sequence_biases(kMaxSequenceBiases);
+  limits.set_max_dry_breakers(kMaxDryBreakers);
+  limits.set_max_dry_breaker_tokens(kMaxDryBreakerTokens);
+  limits.set_max_list_tokens(kMaxListTokens);
   limits.set_max_stops(kMaxStops);
   limits.set_max_n(kMaxCompletions);
   limits.set_max_generated_tokens(kMaxGeneratedTokens);

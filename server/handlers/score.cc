@@ -46,10 +46,8 @@ absl::StatusOr<std::vector<ItemRequest>> ItemsOf(const v1::ScoreRequest& request
 absl::StatusOr<ScoreOptions> OptionsOf(const v1::ScoreRequest& request, int32_t vocab_size) {
   ScoreOptions options;
   if (request.has_sampling()) {
-    auto sampling = FromProto(request.sampling(), vocab_size);
+    auto sampling = ScoringParamsFromProto(request.sampling(), vocab_size);
     if (!sampling.ok()) return WithFieldPrefix(sampling.status(), "sampling.");
-    // At temperature 0 every token but one has no log-prob.
-    if (sampling->greedy()) return errors::OutOfRange("sampling.temperature", 0.0, "in [0.0001, 1e+06] to score with");
     options.sampling = *std::move(sampling);
   }
   auto record = FromProto(request.record(), vocab_size, /*default_sampling_log_prob=*/options.sampling.has_value(),

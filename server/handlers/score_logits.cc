@@ -17,6 +17,10 @@ namespace {
 // The allocator's and the map's part of a sequence.
 constexpr int64_t kNodeBytes = 64;
 
+int64_t BytesOf(const std::vector<TokenId>& tokens) {
+  return static_cast<int64_t>(tokens.capacity() * sizeof(TokenId));
+}
+
 }  // namespace
 
 absl::Status ScoreLogitsSession::Take(const v1::ScoreLogitsRequest& request, const RequestContext& context) {
@@ -44,19 +48,15 @@ absl::Status ScoreLogitsSession::Start(const v1::ScoreLogitsConfig& config) {
   RETURN_IF_ERROR(CheckNumericsVersion(config));
   vocab_size_ = config.vocab_size();
   if (config.has_sampling()) {
-    auto sampling = FromProto(config.sampling(), vocab_size_);
+    auto sampling = ScoringParamsFromProto(config.sampling(), vocab_size_);
     if (!sampling.ok()) return WithFieldPrefix(sampling.status(), "sampling.");
-    // At temperature 0 every token but one has no log-prob.
-    if (sampling->greedy()) return errors::OutOfRange("sampling.temperature", 0.0, "in [0.0001, 1e+06] to score with");
     options_.sampling = *std::move(sampling);
   }
   auto record = FromProto(config.record(), vocab_size_, /*default_sampling_log_prob=*/options_.sampling.has_value(),
                           v1::RECORD_LAYOUT_RECORDS);
   if (!record.ok()) return WithFieldPrefix(record.status(), "record.");
   options_.record = *std::move(record);
-  if (options_.sampling && options_.sampling->subset != nullptr) {
-    held_bytes_ = static_cast<int64_t>(options_.sampling->subset->words().size_bytes());
-  }
+  if (options_.sampling) held_bytes_ = HeldBytes(*options_.sampling);
   started_ = true;
   return absl::OkStatus();
 }
@@ -80,23 +80,33 @@ absl::Status ScoreLogitsSession::Score(const v1::ScoreLogitsRows& message, std::
   const auto found = sequences_.find(index);
   const int32_t position = found == sequences_.end() ? 0 : found->second.scorer.token_count();
   RETURN_IF_ERROR(CheckLimits(position, rows.row_count()));
+  RETURN_IF_ERROR(CheckPrompt(message, position));
   for (int32_t i = 0; i < rows.row_count(); ++i) {
     if (targets[i] >= 0 && targets[i] < vocab_size_) continue;
     const std::string field = "target_token_ids[" + std::to_string(i) + "]";
     return WithPosition(errors::TokenIdOutOfRange(field, targets[i], vocab_size_), i, index, position + i);
   }
 
-  const auto [entry, is_new] = sequences_.try_emplace(index, Sequence{Scorer(options_.record, options_.sampling), ""});
+  const auto [entry, is_new] =
+      sequences_.try_emplace(index, Sequence{Scorer(options_.record, options_.sampling), "", {}, {}});
   Sequence& sequence = entry->second;
+  const bool needs_history = options_.sampling && options_.sampling->needs_history();
   if (is_new) {
-    held_bytes_ += kNodeBytes + static_cast<int64_t>(sizeof(Sequence)) +
+    const auto& prompt = message.prompt_token_ids();
+    if (options_.sampling && options_.sampling->needs_prompt()) sequence.prompt.assign(prompt.begin(), prompt.end());
+    held_bytes_ += kNodeBytes + static_cast<int64_t>(sizeof(Sequence)) + BytesOf(sequence.prompt) +
                    std::ssize(options_.record.named_token_ids) * static_cast<int64_t>(sizeof(TokenId));
   }
-  const size_t capacity_before = sequence.tokens.capacity();
+  const int64_t bytes_before = static_cast<int64_t>(sequence.tokens.capacity()) + BytesOf(sequence.targets);
   for (int32_t i = 0; i < rows.row_count(); ++i) {
     RETURN_IF_ERROR(context.Check());
-    auto record = sequence.scorer.Score(rows.Row(i, row_buffer_), targets[i], distribution_);
+    StepContext step;
+    step.prompt = sequence.prompt;
+    step.output = sequence.targets;
+    step.position = position + i;
+    auto record = sequence.scorer.Score(rows.Row(i, row_buffer_), targets[i], distribution_, step);
     if (!record.ok()) return WithPosition(record.status(), i, index, position + i);
+    if (needs_history) sequence.targets.push_back(targets[i]);
     if (!options_.record.records) continue;
     v1::ScoredSequence one;
     ToProto(*record, options_.record, /*vocabulary=*/nullptr, *one.add_tokens());
@@ -104,8 +114,23 @@ absl::Status ScoreLogitsSession::Score(const v1::ScoreLogitsRows& message, std::
     if (!one.AppendToString(&sequence.tokens)) return errors::Internal("a record cannot be serialised");
     ++record_count_;
   }
-  held_bytes_ += static_cast<int64_t>(sequence.tokens.capacity() - capacity_before);
+  held_bytes_ += static_cast<int64_t>(sequence.tokens.capacity()) + BytesOf(sequence.targets) - bytes_before;
   return absl::OkStatus();
+}
+
+absl::Status ScoreLogitsSession::CheckPrompt(const v1::ScoreLogitsRows& message, int32_t position) const {
+  const auto& prompt = message.prompt_token_ids();
+  if (prompt.empty()) return absl::OkStatus();
+  if (position > 0) {
+    return errors::UnexpectedMessage(
+        "rows.prompt_token_ids must come with the first rows of a sequence, got it after " + std::to_string(position) +
+        " rows");
+  }
+  if (prompt.size() > kMaxPromptTokens) {
+    return errors::LimitExceeded("prompt_token_ids", prompt.size(), "[0, " + std::to_string(kMaxPromptTokens) + "]",
+                                 "max_prompt_tokens");
+  }
+  return CheckTokenIds({prompt.data(), static_cast<size_t>(prompt.size())}, "prompt_token_ids", vocab_size_);
 }
 
 absl::Status ScoreLogitsSession::CheckLimits(int32_t position, int32_t row_count) const {

@@ -27,8 +27,8 @@ class ScoreLogitsSession {
   // The client has half-closed: the reply. Called once, last; gives up what the session holds.
   absl::Status Finish(v1::ScoreLogitsResponse& response);
 
-  // What the session keeps until the next message: token set, sequences and their records. Working space, which is
-  // bounded by vocab_size, is not counted.
+  // What the session keeps until the next message: token set, lists, sequences, their tokens and records. Working
+  // space, which is bounded by vocab_size, is not counted.
   int64_t held_bytes() const { return held_bytes_; }
 
  private:
@@ -38,6 +38,10 @@ class ScoreLogitsSession {
     // Its records as the reply will hold them, serialised: a quarter of what they take as messages, and a call may stay
     // open for long.
     std::string tokens;
+    // What came before the first target, if a stage looks at it.
+    std::vector<TokenId> prompt;
+    // The targets so far, if a stage looks at them.
+    std::vector<TokenId> targets;
   };
 
   absl::Status Start(const v1::ScoreLogitsConfig& config);
@@ -45,6 +49,8 @@ class ScoreLogitsSession {
   // The limits that `row_count` more rows of a sequence of `position` rows would break, before any of them is looked
   // at.
   absl::Status CheckLimits(int32_t position, int32_t row_count) const;
+  // The prompt of a sequence of `position` rows.
+  absl::Status CheckPrompt(const v1::ScoreLogitsRows& message, int32_t position) const;
 
   bool started_ = false;
   int32_t vocab_size_ = 0;

@@ -163,6 +163,44 @@ TEST_F(LimitsTest, max_named_tokens) {
   EXPECT_EQ(LimitOf(Decode({config}).status), "max_named_tokens");
 }
 
+TEST_F(LimitsTest, max_logit_biases) {
+  v1::DecodeRequest config = Config("vocab_size: 1048576");
+  for (int i = 0; i <= kMaxLogitBiases; ++i) {
+    config.mutable_config()->mutable_sampling()->add_logit_biases()->set_token_id(i);
+  }
+  EXPECT_EQ(LimitOf(Decode({config}).status), "max_logit_biases");
+}
+
+TEST_F(LimitsTest, max_sequence_biases) {
+  v1::DecodeRequest config = Config("vocab_size: 4");
+  for (int i = 0; i <= kMaxSequenceBiases; ++i) {
+    config.mutable_config()->mutable_sampling()->add_sequence_biases()->add_token_ids(1);
+  }
+  EXPECT_EQ(LimitOf(Decode({config}).status), "max_sequence_biases");
+}
+
+TEST_F(LimitsTest, max_dry_breakers) {
+  v1::DecodeRequest config = Config("vocab_size: 4");
+  for (int i = 0; i <= kMaxDryBreakers; ++i) {
+    config.mutable_config()->mutable_sampling()->mutable_dry()->add_breakers()->add_token_ids(1);
+  }
+  EXPECT_EQ(LimitOf(Decode({config}).status), "max_dry_breakers");
+}
+
+TEST_F(LimitsTest, max_dry_breaker_tokens) {
+  v1::DecodeRequest config = Config("vocab_size: 4");
+  config.mutable_config()->mutable_sampling()->mutable_dry()->add_breakers()->mutable_token_ids()->Resize(
+      kMaxDryBreakerTokens + 1, 0);
+  EXPECT_EQ(LimitOf(Decode({config}).status), "max_dry_breaker_tokens");
+}
+
+TEST_F(LimitsTest, max_list_tokens) {
+  v1::DecodeRequest config = Config("vocab_size: 4");
+  config.mutable_config()->mutable_sampling()->add_sequence_biases()->mutable_token_ids()->Resize(kMaxListTokens, 0);
+  config.mutable_config()->mutable_sampling()->mutable_dry()->add_breakers()->add_token_ids(1);
+  EXPECT_EQ(LimitOf(Decode({config}).status), "max_list_tokens");
+}
+
 TEST_F(LimitsTest, max_stops) {
   v1::DecodeRequest config = Config("vocab_size: 2000");
   for (int i = 0; i <= kMaxStops; ++i) config.mutable_config()->add_eos_token_ids(i);

@@ -27,7 +27,7 @@ TEST(CommandLineTest, WithoutACommandHelpGoesToStandardErrorAndFails) {
 }
 
 TEST(CommandLineTest, HelpAndVersionNeedNoServer) {
-  for (const char* command : {"complete", "score", "rank", "distribution", "info"}) {
+  for (const char* command : {"complete", "score", "rank", "distribution", "verify", "info"}) {
     CommandRig rig;
     EXPECT_EQ(rig.Run({command, "--help"}), kExitOk);
     EXPECT_THAT(rig.out(), HasSubstr(std::string("Usage: logit ") + command));

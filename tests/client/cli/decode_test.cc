@@ -16,6 +16,8 @@ using ::testing::IsEmpty;
 struct FakeDecoder {
   int finish_after = 1000;
   int bad_position = -1;
+  // Whether records hold the kept set and the draw.
+  bool has_draw = false;
   grpc::Status status = grpc::Status::OK;
   std::vector<v1::DecodeRequest> requests;
 
@@ -47,6 +49,11 @@ struct FakeDecoder {
       token.set_position(step.position());
       token.set_model_log_prob(-0.5);
       token.set_sampling_log_prob(-0.25);
+      if (has_draw) {
+        token.set_kept_count(2);
+        token.set_kept_mass(0.75);
+        token.mutable_draw()->set_uniform(uint64_t{5} << 61);
+      }
       v1::SequenceTotals& totals = *stepped.mutable_chosen()->mutable_totals();
       totals.set_token_count(step.position() + 1);
       totals.set_cumulative_model_log_prob(-0.5 * (step.position() + 1));
@@ -210,6 +217,29 @@ TEST_F(DecodeTest, ABadRowFailsItsSequenceAlone) {
   EXPECT_EQ(Run(SavedArray("<f2", "(1, 2, 1)", "1234")), kExitItemFailed);
   EXPECT_THAT(rig_.out(), HasSubstr("failed: batch.steps[0].logits is wrong\ntokens: 1\n"));
   EXPECT_THAT(rig_.out(), HasSubstr("the row that failed: 1\n"));
+}
+
+TEST_F(DecodeTest, ThePromptIsEverySequences) {
+  EXPECT_EQ(Run(SavedArray("<f4", "(2, 1, 3)", kRows), {"--prompt-tokens", "2,2,0", "--repetition-penalty", "1.2"}), 0);
+  EXPECT_EQ(config().sampling().repetition_penalty(), 1.2);
+  ASSERT_EQ(decoder_.requests.size(), 3u);
+  for (int i : {1, 2}) {
+    EXPECT_THAT(decoder_.requests[i].batch().opens(0).fresh().prompt_token_ids(), ElementsAre(2, 2, 0));
+  }
+}
+
+TEST_F(DecodeTest, TheKeptSetAndTheDrawHaveColumns) {
+  decoder_.finish_after = 1;
+  decoder_.has_draw = true;
+  EXPECT_EQ(Run(SavedArray("<f4", "(1, 3)", std::string(12, '\0')), {"--kept-set", "--draw", "--packed-top"}), 0);
+  EXPECT_TRUE(config().record().kept_set());
+  EXPECT_TRUE(config().record().draw());
+  EXPECT_TRUE(config().record().packed_top());
+  EXPECT_THAT(rig_.out(),
+              HasSubstr("position  token id  model log-prob  sampling log-prob  kept  kept mass      draw  "
+                        "running sum\n"
+                        "       0         4       -0.500000          -0.250000     2   0.750000  0.625000    "
+                        "-0.500000\n"));
 }
 
 TEST_F(DecodeTest, ARefusalOfTheStreamEndsTheCommand) {

@@ -1,12 +1,15 @@
 #include <cmath>
 #include <limits>
+#include <tuple>
 
 #include "gmock/gmock.h"
 #include "tests/client/cli/command_rig.h"
+#include "tests/testing/equals_proto.h"
 
 namespace logitd::cli {
 namespace {
 
+using ::logitd::testing::EqualsProto;
 using ::testing::_;
 using ::testing::DoAll;
 using ::testing::ElementsAre;
@@ -98,6 +101,46 @@ TEST_F(DistributionTest, JsonIsTheResponseWithTheLabelsOfTheKeptTokens) {
   EXPECT_THAT(rig_.out(), HasSubstr("\"token_ids\":[0,2]"));
   EXPECT_THAT(rig_.out(), HasSubstr("\"probabilities\":[0.25,0.75]"));
   EXPECT_THAT(rig_.out(), ::testing::EndsWith(",\"labels\":[\"a\",\"c\\\"\"]}\n"));
+}
+
+TEST_F(DistributionTest, TheStepPassesAsItIsAndTheSeedIsTheDraws) {
+  EXPECT_EQ(Run({"--logits", "1,2,3", "--seed", "7", "--sequence-key", "4", "--position", "1", "--prompt-tokens", "0",
+                 "--output-tokens", "2", "--excluded-tokens", "1", "--frequency-penalty", "0.5"}),
+            kExitOk);
+  EXPECT_THAT(request_, EqualsProto(std::string(R"(
+    logits { float_values: [1, 2, 3] } sampling { frequency_penalty: 0.5 }
+    prompt_token_ids: 0 output_token_ids: 2 excluded_token_ids: 1
+    verify { seed: 7 sequence_key: 4 position: 1 })")));
+}
+
+TEST_F(DistributionTest, TheDrawnTokenIsShownByItsLabel) {
+  Answer({{0, 0.5}, {1, 0.5}});
+  response_.mutable_verification()->set_token_id(1);
+  EXPECT_EQ(Run({"--logits", "1,1", "--labels", "a,b", "--seed", "7"}), kExitOk);
+  EXPECT_FALSE(request_.has_sampling());
+  EXPECT_THAT(rig_.out(), ::testing::EndsWith("\n\ndrawn: b\n"));
+}
+
+TEST_F(DistributionTest, ExplainShowsWhatEachStageRemoved) {
+  Answer({{0, 1.0}});
+  for (const auto& [stage, before, after, mass] : {std::tuple(v1::STAGE_MIN_TOKENS, 12, 12, 0.0),
+                                                   {v1::STAGE_TEMPERATURE, 12, 12, 0.0},
+                                                   {v1::STAGE_TOP_P, 12, 1, 0.375}}) {
+    v1::StageReport& report = *response_.add_stages();
+    report.set_stage(stage);
+    report.set_kept_before_count(before);
+    report.set_kept_after_count(after);
+    report.set_removed_mass(mass);
+  }
+  EXPECT_EQ(Run({"--logits", "1,0", "--explain"}), kExitOk);
+  EXPECT_TRUE(request_.explain());
+  EXPECT_EQ(rig_.out(),
+            "0  1.000000  ████████████████████  0.000000\n"
+            "\n"
+            "stage        kept before  kept after  removed mass\n"
+            "min_tokens            12          12      0.000000\n"
+            "temperature           12          12      0.000000\n"
+            "top_p                 12           1      0.375000\n");
 }
 
 TEST(DistributionUsageTest, WhatCannotBeSentIsAUsageError) {

@@ -94,6 +94,19 @@ TEST_F(ScoreLogitsTest, EachSequenceOfABatchHasItsMessages) {
   }
 }
 
+TEST_F(ScoreLogitsTest, ThePromptGoesWithTheFirstRowsOfEachSequence) {
+  AddSequence(1500, -3.5);
+  AddSequence(1500, -3.5);
+  std::string ones;
+  for (int i = 0; i < 1500; ++i) ones += i == 0 ? "1" : ",1";
+  EXPECT_EQ(Run(SavedArray("<f2", "(2, 1500, 1)", std::string(size_t{3000} * 2, '\0')),
+                {"--targets", ones, "--targets", ones, "--prompt-tokens", "4,5"}),
+            0);
+  ASSERT_EQ(written_.size(), 5u);
+  for (int i : {1, 3}) EXPECT_THAT(written_[i].rows().prompt_token_ids(), ElementsAre(4, 5)) << i;
+  for (int i : {2, 4}) EXPECT_THAT(written_[i].rows().prompt_token_ids(), ElementsAre()) << i;
+}
+
 TEST_F(ScoreLogitsTest, RowsGoInMessagesOfBoundedSize) {
   AddSequence(2600, -1);
   const std::string bytes(2600 * 2 * 4, '\0');

@@ -14,6 +14,7 @@
 namespace logitd::server {
 namespace {
 
+using ::logitd::testing::HasReason;
 using ::logitd::testing::IsOk;
 using ::testing::ElementsAre;
 
@@ -41,15 +42,15 @@ TEST(WireRowsTest, SixteenBitRowsAreWidenedExactlyAtAnyAddress) {
   for (size_t shift : {0, 1, 2, 3}) {
     std::vector<float> buffer;
     const std::string f16_bytes = std::string(shift, 'x') + f16;
-    const auto f16_rows =
-        WireRows::Of(OneBlock(v1::LOGITS_DTYPE_F16, 2, 6), std::string_view(f16_bytes).substr(shift), 6);
+    const auto f16_blocks = OneBlock(v1::LOGITS_DTYPE_F16, 2, 6);
+    const auto f16_rows = WireRows::Of(f16_blocks, std::string_view(f16_bytes).substr(shift), 6);
     ASSERT_THAT(f16_rows.status(), IsOk());
     EXPECT_THAT(f16_rows->Row(0, buffer), ElementsAre(1, -2, 0x1p-24f, 65504, -kInf, 0));
     EXPECT_TRUE(std::signbit(f16_rows->Row(0, buffer)[5]));
     EXPECT_THAT(f16_rows->Row(1, buffer), ElementsAre(0, 0, 0, 0, 0, 0x1.554p-2f));
     const std::string bf16_bytes = std::string(shift, 'x') + bf16;
-    const auto bf16_rows =
-        WireRows::Of(OneBlock(v1::LOGITS_DTYPE_BF16, 2, 6), std::string_view(bf16_bytes).substr(shift), 6);
+    const auto bf16_blocks = OneBlock(v1::LOGITS_DTYPE_BF16, 2, 6);
+    const auto bf16_rows = WireRows::Of(bf16_blocks, std::string_view(bf16_bytes).substr(shift), 6);
     ASSERT_THAT(bf16_rows.status(), IsOk());
     EXPECT_THAT(bf16_rows->Row(0, buffer), ElementsAre(1, -2, 0x1p-133f, 0x1.fep127f, -kInf, 0));
     EXPECT_THAT(bf16_rows->Row(1, buffer), ElementsAre(0, 0, 0, 0, 0, 0x1.56p-2f));
@@ -60,7 +61,8 @@ TEST(WireRowsTest, F32RowsAreCopiedOnlyWhereTheyAreNotAligned) {
   std::vector<float> aligned = {0, 1.5f, -2, 3};  // the first one only makes room
   const char* bytes = reinterpret_cast<const char*>(aligned.data());
   std::vector<float> buffer;
-  const auto rows = WireRows::Of(OneBlock(v1::LOGITS_DTYPE_F32, 1, 3), std::string_view(bytes + 4, 12), 3);
+  const auto blocks = OneBlock(v1::LOGITS_DTYPE_F32, 1, 3);
+  const auto rows = WireRows::Of(blocks, std::string_view(bytes + 4, 12), 3);
   ASSERT_THAT(rows.status(), IsOk());
   EXPECT_EQ(rows->Row(0, buffer).data(), aligned.data() + 1);
   EXPECT_TRUE(buffer.empty());
@@ -68,10 +70,67 @@ TEST(WireRowsTest, F32RowsAreCopiedOnlyWhereTheyAreNotAligned) {
   std::vector<float> room(5);
   char* shifted = reinterpret_cast<char*>(room.data()) + 1;
   std::memcpy(shifted, bytes + 4, 12);
-  const auto copied = WireRows::Of(OneBlock(v1::LOGITS_DTYPE_F32, 1, 3), std::string_view(shifted, 12), 3);
+  const auto copied = WireRows::Of(blocks, std::string_view(shifted, 12), 3);
   ASSERT_THAT(copied.status(), IsOk());
   EXPECT_THAT(copied->Row(0, buffer), ElementsAre(1.5f, -2, 3));
   EXPECT_EQ(copied->Row(0, buffer).data(), buffer.data());
+}
+
+TEST(WireRowsTest, EachRowOfLin16HasItsScale) {
+  auto blocks = OneBlock(v1::LOGITS_DTYPE_F32, 1, 3);
+  blocks.MergeFrom(OneBlock(v1::LOGITS_DTYPE_LIN16, 2, 3));
+  for (const float value : {6.f, -1.f}) blocks[1].add_linear_max(value);
+  for (const float value : {0.25f, 0.f}) blocks[1].add_linear_step(value);
+  std::string payload;
+  Append<float>(payload, {1, 2, 3});
+  Append<uint16_t>(payload, {0, 12, 65535, 7, 65534, 65535});
+  const auto rows = WireRows::Of(blocks, payload, 3);
+  ASSERT_THAT(rows.status(), IsOk());
+  ASSERT_EQ(rows->row_count(), 3);
+  std::vector<float> buffer;
+  EXPECT_THAT(rows->Row(0, buffer), ElementsAre(1, 2, 3));
+  EXPECT_THAT(rows->Row(1, buffer), ElementsAre(6, 3, -kInf));
+  EXPECT_THAT(rows->Row(2, buffer), ElementsAre(-1, -1, -kInf));
+}
+
+TEST(WireRowsTest, AScaleThatIsNoneIsNamed) {
+  constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+  const struct {
+    v1::LogitsDtype dtype;
+    std::vector<float> linear_max;
+    std::vector<float> linear_step;
+    ErrorReason reason;
+    const char* field;
+    const char* value;
+  } cases[] = {
+      {v1::LOGITS_DTYPE_LIN16, {1}, {1, 1}, ErrorReason::kRowLengthMismatch, "blocks[0].linear_max", "1"},
+      {v1::LOGITS_DTYPE_LIN16, {1, 1}, {}, ErrorReason::kRowLengthMismatch, "blocks[0].linear_step", "0"},
+      {v1::LOGITS_DTYPE_LIN16, {1, 1, 1}, {1, 1}, ErrorReason::kRowLengthMismatch, "blocks[0].linear_max", "3"},
+      {v1::LOGITS_DTYPE_LIN16, {1, kNan}, {1, 1}, ErrorReason::kFieldOutOfRange, "blocks[0].linear_max[1]", "nan"},
+      {v1::LOGITS_DTYPE_LIN16, {-kInf, 1}, {1, 1}, ErrorReason::kFieldOutOfRange, "blocks[0].linear_max[0]", "-inf"},
+      {v1::LOGITS_DTYPE_LIN16, {1, 1}, {1, -1}, ErrorReason::kFieldOutOfRange, "blocks[0].linear_step[1]", "-1"},
+      {v1::LOGITS_DTYPE_LIN16, {1, 1}, {kInf, 1}, ErrorReason::kFieldOutOfRange, "blocks[0].linear_step[0]", "inf"},
+      {v1::LOGITS_DTYPE_LIN16,
+       {1, 1},
+       {1, 0x1p120f},
+       ErrorReason::kFieldOutOfRange,
+       "blocks[0].linear_step[1]",
+       "1.329227995784916e+36"},
+      {v1::LOGITS_DTYPE_F16, {1, 1}, {}, ErrorReason::kFieldOutOfRange, "blocks[0].linear_max", "2"},
+      {v1::LOGITS_DTYPE_BF16, {}, {1}, ErrorReason::kFieldOutOfRange, "blocks[0].linear_step", "1"},
+  };
+  const std::string payload(2 * 3 * 2, '\0');
+  for (const auto& test : cases) {
+    SCOPED_TRACE(std::string(test.field) + " " + test.value);
+    auto blocks = OneBlock(test.dtype, 2, 3);
+    blocks[0].mutable_linear_max()->Add(test.linear_max.begin(), test.linear_max.end());
+    blocks[0].mutable_linear_step()->Add(test.linear_step.begin(), test.linear_step.end());
+    const absl::Status status = WireRows::Of(blocks, payload, 3).status();
+    EXPECT_THAT(status, HasReason(test.reason));
+    if (status.ok()) continue;
+    EXPECT_EQ(DetailOf(status).field, test.field);
+    EXPECT_EQ(DetailOf(status).value, test.value);
+  }
 }
 
 }  // namespace

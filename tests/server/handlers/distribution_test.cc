@@ -1,6 +1,11 @@
 #include "server/handlers/distribution.h"
 
 #include <cmath>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "core/decoder.h"
 
 #include "tests/server/in_process.h"
 
@@ -59,7 +64,9 @@ TEST_F(DistributionTest, NarrowTypesAreWidenedExactly) {
   ASSERT_TRUE(Distribution("logits { float_values: [6, 3, 0.5, 0.5] } sampling { temperature: 0.7 }", &wide).ok());
   for (
       const char* block :
-      {R"(block { dtype: LOGITS_DTYPE_F16 row_count: 1 width: 4 } values: "\x00\x46\x00\x42\x00\x38\x00\x38")",
+      {R"(block { dtype: LOGITS_DTYPE_LIN16 row_count: 1 width: 4 linear_max: 6 linear_step: 0.25 }
+          values: "\x00\x00\x0c\x00\x16\x00\x16\x00")",
+       R"(block { dtype: LOGITS_DTYPE_F16 row_count: 1 width: 4 } values: "\x00\x46\x00\x42\x00\x38\x00\x38")",
        R"(block { dtype: LOGITS_DTYPE_BF16 row_count: 1 width: 4 } values: "\xc0\x40\x40\x40\x00\x3f\x00\x3f")",
        R"(block { dtype: LOGITS_DTYPE_F32 row_count: 1 width: 4 } values: "\x00\x00\xc0\x40\x00\x00\x40\x40\x00\x00\x00\x3f\x00\x00\x00\x3f")"}) {
     SCOPED_TRACE(block);
@@ -67,6 +74,142 @@ TEST_F(DistributionTest, NarrowTypesAreWidenedExactly) {
     ASSERT_TRUE(Distribution(std::string("logits { ") + block + " } sampling { temperature: 0.7 }", &narrow).ok());
     EXPECT_EQ(narrow.SerializeAsString(), wide.SerializeAsString());
   }
+}
+
+TEST_F(DistributionTest, LayoutNoneLeavesTheListsOut) {
+  v1::DistributionResponse whole;
+  ASSERT_TRUE(Distribution("logits { float_values: [6, 3, 0.5] } sampling { top_k: 2 }", &whole).ok());
+  v1::DistributionResponse response;
+  ASSERT_TRUE(
+      Distribution("logits { float_values: [6, 3, 0.5] } sampling { top_k: 2 } layout: RECORD_LAYOUT_NONE", &response)
+          .ok());
+  EXPECT_EQ(whole.token_ids_size(), 2);
+  for (auto* list :
+       {whole.mutable_probabilities(), whole.mutable_sampling_log_probs(), whole.mutable_model_log_probs()})
+    list->Clear();
+  whole.clear_token_ids();
+  EXPECT_EQ(response.SerializeAsString(), whole.SerializeAsString());
+}
+
+TEST_F(DistributionTest, ExplainSaysWhatEachStageRemoved) {
+  v1::DistributionResponse response;
+  ASSERT_TRUE(Distribution(R"(logits { float_values: [6, 3, 0.5, 0.5, -inf] } explain: true excluded_token_ids: 0
+                              sampling { temperature: 0.5 top_k: 2 allowed_tokens { ids { token_ids: [0, 1, 2, 4] } } })",
+                           &response)
+                  .ok());
+  const struct {
+    v1::Stage stage;
+    int32_t before;
+    int32_t after;
+    double mass;
+  } expected[] = {
+      // 0.5 of four tokens at temperature 1, then token 0 of the three that are left, and nothing more.
+      {v1::STAGE_TOKEN_SETS, 4, 3, 0.003863},
+      {v1::STAGE_MIN_TOKENS, 3, 2, 0.948880},
+      {v1::STAGE_TEMPERATURE, 2, 2, 0},
+      {v1::STAGE_TOP_K, 2, 2, 0},
+  };
+  ASSERT_EQ(response.stages_size(), 4) << response.DebugString();
+  for (int i = 0; i < 4; ++i) {
+    SCOPED_TRACE(v1::Stage_Name(expected[i].stage));
+    EXPECT_EQ(response.stages(i).stage(), expected[i].stage);
+    EXPECT_EQ(response.stages(i).kept_before_count(), expected[i].before);
+    EXPECT_EQ(response.stages(i).kept_after_count(), expected[i].after);
+    EXPECT_NEAR(response.stages(i).removed_mass(), expected[i].mass, 1e-6);
+  }
+  EXPECT_THAT(response.token_ids(), ElementsAre(1, 2));
+}
+
+TEST_F(DistributionTest, StagesSeeTheTokensOfTheStep) {
+  const std::string row = "logits { float_values: [6, 3, 0.5, 0.5] } ";
+  v1::DistributionResponse response;
+  // l - f count: 6 - 2 * 2, 3 - 2.
+  ASSERT_TRUE(Distribution(row + "sampling { frequency_penalty: 2 } output_token_ids: [0, 1, 0]", &response).ok());
+  EXPECT_NEAR(response.sampling_log_probs(0) - response.sampling_log_probs(1), 1, 1e-9);
+  EXPECT_NEAR(response.model_log_probs(0), -0.056343, 1e-6) << "the model's own log-probs stay";
+  response.Clear();
+  ASSERT_TRUE(Distribution(row + "sampling { frequency_penalty: 2 } prompt_token_ids: [0, 1, 0]", &response).ok());
+  EXPECT_NEAR(response.sampling_log_probs(0) - response.sampling_log_probs(1), 3, 1e-9) << "not the prompt";
+  response.Clear();
+  ASSERT_TRUE(Distribution(row + "sampling { repetition_penalty: 3 } prompt_token_ids: 0", &response).ok());
+  EXPECT_NEAR(response.sampling_log_probs(0) - response.sampling_log_probs(1), -1, 1e-9);
+}
+
+TEST_F(DistributionTest, VerifyDrawsWhatTheSequenceDrew) {
+  const std::string row = "logits { float_values: [1, 0.9, 0.8, 0.1] } sampling { temperature: 0.7 top_p: 0.9 } ";
+  DecoderConfig config;
+  config.sampling.temperature = 0.7;
+  config.sampling.top_p = 0.9;
+  config.seed = 11;
+  config.sequence_key = 42;
+  config.record.draw = true;
+  Decoder decoder(config);
+  logitd::Distribution distribution;
+  const std::vector<float> values = {1, 0.9f, 0.8f, 0.1f};
+  std::set<TokenId> drawn;
+  for (int position = 0; position < 20; ++position) {
+    SCOPED_TRACE(position);
+    const auto step = decoder.Advance(position, values, distribution);
+    ASSERT_TRUE(step.ok());
+    const TokenId token = step->token->token_id;
+    drawn.insert(token);
+    for (const TokenId asked : {token, (token + 1) % 4}) {
+      v1::DistributionResponse response;
+      ASSERT_TRUE(Distribution(row + "verify { seed: 11 sequence_key: 42 position: " + std::to_string(position) +
+                                   " token_id: " + std::to_string(asked) + " }",
+                               &response)
+                      .ok());
+      EXPECT_EQ(response.verification().token_id(), token);
+      EXPECT_TRUE(response.verification().has_matches());
+      EXPECT_EQ(response.verification().matches(), asked == token);
+      EXPECT_EQ(response.verification().draw().uniform(), step->token->draw->uniform);
+      EXPECT_EQ(response.verification().draw().total_weight(), response.total_weight());
+      EXPECT_EQ(response.verification().draw().interval_start(), step->token->draw->interval_start);
+      EXPECT_EQ(response.verification().draw().weight(), step->token->draw->weight);
+    }
+  }
+  EXPECT_GT(drawn.size(), 1u);
+}
+
+TEST_F(DistributionTest, VerifyAtTemperatureZeroIsTheArgmaxAndNeedsNoSeed) {
+  v1::DistributionResponse response;
+  ASSERT_TRUE(Distribution("logits { float_values: [3, 6, 6, 0.5] } sampling { temperature: 0 } verify { token_id: 1 }",
+                           &response)
+                  .ok());
+  EXPECT_EQ(response.verification().token_id(), 1);
+  EXPECT_TRUE(response.verification().matches());
+  EXPECT_EQ(response.verification().draw().interval_start(), 0u);
+  EXPECT_EQ(response.verification().draw().weight(), uint64_t{1} << 42);
+  EXPECT_EQ(response.verification().draw().total_weight(), uint64_t{1} << 42);
+}
+
+TEST_F(DistributionTest, VerifyWithoutATokenJustDraws) {
+  v1::DistributionResponse response;
+  ASSERT_TRUE(
+      Distribution("logits { float_values: [3, 6] } verify { seed: 0 sequence_key: 0 } output_token_ids: [1, 1]",
+                   &response)
+          .ok());
+  EXPECT_TRUE(response.has_verification());
+  EXPECT_FALSE(response.verification().has_matches());
+}
+
+TEST_F(DistributionTest, XtcActsByTheBitsOfTheDraw) {
+  const std::string request =
+      "logits { float_values: [2, 2, 1, 1] } sampling { xtc { probability: 0.5 threshold: 0.2 } } ";
+  v1::DistributionResponse response;
+  EXPECT_EQ(Describe(Distribution(request, &response)), "FIELD_REQUIRED of verify");
+  int removed = 0;
+  for (int position = 0; position < 40; ++position) {
+    response.Clear();
+    ASSERT_TRUE(Distribution(request + "verify { seed: 3 sequence_key: 1 position: " + std::to_string(position) + " }",
+                             &response)
+                    .ok());
+    // Of the two likely tokens one stays, or both.
+    ASSERT_THAT(response.kept_count(), ::testing::AnyOf(3, 4));
+    if (response.kept_count() == 3) ++removed;
+  }
+  EXPECT_GT(removed, 8);
+  EXPECT_LT(removed, 32);
 }
 
 TEST_F(DistributionTest, BadInputIsNamed) {
@@ -93,6 +236,32 @@ TEST_F(DistributionTest, BadInputIsNamed) {
        grpc::INVALID_ARGUMENT},
       {"logits { float_values: 1 } sampling { allowed_tokens { ids { token_ids: 1 } } }",
        "TOKEN_ID_OUT_OF_RANGE of sampling.allowed_tokens.ids.token_ids[0]", grpc::INVALID_ARGUMENT},
+      {"logits { float_values: 1 } prompt_token_ids: 1", "TOKEN_ID_OUT_OF_RANGE of prompt_token_ids[0]",
+       grpc::INVALID_ARGUMENT},
+      {"logits { float_values: 1 } output_token_ids: [0, -1]", "TOKEN_ID_OUT_OF_RANGE of output_token_ids[1]",
+       grpc::INVALID_ARGUMENT},
+      {"logits { float_values: 1 } excluded_token_ids: 7", "TOKEN_ID_OUT_OF_RANGE of excluded_token_ids[0]",
+       grpc::INVALID_ARGUMENT},
+      {"logits { float_values: [1, 2] } excluded_token_ids: [0, 1]", "ALL_TOKENS_EXCLUDED of ",
+       grpc::FAILED_PRECONDITION},
+      {"logits { float_values: 1 } verify { sequence_key: 1 }", "FIELD_REQUIRED of verify.seed",
+       grpc::INVALID_ARGUMENT},
+      {"logits { float_values: 1 } verify { seed: 1 }", "FIELD_REQUIRED of verify.sequence_key",
+       grpc::INVALID_ARGUMENT},
+      {"logits { float_values: 1 } verify { seed: 1 sequence_key: 72057594037927936 }",
+       "FIELD_OUT_OF_RANGE of verify.sequence_key", grpc::INVALID_ARGUMENT},
+      {"logits { float_values: 1 } verify { seed: 1 sequence_key: 1 token_id: 1 }",
+       "TOKEN_ID_OUT_OF_RANGE of verify.token_id", grpc::INVALID_ARGUMENT},
+      {"logits { float_values: 1 } verify { seed: 1 sequence_key: 1 position: -1 }",
+       "FIELD_OUT_OF_RANGE of verify.position", grpc::INVALID_ARGUMENT},
+      {"logits { float_values: 1 } verify { seed: 1 sequence_key: 1 position: 131072 }",
+       "FIELD_OUT_OF_RANGE of verify.position", grpc::INVALID_ARGUMENT},
+      {"logits { float_values: 1 } verify { seed: 1 sequence_key: 1 position: 1 } output_token_ids: [0, 0]",
+       "FIELD_OUT_OF_RANGE of verify.position", grpc::INVALID_ARGUMENT},
+      {"logits { float_values: 1 } sampling { presence_penalty: 1 } verify { seed: 1 sequence_key: 1 position: 1 }",
+       "FIELD_OUT_OF_RANGE of verify.position", grpc::INVALID_ARGUMENT},
+      {"logits { block { dtype: LOGITS_DTYPE_LIN16 row_count: 1 width: 1 linear_max: 1 } values: \"12\" }",
+       "ROW_LENGTH_MISMATCH of logits.block.linear_step", grpc::INVALID_ARGUMENT},
   };
   for (const auto& test : cases) {
     SCOPED_TRACE(test.request);

@@ -30,7 +30,7 @@ class GenerateTest : public logitd::testing::InProcessServer {
 
 // What the same decoder makes of the same rows, without a server.
 std::vector<TokenRecord> Expected(std::vector<TokenId> tokens, const DecoderConfig& config) {
-  Decoder decoder(config);
+  Decoder decoder(config, tokens, {}, SequenceSums());
   Distribution distribution;
   std::vector<TokenRecord> records;
   while (true) {
@@ -80,6 +80,34 @@ TEST_F(GenerateTest, CompletionsAreWhatTheDecoderMakesOfTheModelsRows) {
   // The prompt is evaluated once, whatever n is.
   EXPECT_EQ(model.token_count(), static_cast<int64_t>(FakeTokens("the cat").size()) + 4 * 11);
   EXPECT_GE(model.largest_batch(), 4);
+}
+
+TEST_F(GenerateTest, PenaltiesSeeThePromptAndTheCompletion) {
+  Attach();
+  const std::string request = R"(prompt { text: "the cat" } n: 2 stop { max_tokens: 16 ignore_eos: true } sampling {
+      temperature: 0.8 seed: 7 repetition_penalty: 1.8 presence_penalty: 0.5 no_repeat_ngram_size: 2)";
+  const v1::GenerateFinal final = Completions(request + " }");
+  DecoderConfig config;
+  config.sampling.temperature = 0.8;
+  config.sampling.repetition_penalty = 1.8;
+  config.sampling.presence_penalty = 0.5;
+  config.sampling.no_repeat_ngram_size = 2;
+  config.seed = 7;
+  config.stop.max_tokens = 16;
+  for (int i = 0; i < 2; ++i) {
+    SCOPED_TRACE(i);
+    config.sequence_key = static_cast<uint64_t>(i);
+    const auto expected = Expected(FakeTokens("the cat"), config);
+    ASSERT_EQ(final.completions(i).tokens_size(), static_cast<int>(expected.size()));
+    for (size_t t = 0; t < expected.size(); ++t) {
+      EXPECT_EQ(final.completions(i).tokens(static_cast<int>(t)).token_id(), expected[t].token_id) << t;
+      EXPECT_EQ(final.completions(i).tokens(static_cast<int>(t)).sampling_log_prob(), *expected[t].sampling_log_prob);
+    }
+  }
+  // The prompt matters: the first row is the same without it.
+  const v1::GenerateFinal output_alone = Completions(request + " repetition_scope: PENALTY_SCOPE_OUTPUT }");
+  EXPECT_NE(output_alone.completions(0).tokens(0).sampling_log_prob(),
+            final.completions(0).tokens(0).sampling_log_prob());
 }
 
 TEST_F(GenerateTest, CompletionIsTheSameAloneAsAmongOthers) {

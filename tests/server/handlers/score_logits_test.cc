@@ -245,6 +245,50 @@ TEST_F(ScoreLogitsSessionTest, BlocksOfEveryTypeGiveTheResultOfTheirWidenedValue
   EXPECT_EQ(Finish().SerializeAsString(), narrow);
 }
 
+TEST_F(ScoreLogitsSessionTest, PenaltiesSeeThePromptAndTheTargetsSoFar) {
+  const auto rows_with_prompt = [](const std::vector<int32_t>& prompt) {
+    auto request = RowsMessage(0, {kRow, kRow, kRow}, {1, 1, 1}, 0, 2);
+    request.mutable_rows()->mutable_prompt_token_ids()->Add(prompt.begin(), prompt.end());
+    return request;
+  };
+  Restart(
+      "vocab_size: 4 sampling { frequency_penalty: 0.5 repetition_penalty: 3 repetition_scope: PENALTY_SCOPE_PROMPT }");
+  Take(rows_with_prompt({0, 2, 0}));
+  Take(RowsMessage(0, {kRow}, {1}));
+  const v1::ScoreLogitsResponse response = Finish();
+  ASSERT_EQ(response.sequences(0).tokens_size(), 3);
+  // Of the prompt's tokens 0 has 6 / 3 and 2 has 0.5 / 3; token 1 loses 0.5 each time that it was a target.
+  const auto expected = [](double second) {
+    return second - std::log(std::exp(2) + std::exp(second) + std::exp(0.5 / 3) + std::exp(0.5));
+  };
+  EXPECT_NEAR(response.sequences(0).tokens(0).sampling_log_prob(), expected(3), 1e-6);
+  EXPECT_NEAR(response.sequences(0).tokens(1).sampling_log_prob(), expected(2.5), 1e-6);
+  EXPECT_NEAR(response.sequences(0).tokens(2).sampling_log_prob(), expected(2), 1e-6) << "over messages too";
+  EXPECT_NEAR(response.sequences(0).tokens(2).model_log_prob(), -3.056343, 1e-6) << "the model's stays";
+}
+
+TEST_F(ScoreLogitsSessionTest, APromptComesFirstAndIsKeptOnlyIfAStageLooksAtIt) {
+  auto late = RowsMessage(0, {kRow}, {1});
+  late.mutable_rows()->add_prompt_token_ids(2);
+  Restart("vocab_size: 4");
+  Take(late);
+  EXPECT_THAT(Refused(late), HasReason(ErrorReason::kUnexpectedMessage));
+  auto bad = RowsMessage(1, {kRow}, {1});
+  bad.mutable_rows()->add_prompt_token_ids(4);
+  EXPECT_EQ(RefusedAs(bad), "TOKEN_ID_OUT_OF_RANGE of rows.prompt_token_ids[0]");
+  bad.mutable_rows()->mutable_prompt_token_ids()->Resize(kMaxPromptTokens + 1, 0);
+  EXPECT_EQ(RefusedAs(bad), "LIMIT_EXCEEDED of rows.prompt_token_ids");
+
+  auto with_prompt = RowsMessage(0, {kRow}, {1});
+  with_prompt.mutable_rows()->mutable_prompt_token_ids()->Resize(10'000, 0);
+  Restart("vocab_size: 4 sampling { frequency_penalty: 1 }");
+  Take(with_prompt);
+  const int64_t without = session_.held_bytes();
+  Restart("vocab_size: 4 sampling { repetition_penalty: 2 }");
+  Take(with_prompt);
+  EXPECT_GE(session_.held_bytes(), without + 40'000);
+}
+
 TEST_F(ScoreLogitsSessionTest, BadConfigsAreRefused) {
   const struct {
     const char* config;
@@ -255,6 +299,9 @@ TEST_F(ScoreLogitsSessionTest, BadConfigsAreRefused) {
       {"vocab_size: 1048577", "FIELD_OUT_OF_RANGE of config.vocab_size"},
       {"vocab_size: 4 numerics_version: 99", "NUMERICS_VERSION_MISMATCH of config.numerics_version"},
       {"vocab_size: 4 sampling { temperature: 0 }", "FIELD_OUT_OF_RANGE of config.sampling.temperature"},
+      {"vocab_size: 4 sampling { xtc { probability: 0.5 } }", "FIELD_OUT_OF_RANGE of config.sampling.xtc.probability"},
+      {"vocab_size: 4 sampling { logit_biases { token_id: 4 } }",
+       "TOKEN_ID_OUT_OF_RANGE of config.sampling.logit_biases[0].token_id"},
       {"vocab_size: 4 sampling { temperature: nan }", "FIELD_OUT_OF_RANGE of config.sampling.temperature"},
       {"vocab_size: 4 sampling { top_p: 1.5 }", "FIELD_OUT_OF_RANGE of config.sampling.top_p"},
       {"vocab_size: 4 sampling { allowed_tokens { ids { } } }",

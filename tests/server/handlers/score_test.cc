@@ -1,8 +1,10 @@
 #include "server/handlers/score.h"
 
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <numeric>
+#include <span>
 
 #include "core/distribution.h"
 #include "core/scorer.h"
@@ -27,8 +29,13 @@ std::vector<TokenRecord> Expected(std::vector<TokenId> context, const std::vecto
   Scorer scorer(options, std::move(sampling));
   Distribution distribution;
   std::vector<TokenRecord> records;
-  for (const TokenId target : targets) {
-    const auto record = scorer.Score(FakeRow(context), target, distribution);
+  const std::vector<TokenId> prompt = context;
+  for (size_t i = 0; i < targets.size(); ++i) {
+    const TokenId target = targets[i];
+    StepContext step;
+    step.prompt = prompt;
+    step.output = std::span(targets).first(i);
+    const auto record = scorer.Score(FakeRow(context), target, distribution, step);
     EXPECT_THAT(record, IsOk());
     records.push_back(*record);
     context.push_back(target);
@@ -98,6 +105,55 @@ TEST_F(ScoreTest, ConditionalGivesBothLogProbs) {
   EXPECT_FALSE(excluded.has_sampling_log_prob());
   EXPECT_TRUE(scored.score().totals().has_cumulative_model_log_prob());
   EXPECT_FALSE(scored.score().totals().has_cumulative_sampling_log_prob()) << "a sum that would need it is unset";
+}
+
+TEST_F(ScoreTest, PenaltiesSeeTheContextAndTheContinuationSoFar) {
+  Attach();
+  const std::string item = R"(items { context { tokens { token_ids: [5, 9, 8] } }
+      continuations { continuations { input { tokens { token_ids: [8, 3, 8, 9, 3] } } } } } )";
+  const auto scored = ScoreOne(item + "sampling { temperature: 0.7 repetition_penalty: 1.5 frequency_penalty: 0.5 }");
+  SamplingParams sampling;
+  sampling.temperature = 0.7;
+  sampling.repetition_penalty = 1.5;
+  sampling.frequency_penalty = 0.5;
+  const auto expected = Expected({5, 9, 8}, {8, 3, 8, 9, 3}, RecordOptions{}, sampling);
+  const auto plain = ScoreOne(item + "sampling { temperature: 0.7 }");
+  ASSERT_EQ(scored.score().tokens_size(), 5);
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_EQ(scored.score().tokens(i).sampling_log_prob(), *expected[i].sampling_log_prob) << i;
+    EXPECT_EQ(scored.score().tokens(i).model_log_prob(), plain.score().tokens(i).model_log_prob()) << i;
+    EXPECT_NE(scored.score().tokens(i).sampling_log_prob(), plain.score().tokens(i).sampling_log_prob()) << i;
+  }
+}
+
+TEST_F(ScoreTest, AlternativesAreColumnsWhoeverReducesTheRows) {
+  for (const bool records : {true, false}) {
+    SCOPED_TRACE(records ? "reduced by the runner" : "reduced by the server");
+    FakeModelOptions fake;
+    fake.records = records;
+    fake.name = records ? "records" : "rows";
+    Attach(fake);
+    const std::string request = std::string(kTokens) + "model: \"" + fake.name + "\" record { rank: true ";
+    const auto lists = ScoreOne(request + "top_n: 64 }");
+    const auto columns = ScoreOne(request + "top_n: 64 packed_top: true }");
+    for (int i = 0; i < 4; ++i) {
+      const v1::TokenAlternatives& list = lists.score().tokens(i).top();
+      const v1::PackedAlternatives& packed = columns.score().tokens(i).packed_top();
+      ASSERT_EQ(list.token_ids_size(), 64);
+      ASSERT_EQ(packed.model_log_probs().size(), 64 * sizeof(double));
+      ASSERT_EQ(packed.ranks().size(), 64 * sizeof(int32_t));
+      EXPECT_EQ(packed.token_ids(), "");
+      for (int a = 0; a < 64; ++a) {
+        double log_prob = 0;
+        int32_t rank = 0;
+        std::memcpy(&log_prob, packed.model_log_probs().data() + list.token_ids(a) * sizeof(double), sizeof(log_prob));
+        std::memcpy(&rank, packed.ranks().data() + list.token_ids(a) * sizeof(int32_t), sizeof(rank));
+        EXPECT_EQ(log_prob, list.model_log_probs(a));
+        EXPECT_EQ(rank, list.ranks(a));
+      }
+    }
+    fake_.reset();
+  }
 }
 
 TEST_F(ScoreTest, ContextIsEvaluatedOnceForAllContinuations) {
