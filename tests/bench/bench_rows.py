@@ -34,9 +34,11 @@ def make_rows(kind: str, vocab_size: int, count: int) -> np.ndarray:
         return rows
     rows *= 3
     if kind == "peaky":
-        # One token as likely as all the others together.
+        # As a sure model's: five tokens of 1/2, 1/4, ... 1/32, and all the others together another 1/32.
+        above = np.log(2.0 ** np.arange(4, -1, -1))
         for row in rows:
-            row[rng.integers(vocab_size)] = np.log(np.exp(row.astype(np.float64)).sum())
+            rest = np.log(np.exp(row.astype(np.float64)).sum())
+            row[rng.choice(vocab_size, size=5, replace=False)] = rest + above
     return rows
 
 

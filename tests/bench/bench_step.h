@@ -39,8 +39,6 @@ class BenchStep {
   virtual void Run(LogitsView row, BenchResult& result) = 0;
   // After Run, outside of its time: how many tokens could have been drawn; -1: it does not say.
   virtual int32_t KeptCount() { return -1; }
-  // After Run: ln p of a token under its row and sampler, -inf if it was cut; NaN: it does not say.
-  virtual double LogProb(TokenId token_id);
   // The model_log_prob of a given token; NaN if it is no scorer.
   virtual double Score(LogitsView row, TokenId target);
 };

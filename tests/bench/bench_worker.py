@@ -35,10 +35,6 @@ class Worker:
             results.append(Result(int(ns), int(token_id), int(kept_count), float(sampling), float(model)))
         return results
 
-    def log_prob(self, step: int, token_id: int) -> float:
-        """Under the step's last row; -inf: cut."""
-        return float(self._ask(f"log_prob {step} {token_id}"))
-
     def score(self, step: int, row: int, targets: Sequence[int]) -> tuple[int, list[float]]:
         """Nanoseconds, and the log-prob of each target in rows from `row` on."""
         ns, *log_probs = self._ask(f"score {step} {row} {len(targets)} " + " ".join(map(str, targets))).split()

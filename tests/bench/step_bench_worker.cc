@@ -8,7 +8,6 @@
 //   new KIND TEMPERATURE TOP_K TOP_P MIN_P CONTENT   KIND: logitd, llama, scan, read or score; CONTENT: 0, 1 or 2
 //                                                    (bench_step.h) -> its number, from 0
 //   run NUMBER ROW [NUMBER ROW]...                   -> for each a line "NS TOKEN_ID KEPT_COUNT SAMPLING MODEL"
-//   log_prob NUMBER TOKEN_ID                         -> ln p under the last row of that step
 //   score NUMBER ROW COUNT TARGET...                 -> "NS LOG_PROB..." of COUNT targets of consecutive rows
 //   target                                           -> "AVX2", ...
 #include <fcntl.h>
@@ -30,7 +29,6 @@
 
 namespace logitd::bench {
 
-double BenchStep::LogProb(TokenId) { return std::numeric_limits<double>::quiet_NaN(); }
 double BenchStep::Score(LogitsView, TokenId) { return std::numeric_limits<double>::quiet_NaN(); }
 
 namespace {
@@ -93,12 +91,7 @@ class Worker {
     }
     if (command == "run") return Run(words);
     if (command == "score") return Score(words);
-    if (command == "target") return std::printf("%s\n", KernelTarget().c_str()) > 0;
-    size_t number = 0;
-    TokenId token_id = 0;
-    if (command != "log_prob" || !(words >> number >> token_id) || number >= steps_.size()) return false;
-    std::printf("%.17g\n", steps_[number]->LogProb(token_id));
-    return true;
+    return command == "target" && std::printf("%s\n", KernelTarget().c_str()) > 0;
   }
 
  private:
