@@ -24,7 +24,7 @@ std::vector<Sampler> Samplers(int32_t vocab_size) {
       {"epsilon 1e-3", {.temperature = 0.8, .epsilon_cutoff = 1e-3}},
       {"eta 1e-3", {.temperature = 0.8, .eta_cutoff = 1e-3}},
       {"top-n-sigma 1", {.temperature = 0.6, .top_n_sigma = 1.0}},
-      {"xtc", {.temperature = 1.5, .xtc = {.probability = 1, .threshold = 1e-3}}},
+      {"xtc", {.temperature = 1.5, .xtc = {.probability = 1, .threshold = 1e-5}}},
       {"top-k, top-p, min-p", {.temperature = 0.8, .top_k = 200, .top_p = 0.9, .min_p = 0.01}},
       {"subset, top-k, top-p, min-p, typical, xtc",
        {.temperature = 0.8,
