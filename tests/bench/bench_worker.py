@@ -10,9 +10,11 @@ from bench_samplers import CONTENTS, Result, Sampler
 class Worker:
     """Holds one file of rows. Its steps run on the core that this process is bound to."""
 
-    def __init__(self, program: pathlib.Path, rows: pathlib.Path, vocab_size: int):
+    def __init__(self, program: pathlib.Path, rows: pathlib.Path, vocab_size: int, kernel_target: str | None = None):
         self._process = subprocess.Popen([program, rows, str(vocab_size)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                          text=True, bufsize=1)
+        if kernel_target is not None:
+            self._ask(f"use {kernel_target}")
 
     def __enter__(self) -> "Worker":
         return self

@@ -157,6 +157,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--vocab-sizes", type=int, nargs="+", default=VOCAB_SIZES)
     parser.add_argument("--rows", nargs="+", choices=bench_rows.KINDS, default=bench_rows.KINDS)
     parser.add_argument("--parts", nargs="+", choices=("read", "peers", "scoring"), default=("read", "peers", "scoring"))
+    parser.add_argument("--kernel-target", help="of logitd, as the server's flag: scalar, avx2, avx512 (default: the best)")
     parser.add_argument("--quick", action="store_true", help="few rounds and rows: to see that it works, not how fast")
     parser.add_argument("--json", action="store_true", help="one object on standard output instead of the table")
     return parser.parse_args()
@@ -197,7 +198,7 @@ def main() -> int:
                 if made is None:
                     continue
                 say(f"V = {vocab_size:,}, {kind}: {count} rows")
-                with Worker(worker_program, made[0], vocab_size) as worker:
+                with Worker(worker_program, made[0], vocab_size, args.kernel_target) as worker:
                     about["kernel_target"] = worker.target()
                     if "read" in args.parts:
                         lines += against_read(worker, made[1], kind, args.rounds)
@@ -207,7 +208,7 @@ def main() -> int:
             count = 16 if args.quick else SCORED_ROWS
             say(f"scoring {count} rows of {bench_targets.VOCAB_SIZE:,}")
             path, rows = rows_of("N(0,3)", bench_targets.VOCAB_SIZE, count, folder, args)
-            with Worker(worker_program, path, bench_targets.VOCAB_SIZE) as worker:
+            with Worker(worker_program, path, bench_targets.VOCAB_SIZE, args.kernel_target) as worker:
                 lines += scoring(worker, rows, 3 if args.quick else max(5, args.rounds // 4))
     if args.json:
         bench_targets.print_json(lines, about)

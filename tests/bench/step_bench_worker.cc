@@ -9,7 +9,8 @@
 //                                                    (bench_step.h) -> its number, from 0
 //   run NUMBER ROW [NUMBER ROW]...                   -> for each a line "NS TOKEN_ID KEPT_COUNT SAMPLING MODEL"
 //   score NUMBER ROW COUNT TARGET...                 -> "NS LOG_PROB..." of COUNT targets of consecutive rows
-//   target                                           -> "AVX2", ...
+//   use TARGET                                       a kernel target, "avx2" -> its name, "AVX2"
+//   target                                           -> the name of the one in use, at first the best there is
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -91,6 +92,8 @@ class Worker {
     }
     if (command == "run") return Run(words);
     if (command == "score") return Score(words);
+    std::string target;
+    if (command == "use" && words >> target && SelectKernelTarget(target).ok()) command = "target";
     return command == "target" && std::printf("%s\n", KernelTarget().c_str()) > 0;
   }
 
