@@ -1,4 +1,4 @@
-// The whole Distribution and the draw, on any row and any parameters: against the double reference
+// The whole Distribution and the draw, on any row, parameters and tokens so far: against the double reference
 // (tests/testing/reference.h), which decides a set up to 2e-6 of mass; against itself; and the same bits on every
 // kernel target.
 #include <algorithm>
@@ -12,6 +12,7 @@
 #include "core/distribution.h"
 #include "core/error_detail.h"
 #include "core/kernels/row_kernels.h"
+#include "core/logits_processor.h"
 #include "core/sampler.h"
 #include "core/sampling_params.h"
 #include "core/vocab_subset.h"
@@ -24,6 +25,24 @@ namespace {
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 // How far the reference's masses may be from core's, relatively.
 constexpr double kMassError = 2e-6;
+
+std::shared_ptr<const SamplingLists> MakeLists(FuzzInput& input, size_t n) {
+  SamplingLists lists;
+  const uint64_t step = input.Below(n) + 1;
+  for (size_t t = input.Below(n); t < n && lists.logit_biases.size() < 20; t += step) {
+    lists.logit_biases.push_back({static_cast<TokenId>(t), input.Uniform() * 200 - 100});
+  }
+  if (input.OneIn(2)) lists.dry = {.multiplier = input.Uniform() * 4, .base = 1 + input.Uniform() * 7};
+  return std::make_shared<const SamplingLists>(lists);
+}
+
+std::vector<TokenId> MakeTokens(FuzzInput& input, size_t n) {
+  std::vector<TokenId> tokens(input.Below(40));
+  // Few different ones, so that there is something repeated.
+  const uint64_t distinct = std::min<uint64_t>(n, input.Below(6) + 1);
+  for (TokenId& token_id : tokens) token_id = static_cast<TokenId>(input.Below(distinct));
+  return tokens;
+}
 
 // `any_stage`: also those that the reference may not know; then the distribution is compared with itself alone.
 SamplingParams MakeParams(FuzzInput& input, size_t n, bool any_stage) {
@@ -47,7 +66,12 @@ SamplingParams MakeParams(FuzzInput& input, size_t n, bool any_stage) {
   if (input.OneIn(4)) params.epsilon_cutoff = std::exp2(-20 * input.Uniform() - 1e-3);
   if (input.OneIn(4)) params.eta_cutoff = std::exp2(-20 * input.Uniform() - 1e-3);
   if (input.OneIn(4)) params.top_n_sigma = input.Uniform() * 4;
-  if (input.OneIn(3)) params.xtc = {.probability = input.Uniform(), .threshold = 0.5 * input.Uniform() + 1e-9};
+  if (input.OneIn(3)) params.xtc = {.probability = input.Uniform(), .threshold = 0.5 * (1 - input.Uniform())};
+  if (input.OneIn(4)) params.repetition_penalty = std::exp2(input.Uniform() * 12 - 6);
+  if (input.OneIn(4)) params.frequency_penalty = input.Uniform() * 4 - 2;
+  if (input.OneIn(4)) params.presence_penalty = input.Uniform() * 4 - 2;
+  if (input.OneIn(4)) params.no_repeat_ngram_size = static_cast<int32_t>(input.Below(4));
+  if (input.OneIn(3)) params.lists = MakeLists(input, n);
   return params;
 }
 
@@ -61,13 +85,15 @@ struct Outcome {
   std::vector<TokenId> tokens;
 };
 
-Outcome Run(Distribution& distribution, LogitsView row, const SamplingParams& params, std::span<const uint64_t> us) {
+Outcome Run(Distribution& distribution, LogitsView row, const SamplingParams& params, const StepContext& context,
+            std::span<const uint64_t> us) {
   Outcome outcome;
-  const absl::Status status = distribution.Assign(row, params, {});
+  const absl::Status status = distribution.Assign(row, params, context);
   outcome.ok = status.ok();
   if (!status.ok()) {
-    // The row is finite: nothing but a subset can leave no token.
-    LOGITD_FUZZ_CHECK(params.subset != nullptr && DetailOf(status).reason == ErrorReason::kAllTokensExcluded, status);
+    // The row is finite: nothing but a subset or a ban can leave no token.
+    const bool can_exclude = params.subset != nullptr || params.no_repeat_ngram_size > 0;
+    LOGITD_FUZZ_CHECK(can_exclude && DetailOf(status).reason == ErrorReason::kAllTokensExcluded, status);
     return outcome;
   }
   outcome.total_weight = distribution.total_weight();
@@ -148,6 +174,13 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::vector<float> row = input.Row(n, true);
   const bool any_stage = input.OneIn(3);
   const SamplingParams params = fuzz::MakeParams(input, n, any_stage);
+  LOGITD_FUZZ_CHECK(Validate(params, static_cast<int32_t>(n)).ok(), "parameters out of range");
+  const std::vector<TokenId> prompt = fuzz::MakeTokens(input, n), output = fuzz::MakeTokens(input, n);
+  const StepContext context = {.prompt = prompt,
+                               .output = output,
+                               .seed = input.Bits(),
+                               .sequence_key = input.Bits() >> 8,
+                               .position = static_cast<int32_t>(output.size())};
   const std::vector<uint64_t> us = {0, ~uint64_t{0}, input.Bits(), input.Bits(), input.Bits()};
 
   const kernels::RowKernels& before = kernels::ActiveKernels();
@@ -160,7 +193,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     static Distribution used;
     Distribution fresh;
     for (Distribution* distribution : {&used, &fresh}) {
-      const fuzz::Outcome outcome = fuzz::Run(*distribution, row, params, us);
+      const fuzz::Outcome outcome = fuzz::Run(*distribution, row, params, context, us);
       if (target == targets[0] && distribution == &used) {
         first = outcome;
         if (outcome.ok && !any_stage) fuzz::CompareWithReference(row, params, *distribution, outcome);
