@@ -12,6 +12,7 @@ import argparse
 import os
 import pathlib
 import random
+import shutil
 import statistics
 import sys
 import tempfile
@@ -163,6 +164,15 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def rows_folder() -> str | None:
+    """Memory, if there is room for the largest set of rows (a container's /dev/shm may be small); else a disk."""
+    needed = 2 * max(SCORED_ROWS * 4 * bench_targets.VOCAB_SIZE, 4 * bench_rows.last_level_cache_bytes())
+    try:
+        return "/dev/shm" if shutil.disk_usage("/dev/shm").free > needed else None
+    except OSError:
+        return None
+
+
 def rows_of(kind: str, vocab_size: int, count: int, folder: str, args: argparse.Namespace):
     """(path, rows [count, vocab_size]) mapped from a file that the worker maps too; None: there are none."""
     path = pathlib.Path(folder) / "rows.f32"
@@ -189,8 +199,7 @@ def main() -> int:
     worker_program = args.bin_dir / "step_bench_worker"
     lines = []
     about = {"peers": ["llama.cpp", *bench_python_peers.versions()], "rounds": args.rounds}
-    # Rows in memory, not on a disk.
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+    with tempfile.TemporaryDirectory(dir=rows_folder()) as folder:
         for vocab_size in args.vocab_sizes:
             for kind in args.rows:
                 count = max(PEER_ROWS, PEER_ROWS if args.quick else bench_rows.cold_row_count(vocab_size))
