@@ -6,6 +6,8 @@
 
 namespace logitd {
 
+static_assert(kLin16Excluded == kernels::kLin16Excluded);
+
 void WidenF16(const char* bytes, std::span<float> out) {
   kernels::ActiveKernels().widen_f16(bytes, out.size(), out.data());
 }
@@ -21,7 +23,7 @@ void WidenLin16(const char* bytes, float linear_max, float linear_step, std::spa
 bool IsLin16Scale(float linear_max, float linear_step) {
   // The values fall with the code, so the last one decides.
   return std::isfinite(linear_max) && std::isfinite(linear_step) && linear_step >= 0 &&
-         std::isfinite(std::fma(-static_cast<float>(kernels::kLin16Excluded - 1), linear_step, linear_max));
+         std::isfinite(std::fma(-static_cast<float>(kLin16LargestCode), linear_step, linear_max));
 }
 
 }  // namespace logitd

@@ -14,9 +14,6 @@ namespace logitd {
 // REQUIRES: `bytes` holds 2 * out.size() bytes.
 void WidenF16(const char* bytes, std::span<float> out);
 void WidenBf16(const char* bytes, std::span<float> out);
-// LIN16: x = fma(-q, linear_step, linear_max) of uint16 q, in one rounding; q = 65535 is -inf.
-void WidenLin16(const char* bytes, float linear_max, float linear_step, std::span<float> out);
-
 // x = fma32(-q, linear_step, linear_max): linear_max - q linear_step rounded once, q the 16 bits as an unsigned number
 // in [0, kLin16LargestCode]; q = kLin16Excluded is -inf, whatever the step. REQUIRES: `bytes` holds 2 * out.size()
 // bytes; IsLin16Scale(linear_max, linear_step), or the results are not finite.

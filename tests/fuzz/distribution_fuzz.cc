@@ -1,0 +1,210 @@
+// The whole Distribution and the draw, on any row, parameters and tokens so far: against the double reference
+// (tests/testing/reference.h), which decides a set up to 2e-6 of mass; against itself; and the same bits on every
+// kernel target.
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "core/distribution.h"
+#include "core/error_detail.h"
+#include "core/kernels/row_kernels.h"
+#include "core/logits_processor.h"
+#include "core/sampler.h"
+#include "core/sampling_params.h"
+#include "core/vocab_subset.h"
+#include "tests/fuzz/fuzz_input.h"
+#include "tests/testing/reference.h"
+
+namespace logitd::fuzz {
+namespace {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+// How far the reference's masses may be from core's, relatively.
+constexpr double kMassError = 2e-6;
+
+std::shared_ptr<const SamplingLists> MakeLists(FuzzInput& input, size_t n) {
+  SamplingLists lists;
+  const uint64_t step = input.Below(n) + 1;
+  for (size_t t = input.Below(n); t < n && lists.logit_biases.size() < 20; t += step) {
+    lists.logit_biases.push_back({static_cast<TokenId>(t), input.Uniform() * 200 - 100});
+  }
+  if (input.OneIn(2)) lists.dry = {.multiplier = input.Uniform() * 4, .base = 1 + input.Uniform() * 7};
+  return std::make_shared<const SamplingLists>(lists);
+}
+
+std::vector<TokenId> MakeTokens(FuzzInput& input, size_t n) {
+  std::vector<TokenId> tokens(input.Below(40));
+  // Few different ones, so that there is something repeated.
+  const uint64_t distinct = std::min<uint64_t>(n, input.Below(6) + 1);
+  for (TokenId& token_id : tokens) token_id = static_cast<TokenId>(input.Below(distinct));
+  return tokens;
+}
+
+// `any_stage`: also those that the reference may not know; then the distribution is compared with itself alone.
+SamplingParams MakeParams(FuzzInput& input, size_t n, bool any_stage) {
+  SamplingParams params;
+  params.temperature = input.OneIn(16) ? 0 : input.Temperature();
+  if (input.OneIn(2)) params.top_k = static_cast<int32_t>(input.Below(input.OneIn(2) ? 8 : n + 2));
+  if (input.OneIn(2)) params.top_p = input.OneIn(8) ? 0 : input.Uniform();
+  if (input.OneIn(3)) params.min_p = std::exp2(-20 * input.Uniform());
+  if (input.OneIn(3)) {
+    std::vector<TokenId> allowed;
+    const uint64_t one_in = input.Below(5) + 1;
+    for (size_t t = 0; t < n; ++t) {
+      if (input.OneIn(one_in)) allowed.push_back(static_cast<TokenId>(t));
+    }
+    if (!allowed.empty()) {
+      params.subset = std::make_shared<const VocabSubset>(*VocabSubset::Of(static_cast<int32_t>(n), allowed));
+    }
+  }
+  if (!any_stage) return params;
+  if (input.OneIn(3)) params.typical_p = input.Uniform() * 0.999 + 0.001;
+  if (input.OneIn(4)) params.epsilon_cutoff = std::exp2(-20 * input.Uniform() - 1e-3);
+  if (input.OneIn(4)) params.eta_cutoff = std::exp2(-20 * input.Uniform() - 1e-3);
+  if (input.OneIn(4)) params.top_n_sigma = input.Uniform() * 4;
+  if (input.OneIn(3)) params.xtc = {.probability = input.Uniform(), .threshold = 0.5 * (1 - input.Uniform())};
+  if (input.OneIn(4)) params.repetition_penalty = std::exp2(input.Uniform() * 12 - 6);
+  if (input.OneIn(4)) params.frequency_penalty = input.Uniform() * 4 - 2;
+  if (input.OneIn(4)) params.presence_penalty = input.Uniform() * 4 - 2;
+  if (input.OneIn(4)) params.no_repeat_ngram_size = static_cast<int32_t>(input.Below(4));
+  if (input.OneIn(3)) params.lists = MakeLists(input, n);
+  return params;
+}
+
+// What one target made of the row.
+struct Outcome {
+  bool ok = false;
+  uint64_t total_weight = 0;
+  std::vector<uint64_t> weights;
+  std::vector<TokenId> kept;
+  double entropy = 0;
+  std::vector<TokenId> tokens;
+};
+
+Outcome Run(Distribution& distribution, LogitsView row, const SamplingParams& params, const StepContext& context,
+            std::span<const uint64_t> us) {
+  Outcome outcome;
+  const absl::Status status = distribution.Assign(row, params, context);
+  outcome.ok = status.ok();
+  if (!status.ok()) {
+    // The row is finite: nothing but a subset or a ban can leave no token.
+    const bool can_exclude = params.subset != nullptr || params.no_repeat_ngram_size > 0;
+    LOGITD_FUZZ_CHECK(can_exclude && DetailOf(status).reason == ErrorReason::kAllTokensExcluded, status);
+    return outcome;
+  }
+  outcome.total_weight = distribution.total_weight();
+  outcome.entropy = distribution.Entropy();
+  uint64_t sum = 0;
+  for (TokenId t = 0; t < static_cast<TokenId>(row.size()); ++t) {
+    const uint64_t weight = distribution.Weight(t);
+    outcome.weights.push_back(weight);
+    sum += weight;
+    if (distribution.Keeps(t)) {
+      outcome.kept.push_back(t);
+      LOGITD_FUZZ_CHECK(params.subset == nullptr || params.subset->Contains(t), "keeps what is not allowed");
+      LOGITD_FUZZ_CHECK(distribution.LogProb(t) <= 0 && distribution.LogProb(t) > -kInfinity, "log-prob of " << t);
+    } else {
+      LOGITD_FUZZ_CHECK(weight == 0 && distribution.LogProb(t) == -kInfinity, "token " << t << " is cut");
+    }
+  }
+  LOGITD_FUZZ_CHECK(sum == outcome.total_weight && sum > 0, "sum of the weights");
+  LOGITD_FUZZ_CHECK(static_cast<int32_t>(outcome.kept.size()) == distribution.kept_count(), "kept_count");
+  LOGITD_FUZZ_CHECK(outcome.entropy >= 0, "entropy");
+  for (uint64_t u : us) {
+    const TokenId token_id = Sample(distribution, u);
+    uint64_t r = static_cast<uint64_t>((static_cast<unsigned __int128>(u) * sum) >> 64);
+    TokenId expected = 0;
+    while (r >= outcome.weights[expected]) r -= outcome.weights[expected++];
+    LOGITD_FUZZ_CHECK(token_id == expected, "u " << u << " draws " << token_id << ", not " << expected);
+    outcome.tokens.push_back(token_id);
+  }
+  return outcome;
+}
+
+void CompareWithReference(LogitsView row, const SamplingParams& params, const Distribution& distribution,
+                          const Outcome& outcome) {
+  if (params.greedy()) {
+    for (TokenId t = 0; t < static_cast<TokenId>(row.size()); ++t) {
+      const bool allowed = params.subset == nullptr || params.subset->Contains(t);
+      const TokenId found = outcome.tokens[0];
+      LOGITD_FUZZ_CHECK(!allowed || row[t] < row[found] || (row[t] == row[found] && t >= found), "argmax");
+    }
+    return;
+  }
+  // Between the sets of a little less and a little more of each bound.
+  SamplingParams less = params, more = params;
+  less.top_p = params.top_p == 1 ? 1 : std::max(0.0, params.top_p * (1 - kMassError) - 1e-12);
+  more.top_p = params.top_p == 1 ? 1 : std::min(1.0, params.top_p * (1 + kMassError) + 1e-12);
+  less.min_p = params.min_p * (1 + 1e-12);
+  more.min_p = params.min_p * (1 - 1e-12);
+  for (const auto& [bound, is_least] : {std::pair(less, true), std::pair(more, false)}) {
+    std::vector<TokenId> kept = testing::ReferenceOf(row, bound).kept;
+    std::sort(kept.begin(), kept.end());
+    const bool included = is_least ? std::includes(outcome.kept.begin(), outcome.kept.end(), kept.begin(), kept.end())
+                                   : std::includes(kept.begin(), kept.end(), outcome.kept.begin(), outcome.kept.end());
+    LOGITD_FUZZ_CHECK(included, (is_least ? "keeps less" : "keeps more")
+                                    << " than the reference: " << outcome.kept.size() << ", " << kept.size()
+                                    << ", top_k " << params.top_k << " top_p " << params.top_p << " min_p "
+                                    << params.min_p << " T " << params.temperature);
+  }
+  // Log-probs of the set that was kept, whatever its boundary.
+  double max = -kInfinity;
+  for (TokenId t : outcome.kept) max = std::max(max, static_cast<double>(row[t]));
+  long double sum = 0;
+  for (TokenId t : outcome.kept) sum += std::exp((static_cast<double>(row[t]) - max) / params.temperature);
+  for (TokenId t : outcome.kept) {
+    const double exact = (static_cast<double>(row[t]) - max) / params.temperature - static_cast<double>(std::log(sum));
+    const double bound = std::max(1e-6, 1e-15 * std::abs(exact));
+    LOGITD_FUZZ_CHECK(std::abs(distribution.LogProb(t) - exact) <= bound,
+                      "log-prob of " << t << ": " << distribution.LogProb(t) << ", exact " << exact);
+  }
+}
+
+}  // namespace
+}  // namespace logitd::fuzz
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  using namespace logitd;
+  fuzz::FuzzInput input(data, size);
+  const size_t n = input.RowSize();
+  const std::vector<float> row = input.Row(n, true);
+  const bool any_stage = input.OneIn(3);
+  const SamplingParams params = fuzz::MakeParams(input, n, any_stage);
+  LOGITD_FUZZ_CHECK(Validate(params, static_cast<int32_t>(n)).ok(), "parameters out of range");
+  const std::vector<TokenId> prompt = fuzz::MakeTokens(input, n), output = fuzz::MakeTokens(input, n);
+  const StepContext context = {.prompt = prompt,
+                               .output = output,
+                               .seed = input.Bits(),
+                               .sequence_key = input.Bits() >> 8,
+                               .position = static_cast<int32_t>(output.size())};
+  const std::vector<uint64_t> us = {0, ~uint64_t{0}, input.Bits(), input.Bits(), input.Bits()};
+
+  const kernels::RowKernels& before = kernels::ActiveKernels();
+  const kernels::RowKernels* targets[kernels::kMaxTargets];
+  const size_t count = kernels::AvailableKernels(targets);
+  fuzz::Outcome first;
+  for (const kernels::RowKernels* target : std::span(targets, count)) {
+    kernels::UseKernels(*target);
+    // A fresh one and one that was used before: buffers that are kept must not show.
+    static Distribution used;
+    Distribution fresh;
+    for (Distribution* distribution : {&used, &fresh}) {
+      const fuzz::Outcome outcome = fuzz::Run(*distribution, row, params, context, us);
+      if (target == targets[0] && distribution == &used) {
+        first = outcome;
+        if (outcome.ok && !any_stage) fuzz::CompareWithReference(row, params, *distribution, outcome);
+        continue;
+      }
+      LOGITD_FUZZ_CHECK(outcome.ok == first.ok && outcome.total_weight == first.total_weight &&
+                            outcome.weights == first.weights && outcome.kept == first.kept &&
+                            outcome.entropy == first.entropy && outcome.tokens == first.tokens,
+                        target->target << " differs from " << targets[0]->target);
+    }
+  }
+  kernels::UseKernels(before);
+  return 0;
+}
