@@ -55,7 +55,7 @@ class LogitsProcessor {
   // Shapes: row [vocab_size], no NaN, no +inf. REQUIRES: Validate(params, vocab_size).ok(), ids of `context` in range,
   // divisor > 0.
   // Time: O(tokens looked at + tokens in lists + tokens touched). No allocation once warm. Memory: 5 bytes a token of
-  // the largest vocabulary, and 32 bytes a token touched.
+  // the largest vocabulary, and 24 bytes a token touched.
   void Process(LogitsView row, std::span<const Stage> stages, const SamplingParams& params, const StepContext& context,
                double divisor = 1);
 

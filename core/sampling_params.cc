@@ -44,7 +44,7 @@ absl::Status CheckNotNegative(std::string_view field, int32_t value) {
 
 absl::Status CheckCount(std::string_view field, size_t count, int32_t most, std::string_view limit) {
   if (count <= static_cast<size_t>(most)) return absl::OkStatus();
-  return errors::LimitExceeded(field, static_cast<int64_t>(count), "[0, " + std::to_string(most) + "] elements", limit);
+  return errors::LimitExceeded(field, static_cast<int64_t>(count), "[0, " + std::to_string(most) + "]", limit);
 }
 
 absl::Status CheckToken(std::string_view field, TokenId token_id, int32_t vocab_size) {
@@ -111,10 +111,14 @@ absl::Status CheckLists(const SamplingLists& lists, int32_t vocab_size) {
   RETURN_IF_ERROR(CheckDry(lists.dry, vocab_size));
   RETURN_IF_ERROR(CheckLogitBiases(lists.logit_biases, vocab_size));
   RETURN_IF_ERROR(CheckSequenceBiases(lists.sequence_biases, vocab_size));
-  size_t token_count = 0;
-  for (const SequenceBias& bias : lists.sequence_biases) token_count += bias.token_ids.size();
-  for (const std::vector<TokenId>& breaker : lists.dry.breakers) token_count += breaker.size();
-  return CheckCount("sequence_biases and dry.breakers", token_count, kMaxListTokens, "max_list_tokens");
+  size_t sequence_tokens = 0, breaker_tokens = 0;
+  for (const SequenceBias& bias : lists.sequence_biases) sequence_tokens += bias.token_ids.size();
+  for (const std::vector<TokenId>& breaker : lists.dry.breakers) breaker_tokens += breaker.size();
+  const size_t token_count = sequence_tokens + breaker_tokens;
+  if (token_count <= static_cast<size_t>(kMaxListTokens)) return absl::OkStatus();
+  return errors::LimitExceeded(
+      sequence_tokens >= breaker_tokens ? "sequence_biases" : "dry.breakers", static_cast<int64_t>(token_count),
+      "[0, " + std::to_string(kMaxListTokens) + "] tokens in sequence_biases and dry.breakers", "max_list_tokens");
 }
 
 bool HasPrompt(PenaltyScope scope) { return scope != PenaltyScope::kOutput; }

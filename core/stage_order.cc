@@ -1,6 +1,7 @@
 #include "core/stage_order.h"
 
 #include <algorithm>
+#include <iterator>
 #include <string>
 
 #include "core/errors.h"

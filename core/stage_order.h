@@ -90,7 +90,9 @@ struct StageOrder {
 // The stages that are on, in order, with the rules of their cuts. Thread-compatible value.
 class StagePlan {
  public:
-  std::span<const Stage> stages() const { return {stages_.data(), count_}; }
+  // A view of this plan: not of a temporary.
+  std::span<const Stage> stages() const& { return {stages_.data(), count_}; }
+  std::span<const Stage> stages() && = delete;
   TieRule top_k_ties = TieRule::kLowestId;
   TopPBoundary top_p_boundary = TopPBoundary::kReached;
   TieRule typical_ties = TieRule::kLowestId;

@@ -1,5 +1,7 @@
 #include "core/dry_matcher.h"
 
+#include <algorithm>
+#include <limits>
 #include <map>
 #include <vector>
 

@@ -245,7 +245,11 @@ TEST(SamplingParamsTest, ListsShareOneBoundOfTokens) {
   lists.dry.breakers = {{1, 2}};
   EXPECT_THAT(Validate(WithLists(lists), kVocabSize), IsOk());
   lists.dry.breakers.push_back({3});
-  EXPECT_EQ(DetailOf(Validate(WithLists(lists), kVocabSize)).limit, "max_list_tokens");
+  const absl::Status status = Validate(WithLists(lists), kVocabSize);
+  EXPECT_THAT(status, HasReason(ErrorReason::kLimitExceeded));
+  EXPECT_EQ(DetailOf(status).limit, "max_list_tokens");
+  EXPECT_EQ(std::string(status.message()),
+            "sequence_biases must be in [0, 65536] tokens in sequence_biases and dry.breakers, got 65537");
 }
 
 // Params that turn on one stage, and what it looks at.

@@ -1,5 +1,6 @@
 #include "core/suffix_matches.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <random>
 #include <vector>

@@ -160,7 +160,8 @@ RandomStep MakeStep(StagePreset preset, std::span<const Stage> stages, bool has_
 std::string RandomStep::Describe() const {
   std::string text(PresetName(params.order.preset));
   text += ", " + std::to_string(row.size()) + " tokens, temperature " + std::to_string(params.temperature) + ":";
-  for (Stage stage : PlanOf(params).stages()) text.append(" ").append(StageName(stage));
+  const StagePlan plan = PlanOf(params);
+  for (Stage stage : plan.stages()) text.append(" ").append(StageName(stage));
   return text;
 }
 

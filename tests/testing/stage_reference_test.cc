@@ -1,5 +1,6 @@
 #include "tests/testing/stage_reference.h"
 
+#include <algorithm>
 #include <cmath>
 #include <memory>
 #include <utility>
