@@ -11,11 +11,25 @@
 namespace logitd {
 namespace {
 
-bool IsLogitsStage(Stage stage) { return stage < Stage::kTemperature; }
+// Stages that are a group if they follow each other. The temperature among them is one of them.
+bool IsLogitsStage(Stage stage) { return stage == Stage::kTokenSets || ChangesLogits(stage); }
+
+// Where the group that begins at `begin` ends; `begin` if there is none.
+size_t EndOfGroup(std::span<const Stage> stages, size_t begin) {
+  size_t end = begin;
+  for (size_t i = begin; i < stages.size(); ++i) {
+    if (IsLogitsStage(stages[i])) {
+      end = i + 1;
+    } else if (stages[i] != Stage::kTemperature) {
+      break;
+    }
+  }
+  return end;
+}
 
 // Whether the stage has anything to do at this step that the processor does.
 bool NeedsProcessor(Stage stage, const StepContext& context) {
-  return stage != Stage::kTokenSets && (stage != Stage::kMinTokens || !context.excluded.empty());
+  return ChangesLogits(stage) && (stage != Stage::kMinTokens || !context.excluded.empty());
 }
 
 }  // namespace
@@ -43,7 +57,7 @@ absl::Status Distribution::Assign(LogitsView row, const SamplingParams& params, 
 
   bool looked = false;
   for (size_t i = 0, end = 0; i < stages.size() || i == 0; i = end) {
-    while (end < stages.size() && IsLogitsStage(stages[end])) ++end;
+    end = EndOfGroup(stages, i);
     if (end > i || i == 0) {
       const GroupBase base = BaseOfGroup(i == 0);
       // With reports the group grows stage by stage: the last time it is whole, so the bits are the same.
@@ -61,7 +75,7 @@ absl::Status Distribution::Assign(LogitsView row, const SamplingParams& params, 
       if (stages[end] == Stage::kTemperature) {
         kept_.SetTemperature(plan_temperature_);
       } else {
-        if (!looked) LookBeforeTruncation(params, options);
+        if (!looked) LookBeforeTruncation(plan, params, options);
         looked = true;
         Truncate(stages[end], plan, params, context);
       }
@@ -69,7 +83,7 @@ absl::Status Distribution::Assign(LogitsView row, const SamplingParams& params, 
     }
     if (end == i) break;
   }
-  if (!looked) LookBeforeTruncation(params, options);
+  if (!looked) LookBeforeTruncation(plan, params, options);
   if (params.greedy()) kept_.KeepUpTo({kept_.max(), kept_.argmax()});
   is_models_ = params.neutral() && context.excluded.empty();
   return finish(absl::OkStatus());
@@ -80,15 +94,8 @@ Distribution::GroupBase Distribution::BaseOfGroup(bool is_first) {
   const std::span<const uint64_t> mask = kept_.Mask();
   group_mask_.assign(mask.begin(), mask.end());
   const LogitsView row = kept_.row();
-  if (kept_.temperature() == 1) {
-    group_row_.assign(row.begin(), row.end());
-  } else {
-    group_row_.resize(row.size());
-    for (size_t i = 0; i < row.size(); ++i) {
-      group_row_[i] = static_cast<float>(static_cast<double>(row[i]) / kept_.temperature());
-    }
-  }
-  return {.row = group_row_, .mask = group_mask_, .is_first = false};
+  group_row_.assign(row.begin(), row.end());
+  return {.row = group_row_, .mask = group_mask_, .temperature = kept_.temperature()};
 }
 
 absl::Status Distribution::ApplyGroup(const GroupBase& base, std::span<const Stage> group, const SamplingParams& params,
@@ -101,7 +108,7 @@ absl::Status Distribution::ApplyGroup(const GroupBase& base, std::span<const Sta
     if (base.is_first) {
       ASSIGN_OR_RETURN(row_maximum_, FindMaximum(row));
     }
-    processor_.Process(row, group, params, context);
+    processor_.Process(row, group, params, context, base.temperature);
     banned = processor_.banned();
     if (!processor_.edits().empty()) {
       edited_.assign(row.begin(), row.end());
@@ -120,6 +127,8 @@ absl::Status Distribution::ApplyGroup(const GroupBase& base, std::span<const Sta
     }
   }
   const kernels::RowScan scan = kept_.Reset(row, mask, banned);
+  const bool has_temperature = std::find(group.begin(), group.end(), Stage::kTemperature) != group.end();
+  kept_.SetTemperature(has_temperature ? plan_temperature_ : base.temperature);
   if (scan.first_non_finite >= 0) {
     return errors::NonFiniteLogit(scan.first_non_finite, row[static_cast<size_t>(scan.first_non_finite)]);
   }
@@ -134,8 +143,12 @@ absl::Status Distribution::ApplyGroup(const GroupBase& base, std::span<const Sta
   return is_whole ? errors::NoFiniteLogit() : errors::AllTokensExcluded();
 }
 
-void Distribution::LookBeforeTruncation(const SamplingParams& params, const DistributionOptions& options) {
-  if (params.top_n_sigma && !params.greedy()) sigma_lowest_ = LowestOfSigma(*params.top_n_sigma, kept_);
+void Distribution::LookBeforeTruncation(const StagePlan& plan, const SamplingParams& params,
+                                        const DistributionOptions& options) {
+  const std::span<const Stage> stages = plan.stages();
+  if (std::find(stages.begin(), stages.end(), Stage::kTopNSigma) != stages.end()) {
+    sigma_lowest_ = LowestOfSigma(*params.top_n_sigma, kept_);
+  }
   if (!options.kept_mass) return;
   const double temperature = kept_.temperature();
   if (temperature != plan_temperature_) kept_.SetTemperature(plan_temperature_);

@@ -92,6 +92,8 @@ class Distribution {
     LogitsView row;
     // Empty: all tokens.
     std::span<const uint64_t> mask;
+    // In force before it.
+    double temperature = 1;
     bool is_first = false;
   };
   GroupBase BaseOfGroup(bool is_first);
@@ -100,7 +102,7 @@ class Distribution {
                           const StepContext& context);
   void Truncate(Stage stage, const StagePlan& plan, const SamplingParams& params, const StepContext& context);
   // Before the first truncation: what top-n-sigma and kept_mass() look back to.
-  void LookBeforeTruncation(const SamplingParams& params, const DistributionOptions& options);
+  void LookBeforeTruncation(const StagePlan& plan, const SamplingParams& params, const DistributionOptions& options);
 
   LogitsView row_;
   double temperature_ = 1;
@@ -109,7 +111,7 @@ class Distribution {
   KeptTokens kept_;
   LogitsProcessor processor_;
   TruncationSpace truncation_;
-  // Logits after a group of stages that changes some, and before it.
+  // Logits after a group of stages that changes some, and before one that is not the first.
   std::vector<float> edited_;
   std::vector<float> group_row_;
   std::vector<uint64_t> group_mask_;
