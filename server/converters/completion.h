@@ -8,7 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "core/sampler.h"
+#include "core/kept_tokens.h"
 #include "core/sequence.h"
 #include "core/token_record.h"
 #include "logitd/v1/completion.pb.h"

@@ -11,7 +11,8 @@
 #include "core/exact_math.h"
 #include "core/limits.h"
 #include "core/random_stream.h"
-#include "core/sampler.h"
+#include "core/row_statistics.h"
+#include "core/stage_report.h"
 #include "core/status_macros.h"
 #include "server/converters/completion.h"
 #include "server/converters/logits.h"
@@ -81,7 +82,7 @@ absl::StatusOr<StepContext> StepOf(const v1::DistributionRequest& request, const
 }
 
 void AddTokens(LogitsView row, const SamplingParams& params, const RowStatistics& statistics,
-               const Distribution& distribution, v1::DistributionResponse& response) {
+               Distribution& distribution, v1::DistributionResponse& response) {
   for (TokenId id = 0; id < static_cast<TokenId>(row.size()); ++id) {
     // Greedy leaves one token; the reply is then the one-hot vector over what is allowed, so that it can be read like
     // any other distribution.
@@ -107,7 +108,7 @@ void AddReport(const StageReport& report, v1::DistributionResponse& response) {
 void Verify(const v1::VerifyDraw& verify, const StepContext& step, Distribution& distribution,
             v1::Verification& verification) {
   const RandomStream random(step.seed, step.sequence_key, step.position, RandomPurpose::kTokenDraw);
-  const Draw draw = DrawToken(distribution, random.Uniform64(0));
+  const Draw draw = distribution.DrawToken(random.Uniform64(0));
   verification.set_token_id(draw.token_id);
   if (verify.has_token_id()) verification.set_matches(draw.token_id == verify.token_id());
   ToProto(draw, *verification.mutable_draw());
@@ -125,14 +126,15 @@ absl::Status ComputeDistribution(const v1::DistributionRequest& request, const S
   auto params = FromProto(request.sampling(), vocab_size);
   if (!params.ok()) return WithFieldPrefix(params.status(), "sampling.");
   ASSIGN_OR_RETURN(const StepContext step, StepOf(request, *params, vocab_size));
-  ASSIGN_OR_RETURN(const RowStatistics statistics, ReadRow(row));
   Distribution distribution;
   std::vector<StageReport> reports;
-  RETURN_IF_ERROR(distribution.Assign(row, *params, step, request.explain() ? &reports : nullptr));
+  const DistributionOptions options{.kept_mass = false, .reports = request.explain() ? &reports : nullptr};
+  RETURN_IF_ERROR(distribution.Assign(row, *params, step, options));
+  const RowStatistics statistics = distribution.ModelStatistics(/*with_entropy=*/true);
 
   if (request.layout() != v1::RECORD_LAYOUT_NONE) AddTokens(row, *params, statistics, distribution, response);
   response.set_kept_count(distribution.kept_count());
-  response.set_model_entropy(ModelEntropy(row, statistics));
+  if (statistics.entropy) response.set_model_entropy(*statistics.entropy);
   response.set_model_log_sum_exp(statistics.log_sum_exp);
   response.set_sampling_entropy(distribution.Entropy());
   response.set_total_weight(distribution.total_weight());

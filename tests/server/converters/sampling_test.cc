@@ -156,7 +156,7 @@ TEST(SamplingFromProtoTest, WhatIsWrongNamesFieldValueAndBound) {
       {"sequence_biases { token_ids: 10 }", ErrorReason::kTokenIdOutOfRange, "sequence_biases[0].token_ids[0]", "10"},
       {"sequence_biases { token_ids: 1 bias: nan }", ErrorReason::kFieldOutOfRange, "sequence_biases[0].bias", "nan"},
       {"stage_order { stages: STAGE_UNSPECIFIED }", ErrorReason::kFieldOutOfRange, "stage_order.stages[0]",
-       "STAGE_UNSPECIFIED"},
+       "\"STAGE_UNSPECIFIED\""},
       {"stage_order { preset: STAGE_PRESET_LOGITD stages: STAGE_TOP_K }", ErrorReason::kFieldsExclusive,
        "stage_order.preset", ""},
       {"top_k: 3 stage_order { stages: STAGE_TEMPERATURE }", ErrorReason::kFieldRequired, "stage_order.stages", ""},

@@ -56,7 +56,8 @@ TEST_F(ScoreTest, LogProbsAreThoseOfTheModelsRows) {
     Attach(fake);
     const auto scored = ScoreOne(std::string(kTokens) + "model: \"" + fake.name +
                                  "\" record { rank: true entropy: true top_n: 3 named_token_ids: [2, 60] }");
-    RecordOptions options{true, false, true, true, 3, {2, 60}};
+    const RecordOptions options{
+        .sampling_log_prob = false, .rank = true, .entropy = true, .top_n = 3, .named_token_ids = {2, 60}};
     const auto expected = Expected({5, 9, 7}, {8, 3, 20, 41}, options);
     ASSERT_EQ(scored.score().tokens_size(), 4);
     double sum = 0;
