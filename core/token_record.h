@@ -11,6 +11,10 @@
 
 namespace logitd {
 
+// How the top alternatives are listed. kPacked: as columns of bytes. kWholeVocabulary: the same, by id, of every token;
+// their order in TokenRecord::top is then of no meaning.
+enum class TopLayout { kList = 0, kPacked = 1, kWholeVocabulary = 2 };
+
 // What a record holds; what is not asked for is not computed.
 struct RecordOptions {
   bool model_log_prob = true;
@@ -23,6 +27,7 @@ struct RecordOptions {
   bool draw = false;
   // Number of top alternatives by (model log-prob descending, id ascending), >= 0.
   int32_t top_n = 0;
+  TopLayout top_layout = TopLayout::kList;
   // Tokens whose log-probs are wanted at every position.
   std::vector<TokenId> named_token_ids;
   bool token_bytes = true;

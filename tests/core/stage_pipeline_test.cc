@@ -29,7 +29,7 @@ using ::logitd::testing::ReferenceOfStages;
 using ::logitd::testing::StageReference;
 using ::logitd::testing::TooNear;
 
-std::vector<TokenId> Kept(const Distribution& distribution) {
+std::vector<TokenId> Kept(Distribution& distribution) {
   std::vector<TokenId> kept;
   distribution.ForEachKept([&](TokenId token_id) { kept.push_back(token_id); });
   EXPECT_EQ(static_cast<int32_t>(kept.size()), distribution.kept_count());
@@ -152,7 +152,7 @@ TEST(StagePipelineTest, ReportsSayWhatEachStageRemoved) {
   const SamplingParams params{.temperature = 2, .top_k = 2, .top_p = 0.5};
   Distribution distribution;
   std::vector<StageReport> reports;
-  ASSERT_THAT(distribution.Assign(row, params, {.excluded = excluded}, &reports), IsOk());
+  ASSERT_THAT(distribution.Assign(row, params, {.excluded = excluded}, {.reports = &reports}), IsOk());
   ASSERT_EQ(reports.size(), 4);
   const Stage stages[] = {Stage::kMinTokens, Stage::kTemperature, Stage::kTopK, Stage::kTopP};
   const int32_t kept[] = {4, 3, 3, 2, 1};
@@ -177,7 +177,7 @@ TEST(StagePipelineTest, ReportsChangeNothingAndFitTogether) {
     const RandomStep step = MakeRandomOrderStep(seed);
     SCOPED_TRACE(std::to_string(seed) + " " + step.Describe());
     std::vector<StageReport> reports;
-    const absl::Status status = with.Assign(step.row, step.params, step.context(), &reports);
+    const absl::Status status = with.Assign(step.row, step.params, step.context(), {.reports = &reports});
     ASSERT_EQ(without.Assign(step.row, step.params, step.context()).ok(), status.ok());
     if (!status.ok()) continue;
     ASSERT_EQ(with.total_weight(), without.total_weight());
