@@ -65,8 +65,14 @@ TokenRecord MakeRecord(LogitsView row, const RowStatistics& statistics, Distribu
     record.kept_count = distribution->kept_count();
     record.kept_mass = distribution->kept_mass();
   }
+  if (options.top_layout == TopLayout::kWholeVocabulary && !options.rank) {
+    record.top.reserve(row.size());
+    for (TokenId id = 0; id < static_cast<TokenId>(row.size()); ++id) {
+      record.top.push_back(MakeAlternative(row, statistics, distribution, id, options));
+    }
+  }
   int32_t rank = 0;
-  for (TokenId top : TopTokens(row, options.top_n)) {
+  for (TokenId top : TopTokens(row, record.top.empty() ? options.top_n : 0)) {
     const bool ties = !record.top.empty() && row[record.top.back().token_id] == row[top];
     if (!ties) rank = static_cast<int32_t>(record.top.size()) + 1;
     record.top.push_back(MakeAlternative(row, statistics, distribution, top, options));
