@@ -4,7 +4,7 @@
 //   matcher.Find(history, dry, vocab_size);
 //   for (const DryMatch& match : matcher.matches()) ...
 //
-// Source: docs/numerics.md, section 8, which follows llama.cpp's sampler of that name.
+// Source: docs/numerics.md, section 7, which follows llama.cpp's sampler of that name.
 #ifndef LOGITD_CORE_DRY_MATCHER_H_
 #define LOGITD_CORE_DRY_MATCHER_H_
 

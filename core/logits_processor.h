@@ -5,7 +5,7 @@
 //   for (const LogitEdit& edit : processor.edits()) ...     // the new logit of each token that has one
 //   for (TokenId token_id : processor.banned()) ...         // tokens that may not be chosen at this step
 //
-// Only the tokens that a stage touches cost anything. Source: docs/numerics.md, section 8.
+// Only the tokens that a stage touches cost anything. Source: docs/numerics.md, section 7.
 #ifndef LOGITD_CORE_LOGITS_PROCESSOR_H_
 #define LOGITD_CORE_LOGITS_PROCESSOR_H_
 

@@ -1,6 +1,6 @@
 // How a row becomes a token: the parameters of every stage, their ranges and their defaults ("off").
 //
-// Source of every rule: docs/numerics.md, sections 2 and 8.
+// Source of every rule: docs/numerics.md, sections 2 and 7.
 #ifndef LOGITD_CORE_SAMPLING_PARAMS_H_
 #define LOGITD_CORE_SAMPLING_PARAMS_H_
 

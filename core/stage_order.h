@@ -4,7 +4,7 @@
 //   const StagePlan plan = PlanOf(params);
 //   for (Stage stage : plan.stages()) ...
 //
-// Source: docs/numerics.md, section 8. Thread-safe: values and free functions.
+// Source: docs/numerics.md, section 7. Thread-safe: values and free functions.
 #ifndef LOGITD_CORE_STAGE_ORDER_H_
 #define LOGITD_CORE_STAGE_ORDER_H_
 

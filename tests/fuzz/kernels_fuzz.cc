@@ -1,5 +1,5 @@
 // Every kernel of every target of this processor against the scalar one, bit for bit; and the scalar one's weights
-// against exp in double, within the bound of docs/numerics.md, section 7.
+// against exp in double, within the bound of docs/numerics.md, section 8.
 #include <algorithm>
 #include <bit>
 #include <cmath>
