@@ -84,14 +84,7 @@ const std::vector<Stage>& OrderOf(const SamplingParams& params) {
 class Row {
  public:
   Row(LogitsView row, const SamplingParams& params, const StepContext& context, bool xtc_acts)
-      : params_(params), context_(context), xtc_acts_(xtc_acts), logits_(row.begin(), row.end()), x_(logits_.size()) {
-    if (params.subset != nullptr) {
-      // Wherever the stage stands: it takes out the same tokens.
-      for (size_t t = 0; t < logits_.size(); ++t) {
-        if (!params.subset->Contains(static_cast<TokenId>(t))) logits_[t] = -kInfinity;
-      }
-    }
-  }
+      : params_(params), context_(context), xtc_acts_(xtc_acts), logits_(row.begin(), row.end()), x_(logits_.size()) {}
 
   StageReference Run() {
     const std::vector<Stage>& order = OrderOf(params_);
@@ -102,11 +95,16 @@ class Row {
       if (stage == kTemperature) {
         after_temperature = true;
         if (!params_.greedy()) Divide();
+      } else if (stage == kTokenSets) {
+        for (size_t t = 0; t < logits_.size(); ++t) {
+          if (params_.subset != nullptr && !params_.subset->Contains(static_cast<TokenId>(t))) logits_[t] = -kInfinity;
+        }
+        if (params_.subset != nullptr) is_cut_ = false;
       } else if (stage >= kMinTokens && stage <= kNoRepeatNgram) {
         if (stage != kMinTokens && !params_.IsOn(stage)) continue;
         ApplyLogitsStage(stage, params_, context_, logits_);
         is_cut_ = false;
-      } else if (stage != kTokenSets && params_.IsOn(stage) && !(params_.greedy() && after_temperature)) {
+      } else if (params_.IsOn(stage) && !(params_.greedy() && after_temperature)) {
         Cut(stage);
       }
     }
