@@ -94,14 +94,17 @@ double KeptTokens::Entropy() {
 
 void KeptTokens::KeepFirst(int32_t k, bool ties) {
   if (k >= count()) return;
+  Prefix prefix;
   if (k == 1) {
-    Keep({.cut = {max_, argmax_}, .count = 1}, ties);
+    prefix.cut = {max_, argmax_};
   } else if (is_list_) {
-    Keep(search_.FindInList(list_, /*weighed=*/false, static_cast<uint64_t>(k)), ties);
+    prefix = search_.FindInList(list_, max_, nullptr, list_.size(), static_cast<uint64_t>(k));
   } else {
     SettleCut();
-    Keep(search_.Find(Tokens(/*weighed=*/false), static_cast<uint64_t>(k)), ties);
+    prefix = search_.Find(Tokens(/*weighed=*/false), static_cast<uint64_t>(k));
   }
+  prefix.count = k;
+  Keep(prefix, ties);
 }
 
 void KeptTokens::KeepMass(uint64_t target, bool ties) {
@@ -110,7 +113,7 @@ void KeptTokens::KeepMass(uint64_t target, bool ties) {
   if (kUnitWeight >= target) {
     Keep({.cut = {max_, argmax_}, .count = 1}, ties);
   } else if (is_list_) {
-    Keep(search_.FindInList(list_, /*weighed=*/true, target), ties);
+    Keep(search_.FindInList(list_, max_, &constants_, total_weight_, target), ties);
   } else {
     SettleCut();
     Keep(search_.Find(Tokens(/*weighed=*/true), target), ties);
@@ -138,10 +141,15 @@ void KeptTokens::KeepUpTo(const Cut& cut) {
 
 void KeptTokens::Keep(Prefix prefix, bool ties) {
   if (ties) prefix.cut.token_id = std::numeric_limits<TokenId>::max();
+  if (!is_list_ && prefix.is_in_list && !ties) {
+    std::swap(list_, search_.list());
+    is_list_ = true;
+    has_cut_ = false;
+  }
   KeepUpTo(prefix.cut);
   if (is_list_ || ties) return;
   count_ = prefix.count;
-  if (static_cast<size_t>(prefix.count) <= ListSize(row_.size())) {
+  if (count_ >= 0 && static_cast<size_t>(count_) <= ListSize(row_.size())) {
     MakeList(prefix.cut.logit);
   } else if (prefix.has_block_sums) {
     std::swap(block_sums_, search_.block_sums());

@@ -7,6 +7,7 @@ namespace logitd {
 namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr float kLargest = std::numeric_limits<float>::max();
 // So few tokens are selected from at once.
 constexpr size_t kFewTokens = 512;
 // Top-p looks at the tokens above the 16th, then the 128th largest block maximum: a peaked row's nucleus is there.
@@ -18,8 +19,10 @@ constexpr uint64_t kHopeless = 4;
 constexpr size_t kSampleSize = 512;
 constexpr size_t kSampleReach = 16;
 // The same for a list, which is looked at closely in turn.
-constexpr size_t kListSampleSize = 64;
-constexpr size_t kListSampleReach = 3;
+constexpr size_t kListSampleSize = 256;
+constexpr size_t kListSampleReach = 6;
+// A prefix of less than this part of the row is small.
+constexpr size_t kSmallShare = 5;
 
 }  // namespace
 
@@ -34,8 +37,10 @@ Prefix PrefixSearch::Find(const PrefixTokens& tokens, uint64_t target) {
   if (static_cast<size_t>(tokens.count) <= kFewTokens) {
     list_.Clear();
     list_.Collect(tokens.row, tokens.mask, tokens.block_max, bracket.lowest, bracket.highest);
-    if (weighed) list_.Weigh(tokens.max, *tokens.constants);
-    return FindAmong(list_, weighed, {}, target);
+    const uint64_t mass = weighed ? list_.Weigh(tokens.max, *tokens.constants) : list_.size();
+    Prefix prefix = FindAmong(list_, mass, 0, target);
+    prefix.is_in_list = weighed;
+    return prefix;
   }
   if (!weighed) {
     // The k largest block maxima are k tokens.
@@ -49,8 +54,10 @@ Prefix PrefixSearch::Find(const PrefixTokens& tokens, uint64_t target) {
   return FindBySample(target, bracket);
 }
 
-Prefix PrefixSearch::FindInList(const TokenList& list, bool weighed, uint64_t target) {
-  return FindAmong(list, weighed, {}, target);
+Prefix PrefixSearch::FindInList(const TokenList& list, float max, const kernels::ExpConstants* constants,
+                                uint64_t total_mass, uint64_t target) {
+  tokens_ = {.row = {}, .mask = {}, .block_max = {}, .max = max, .constants = constants};
+  return FindAmong(list, total_mass, 0, target);
 }
 
 std::optional<Prefix> PrefixSearch::FindInTopBlocks(size_t rank, uint64_t target, Bracket& bracket) {
@@ -63,10 +70,14 @@ std::optional<Prefix> PrefixSearch::FindInTopBlocks(size_t rank, uint64_t target
   if (bound == -kInfinity) return std::nullopt;
 
   const bool weighed = tokens_.constants != nullptr;
-  list_.Collect(tokens_.row, tokens_.mask, tokens_.block_max, NextAbove(bound), std::numeric_limits<float>::max());
+  list_.Collect(tokens_.row, tokens_.mask, tokens_.block_max, NextAbove(bound), kLargest);
   Above above{static_cast<int32_t>(list_.size()),
               weighed ? list_.Weigh(tokens_.max, *tokens_.constants) : list_.size()};
-  if (above.mass >= target) return FindAmong(list_, weighed, {}, target);
+  if (above.mass >= target) {
+    Prefix prefix = FindAmong(list_, above.mass, 0, target);
+    prefix.is_in_list = weighed;
+    return prefix;
+  }
   const bool is_top = above.count == 0;
   block_sums_.assign(kernels::SumBlockCount(tokens_.row.size()), 0);
   if (auto prefix = FindTie(bound, target, above)) {
@@ -110,18 +121,21 @@ std::optional<Prefix> PrefixSearch::FindTie(float logit, uint64_t target, Above&
 
 Prefix PrefixSearch::FindBySample(uint64_t target, Bracket bracket) {
   const bool weighed = tokens_.constants != nullptr;
-  TakeSample(bracket);
-  const size_t guess = EstimatePlace(target);
-  const auto logit_at = [this](size_t place) { return sample_[place]; };
+  const double each = TakeSample(bracket);
+  const size_t size = sample_.size();
+  const size_t guess = sample_.PlaceBefore(static_cast<double>(tokens_.total_mass - target), each);
   // Each round either finds the cut or takes a part off the bracket; a reach beyond the sample takes all of it.
   for (size_t reach = kSampleReach;; reach *= 3) {
-    float highest = guess < reach ? bracket.highest : std::min(bracket.highest, logit_at(guess - reach));
-    float lowest = guess + reach >= sample_.size() ? bracket.lowest : std::max(bracket.lowest, logit_at(guess + reach));
-    if (guess < sample_.size() && guess >= reach / 2 && guess + reach / 2 < sample_.size()) {
+    float highest = guess < reach ? bracket.highest : std::min(bracket.highest, sample_.At(guess - reach));
+    float lowest = guess + reach >= size ? bracket.lowest : std::max(bracket.lowest, sample_.At(guess + reach));
+    // A small prefix is gathered as a whole: cheaper than a pass that weighs everything above.
+    const bool is_small = weighed && (guess + reach) * kSmallShare < size;
+    if (is_small) highest = kLargest;
+    if (guess >= reach / 2 && guess + reach / 2 < size) {
       // Many equal logits: they are counted, not gathered.
-      const float middle = logit_at(guess);
+      const float middle = sample_.At(guess);
       if (bracket.lowest <= middle && middle <= bracket.highest &&
-          (logit_at(guess - reach / 2) == middle || logit_at(guess + reach / 2) == middle)) {
+          (sample_.At(guess - reach / 2) == middle || sample_.At(guess + reach / 2) == middle)) {
         lowest = highest = middle;
       }
     }
@@ -141,8 +155,10 @@ Prefix PrefixSearch::FindBySample(uint64_t target, Bracket bracket) {
       list_.Collect(tokens_.row, tokens_.mask, tokens_.block_max, lowest, highest);
       const uint64_t mass = weighed ? list_.Weigh(tokens_.max, *tokens_.constants) : list_.size();
       if (above.mass + mass >= target) {
-        Prefix prefix = FindAmong(list_, weighed, above, target);
-        if (weighed) AddToBlockSums(prefix.cut);
+        Prefix prefix = FindAmong(list_, mass, above.mass, target);
+        prefix.is_in_list = weighed && above.count == 0;
+        if (prefix.is_in_list) return prefix;
+        prefix.count = above.count + AddToBlockSums(prefix.cut);
         prefix.has_block_sums = weighed;
         return prefix;
       }
@@ -151,17 +167,21 @@ Prefix PrefixSearch::FindBySample(uint64_t target, Bracket bracket) {
   }
 }
 
-void PrefixSearch::AddToBlockSums(const Cut& cut) {
+int32_t PrefixSearch::AddToBlockSums(const Cut& cut) {
   const std::span<const TokenId> ids = list_.ids();
+  uint64_t count = 0;
   for (size_t i = 0; i < list_.size();) {
     const TokenId block = ids[i] / static_cast<TokenId>(kernels::kSumBlockSize);
     const TokenId end = (block + 1) * static_cast<TokenId>(kernels::kSumBlockSize);
     uint64_t sum = 0;
     for (; i < list_.size() && ids[i] < end; ++i) {
-      sum += list_.weights()[i] & -static_cast<uint64_t>(cut.Keeps(list_.logits()[i], ids[i]));
+      const uint64_t keeps = cut.Keeps(list_.logits()[i], ids[i]);
+      sum += list_.weights()[i] & -keeps;
+      count += keeps;
     }
     block_sums_[static_cast<size_t>(block)] += sum;
   }
+  return static_cast<int32_t>(count);
 }
 
 PrefixSearch::Above PrefixSearch::SumAbove(float logit) {
@@ -178,56 +198,40 @@ PrefixSearch::Above PrefixSearch::SumAbove(float logit) {
   return {mass.count, mass.weight};
 }
 
-void PrefixSearch::TakeSample(const Bracket& bracket) {
-  sample_.clear();
+double PrefixSearch::TakeSample(const Bracket& bracket) {
+  sample_.Clear();
   const size_t stride = std::max<size_t>(1, tokens_.row.size() / kSampleSize);
   for (size_t i = stride / 2; i < tokens_.row.size(); i += stride) {
     if (!tokens_.mask.empty() && !((tokens_.mask[i / 64] >> (i % 64)) & 1)) continue;
     const float logit = tokens_.row[i];
-    if (bracket.lowest <= logit && logit <= bracket.highest) sample_.push_back(logit);
+    if (bracket.lowest <= logit && logit <= bracket.highest) sample_.Add(logit);
   }
-  std::sort(sample_.begin(), sample_.end(), std::greater<>());
-  sample_mass_.assign(sample_.size(), 1);
-  if (tokens_.constants == nullptr) return;
-  kernels::ActiveKernels().weigh(sample_.data(), sample_.size(), tokens_.max, *tokens_.constants, sample_mass_.data());
+  sample_.Sort(tokens_.max, tokens_.constants);
+  return static_cast<double>(stride);
 }
 
-size_t PrefixSearch::EstimatePlace(uint64_t target) const {
-  // From the end, because what is beyond the cut are many tokens of small mass, which a sample estimates well.
-  const double stride = static_cast<double>(tokens_.row.size()) / kSampleSize;
-  double beyond = static_cast<double>(tokens_.total_mass - target);
-  size_t place = sample_.size();
-  while (place > 0 && beyond > 0) beyond -= std::max(1.0, stride) * static_cast<double>(sample_mass_[--place]);
-  return place;
-}
-
-Prefix PrefixSearch::FindAmong(const TokenList& list, bool weighed, Above above, uint64_t target) {
-  uint64_t mass = above.mass;
-  TakeCandidates(list, weighed, target, mass);
-  // The cut is in [begin, end); `mass` is that of what comes before begin.
+Prefix PrefixSearch::FindAmong(const TokenList& list, uint64_t mass, uint64_t above, uint64_t target) {
+  TakeCandidates(list, mass, target, above);
+  // The cut is in [begin, end); `above` is the mass of what comes before begin.
   auto begin = candidates_.begin();
   auto end = candidates_.end();
   while (end - begin > 1) {
     const auto middle = begin + (end - begin) / 2;
     std::nth_element(begin, middle, end);
-    uint64_t before = mass;
+    uint64_t before = above;
     for (auto it = begin; it != middle; ++it) before += it->mass;
     if (before >= target) {
       end = middle;
     } else {
       begin = middle;
-      mass = before;
+      above = before;
     }
   }
-  Prefix prefix{.cut = UnpackToken(begin->packed), .count = above.count, .mass = mass + begin->mass};
-  const Cut cut = prefix.cut;
-  int32_t count = 0;
-  for (size_t i = 0; i < list.size(); ++i) count += cut.Keeps(list.logits()[i], list.ids()[i]);
-  prefix.count += count;
-  return prefix;
+  return {.cut = UnpackToken(begin->packed), .mass = above + begin->mass};
 }
 
-void PrefixSearch::TakeCandidates(const TokenList& list, bool weighed, uint64_t target, uint64_t& mass) {
+void PrefixSearch::TakeCandidates(const TokenList& list, uint64_t mass, uint64_t target, uint64_t& above) {
+  const bool weighed = tokens_.constants != nullptr;
   candidates_.clear();
   const auto add = [&](size_t i) {
     candidates_.push_back({PackToken(list.logits()[i], list.ids()[i]), weighed ? list.weights()[i] : 1});
@@ -237,37 +241,28 @@ void PrefixSearch::TakeCandidates(const TokenList& list, bool weighed, uint64_t 
     return;
   }
   // Where a sample of the list says that the cut is.
-  Candidate sample[kListSampleSize];
+  sample_.Clear();
   const size_t stride = list.size() / kListSampleSize;
-  for (size_t i = 0; i < kListSampleSize; ++i) {
-    const size_t place = stride / 2 + i * stride;
-    sample[i] = {PackToken(list.logits()[place], list.ids()[place]), list.weights()[place]};
-  }
-  std::sort(sample, sample + kListSampleSize);
-  size_t guess = 0;
-  for (double missing = static_cast<double>(target - mass); guess + 1 < kListSampleSize && missing > 0; ++guess) {
-    missing -= static_cast<double>(stride) * static_cast<double>(sample[guess].mass);
-  }
-  const auto logit_at = [&sample](size_t place) {
-    return UnpackToken(sample[std::min(place, kListSampleSize - 1)].packed).logit;
-  };
+  for (size_t i = 0; i < kListSampleSize; ++i) sample_.Add(list.logits()[stride / 2 + i * stride]);
+  sample_.Sort(tokens_.max, tokens_.constants);
+  const size_t guess = sample_.PlaceBefore(static_cast<double>(above + mass - target), static_cast<double>(stride));
   const float bounds[kernels::kBoundCount] = {
-      logit_at(guess - std::min(guess, 3 * kListSampleReach)), logit_at(guess - std::min(guess, kListSampleReach)),
-      logit_at(guess + kListSampleReach), logit_at(guess + 3 * kListSampleReach)};
+      sample_.At(guess - std::min(guess, 3 * kListSampleReach)), sample_.At(guess - std::min(guess, kListSampleReach)),
+      sample_.At(guess + kListSampleReach), sample_.At(guess + 3 * kListSampleReach)};
   uint64_t sums[kernels::kBoundCount];
   const kernels::RowKernels& kernels = kernels::ActiveKernels();
   kernels.sum_at_least(list.logits().data(), list.size(), list.weights().data(), bounds, sums);
   Bracket bracket;
   uint64_t before = 0;
   for (size_t j = 0; j < kernels::kBoundCount; ++j) {
-    if (mass + sums[j] >= target) {
+    if (above + sums[j] >= target) {
       bracket.lowest = std::max(bracket.lowest, bounds[j]);
     } else {
       bracket.highest = std::min(bracket.highest, NextBelow(bounds[j]));
       before = std::max(before, sums[j]);
     }
   }
-  mass += before;
+  above += before;
   places_.resize(std::max(places_.size(), list.size() + kernels::kCollectPadding));
   const size_t count =
       kernels.collect(list.logits().data(), 0, list.size(), nullptr, bracket.lowest, bracket.highest, places_.data());

@@ -19,6 +19,7 @@
 
 #include "core/kernels/row_kernels.h"
 #include "core/logit_order.h"
+#include "core/logit_sample.h"
 #include "core/token_list.h"
 #include "core/types.h"
 
@@ -41,11 +42,13 @@ struct PrefixTokens {
   uint64_t total_mass = 0;
 };
 
-// A prefix: its last token, its size, its mass.
+// A prefix: its last token, its size (negative: not counted), its mass.
 struct Prefix {
   Cut cut;
-  int32_t count = 0;
+  int32_t count = -1;
   uint64_t mass = 0;
+  // Whether all its tokens are in list(), weighed.
+  bool is_in_list = false;
   // Whether block_sums() are those of the prefix.
   bool has_block_sums = false;
 };
@@ -55,11 +58,15 @@ class PrefixSearch {
   // REQUIRES: target >= 1 and at most tokens.total_mass.
   // Time: at most a few passes over the row, expected; O(vocab_size) for any row.
   Prefix Find(const PrefixTokens& tokens, uint64_t target);
-  // The same among the tokens of a list, their mass being their weight, or 1 each.
-  Prefix FindInList(const TokenList& list, bool weighed, uint64_t target);
+  // The same among the tokens of a list, weighed if `constants` is not null; `total_mass` is theirs, `max` is the
+  // largest of them.
+  Prefix FindInList(const TokenList& list, float max, const kernels::ExpConstants* constants, uint64_t total_mass,
+                    uint64_t target);
 
   // The prefix's sums of weights by blocks (kernels::kSumBlockSize), where the last Find says so.
   std::vector<uint64_t>& block_sums() { return block_sums_; }
+  // Tokens among which the last Find found the cut; the prefix's are in it where it says so.
+  TokenList& list() { return list_; }
 
  private:
   // The cut is at one of the logits in [lowest, highest].
@@ -80,19 +87,19 @@ class PrefixSearch {
   // The prefix, if it ends among the tokens with this logit; adds the mass of those to `above` if not. Adds what it
   // takes to block_sums_.
   std::optional<Prefix> FindTie(float logit, uint64_t target, Above& above);
-  // The prefix that ends among the tokens of `list`. REQUIRES: above.mass < target <= above.mass + the list's.
-  Prefix FindAmong(const TokenList& list, bool weighed, Above above, uint64_t target);
-  // Leaves in candidates_ what the cut may be, and adds what is before them to `mass`.
-  void TakeCandidates(const TokenList& list, bool weighed, uint64_t target, uint64_t& mass);
+  // The prefix that ends among the tokens of `list`, uncounted; `mass` is theirs. REQUIRES: above < target <= above +
+  // mass.
+  Prefix FindAmong(const TokenList& list, uint64_t mass, uint64_t above, uint64_t target);
+  // Leaves in candidates_ what the cut may be, and adds what is before them to `above`.
+  void TakeCandidates(const TokenList& list, uint64_t mass, uint64_t target, uint64_t& above);
 
-  void TakeSample(const Bracket& bracket);
-  // Where in the sample the cut should be.
-  size_t EstimatePlace(uint64_t target) const;
+  // Fills sample_ with logits of the bracket, and returns for how many tokens each of them stands.
+  double TakeSample(const Bracket& bracket);
   // Counts or adds up what is larger than `logit`, by blocks too.
   Above SumAbove(float logit);
   uint64_t MassOf(float logit) const;
-  // Adds the weights of the list's tokens up to `cut`.
-  void AddToBlockSums(const Cut& cut);
+  // Adds the weights of the list's tokens up to `cut`, and counts them.
+  int32_t AddToBlockSums(const Cut& cut);
 
   const uint64_t* mask() const { return tokens_.mask.empty() ? nullptr : tokens_.mask.data(); }
 
@@ -108,9 +115,7 @@ class PrefixSearch {
   TokenList list_;
   std::vector<TokenId> places_;
   std::vector<Candidate> candidates_;
-  // Logits of some tokens, descending, and the mass of each.
-  std::vector<float> sample_;
-  std::vector<uint64_t> sample_mass_;
+  LogitSample sample_;
   std::vector<uint64_t> block_sums_;
 };
 
