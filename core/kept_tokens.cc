@@ -102,6 +102,7 @@ void KeptTokens::KeepFirst(int32_t k, bool ties) {
   } else {
     SettleCut();
     prefix = search_.Find(Tokens(/*weighed=*/false), static_cast<uint64_t>(k));
+    is_summed_ = false;
   }
   prefix.count = k;
   Keep(prefix, ties);

@@ -47,7 +47,7 @@ struct Prefix {
   Cut cut;
   int32_t count = -1;
   uint64_t mass = 0;
-  // Whether all its tokens are in list(), weighed.
+  // Whether all its tokens are in list(), weighed if masses are weights.
   bool is_in_list = false;
   // Whether block_sums() are those of the prefix.
   bool has_block_sums = false;
@@ -111,7 +111,6 @@ class PrefixSearch {
   };
 
   PrefixTokens tokens_;
-  std::vector<float> block_order_;
   TokenList list_;
   std::vector<TokenId> places_;
   std::vector<Candidate> candidates_;
