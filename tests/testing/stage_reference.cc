@@ -84,14 +84,7 @@ const std::vector<Stage>& OrderOf(const SamplingParams& params) {
 class Row {
  public:
   Row(LogitsView row, const SamplingParams& params, const StepContext& context, bool xtc_acts)
-      : params_(params), context_(context), xtc_acts_(xtc_acts), logits_(row.begin(), row.end()), x_(logits_.size()) {
-    if (params.subset != nullptr) {
-      // Wherever the stage stands: it takes out the same tokens.
-      for (size_t t = 0; t < logits_.size(); ++t) {
-        if (!params.subset->Contains(static_cast<TokenId>(t))) logits_[t] = -kInfinity;
-      }
-    }
-  }
+      : params_(params), context_(context), xtc_acts_(xtc_acts), logits_(row.begin(), row.end()), x_(logits_.size()) {}
 
   StageReference Run() {
     const std::vector<Stage>& order = OrderOf(params_);
@@ -106,7 +99,9 @@ class Row {
         if (stage != kMinTokens && !params_.IsOn(stage)) continue;
         ApplyLogitsStage(stage, params_, context_, logits_);
         is_cut_ = false;
-      } else if (stage != kTokenSets && params_.IsOn(stage) && !(params_.greedy() && after_temperature)) {
+      } else if (stage == kTokenSets) {
+        if (params_.subset != nullptr) Exclude();
+      } else if (params_.IsOn(stage) && !(params_.greedy() && after_temperature)) {
         Cut(stage);
       }
     }
@@ -115,6 +110,14 @@ class Row {
   }
 
  private:
+  // What an earlier cut left may all be outside of the subset.
+  void Exclude() {
+    for (size_t t = 0; t < logits_.size(); ++t) {
+      if (!params_.subset->Contains(static_cast<TokenId>(t))) logits_[t] = -kInfinity;
+    }
+    is_cut_ = false;
+  }
+
   void Divide() {
     divisor_ = params_.temperature + (params_.order.preset == StagePreset::kTrtLlm ? 1e-6 : 0);
     for (double& logit : logits_) logit /= divisor_;
