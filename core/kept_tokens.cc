@@ -200,11 +200,12 @@ void KeptTokens::Rescan() {
 }
 
 const TokenList& KeptTokens::Between(float lowest, float highest) {
+  // It works in between_ too.
+  if (!is_list_) SettleCut();
   between_.Clear();
   if (is_list_) {
     between_.Collect(list_, lowest, highest);
   } else {
-    SettleCut();
     between_.Collect(row_, mask(), block_max_, lowest, highest);
   }
   between_.Weigh(max_, constants_);

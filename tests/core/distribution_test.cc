@@ -333,17 +333,5 @@ TEST(DistributionTest, TheLargestVocabularyFits) {
   EXPECT_EQ(Sample(distribution, ~uint64_t{0}), (1 << 20) - 1);
 }
 
-TEST(RowStatisticsTest, WorkedExample) {
-  const std::vector<float> row = {6, 3, .5, .5};
-  ASSERT_OK_AND_ASSIGN(const RowStatistics statistics, ReadRow(row));
-  EXPECT_NEAR(statistics.log_sum_exp, 6.056343103295808, 1e-7);
-  EXPECT_NEAR(statistics.LogProb(6), -0.056343103, 1e-7);
-  EXPECT_NEAR(ModelEntropy(row, statistics), 0.240013165, 1e-7);
-  EXPECT_EQ(statistics.LogProb(-kInf), -std::numeric_limits<double>::infinity());
-  EXPECT_EQ(RankOf(row, 0), 1);
-  EXPECT_EQ(RankOf(row, 2), 3);
-  EXPECT_EQ(RankOf(row, 3), 3);
-}
-
 }  // namespace
 }  // namespace logitd

@@ -202,12 +202,13 @@ TEST(StagePipelineTest, ReportsChangeNothingAndFitTogether) {
 
 TEST(StagePipelineTest, KeptMassIsOfTheDistributionAfterTheTemperature) {
   const std::vector<float> row = {6, 3, 0.5, 0.5};
+  const DistributionOptions options{.kept_mass = true};
   Distribution distribution;
-  ASSERT_THAT(distribution.Assign(row, {.temperature = 2, .top_k = 2}, {}, {.kept_mass = true}), IsOk());
+  ASSERT_THAT(distribution.Assign(row, {.temperature = 2, .top_k = 2}, {}, options), IsOk());
   EXPECT_NEAR(distribution.kept_mass(), 0.740200185 + 0.165160986, 1e-6);
-  ASSERT_THAT(distribution.Assign(row, {.temperature = 2, .top_k = 3, .top_p = 0.9}, {}, {.kept_mass = true}), IsOk());
+  ASSERT_THAT(distribution.Assign(row, {.temperature = 2, .top_k = 3, .top_p = 0.9}, {}, options), IsOk());
   EXPECT_NEAR(distribution.kept_mass(), 0.740200185 + 0.165160986, 1e-6);
-  ASSERT_THAT(distribution.Assign(row, {.temperature = 2}, {}, {.kept_mass = true}), IsOk());
+  ASSERT_THAT(distribution.Assign(row, {.temperature = 2}, {}, options), IsOk());
   EXPECT_EQ(distribution.kept_mass(), 1);
 }
 

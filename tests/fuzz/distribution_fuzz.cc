@@ -1,30 +1,35 @@
-// The whole Distribution and the draw, on any row, parameters and tokens so far: against the double reference
-// (tests/testing/reference.h), which decides a set up to 2e-6 of mass; against itself; and the same bits on every
-// kernel target.
+// The whole Distribution and the draw, on any row, parameters, order and tokens so far: against the double reference of
+// the stages (tests/testing/stage_reference.h), where no cut is nearer to a token than double and core may differ;
+// against itself; and the same bits on every kernel target.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <limits>
 #include <memory>
 #include <span>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "core/distribution.h"
 #include "core/error_detail.h"
 #include "core/kernels/row_kernels.h"
 #include "core/logits_processor.h"
+#include "core/random_stream.h"
 #include "core/sampler.h"
 #include "core/sampling_params.h"
+#include "core/stage_order.h"
 #include "core/vocab_subset.h"
 #include "tests/fuzz/fuzz_input.h"
-#include "tests/testing/reference.h"
+#include "tests/testing/stage_reference.h"
 
 namespace logitd::fuzz {
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
-// How far the reference's masses may be from core's, relatively.
-constexpr double kMassError = 2e-6;
+// Cuts that are nearer to a token than this may fall on its other side in core, whose weights have 1e-7 of error and
+// 2^-24 of the distance to the maximum.
+constexpr testing::NearLimits kNear = {.mass = 4e-6, .ulps = 4, .nats = 2e-5};
 
 std::shared_ptr<const SamplingLists> MakeLists(FuzzInput& input, size_t n) {
   SamplingLists lists;
@@ -44,7 +49,24 @@ std::vector<TokenId> MakeTokens(FuzzInput& input, size_t n) {
   return tokens;
 }
 
-// `any_stage`: also those that the reference may not know; then the distribution is compared with itself alone.
+// A preset that has every stage that is on, or a random order with random rules, or neither.
+void MakeOrder(FuzzInput& input, size_t n, SamplingParams& params) {
+  if (input.OneIn(3)) {
+    params.order.preset = static_cast<StagePreset>(1 + input.Below(5));
+    if (!Validate(params, static_cast<int32_t>(n)).ok()) params.order = {};
+    return;
+  }
+  if (input.OneIn(2)) return;
+  const std::span<const Stage> all = StagesOf(StagePreset::kLogitd);
+  std::vector<Stage>& stages = params.order.stages;
+  stages.assign(all.begin(), all.end());
+  for (size_t i = stages.size() - 1; i > 0; --i) std::swap(stages[i], stages[input.Below(i + 1)]);
+  params.order.top_k_ties = static_cast<TieRule>(input.Below(3));
+  params.order.top_p_boundary = static_cast<TopPBoundary>(input.Below(5));
+  params.order.typical_ties = static_cast<TieRule>(input.Below(3));
+}
+
+// `any_stage`: also others than the sets, the temperature, top-k, top-p and min-p.
 SamplingParams MakeParams(FuzzInput& input, size_t n, bool any_stage) {
   SamplingParams params;
   params.temperature = input.OneIn(16) ? 0 : input.Temperature();
@@ -72,7 +94,17 @@ SamplingParams MakeParams(FuzzInput& input, size_t n, bool any_stage) {
   if (input.OneIn(4)) params.presence_penalty = input.Uniform() * 4 - 2;
   if (input.OneIn(4)) params.no_repeat_ngram_size = static_cast<int32_t>(input.Below(4));
   if (input.OneIn(3)) params.lists = MakeLists(input, n);
+  MakeOrder(input, n, params);
   return params;
+}
+
+// For messages: the plan, and what decides about it.
+std::string Describe(const SamplingParams& params, size_t n) {
+  std::string text(PresetName(params.order.preset));
+  text += ", " + std::to_string(n) + " tokens, T " + std::to_string(params.temperature) + ":";
+  const StagePlan plan = PlanOf(params);
+  for (Stage stage : plan.stages()) text.append(" ").append(StageName(stage));
+  return text;
 }
 
 // What one target made of the row.
@@ -125,39 +157,55 @@ Outcome Run(Distribution& distribution, LogitsView row, const SamplingParams& pa
   return outcome;
 }
 
-void CompareWithReference(LogitsView row, const SamplingParams& params, const Distribution& distribution,
-                          const Outcome& outcome) {
+// kNear, and for top-n-sigma the rounding of its sums: sigma is within 2^-22 of the row's range of the exact one.
+testing::NearLimits NearLimitsOf(const SamplingParams& params, const testing::StageReference& reference) {
+  testing::NearLimits limits = kNear;
+  if (!params.top_n_sigma) return limits;
+  double min = kInfinity, max = -kInfinity;
+  for (float logit : reference.logits) {
+    if (logit == -kInfinity) continue;
+    min = std::min(min, static_cast<double>(logit));
+    max = std::max(max, static_cast<double>(logit));
+  }
+  // The kernels take a distance that f32 cannot hold for the largest that it can.
+  if (max - min > std::numeric_limits<float>::max()) limits.nats = kInfinity;
+  const double unit = params.greedy() ? 1 : std::min(1.0, params.temperature);
+  limits.nats = std::max(limits.nats, *params.top_n_sigma * (max - min) * 0x1p-21 / unit);
+  return limits;
+}
+
+bool XtcActs(const SamplingParams& params, const StepContext& context) {
+  const RandomStream random(context.seed, context.sequence_key, context.position, RandomPurpose::kXtc);
+  return static_cast<double>(random.Uniform64(0) >> 11) * 0x1p-53 < params.xtc.probability;
+}
+
+void CompareWithReference(LogitsView row, const SamplingParams& params, const StepContext& context,
+                          Distribution& distribution, const Outcome& outcome) {
+  const testing::StageReference reference = testing::ReferenceOfStages(row, params, context, XtcActs(params, context));
+  const bool is_near = testing::TooNear(reference.cuts, NearLimitsOf(params, reference));
+  // A cut that falls otherwise may leave a token that a later stage bans.
+  if (!is_near) {
+    LOGITD_FUZZ_CHECK(outcome.ok == !reference.kept.empty(),
+                      "the reference keeps " << reference.kept.size() << ", " << Describe(params, row.size()));
+    std::vector<TokenId> kept = reference.kept;
+    std::sort(kept.begin(), kept.end());
+    LOGITD_FUZZ_CHECK(outcome.kept == kept, "keeps " << outcome.kept.size() << ", the reference " << kept.size() << ", "
+                                                     << Describe(params, row.size()));
+  }
+  if (!outcome.ok) return;
+  // Log-probs of the set that was kept, whatever its boundary.
   if (params.greedy()) {
-    for (TokenId t = 0; t < static_cast<TokenId>(row.size()); ++t) {
-      const bool allowed = params.subset == nullptr || params.subset->Contains(t);
-      const TokenId found = outcome.tokens[0];
-      LOGITD_FUZZ_CHECK(!allowed || row[t] < row[found] || (row[t] == row[found] && t >= found), "argmax");
-    }
+    LOGITD_FUZZ_CHECK(outcome.kept.size() == 1 && distribution.LogProb(outcome.kept[0]) == 0, "greedy");
     return;
   }
-  // Between the sets of a little less and a little more of each bound.
-  SamplingParams less = params, more = params;
-  less.top_p = params.top_p == 1 ? 1 : std::max(0.0, params.top_p * (1 - kMassError) - 1e-12);
-  more.top_p = params.top_p == 1 ? 1 : std::min(1.0, params.top_p * (1 + kMassError) + 1e-12);
-  less.min_p = params.min_p * (1 + 1e-12);
-  more.min_p = params.min_p * (1 - 1e-12);
-  for (const auto& [bound, is_least] : {std::pair(less, true), std::pair(more, false)}) {
-    std::vector<TokenId> kept = testing::ReferenceOf(row, bound).kept;
-    std::sort(kept.begin(), kept.end());
-    const bool included = is_least ? std::includes(outcome.kept.begin(), outcome.kept.end(), kept.begin(), kept.end())
-                                   : std::includes(kept.begin(), kept.end(), outcome.kept.begin(), outcome.kept.end());
-    LOGITD_FUZZ_CHECK(included, (is_least ? "keeps less" : "keeps more")
-                                    << " than the reference: " << outcome.kept.size() << ", " << kept.size()
-                                    << ", top_k " << params.top_k << " top_p " << params.top_p << " min_p "
-                                    << params.min_p << " T " << params.temperature);
-  }
-  // Log-probs of the set that was kept, whatever its boundary.
+  const double temperature = params.temperature + TemperatureOffsetOf(params.order);
   double max = -kInfinity;
-  for (TokenId t : outcome.kept) max = std::max(max, static_cast<double>(row[t]));
+  for (TokenId t : outcome.kept) max = std::max(max, static_cast<double>(reference.logits[t]));
   long double sum = 0;
-  for (TokenId t : outcome.kept) sum += std::exp((static_cast<double>(row[t]) - max) / params.temperature);
+  for (TokenId t : outcome.kept) sum += std::exp((static_cast<double>(reference.logits[t]) - max) / temperature);
   for (TokenId t : outcome.kept) {
-    const double exact = (static_cast<double>(row[t]) - max) / params.temperature - static_cast<double>(std::log(sum));
+    const double exact =
+        (static_cast<double>(reference.logits[t]) - max) / temperature - static_cast<double>(std::log(sum));
     const double bound = std::max(1e-6, 1e-15 * std::abs(exact));
     LOGITD_FUZZ_CHECK(std::abs(distribution.LogProb(t) - exact) <= bound,
                       "log-prob of " << t << ": " << distribution.LogProb(t) << ", exact " << exact);
@@ -170,9 +218,10 @@ void CompareWithReference(LogitsView row, const SamplingParams& params, const Di
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace logitd;
   fuzz::FuzzInput input(data, size);
-  const size_t n = input.RowSize();
+  // Sometimes more tokens than core keeps as a list.
+  const size_t n = input.OneIn(32) ? 4096 + input.Below(16000) : input.RowSize();
   const std::vector<float> row = input.Row(n, true);
-  const bool any_stage = input.OneIn(3);
+  const bool any_stage = input.OneIn(2);
   const SamplingParams params = fuzz::MakeParams(input, n, any_stage);
   LOGITD_FUZZ_CHECK(Validate(params, static_cast<int32_t>(n)).ok(), "parameters out of range");
   const std::vector<TokenId> prompt = fuzz::MakeTokens(input, n), output = fuzz::MakeTokens(input, n);
@@ -196,7 +245,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       const fuzz::Outcome outcome = fuzz::Run(*distribution, row, params, context, us);
       if (target == targets[0] && distribution == &used) {
         first = outcome;
-        if (outcome.ok && !any_stage) fuzz::CompareWithReference(row, params, *distribution, outcome);
+        fuzz::CompareWithReference(row, params, context, *distribution, outcome);
         continue;
       }
       LOGITD_FUZZ_CHECK(outcome.ok == first.ok && outcome.total_weight == first.total_weight &&

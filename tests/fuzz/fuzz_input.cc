@@ -1,5 +1,6 @@
 #include "tests/fuzz/fuzz_input.h"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -44,7 +45,7 @@ double FuzzInput::Temperature() {
     case 0:
       return 1;
     case 1:
-      return std::exp2(Uniform() * 33.2 - 13.2);
+      return std::clamp(std::exp2(Uniform() * 33.4 - 13.4), 1e-4, 1e6);
     default:
       return 0.2 + Uniform() * 2;
   }

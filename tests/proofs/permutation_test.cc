@@ -2,6 +2,7 @@
 // without ties neither do sets. Every sampler, every kernel target.
 #include <algorithm>
 #include <cstdint>
+#include <memory>
 #include <numeric>
 #include <string>
 #include <utility>
@@ -13,13 +14,15 @@
 #include "tests/core/kernels/every_target.h"
 #include "tests/proofs/length.h"
 #include "tests/proofs/rows.h"
-#include "tests/proofs/samplers.h"
 #include "tests/testing/matchers.h"
+#include "tests/testing/samplers.h"
 
 namespace logitd::proofs {
 namespace {
 
 using ::logitd::testing::IsOk;
+using ::logitd::testing::Sampler;
+using ::logitd::testing::Samplers;
 
 class PermutationProof : public testing::EveryTarget {};
 LOGITD_ON_EVERY_TARGET(PermutationProof);
@@ -36,6 +39,14 @@ std::vector<TokenId> MakePermutation(int32_t vocab_size, uint64_t seed) {
 // The same parameters for the permuted vocabulary.
 SamplingParams Permuted(const SamplingParams& params, const std::vector<TokenId>& place) {
   SamplingParams permuted = params;
+  if (params.lists != nullptr) {
+    SamplingLists lists = *params.lists;
+    for (LogitBias& bias : lists.logit_biases) bias.token_id = place[bias.token_id];
+    for (SequenceBias& bias : lists.sequence_biases) {
+      for (TokenId& token_id : bias.token_ids) token_id = place[token_id];
+    }
+    permuted.lists = std::make_shared<const SamplingLists>(lists);
+  }
   if (params.subset == nullptr) return permuted;
   std::vector<TokenId> allowed;
   for (TokenId t = 0; t < params.subset->vocab_size(); ++t) {

@@ -95,15 +95,12 @@ class Row {
       if (stage == kTemperature) {
         after_temperature = true;
         if (!params_.greedy()) Divide();
-      } else if (stage == kTokenSets) {
-        for (size_t t = 0; t < logits_.size(); ++t) {
-          if (params_.subset != nullptr && !params_.subset->Contains(static_cast<TokenId>(t))) logits_[t] = -kInfinity;
-        }
-        if (params_.subset != nullptr) is_cut_ = false;
       } else if (stage >= kMinTokens && stage <= kNoRepeatNgram) {
         if (stage != kMinTokens && !params_.IsOn(stage)) continue;
         ApplyLogitsStage(stage, params_, context_, logits_);
         is_cut_ = false;
+      } else if (stage == kTokenSets) {
+        if (params_.subset != nullptr) Exclude();
       } else if (params_.IsOn(stage) && !(params_.greedy() && after_temperature)) {
         Cut(stage);
       }
@@ -113,6 +110,14 @@ class Row {
   }
 
  private:
+  // What an earlier cut left may all be outside of the subset.
+  void Exclude() {
+    for (size_t t = 0; t < logits_.size(); ++t) {
+      if (!params_.subset->Contains(static_cast<TokenId>(t))) logits_[t] = -kInfinity;
+    }
+    is_cut_ = false;
+  }
+
   void Divide() {
     divisor_ = params_.temperature + (params_.order.preset == StagePreset::kTrtLlm ? 1e-6 : 0);
     for (double& logit : logits_) logit /= divisor_;

@@ -67,5 +67,50 @@ TEST_P(WidenTest, AnySizeAtAnyAddress) {
   }
 }
 
+// max - q step, rounded once. Both products and differences are exact in a double for the scales below.
+float ValueOfLin16(uint16_t q, float max, float step) {
+  if (q == kLin16Excluded) return -std::numeric_limits<float>::infinity();
+  return static_cast<float>(double{max} - double{step} * q);
+}
+
+TEST_P(WidenTest, EveryLin16CodeIsRoundedOnce) {
+  std::vector<uint16_t> values(1 << 16);
+  for (uint32_t i = 0; i < values.size(); ++i) values[i] = static_cast<uint16_t>(i);
+  struct Scale {
+    float max, step;
+  };
+  std::vector<float> row(values.size());
+  int twice_rounded_differs = 0;
+  for (const Scale& scale : {Scale{17.1875f, 0x1.2c3d5ep-11f}, Scale{-3.5f, 0x1.fffffep-12f}, Scale{0.0f, 0.25f},
+                             Scale{-0.0f, 0.0f}, Scale{42.0f, 0.0f}, Scale{1e4f, 0x1.000002p-3f}}) {
+    target().widen_lin16(values.data(), values.size(), scale.max, scale.step, row.data());
+    for (uint32_t i = 0; i < values.size(); ++i) {
+      const float expected = ValueOfLin16(values[i], scale.max, scale.step);
+      ASSERT_EQ(row[i], expected) << i << " at " << scale.max << ", " << scale.step;
+      const float product = static_cast<float>(i) * scale.step;
+      twice_rounded_differs += i < kLin16Excluded && scale.max - product != expected;
+    }
+  }
+  EXPECT_GT(twice_rounded_differs, 100) << "the scales must be some on which the rule can be told from a - b * c";
+}
+
+TEST_P(WidenTest, Lin16OfAnySizeAtAnyAddress) {
+  for (size_t n = 0; n <= 70; ++n) {
+    for (size_t start : {0, 1, 2, 3, 7}) {
+      std::vector<char> bytes(start + 2 * n);
+      const auto code = [](size_t i) { return static_cast<uint16_t>(i % 5 == 3 ? 65535 : 65534 - 911 * i); };
+      for (size_t i = 0; i < n; ++i) {
+        const uint16_t value = code(i);
+        std::memcpy(bytes.data() + start + 2 * i, &value, sizeof(value));
+      }
+      // What lies behind the row stays as it is.
+      std::vector<float> row(n + 1, 7.0f);
+      target().widen_lin16(bytes.data() + start, n, 9.5f, 0x1.2c3d5ep-11f, row.data());
+      for (size_t i = 0; i < n; ++i) ASSERT_EQ(row[i], ValueOfLin16(code(i), 9.5f, 0x1.2c3d5ep-11f)) << i;
+      ASSERT_EQ(row[n], 7.0f);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace logitd
