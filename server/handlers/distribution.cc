@@ -121,13 +121,13 @@ absl::Status ComputeDistribution(const v1::DistributionRequest& request, const S
                                  const RequestContext& context, v1::DistributionResponse& response) {
   RETURN_IF_ERROR(CheckKnown(request));
   if (!request.has_logits()) return errors::Required("logits");
-  std::vector<float> buffer;
-  ASSIGN_OR_RETURN(const LogitsView row, SingleRow(request.logits(), buffer));
+  const StepWorkspaces::Lease workspace = env.workspaces.Lend();
+  ASSIGN_OR_RETURN(const LogitsView row, SingleRow(request.logits(), workspace->row));
   const auto vocab_size = static_cast<int32_t>(row.size());
   auto params = FromProto(request.sampling(), vocab_size);
   if (!params.ok()) return WithFieldPrefix(params.status(), "sampling.");
   ASSIGN_OR_RETURN(const StepContext step, StepOf(request, *params, vocab_size));
-  Distribution distribution;
+  Distribution& distribution = workspace->distribution;
   std::vector<StageReport> reports;
   std::vector<uint64_t> candidates;
   const bool lists_tokens = request.layout() != v1::RECORD_LAYOUT_NONE;
