@@ -19,8 +19,8 @@
 
 namespace logitd::server {
 
-// What one row passes through. Grows to the largest row that it has had, up to some 60 bytes a token; a step finds nothing
-// in it of the steps before.
+// What one row passes through. Grows to the largest row that it has had, up to some 60 bytes a token; a step finds
+// nothing in it of the steps before.
 struct StepWorkspace {
   Distribution distribution;
   // A row that has to be widened or aligned (WireRows::Row).
