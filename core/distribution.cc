@@ -84,7 +84,13 @@ absl::Status Distribution::Assign(LogitsView row, const SamplingParams& params, 
     if (end == i) break;
   }
   if (!looked) LookBeforeTruncation(plan, params, options);
-  if (params.greedy()) kept_.KeepUpTo({kept_.max(), kept_.argmax()});
+  if (params.greedy()) {
+    if (options.candidates != nullptr) {
+      const std::span<const uint64_t> mask = kept_.Mask();
+      options.candidates->assign(mask.begin(), mask.end());
+    }
+    kept_.KeepUpTo({kept_.max(), kept_.argmax()});
+  }
   is_models_ = params.neutral() && context.excluded.empty();
   return finish(absl::OkStatus());
 }

@@ -36,6 +36,9 @@ namespace logitd {
 struct DistributionOptions {
   // kept_mass().
   bool kept_mass = false;
+  // At temperature 0: gets the tokens of which the argmax was taken, as VocabSubset::words() but that spare bits and
+  // those of logits of -inf are of no meaning. Otherwise untouched. One more pass.
+  std::vector<uint64_t>* candidates = nullptr;
   // Gets a report for each stage of the plan, in order, also of one that leaves nothing. Costs passes, changes no bit.
   std::vector<StageReport>* reports = nullptr;
 };

@@ -176,7 +176,8 @@ struct Server::Parts {
   const ServerSettings settings;
   HealthService health{settings.max_watches};
   ModelPool models;
-  ServerEnv env{models, kVersion, settings};
+  StepWorkspaces workspaces;
+  ServerEnv env{models, workspaces, kVersion, settings};
   Admission admission{settings.max_calls, settings.max_bytes_in_work};
   OpenCalls open_calls;
   OpenCalls open_attachments;

@@ -8,6 +8,7 @@
 
 #include "core/limits.h"
 #include "server/models/model_pool.h"
+#include "server/step_workspaces.h"
 
 namespace logitd::server {
 
@@ -22,6 +23,7 @@ struct ServerSettings {
 
 struct ServerEnv {
   ModelPool& models;
+  StepWorkspaces& workspaces;
   // Version of the program, "MAJOR.MINOR.PATCH".
   std::string version;
   ServerSettings settings;

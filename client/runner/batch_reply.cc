@@ -6,9 +6,9 @@
 
 #include "client/runner/runner_error.h"
 #include "client/runner/sequence_work.h"
-#include "core/distribution.h"
 #include "core/errors.h"
 #include "core/limits.h"
+#include "core/row_statistics.h"
 #include "core/token_record.h"
 
 namespace logitd::runner {
@@ -183,10 +183,10 @@ void BatchReply::AppendRow(Entry& entry, LogitsView row) {
 void BatchReply::AppendRecords(Entry& entry, LogitsView row, v1::RowRecords& records) {
   const v1::RecordsOutput& asked = entry.work->output().records();
   // The row was checked when it came.
-  const RowStatistics statistics = *ReadRow(row);
+  const RowStatistics statistics = *ReadRow(row, asked.entropy());
   records.add_log_sum_exps(statistics.log_sum_exp);
   records.add_argmax_token_ids(statistics.argmax);
-  if (asked.entropy()) records.add_entropies(ModelEntropy(row, statistics));
+  if (asked.entropy()) records.add_entropies(*statistics.entropy);
   for (; entry.next_target < asked.target_rows_size() && asked.target_rows(entry.next_target) == entry.written;
        ++entry.next_target) {
     const TokenId target = asked.target_token_ids(entry.next_target);

@@ -70,8 +70,8 @@ absl::Status AsModelOutputError(const absl::Status& status) {
 
 class Evaluation {
  public:
-  Evaluation(const ScoreOptions& options, ServedModel& model, const RequestContext& context)
-      : options_(options), model_(model), context_(context), session_(model) {
+  Evaluation(const ScoreOptions& options, ServedModel& model, const RequestContext& context, StepWorkspaces& workspaces)
+      : options_(options), model_(model), context_(context), workspaces_(workspaces), session_(model) {
     // A runner of other numerics must not reduce rows, and a conditional needs the whole row.
     by_records_ = model.capabilities().records && !options.sampling;
     can_fork_ = model.capabilities().fork && session_.capacity().max_sequences > 1;
@@ -91,10 +91,10 @@ class Evaluation {
   const ScoreOptions& options_;
   ServedModel& model_;
   const RequestContext& context_;
+  StepWorkspaces& workspaces_;
   ModelSession session_;
   bool by_records_ = false;
   bool can_fork_ = false;
-  Distribution distribution_;
 };
 
 absl::Status Evaluation::ScoreItems(const std::vector<ItemInput>& items, size_t begin, size_t end,
@@ -272,7 +272,7 @@ absl::Status Evaluation::TakeRows(Running& running, const SequenceWork& work, co
       step.prompt = running.item->context_token_ids;
       step.output = std::span(running.input->token_ids).first(running.fed_count);
       step.position = static_cast<int32_t>(running.fed_count);
-      auto scored = running.scorer.Score(row, target, distribution_, step);
+      auto scored = running.scorer.Score(row, target, workspaces_.Lend()->distribution, step);
       if (!scored.ok()) return AsModelOutputError(scored.status());
       record = *std::move(scored);
     }
@@ -285,7 +285,7 @@ absl::Status Evaluation::TakeRows(Running& running, const SequenceWork& work, co
 }  // namespace
 
 absl::Status ScoreContinuations(const std::vector<ItemInput>& items, const ScoreOptions& options, ServedModel& model,
-                                const RequestContext& context,
+                                const RequestContext& context, StepWorkspaces& workspaces,
                                 const std::function<bool(size_t, std::vector<ContinuationScore>)>& done) {
   std::vector<std::vector<ContinuationScore>> scores(items.size());
   const RunnerCapacity capacity = model.capacity();
@@ -309,7 +309,7 @@ absl::Status ScoreContinuations(const std::vector<ItemInput>& items, const Score
     }
     {
       // Its room in the cache is given back before a client that may be slow is written to.
-      Evaluation evaluation(options, model, context);
+      Evaluation evaluation(options, model, context, workspaces);
       RETURN_IF_ERROR(evaluation.ScoreItems(items, begin, end, scores));
     }
     for (size_t i = begin; i < end; ++i) {

@@ -15,6 +15,7 @@
 #include "server/handlers/inputs.h"
 #include "server/models/served_model.h"
 #include "server/request_context.h"
+#include "server/step_workspaces.h"
 
 namespace logitd::server {
 
@@ -36,10 +37,10 @@ struct ScoreOptions {
 };
 
 // Scores `items`, several at once, and calls `done(item_index, scores)` for each, in order; false from it stops.
-// A context is evaluated once for all of its continuations.
+// A context is evaluated once for all of its continuations. A workspace is lent for each row.
 // Errors: those of the call as a whole (CANCELLED, RUNNER_LOST, ...); what concerns one continuation is in its status.
 absl::Status ScoreContinuations(const std::vector<ItemInput>& items, const ScoreOptions& options, ServedModel& model,
-                                const RequestContext& context,
+                                const RequestContext& context, StepWorkspaces& workspaces,
                                 const std::function<bool(size_t, std::vector<ContinuationScore>)>& done);
 
 }  // namespace logitd::server

@@ -31,7 +31,8 @@ std::string Indexed(const char* list, int index) { return std::string(list) + "[
 
 }  // namespace
 
-absl::Status DecodeSession::Handle(const v1::DecodeRequest& request, v1::DecodeResponse& response) {
+absl::Status DecodeSession::Handle(const v1::DecodeRequest& request, StepWorkspace& workspace,
+                                   v1::DecodeResponse& response) {
   RETURN_IF_ERROR(CheckKnown(request));
   switch (request.kind_case()) {
     case v1::DecodeRequest::kConfig:
@@ -41,7 +42,7 @@ absl::Status DecodeSession::Handle(const v1::DecodeRequest& request, v1::DecodeR
       return WithFieldPrefix(Start(request.config(), *response.mutable_started()), "config.");
     case v1::DecodeRequest::kBatch:
       if (!started_) return errors::UnexpectedMessage("the first message of the stream must be config, got a batch");
-      return Step(request.batch(), request.payload(), *response.mutable_result());
+      return Step(request.batch(), request.payload(), workspace, *response.mutable_result());
     case v1::DecodeRequest::KIND_NOT_SET:
       break;
   }
@@ -87,7 +88,8 @@ absl::Status DecodeSession::Start(const v1::DecodeConfig& config, v1::DecodeStar
   return absl::OkStatus();
 }
 
-absl::Status DecodeSession::Step(const v1::StepBatch& batch, std::string_view payload, v1::BatchResult& result) {
+absl::Status DecodeSession::Step(const v1::StepBatch& batch, std::string_view payload, StepWorkspace& workspace,
+                                 v1::BatchResult& result) {
   // Only a batch that can be taken apart as a whole is begun: the errors up to here end the stream.
   if (batch.batch_id() <= last_batch_id_) {
     return errors::OutOfRange("batch.batch_id", batch.batch_id(), "> " + std::to_string(last_batch_id_));
@@ -123,7 +125,7 @@ absl::Status DecodeSession::Step(const v1::StepBatch& batch, std::string_view pa
     stepped.set_sequence_id(step.sequence_id());
     stepped.set_position(step.position());
     const absl::Status status =
-        WithFieldPrefix(StepSequence(step, *rows, *stepped.mutable_chosen()), Indexed("batch.steps", i));
+        WithFieldPrefix(StepSequence(step, *rows, workspace, *stepped.mutable_chosen()), Indexed("batch.steps", i));
     if (!status.ok()) {
       // An error ends its sequence, and no other.
       Erase(step.sequence_id());
@@ -243,7 +245,8 @@ void DecodeSession::Erase(int64_t sequence_id) {
   sequences_.erase(found);
 }
 
-absl::Status DecodeSession::StepSequence(const v1::SequenceStep& step, const WireRows& rows, v1::StepChosen& chosen) {
+absl::Status DecodeSession::StepSequence(const v1::SequenceStep& step, const WireRows& rows, StepWorkspace& workspace,
+                                         v1::StepChosen& chosen) {
   const auto found = sequences_.find(step.sequence_id());
   if (found == sequences_.end()) return errors::SequenceNotOpen("sequence_id", step.sequence_id());
   if (step.row() < 0 || step.row() >= rows.row_count()) {
@@ -258,7 +261,7 @@ absl::Status DecodeSession::StepSequence(const v1::SequenceStep& step, const Wir
                                  "max_alternatives");
   }
   const int64_t bytes_before = BytesOf(decoder.sequence().token_ids());
-  auto advanced = decoder.Advance(step.position(), rows.Row(step.row(), row_buffer_), distribution_);
+  auto advanced = decoder.Advance(step.position(), rows.Row(step.row(), workspace.row), workspace.distribution);
   if (!advanced.ok()) return WithRow(advanced.status(), step.row());
   const int64_t grown = BytesOf(decoder.sequence().token_ids()) - bytes_before;
   found->second.held_bytes += grown;

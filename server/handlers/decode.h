@@ -11,29 +11,31 @@
 
 #include "absl/status/status.h"
 #include "core/decoder.h"
-#include "core/distribution.h"
 #include "logitd/v1/decoding_service.pb.h"
 #include "server/converters/logits.h"
+#include "server/step_workspaces.h"
 
 namespace logitd::server {
 
 // The state of one stream; it dies with it. One message at a time; no clock, no threads, no I/O.
 class DecodeSession {
  public:
-  // Answers one message. An error ends the stream; what concerns one sequence alone is in `response`.
-  absl::Status Handle(const v1::DecodeRequest& request, v1::DecodeResponse& response);
+  // Answers one message, in any `workspace`. An error ends the stream; what concerns one sequence alone is in
+  // `response`.
+  absl::Status Handle(const v1::DecodeRequest& request, StepWorkspace& workspace, v1::DecodeResponse& response);
 
-  // What the session keeps until the next message: its sequences and their token sets, lists and tokens. Working space,
-  // which is bounded by vocab_size, is not counted.
+  // What the session keeps until the next message: its sequences and their token sets, lists and tokens.
   int64_t held_bytes() const { return held_bytes_; }
 
  private:
   absl::Status Start(const v1::DecodeConfig& config, v1::DecodeStarted& started);
-  absl::Status Step(const v1::StepBatch& batch, std::string_view payload, v1::BatchResult& result);
+  absl::Status Step(const v1::StepBatch& batch, std::string_view payload, StepWorkspace& workspace,
+                    v1::BatchResult& result);
   absl::StatusOr<DecoderConfig> ConfigOf(const v1::OpenSequence& open) const;
   absl::Status Open(const v1::OpenSequence& open, v1::OpenResult& result);
   absl::Status Close(int64_t sequence_id, const std::string& field, v1::CloseResult& result);
-  absl::Status StepSequence(const v1::SequenceStep& step, const WireRows& rows, v1::StepChosen& chosen);
+  absl::Status StepSequence(const v1::SequenceStep& step, const WireRows& rows, StepWorkspace& workspace,
+                            v1::StepChosen& chosen);
 
   bool started_ = false;
   int32_t vocab_size_ = 0;
@@ -60,9 +62,6 @@ class DecodeSession {
   int64_t state_bytes_ = 0;
   // The stream's own token set and lists, and what the sequences hold.
   int64_t held_bytes_ = 0;
-  // Working space of all sequences.
-  Distribution distribution_;
-  std::vector<float> row_buffer_;
 };
 
 }  // namespace logitd::server

@@ -81,13 +81,14 @@ absl::StatusOr<StepContext> StepOf(const v1::DistributionRequest& request, const
   return step;
 }
 
-void AddTokens(LogitsView row, const SamplingParams& params, const RowStatistics& statistics,
+// `candidates`: DistributionOptions::candidates, empty unless greedy.
+void AddTokens(LogitsView row, std::span<const uint64_t> candidates, const RowStatistics& statistics,
                Distribution& distribution, v1::DistributionResponse& response) {
   for (TokenId id = 0; id < static_cast<TokenId>(row.size()); ++id) {
-    // Greedy leaves one token; the reply is then the one-hot vector over what is allowed, so that it can be read like
-    // any other distribution.
-    const bool allowed = params.subset == nullptr || params.subset->Contains(id);
-    const bool listed = params.greedy() ? allowed && !std::isinf(row[id]) : distribution.Keeps(id);
+    // Greedy leaves one token; the reply is then the one-hot vector over what it was chosen from, so that it can be
+    // read like any other distribution.
+    const bool listed = candidates.empty() ? distribution.Keeps(id)
+                                           : ((candidates[id / 64] >> (id % 64)) & 1) != 0 && !std::isinf(row[id]);
     if (!listed) continue;
     const double log_prob = distribution.LogProb(id);
     response.add_token_ids(id);
@@ -120,19 +121,23 @@ absl::Status ComputeDistribution(const v1::DistributionRequest& request, const S
                                  const RequestContext& context, v1::DistributionResponse& response) {
   RETURN_IF_ERROR(CheckKnown(request));
   if (!request.has_logits()) return errors::Required("logits");
-  std::vector<float> buffer;
-  ASSIGN_OR_RETURN(const LogitsView row, SingleRow(request.logits(), buffer));
+  const StepWorkspaces::Lease workspace = env.workspaces.Lend();
+  ASSIGN_OR_RETURN(const LogitsView row, SingleRow(request.logits(), workspace->row));
   const auto vocab_size = static_cast<int32_t>(row.size());
   auto params = FromProto(request.sampling(), vocab_size);
   if (!params.ok()) return WithFieldPrefix(params.status(), "sampling.");
   ASSIGN_OR_RETURN(const StepContext step, StepOf(request, *params, vocab_size));
-  Distribution distribution;
+  Distribution& distribution = workspace->distribution;
   std::vector<StageReport> reports;
-  const DistributionOptions options{.kept_mass = false, .reports = request.explain() ? &reports : nullptr};
+  std::vector<uint64_t> candidates;
+  const bool lists_tokens = request.layout() != v1::RECORD_LAYOUT_NONE;
+  const DistributionOptions options{.kept_mass = false,
+                                    .candidates = lists_tokens ? &candidates : nullptr,
+                                    .reports = request.explain() ? &reports : nullptr};
   RETURN_IF_ERROR(distribution.Assign(row, *params, step, options));
   const RowStatistics statistics = distribution.ModelStatistics(/*with_entropy=*/true);
 
-  if (request.layout() != v1::RECORD_LAYOUT_NONE) AddTokens(row, *params, statistics, distribution, response);
+  if (lists_tokens) AddTokens(row, candidates, statistics, distribution, response);
   response.set_kept_count(distribution.kept_count());
   if (statistics.entropy) response.set_model_entropy(*statistics.entropy);
   response.set_model_log_sum_exp(statistics.log_sum_exp);

@@ -174,11 +174,12 @@ class GrowingCompletion {
 class Generation {
  public:
   Generation(const GenerateOptions& options, std::vector<TokenId> prompt, ServedModel& model,
-             const RequestContext& context, ReplyWriter<v1::GenerateResponse>& writer)
+             const RequestContext& context, StepWorkspaces& workspaces, ReplyWriter<v1::GenerateResponse>& writer)
       : options_(options),
         prompt_(std::move(prompt)),
         model_(model),
         context_(context),
+        workspaces_(workspaces),
         writer_(writer),
         session_(model) {}
 
@@ -199,12 +200,12 @@ class Generation {
   const std::vector<TokenId> prompt_;
   ServedModel& model_;
   const RequestContext& context_;
+  StepWorkspaces& workspaces_;
   ReplyWriter<v1::GenerateResponse>& writer_;
   ModelSession session_;
   int64_t prompt_sequence_ = 0;
   // The row after the prompt: the first row of every completion.
   std::vector<float> prompt_row_;
-  Distribution distribution_;
 };
 
 // Tokens of one completion that are fed back; its last one never is.
@@ -273,7 +274,7 @@ bool Generation::AdvanceAll(std::span<GrowingCompletion> wave, const std::vector
     v1::GenerateResponse response;
     const auto fed_count = static_cast<int32_t>(prompt_.size()) + completion.token_count();
     const absl::Status status = completion.Advance(rows[next++], fed_count, model_.description().context_length,
-                                                   distribution_, *response.mutable_delta());
+                                                   workspaces_.Lend()->distribution, *response.mutable_delta());
     if (!status.ok()) {
       completion.Fail(status);
     } else if (options_.stream) {
@@ -346,7 +347,7 @@ absl::Status Generate(const v1::GenerateRequest& request, const ServerEnv& env, 
   if (!writer.Write(started)) return context.Check();
 
   v1::GenerateResponse last;
-  Generation generation(options, std::move(prompt), *model, context, writer);
+  Generation generation(options, std::move(prompt), *model, context, env.workspaces, writer);
   RETURN_IF_ERROR(generation.Run(*last.mutable_final()));
   writer.Write(last);
   return absl::OkStatus();

@@ -117,7 +117,7 @@ absl::Status ScoreWithModel(const v1::RankRequest& request, const ServerEnv& env
   ASSIGN_OR_RETURN(const std::vector<ItemInput> inputs,
                    ResolveItems(items, FromProto(request.tokenization()), *model, context));
   RETURN_IF_ERROR(CheckAlternatives(inputs, options.record));
-  return ScoreContinuations(inputs, options, *model, context, [&](size_t i, std::vector<ContinuationScore> scores) {
+  const auto done = [&](size_t i, std::vector<ContinuationScore> scores) {
     v1::RankedItem& item = *response.mutable_items(static_cast<int>(i));
     if (!inputs[i].status.ok() && !candidate_of[i].empty()) {
       item.Clear();
@@ -144,7 +144,8 @@ absl::Status ScoreWithModel(const v1::RankRequest& request, const ServerEnv& env
                          inputs[i].continuations[part].byte_count, inputs[i].continuations[part].character_count};
     }
     return true;
-  });
+  };
+  return ScoreContinuations(inputs, options, *model, context, env.workspaces, done);
 }
 
 std::vector<std::optional<double>> ValuesOf(const RankedCandidates& ranked, Normalization by) {

@@ -74,7 +74,7 @@ absl::Status Score(const v1::ScoreRequest& request, const ServerEnv& env, const 
     }
   }
   RETURN_IF_ERROR(CheckAlternatives(inputs, options.record));
-  return ScoreContinuations(inputs, options, *model, context, [&](size_t i, std::vector<ContinuationScore> scores) {
+  const auto done = [&](size_t i, std::vector<ContinuationScore> scores) {
     v1::ScoreResponse response;
     response.set_item_index(static_cast<int32_t>(i));
     response.set_model(model->description().name);
@@ -93,7 +93,8 @@ absl::Status Score(const v1::ScoreRequest& request, const ServerEnv& env, const 
     }
     response.mutable_usage()->set_prompt_token_count(item.context_token_count());
     return writer.Write(response);
-  });
+  };
+  return ScoreContinuations(inputs, options, *model, context, env.workspaces, done);
 }
 
 }  // namespace logitd::server

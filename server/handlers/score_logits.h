@@ -9,11 +9,11 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "core/distribution.h"
 #include "core/scorer.h"
 #include "logitd/v1/scoring_service.pb.h"
 #include "server/handlers/continuation_scores.h"
 #include "server/request_context.h"
+#include "server/step_workspaces.h"
 
 namespace logitd::server {
 
@@ -21,14 +21,13 @@ namespace logitd::server {
 // each sequence and their order alone, not on the messages that they came in.
 class ScoreLogitsSession {
  public:
-  // Takes one message: reduces its rows to log-probs. An error ends the call.
-  absl::Status Take(const v1::ScoreLogitsRequest& request, const RequestContext& context);
+  // Takes one message: reduces its rows to log-probs, in any `workspace`. An error ends the call.
+  absl::Status Take(const v1::ScoreLogitsRequest& request, const RequestContext& context, StepWorkspace& workspace);
 
   // The client has half-closed: the reply. Called once, last; gives up what the session holds.
   absl::Status Finish(v1::ScoreLogitsResponse& response);
 
-  // What the session keeps until the next message: token set, lists, sequences, their tokens and records. Working
-  // space, which is bounded by vocab_size, is not counted.
+  // What the session keeps until the next message: token set, lists, sequences, their tokens and records.
   int64_t held_bytes() const { return held_bytes_; }
 
  private:
@@ -45,7 +44,8 @@ class ScoreLogitsSession {
   };
 
   absl::Status Start(const v1::ScoreLogitsConfig& config);
-  absl::Status Score(const v1::ScoreLogitsRows& message, std::string_view payload, const RequestContext& context);
+  absl::Status Score(const v1::ScoreLogitsRows& message, std::string_view payload, const RequestContext& context,
+                     StepWorkspace& workspace);
   // The limits that `row_count` more rows of a sequence of `position` rows would break, before any of them is looked
   // at.
   absl::Status CheckLimits(int32_t position, int32_t row_count) const;
@@ -58,9 +58,6 @@ class ScoreLogitsSession {
   std::map<int32_t, Sequence> sequences_;
   int64_t record_count_ = 0;
   int64_t held_bytes_ = 0;
-  // Working space of all sequences.
-  Distribution distribution_;
-  std::vector<float> row_buffer_;
 };
 
 }  // namespace logitd::server

@@ -28,6 +28,7 @@
 #include "server/services/call_env.h"
 #include "server/services/call_record.h"
 #include "server/status.h"
+#include "server/step_workspaces.h"
 
 namespace logitd::server {
 
@@ -127,6 +128,9 @@ class MessageStream : public Reactor, public OpenCall {
     const grpc::Status status = grpc::SerializationTraits<Message>::Serialize(message, &buffer, &owns_buffer);
     return status.ok() ? absl::OkStatus() : errors::Internal("the reply cannot be serialised");
   }
+
+  // For one message's work.
+  StepWorkspaces::Lease LendWorkspace() { return env_.server.workspaces.Lend(); }
 
   // Charges what the session keeps, until the call is over.
   absl::Status Hold(int64_t bytes) { return env_.admission.Hold(bytes, held_); }

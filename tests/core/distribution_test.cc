@@ -4,7 +4,9 @@
 #include <cmath>
 #include <limits>
 #include <memory>
+#include <numeric>
 #include <random>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -266,6 +268,55 @@ TEST(DistributionTest, GreedyKeepsTheArgmaxAlone) {
   EXPECT_EQ(distribution.LogProb(3), -std::numeric_limits<double>::infinity());
   EXPECT_EQ(distribution.Entropy(), 0);
   EXPECT_EQ(Sample(distribution, ~uint64_t{0}), 2);
+}
+
+TEST(DistributionTest, GreedyNamesTheTokensThatItChoseFrom) {
+  constexpr int kWidth = 70;
+  std::vector<float> row(kWidth, 1);
+  row[3] = -kInf;
+  row[68] = 2;
+  const std::vector<TokenId> prompt = {5, 68};
+  const std::vector<TokenId> excluded = {0, 69};
+  struct Case {
+    std::string name;
+    SamplingParams params;
+    StepContext context;
+    std::set<TokenId> missing;
+  };
+  SamplingParams bans{.temperature = 0};
+  bans.no_repeat_ngram_size = 1;
+  SamplingParams penalty{.temperature = 0};
+  penalty.repetition_penalty = 3;
+  const auto all_but_one = [] {
+    std::vector<TokenId> ids(kWidth - 1);
+    std::iota(ids.begin(), ids.end(), 1);
+    return ids;
+  };
+  const Case cases[] = {
+      {"nothing is off limits", {.temperature = 0}, {}, {}},
+      {"cuts are skipped", {.temperature = 0, .top_k = 2, .min_p = 0.9}, {}, {}},
+      {"a set", {.temperature = 0, .subset = Subset(kWidth, all_but_one())}, {}, {0}},
+      {"stop tokens before min_tokens", {.temperature = 0}, {.excluded = excluded}, {0, 69}},
+      {"n-grams", bans, {.prompt = prompt}, {5, 68}},
+      {"penalties take nothing away", penalty, {.prompt = prompt}, {}},
+  };
+  for (const Case& c : cases) {
+    SCOPED_TRACE(c.name);
+    Distribution distribution;
+    std::vector<uint64_t> candidates;
+    ASSERT_THAT(distribution.Assign(row, c.params, c.context, {.candidates = &candidates}), IsOk());
+    ASSERT_EQ(candidates.size(), 2);
+    std::set<TokenId> missing;
+    for (TokenId id = 0; id < kWidth; ++id) {
+      if (id != 3 && ((candidates[id / 64] >> (id % 64)) & 1) == 0) missing.insert(id);
+    }
+    EXPECT_EQ(missing, c.missing);
+    EXPECT_EQ(distribution.kept_count(), 1);
+  }
+  Distribution distribution;
+  std::vector<uint64_t> candidates;
+  ASSERT_THAT(distribution.Assign(row, {.temperature = 0.7, .top_k = 2}, {}, {.candidates = &candidates}), IsOk());
+  EXPECT_THAT(candidates, ::testing::IsEmpty()) << "a draw is from what is kept";
 }
 
 TEST(DistributionTest, NamesTheFirstLogitThatIsNotFinite) {

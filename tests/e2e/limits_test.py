@@ -56,6 +56,29 @@ class LimitsTest(unittest.TestCase):
                 gate.close()
                 self.assertEqual(list(call), [])
 
+    def test_idle_streams_hold_no_working_space(self):
+        width = 1 << 20
+        # Penalties change a copy of the row, typical looks at all of it: some 45 MiB for a step.
+        sampling = {"temperature": 0.7, "seed": 1, "repetition_penalty": 2, "typical_p": 0.9}
+        with wire.connect(self.server.address) as client:
+            calls = []
+            memory = []
+            for _ in range(30):
+                gate = wire.Gate(iter([wire.config(width, sampling=sampling),
+                                       wire.batch(1, bytes(4 * width), width, [1],
+                                                  fresh={"prompt_token_ids": [1, 2, 3]})]))
+                call = client.decoding.Decode(iter(gate), timeout=wire.TIMEOUT_S)
+                next(call)
+                self.assertTrue(next(call).result.steps[0].HasField("chosen"))
+                calls.append((call, gate))
+                memory.append(self.memory())
+            # As many workspaces as there are steps at once, and these come one after the other.
+            self.assertLess(memory[-1] - memory[4], 40 * MIB, memory)
+            self.serve_somebody_else()
+            for call, gate in calls:
+                gate.close()
+                self.assertEqual(list(call), [])
+
     def test_sequences_that_are_opened_without_end(self):
         with wire.connect(self.server.address) as client:
             def requests():

@@ -1,7 +1,7 @@
 """Decode, Distribution and ScoreLogits answer with the same bytes whatever the machine does.
 
 One server for each instruction set that this CPU has, the scalar one always; requests in batches of 1, 2, 8 and 32; one
-caller and two at once.
+caller and two at once; rows of every type; every stage, preset and record.
 """
 
 import concurrent.futures
@@ -20,22 +20,51 @@ from logitd.v1 import completion_pb2, decoding_service_pb2, logits_pb2, sampling
 WIDTH = 5003
 SEQUENCES = 32
 STEPS = 3
-BATCH_SIZES = (1, 2, 8, 32)
+SHAPES = 6
+
+
+# What penalties and bans look at; 4711 is the largest logit of some rows.
+PROMPT = (4711, 17, 5, 4711, 17, 5, 1, 0, 3)
+OUTPUT = (17, 4711, 17)
 
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
-    """Rows of one type, as bytes."""
+    """Rows of one type, as bytes; of LIN16 also (linear_max, linear_step) of each."""
 
     dtype: int
     rows: tuple[bytes, ...]
+    linear: tuple[tuple[float, float], ...] = ()
 
     def payload(self, *numbers: int) -> bytes:
         return b"".join(self.rows[number] for number in numbers)
 
+    def batch_sizes(self) -> tuple[int, ...]:
+        """All for one type: the others differ in how a row is widened alone."""
+        return (1, 2, 8, 32) if self.dtype == logits_pb2.LOGITS_DTYPE_F32 else (1, 32)
+
+    def block(self, *numbers: int) -> logits_pb2.LogitsBlock:
+        linear = [self.linear[number] for number in numbers] if self.linear else []
+        return logits_pb2.LogitsBlock(dtype=self.dtype, row_count=len(numbers), width=WIDTH,
+                                      linear_max=[largest for largest, _ in linear],
+                                      linear_step=[step for _, step in linear])
+
 
 def to_bf16(values: list[float]) -> bytes:
     return b"".join(struct.pack("<f", value)[2:] for value in values)
+
+
+def to_f32(value: float) -> float:
+    return struct.unpack("<f", struct.pack("<f", value))[0]
+
+
+def to_lin16(values: list[float]) -> tuple[bytes, tuple[float, float]]:
+    finite = [value for value in values if value > -math.inf]
+    largest = to_f32(max(finite))
+    step = to_f32((largest - min(finite)) / 65534)
+    codes = [65535 if value == -math.inf else min(65534, round((largest - value) / step)) if step else 0
+             for value in values]
+    return struct.pack(f"<{len(codes)}H", *codes), (largest, step)
 
 
 def make_rows() -> list[Rows]:
@@ -48,11 +77,14 @@ def make_rows() -> list[Rows]:
         lambda i: float(dice.randint(-2, 2)),
         lambda i: dice.choice((0.0, -0.0, 1e-40, -1e-40)),
     ]
-    values = [[shapes[number % len(shapes)](i) for i in range(WIDTH)] for number in range(STEPS * len(shapes))]
+    assert len(shapes) == SHAPES
+    values = [[shapes[number % SHAPES](i) for i in range(WIDTH)] for number in range(STEPS * SHAPES)]
+    lin16 = [to_lin16(row) for row in values]
     return [
         Rows(logits_pb2.LOGITS_DTYPE_F32, tuple(struct.pack(f"<{WIDTH}f", *row) for row in values)),
         Rows(logits_pb2.LOGITS_DTYPE_F16, tuple(struct.pack(f"<{WIDTH}e", *row) for row in values)),
         Rows(logits_pb2.LOGITS_DTYPE_BF16, tuple(to_bf16(row) for row in values)),
+        Rows(logits_pb2.LOGITS_DTYPE_LIN16, tuple(codes for codes, _ in lin16), tuple(scale for _, scale in lin16)),
     ]
 
 
@@ -67,13 +99,41 @@ SAMPLINGS = [
     sampling_pb2.SamplingParams(temperature=50, min_p=0.5),
     sampling_pb2.SamplingParams(temperature=0.7, top_p=0.5, allowed_tokens=sampling_pb2.TokenSet(
         ids=sampling_pb2.TokenIds(token_ids=range(0, WIDTH, 3)))),
+    sampling_pb2.SamplingParams(
+        temperature=0.9, repetition_penalty=1.3, frequency_penalty=0.4, presence_penalty=-0.2, no_repeat_ngram_size=3,
+        dry=sampling_pb2.DryPenalty(multiplier=0.8), logit_biases=[sampling_pb2.LogitBias(token_id=7, bias=1.5)],
+        sequence_biases=[sampling_pb2.SequenceBias(token_ids=[17, 9], bias=-2),
+                         sampling_pb2.SequenceBias(token_ids=[17, 11])]),
+    sampling_pb2.SamplingParams(temperature=0, repetition_penalty=1.3, presence_penalty=0.5, no_repeat_ngram_size=2),
+    sampling_pb2.SamplingParams(temperature=1.4, typical_p=0.9, epsilon_cutoff=1e-4),
+    sampling_pb2.SamplingParams(temperature=2, top_n_sigma=1.5, eta_cutoff=1e-3,
+                                xtc=sampling_pb2.XtcParams(probability=0.5)),
+    sampling_pb2.SamplingParams(
+        temperature=0.7, top_k=50, top_p=0.9, typical_p=0.95, repetition_penalty=1.2,
+        stage_order=sampling_pb2.StageOrder(preset=sampling_pb2.STAGE_PRESET_HF)),
+    sampling_pb2.SamplingParams(
+        temperature=0.8, top_k=40, typical_p=0.97, top_p=0.95, min_p=0.05, frequency_penalty=0.3,
+        xtc=sampling_pb2.XtcParams(probability=0.5),
+        stage_order=sampling_pb2.StageOrder(preset=sampling_pb2.STAGE_PRESET_LLAMA_CPP)),
+    sampling_pb2.SamplingParams(
+        temperature=1.2, top_k=300, top_k_ties=sampling_pb2.TIE_RULE_KEEP_ALL, top_p=0.8,
+        top_p_boundary=sampling_pb2.TOP_P_BOUNDARY_MASS_ABOVE,
+        stage_order=sampling_pb2.StageOrder(stages=[sampling_pb2.STAGE_TOP_P, sampling_pb2.STAGE_TEMPERATURE,
+                                                    sampling_pb2.STAGE_TOP_K])),
 ]
-RECORD = completion_pb2.RecordOptions(model_log_prob=True, sampling_log_prob=True, rank=True, entropy=True, top_n=5,
-                                      named_token_ids=[0, 4711])
-
-
-def block(rows: Rows, count: int) -> logits_pb2.LogitsBlock:
-    return logits_pb2.LogitsBlock(dtype=rows.dtype, row_count=count, width=WIDTH)
+# Scoring: no row may lose all of its tokens, and nothing may be a matter of chance.
+SCORINGS = [
+    sampling_pb2.SamplingParams(temperature=0.7, repetition_penalty=1.3, frequency_penalty=0.2, min_p=0.01),
+    sampling_pb2.SamplingParams(top_p=0.9, top_k=400,
+                                stage_order=sampling_pb2.StageOrder(preset=sampling_pb2.STAGE_PRESET_VLLM)),
+]
+RECORD = completion_pb2.RecordOptions(model_log_prob=True, sampling_log_prob=True, rank=True, entropy=True,
+                                      kept_set=True, top_n=5, named_token_ids=[0, 4711])
+DRAWN = completion_pb2.RecordOptions(draw=True)
+DRAWN.MergeFrom(RECORD)
+# Of the whole vocabulary, for some sequences: ranks need an order, log-probs alone none.
+WHOLE_VOCABULARY = {s: completion_pb2.RecordOptions(draw=True, rank=rank, top_n=WIDTH, packed_top=True)
+                    for s, rank in ((0, True), (15, False))}
 
 
 def bytes_of(message) -> bytes:
@@ -81,14 +141,18 @@ def bytes_of(message) -> bytes:
 
 
 def distributions(client: wire.Client, rows: Rows) -> list[bytes]:
+    """Every sampling with every shape of row: each row meets half of them, and so its like the others."""
     return [bytes_of(client.decoding.Distribution(decoding_service_pb2.DistributionRequest(
-        logits=logits_pb2.Logits(block=block(rows, 1), values=row), sampling=sampling), timeout=wire.TIMEOUT_S))
-        for row in rows.rows for sampling in SAMPLINGS]
+        logits=logits_pb2.Logits(block=rows.block(number), values=row), sampling=sampling, explain=number % 4 == 0,
+        prompt_token_ids=PROMPT, output_token_ids=OUTPUT,
+        verify=decoding_service_pb2.VerifyDraw(seed=7, sequence_key=number)), timeout=wire.TIMEOUT_S))
+        for number, row in enumerate(rows.rows) for i, sampling in enumerate(SAMPLINGS)
+        if (i + number // SHAPES) % 2 == 0]
 
 
 def decode(client: wire.Client, rows: Rows, batch_size: int) -> list[bytes]:
     """Every sequence's results; `batch_size` sequences are stepped at once."""
-    requests = [wire.config(WIDTH, record=RECORD, sampling=sampling_pb2.SamplingParams(seed=7))]
+    requests = [wire.config(WIDTH, record=DRAWN, sampling=sampling_pb2.SamplingParams(seed=7))]
     for first in range(0, SEQUENCES, batch_size):
         sequences = range(first, min(first + batch_size, SEQUENCES))
         for position in range(STEPS):
@@ -97,10 +161,12 @@ def decode(client: wire.Client, rows: Rows, batch_size: int) -> list[bytes]:
             for s in sequences if position == 0 else ():
                 sampling = sampling_pb2.SamplingParams(seed=7)
                 sampling.MergeFrom(SAMPLINGS[s % len(SAMPLINGS)])
-                opens.append(decoding_service_pb2.OpenSequence(sequence_id=s + 1, sampling=sampling))
+                opens.append(decoding_service_pb2.OpenSequence(
+                    sequence_id=s + 1, sampling=sampling, record=WHOLE_VOCABULARY.get(s),
+                    fresh=decoding_service_pb2.SequenceStart(prompt_token_ids=PROMPT)))
             requests.append(decoding_service_pb2.DecodeRequest(
                 payload=rows.payload(*numbers), batch=decoding_service_pb2.StepBatch(
-                    batch_id=len(requests), blocks=[block(rows, len(numbers))], opens=opens,
+                    batch_id=len(requests), blocks=[rows.block(*numbers)], opens=opens,
                     steps=[decoding_service_pb2.SequenceStep(sequence_id=s + 1, position=position, row=row)
                            for row, s in enumerate(sequences)])))
     results = {}
@@ -121,20 +187,21 @@ def score(client: wire.Client, rows: Rows, batch_size: int, sampling: sampling_p
         for sequence in (0, 1):
             requests.append(scoring_service_pb2.ScoreLogitsRequest(
                 payload=rows.payload(*numbers), rows=scoring_service_pb2.ScoreLogitsRows(
-                    blocks=[block(rows, len(numbers))], sequence_index=sequence,
+                    blocks=[rows.block(*numbers)], sequence_index=sequence,
+                    prompt_token_ids=PROMPT if first == 0 else (),
                     target_token_ids=[(37 * n + 3 * sequence) % WIDTH for n in numbers])))
     return bytes_of(client.scoring.ScoreLogits(iter(requests), timeout=wire.TIMEOUT_S))
 
 
 def everything(client: wire.Client, rows: Rows) -> dict[str, str]:
     """Digests of all replies; what must not matter is compared here."""
-    decoded = {size: decode(client, rows, size) for size in BATCH_SIZES}
-    for size in BATCH_SIZES:
+    decoded = {size: decode(client, rows, size) for size in rows.batch_sizes()}
+    for size in decoded:
         assert decoded[size] == decoded[1], f"Decode in batches of {size} differs"
     scored = []
-    for sampling in (sampling_pb2.SamplingParams(temperature=0.7), sampling_pb2.SamplingParams(top_p=0.9)):
-        replies = {size: score(client, rows, size, sampling) for size in BATCH_SIZES}
-        for size in BATCH_SIZES:
+    for sampling in SCORINGS:
+        replies = {size: score(client, rows, size, sampling) for size in rows.batch_sizes()}
+        for size in replies:
             assert replies[size] == replies[1], f"ScoreLogits in batches of {size} differs"
         scored.append(replies[1])
     replies = {"Distribution": distributions(client, rows), "Decode": decoded[1], "ScoreLogits": scored}

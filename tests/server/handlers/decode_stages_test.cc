@@ -21,7 +21,7 @@ class DecodeStagesTest : public ::testing::Test {
  protected:
   v1::DecodeResponse Send(const v1::DecodeRequest& request) {
     v1::DecodeResponse response;
-    EXPECT_THAT(session_.Handle(request, response), IsOk());
+    EXPECT_THAT(session_.Handle(request, workspace_, response), IsOk());
     return response;
   }
   v1::DecodeResponse Send(const std::string& text) { return Send(Parse<v1::DecodeRequest>(text)); }
@@ -46,6 +46,7 @@ class DecodeStagesTest : public ::testing::Test {
   }
 
   DecodeSession session_;
+  StepWorkspace workspace_;
   int64_t batch_id_ = 0;
 };
 
@@ -183,6 +184,40 @@ TEST_F(DecodeStagesTest, TheAlternativesOfABatchAreBounded) {
   step.set_sequence_id(1);
   step.set_position(1);
   EXPECT_FALSE(Send(request).result().steps(0).has_error()) << "every batch begins anew";
+}
+
+TEST_F(DecodeStagesTest, SessionsTakeTurnsInOneWorkspace) {
+  const std::string sampling = " sampling { temperature: 0.7 seed: 5 top_p: 0.9 repetition_penalty: 1.5 }";
+  const std::string record = " record { rank: true entropy: true kept_set: true draw: true }";
+  const auto rows = [](int width, int batch_id) {
+    auto request = Parse<v1::DecodeRequest>(
+        "batch { batch_id: " + std::to_string(batch_id) + (batch_id == 1 ? " opens { sequence_id: 1 }" : "") +
+        " blocks { dtype: LOGITS_DTYPE_F32 row_count: 1 width: " + std::to_string(width) +
+        " } steps { sequence_id: 1 row: 0 position: " + std::to_string(batch_id - 1) + " } }");
+    std::vector<float> row;
+    for (int i = 0; i < width; ++i) row.push_back(0.01f * static_cast<float>(i * (batch_id + 37) % 101));
+    request.set_payload(Bytes(row));
+    return request;
+  };
+  const int widths[] = {5000, 4};
+  DecodeSession sharing[2], alone[2];
+  StepWorkspace own[2];
+  for (int s = 0; s < 2; ++s) {
+    const auto config =
+        Parse<v1::DecodeRequest>("config { vocab_size: " + std::to_string(widths[s]) + sampling + record + " }");
+    v1::DecodeResponse response;
+    ASSERT_THAT(sharing[s].Handle(config, workspace_, response), IsOk());
+    ASSERT_THAT(alone[s].Handle(config, own[s], response), IsOk());
+  }
+  for (int batch_id = 1; batch_id < 5; ++batch_id) {
+    for (int s = 0; s < 2; ++s) {
+      v1::DecodeResponse shared, expected;
+      ASSERT_THAT(sharing[s].Handle(rows(widths[s], batch_id), workspace_, shared), IsOk());
+      ASSERT_THAT(alone[s].Handle(rows(widths[s], batch_id), own[s], expected), IsOk());
+      ASSERT_TRUE(expected.result().steps(0).has_chosen()) << expected.ShortDebugString();
+      EXPECT_EQ(shared.SerializeAsString(), expected.SerializeAsString()) << "batch " << batch_id << " of " << s;
+    }
+  }
 }
 
 }  // namespace

@@ -42,18 +42,19 @@ class DecodeSessionTest : public ::testing::Test {
  protected:
   v1::DecodeResponse Send(const v1::DecodeRequest& request) {
     v1::DecodeResponse response;
-    EXPECT_THAT(session_.Handle(request, response), IsOk());
+    EXPECT_THAT(session_.Handle(request, workspace_, response), IsOk());
     return response;
   }
   absl::Status Refused(const v1::DecodeRequest& request) {
     v1::DecodeResponse response;
-    return session_.Handle(request, response);
+    return session_.Handle(request, workspace_, response);
   }
   void Start(const std::string& config = "vocab_size: 4 eos_token_ids: 3 sampling { temperature: 0 }") {
     Send(Request("config { " + config + " }"));
   }
 
   DecodeSession session_;
+  StepWorkspace workspace_;
 };
 
 TEST_F(DecodeSessionTest, GreedyRowGivesArgmaxWithBothLogProbs) {

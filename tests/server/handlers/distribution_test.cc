@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "core/decoder.h"
-
 #include "tests/server/in_process.h"
 
 namespace logitd::server {
@@ -15,6 +14,7 @@ namespace {
 using logitd::testing::Describe;
 using ::testing::DoubleNear;
 using ::testing::ElementsAre;
+using ::testing::ElementsAreArray;
 
 class DistributionTest : public logitd::testing::InProcessServer {};
 
@@ -56,6 +56,41 @@ TEST_F(DistributionTest, GreedyIsOneHotOverTheAllowed) {
   EXPECT_THAT(response.probabilities(), ElementsAre(0, 1, 0, 0));
   EXPECT_THAT(response.sampling_log_probs(), ElementsAre(-INFINITY, 0, -INFINITY, -INFINITY));
   EXPECT_EQ(response.kept_count(), 1);
+}
+
+TEST_F(DistributionTest, GreedyDoesNotListWhatIsBanned) {
+  struct Case {
+    std::string name;
+    std::string fields;
+    std::vector<int> token_ids;
+    std::vector<double> probabilities;
+  };
+  const Case cases[] = {
+      {"allowed tokens", "sampling { temperature: 0 allowed_tokens { ids { token_ids: [0, 3] } } }", {0, 3}, {1, 0}},
+      {"banned tokens", "sampling { temperature: 0 banned_tokens { ids { token_ids: [1, 2] } } }", {0, 3}, {1, 0}},
+      {"excluded tokens", "sampling { temperature: 0 } excluded_token_ids: 1", {0, 2, 3}, {0, 1, 0}},
+      {"a banned sequence",
+       "sampling { temperature: 0 sequence_biases { token_ids: [3, 1] } } prompt_token_ids: 3",
+       {0, 2, 3},
+       {0, 1, 0}},
+      {"n-grams", "sampling { temperature: 0 no_repeat_ngram_size: 1 } output_token_ids: [1, 0]", {2, 3}, {1, 0}},
+      {"a bias bans nothing",
+       "sampling { temperature: 0 logit_biases { token_id: 1 bias: -100 } }",
+       {0, 1, 2, 3},
+       {0, 0, 1, 0}},
+      {"a cut before the temperature",
+       "sampling { temperature: 0 top_k: 2 stage_order { preset: STAGE_PRESET_LLAMA_CPP } }",
+       {1, 2},
+       {1, 0}},
+  };
+  for (const Case& c : cases) {
+    SCOPED_TRACE(c.name);
+    v1::DistributionResponse response;
+    ASSERT_TRUE(Distribution("logits { float_values: [3, 6, 6, 0.5, -inf] } " + c.fields, &response).ok());
+    EXPECT_THAT(response.token_ids(), ElementsAreArray(c.token_ids));
+    EXPECT_THAT(response.probabilities(), ElementsAreArray(c.probabilities));
+    EXPECT_EQ(response.kept_count(), 1);
+  }
 }
 
 TEST_F(DistributionTest, NarrowTypesAreWidenedExactly) {

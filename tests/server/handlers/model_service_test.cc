@@ -88,7 +88,8 @@ TEST_F(ModelServiceTest, ServerSaysWhatItAllows) {
   ASSERT_TRUE(info_->GetServerInfo(Context().get(), {}, &response).ok());
   EXPECT_EQ(response.numerics_version(), 1);
   EXPECT_EQ(response.limits().max_vocab_size(), 1 << 20);
-  EXPECT_EQ(response.dtypes_size(), 3);
+  EXPECT_THAT(response.dtypes(), ::testing::ElementsAre(v1::LOGITS_DTYPE_F32, v1::LOGITS_DTYPE_F16,
+                                                        v1::LOGITS_DTYPE_BF16, v1::LOGITS_DTYPE_LIN16));
   // Every limit is set: a zero would be one that was forgotten.
   std::vector<const google::protobuf::FieldDescriptor*> fields;
   response.limits().GetReflection()->ListFields(response.limits(), &fields);

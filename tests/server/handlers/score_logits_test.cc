@@ -31,8 +31,8 @@ const std::vector<float> kRow = {6, 3, 0.5, 0.5};
 
 class ScoreLogitsSessionTest : public ::testing::Test {
  protected:
-  void Take(const v1::ScoreLogitsRequest& request) { ASSERT_THAT(session_.Take(request, {}), IsOk()); }
-  absl::Status Refused(const v1::ScoreLogitsRequest& request) { return session_.Take(request, {}); }
+  void Take(const v1::ScoreLogitsRequest& request) { ASSERT_THAT(session_.Take(request, {}, workspace_), IsOk()); }
+  absl::Status Refused(const v1::ScoreLogitsRequest& request) { return session_.Take(request, {}, workspace_); }
   std::string RefusedAs(const v1::ScoreLogitsRequest& request) {
     const absl::Status status = Refused(request);
     const ErrorDetail detail = DetailOf(status);
@@ -50,6 +50,7 @@ class ScoreLogitsSessionTest : public ::testing::Test {
   }
 
   ScoreLogitsSession session_;
+  StepWorkspace workspace_;
 };
 
 TEST_F(ScoreLogitsSessionTest, RowsGiveTheLogProbsOfTheirTargets) {
@@ -381,24 +382,24 @@ TEST_F(ScoreLogitsSessionTest, IllegalOrdersOfMessagesAreRefused) {
 }
 
 // Sends `message_count` messages of 1,024 rows of one value each, and one with a row more.
-absl::Status Overrun(ScoreLogitsSession& session, int message_count) {
+absl::Status Overrun(ScoreLogitsSession& session, StepWorkspace& workspace, int message_count) {
   const Rows rows(1024, {0});
   const std::vector<int32_t> targets(1024, 0);
   // A sequence has room for 128 such messages.
   for (int i = 0; i < message_count; ++i) {
-    EXPECT_THAT(session.Take(RowsMessage(i / 128, rows, targets), {}), IsOk()) << i;
+    EXPECT_THAT(session.Take(RowsMessage(i / 128, rows, targets), {}, workspace), IsOk()) << i;
   }
-  return session.Take(RowsMessage((message_count - 1) / 128, {{0}}, {0}), {});
+  return session.Take(RowsMessage((message_count - 1) / 128, {{0}}, {0}), {}, workspace);
 }
 
 TEST_F(ScoreLogitsSessionTest, SizesAndProductsAreBounded) {
   Restart("vocab_size: 1 record { layout: RECORD_LAYOUT_NONE }");
-  EXPECT_EQ(DetailOf(Overrun(session_, 128)).limit, "max_tokens") << "rows of one sequence";
-  EXPECT_THAT(session_.Take(RowsMessage(1, {{0}}, {0}), {}), IsOk()) << "another one has room of its own";
+  EXPECT_EQ(DetailOf(Overrun(session_, workspace_, 128)).limit, "max_tokens") << "rows of one sequence";
+  EXPECT_THAT(session_.Take(RowsMessage(1, {{0}}, {0}), {}, workspace_), IsOk()) << "another one has room of its own";
   EXPECT_EQ(Finish().sequences(0).totals().token_count(), kMaxTokens);
 
   Restart("vocab_size: 1");
-  EXPECT_EQ(DetailOf(Overrun(session_, kMaxScoreTokens / 1024)).reason, ErrorReason::kLimitExceeded);
+  EXPECT_EQ(DetailOf(Overrun(session_, workspace_, kMaxScoreTokens / 1024)).reason, ErrorReason::kLimitExceeded);
   EXPECT_EQ(DetailOf(Refused(RowsMessage(4, {{0}}, {0}))).limit, "max_score_tokens");
   v1::ScoreLogitsResponse response = Finish();
   EXPECT_LT(response.ByteSizeLong(), static_cast<size_t>(kMaxMessageBytes));
@@ -432,7 +433,8 @@ TEST_F(ScoreLogitsSessionTest, ACallThatIsGivenUpStopsAtTheNextRow) {
   Take(Config("vocab_size: 4"));
   std::stop_source give_up;
   give_up.request_stop();
-  EXPECT_THAT(session_.Take(RowsMessage(0, {kRow}, {0}), {give_up.get_token()}), HasReason(ErrorReason::kCancelled));
+  EXPECT_THAT(session_.Take(RowsMessage(0, {kRow}, {0}), {give_up.get_token()}, workspace_),
+              HasReason(ErrorReason::kCancelled));
 }
 
 TEST_F(ScoreLogitsSessionTest, HeldBytesAreThoseOfTheRecords) {
