@@ -3,6 +3,11 @@
 #include <algorithm>
 
 namespace logitd {
+namespace {
+
+constexpr size_t kMostBlocks = 16;
+
+}  // namespace
 
 void TokenList::Collect(LogitsView row, std::span<const uint64_t> mask, std::span<const float> block_max, float lowest,
                         float highest, size_t begin, size_t end) {
@@ -15,9 +20,10 @@ void TokenList::Collect(LogitsView row, std::span<const uint64_t> mask, std::spa
       start += kernels::kBlockSize;
       continue;
     }
-    // Blocks in a row are one call.
+    // Blocks in a row are one call, but for many: there must be room for all of their tokens.
+    const size_t limit = std::min(end, start + kMostBlocks * kernels::kBlockSize);
     size_t stop = start;
-    while (stop < end && block_max[stop / kernels::kBlockSize] >= lowest) stop += kernels::kBlockSize;
+    while (stop < limit && block_max[stop / kernels::kBlockSize] >= lowest) stop += kernels::kBlockSize;
     stop = std::min(stop, end);
     MakeRoom(size_ + (stop - start) + kernels::kCollectPadding);
     size_ += kernels.collect(row.data(), start, stop, bits, lowest, highest, ids_.data() + size_);
