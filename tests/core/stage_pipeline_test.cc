@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <limits>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/distribution.h"
@@ -227,6 +228,17 @@ TEST(StagePipelineTest, XtcActsAsItsOwnDrawSays) {
   // 300 with a standard deviation of 14.5; the draws are fixed.
   EXPECT_GT(acted, 230);
   EXPECT_LT(acted, 370);
+}
+
+TEST(StagePipelineTest, XtcActsBelowItsProbabilityAlone) {
+  const std::vector<float> row = {6, 3, 0.5, 0.5};
+  const double u = static_cast<double>(RandomStream(7, 11, 5, RandomPurpose::kXtc).Uniform64(0) >> 11) * 0x1p-53;
+  Distribution distribution;
+  for (const auto& [probability, acts] : {std::pair{u, false}, {std::nextafter(u, 1.0), true}}) {
+    const SamplingParams params{.temperature = 2, .xtc = {.probability = probability, .threshold = 0.1}};
+    ASSERT_THAT(distribution.Assign(row, params, {.seed = 7, .sequence_key = 11, .position = 5}), IsOk());
+    EXPECT_EQ(distribution.Keeps(0), !acts) << probability;
+  }
 }
 
 }  // namespace

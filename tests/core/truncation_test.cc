@@ -62,6 +62,37 @@ TEST(TopPTest, BoundaryIsInclusive) {
   EXPECT_THAT(KeptBy(std::vector<float>{2, 2}, {.top_p = 5e-324}), ElementsAre(0));
 }
 
+// Weights 2^42, 5 and 4: the target is 4 below their sum, which is what the first two weigh, exactly.
+TEST(TruncationTest, AMassThatIsTheTargetIsEnough) {
+  constexpr double kAlmostAll = 0x1.fffffffffffffp-1;
+  for (double temperature : {0.5, 2.0}) {
+    std::vector<float> row = {0};
+    for (int weight : {5, 4}) row.push_back(static_cast<float>(temperature * std::log(std::ldexp(weight, -42))));
+    Distribution whole;
+    ASSERT_THAT(whole.Assign(row, {.temperature = temperature}, {}), IsOk());
+    ASSERT_EQ(whole.Weight(1), 5);
+    ASSERT_EQ(whole.Weight(2), 4);
+    ASSERT_EQ(TopPMass(whole.total_weight(), kAlmostAll, TopPBoundary::kReached), whole.total_weight() - 4);
+    EXPECT_THAT(KeptBy(row, {.temperature = temperature, .top_p = kAlmostAll}), ElementsAre(0, 1));
+    EXPECT_THAT(KeptBy(row, {.temperature = temperature, .typical_p = kAlmostAll}), ElementsAre(0, 1));
+  }
+}
+
+TEST(TopPTest, BoundariesOfEqualTokens) {
+  struct Case {
+    TopPBoundary boundary;
+    size_t kept;
+  };
+  const std::vector<float> row(4, 1.5f);
+  for (const Case& c : {Case{TopPBoundary::kReached, 2}, Case{TopPBoundary::kExceeded, 3},
+                        Case{TopPBoundary::kAscending, 2}, Case{TopPBoundary::kMassAbove, 4}}) {
+    for (double temperature : {0.7, 2.5}) {
+      EXPECT_EQ(KeptBy(row, {.temperature = temperature, .top_p = 0.5, .order = {.top_p_boundary = c.boundary}}).size(),
+                c.kept);
+    }
+  }
+}
+
 TEST(TopPTest, WorkedExample) {
   const std::vector<float> row = {6, 3, .5, .5};
   EXPECT_THAT(KeptBy(row, {.top_p = 0.9}), ElementsAre(0));
