@@ -92,6 +92,8 @@ HWY_INLINE void ForEachWord(const float* logits, size_t n, const uint64_t* mask,
     if (word == 0) continue;
     const float* word_logits = Complete(logits, n, start, kWord, buffer);
     if (word == kAllBits) {
+      // Unrolled: vectors of one word are independent.
+#pragma GCC unroll 8
       for (size_t i = 0; i < kWord; i += kFloatLanes) add(LoadLogits<false>(word_logits, i, word));
     } else {
       for (size_t i = 0; i < kWord; i += kFloatLanes) add(LoadLogits<true>(word_logits, i, word));
