@@ -12,6 +12,8 @@ namespace logitd::kernels {
 namespace {
 
 static_assert(std::bit_cast<uint64_t>(kRoundToWeight) == kRoundToWeightBits);
+static_assert(std::bit_cast<uint32_t>(kRoundToHigh) == kRoundToHighBits);
+static_assert(std::bit_cast<uint32_t>(kRoundToInteger) == kRoundToIntegerBits);
 
 constexpr double kLog2E = 0x1.71547652b82fep+0;
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
