@@ -44,8 +44,12 @@ double ModelEntropy(LogitsView row, const RowStatistics& statistics) {
   return *StatisticsOf(row, RowMaximum{statistics.max, statistics.argmax}, /*with_entropy=*/true).entropy;
 }
 
-absl::StatusOr<RowStatistics> ReadRow(LogitsView row, bool with_entropy) {
+absl::StatusOr<RowStatistics> ReadRow(LogitsView row, bool with_entropy, LogitsView next) {
   ASSIGN_OR_RETURN(const RowMaximum maximum, FindMaximum(row));
+  if (!with_entropy && next.size() == row.size()) {
+    return StatisticsOf(maximum, kernels::ActiveKernels().sum_weights_ahead(row.data(), row.size(), maximum.max,
+                                                                            kernels::ExpConstants(1), next.data()));
+  }
   return StatisticsOf(row, maximum, with_entropy);
 }
 

@@ -13,7 +13,7 @@ Scorer::Scorer(RecordOptions options, std::optional<SamplingParams> sampling)
 }
 
 absl::StatusOr<TokenRecord> Scorer::Score(LogitsView row, TokenId target, Distribution& distribution,
-                                          const StepContext& context) {
+                                          const StepContext& context, LogitsView next) {
   if (target < 0 || target >= static_cast<int64_t>(row.size())) {
     return errors::TokenIdOutOfRange("token_ids", target, static_cast<int32_t>(row.size()));
   }
@@ -24,7 +24,7 @@ absl::StatusOr<TokenRecord> Scorer::Score(LogitsView row, TokenId target, Distri
     RETURN_IF_ERROR(distribution.Assign(row, *sampling_, context, options));
     statistics = distribution.ModelStatistics(with_entropy);
   } else {
-    ASSIGN_OR_RETURN(statistics, ReadRow(row, with_entropy));
+    ASSIGN_OR_RETURN(statistics, ReadRow(row, with_entropy, next));
   }
   TokenRecord record = MakeRecord(row, statistics, sampling_ ? &distribution : nullptr, target, options_);
   Add(record, statistics.argmax);

@@ -104,7 +104,12 @@ struct RowKernels {
   uint64_t (*sum_weights)(const float* logits, size_t n, const uint64_t* mask, float max, const ExpConstants& constants,
                           uint64_t* block_sums);
 
-  // The same over the masked tokens with low < logit < high alone; low may be -inf, high +inf. `block_sums` as above.
+  // The same over every token. Meanwhile brings `next` [n] nearer: what the row after this one is read from.
+  uint64_t (*sum_weights_ahead)(const float* logits, size_t n, float max, const ExpConstants& constants,
+                                const float* next);
+
+  // The same as sum_weights over the masked tokens with low < logit < high alone; low may be -inf, high +inf.
+  // `block_sums` as above.
   Mass (*sum_between)(const float* logits, size_t n, const uint64_t* mask, const float* block_max, float low,
                       float high, float max, const ExpConstants& constants, uint64_t* block_sums);
 

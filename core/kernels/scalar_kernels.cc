@@ -74,6 +74,11 @@ uint64_t SumWeights(const float* logits, size_t n, const uint64_t* mask, float m
   return total;
 }
 
+uint64_t SumWeightsAhead(const float* logits, size_t n, float max, const ExpConstants& constants,
+                         const float* /*next*/) {
+  return SumWeights(logits, n, nullptr, max, constants, nullptr);
+}
+
 Mass SumBetween(const float* logits, size_t n, const uint64_t* mask, const float* /*block_max*/, float low, float high,
                 float max, const ExpConstants& constants, uint64_t* block_sums) {
   Mass mass{0, 0};
@@ -219,8 +224,8 @@ uint64_t Weight(float logit, float max, const ExpConstants& constants) {
 }
 
 const RowKernels kScalarKernels = {
-    "SCALAR",     ScanRow,    SumWeights, SumBetween,  Weigh,  SumEntropy, MinFinite, SumSpread,
-    CountGreater, SumAtLeast, Collect,    KeepBetween, Gather, WidenF16,   WidenBf16, WidenLin16,
+    "SCALAR",     ScanRow,    SumWeights, SumWeightsAhead, SumBetween, Weigh,    SumEntropy, MinFinite,  SumSpread,
+    CountGreater, SumAtLeast, Collect,    KeepBetween,     Gather,     WidenF16, WidenBf16,  WidenLin16,
 };
 
 }  // namespace logitd::kernels

@@ -137,6 +137,24 @@ inline uint64_t SumWeights(const float* logits, size_t n, const uint64_t* mask, 
   return total;
 }
 
+inline uint64_t SumWeightsAhead(const float* logits, size_t n, float max, const ExpConstants& constants,
+                                const float* next) {
+  const ExpVectors v(max, constants);
+  constexpr size_t kLine = 64 / sizeof(float);
+  uint64_t total = 0;
+  for (size_t start = 0; start < n; start += kSumBlockSize) {
+    BlockSum sum;
+    const size_t end = HWY_MIN(n, start + kSumBlockSize);
+    for (size_t word = start; word < end; word += kWord) {
+      for (size_t i = word; i < HWY_MIN(word + kWord, n); i += kLine) __builtin_prefetch(next + i, 0, 2);
+      ForEachWord(logits, n, nullptr, word, word + kWord,
+                  [&](Floats x) HWY_ATTR { sum.Add(Exponentials(Differences(x, v), v)); });
+    }
+    total += sum.Total();
+  }
+  return total;
+}
+
 inline Mass SumBetween(const float* logits, size_t n, const uint64_t* mask, const float* block_max, float low,
                        float high, float max, const ExpConstants& constants, uint64_t* block_sums) {
   const FloatTag d;

@@ -65,10 +65,10 @@ class LogitdScorer : public BenchStep {
 
   void Run(LogitsView row, BenchResult& result) override {
     result.token_id = 0;
-    result.model_log_prob = Score(row, 0);
+    result.model_log_prob = Score(row, 0, {});
   }
-  double Score(LogitsView row, TokenId target) override {
-    const absl::StatusOr<TokenRecord> record = scorer_.Score(row, target, distribution_);
+  double Score(LogitsView row, TokenId target, LogitsView next) override {
+    const absl::StatusOr<TokenRecord> record = scorer_.Score(row, target, distribution_, {}, next);
     return record.ok() ? record->model_log_prob.value_or(kNan) : kNan;
   }
 

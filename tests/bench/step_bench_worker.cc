@@ -30,7 +30,7 @@
 
 namespace logitd::bench {
 
-double BenchStep::Score(LogitsView, TokenId) { return std::numeric_limits<double>::quiet_NaN(); }
+double BenchStep::Score(LogitsView, TokenId, LogitsView) { return std::numeric_limits<double>::quiet_NaN(); }
 
 namespace {
 
@@ -124,7 +124,10 @@ class Worker {
     for (TokenId& target : targets) words >> target;
     std::vector<double> log_probs(count);
     const int64_t ns = NanosecondsOf([&] {
-      for (size_t t = 0; t < count; ++t) log_probs[t] = steps_[number]->Score(rows_[row + t], targets[t]);
+      for (size_t t = 0; t < count; ++t) {
+        const LogitsView next = t + 1 < count ? rows_[row + t + 1] : LogitsView();
+        log_probs[t] = steps_[number]->Score(rows_[row + t], targets[t], next);
+      }
     });
     std::printf("%lld", static_cast<long long>(ns));
     for (double log_prob : log_probs) std::printf(" %.17g", log_prob);

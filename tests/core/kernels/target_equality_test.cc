@@ -93,6 +93,9 @@ class TargetEqualityTest : public testing::EveryTarget {
     const uint64_t total = kScalarKernels.sum_weights(logits, n, mask, expected.max, constants, expected_sums.data());
     ASSERT_EQ(target().sum_weights(logits, n, mask, found.max, constants, sums.data()), total);
     ASSERT_EQ(sums, expected_sums);
+    if (mask == nullptr) {
+      ASSERT_EQ(target().sum_weights_ahead(logits, n, found.max, constants, expected_max.data()), total);
+    }
     const EntropySums expected_entropy = kScalarKernels.sum_entropy(logits, n, mask, expected.max, constants);
     const EntropySums entropy = target().sum_entropy(logits, n, mask, found.max, constants);
     ASSERT_EQ(entropy.weights, total);
