@@ -50,18 +50,20 @@ def against_read(worker: Worker, rows: np.ndarray, kind: str, rounds: int) -> li
     steps = [worker.new("logitd", samplers[name], content) if name in samplers else worker.new(name)
              for name, content in names]
     times: dict[tuple[str, str], list[int]] = {name: [] for name in names}
+    checked = []
     place = 0
     for number in range(WARM_UP + rounds):
         order = list(range(len(steps)))
         random.Random(number).shuffle(order)
         results = worker.run([(steps[i], (place + j) % count) for j, i in enumerate(order)])
         for j, (i, result) in enumerate(zip(order, results)):
-            if number < WARM_UP:
-                if names[i][0] in samplers:
-                    bench_checks.check_logitd(rows[(place + j) % count], samplers[names[i][0]], names[i][1], result)
-                continue
-            times[names[i]].append(result.ns)
+            if names[i][0] in samplers:
+                checked.append(((place + j) % count, samplers[names[i][0]], names[i][1], result))
+            if number >= WARM_UP:
+                times[names[i]].append(result.ns)
         place += len(steps)
+    # Afterwards: a check sorts the row, and would leave the caches to the next round.
+    bench_checks.check_logitd(rows, checked)
     medians = {name: statistics.median(values) for name, values in times.items()}
 
     scan = medians["scan", TOKEN]
@@ -101,10 +103,10 @@ def against_peers(worker: Worker, rows: np.ndarray, kind: str, sampler: Sampler,
             for name, result in results.items():
                 times[name].append(result.ns)
         checked.append((row, results))
-    # Afterwards: a check sorts the row, and would leave the caches to the next round.
+    # Afterwards, as above.
+    bench_checks.check_logitd(rows, [(row, sampler, content, results[name]) for row, results in checked
+                                     for content, name in ((TOKEN, "logitd"), (RECORD, "record"))])
     for row, results in checked:
-        for content, name in ((TOKEN, "logitd"), (RECORD, "record")):
-            bench_checks.check_logitd(rows[row], sampler, content, results[name])
         for peer in list(runs)[2:]:
             bench_checks.check_peer(peer, kind, rows[row], sampler, results["logitd"], results[peer])
     medians = {name: statistics.median(values) for name, values in times.items()}

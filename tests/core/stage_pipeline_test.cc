@@ -120,6 +120,18 @@ struct Peer {
   PeerResult (*sample)(LogitsView, const SamplingParams&, const StepContext&);
 };
 
+// A step whose tokens are looked at as the peer of `preset` does.
+RandomStep MakePeerStep(StagePreset preset, uint64_t seed) {
+  RandomStep step = MakeRandomStep(preset, seed);
+  if (preset == StagePreset::kTrtLlm) {
+    // TensorRT-LLM has neither other scopes nor a window.
+    step.params.repetition_scope = PenaltyScope::kDefault;
+    step.params.occurrence_scope = PenaltyScope::kDefault;
+    step.params.penalty_window.reset();
+  }
+  return step;
+}
+
 class PeerPipelineTest : public ::testing::TestWithParam<Peer> {};
 
 TEST_P(PeerPipelineTest, APresetGivesItsPeersSetAndProbabilities) {
@@ -127,7 +139,7 @@ TEST_P(PeerPipelineTest, APresetGivesItsPeersSetAndProbabilities) {
   int compared = 0;
   for (uint64_t seed = 0; compared < 1000; ++seed) {
     ASSERT_LT(seed, 1500) << "too many rows are left out";
-    const RandomStep step = MakeRandomStep(GetParam().preset, seed);
+    const RandomStep step = MakePeerStep(GetParam().preset, seed);
     SCOPED_TRACE(std::to_string(seed) + " " + step.Describe());
     if (ReferenceOfStages(step.row, step.params, step.context(), step.xtc_acts()).kept.empty()) continue;
     const PeerResult peer = GetParam().sample(step.row, step.params, step.context());
@@ -144,8 +156,25 @@ TEST_P(PeerPipelineTest, APresetGivesItsPeersSetAndProbabilities) {
 INSTANTIATE_TEST_SUITE_P(Peers, PeerPipelineTest,
                          ::testing::Values(Peer{StagePreset::kHf, &testing::SampleAsTransformers},
                                            Peer{StagePreset::kVllm, &testing::SampleAsVllm},
-                                           Peer{StagePreset::kLlamaCpp, &testing::SampleAsLlamaCpp}),
+                                           Peer{StagePreset::kLlamaCpp, &testing::SampleAsLlamaCpp},
+                                           Peer{StagePreset::kTrtLlm, &testing::SampleAsTrtLlm}),
                          [](const auto& info) { return std::string(PresetName(info.param.preset)); });
+
+TEST(StagePipelineTest, GreedyInTrtLlmIsItsTopOneAtTemperatureOne) {
+  Distribution distribution;
+  int compared = 0;
+  for (uint64_t seed = 0; compared < 300; ++seed) {
+    ASSERT_LT(seed, 450) << "too many rows are left out";
+    RandomStep step = MakePeerStep(StagePreset::kTrtLlm, seed);
+    step.params.temperature = 0;
+    SCOPED_TRACE(std::to_string(seed) + " " + step.Describe());
+    const PeerResult peer = testing::SampleAsTrtLlm(step.row, step.params, step.context());
+    if (peer.kept.empty() || TooNear(peer.cuts, {})) continue;
+    ++compared;
+    ASSERT_THAT(distribution.Assign(step.row, step.params, step.context()), IsOk());
+    ASSERT_EQ(Kept(distribution), peer.kept);
+  }
+}
 
 TEST(StagePipelineTest, ReportsSayWhatEachStageRemoved) {
   const std::vector<float> row = {6, 3, 0.5, 0.5};

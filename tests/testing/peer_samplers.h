@@ -1,6 +1,6 @@
-// What transformers, vLLM and llama.cpp do to a row, each in its own way and order, in double where they use float:
-// what the presets of StageOrder must come out equal to. Written from their sources' behaviour, not from ours; they
-// share no code with core/ and none with tests/testing/stage_reference.h but the distance to a cut.
+// What transformers, vLLM, llama.cpp and TensorRT-LLM do to a row, each in its own way and order, in double where they
+// use float: what the presets of StageOrder must come out equal to. Written from their sources' behaviour, not from
+// ours; they share no code with core/ and none with tests/testing/stage_reference.h but the distance to a cut.
 //
 // They know what their preset has, with the preset's default rules. Never linked into the server.
 #ifndef LOGITD_TESTS_TESTING_PEER_SAMPLERS_H_
@@ -31,6 +31,11 @@ PeerResult SampleAsVllm(LogitsView row, const SamplingParams& params, const Step
 
 // llama.cpp: the default chain of its samplers. XTC acts on every step: `xtc.probability` is 1 or 0.
 PeerResult SampleAsLlamaCpp(LogitsView row, const SamplingParams& params, const StepContext& context);
+
+// TensorRT-LLM: the kernels of its C++ decoder, with penalties over the prompt and the output. Temperature 0 is
+// top-k 1. Two things are the preset's and not its own (docs/numerics.md, section 8): min-p comes last, and the
+// probabilities are those of the kept tokens, renormalised.
+PeerResult SampleAsTrtLlm(LogitsView row, const SamplingParams& params, const StepContext& context);
 
 }  // namespace logitd::testing
 
