@@ -3,7 +3,7 @@
 namespace logitd {
 
 void LogitSample::Sort(float max, const kernels::ExpConstants* constants) {
-  sorter_(logits_.data(), logits_.size(), hwy::SortDescending());
+  sorter_.SortDescending(logits_.data(), logits_.size());
   masses_.assign(logits_.size(), 1);
   if (constants != nullptr) {
     kernels::ActiveKernels().weigh(logits_.data(), logits_.size(), max, *constants, masses_.data());

@@ -13,8 +13,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "core/kernels/float_sorter.h"
 #include "core/kernels/row_kernels.h"
-#include "hwy/contrib/sort/vqsort.h"
 
 namespace logitd {
 
@@ -35,8 +35,7 @@ class LogitSample {
  private:
   std::vector<float> logits_;
   std::vector<uint64_t> masses_;
-  // Vectorised: a tenth of the time of std::sort, whose branches cannot be predicted. Has a buffer of its own.
-  hwy::Sorter sorter_;
+  kernels::FloatSorter sorter_;
 };
 
 }  // namespace logitd

@@ -1,0 +1,16 @@
+#include "core/kernels/float_sorter.h"
+
+#include "hwy/contrib/sort/vqsort.h"
+
+namespace logitd::kernels {
+
+FloatSorter::FloatSorter() : sorter_(std::make_unique<hwy::Sorter>()) {}
+FloatSorter::~FloatSorter() = default;
+FloatSorter::FloatSorter(FloatSorter&&) noexcept = default;
+FloatSorter& FloatSorter::operator=(FloatSorter&&) noexcept = default;
+
+void FloatSorter::SortDescending(float* values, size_t count) const {
+  (*sorter_)(values, count, hwy::SortDescending());
+}
+
+}  // namespace logitd::kernels
