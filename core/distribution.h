@@ -27,6 +27,7 @@
 #include "core/sampling_params.h"
 #include "core/stage_order.h"
 #include "core/stage_report.h"
+#include "core/top_tokens.h"
 #include "core/truncation.h"
 #include "core/types.h"
 
@@ -86,6 +87,9 @@ class Distribution {
   // `uniform` is.
   Draw DrawToken(uint64_t uniform);
 
+  // Working space for a record's top tokens. Nothing of a row is in it.
+  TopTokens& top_tokens() { return top_tokens_; }
+
   // What ReadRow(row()) returns, with its entropy if asked for; without the passes that Assign made already.
   RowStatistics ModelStatistics(bool with_entropy);
 
@@ -114,6 +118,7 @@ class Distribution {
   KeptTokens kept_;
   LogitsProcessor processor_;
   TruncationSpace truncation_;
+  TopTokens top_tokens_;
   // Logits after a group of stages that changes some, and before one that is not the first.
   std::vector<float> edited_;
   std::vector<float> group_row_;
