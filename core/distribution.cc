@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/errors.h"
+#include "core/exact_math.h"
 #include "core/float_environment.h"
 #include "core/random_stream.h"
 #include "core/status_macros.h"
@@ -155,7 +156,8 @@ void Distribution::LookBeforeTruncation(const StagePlan& plan, const SamplingPar
   if (std::find(stages.begin(), stages.end(), Stage::kTopNSigma) != stages.end()) {
     sigma_lowest_ = LowestOfSigma(*params.top_n_sigma, kept_);
   }
-  if (!options.kept_mass) return;
+  // At temperature 0 it is 1.
+  if (!options.kept_mass || params.greedy()) return;
   const double temperature = kept_.temperature();
   if (temperature != plan_temperature_) kept_.SetTemperature(plan_temperature_);
   base_max_ = kept_.max();
@@ -198,17 +200,10 @@ double Distribution::LogProb(TokenId token_id) {
 
 double Distribution::kept_mass() {
   if (temperature_ == 0) return 1;
-  uint64_t kept_weight = 0;
-  if (kept_.max() == base_max_) {
-    kept_weight = kept_.total_weight();
-  } else {
-    // A stage has taken the maximum out: the weights are relative to another one.
-    const kernels::ExpConstants constants(kept_.temperature());
-    kept_.ForEach([&](TokenId token_id) {
-      kept_weight += kernels::Weight(kept_.row()[static_cast<size_t>(token_id)], base_max_, constants);
-    });
-  }
-  return static_cast<double>(kept_weight) / static_cast<double>(base_weight_);
+  // A stage may have taken the maximum out: then the weights are relative to another one.
+  const double difference = static_cast<double>(kept_.max()) - static_cast<double>(base_max_);
+  const double kept_weight = static_cast<double>(kept_.total_weight());
+  return kept_weight * Exp(difference / kept_.temperature()) / static_cast<double>(base_weight_);
 }
 
 Draw Distribution::DrawToken(uint64_t uniform) {

@@ -73,8 +73,9 @@ class Distribution {
   double LogProb(TokenId token_id);
   // Entropy over the kept tokens, nats, >= 0; |error| <= 1e-6. One more pass over the row.
   double Entropy() { return temperature_ == 0 ? 0 : kept_.Entropy(); }
-  // The kept tokens' part, (0, 1], of the distribution at this temperature over what sets, bans and penalties left.
-  // REQUIRES: options.kept_mass.
+  // The kept tokens' part of the distribution, at this temperature, over what the last stage that changes logits or
+  // bans tokens left: Z exp((max - base max) / T) / base Z. In [0, 1]: it is 0 where typical or XTC took the maximum
+  // out and f64 cannot hold what is left. 1 at temperature 0. REQUIRES: options.kept_mass.
   double kept_mass();
   // Calls visit(token_id) for each kept token, ids ascending.
   template <class Visit>
