@@ -38,6 +38,7 @@ bool NeedsProcessor(Stage stage, const StepContext& context) {
 absl::Status Distribution::Assign(LogitsView row, const SamplingParams& params, const StepContext& context,
                                   const DistributionOptions& options) {
   UseExactFloats();
+  Trim(row.size());
   row_ = row;
   temperature_ = params.temperature;
   row_maximum_.reset();
@@ -96,13 +97,23 @@ absl::Status Distribution::Assign(LogitsView row, const SamplingParams& params, 
   return finish(absl::OkStatus());
 }
 
+void Distribution::Trim(size_t row_size) {
+  small_rows_ = row_size < largest_row_ / 4 ? small_rows_ + 1 : 0;
+  if (small_rows_ == kRowsUntilTrim) *this = Distribution();
+  largest_row_ = std::max(largest_row_, row_size);
+}
+
 Distribution::GroupBase Distribution::BaseOfGroup(bool is_first) {
   if (is_first) return {.row = row_, .mask = {}, .is_first = true};
   const std::span<const uint64_t> mask = kept_.Mask();
   group_mask_.assign(mask.begin(), mask.end());
-  const LogitsView row = kept_.row();
-  group_row_.assign(row.begin(), row.end());
-  return {.row = group_row_, .mask = group_mask_, .temperature = kept_.temperature()};
+  // edited_ is about to be written again. The caller's row is not, and group_row_ cannot be assigned from itself.
+  LogitsView row = kept_.row();
+  if (row.data() == edited_.data()) {
+    group_row_.assign(row.begin(), row.end());
+    row = group_row_;
+  }
+  return {.row = row, .mask = group_mask_, .temperature = kept_.temperature()};
 }
 
 absl::Status Distribution::ApplyGroup(const GroupBase& base, std::span<const Stage> group, const SamplingParams& params,

@@ -33,6 +33,9 @@
 
 namespace logitd {
 
+// See Distribution. Long enough that buffers are not made again and again where rows of two sizes take turns.
+inline constexpr int32_t kRowsUntilTrim = 1024;
+
 // What Assign computes besides.
 struct DistributionOptions {
   // kept_mass().
@@ -45,6 +48,9 @@ struct DistributionOptions {
 };
 
 // Thread-compatible; keeps a view of the last row.
+// Memory: no more than 110 bytes a token of the largest row, 90 more for records with top_n, and 64 for each token of
+// the history that penalties and DRY look at; what a vector had to grow step by step may take twice its part. After
+// kRowsUntilTrim rows of less than a quarter of the largest one it is given back.
 class Distribution {
  public:
   // Processes `row` with every stage of `params` that is on. Temperature 0 leaves the argmax alone.
@@ -95,6 +101,8 @@ class Distribution {
   RowStatistics ModelStatistics(bool with_entropy);
 
  private:
+  // Gives the buffers back if a much larger row made them long ago.
+  void Trim(size_t row_size);
   // The row and the tokens that a group of logits stages begins with.
   struct GroupBase {
     LogitsView row;
@@ -134,6 +142,9 @@ class Distribution {
   // For kept_mass().
   float base_max_ = 0;
   uint64_t base_weight_ = 0;
+  // The largest row since the buffers are there, and how many much smaller ones came since one that was not.
+  size_t largest_row_ = 0;
+  int32_t small_rows_ = 0;
 };
 
 }  // namespace logitd

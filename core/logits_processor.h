@@ -58,7 +58,7 @@ class LogitsProcessor {
   // divisor > 0.
   // Time: O(tokens looked at + tokens in lists + tokens touched), the logarithm of the number of DRY's breakers for
   // each token that one of several tokens begins with, and a sort of them where params.lists are not those of the call
-  // before. No allocation once warm. Memory: 5 bytes a token of the largest vocabulary, 40 a token touched, 8 a token
+  // before. No allocation once warm. Memory: 5 bytes a token of the largest vocabulary, 40 a token touched, 24 a token
   // looked at.
   void Process(LogitsView row, std::span<const Stage> stages, const SamplingParams& params, const StepContext& context,
                double divisor = 1);
