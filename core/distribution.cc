@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/errors.h"
+#include "core/exact_math.h"
 #include "core/float_environment.h"
 #include "core/random_stream.h"
 #include "core/status_macros.h"
@@ -37,6 +38,7 @@ bool NeedsProcessor(Stage stage, const StepContext& context) {
 absl::Status Distribution::Assign(LogitsView row, const SamplingParams& params, const StepContext& context,
                                   const DistributionOptions& options) {
   UseExactFloats();
+  Trim(row.size());
   row_ = row;
   temperature_ = params.temperature;
   row_maximum_.reset();
@@ -95,13 +97,23 @@ absl::Status Distribution::Assign(LogitsView row, const SamplingParams& params, 
   return finish(absl::OkStatus());
 }
 
+void Distribution::Trim(size_t row_size) {
+  small_rows_ = row_size < largest_row_ / 4 ? small_rows_ + 1 : 0;
+  if (small_rows_ == kRowsUntilTrim) *this = Distribution();
+  largest_row_ = std::max(largest_row_, row_size);
+}
+
 Distribution::GroupBase Distribution::BaseOfGroup(bool is_first) {
   if (is_first) return {.row = row_, .mask = {}, .is_first = true};
   const std::span<const uint64_t> mask = kept_.Mask();
   group_mask_.assign(mask.begin(), mask.end());
-  const LogitsView row = kept_.row();
-  group_row_.assign(row.begin(), row.end());
-  return {.row = group_row_, .mask = group_mask_, .temperature = kept_.temperature()};
+  // edited_ is about to be written again. The caller's row is not, and group_row_ cannot be assigned from itself.
+  LogitsView row = kept_.row();
+  if (row.data() == edited_.data()) {
+    group_row_.assign(row.begin(), row.end());
+    row = group_row_;
+  }
+  return {.row = row, .mask = group_mask_, .temperature = kept_.temperature()};
 }
 
 absl::Status Distribution::ApplyGroup(const GroupBase& base, std::span<const Stage> group, const SamplingParams& params,
@@ -155,7 +167,8 @@ void Distribution::LookBeforeTruncation(const StagePlan& plan, const SamplingPar
   if (std::find(stages.begin(), stages.end(), Stage::kTopNSigma) != stages.end()) {
     sigma_lowest_ = LowestOfSigma(*params.top_n_sigma, kept_);
   }
-  if (!options.kept_mass) return;
+  // At temperature 0 it is 1.
+  if (!options.kept_mass || params.greedy()) return;
   const double temperature = kept_.temperature();
   if (temperature != plan_temperature_) kept_.SetTemperature(plan_temperature_);
   base_max_ = kept_.max();
@@ -198,17 +211,10 @@ double Distribution::LogProb(TokenId token_id) {
 
 double Distribution::kept_mass() {
   if (temperature_ == 0) return 1;
-  uint64_t kept_weight = 0;
-  if (kept_.max() == base_max_) {
-    kept_weight = kept_.total_weight();
-  } else {
-    // A stage has taken the maximum out: the weights are relative to another one.
-    const kernels::ExpConstants constants(kept_.temperature());
-    kept_.ForEach([&](TokenId token_id) {
-      kept_weight += kernels::Weight(kept_.row()[static_cast<size_t>(token_id)], base_max_, constants);
-    });
-  }
-  return static_cast<double>(kept_weight) / static_cast<double>(base_weight_);
+  // A stage may have taken the maximum out: then the weights are relative to another one.
+  const double difference = static_cast<double>(kept_.max()) - static_cast<double>(base_max_);
+  const double kept_weight = static_cast<double>(kept_.total_weight());
+  return kept_weight * Exp(difference / kept_.temperature()) / static_cast<double>(base_weight_);
 }
 
 Draw Distribution::DrawToken(uint64_t uniform) {

@@ -27,10 +27,14 @@
 #include "core/sampling_params.h"
 #include "core/stage_order.h"
 #include "core/stage_report.h"
+#include "core/top_tokens.h"
 #include "core/truncation.h"
 #include "core/types.h"
 
 namespace logitd {
+
+// See Distribution. Long enough that buffers are not made again and again where rows of two sizes take turns.
+inline constexpr int32_t kRowsUntilTrim = 1024;
 
 // What Assign computes besides.
 struct DistributionOptions {
@@ -44,6 +48,9 @@ struct DistributionOptions {
 };
 
 // Thread-compatible; keeps a view of the last row.
+// Memory: no more than 110 bytes a token of the largest row, 90 more for records with top_n, and 64 for each token of
+// the history that penalties and DRY look at; what a vector had to grow step by step may take twice its part. After
+// kRowsUntilTrim rows of less than a quarter of the largest one it is given back.
 class Distribution {
  public:
   // Processes `row` with every stage of `params` that is on. Temperature 0 leaves the argmax alone.
@@ -72,8 +79,9 @@ class Distribution {
   double LogProb(TokenId token_id);
   // Entropy over the kept tokens, nats, >= 0; |error| <= 1e-6. One more pass over the row.
   double Entropy() { return temperature_ == 0 ? 0 : kept_.Entropy(); }
-  // The kept tokens' part, (0, 1], of the distribution at this temperature over what sets, bans and penalties left.
-  // REQUIRES: options.kept_mass.
+  // The kept tokens' part of the distribution, at this temperature, over what the last stage that changes logits or
+  // bans tokens left: Z exp((max - base max) / T) / base Z. In [0, 1]: it is 0 where typical or XTC took the maximum
+  // out and f64 cannot hold what is left. 1 at temperature 0. REQUIRES: options.kept_mass.
   double kept_mass();
   // Calls visit(token_id) for each kept token, ids ascending.
   template <class Visit>
@@ -86,10 +94,15 @@ class Distribution {
   // `uniform` is.
   Draw DrawToken(uint64_t uniform);
 
+  // Working space for a record's top tokens. Nothing of a row is in it.
+  TopTokens& top_tokens() { return top_tokens_; }
+
   // What ReadRow(row()) returns, with its entropy if asked for; without the passes that Assign made already.
   RowStatistics ModelStatistics(bool with_entropy);
 
  private:
+  // Gives the buffers back if a much larger row made them long ago.
+  void Trim(size_t row_size);
   // The row and the tokens that a group of logits stages begins with.
   struct GroupBase {
     LogitsView row;
@@ -114,6 +127,7 @@ class Distribution {
   KeptTokens kept_;
   LogitsProcessor processor_;
   TruncationSpace truncation_;
+  TopTokens top_tokens_;
   // Logits after a group of stages that changes some, and before one that is not the first.
   std::vector<float> edited_;
   std::vector<float> group_row_;
@@ -128,6 +142,9 @@ class Distribution {
   // For kept_mass().
   float base_max_ = 0;
   uint64_t base_weight_ = 0;
+  // The largest row since the buffers are there, and how many much smaller ones came since one that was not.
+  size_t largest_row_ = 0;
+  int32_t small_rows_ = 0;
 };
 
 }  // namespace logitd

@@ -21,53 +21,28 @@ int32_t DryMatcher::MaxExponent(double base) {
   return static_cast<int32_t>(88.7228391 / Log(base));
 }
 
-int32_t DryMatcher::LongestBreakerAt(const TokenHistory& history, const DryPenalty& dry, size_t from_end) const {
-  // long_breakers_[begin, end) agree with the tokens from there on in the first `depth` tokens.
-  auto begin = long_breakers_.begin();
-  auto end = long_breakers_.end();
-  int32_t longest = 0;
-  for (size_t depth = 0; depth <= from_end; ++depth) {
-    const TokenId token_id = history.Back(from_end - depth);
-    // Shorter ones come first in the range; none of them goes on.
-    const auto token_at = [&](int32_t breaker) {
-      const std::vector<TokenId>& tokens = dry.breakers[breaker];
-      return depth < tokens.size() ? tokens[depth] : -1;
-    };
-    begin = std::partition_point(begin, end, [&](int32_t breaker) { return token_at(breaker) < token_id; });
-    end = std::partition_point(begin, end, [&](int32_t breaker) { return token_at(breaker) == token_id; });
-    if (begin == end) break;
-    // The shortest of the range is its first.
-    if (dry.breakers[*begin].size() == depth + 1) longest = static_cast<int32_t>(depth + 1);
-  }
-  return longest;
-}
-
-int32_t DryMatcher::TokensAfterBreaker(const TokenHistory& history, const DryPenalty& dry) {
-  long_breakers_.clear();
-  for (size_t i = 0; i < dry.breakers.size(); ++i) {
-    if (dry.breakers[i].size() > 1) long_breakers_.push_back(static_cast<int32_t>(i));
-  }
-  std::sort(long_breakers_.begin(), long_breakers_.end(),
-            [&](int32_t a, int32_t b) { return dry.breakers[a] < dry.breakers[b]; });
+int32_t DryMatcher::TokensAfterBreaker(const TokenHistory& history, const DryBreakers& breakers) const {
   for (size_t i = 0; i < history.size(); ++i) {
     const uint8_t role = roles_[history.Back(i)];
     if (role == 0) continue;
     int32_t length = role & kSingle ? 1 : 0;
-    if (role & kHead) length = std::max(length, LongestBreakerAt(history, dry, i));
+    if (role & kHead) length = std::max(length, breakers.LongestAt(history, i));
     // Where several begin at one token the longest counts.
     if (length > 0) return static_cast<int32_t>(i) + 1 - length;
   }
   return static_cast<int32_t>(history.size());
 }
 
-void DryMatcher::Find(const TokenHistory& history, const DryPenalty& dry, int32_t vocab_size) {
+void DryMatcher::Find(const TokenHistory& history, const DryPenalty& dry, const DryBreakers& breakers,
+                      int32_t vocab_size) {
   matches_.clear();
   const TokenHistory window = dry.window.has_value() ? history.Last(static_cast<size_t>(*dry.window)) : history;
   const int32_t allowed_length = dry.allowed_length;
   if (window.size() <= static_cast<size_t>(allowed_length)) return;
   if (roles_.size() < static_cast<size_t>(vocab_size)) roles_.resize(vocab_size);
-  for (const std::vector<TokenId>& breaker : dry.breakers) roles_[breaker[0]] |= breaker.size() == 1 ? kSingle : kHead;
-  const int32_t longest = TokensAfterBreaker(window, dry);
+  for (TokenId token_id : breakers.singles()) roles_[token_id] |= kSingle;
+  for (TokenId token_id : breakers.heads()) roles_[token_id] |= kHead;
+  const int32_t longest = TokensAfterBreaker(window, breakers);
   if (longest >= allowed_length) {
     FindSuffixMatches(window, lengths_);
     for (size_t k = 1; k < window.size(); ++k) {
@@ -77,7 +52,8 @@ void DryMatcher::Find(const TokenHistory& history, const DryPenalty& dry, int32_
     }
   }
   // The next step may have other breakers, and another vocabulary.
-  for (const std::vector<TokenId>& breaker : dry.breakers) roles_[breaker[0]] = 0;
+  for (TokenId token_id : breakers.singles()) roles_[token_id] = 0;
+  for (TokenId token_id : breakers.heads()) roles_[token_id] = 0;
 }
 
 }  // namespace logitd

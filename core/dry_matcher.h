@@ -1,7 +1,7 @@
 // DRY ("don't repeat yourself"): which tokens would go on with a repetition, and how long it is already.
 //
 //   DryMatcher matcher;  // reused for every step: it keeps its buffers
-//   matcher.Find(history, dry, vocab_size);
+//   matcher.Find(history, dry, breakers, vocab_size);
 //   for (const DryMatch& match : matcher.matches()) ...
 //
 // Source: docs/numerics.md, section 7, which follows llama.cpp's sampler of that name.
@@ -13,6 +13,7 @@
 #include <span>
 #include <vector>
 
+#include "core/dry_breakers.h"
 #include "core/sampling_params.h"
 #include "core/token_history.h"
 #include "core/types.h"
@@ -30,10 +31,10 @@ struct DryMatch {
 class DryMatcher {
  public:
   // Matches of the last tokens within the last dry.window tokens, none longer than what follows the last breaker.
-  // REQUIRES: `dry` is valid (core/sampling_params.h) and all ids are in [0, vocab_size).
-  // Time: O(window kMaxDryBreakerTokens log(breakers)) at worst, O(window + tokens of breakers) as a rule. No
-  // allocation once warm.
-  void Find(const TokenHistory& history, const DryPenalty& dry, int32_t vocab_size);
+  // REQUIRES: `dry` is valid (core/sampling_params.h), `breakers` are dry.breakers, all ids are in [0, vocab_size).
+  // Time: O(window + breakers), and for each token that one begins with, back to the first that is there in full,
+  // O(kMaxDryBreakerTokens log(breakers)). No allocation once warm.
+  void Find(const TokenHistory& history, const DryPenalty& dry, const DryBreakers& breakers, int32_t vocab_size);
 
   // A token may come several times, with several lengths: the longest counts. Tokens that are breakers by themselves
   // are left out.
@@ -45,17 +46,12 @@ class DryMatcher {
 
  private:
   // How many of the last tokens come after the last breaker among them.
-  int32_t TokensAfterBreaker(const TokenHistory& history, const DryPenalty& dry);
-  // The length of the longest breaker of several tokens that begins `from_end` tokens before the last one, or 0.
-  int32_t LongestBreakerAt(const TokenHistory& history, const DryPenalty& dry, size_t from_end) const;
+  int32_t TokensAfterBreaker(const TokenHistory& history, const DryBreakers& breakers) const;
 
   std::vector<DryMatch> matches_;
   std::vector<int32_t> lengths_;
   // What a token is among the breakers, kSingle | kHead. [vocab_size]
   std::vector<uint8_t> roles_;
-  // Numbers of the breakers of several tokens, in lexicographic order: the ones that fit are found by halving, because
-  // many may begin alike.
-  std::vector<int32_t> long_breakers_;
 };
 
 }  // namespace logitd

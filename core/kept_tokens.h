@@ -86,7 +86,8 @@ class KeptTokens {
   // Calls visit(token_id) for each token, ids ascending.
   template <class Visit>
   void ForEach(const Visit& visit) const;
-  // As VocabSubset::words() but that spare bits are set: the tokens that are in it. Logits of -inf are not taken out.
+  // The tokens that are in it, as VocabSubset::words() but that spare bits are of no meaning. Logits of -inf are not
+  // taken out.
   std::span<const uint64_t> Mask();
 
   // REQUIRES: `uniform` are 64 random bits. A token of weight 0 has no interval.

@@ -65,14 +65,29 @@ void LogitsProcessor::ApplySequenceBiases(const SamplingParams& params, const St
   }
 }
 
-void LogitsProcessor::ApplyDry(const DryPenalty& dry, const StepContext& context) {
-  dry_matcher_.Find(TokenHistory(context.prompt, context.output), dry, static_cast<int32_t>(row_.size()));
+const DryBreakers& LogitsProcessor::BreakersOf(const std::shared_ptr<const SamplingLists>& lists) {
+  // Null once nobody has them any more: then others may be at their address.
+  if (breakers_lists_.lock() != lists) {
+    breakers_.Assign(lists->dry.breakers);
+    breakers_lists_ = lists;
+  }
+  return breakers_;
+}
+
+void LogitsProcessor::ApplyDry(const std::shared_ptr<const SamplingLists>& lists, const StepContext& context) {
+  const DryPenalty& dry = lists->dry;
+  dry_matcher_.Find(TokenHistory(context.prompt, context.output), dry, BreakersOf(lists),
+                    static_cast<int32_t>(row_.size()));
   for (const DryMatch& match : dry_matcher_.matches()) {
     Touched& token = touched_[Touch(match.token_id)];
     token.match_length = std::max(token.match_length, match.length);
   }
   const int32_t max_exponent = DryMatcher::MaxExponent(dry.base);
-  powers_.assign(1, 1.0);
+  // With a base near 1 they are as many as the longest match: what the last step made is kept.
+  if (powers_.empty() || powers_base_ != dry.base) {
+    powers_.assign(1, 1.0);
+    powers_base_ = dry.base;
+  }
   for (const DryMatch& match : dry_matcher_.matches()) {
     Touched& token = touched_[Touch(match.token_id)];
     // A token that comes several times is penalised once.
@@ -152,7 +167,7 @@ void LogitsProcessor::Process(LogitsView row, std::span<const Stage> stages, con
         for (int32_t place : counted_) touched_[place].logit -= params.presence_penalty;
         break;
       case Stage::kDry:
-        ApplyDry(params.lists->dry, context);
+        ApplyDry(params.lists, context);
         break;
       case Stage::kNoRepeatNgram:
         BanRepeatedNgrams(params, context);

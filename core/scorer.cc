@@ -26,7 +26,8 @@ absl::StatusOr<TokenRecord> Scorer::Score(LogitsView row, TokenId target, Distri
   } else {
     ASSIGN_OR_RETURN(statistics, ReadRow(row, with_entropy, next));
   }
-  TokenRecord record = MakeRecord(row, statistics, sampling_ ? &distribution : nullptr, target, options_);
+  TokenRecord record =
+      MakeRecord(row, statistics, sampling_ ? &distribution : nullptr, target, options_, &distribution.top_tokens());
   Add(record, statistics.argmax);
   return record;
 }

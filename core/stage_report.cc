@@ -1,12 +1,26 @@
 #include "core/stage_report.h"
 
+#include <algorithm>
+
+#include "core/kernels/row_kernels.h"
+
 namespace logitd {
 
 void StageReporter::Begin(KeptTokens& kept) {
   count_ = kept.count();
   total_weight_ = kept.total_weight();
-  weights_.assign(kept.row().size(), 0);
-  kept.ForEach([&](TokenId token_id) { weights_[static_cast<size_t>(token_id)] = kept.Weight(token_id); });
+  const LogitsView row = kept.row();
+  weights_.resize(row.size());
+  kernels::ActiveKernels().weigh(row.data(), row.size(), kept.max(), kernels::ExpConstants(kept.temperature()),
+                                 weights_.data());
+  // What lies between the kept tokens has no weight.
+  auto next = weights_.begin();
+  kept.ForEach([&](TokenId token_id) {
+    const auto place = weights_.begin() + token_id;
+    std::fill(next, place, 0);
+    next = place + 1;
+  });
+  std::fill(next, weights_.end(), 0);
 }
 
 void StageReporter::After(Stage stage, KeptTokens& kept) {

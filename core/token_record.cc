@@ -1,6 +1,5 @@
 #include "core/token_record.h"
 
-#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -26,25 +25,8 @@ bool NeedsRowStatistics(const RecordOptions& options) {
   return options.model_log_prob || (options.records && options.entropy);
 }
 
-std::vector<TokenId> TopTokens(LogitsView row, int32_t n) {
-  std::vector<TokenId> top;
-  if (n == 0) return top;
-  KeptTokens kept;
-  kept.Reset(row, {}, {});
-  kept.KeepFirst(n);
-  top.reserve(static_cast<size_t>(n));
-  kept.ForEach([&top](TokenId token_id) { top.push_back(token_id); });
-  // Tokens of -inf come last, by id.
-  for (TokenId id = 0; static_cast<int32_t>(top.size()) < n; ++id) {
-    if (row[static_cast<size_t>(id)] == -kInfinity) top.push_back(id);
-  }
-  const auto packed = [row](TokenId token_id) { return PackToken(row[static_cast<size_t>(token_id)], token_id); };
-  std::sort(top.begin(), top.end(), [&](TokenId a, TokenId b) { return packed(a) < packed(b); });
-  return top;
-}
-
 TokenRecord MakeRecord(LogitsView row, const RowStatistics& statistics, Distribution* distribution, TokenId token_id,
-                       const RecordOptions& options) {
+                       const RecordOptions& options, TopTokens* top_tokens) {
   TokenRecord record;
   record.token_id = token_id;
   const bool in_row = row[token_id] > -kInfinity;
@@ -71,12 +53,17 @@ TokenRecord MakeRecord(LogitsView row, const RowStatistics& statistics, Distribu
       record.top.push_back(MakeAlternative(row, statistics, distribution, id, options));
     }
   }
-  int32_t rank = 0;
-  for (TokenId top : TopTokens(row, record.top.empty() ? options.top_n : 0)) {
-    const bool ties = !record.top.empty() && row[record.top.back().token_id] == row[top];
-    if (!ties) rank = static_cast<int32_t>(record.top.size()) + 1;
-    record.top.push_back(MakeAlternative(row, statistics, distribution, top, options));
-    if (options.rank) record.top.back().rank = rank;
+  if (record.top.empty() && options.top_n > 0) {
+    TopTokens made_here;
+    if (top_tokens == nullptr) top_tokens = distribution == nullptr ? &made_here : &distribution->top_tokens();
+    int32_t rank = 0;
+    record.top.reserve(static_cast<size_t>(options.top_n));
+    for (TokenId top : top_tokens->Find(row, options.top_n)) {
+      const bool ties = !record.top.empty() && row[record.top.back().token_id] == row[top];
+      if (!ties) rank = static_cast<int32_t>(record.top.size()) + 1;
+      record.top.push_back(MakeAlternative(row, statistics, distribution, top, options));
+      if (options.rank) record.top.back().rank = rank;
+    }
   }
   for (TokenId named : options.named_token_ids) {
     record.named.push_back(MakeAlternative(row, statistics, distribution, named, options));

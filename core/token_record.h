@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/distribution.h"
+#include "core/top_tokens.h"
 #include "core/types.h"
 
 namespace logitd {
@@ -72,12 +73,9 @@ bool NeedsRowStatistics(const RecordOptions& options);
 // Ranks of alternatives are given if options.rank. REQUIRES: `statistics` (if NeedsRowStatistics(options), else
 // anything) and `distribution` are of `row`, `statistics` with its entropy if options.entropy, `distribution` with
 // kept_mass if options.kept_set; options.top_n <= row.size(); named ids are in range.
+// `top_tokens`: working space for options.top_n; null: the distribution's, or if there is none one that is made here.
 TokenRecord MakeRecord(LogitsView row, const RowStatistics& statistics, Distribution* distribution, TokenId token_id,
-                       const RecordOptions& options);
-
-// The n largest tokens of a row, (logit descending, id ascending). REQUIRES: 0 <= n <= row.size(); the row has a
-// maximum.
-std::vector<TokenId> TopTokens(LogitsView row, int32_t n);
+                       const RecordOptions& options, TopTokens* top_tokens = nullptr);
 
 }  // namespace logitd
 

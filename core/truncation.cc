@@ -104,6 +104,8 @@ void KeepTypical(double p, TopPBoundary boundary, TieRule ties, TruncationSpace&
   const TokenList& tokens = kept.Between(-kLargest, kLargest);
   std::vector<Candidate>& candidates = space.candidates;
   candidates.clear();
+  // As many as there are and no more: growing would double 24 bytes a token.
+  candidates.reserve(tokens.size());
   const auto candidate_of = [&](size_t i) {
     const double logit = tokens.logits()[i];
     const double distance = std::abs((log_total - (logit - max) / kept.temperature()) - entropy);

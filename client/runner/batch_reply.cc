@@ -9,7 +9,6 @@
 #include "core/errors.h"
 #include "core/limits.h"
 #include "core/row_statistics.h"
-#include "core/token_record.h"
 
 namespace logitd::runner {
 namespace {
@@ -194,7 +193,7 @@ void BatchReply::AppendRecords(Entry& entry, LogitsView row, v1::RowRecords& rec
     if (asked.ranks()) records.add_target_ranks(RankOf(row, target));
   }
   if (asked.top_n() > 0) {
-    for (TokenId token_id : TopTokens(row, asked.top_n())) {
+    for (TokenId token_id : top_tokens_.Find(row, asked.top_n())) {
       AppendBytes<int32_t>(records.mutable_top_token_ids(), token_id);
       AppendBytes<double>(records.mutable_top_log_probs(), statistics.LogProb(row[token_id]));
     }

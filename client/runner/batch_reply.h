@@ -13,6 +13,7 @@
 #include "absl/status/status.h"
 #include "client/runner/batch_control.h"
 #include "client/runner/model_runner.h"
+#include "core/top_tokens.h"
 #include "core/types.h"
 #include "logitd/v1/model_runner_service.pb.h"
 
@@ -80,6 +81,7 @@ class BatchReply : public RowSink {
   v1::AttachRequest message_;
   int64_t message_bytes_ = 0;
   int32_t message_rows_ = 0;
+  TopTokens top_tokens_;
 };
 
 }  // namespace logitd::runner

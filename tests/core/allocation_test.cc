@@ -1,4 +1,7 @@
-// A step allocates nothing once its buffers have grown: operator new of this program counts, thread by thread.
+// A step allocates nothing once its buffers have grown, and those are not too large: operator new of this program
+// counts, thread by thread.
+#include <malloc.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -13,6 +16,7 @@
 #include "core/row_statistics.h"
 #include "core/sampling_params.h"
 #include "core/token_record.h"
+#include "core/truncation.h"
 #include "gtest/gtest.h"
 #include "tests/core/kernels/every_target.h"
 #include "tests/testing/matchers.h"
@@ -22,6 +26,8 @@
 namespace {
 
 thread_local int64_t allocation_count = 0;
+// What this thread has and has not given back.
+thread_local int64_t live_bytes = 0;
 
 void* Allocate(size_t size, size_t alignment) {
   ++allocation_count;
@@ -30,7 +36,13 @@ void* Allocate(size_t size, size_t alignment) {
                            ? std::malloc(size == 0 ? 1 : size)
                            : std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
   if (memory == nullptr) std::abort();
+  live_bytes += static_cast<int64_t>(malloc_usable_size(memory));
   return memory;
+}
+
+void Free(void* memory) {
+  if (memory != nullptr) live_bytes -= static_cast<int64_t>(malloc_usable_size(memory));
+  std::free(memory);
 }
 
 }  // namespace
@@ -38,10 +50,10 @@ void* Allocate(size_t size, size_t alignment) {
 // The forms for arrays and without exceptions come here by way of the library's.
 void* operator new(size_t size) { return Allocate(size, 1); }
 void* operator new(size_t size, std::align_val_t alignment) { return Allocate(size, static_cast<size_t>(alignment)); }
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, size_t) noexcept { std::free(memory); }
-void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
-void operator delete(void* memory, size_t, std::align_val_t) noexcept { std::free(memory); }
+void operator delete(void* memory) noexcept { Free(memory); }
+void operator delete(void* memory, size_t) noexcept { Free(memory); }
+void operator delete(void* memory, std::align_val_t) noexcept { Free(memory); }
+void operator delete(void* memory, size_t, std::align_val_t) noexcept { Free(memory); }
 
 namespace logitd {
 namespace {
@@ -161,6 +173,75 @@ TEST_P(AllocationTest, ADecodersStepAllocatesNothingOnceWarm) {
     EXPECT_EQ(allocation_count - before, 0);
     EXPECT_TRUE(ok);
   }
+}
+
+TEST_P(AllocationTest, TopTokensCostARecordItsOwnListAlone) {
+  const std::vector<float> row = MakeRow(kVocabSize, 2, 5);
+  ASSERT_OK_AND_ASSIGN(const RowStatistics statistics, ReadRow(row, /*with_entropy=*/true));
+  Distribution distribution;
+  ASSERT_THAT(distribution.Assign(row, {.temperature = 0.7, .top_p = 0.9}, {}), IsOk());
+  for (int32_t top_n : {1, 20, 1800, 5000, kVocabSize}) {
+    const RecordOptions options{.rank = true, .top_n = top_n};
+    for (Distribution* sampling : {&distribution, static_cast<Distribution*>(nullptr)}) {
+      TopTokens* const space = sampling == nullptr ? &distribution.top_tokens() : nullptr;
+      // The first record grows the buffers.
+      ASSERT_EQ(MakeRecord(row, statistics, sampling, 7, options, space).top.size(), top_n);
+      const int64_t before = allocation_count;
+      const TokenRecord record = MakeRecord(row, statistics, sampling, 7, options, space);
+      EXPECT_EQ(allocation_count - before, 1) << top_n;
+      EXPECT_EQ(record.top.size(), top_n);
+    }
+  }
+}
+
+// See distribution.h: 110 bytes a token, 90 more for top_n, and vectors may take twice their part.
+TEST_P(AllocationTest, BuffersAreNotLargerThanTheHeaderSays) {
+  const std::vector<TokenId> prompt = {1, 2, 3, 1, 2, 4, 1, 2}, output = {7, 1, 2, 3, 1, 2};
+  const std::vector<std::vector<float>> rows = Rows();
+  const int64_t before = live_bytes;
+  Distribution distribution;
+  for (const Sampler& sampler : AllSamplers()) {
+    for (const std::vector<float>& row : rows) {
+      ASSERT_THAT(distribution.Assign(row, sampler.params, {.prompt = prompt, .output = output}, {.kept_mass = true}),
+                  IsOk());
+      distribution.DrawToken(1);
+    }
+  }
+  const int64_t with_stages = live_bytes - before;
+  EXPECT_LT(with_stages, 2 * 110 * kVocabSize);
+  // Typical's candidates alone.
+  EXPECT_GT(with_stages, 24 * kVocabSize);
+  for (const std::vector<float>& row : rows) {
+    for (int32_t n : {1, 1800, kVocabSize}) distribution.top_tokens().Find(row, n);
+  }
+  EXPECT_LT(live_bytes - before, 2 * (110 + 90) * kVocabSize);
+}
+
+TEST(TypicalMemoryTest, CandidatesHaveTheRoomThatTheyNeed) {
+  const std::vector<float> row = MakeRow(kVocabSize, 0.5, 1);
+  KeptTokens kept;
+  kept.Reset(row, {}, {});
+  TruncationSpace space;
+  KeepTypical(0.9, TopPBoundary::kReached, TieRule::kLowestId, space, kept);
+  EXPECT_EQ(space.candidates.capacity(), kVocabSize);
+}
+
+TEST_P(AllocationTest, WhatALargeRowNeededIsGivenBackAfterManySmallOnes) {
+  const std::vector<float> large = MakeRow(kVocabSize, 2, 7), small = MakeRow(kVocabSize / 8, 2, 8);
+  const SamplingParams params{.temperature = 0.7, .top_p = 0.95, .typical_p = 0.9};
+  const int64_t before = live_bytes;
+  Distribution distribution;
+  const auto bytes_after = [&](const std::vector<float>& row, int32_t count) {
+    for (int32_t i = 0; i < count; ++i) EXPECT_THAT(distribution.Assign(row, params, {}), IsOk());
+    return live_bytes - before;
+  };
+  const int64_t most = bytes_after(large, 1);
+  EXPECT_EQ(bytes_after(small, kRowsUntilTrim - 1), most);
+  // A large one: it counts from the start again.
+  EXPECT_EQ(bytes_after(large, 1), most);
+  EXPECT_EQ(bytes_after(small, kRowsUntilTrim - 1), most);
+  EXPECT_LT(bytes_after(small, 1), most / 2);
+  EXPECT_EQ(bytes_after(large, 1), most);
 }
 
 TEST_P(AllocationTest, AScoredRowAllocatesNothing) {

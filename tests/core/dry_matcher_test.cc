@@ -15,10 +15,16 @@ using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using ::testing::Pair;
 
+void Find(DryMatcher& matcher, const std::vector<TokenId>& tokens, const DryPenalty& dry) {
+  DryBreakers breakers;
+  breakers.Assign(dry.breakers);
+  matcher.Find(TokenHistory(tokens, {}), dry, breakers, 100);
+}
+
 // The longest match of each token that has one.
 std::map<TokenId, int32_t> LongestOf(const std::vector<TokenId>& tokens, const DryPenalty& dry) {
   DryMatcher matcher;
-  matcher.Find(TokenHistory(tokens, {}), dry, 100);
+  Find(matcher, tokens, dry);
   std::map<TokenId, int32_t> longest;
   for (const DryMatch& match : matcher.matches()) {
     longest[match.token_id] = std::max(longest[match.token_id], match.length);
@@ -93,9 +99,9 @@ TEST(DryMatcherTest, ATokenThatIsABreakerIsNeverMatched) {
 TEST(DryMatcherTest, BreakersOfOneCallDoNotReachTheNext) {
   DryMatcher matcher;
   const std::vector<TokenId> tokens = {1, 2, 4, 1, 2};
-  matcher.Find(TokenHistory(tokens, {}), {.allowed_length = 1, .breakers = {{4}, {1, 2}}}, 100);
+  Find(matcher, tokens, {.allowed_length = 1, .breakers = {{4}, {1, 2}}});
   EXPECT_THAT(matcher.matches(), IsEmpty());
-  matcher.Find(TokenHistory(tokens, {}), {.allowed_length = 1}, 100);
+  Find(matcher, tokens, {.allowed_length = 1});
   ASSERT_EQ(matcher.matches().size(), 1);
   EXPECT_EQ(matcher.matches()[0].token_id, 4);
 }

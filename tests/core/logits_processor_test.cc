@@ -219,6 +219,50 @@ TEST(LogitsProcessorTest, DryTakesThePowerOfTheMatch) {
   EXPECT_THAT(run({.multiplier = 0.5, .base = 2, .allowed_length = 2, .window = 6}), ElementsAre(Pair(3, 0.5f - 0.5f)));
 }
 
+// The logits of a step with DRY, by a processor that has had others before.
+std::map<TokenId, float> ProcessDry(LogitsProcessor& processor, std::shared_ptr<const SamplingLists> lists) {
+  const Step step = {.prompt = {1, 2, 0, 1, 2}, .output = {3, 0, 1, 2}};
+  const SamplingParams params{.lists = std::move(lists)};
+  const StagePlan plan = PlanOf(params);
+  processor.Process(step.row, plan.stages(), params, {.prompt = step.prompt, .output = step.output});
+  return ResultOf(processor).logits;
+}
+
+TEST(LogitsProcessorTest, BreakersAreLookedAtOnceForTheSameLists) {
+  const auto lists = std::make_shared<SamplingLists>(SamplingLists{.dry = {.multiplier = 0.5, .base = 2}});
+  LogitsProcessor processor;
+  const std::map<TokenId, float> before = ProcessDry(processor, lists);
+  EXPECT_THAT(before, ElementsAre(Pair(0, 5.5f), Pair(3, -0.5f)));
+  // Nobody may do that; here it shows that they are not sorted at every step.
+  lists->dry.breakers = {{0}};
+  EXPECT_EQ(ProcessDry(processor, lists), before);
+}
+
+TEST(LogitsProcessorTest, ListsAtTheAddressOfOthersHaveTheirOwnBreakers) {
+  LogitsProcessor processor;
+  SamplingLists with{.dry = {.multiplier = 0.5, .base = 2, .breakers = {{0}}}};
+  SamplingLists without{.dry = {.multiplier = 0.5, .base = 2}};
+  SamplingLists place;
+  for (int round = 0; round < 3; ++round) {
+    for (const SamplingLists* lists : {&with, &without}) {
+      place = *lists;
+      const std::shared_ptr<const SamplingLists> shared(&place, [](const SamplingLists*) {});
+      EXPECT_EQ(ProcessDry(processor, shared).count(0), lists == &without ? 1 : 0);
+    }
+  }
+}
+
+TEST(LogitsProcessorTest, PowersAreOfTheStepsOwnBase) {
+  LogitsProcessor processor;
+  for (double base : {2.0, 3.0, 3.0, 1.0, 2.0}) {
+    SCOPED_TRACE(base);
+    const auto lists = std::make_shared<const SamplingLists>(
+        SamplingLists{.dry = {.multiplier = 0.5, .base = base, .allowed_length = 1}});
+    EXPECT_THAT(ProcessDry(processor, lists), ElementsAre(Pair(0, static_cast<float>(6 - 0.5 * base)),
+                                                          Pair(3, static_cast<float>(0.5 - 0.5 * base * base))));
+  }
+}
+
 TEST(LogitsProcessorTest, DrysLargestPenaltyIsAFiniteLogit) {
   const Step step = {.output = std::vector<TokenId>(400, 1)};
   const auto logit = [&](double multiplier, double base) {

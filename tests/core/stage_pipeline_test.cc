@@ -15,6 +15,7 @@
 #include "tests/testing/matchers.h"
 #include "tests/testing/peer_samplers.h"
 #include "tests/testing/random_stages.h"
+#include "tests/testing/reference.h"
 #include "tests/testing/stage_reference.h"
 
 namespace logitd {
@@ -240,6 +241,52 @@ TEST(StagePipelineTest, KeptMassIsOfTheDistributionAfterTheTemperature) {
   EXPECT_NEAR(distribution.kept_mass(), 0.740200185 + 0.165160986, 1e-6);
   ASSERT_THAT(distribution.Assign(row, {.temperature = 2}, {}, options), IsOk());
   EXPECT_EQ(distribution.kept_mass(), 1);
+}
+
+TEST(StagePipelineTest, KeptMassIsRelativeToTheMaximumThatATruncationTookOut) {
+  const std::vector<float> row = {6, -10, -10.5, -10.5};
+  const DistributionOptions options{.kept_mass = true};
+  Distribution distribution;
+  const auto kept_mass = [&](double temperature) {
+    // Before the temperature, so that the threshold is of the same logits at each.
+    const SamplingParams params{.temperature = temperature,
+                                .xtc = {.probability = 1, .threshold = 1e-12},
+                                .order = {.stages = {Stage::kXtc, Stage::kTemperature}}};
+    EXPECT_THAT(distribution.Assign(row, params, {}, options), IsOk());
+    EXPECT_EQ(Kept(distribution), std::vector<TokenId>{3});
+    return distribution.kept_mass();
+  };
+  // exp(-16.5 / T) over 1 + exp(-16 / T) + 2 exp(-16.5 / T): at T = 0.5 less than a weight can say.
+  const double at_half = std::exp(-33.0), at_two = std::exp(-8.25);
+  EXPECT_NEAR(kept_mass(0.5) / (at_half / (1 + std::exp(-32.0) + 2 * at_half)), 1, 1e-6);
+  EXPECT_NEAR(kept_mass(2) / (at_two / (1 + std::exp(-8.0) + 2 * at_two)), 1, 1e-6);
+  // exp(-1650) is no double.
+  EXPECT_EQ(kept_mass(0.01), 0);
+}
+
+// Rows that are added up, through the kernels in use.
+int sum_count = 0;
+
+TEST(StagePipelineTest, KeptMassAtTemperatureZeroCostsNoPass) {
+  const kernels::RowKernels& before = kernels::ActiveKernels();
+  static const kernels::RowKernels* real;
+  real = &before;
+  kernels::RowKernels counting = before;
+  counting.sum_weights = [](const float* logits, size_t n, const uint64_t* mask, float max,
+                            const kernels::ExpConstants& constants, uint64_t* block_sums) {
+    ++sum_count;
+    return real->sum_weights(logits, n, mask, max, constants, block_sums);
+  };
+  kernels::UseKernels(counting);
+  const std::vector<float> row = testing::MakeRow(20000, 2, 3);
+  Distribution distribution;
+  for (double temperature : {0.0, 0.7}) {
+    sum_count = 0;
+    EXPECT_THAT(distribution.Assign(row, {.temperature = temperature}, {}, {.kept_mass = true}), IsOk());
+    EXPECT_EQ(distribution.kept_mass(), 1);
+    EXPECT_EQ(sum_count, temperature == 0 ? 0 : 1) << temperature;
+  }
+  kernels::UseKernels(before);
 }
 
 TEST(StagePipelineTest, XtcActsAsItsOwnDrawSays) {

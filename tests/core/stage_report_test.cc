@@ -78,6 +78,29 @@ TEST_P(StageReporterTest, TheRemovedMassOfALargeRowIsTheDifferenceOfItsSums) {
   }
 }
 
+// Tokens that are gone, also larger ones than those that are left, have no weight in what comes later.
+TEST_P(StageReporterTest, WhatIsGoneIsNotRemovedAgain) {
+  const std::vector<float> row = testing::MakeRow(20000, 0.7, 4);
+  const std::vector<TokenId> sorted = testing::SortedTokens(row);
+  std::vector<TokenId> first(sorted.begin(), sorted.begin() + 50);
+  std::sort(first.begin(), first.end());
+  for (int32_t left : {18000, 300}) {
+    KeptTokens kept;
+    kept.Reset(row, {}, {});
+    kept.SetTemperature(0.6);
+    kept.KeepFirst(left);
+    StageReporter reporter;
+    reporter.Begin(kept);
+    kept.Remove(first);
+    reporter.After(Stage::kXtc, kept);
+    const uint64_t before = kept.total_weight();
+    kept.KeepFirst(left / 2);
+    reporter.After(Stage::kTopK, kept);
+    EXPECT_EQ(reporter.reports()[1].removed_mass,
+              static_cast<double>(before - kept.total_weight()) / static_cast<double>(before));
+  }
+}
+
 TEST_P(StageReporterTest, LeavesTheTokensAsTheyWere) {
   const std::vector<float> row = testing::MakeRow(9000, 0.7, 5);
   KeptTokens plain, reported;

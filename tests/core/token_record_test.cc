@@ -8,7 +8,6 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/testing/matchers.h"
-#include "tests/testing/reference.h"
 
 namespace logitd {
 namespace {
@@ -19,19 +18,6 @@ using ::testing::ElementsAre;
 using ::testing::Optional;
 
 constexpr float kInf = std::numeric_limits<float>::infinity();
-
-TEST(TopTokensTest, IsTheHeadOfTheSortedOrder) {
-  for (int32_t n : {1, 9, 1000, 50257}) {
-    for (double scale : {0.002, 3.0}) {
-      const std::vector<float> row = testing::MakeRow(n, scale, n);
-      const std::vector<TokenId> sorted = testing::SortedTokens(row);
-      for (int32_t count : {0, 1, 2, 7, 100, n}) {
-        if (count > n) continue;
-        EXPECT_EQ(TopTokens(row, count), std::vector<TokenId>(sorted.begin(), sorted.begin() + count));
-      }
-    }
-  }
-}
 
 TEST(TokenRecordTest, HoldsWhatIsAskedForAndNothingElse) {
   const std::vector<float> row = {6, 3, .5, .5};

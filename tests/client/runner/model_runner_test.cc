@@ -235,7 +235,7 @@ TEST(ModelRunnerTest, RecordsAreWhatCoreComputesFromTheRow) {
                   EXPECT_EQ(FromBytes<double>(records.named_log_probs())[i], statistics.LogProb(row[40]));
                   EXPECT_EQ(FromBytes<int32_t>(records.named_ranks())[i], RankOf(row, 40));
                   for (int k = 0; k < 3; ++k) {
-                    const TokenId top = TopTokens(row, 3)[k];
+                    const TokenId top = TopTokens().Find(row, 3)[k];
                     EXPECT_EQ(FromBytes<int32_t>(records.top_token_ids())[3 * i + k], top);
                     EXPECT_EQ(FromBytes<double>(records.top_log_probs())[3 * i + k], statistics.LogProb(row[top]));
                   }
