@@ -40,8 +40,9 @@ absl::Status CheckTokens(std::span<const TokenId> ids, const char* field, int64_
 absl::Status SetDraw(const v1::VerifyDraw& verify, const SamplingParams& params, int32_t vocab_size,
                      StepContext& step) {
   // A seed of 0 that was merely forgotten would verify nothing.
-  if (!params.greedy() && !verify.has_seed()) return errors::Required("seed");
-  if (!params.greedy() && !verify.has_sequence_key()) return errors::Required("sequence_key");
+  const bool is_random = UsesRandomBits(params);
+  if (is_random && !verify.has_seed()) return errors::Required("seed");
+  if (is_random && !verify.has_sequence_key()) return errors::Required("sequence_key");
   if (verify.sequence_key() > static_cast<uint64_t>(kMaxSequenceKey)) {
     return errors::OutOfRange("sequence_key", std::to_string(verify.sequence_key()), "in [0, 2^56)");
   }
@@ -75,7 +76,7 @@ absl::StatusOr<StepContext> StepOf(const v1::DistributionRequest& request, const
   RETURN_IF_ERROR(CheckTokens(step.excluded, "excluded_token_ids", 2 * kMaxStops, "max_stops", vocab_size));
   if (request.has_verify()) {
     RETURN_IF_ERROR(WithFieldPrefix(SetDraw(request.verify(), params, vocab_size, step), "verify."));
-  } else if (params.IsOn(Stage::kXtc) && !params.greedy()) {
+  } else if (params.IsOn(Stage::kXtc) && UsesRandomBits(params)) {
     return errors::Required("verify");
   }
   return step;

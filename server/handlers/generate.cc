@@ -56,8 +56,8 @@ absl::StatusOr<GenerateOptions> OptionsOf(const v1::GenerateRequest& request, co
   options.decoder.sampling = *std::move(sampling);
   if (request.sampling().has_seed()) {
     options.decoder.seed = request.sampling().seed();
-  } else if (!options.decoder.sampling.greedy()) {
-    // Greedy draws nothing: it keeps 0, so that its reply is the same every time.
+  } else if (UsesRandomBits(options.decoder.sampling)) {
+    // Who draws nothing keeps 0, so that the reply is the same every time.
     options.decoder.seed = DrawSeed();
   }
   auto stop = FromProto(request.stop(), model.eos_token_ids, model.vocab_size, kDefaultMaxTokens);

@@ -110,6 +110,18 @@ TEST_F(GenerateTest, PenaltiesSeeThePromptAndTheCompletion) {
             final.completions(0).tokens(0).sampling_log_prob());
 }
 
+TEST_F(GenerateTest, ASeedIsDrawnWhereThereIsChanceAndElseItIsZero) {
+  Attach();
+  const std::string request = "prompt { text: \"a\" } stop { max_tokens: 1 } sampling { ";
+  const std::string xtc = "temperature: 0 xtc { probability: 0.5 } ";
+  EXPECT_NE(Completions(request + "temperature: 0.7 }").seed(), 0u);
+  EXPECT_EQ(Completions(request + "temperature: 0 }").seed(), 0u);
+  EXPECT_EQ(Completions(request + xtc + "}").seed(), 0u) << "XTC comes after the temperature";
+  const std::string llama_cpp = "stage_order { preset: STAGE_PRESET_LLAMA_CPP } ";
+  EXPECT_NE(Completions(request + xtc + llama_cpp + "}").seed(), 0u) << "XTC comes before";
+  EXPECT_EQ(Completions(request + xtc + llama_cpp + "seed: 6 }").seed(), 6u);
+}
+
 TEST_F(GenerateTest, CompletionIsTheSameAloneAsAmongOthers) {
   Attach();
   const std::string common = "prompt { text: \"a\" } sampling { temperature: 1.3 seed: 3 } stop { max_tokens: 8 } ";
