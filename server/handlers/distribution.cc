@@ -122,7 +122,7 @@ absl::Status ComputeDistribution(const v1::DistributionRequest& request, const S
                                  const RequestContext& context, v1::DistributionResponse& response) {
   RETURN_IF_ERROR(CheckKnown(request));
   if (!request.has_logits()) return errors::Required("logits");
-  const StepWorkspaces::Lease workspace = env.workspaces.Lend();
+  ASSIGN_OR_RETURN(const StepWorkspaces::Lease workspace, env.workspaces.Lend(context));
   ASSIGN_OR_RETURN(const LogitsView row, SingleRow(request.logits(), workspace->row));
   const auto vocab_size = static_cast<int32_t>(row.size());
   auto params = FromProto(request.sampling(), vocab_size);

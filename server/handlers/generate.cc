@@ -273,8 +273,14 @@ bool Generation::AdvanceAll(std::span<GrowingCompletion> wave, const std::vector
     if (completion.ended()) continue;
     v1::GenerateResponse response;
     const auto fed_count = static_cast<int32_t>(prompt_.size()) + completion.token_count();
-    const absl::Status status = completion.Advance(rows[next++], fed_count, model_.description().context_length,
-                                                   workspaces_.Lend()->distribution, *response.mutable_delta());
+    absl::Status status;
+    {
+      // Given back before the client is waited for.
+      const absl::StatusOr<StepWorkspaces::Lease> workspace = workspaces_.Lend(context_);
+      if (!workspace.ok()) return false;
+      status = completion.Advance(rows[next++], fed_count, model_.description().context_length,
+                                  (*workspace)->distribution, *response.mutable_delta());
+    }
     if (!status.ok()) {
       completion.Fail(status);
     } else if (options_.stream) {
