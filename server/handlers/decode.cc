@@ -210,9 +210,11 @@ absl::Status DecodeSession::Open(const v1::OpenSequence& open, v1::OpenResult& r
   // Sets and lists that are the stream's own are shared, and count once.
   const int64_t set_bytes = HeldBytes(config.sampling, &sampling_);
   // A prompt that no stage looks at is not kept.
-  std::vector<TokenId> kept_prompt;
-  if (config.sampling.needs_prompt()) kept_prompt.assign(prompt.begin(), prompt.end());
-  const int64_t prompt_bytes = BytesOf(kept_prompt);
+  SharedTokens kept_prompt;
+  if (config.sampling.needs_prompt()) {
+    kept_prompt = std::make_shared<const std::vector<TokenId>>(prompt.begin(), prompt.end());
+  }
+  const int64_t prompt_bytes = kept_prompt == nullptr ? 0 : BytesOf(*kept_prompt);
   opened.state_bytes = set_bytes + prompt_bytes + BytesOf({so_far.data(), static_cast<size_t>(so_far.size())});
   if (state_bytes_ + opened.state_bytes > kMaxStreamStateBytes) {
     return errors::LimitExceeded("", state_bytes_ + opened.state_bytes,

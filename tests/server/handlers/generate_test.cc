@@ -30,7 +30,7 @@ class GenerateTest : public logitd::testing::InProcessServer {
 
 // What the same decoder makes of the same rows, without a server.
 std::vector<TokenRecord> Expected(std::vector<TokenId> tokens, const DecoderConfig& config) {
-  Decoder decoder(config, tokens, {}, SequenceSums());
+  Decoder decoder(config, std::make_shared<const std::vector<TokenId>>(tokens), {}, SequenceSums());
   Distribution distribution;
   std::vector<TokenRecord> records;
   while (true) {
