@@ -160,7 +160,7 @@ absl::StatusOr<DecoderConfig> DecodeSession::ConfigOf(const v1::OpenSequence& op
   }
   if (open.has_sequence_key()) {
     if (open.sequence_key() > static_cast<uint64_t>(kMaxSequenceKey)) {
-      return errors::OutOfRange("sequence_key", static_cast<int64_t>(open.sequence_key()), "in [0, 2^56)");
+      return errors::OutOfRange("sequence_key", std::to_string(open.sequence_key()), "in [0, 2^56)");
     }
     config.sequence_key = open.sequence_key();
   }

@@ -73,7 +73,8 @@ absl::StatusOr<StepContext> StepOf(const v1::DistributionRequest& request, const
   step.excluded = SpanOf(request.excluded_token_ids());
   RETURN_IF_ERROR(CheckTokens(step.prompt, "prompt_token_ids", kMaxPromptTokens, "max_prompt_tokens", vocab_size));
   RETURN_IF_ERROR(CheckTokens(step.output, "output_token_ids", kMaxTokens, "max_tokens", vocab_size));
-  RETURN_IF_ERROR(CheckTokens(step.excluded, "excluded_token_ids", 2 * kMaxStops, "max_stops", vocab_size));
+  RETURN_IF_ERROR(
+      CheckTokens(step.excluded, "excluded_token_ids", kMaxExcludedTokens, "max_excluded_tokens", vocab_size));
   if (request.has_verify()) {
     RETURN_IF_ERROR(WithFieldPrefix(SetDraw(request.verify(), params, vocab_size, step), "verify."));
   } else if (params.IsOn(Stage::kXtc) && UsesRandomBits(params)) {

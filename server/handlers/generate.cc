@@ -48,8 +48,7 @@ absl::StatusOr<GenerateOptions> OptionsOf(const v1::GenerateRequest& request, co
   }
   options.first_sequence_key = request.first_sequence_key();
   if (options.first_sequence_key > static_cast<uint64_t>(kMaxSequenceKey + 1 - options.n)) {
-    return errors::OutOfRange("first_sequence_key", static_cast<int64_t>(options.first_sequence_key),
-                              "in [0, 2^56 - n]");
+    return errors::OutOfRange("first_sequence_key", std::to_string(options.first_sequence_key), "in [0, 2^56 - n]");
   }
   auto sampling = FromProto(request.sampling(), model.vocab_size);
   if (!sampling.ok()) return WithFieldPrefix(sampling.status(), "sampling.");

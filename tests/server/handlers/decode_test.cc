@@ -290,6 +290,13 @@ TEST_F(DecodeSessionTest, CloseReturnsTheSums) {
   EXPECT_EQ(Describe(response.result().closes(1).error()), "SEQUENCE_NOT_OPEN of batch.close_sequence_ids[1]");
 }
 
+TEST_F(DecodeSessionTest, AKeyOfSixtyFourBitsIsShownAsItIs) {
+  Start();
+  const auto response =
+      Send(Request("batch { batch_id: 1 opens { sequence_id: 5 sequence_key: 18446744073709551615 } }"));
+  EXPECT_EQ(response.result().opens(0).error().value(), "18446744073709551615");
+}
+
 TEST_F(DecodeSessionTest, BadOpensAreTheirOwnErrors) {
   Start();
   const struct {
