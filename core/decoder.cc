@@ -9,10 +9,9 @@
 
 namespace logitd {
 
-Decoder::Decoder(DecoderConfig config) : Decoder(std::move(config), {}, {}, SequenceSums{}) {}
+Decoder::Decoder(DecoderConfig config) : Decoder(std::move(config), nullptr, {}, SequenceSums{}) {}
 
-Decoder::Decoder(DecoderConfig config, std::vector<TokenId> prompt, std::vector<TokenId> token_ids,
-                 const SequenceSums& sums)
+Decoder::Decoder(DecoderConfig config, SharedTokens prompt, std::vector<TokenId> token_ids, const SequenceSums& sums)
     : config_(std::move(config)), sequence_(std::move(token_ids), WantedSums(config_.record, sums)) {
   if (config_.sampling.needs_prompt()) prompt_ = std::move(prompt);
 }
@@ -44,7 +43,7 @@ absl::StatusOr<Step> Decoder::Choose(const SequenceSums& sums_before, int32_t po
   step.token_count = position;
   step.sums = sums_before;
 
-  StepContext context{.prompt = prompt_,
+  StepContext context{.prompt = prompt(),
                       .output = std::span(sequence_.token_ids()).first(static_cast<size_t>(position)),
                       .excluded = {},
                       .seed = config_.seed,

@@ -9,7 +9,9 @@
 #define LOGITD_CORE_DECODER_H_
 
 #include <cstdint>
+#include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -21,6 +23,9 @@
 #include "core/types.h"
 
 namespace logitd {
+
+// Tokens that several sequences look at and nobody changes.
+using SharedTokens = std::shared_ptr<const std::vector<TokenId>>;
 
 struct DecoderConfig {
   SamplingParams sampling;
@@ -47,8 +52,9 @@ class Decoder {
  public:
   // A new sequence. REQUIRES: config is valid (Validate) and of the rows' vocabulary.
   explicit Decoder(DecoderConfig config);
-  // One that goes on after tokens chosen earlier, on any machine. The prompt is kept only if a stage looks at it.
-  Decoder(DecoderConfig config, std::vector<TokenId> prompt, std::vector<TokenId> token_ids, const SequenceSums& sums);
+  // One that goes on after tokens chosen earlier, on any machine. The prompt is shared, never copied, and kept only if
+  // a stage looks at it; null: none.
+  Decoder(DecoderConfig config, SharedTokens prompt, std::vector<TokenId> token_ids, const SequenceSums& sums);
 
   // Takes the row for `position`: position() chooses the next token; position() - 1, once a step was taken here,
   // computes the latest step again, with the same result and no effect.
@@ -61,14 +67,17 @@ class Decoder {
   int32_t position() const { return sequence_.position(); }
   const Sequence& sequence() const { return sequence_; }
   const DecoderConfig& config() const { return config_; }
-  const std::vector<TokenId>& prompt() const { return prompt_; }
+  // The prompt, as long as the decoder lives. Empty: there is none, or no stage looks at it.
+  std::span<const TokenId> prompt() const {
+    return prompt_ == nullptr ? std::span<const TokenId>() : std::span<const TokenId>(*prompt_);
+  }
 
  private:
   absl::StatusOr<Step> Choose(const SequenceSums& sums_before, int32_t position, LogitsView row,
                               Distribution& distribution) const;
 
   DecoderConfig config_;
-  std::vector<TokenId> prompt_;
+  SharedTokens prompt_;
   Sequence sequence_;
   // The sums before the latest step taken here, so that it can be computed again.
   std::optional<SequenceSums> before_latest_;

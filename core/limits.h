@@ -22,10 +22,13 @@ inline constexpr int32_t kMaxPromptTokens = 131072;
 // Alternatives are for people and for distillation; the whole row is Distribution's.
 inline constexpr int32_t kMaxTopN = 1024;
 inline constexpr int32_t kMaxNamedTokens = 1024;
-// Alternatives of one reply, tokens * (top_n + named): about 20 bytes each, so that a reply stays below its cap.
+// Alternatives of one reply, tokens * (top_n + named): 24 bytes each (docs/adr/0009), so that a reply stays below its
+// cap.
 inline constexpr int64_t kMaxAlternatives = 1 << 20;
 // Stop and eos token ids of one sequence.
 inline constexpr int32_t kMaxStops = 256;
+// What a step may exclude until min_tokens is reached: both lists.
+inline constexpr int32_t kMaxExcludedTokens = 2 * kMaxStops;
 // Biases of one sequence: each is applied at every step. A longer list is a mask: allowed or banned tokens.
 inline constexpr int32_t kMaxLogitBiases = 4096;
 // Biases on sequences, and bans of them: each is compared with the last tokens at every step.

@@ -7,8 +7,11 @@
 #ifndef LOGITD_CORE_ROW_STATISTICS_H_
 #define LOGITD_CORE_ROW_STATISTICS_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "core/types.h"
@@ -53,6 +56,14 @@ double ModelEntropy(LogitsView row, const RowStatistics& statistics);
 absl::StatusOr<RowMaximum> FindMaximum(LogitsView row);
 // 1 + number of strictly larger logits: ties share the best rank.
 int32_t RankOf(LogitsView row, TokenId token_id);
+// The ranks of several tokens, in their order; each as often as it is named.
+// Time: of the row at most kMaxRankPasses fast passes or one with a binary search for each logit, however many tokens;
+// and a sort of the tokens.
+// REQUIRES: the row has no NaN; ids are in range.
+std::vector<int32_t> RanksOf(LogitsView row, std::span<const TokenId> token_ids);
+// Beyond it the searches cost less: of a row of 2^20, 64 passes take 3.4 ms and the searches 5.5 ms for 64 tokens, 12
+// ms for 1,024, where 1,024 passes would take 54 ms.
+inline constexpr size_t kMaxRankPasses = 64;
 
 }  // namespace logitd
 

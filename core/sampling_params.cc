@@ -203,6 +203,12 @@ bool SamplingParams::needs_prompt() const {
          IsOn(Stage::kDry) || (HasLongSequence(lists.get()) && HasPrompt(SequenceScope()));
 }
 
+bool UsesRandomBits(const SamplingParams& params) {
+  if (!params.greedy()) return true;
+  const StagePlan plan = PlanOf(params);
+  return std::ranges::find(plan.stages(), Stage::kXtc) != plan.stages().end();
+}
+
 absl::Status Validate(const SamplingParams& params, int32_t vocab_size) {
   const double temperature = params.temperature;
   if (!(temperature == 0 || (temperature >= kMinTemperature && temperature <= kMaxTemperature))) {

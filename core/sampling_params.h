@@ -123,6 +123,11 @@ struct SamplingParams {
   PenaltyScope SequenceScope() const;
 };
 
+// Whether a step depends on the seed, sequence key and position. Without a temperature nothing is drawn, but XTC, where
+// the order has it before TEMPERATURE (LLAMA_CPP), rolls its dice nevertheless.
+// REQUIRES: Validate(params, ...) is OK.
+bool UsesRandomBits(const SamplingParams& params);
+
 // Errors: FIELD_OUT_OF_RANGE, TOKEN_ID_OUT_OF_RANGE, DUPLICATE_TOKEN_ID, FIELD_REQUIRED, naming the field as
 // SamplingParams in the proto does ("temperature", "logit_biases[3].token_id", "sequence_biases[0].token_ids[1]",
 // "dry.breakers[2].token_ids", ...); LIMIT_EXCEEDED for lists that are too long; what the order cannot have, see

@@ -1,32 +1,58 @@
 #include "server/step_workspaces.h"
 
 #include <algorithm>
+#include <iterator>
 #include <thread>
+
+#include "core/errors.h"
+#include "core/status_macros.h"
 
 namespace logitd::server {
 
 StepWorkspaces::StepWorkspaces()
     : StepWorkspaces(2 * std::max(1, static_cast<int>(std::thread::hardware_concurrency()))) {}
 
-StepWorkspaces::Lease StepWorkspaces::Lend() {
+absl::StatusOr<StepWorkspaces::Lease> StepWorkspaces::Lend(const RequestContext& context) {
+  RETURN_IF_ERROR(context.Check());
   std::unique_lock lock(mutex_);
-  given_back_.wait(lock, [this] { return !free_.empty() || unmade_count_ > 0; });
-  if (free_.empty()) {
+  if (!free_.empty()) {
+    std::unique_ptr<StepWorkspace> workspace = std::move(free_.back());
+    free_.pop_back();
+    return Lease(this, std::move(workspace));
+  }
+  if (unmade_count_ > 0) {
     --unmade_count_;
     lock.unlock();
     return Lease(this, std::make_unique<StepWorkspace>());
   }
-  std::unique_ptr<StepWorkspace> workspace = std::move(free_.back());
-  free_.pop_back();
-  return Lease(this, std::move(workspace));
+  Waiting self;
+  const auto place = waiting_.insert(waiting_.end(), &self);
+  if (context.WaitFor(self.changed, lock, [&self] { return self.workspace != nullptr; })) {
+    return Lease(this, std::move(self.workspace));
+  }
+  waiting_.erase(place);
+  RETURN_IF_ERROR(context.Check());
+  // The clock was set back after it had passed the deadline.
+  return errors::DeadlineExceeded();
+}
+
+int StepWorkspaces::waiting_count() const {
+  std::lock_guard lock(mutex_);
+  return static_cast<int>(waiting_.size());
 }
 
 void StepWorkspaces::TakeBack(std::unique_ptr<StepWorkspace> workspace) {
-  {
-    std::lock_guard lock(mutex_);
+  std::lock_guard lock(mutex_);
+  if (waiting_.empty()) {
     free_.push_back(std::move(workspace));
+    return;
   }
-  given_back_.notify_one();
+  // Handed over, not put down for whoever comes first: the one that gives it back may well be the next to ask for it.
+  Waiting& next = *waiting_.front();
+  waiting_.pop_front();
+  next.workspace = std::move(workspace);
+  // Under the lock: the one that wakes up ends the condition variable's life.
+  next.changed.notify_one();
 }
 
 }  // namespace logitd::server

@@ -1,21 +1,27 @@
 // Working space for steps, lent for one at a time: a stream or a request that waits holds none.
 //
-//   const StepWorkspaces::Lease workspace = workspaces.Lend();
-//   session.Handle(request, *workspace, response);
+//   for (const SequenceStep& step : batch) {
+//     ASSIGN_OR_RETURN(const StepWorkspaces::Lease workspace, workspaces.Lend(context));
+//     decoder.Advance(step.position, row, workspace->distribution);
+//   }
 //
 // A step is pure computation: more of them at once than there are processors end no sooner. So there are only a few
-// workspaces, and who finds none waits for another step to end. A lease is held for no longer than one computes, never
-// while one waits for a client or a model. Made once, in server/server.cc. Thread-safe.
+// workspaces, and who finds none waits for its turn. A lease is for one step (one row), however many a message has, and
+// is never held while one waits for a client or a model: between any two steps of a long batch others have their turn,
+// and who is given up leaves. Made once, in server/server.cc. Thread-safe.
 #ifndef LOGITD_SERVER_STEP_WORKSPACES_H_
 #define LOGITD_SERVER_STEP_WORKSPACES_H_
 
 #include <condition_variable>
+#include <list>
 #include <memory>
 #include <mutex>
 #include <utility>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "core/distribution.h"
+#include "server/request_context.h"
 
 namespace logitd::server {
 
@@ -55,15 +61,28 @@ class StepWorkspaces {
   // Twice the processors: a short step seldom waits for the long ones.
   StepWorkspaces();
 
-  // Blocks until one is free; the one given back last comes first, for it is the likeliest to be in the cache.
-  // REQUIRES: the calling thread holds none.
-  [[nodiscard]] Lease Lend();
+  // Blocks until one is free and everybody who has waited for longer has one: nobody is overtaken, and so waits for at
+  // most one step of each of the others. Of several, the one given back last, for it is the likeliest to be in the
+  // cache. Errors: CANCELLED, DEADLINE_EXCEEDED as soon as `context` is given up, before a lease and while it is waited
+  // for. REQUIRES: the calling thread holds none.
+  absl::StatusOr<Lease> Lend(const RequestContext& context);
+
+  // How many wait at the moment.
+  int waiting_count() const;
 
  private:
+  // Somebody who waits; lives on its thread's stack.
+  struct Waiting {
+    std::condition_variable_any changed;
+    // What it waits for, as soon as it is its own.
+    std::unique_ptr<StepWorkspace> workspace;
+  };
+
   void TakeBack(std::unique_ptr<StepWorkspace> workspace);
 
-  std::mutex mutex_;
-  std::condition_variable given_back_;
+  mutable std::mutex mutex_;
+  // Whoever has waited longest comes first. While somebody waits, none is free and none unmade.
+  std::list<Waiting*> waiting_;
   std::vector<std::unique_ptr<StepWorkspace>> free_;
   // Those that nobody has needed so far.
   int unmade_count_;

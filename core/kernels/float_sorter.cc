@@ -4,12 +4,13 @@
 
 namespace logitd::kernels {
 
-FloatSorter::FloatSorter() : sorter_(std::make_unique<hwy::Sorter>()) {}
+FloatSorter::FloatSorter() = default;
 FloatSorter::~FloatSorter() = default;
 FloatSorter::FloatSorter(FloatSorter&&) noexcept = default;
 FloatSorter& FloatSorter::operator=(FloatSorter&&) noexcept = default;
 
-void FloatSorter::SortDescending(float* values, size_t count) const {
+void FloatSorter::SortDescending(float* values, size_t count) {
+  if (sorter_ == nullptr) sorter_ = std::make_unique<hwy::Sorter>();
   (*sorter_)(values, count, hwy::SortDescending());
 }
 

@@ -22,9 +22,10 @@ class FloatSorter {
   FloatSorter& operator=(FloatSorter&&) noexcept;
 
   // REQUIRES: no NaN.
-  void SortDescending(float* values, size_t count) const;
+  void SortDescending(float* values, size_t count);
 
  private:
+  // Null until the first sort.
   std::unique_ptr<hwy::Sorter> sorter_;
 };
 

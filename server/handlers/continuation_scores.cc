@@ -272,7 +272,8 @@ absl::Status Evaluation::TakeRows(Running& running, const SequenceWork& work, co
       step.prompt = running.item->context_token_ids;
       step.output = std::span(running.input->token_ids).first(running.fed_count);
       step.position = static_cast<int32_t>(running.fed_count);
-      auto scored = running.scorer.Score(row, target, workspaces_.Lend()->distribution, step);
+      ASSIGN_OR_RETURN(const StepWorkspaces::Lease workspace, workspaces_.Lend(context_));
+      auto scored = running.scorer.Score(row, target, workspace->distribution, step);
       if (!scored.ok()) return AsModelOutputError(scored.status());
       record = *std::move(scored);
     }

@@ -31,8 +31,8 @@ std::string Indexed(const char* list, int index) { return std::string(list) + "[
 
 }  // namespace
 
-absl::Status DecodeSession::Handle(const v1::DecodeRequest& request, StepWorkspace& workspace,
-                                   v1::DecodeResponse& response) {
+absl::Status DecodeSession::Handle(const v1::DecodeRequest& request, const RequestContext& context,
+                                   StepWorkspaces& workspaces, v1::DecodeResponse& response) {
   RETURN_IF_ERROR(CheckKnown(request));
   switch (request.kind_case()) {
     case v1::DecodeRequest::kConfig:
@@ -42,7 +42,7 @@ absl::Status DecodeSession::Handle(const v1::DecodeRequest& request, StepWorkspa
       return WithFieldPrefix(Start(request.config(), *response.mutable_started()), "config.");
     case v1::DecodeRequest::kBatch:
       if (!started_) return errors::UnexpectedMessage("the first message of the stream must be config, got a batch");
-      return Step(request.batch(), request.payload(), workspace, *response.mutable_result());
+      return Step(request.batch(), request.payload(), context, workspaces, *response.mutable_result());
     case v1::DecodeRequest::KIND_NOT_SET:
       break;
   }
@@ -88,8 +88,8 @@ absl::Status DecodeSession::Start(const v1::DecodeConfig& config, v1::DecodeStar
   return absl::OkStatus();
 }
 
-absl::Status DecodeSession::Step(const v1::StepBatch& batch, std::string_view payload, StepWorkspace& workspace,
-                                 v1::BatchResult& result) {
+absl::Status DecodeSession::Step(const v1::StepBatch& batch, std::string_view payload, const RequestContext& context,
+                                 StepWorkspaces& workspaces, v1::BatchResult& result) {
   // Only a batch that can be taken apart as a whole is begun: the errors up to here end the stream.
   if (batch.batch_id() <= last_batch_id_) {
     return errors::OutOfRange("batch.batch_id", batch.batch_id(), "> " + std::to_string(last_batch_id_));
@@ -107,6 +107,8 @@ absl::Status DecodeSession::Step(const v1::StepBatch& batch, std::string_view pa
   result.set_batch_id(batch.batch_id());
 
   for (int i = 0; i < batch.opens_size(); ++i) {
+    // Up to a thousand lists and prompts.
+    RETURN_IF_ERROR(context.Check());
     v1::OpenResult& opened = *result.add_opens();
     opened.set_sequence_id(batch.opens(i).sequence_id());
     const absl::Status status = WithFieldPrefix(Open(batch.opens(i), opened), Indexed("batch.opens", i));
@@ -121,11 +123,12 @@ absl::Status DecodeSession::Step(const v1::StepBatch& batch, std::string_view pa
   }
   for (int i = 0; i < batch.steps_size(); ++i) {
     const v1::SequenceStep& step = batch.steps(i);
+    ASSIGN_OR_RETURN(const StepWorkspaces::Lease workspace, workspaces.Lend(context));
     v1::StepResult& stepped = *result.add_steps();
     stepped.set_sequence_id(step.sequence_id());
     stepped.set_position(step.position());
     const absl::Status status =
-        WithFieldPrefix(StepSequence(step, *rows, workspace, *stepped.mutable_chosen()), Indexed("batch.steps", i));
+        WithFieldPrefix(StepSequence(step, *rows, *workspace, *stepped.mutable_chosen()), Indexed("batch.steps", i));
     if (!status.ok()) {
       // An error ends its sequence, and no other.
       Erase(step.sequence_id());
@@ -157,7 +160,7 @@ absl::StatusOr<DecoderConfig> DecodeSession::ConfigOf(const v1::OpenSequence& op
   }
   if (open.has_sequence_key()) {
     if (open.sequence_key() > static_cast<uint64_t>(kMaxSequenceKey)) {
-      return errors::OutOfRange("sequence_key", static_cast<int64_t>(open.sequence_key()), "in [0, 2^56)");
+      return errors::OutOfRange("sequence_key", std::to_string(open.sequence_key()), "in [0, 2^56)");
     }
     config.sequence_key = open.sequence_key();
   }
@@ -207,9 +210,11 @@ absl::Status DecodeSession::Open(const v1::OpenSequence& open, v1::OpenResult& r
   // Sets and lists that are the stream's own are shared, and count once.
   const int64_t set_bytes = HeldBytes(config.sampling, &sampling_);
   // A prompt that no stage looks at is not kept.
-  std::vector<TokenId> kept_prompt;
-  if (config.sampling.needs_prompt()) kept_prompt.assign(prompt.begin(), prompt.end());
-  const int64_t prompt_bytes = BytesOf(kept_prompt);
+  SharedTokens kept_prompt;
+  if (config.sampling.needs_prompt()) {
+    kept_prompt = std::make_shared<const std::vector<TokenId>>(prompt.begin(), prompt.end());
+  }
+  const int64_t prompt_bytes = kept_prompt == nullptr ? 0 : BytesOf(*kept_prompt);
   opened.state_bytes = set_bytes + prompt_bytes + BytesOf({so_far.data(), static_cast<size_t>(so_far.size())});
   if (state_bytes_ + opened.state_bytes > kMaxStreamStateBytes) {
     return errors::LimitExceeded("", state_bytes_ + opened.state_bytes,

@@ -13,24 +13,28 @@
 #include "core/decoder.h"
 #include "logitd/v1/decoding_service.pb.h"
 #include "server/converters/logits.h"
+#include "server/request_context.h"
 #include "server/step_workspaces.h"
 
 namespace logitd::server {
 
-// The state of one stream; it dies with it. One message at a time; no clock, no threads, no I/O.
+// The state of one stream; it dies with it. One message at a time; no threads, no I/O; no reply depends on a clock.
 class DecodeSession {
  public:
-  // Answers one message, in any `workspace`. An error ends the stream; what concerns one sequence alone is in
-  // `response`.
-  absl::Status Handle(const v1::DecodeRequest& request, StepWorkspace& workspace, v1::DecodeResponse& response);
+  // Answers one message; each step in a workspace lent for it alone, so that a batch of many slow steps keeps nobody
+  // from the few there are. An error ends the stream (CANCELLED, DEADLINE_EXCEEDED: `context` was given up between two
+  // steps, and `response` has those before); what concerns one sequence alone is in `response`.
+  // REQUIRES: the calling thread holds none of `workspaces`.
+  absl::Status Handle(const v1::DecodeRequest& request, const RequestContext& context, StepWorkspaces& workspaces,
+                      v1::DecodeResponse& response);
 
   // What the session keeps until the next message: its sequences and their token sets, lists and tokens.
   int64_t held_bytes() const { return held_bytes_; }
 
  private:
   absl::Status Start(const v1::DecodeConfig& config, v1::DecodeStarted& started);
-  absl::Status Step(const v1::StepBatch& batch, std::string_view payload, StepWorkspace& workspace,
-                    v1::BatchResult& result);
+  absl::Status Step(const v1::StepBatch& batch, std::string_view payload, const RequestContext& context,
+                    StepWorkspaces& workspaces, v1::BatchResult& result);
   absl::StatusOr<DecoderConfig> ConfigOf(const v1::OpenSequence& open) const;
   absl::Status Open(const v1::OpenSequence& open, v1::OpenResult& result);
   absl::Status Close(int64_t sequence_id, const std::string& field, v1::CloseResult& result);

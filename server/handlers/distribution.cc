@@ -40,8 +40,9 @@ absl::Status CheckTokens(std::span<const TokenId> ids, const char* field, int64_
 absl::Status SetDraw(const v1::VerifyDraw& verify, const SamplingParams& params, int32_t vocab_size,
                      StepContext& step) {
   // A seed of 0 that was merely forgotten would verify nothing.
-  if (!params.greedy() && !verify.has_seed()) return errors::Required("seed");
-  if (!params.greedy() && !verify.has_sequence_key()) return errors::Required("sequence_key");
+  const bool is_random = UsesRandomBits(params);
+  if (is_random && !verify.has_seed()) return errors::Required("seed");
+  if (is_random && !verify.has_sequence_key()) return errors::Required("sequence_key");
   if (verify.sequence_key() > static_cast<uint64_t>(kMaxSequenceKey)) {
     return errors::OutOfRange("sequence_key", std::to_string(verify.sequence_key()), "in [0, 2^56)");
   }
@@ -72,10 +73,11 @@ absl::StatusOr<StepContext> StepOf(const v1::DistributionRequest& request, const
   step.excluded = SpanOf(request.excluded_token_ids());
   RETURN_IF_ERROR(CheckTokens(step.prompt, "prompt_token_ids", kMaxPromptTokens, "max_prompt_tokens", vocab_size));
   RETURN_IF_ERROR(CheckTokens(step.output, "output_token_ids", kMaxTokens, "max_tokens", vocab_size));
-  RETURN_IF_ERROR(CheckTokens(step.excluded, "excluded_token_ids", 2 * kMaxStops, "max_stops", vocab_size));
+  RETURN_IF_ERROR(
+      CheckTokens(step.excluded, "excluded_token_ids", kMaxExcludedTokens, "max_excluded_tokens", vocab_size));
   if (request.has_verify()) {
     RETURN_IF_ERROR(WithFieldPrefix(SetDraw(request.verify(), params, vocab_size, step), "verify."));
-  } else if (params.IsOn(Stage::kXtc) && !params.greedy()) {
+  } else if (params.IsOn(Stage::kXtc) && UsesRandomBits(params)) {
     return errors::Required("verify");
   }
   return step;
@@ -121,7 +123,7 @@ absl::Status ComputeDistribution(const v1::DistributionRequest& request, const S
                                  const RequestContext& context, v1::DistributionResponse& response) {
   RETURN_IF_ERROR(CheckKnown(request));
   if (!request.has_logits()) return errors::Required("logits");
-  const StepWorkspaces::Lease workspace = env.workspaces.Lend();
+  ASSIGN_OR_RETURN(const StepWorkspaces::Lease workspace, env.workspaces.Lend(context));
   ASSIGN_OR_RETURN(const LogitsView row, SingleRow(request.logits(), workspace->row));
   const auto vocab_size = static_cast<int32_t>(row.size());
   auto params = FromProto(request.sampling(), vocab_size);

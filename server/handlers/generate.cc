@@ -48,16 +48,15 @@ absl::StatusOr<GenerateOptions> OptionsOf(const v1::GenerateRequest& request, co
   }
   options.first_sequence_key = request.first_sequence_key();
   if (options.first_sequence_key > static_cast<uint64_t>(kMaxSequenceKey + 1 - options.n)) {
-    return errors::OutOfRange("first_sequence_key", static_cast<int64_t>(options.first_sequence_key),
-                              "in [0, 2^56 - n]");
+    return errors::OutOfRange("first_sequence_key", std::to_string(options.first_sequence_key), "in [0, 2^56 - n]");
   }
   auto sampling = FromProto(request.sampling(), model.vocab_size);
   if (!sampling.ok()) return WithFieldPrefix(sampling.status(), "sampling.");
   options.decoder.sampling = *std::move(sampling);
   if (request.sampling().has_seed()) {
     options.decoder.seed = request.sampling().seed();
-  } else if (!options.decoder.sampling.greedy()) {
-    // Greedy draws nothing: it keeps 0, so that its reply is the same every time.
+  } else if (UsesRandomBits(options.decoder.sampling)) {
+    // Who draws nothing keeps 0, so that the reply is the same every time.
     options.decoder.seed = DrawSeed();
   }
   auto stop = FromProto(request.stop(), model.eos_token_ids, model.vocab_size, kDefaultMaxTokens);
@@ -87,10 +86,8 @@ absl::StatusOr<GenerateOptions> OptionsOf(const v1::GenerateRequest& request, co
 // One completion as it grows.
 class GrowingCompletion {
  public:
-  // `prompt`: kept only if a stage looks at it.
-  GrowingCompletion(int32_t index, DecoderConfig config, const std::vector<TokenId>& prompt,
-                    const Vocabulary& vocabulary)
-      : vocabulary_(vocabulary), decoder_(NewDecoder(std::move(config), prompt)) {
+  GrowingCompletion(int32_t index, DecoderConfig config, SharedTokens prompt, const Vocabulary& vocabulary)
+      : vocabulary_(vocabulary), decoder_(std::move(config), std::move(prompt), /*token_ids=*/{}, SequenceSums()) {
     message_.set_index(index);
     message_.set_sequence_key(decoder_.config().sequence_key);
   }
@@ -156,11 +153,6 @@ class GrowingCompletion {
   int64_t sequence = 0;
 
  private:
-  static Decoder NewDecoder(DecoderConfig config, const std::vector<TokenId>& prompt) {
-    if (!config.sampling.needs_prompt()) return Decoder(std::move(config));
-    return Decoder(std::move(config), prompt, /*token_ids=*/{}, SequenceSums());
-  }
-
   const Vocabulary& vocabulary_;
   Decoder decoder_;
   v1::Completion message_;
@@ -176,7 +168,7 @@ class Generation {
   Generation(const GenerateOptions& options, std::vector<TokenId> prompt, ServedModel& model,
              const RequestContext& context, StepWorkspaces& workspaces, ReplyWriter<v1::GenerateResponse>& writer)
       : options_(options),
-        prompt_(std::move(prompt)),
+        prompt_(std::make_shared<const std::vector<TokenId>>(std::move(prompt))),
         model_(model),
         context_(context),
         workspaces_(workspaces),
@@ -197,7 +189,8 @@ class Generation {
   bool Forks() const { return options_.n > 1 && model_.capabilities().fork && session_.capacity().max_sequences > 1; }
 
   const GenerateOptions& options_;
-  const std::vector<TokenId> prompt_;
+  // One copy, however many completions look at it.
+  const SharedTokens prompt_;
   ServedModel& model_;
   const RequestContext& context_;
   StepWorkspaces& workspaces_;
@@ -210,7 +203,7 @@ class Generation {
 
 // Tokens of one completion that are fed back; its last one never is.
 int64_t Generation::MaxFedTokens() const {
-  const int64_t context_room = model_.description().context_length - static_cast<int64_t>(prompt_.size());
+  const int64_t context_room = model_.description().context_length - static_cast<int64_t>(prompt_->size());
   return std::min<int64_t>(options_.decoder.stop.max_tokens - 1, context_room);
 }
 
@@ -219,7 +212,7 @@ int32_t Generation::WaveSize() const {
   if (!Forks()) return 1;
   // Half of the cache is left to others.
   const int64_t by_tokens =
-      (capacity.max_cached_tokens / 2 - static_cast<int64_t>(prompt_.size())) / std::max<int64_t>(1, MaxFedTokens());
+      (capacity.max_cached_tokens / 2 - static_cast<int64_t>(prompt_->size())) / std::max<int64_t>(1, MaxFedTokens());
   const int64_t by_sequences = capacity.max_sequences / 2 - 1;
   return static_cast<int32_t>(std::clamp<int64_t>(std::min(by_tokens, by_sequences), 1, options_.n));
 }
@@ -228,7 +221,7 @@ absl::Status Generation::ReadPrompt() {
   prompt_sequence_ = session_.NewSequence();
   SequenceWork work;
   work.sequence_id = prompt_sequence_;
-  work.append_token_ids = prompt_;
+  work.append_token_ids = *prompt_;
   work.want = RowsWanted::kLast;
   ASSIGN_OR_RETURN(std::vector<SequenceRows> rows, session_.Evaluate({std::move(work)}, context_));
   RETURN_IF_ERROR(rows[0].status);
@@ -247,7 +240,7 @@ absl::Status Generation::Run(v1::GenerateFinal& final) {
   const int32_t wave_size = WaveSize();
   const bool forks = Forks();
   RETURN_IF_ERROR(session_.Reserve(forks ? wave_size + 1 : 1,
-                                   static_cast<int64_t>(prompt_.size()) + MaxFedTokens() * wave_size, "prompt",
+                                   static_cast<int64_t>(prompt_->size()) + MaxFedTokens() * wave_size, "prompt",
                                    context_));
   for (int32_t begin = 0; begin < options_.n; begin += wave_size) {
     // Without forks each completion goes on in the prompt's own sequence, which is then read again.
@@ -262,7 +255,7 @@ absl::Status Generation::Run(v1::GenerateFinal& final) {
     final.mutable_usage()->set_generated_token_count(final.usage().generated_token_count() + completion.token_count());
     *final.add_completions() = completion.Take();
   }
-  final.mutable_usage()->set_prompt_token_count(static_cast<int32_t>(prompt_.size()));
+  final.mutable_usage()->set_prompt_token_count(static_cast<int32_t>(prompt_->size()));
   final.set_seed(options_.decoder.seed);
   return absl::OkStatus();
 }
@@ -272,9 +265,15 @@ bool Generation::AdvanceAll(std::span<GrowingCompletion> wave, const std::vector
   for (GrowingCompletion& completion : wave) {
     if (completion.ended()) continue;
     v1::GenerateResponse response;
-    const auto fed_count = static_cast<int32_t>(prompt_.size()) + completion.token_count();
-    const absl::Status status = completion.Advance(rows[next++], fed_count, model_.description().context_length,
-                                                   workspaces_.Lend()->distribution, *response.mutable_delta());
+    const auto fed_count = static_cast<int32_t>(prompt_->size()) + completion.token_count();
+    absl::Status status;
+    {
+      // Given back before the client is waited for.
+      const absl::StatusOr<StepWorkspaces::Lease> workspace = workspaces_.Lend(context_);
+      if (!workspace.ok()) return false;
+      status = completion.Advance(rows[next++], fed_count, model_.description().context_length,
+                                  (*workspace)->distribution, *response.mutable_delta());
+    }
     if (!status.ok()) {
       completion.Fail(status);
     } else if (options_.stream) {

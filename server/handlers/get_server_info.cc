@@ -38,6 +38,7 @@ absl::Status GetServerInfo(const v1::GetServerInfoRequest& request, const Server
   limits.set_max_dry_breaker_tokens(kMaxDryBreakerTokens);
   limits.set_max_list_tokens(kMaxListTokens);
   limits.set_max_stops(kMaxStops);
+  limits.set_max_excluded_tokens(kMaxExcludedTokens);
   limits.set_max_n(kMaxCompletions);
   limits.set_max_generated_tokens(kMaxGeneratedTokens);
   limits.set_max_items(kMaxItems);

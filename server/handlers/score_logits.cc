@@ -24,7 +24,7 @@ int64_t BytesOf(const std::vector<TokenId>& tokens) {
 }  // namespace
 
 absl::Status ScoreLogitsSession::Take(const v1::ScoreLogitsRequest& request, const RequestContext& context,
-                                      StepWorkspace& workspace) {
+                                      StepWorkspaces& workspaces) {
   RETURN_IF_ERROR(CheckKnown(request));
   switch (request.kind_case()) {
     case v1::ScoreLogitsRequest::kConfig:
@@ -34,7 +34,7 @@ absl::Status ScoreLogitsSession::Take(const v1::ScoreLogitsRequest& request, con
       return WithFieldPrefix(Start(request.config()), "config.");
     case v1::ScoreLogitsRequest::kRows:
       if (!started_) return errors::UnexpectedMessage("the first message of the stream must be config, got rows");
-      return WithFieldPrefix(Score(request.rows(), request.payload(), context, workspace), "rows.");
+      return WithFieldPrefix(Score(request.rows(), request.payload(), context, workspaces), "rows.");
     case v1::ScoreLogitsRequest::KIND_NOT_SET:
       break;
   }
@@ -63,7 +63,7 @@ absl::Status ScoreLogitsSession::Start(const v1::ScoreLogitsConfig& config) {
 }
 
 absl::Status ScoreLogitsSession::Score(const v1::ScoreLogitsRows& message, std::string_view payload,
-                                       const RequestContext& context, StepWorkspace& workspace) {
+                                       const RequestContext& context, StepWorkspaces& workspaces) {
   const int32_t index = message.sequence_index();
   if (index < 0) {
     return errors::OutOfRange("sequence_index", int64_t{index}, "[0, " + std::to_string(kMaxScoreSequences) + ")");
@@ -100,12 +100,12 @@ absl::Status ScoreLogitsSession::Score(const v1::ScoreLogitsRows& message, std::
   }
   const int64_t bytes_before = static_cast<int64_t>(sequence.tokens.capacity()) + BytesOf(sequence.targets);
   for (int32_t i = 0; i < rows.row_count(); ++i) {
-    RETURN_IF_ERROR(context.Check());
+    ASSIGN_OR_RETURN(const StepWorkspaces::Lease workspace, workspaces.Lend(context));
     StepContext step;
     step.prompt = sequence.prompt;
     step.output = sequence.targets;
     step.position = position + i;
-    auto record = sequence.scorer.Score(rows.Row(i, workspace.row), targets[i], workspace.distribution, step);
+    auto record = sequence.scorer.Score(rows.Row(i, workspace->row), targets[i], workspace->distribution, step);
     if (!record.ok()) return WithPosition(record.status(), i, index, position + i);
     if (needs_history) sequence.targets.push_back(targets[i]);
     if (!options_.record.records) continue;

@@ -21,8 +21,10 @@ namespace logitd::server {
 // each sequence and their order alone, not on the messages that they came in.
 class ScoreLogitsSession {
  public:
-  // Takes one message: reduces its rows to log-probs, in any `workspace`. An error ends the call.
-  absl::Status Take(const v1::ScoreLogitsRequest& request, const RequestContext& context, StepWorkspace& workspace);
+  // Takes one message: reduces its rows to log-probs, each in a workspace lent for it alone. An error ends the call
+  // (CANCELLED, DEADLINE_EXCEEDED: `context` was given up between two rows).
+  // REQUIRES: the calling thread holds none of `workspaces`.
+  absl::Status Take(const v1::ScoreLogitsRequest& request, const RequestContext& context, StepWorkspaces& workspaces);
 
   // The client has half-closed: the reply. Called once, last; gives up what the session holds.
   absl::Status Finish(v1::ScoreLogitsResponse& response);
@@ -45,7 +47,7 @@ class ScoreLogitsSession {
 
   absl::Status Start(const v1::ScoreLogitsConfig& config);
   absl::Status Score(const v1::ScoreLogitsRows& message, std::string_view payload, const RequestContext& context,
-                     StepWorkspace& workspace);
+                     StepWorkspaces& workspaces);
   // The limits that `row_count` more rows of a sequence of `position` rows would break, before any of them is looked
   // at.
   absl::Status CheckLimits(int32_t position, int32_t row_count) const;

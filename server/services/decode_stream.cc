@@ -12,7 +12,7 @@ absl::StatusOr<DecodeStream::Next> DecodeStream::OnMessage() {
   v1::DecodeRequest request;
   ASSIGN_OR_RETURN(const BytesInWork bytes, TakeMessage(request));
   v1::DecodeResponse response;
-  RETURN_IF_ERROR(session_.Handle(request, *LendWorkspace(), response));
+  RETURN_IF_ERROR(session_.Handle(request, context(), workspaces(), response));
   RETURN_IF_ERROR(Hold(session_.held_bytes()));
   RETURN_IF_ERROR(Serialize(response, response_));
   return Next::kWrite;

@@ -129,8 +129,8 @@ class MessageStream : public Reactor, public OpenCall {
     return status.ok() ? absl::OkStatus() : errors::Internal("the reply cannot be serialised");
   }
 
-  // For one message's work.
-  StepWorkspaces::Lease LendWorkspace() { return env_.server.workspaces.Lend(); }
+  // For the rows of a message, one by one.
+  StepWorkspaces& workspaces() { return env_.server.workspaces; }
 
   // Charges what the session keeps, until the call is over.
   absl::Status Hold(int64_t bytes) { return env_.admission.Hold(bytes, held_); }

@@ -12,7 +12,7 @@ ScoreLogitsStream::ScoreLogitsStream(CallEnv env, grpc::CallbackServerContext* c
 absl::StatusOr<ScoreLogitsStream::Next> ScoreLogitsStream::OnMessage() {
   v1::ScoreLogitsRequest request;
   ASSIGN_OR_RETURN(const BytesInWork bytes, TakeMessage(request));
-  RETURN_IF_ERROR(session_.Take(request, context(), *LendWorkspace()));
+  RETURN_IF_ERROR(session_.Take(request, context(), workspaces()));
   RETURN_IF_ERROR(Hold(session_.held_bytes()));
   return Next::kRead;
 }

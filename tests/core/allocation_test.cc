@@ -163,7 +163,8 @@ TEST_P(AllocationTest, ADecodersStepAllocatesNothingOnceWarm) {
     SCOPED_TRACE(sampler.name);
     DecoderConfig config{.sampling = sampler.params, .seed = 9};
     config.record.rank = config.record.entropy = config.record.kept_set = config.record.draw = true;
-    Decoder decoder(config, {1, 2, 3, 1, 2}, {}, SequenceSums{});
+    Decoder decoder(config, std::make_shared<const std::vector<TokenId>>(std::vector<TokenId>{1, 2, 3, 1, 2}), {},
+                    SequenceSums{});
     Distribution distribution;
     ASSERT_THAT(decoder.Advance(0, row, distribution), IsOk());
     ASSERT_THAT(decoder.Advance(0, row, distribution), IsOk());

@@ -201,6 +201,21 @@ TEST(DecoderTest, StopTokensAreExcludedBeforeMinTokens) {
   }
 }
 
+TEST(DecoderTest, APromptIsSharedAndKeptOnlyIfAStageLooksAtIt) {
+  const auto prompt = std::make_shared<const std::vector<TokenId>>(std::vector<TokenId>{1, 2, 1});
+  DecoderConfig config = Config(0.7);
+  const Decoder without(config, prompt, {}, SequenceSums{});
+  EXPECT_TRUE(without.prompt().empty());
+  EXPECT_EQ(prompt.use_count(), 1);
+  config.sampling.repetition_penalty = 1.5;
+  const Decoder first(config, prompt, {}, SequenceSums{}), second(config, prompt, {}, SequenceSums{});
+  for (const Decoder* decoder : {&first, &second}) {
+    EXPECT_EQ(decoder->prompt().data(), prompt->data());
+    EXPECT_EQ(decoder->prompt().size(), 3u);
+  }
+  EXPECT_EQ(prompt.use_count(), 3);
+}
+
 TEST(DecoderTest, MinTokensWithNeutralParametersKeepsTheModelsStatistics) {
   Distribution distribution;
   DecoderConfig config;

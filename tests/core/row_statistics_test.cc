@@ -133,5 +133,26 @@ TEST_P(RowStatisticsTest, RankCountsWhatIsStrictlyLarger) {
   EXPECT_EQ(RankOf(row, 9), 5000);
 }
 
+TEST_P(RowStatisticsTest, RanksOfSeveralAreTheRanksOfEach) {
+  std::vector<float> row = MakeRow(5000, 0.8, 3);
+  // Ties of every kind, and the ends of the order.
+  for (TokenId id = 0; id < 5000; id += 7) row[id] = std::round(row[id]);
+  row[9] = row[10] = -kInf;
+  row[11] = 0.0f;
+  row[12] = -0.0f;
+  row[13] = std::numeric_limits<float>::max();
+  row[14] = std::numeric_limits<float>::lowest();
+  for (size_t count :
+       {0u, 1u, 2u, 15u, 16u, 17u, 31u, 32u, 63u, 64u, 65u, 100u, 127u, 130u, 300u, 1023u, 1024u, 5000u}) {
+    // The ends first; a third is named twice.
+    std::vector<TokenId> token_ids;
+    for (size_t i = 0; i < count; ++i) token_ids.push_back(static_cast<TokenId>((9 + (i % 3 == 2 ? i - 1 : i)) % 5000));
+    const std::vector<int32_t> ranks = RanksOf(row, token_ids);
+    ASSERT_EQ(ranks.size(), count);
+    for (size_t i = 0; i < count; ++i) EXPECT_EQ(ranks[i], RankOf(row, token_ids[i])) << count << ", " << token_ids[i];
+  }
+  EXPECT_EQ(RanksOf(std::vector<float>{2}, std::vector<TokenId>(1024, 0)), std::vector<int32_t>(1024, 1));
+}
+
 }  // namespace
 }  // namespace logitd

@@ -252,6 +252,32 @@ TEST(SamplingParamsTest, ListsShareOneBoundOfTokens) {
             "sequence_biases must be in [0, 65536] tokens in sequence_biases and dry.breakers, got 65537");
 }
 
+TEST(SamplingParamsTest, RandomBitsAreUsedByADrawAndByAnXtcThatTheOrderLetsRun) {
+  const XtcParams xtc{.probability = 0.5};
+  const StageOrder llama_cpp{.preset = StagePreset::kLlamaCpp};
+  const StageOrder before{.stages = {Stage::kXtc, Stage::kTemperature}};
+  const StageOrder after{.stages = {Stage::kTemperature, Stage::kXtc}};
+  const struct {
+    const char* name;
+    SamplingParams params;
+    bool uses;
+  } cases[] = {
+      {"a draw", {}, true},
+      {"a draw of a cool one", {.temperature = 0.3}, true},
+      {"a draw without xtc in its order", {.temperature = 0.3, .order = llama_cpp}, true},
+      {"greedy", {.temperature = 0}, false},
+      {"greedy, xtc after the temperature", {.temperature = 0, .xtc = xtc}, false},
+      {"greedy, the same order given", {.temperature = 0, .xtc = xtc, .order = after}, false},
+      {"greedy, xtc before the temperature", {.temperature = 0, .xtc = xtc, .order = before}, true},
+      {"greedy as llama.cpp", {.temperature = 0, .xtc = xtc, .order = llama_cpp}, true},
+      {"greedy as llama.cpp, xtc off", {.temperature = 0, .order = llama_cpp}, false},
+  };
+  for (const auto& test : cases) {
+    ASSERT_THAT(Validate(test.params, kVocabSize), IsOk()) << test.name;
+    EXPECT_EQ(UsesRandomBits(test.params), test.uses) << test.name;
+  }
+}
+
 // Params that turn on one stage, and what it looks at.
 struct OneStage {
   const char* name;

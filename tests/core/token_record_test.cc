@@ -5,6 +5,7 @@
 #include <memory>
 #include <vector>
 
+#include "core/kernels/row_kernels.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/testing/matchers.h"
@@ -18,6 +19,36 @@ using ::testing::ElementsAre;
 using ::testing::Optional;
 
 constexpr float kInf = std::numeric_limits<float>::infinity();
+
+// Passes over a row that count what is larger.
+int counting_passes = 0;
+const kernels::RowKernels* counted_kernels = nullptr;
+int32_t CountGreaterCounted(const float* logits, size_t n, const uint64_t* mask, float value) {
+  ++counting_passes;
+  return counted_kernels->count_greater(logits, n, mask, value);
+}
+
+// A message of a megabyte may name a million tokens of one row.
+TEST(TokenRecordTest, RanksOfManyNamedTokensTakeFewPasses) {
+  const std::vector<float> row = testing::MakeRow(50257, 3, 1);
+  ASSERT_OK_AND_ASSIGN(const RowStatistics statistics, ReadRow(row));
+  Distribution distribution;
+  ASSERT_THAT(distribution.Assign(row, {.temperature = 0.7}, {}), IsOk());
+  RecordOptions options{.rank = true};
+  for (TokenId id = 0; id < 1024; ++id) options.named_token_ids.push_back(id * 49);
+  const kernels::RowKernels& before = kernels::ActiveKernels();
+  kernels::RowKernels counting = before;
+  counted_kernels = &before;
+  counting.count_greater = CountGreaterCounted;
+  counting_passes = 0;
+  kernels::UseKernels(counting);
+  const TokenRecord record = MakeRecord(row, statistics, &distribution, 5, options);
+  kernels::UseKernels(before);
+  // The chosen token's own is one more.
+  EXPECT_LE(counting_passes, static_cast<int>(kMaxRankPasses) + 1);
+  ASSERT_EQ(record.named.size(), 1024u);
+  for (const TokenAlternative& named : record.named) EXPECT_EQ(named.rank, RankOf(row, named.token_id));
+}
 
 TEST(TokenRecordTest, HoldsWhatIsAskedForAndNothingElse) {
   const std::vector<float> row = {6, 3, .5, .5};

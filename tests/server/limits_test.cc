@@ -207,6 +207,15 @@ TEST_F(LimitsTest, max_stops) {
   EXPECT_EQ(LimitOf(Decode({config}).status), "max_stops");
 }
 
+TEST_F(LimitsTest, max_excluded_tokens) {
+  auto request = Parse<v1::DistributionRequest>("logits { float_values: [1, 2] } sampling { temperature: 0.5 }");
+  request.mutable_excluded_token_ids()->Resize(kMaxExcludedTokens, 0);
+  v1::DistributionResponse response;
+  EXPECT_TRUE(decoding_->Distribution(Context().get(), request, &response).ok());
+  request.add_excluded_token_ids(0);
+  EXPECT_EQ(LimitOf(decoding_->Distribution(Context().get(), request, &response)), "max_excluded_tokens");
+}
+
 TEST_F(LimitsTest, max_alternatives) {
   Attach({.context_length = 1024});
   EXPECT_EQ(

@@ -21,7 +21,7 @@ class DecodeStagesTest : public ::testing::Test {
  protected:
   v1::DecodeResponse Send(const v1::DecodeRequest& request) {
     v1::DecodeResponse response;
-    EXPECT_THAT(session_.Handle(request, workspace_, response), IsOk());
+    EXPECT_THAT(session_.Handle(request, {}, workspaces_, response), IsOk());
     return response;
   }
   v1::DecodeResponse Send(const std::string& text) { return Send(Parse<v1::DecodeRequest>(text)); }
@@ -46,7 +46,7 @@ class DecodeStagesTest : public ::testing::Test {
   }
 
   DecodeSession session_;
-  StepWorkspace workspace_;
+  StepWorkspaces workspaces_{1};
   int64_t batch_id_ = 0;
 };
 
@@ -201,19 +201,19 @@ TEST_F(DecodeStagesTest, SessionsTakeTurnsInOneWorkspace) {
   };
   const int widths[] = {5000, 4};
   DecodeSession sharing[2], alone[2];
-  StepWorkspace own[2];
+  StepWorkspaces own[2] = {StepWorkspaces(1), StepWorkspaces(1)};
   for (int s = 0; s < 2; ++s) {
     const auto config =
         Parse<v1::DecodeRequest>("config { vocab_size: " + std::to_string(widths[s]) + sampling + record + " }");
     v1::DecodeResponse response;
-    ASSERT_THAT(sharing[s].Handle(config, workspace_, response), IsOk());
-    ASSERT_THAT(alone[s].Handle(config, own[s], response), IsOk());
+    ASSERT_THAT(sharing[s].Handle(config, {}, workspaces_, response), IsOk());
+    ASSERT_THAT(alone[s].Handle(config, {}, own[s], response), IsOk());
   }
   for (int batch_id = 1; batch_id < 5; ++batch_id) {
     for (int s = 0; s < 2; ++s) {
       v1::DecodeResponse shared, expected;
-      ASSERT_THAT(sharing[s].Handle(rows(widths[s], batch_id), workspace_, shared), IsOk());
-      ASSERT_THAT(alone[s].Handle(rows(widths[s], batch_id), own[s], expected), IsOk());
+      ASSERT_THAT(sharing[s].Handle(rows(widths[s], batch_id), {}, workspaces_, shared), IsOk());
+      ASSERT_THAT(alone[s].Handle(rows(widths[s], batch_id), {}, own[s], expected), IsOk());
       ASSERT_TRUE(expected.result().steps(0).has_chosen()) << expected.ShortDebugString();
       EXPECT_EQ(shared.SerializeAsString(), expected.SerializeAsString()) << "batch " << batch_id << " of " << s;
     }

@@ -1,8 +1,12 @@
 #include "server/handlers/decode.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <limits>
+#include <optional>
+#include <stop_token>
+#include <thread>
 
 #include "core/decoder.h"
 #include "core/errors.h"
@@ -42,19 +46,19 @@ class DecodeSessionTest : public ::testing::Test {
  protected:
   v1::DecodeResponse Send(const v1::DecodeRequest& request) {
     v1::DecodeResponse response;
-    EXPECT_THAT(session_.Handle(request, workspace_, response), IsOk());
+    EXPECT_THAT(session_.Handle(request, {}, workspaces_, response), IsOk());
     return response;
   }
   absl::Status Refused(const v1::DecodeRequest& request) {
     v1::DecodeResponse response;
-    return session_.Handle(request, workspace_, response);
+    return session_.Handle(request, {}, workspaces_, response);
   }
   void Start(const std::string& config = "vocab_size: 4 eos_token_ids: 3 sampling { temperature: 0 }") {
     Send(Request("config { " + config + " }"));
   }
 
   DecodeSession session_;
-  StepWorkspace workspace_;
+  StepWorkspaces workspaces_{1};
 };
 
 TEST_F(DecodeSessionTest, GreedyRowGivesArgmaxWithBothLogProbs) {
@@ -123,6 +127,60 @@ TEST_F(DecodeSessionTest, SequencesHaveOwnParametersAndDoNotDisturbEachOther) {
   EXPECT_EQ(steps[3].chosen().tokens(0).token_id(), 0);
   EXPECT_EQ(steps[3].chosen().finish().reason(), v1::FINISH_REASON_MAX_TOKENS);
   EXPECT_FALSE(steps[0].chosen().has_finish());
+}
+
+// Lends itself the only workspace between the first and the second step of a batch of three, has `context` given up (or
+// not) and gives the workspace back; what the batch came to.
+struct Interrupted {
+  absl::Status status;
+  v1::DecodeResponse response;
+};
+Interrupted InterruptAfterOneStep(DecodeSession& session, bool give_up) {
+  const auto batch = Request(R"(batch { batch_id: 1 opens { sequence_id: 1 }
+      blocks { dtype: LOGITS_DTYPE_F32 row_count: 1 width: 4 } steps { sequence_id: 1 row: 0 position: 0 }
+      steps { sequence_id: 1 row: 0 position: 1 } steps { sequence_id: 1 row: 0 position: 2 } })",
+                             kRow);
+  StepWorkspaces workspaces(1);
+  std::optional<StepWorkspaces::Lease> only(*workspaces.Lend({}));
+  std::stop_source source;
+  Interrupted interrupted;
+  std::atomic<bool> is_done = false;
+  std::jthread working([&] {
+    interrupted.status = session.Handle(batch, {.given_up = source.get_token()}, workspaces, interrupted.response);
+    is_done = true;
+  });
+  while (workspaces.waiting_count() < 1) std::this_thread::yield();
+  std::jthread other([&] {
+    // In line behind the first step, before the second.
+    const auto workspace = workspaces.Lend({});
+    EXPECT_THAT(workspace, IsOk());
+    while (workspaces.waiting_count() < 1 && !is_done) std::this_thread::yield();
+    EXPECT_FALSE(is_done) << "the whole batch was one turn";
+    if (!give_up) return;
+    source.request_stop();
+    // It leaves though nothing is given back.
+    working.join();
+  });
+  while (workspaces.waiting_count() < 2) std::this_thread::yield();
+  only.reset();
+  other.join();
+  if (working.joinable()) working.join();
+  return interrupted;
+}
+
+TEST_F(DecodeSessionTest, OthersHaveTheirTurnBetweenTheStepsOfABatch) {
+  Start("vocab_size: 4 sampling { temperature: 0.7 seed: 5 }");
+  const auto [status, response] = InterruptAfterOneStep(session_, /*give_up=*/false);
+  ASSERT_THAT(status, IsOk());
+  ASSERT_EQ(response.result().steps_size(), 3);
+  EXPECT_EQ(response.result().steps(2).chosen().totals().token_count(), 3);
+}
+
+TEST_F(DecodeSessionTest, ABatchThatIsGivenUpEndsBeforeItsNextStep) {
+  Start("vocab_size: 4 sampling { temperature: 0.7 seed: 5 }");
+  const auto [status, response] = InterruptAfterOneStep(session_, /*give_up=*/true);
+  EXPECT_EQ(status.code(), absl::StatusCode::kCancelled);
+  EXPECT_EQ(response.result().steps_size(), 1);
 }
 
 TEST_F(DecodeSessionTest, BadRowEndsItsSequenceAlone) {
@@ -230,6 +288,13 @@ TEST_F(DecodeSessionTest, CloseReturnsTheSums) {
   EXPECT_EQ(response.result().closes(0).totals().token_count(), 1);
   EXPECT_FALSE(response.result().closes(0).has_error());
   EXPECT_EQ(Describe(response.result().closes(1).error()), "SEQUENCE_NOT_OPEN of batch.close_sequence_ids[1]");
+}
+
+TEST_F(DecodeSessionTest, AKeyOfSixtyFourBitsIsShownAsItIs) {
+  Start();
+  const auto response =
+      Send(Request("batch { batch_id: 1 opens { sequence_id: 5 sequence_key: 18446744073709551615 } }"));
+  EXPECT_EQ(response.result().opens(0).error().value(), "18446744073709551615");
 }
 
 TEST_F(DecodeSessionTest, BadOpensAreTheirOwnErrors) {

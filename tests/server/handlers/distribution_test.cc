@@ -247,6 +247,35 @@ TEST_F(DistributionTest, XtcActsByTheBitsOfTheDraw) {
   EXPECT_LT(removed, 32);
 }
 
+TEST_F(DistributionTest, XtcBeforeTheTemperatureActsAtTemperatureZeroByTheBitsOfTheDraw) {
+  const std::string row = "logits { float_values: [2, 2.5, 1, 1] } sampling { temperature: 0 ";
+  const std::string request =
+      row + "xtc { probability: 0.5 threshold: 0.2 } stage_order { preset: STAGE_PRESET_LLAMA_CPP } } ";
+  v1::DistributionResponse response;
+  EXPECT_EQ(Describe(Distribution(request, &response)), "FIELD_REQUIRED of verify");
+  EXPECT_EQ(Describe(Distribution(request + "verify { sequence_key: 1 }", &response)), "FIELD_REQUIRED of verify.seed");
+  EXPECT_EQ(Describe(Distribution(request + "verify { seed: 3 }", &response)), "FIELD_REQUIRED of verify.sequence_key");
+  int removed = 0;
+  for (int seed = 0; seed < 40; ++seed) {
+    response.Clear();
+    ASSERT_TRUE(
+        Distribution(request + "verify { seed: " + std::to_string(seed) + " sequence_key: 1 }", &response).ok());
+    // Of the two likely tokens the first is taken out, or none.
+    ASSERT_THAT(response.verification().token_id(), ::testing::AnyOf(0, 1));
+    if (response.verification().token_id() == 0) ++removed;
+  }
+  EXPECT_GT(removed, 8);
+  EXPECT_LT(removed, 32);
+  // After the temperature, or without the other stages of the preset, there is no chance.
+  for (const char* rest :
+       {"xtc { probability: 0.5 threshold: 0.2 } } ", "top_k: 2 stage_order { preset: STAGE_PRESET_LLAMA_CPP } } "}) {
+    response.Clear();
+    EXPECT_TRUE(Distribution(row + rest, &response).ok()) << rest;
+    EXPECT_TRUE(Distribution(row + rest + "verify { token_id: 1 }", &response).ok()) << rest;
+    EXPECT_TRUE(response.verification().matches()) << rest;
+  }
+}
+
 TEST_F(DistributionTest, BadInputIsNamed) {
   const struct {
     const char* request;

@@ -30,7 +30,7 @@ class GenerateTest : public logitd::testing::InProcessServer {
 
 // What the same decoder makes of the same rows, without a server.
 std::vector<TokenRecord> Expected(std::vector<TokenId> tokens, const DecoderConfig& config) {
-  Decoder decoder(config, tokens, {}, SequenceSums());
+  Decoder decoder(config, std::make_shared<const std::vector<TokenId>>(tokens), {}, SequenceSums());
   Distribution distribution;
   std::vector<TokenRecord> records;
   while (true) {
@@ -108,6 +108,18 @@ TEST_F(GenerateTest, PenaltiesSeeThePromptAndTheCompletion) {
   const v1::GenerateFinal output_alone = Completions(request + " repetition_scope: PENALTY_SCOPE_OUTPUT }");
   EXPECT_NE(output_alone.completions(0).tokens(0).sampling_log_prob(),
             final.completions(0).tokens(0).sampling_log_prob());
+}
+
+TEST_F(GenerateTest, ASeedIsDrawnWhereThereIsChanceAndElseItIsZero) {
+  Attach();
+  const std::string request = "prompt { text: \"a\" } stop { max_tokens: 1 } sampling { ";
+  const std::string xtc = "temperature: 0 xtc { probability: 0.5 } ";
+  EXPECT_NE(Completions(request + "temperature: 0.7 }").seed(), 0u);
+  EXPECT_EQ(Completions(request + "temperature: 0 }").seed(), 0u);
+  EXPECT_EQ(Completions(request + xtc + "}").seed(), 0u) << "XTC comes after the temperature";
+  const std::string llama_cpp = "stage_order { preset: STAGE_PRESET_LLAMA_CPP } ";
+  EXPECT_NE(Completions(request + xtc + llama_cpp + "}").seed(), 0u) << "XTC comes before";
+  EXPECT_EQ(Completions(request + xtc + llama_cpp + "seed: 6 }").seed(), 6u);
 }
 
 TEST_F(GenerateTest, CompletionIsTheSameAloneAsAmongOthers) {

@@ -1,11 +1,15 @@
 #include "server/handlers/score_logits.h"
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <optional>
 #include <random>
+#include <stop_token>
+#include <thread>
 
 #include "core/compensated_sum.h"
 #include "core/errors.h"
@@ -31,8 +35,8 @@ const std::vector<float> kRow = {6, 3, 0.5, 0.5};
 
 class ScoreLogitsSessionTest : public ::testing::Test {
  protected:
-  void Take(const v1::ScoreLogitsRequest& request) { ASSERT_THAT(session_.Take(request, {}, workspace_), IsOk()); }
-  absl::Status Refused(const v1::ScoreLogitsRequest& request) { return session_.Take(request, {}, workspace_); }
+  void Take(const v1::ScoreLogitsRequest& request) { ASSERT_THAT(session_.Take(request, {}, workspaces_), IsOk()); }
+  absl::Status Refused(const v1::ScoreLogitsRequest& request) { return session_.Take(request, {}, workspaces_); }
   std::string RefusedAs(const v1::ScoreLogitsRequest& request) {
     const absl::Status status = Refused(request);
     const ErrorDetail detail = DetailOf(status);
@@ -50,7 +54,7 @@ class ScoreLogitsSessionTest : public ::testing::Test {
   }
 
   ScoreLogitsSession session_;
-  StepWorkspace workspace_;
+  StepWorkspaces workspaces_{1};
 };
 
 TEST_F(ScoreLogitsSessionTest, RowsGiveTheLogProbsOfTheirTargets) {
@@ -381,25 +385,53 @@ TEST_F(ScoreLogitsSessionTest, IllegalOrdersOfMessagesAreRefused) {
   EXPECT_THAT(session_.Finish(response), is_unexpected) << "no rows";
 }
 
+TEST_F(ScoreLogitsSessionTest, OthersHaveTheirTurnBetweenTheRowsOfAMessage) {
+  Take(Config("vocab_size: 4 sampling { temperature: 0.5 }"));
+  std::optional<StepWorkspaces::Lease> only(*workspaces_.Lend({}));
+  std::stop_source give_up;
+  absl::Status status;
+  std::atomic<bool> is_done = false;
+  std::jthread working([&] {
+    status =
+        session_.Take(RowsMessage(0, {kRow, kRow, kRow}, {0, 1, 2}), {.given_up = give_up.get_token()}, workspaces_);
+    is_done = true;
+  });
+  while (workspaces_.waiting_count() < 1) std::this_thread::yield();
+  std::jthread other([&] {
+    const auto workspace = workspaces_.Lend({});
+    EXPECT_THAT(workspace, IsOk());
+    while (workspaces_.waiting_count() < 1 && !is_done) std::this_thread::yield();
+    EXPECT_FALSE(is_done) << "the whole message was one turn";
+    give_up.request_stop();
+    working.join();
+  });
+  while (workspaces_.waiting_count() < 2) std::this_thread::yield();
+  only.reset();
+  other.join();
+  EXPECT_EQ(status.code(), absl::StatusCode::kCancelled);
+  v1::ScoreLogitsResponse response = Finish();
+  EXPECT_EQ(response.sequences(0).totals().token_count(), 1) << "the other had its turn after one row";
+}
+
 // Sends `message_count` messages of 1,024 rows of one value each, and one with a row more.
-absl::Status Overrun(ScoreLogitsSession& session, StepWorkspace& workspace, int message_count) {
+absl::Status Overrun(ScoreLogitsSession& session, StepWorkspaces& workspaces, int message_count) {
   const Rows rows(1024, {0});
   const std::vector<int32_t> targets(1024, 0);
   // A sequence has room for 128 such messages.
   for (int i = 0; i < message_count; ++i) {
-    EXPECT_THAT(session.Take(RowsMessage(i / 128, rows, targets), {}, workspace), IsOk()) << i;
+    EXPECT_THAT(session.Take(RowsMessage(i / 128, rows, targets), {}, workspaces), IsOk()) << i;
   }
-  return session.Take(RowsMessage((message_count - 1) / 128, {{0}}, {0}), {}, workspace);
+  return session.Take(RowsMessage((message_count - 1) / 128, {{0}}, {0}), {}, workspaces);
 }
 
 TEST_F(ScoreLogitsSessionTest, SizesAndProductsAreBounded) {
   Restart("vocab_size: 1 record { layout: RECORD_LAYOUT_NONE }");
-  EXPECT_EQ(DetailOf(Overrun(session_, workspace_, 128)).limit, "max_tokens") << "rows of one sequence";
-  EXPECT_THAT(session_.Take(RowsMessage(1, {{0}}, {0}), {}, workspace_), IsOk()) << "another one has room of its own";
+  EXPECT_EQ(DetailOf(Overrun(session_, workspaces_, 128)).limit, "max_tokens") << "rows of one sequence";
+  EXPECT_THAT(session_.Take(RowsMessage(1, {{0}}, {0}), {}, workspaces_), IsOk()) << "another one has room of its own";
   EXPECT_EQ(Finish().sequences(0).totals().token_count(), kMaxTokens);
 
   Restart("vocab_size: 1");
-  EXPECT_EQ(DetailOf(Overrun(session_, workspace_, kMaxScoreTokens / 1024)).reason, ErrorReason::kLimitExceeded);
+  EXPECT_EQ(DetailOf(Overrun(session_, workspaces_, kMaxScoreTokens / 1024)).reason, ErrorReason::kLimitExceeded);
   EXPECT_EQ(DetailOf(Refused(RowsMessage(4, {{0}}, {0}))).limit, "max_score_tokens");
   v1::ScoreLogitsResponse response = Finish();
   EXPECT_LT(response.ByteSizeLong(), static_cast<size_t>(kMaxMessageBytes));
@@ -433,7 +465,7 @@ TEST_F(ScoreLogitsSessionTest, ACallThatIsGivenUpStopsAtTheNextRow) {
   Take(Config("vocab_size: 4"));
   std::stop_source give_up;
   give_up.request_stop();
-  EXPECT_THAT(session_.Take(RowsMessage(0, {kRow}, {0}), {give_up.get_token()}, workspace_),
+  EXPECT_THAT(session_.Take(RowsMessage(0, {kRow}, {0}), {give_up.get_token()}, workspaces_),
               HasReason(ErrorReason::kCancelled));
 }
 
