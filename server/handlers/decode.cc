@@ -1,6 +1,7 @@
 #include "server/handlers/decode.h"
 
 #include <algorithm>
+#include <memory>
 #include <span>
 #include <string>
 #include <utility>

@@ -294,7 +294,7 @@ TEST_F(DecodeSessionTest, AKeyOfSixtyFourBitsIsShownAsItIs) {
   Start();
   const auto response =
       Send(Request("batch { batch_id: 1 opens { sequence_id: 5 sequence_key: 18446744073709551615 } }"));
-  EXPECT_EQ(response.result().opens(0).error().value(), "18446744073709551615");
+  EXPECT_EQ(response.result().opens(0).error().value(), "\"18446744073709551615\"") << "once a negative number";
 }
 
 TEST_F(DecodeSessionTest, BadOpensAreTheirOwnErrors) {
