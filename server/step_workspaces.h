@@ -16,15 +16,16 @@
 #include <vector>
 
 #include "core/distribution.h"
+#include "core/row_buffers.h"
 
 namespace logitd::server {
 
-// What one row passes through. Grows to the largest row that it has had, up to some 60 bytes a token; a step finds
+// What one row passes through. Grows to the largest row that it has had, up to some 70 bytes a token; a step finds
 // nothing in it of the steps before.
 struct StepWorkspace {
   Distribution distribution;
-  // A row that has to be widened or aligned (WireRows::Row).
-  std::vector<float> row;
+  // A row that has to be widened, aligned or filled in (WireRows::Row).
+  RowBuffers row;
 };
 
 class StepWorkspaces {
