@@ -21,16 +21,17 @@
 
 #include "absl/status/statusor.h"
 #include "core/distribution.h"
+#include "core/row_buffers.h"
 #include "server/request_context.h"
 
 namespace logitd::server {
 
-// What one row passes through. Grows to the largest row that it has had, up to some 60 bytes a token; a step finds
-// nothing in it of the steps before.
+// What one row passes through. Grows to the largest row that it has had, at most 410 bytes a token of the vocabulary
+// and 128 for each token of the history (core/distribution.h); a step finds nothing in it of the steps before.
 struct StepWorkspace {
   Distribution distribution;
-  // A row that has to be widened or aligned (WireRows::Row).
-  std::vector<float> row;
+  // A row that has to be widened, aligned or filled in (WireRows::Row).
+  RowBuffers row;
 };
 
 class StepWorkspaces {

@@ -3,10 +3,12 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <span>
 
 #include "core/errors.h"
 #include "core/limits.h"
 #include "core/row_values.h"
+#include "core/sparse_row_buffer.h"
 #include "core/status_macros.h"
 
 namespace logitd::server {
@@ -47,6 +49,21 @@ absl::Status CheckScales(const v1::LogitsBlock& block, const std::string& field)
   return absl::OkStatus();
 }
 
+// What a sparse block says of all its rows.
+absl::Status CheckSparse(const v1::LogitsBlock& block, const std::string& field, int32_t vocab_size) {
+  if (block.width() < 1 || block.width() > vocab_size) {
+    return errors::OutOfRange(field + ".width", int64_t{block.width()}, "[1, " + std::to_string(vocab_size) + "]");
+  }
+  const v1::SparseRows& sparse = block.sparse();
+  if (sparse.rest() == v1::SPARSE_REST_UNSPECIFIED) return errors::Required(field + ".sparse.rest");
+  const auto& ids = sparse.shared_token_ids();
+  if (ids.empty()) return absl::OkStatus();
+  const std::string ids_field = field + ".sparse.shared_token_ids";
+  if (ids.size() != block.width())
+    return errors::RowLengthMismatch(ids_field, ids.size(), block.width(), "ids (width)");
+  return CountUsedSlots({ids.data(), static_cast<size_t>(ids.size())}, ids_field, vocab_size).status();
+}
+
 absl::Status CheckBlock(const v1::LogitsBlock& block, const std::string& field, int32_t vocab_size) {
   if (block.dtype() == v1::LOGITS_DTYPE_UNSPECIFIED) return errors::Required(field + ".dtype");
   if (block.row_count() < 1) return errors::OutOfRange(field + ".row_count", int64_t{block.row_count()}, ">= 1");
@@ -54,25 +71,48 @@ absl::Status CheckBlock(const v1::LogitsBlock& block, const std::string& field, 
     return errors::LimitExceeded(field + ".row_count", block.row_count(),
                                  "[1, " + std::to_string(kMaxRowsPerMessage) + "]", "max_rows_per_message");
   }
-  if (block.width() != vocab_size) {
+  if (block.has_sparse()) {
+    RETURN_IF_ERROR(CheckSparse(block, field, vocab_size));
+  } else if (block.width() != vocab_size) {
     return errors::RowLengthMismatch(field + ".width", block.width(), vocab_size, "values (vocab_size)");
   }
   return CheckScales(block, field);
 }
 
-// Row `index` of `block`, whose bytes these are.
-LogitsView WidenRow(const v1::LogitsBlock& block, int32_t index, const char* bytes, std::vector<float>& buffer) {
+bool HasIdsInPayload(const v1::LogitsBlock& block) {
+  return block.has_sparse() && block.sparse().shared_token_ids().empty();
+}
+
+// Of a checked block: at most 2^10 rows of 2^20 slots of 8 bytes.
+int64_t ByteSize(const v1::LogitsBlock& block) {
+  const size_t slot_bytes = SizeOf(block.dtype()) + (HasIdsInPayload(block) ? sizeof(TokenId) : 0);
+  return int64_t{block.row_count()} * block.width() * static_cast<int64_t>(slot_bytes);
+}
+
+// The parts of a checked block, whose first byte is `bytes`. REQUIRES: ByteSize(block) bytes are there.
+BlockBytes PartsOf(const v1::LogitsBlock& block, const char* bytes) {
+  BlockBytes parts{&block, bytes, nullptr};
+  if (HasIdsInPayload(block)) {
+    parts.ids = bytes + static_cast<size_t>(block.row_count()) * block.width() * SizeOf(block.dtype());
+  } else if (block.has_sparse()) {
+    parts.ids = reinterpret_cast<const char*>(block.sparse().shared_token_ids().data());
+  }
+  return parts;
+}
+
+// The `width` values of row `index`.
+std::span<const float> ValuesOf(const BlockBytes& parts, int32_t index, std::vector<float>& buffer) {
+  const v1::LogitsBlock& block = *parts.message;
   const v1::LogitsDtype dtype = block.dtype();
   const auto width = static_cast<size_t>(block.width());
+  const char* bytes = parts.values + static_cast<size_t>(index) * width * SizeOf(dtype);
   if (dtype == v1::LOGITS_DTYPE_F32 && reinterpret_cast<uintptr_t>(bytes) % alignof(float) == 0) {
     return {reinterpret_cast<const float*>(bytes), width};
   }
   buffer.resize(width);
   if (dtype == v1::LOGITS_DTYPE_F32) {
     std::memcpy(buffer.data(), bytes, width * sizeof(float));
-    return buffer;
-  }
-  if (dtype == v1::LOGITS_DTYPE_F16) {
+  } else if (dtype == v1::LOGITS_DTYPE_F16) {
     WidenF16(bytes, buffer);
   } else if (dtype == v1::LOGITS_DTYPE_BF16) {
     WidenBf16(bytes, buffer);
@@ -80,6 +120,30 @@ LogitsView WidenRow(const v1::LogitsBlock& block, int32_t index, const char* byt
     WidenLin16(bytes, block.linear_max(index), block.linear_step(index), buffer);
   }
   return buffer;
+}
+
+absl::StatusOr<LogitsView> RowOf(const BlockBytes& parts, int32_t index, int32_t vocab_size, RowBuffers& buffers) {
+  const std::span<const float> values = ValuesOf(parts, index, buffers.values);
+  if (parts.ids == nullptr) return values;
+  const size_t skipped = HasIdsInPayload(*parts.message) ? static_cast<size_t>(index) * values.size() : 0;
+  return buffers.sparse.Assign(parts.ids + skipped * sizeof(TokenId), values, vocab_size);
+}
+
+// The vocabulary of a unary request's row: what is declared for a sparse one, the number of values of a dense one.
+absl::StatusOr<int32_t> VocabSizeOf(const v1::Logits& logits) {
+  const bool is_sparse = logits.has_block() && logits.block().has_sparse();
+  if (is_sparse && logits.vocab_size() == 0) return errors::Required("logits.vocab_size");
+  if (!is_sparse && logits.vocab_size() != 0) {
+    return errors::OutOfRange("logits.vocab_size", int64_t{logits.vocab_size()}, "unset, but for a sparse block");
+  }
+  const auto checked = [](const char* field, int32_t vocab_size) -> absl::StatusOr<int32_t> {
+    if (vocab_size < 1) return errors::OutOfRange(field, int64_t{vocab_size}, ">= 1");
+    if (vocab_size <= kMaxVocabSize) return vocab_size;
+    return errors::LimitExceeded(field, vocab_size, "[1, " + std::to_string(kMaxVocabSize) + "]", "max_vocab_size");
+  };
+  if (is_sparse) return checked("logits.vocab_size", logits.vocab_size());
+  if (logits.has_block()) return checked("logits.block.width", logits.block().width());
+  return checked("logits.float_values", logits.float_values_size());
 }
 
 }  // namespace
@@ -97,14 +161,12 @@ absl::StatusOr<WireRows> WireRows::Of(const google::protobuf::RepeatedPtrField<v
       return errors::LimitExceeded("blocks", rows.row_count_ + block.row_count(),
                                    "[0, " + std::to_string(kMaxRowsPerMessage) + "] rows", "max_rows_per_message");
     }
-    const int64_t bytes = int64_t{block.row_count()} * vocab_size * static_cast<int64_t>(SizeOf(block.dtype()));
-    // The pointer is used only once the length of the whole payload has been checked.
-    rows.blocks_.push_back({&block, rows.row_count_, payload.data() + offset});
-    if (offset + bytes > static_cast<int64_t>(payload.size())) {
-      return errors::RowLengthMismatch("payload", static_cast<int64_t>(payload.size()), offset + bytes,
-                                       "bytes or more");
+    const int64_t end = offset + ByteSize(block);
+    if (end > static_cast<int64_t>(payload.size())) {
+      return errors::RowLengthMismatch("payload", static_cast<int64_t>(payload.size()), end, "bytes or more");
     }
-    offset += bytes;
+    rows.blocks_.push_back({rows.row_count_, PartsOf(block, payload.data() + offset)});
+    offset = end;
     rows.row_count_ += block.row_count();
   }
   if (offset != static_cast<int64_t>(payload.size())) {
@@ -113,39 +175,43 @@ absl::StatusOr<WireRows> WireRows::Of(const google::protobuf::RepeatedPtrField<v
   return rows;
 }
 
-LogitsView WireRows::Row(int32_t index, std::vector<float>& buffer) const {
+const WireRows::Block& WireRows::BlockOf(int32_t index) const {
   size_t b = 0;
-  while (index >= blocks_[b].first_row + blocks_[b].message->row_count()) ++b;
-  const Block& block = blocks_[b];
-  const int32_t row = index - block.first_row;
-  const size_t row_bytes = static_cast<size_t>(vocab_size_) * SizeOf(block.message->dtype());
-  return WidenRow(*block.message, row, block.bytes + static_cast<size_t>(row) * row_bytes, buffer);
+  while (index >= blocks_[b].first_row + blocks_[b].bytes.message->row_count()) ++b;
+  return blocks_[b];
 }
 
-absl::StatusOr<LogitsView> SingleRow(const v1::Logits& logits, std::vector<float>& buffer) {
+absl::StatusOr<LogitsView> WireRows::Row(int32_t index, RowBuffers& buffers) const {
+  const Block& block = BlockOf(index);
+  return RowOf(block.bytes, index - block.first_row, vocab_size_, buffers);
+}
+
+LogitsView WireRows::RowInPlace(int32_t index) const {
+  const Block& block = BlockOf(index);
+  const bool is_dense_f32 = block.bytes.message->dtype() == v1::LOGITS_DTYPE_F32 && block.bytes.ids == nullptr;
+  if (!is_dense_f32 || reinterpret_cast<uintptr_t>(block.bytes.values) % alignof(float) != 0) return {};
+  const size_t width = static_cast<size_t>(vocab_size_);
+  return {reinterpret_cast<const float*>(block.bytes.values) + static_cast<size_t>(index - block.first_row) * width,
+          width};
+}
+
+absl::StatusOr<LogitsView> SingleRow(const v1::Logits& logits, RowBuffers& buffers) {
   if (logits.float_values_size() > 0) {
     if (!logits.values().empty()) return errors::Exclusive("logits.values", "logits.float_values");
     if (logits.has_block()) return errors::Exclusive("logits.block", "logits.float_values");
-    if (logits.float_values_size() > kMaxVocabSize) {
-      return errors::LimitExceeded("logits.float_values", logits.float_values_size(),
-                                   "[1, " + std::to_string(kMaxVocabSize) + "]", "max_vocab_size");
-    }
-    return LogitsView(logits.float_values().data(), static_cast<size_t>(logits.float_values_size()));
+  } else if (!logits.has_block()) {
+    return errors::Required("logits.float_values");
   }
-  if (!logits.has_block()) return errors::Required("logits.float_values");
+  ASSIGN_OR_RETURN(const int32_t vocab_size, VocabSizeOf(logits));
+  if (!logits.has_block()) return LogitsView(logits.float_values().data(), static_cast<size_t>(vocab_size));
   const v1::LogitsBlock& block = logits.block();
-  if (block.width() < 1) return errors::OutOfRange("logits.block.width", int64_t{block.width()}, ">= 1");
-  if (block.width() > kMaxVocabSize) {
-    return errors::LimitExceeded("logits.block.width", block.width(), "[1, " + std::to_string(kMaxVocabSize) + "]",
-                                 "max_vocab_size");
-  }
-  RETURN_IF_ERROR(CheckBlock(block, "logits.block", block.width()));
+  RETURN_IF_ERROR(CheckBlock(block, "logits.block", vocab_size));
   if (block.row_count() != 1) return errors::OutOfRange("logits.block.row_count", int64_t{block.row_count()}, "1");
-  const int64_t bytes = int64_t{block.width()} * static_cast<int64_t>(SizeOf(block.dtype()));
+  const int64_t bytes = ByteSize(block);
   if (static_cast<int64_t>(logits.values().size()) != bytes) {
     return errors::RowLengthMismatch("logits.values", static_cast<int64_t>(logits.values().size()), bytes, "bytes");
   }
-  return WidenRow(block, 0, logits.values().data(), buffer);
+  return RowOf(PartsOf(block, logits.values().data()), 0, vocab_size, buffers);
 }
 
 }  // namespace logitd::server

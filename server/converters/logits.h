@@ -1,4 +1,8 @@
-// Rows of logits on the wire -> LogitsView. The one place where a row's bytes are checked against what is declared.
+// Rows of logits on the wire, dense and sparse -> LogitsView. The one place where a row's bytes are checked against
+// what is declared.
+//
+//   ASSIGN_OR_RETURN(const WireRows rows, WireRows::Of(batch.blocks(), payload, vocab_size));
+//   ASSIGN_OR_RETURN(const LogitsView row, rows.Row(step.row(), buffers));
 #ifndef LOGITD_SERVER_CONVERTERS_LOGITS_H_
 #define LOGITD_SERVER_CONVERTERS_LOGITS_H_
 
@@ -11,40 +15,55 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "core/row_buffers.h"
 #include "core/types.h"
 #include "logitd/v1/logits.pb.h"
 
 namespace logitd::server {
 
+// A block whose layout has been checked, and where its bytes are.
+struct BlockBytes {
+  const v1::LogitsBlock* message;
+  // [row_count, width] values.
+  const char* values;
+  // Sparse: [row_count, width] ids, or [width] of all rows. Dense: null.
+  const char* ids;
+};
+
 // The rows of one message: a view of its blocks and payload, which must outlive it. Thread-compatible.
 class WireRows {
  public:
-  // Checks every block: dtype, row_count, width == vocab_size, the scales of LIN16, and that the payload has exactly
-  // the declared length. Errors: FIELD_REQUIRED, FIELD_OUT_OF_RANGE, LIMIT_EXCEEDED, ROW_LENGTH_MISMATCH; fields
-  // "blocks[i]....", "payload".
+  // Checks every block: dtype, row_count, width, the scales of LIN16, what a sparse block says of all its rows
+  // (shared_token_ids, rest), and that the payload has exactly the declared length. Errors: FIELD_REQUIRED,
+  // FIELD_OUT_OF_RANGE, LIMIT_EXCEEDED, ROW_LENGTH_MISMATCH, TOKEN_ID_OUT_OF_RANGE, DUPLICATE_TOKEN_ID; fields
+  // "blocks[i]....", "payload". REQUIRES: 1 <= vocab_size <= kMaxVocabSize.
   static absl::StatusOr<WireRows> Of(const google::protobuf::RepeatedPtrField<v1::LogitsBlock>& blocks,
                                      std::string_view payload, int32_t vocab_size);
 
   int32_t row_count() const { return row_count_; }
-  // Row `index` as f32: the payload itself where it is f32 and aligned, else widened into `buffer`. The view
-  // holds until the next call. REQUIRES: 0 <= index < row_count().
-  LogitsView Row(int32_t index, std::vector<float>& buffer) const;
+  // Row `index` as f32, shape [vocab_size]: the payload itself where it is dense, f32 and aligned, else put together in
+  // `buffers`. The view holds until the next call. Errors, of a sparse row with ids of its own alone:
+  // TOKEN_ID_OUT_OF_RANGE, DUPLICATE_TOKEN_ID, FIELD_OUT_OF_RANGE of "logits.token_ids[slot]".
+  // REQUIRES: 0 <= index < row_count().
+  absl::StatusOr<LogitsView> Row(int32_t index, RowBuffers& buffers) const;
+  // Row `index` if it is read where it lies; else empty. REQUIRES: as Row.
+  LogitsView RowInPlace(int32_t index) const;
 
  private:
   struct Block {
-    const v1::LogitsBlock* message;
     int32_t first_row;
-    const char* bytes;
+    BlockBytes bytes;
   };
+  const Block& BlockOf(int32_t index) const;
 
   int32_t vocab_size_ = 0;
   int32_t row_count_ = 0;
   std::vector<Block> blocks_;
 };
 
-// The one row of a unary request, as f32: a view of `logits` or of `buffer`. Its width is the vocabulary.
-// Errors: FIELD_REQUIRED, FIELDS_EXCLUSIVE, FIELD_OUT_OF_RANGE, LIMIT_EXCEEDED, ROW_LENGTH_MISMATCH.
-absl::StatusOr<LogitsView> SingleRow(const v1::Logits& logits, std::vector<float>& buffer);
+// The one row of a unary request, as f32: a view of `logits` or of `buffers`. Its size is the vocabulary: the width of
+// a dense row, `vocab_size` of a sparse one. Errors: those of WireRows::Of and Row, and FIELDS_EXCLUSIVE.
+absl::StatusOr<LogitsView> SingleRow(const v1::Logits& logits, RowBuffers& buffers);
 
 }  // namespace logitd::server
 

@@ -132,9 +132,13 @@ void ToProto(const Batch& batch, v1::RunBatch& message) {
 absl::StatusOr<std::vector<PieceOutput>> FromProto(const v1::BatchOutput& output, std::string_view payload,
                                                    int32_t vocab_size,
                                                    const std::unordered_map<int64_t, WorkPiece>& batch) {
+  for (const v1::LogitsBlock& block : output.blocks()) {
+    // None was asked for; and what is copied below would be more than what was sent.
+    if (block.has_sparse()) return errors::RunnerProtocol("a sparse block");
+  }
   ASSIGN_OR_RETURN(const WireRows rows, WireRows::Of(output.blocks(), payload, vocab_size));
   std::vector<PieceOutput> pieces;
-  std::vector<float> buffer;
+  RowBuffers buffers;
   // The rows of each sequence, and each row, once, so that what is copied is never more than what was sent.
   std::unordered_set<int64_t> seen;
   int32_t next_block_row = 0;
@@ -162,7 +166,7 @@ absl::StatusOr<std::vector<PieceOutput>> FromProto(const v1::BatchOutput& output
     }
     next_block_row = message.block_row() + message.row_count();
     for (int32_t i = 0; i < message.row_count(); ++i) {
-      const LogitsView row = rows.Row(message.block_row() + i, buffer);
+      ASSIGN_OR_RETURN(const LogitsView row, rows.Row(message.block_row() + i, buffers));
       piece.rows.logits.insert(piece.rows.logits.end(), row.begin(), row.end());
     }
   }

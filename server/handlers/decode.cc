@@ -267,7 +267,9 @@ absl::Status DecodeSession::StepSequence(const v1::SequenceStep& step, const Wir
                                  "max_alternatives");
   }
   const int64_t bytes_before = BytesOf(decoder.sequence().token_ids());
-  auto advanced = decoder.Advance(step.position(), rows.Row(step.row(), workspace.row), workspace.distribution);
+  const auto row = rows.Row(step.row(), workspace.row);
+  if (!row.ok()) return WithRow(row.status(), step.row());
+  auto advanced = decoder.Advance(step.position(), *row, workspace.distribution);
   if (!advanced.ok()) return WithRow(advanced.status(), step.row());
   const int64_t grown = BytesOf(decoder.sequence().token_ids()) - bytes_before;
   found->second.held_bytes += grown;

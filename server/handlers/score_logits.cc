@@ -105,7 +105,10 @@ absl::Status ScoreLogitsSession::Score(const v1::ScoreLogitsRows& message, std::
     step.prompt = sequence.prompt;
     step.output = sequence.targets;
     step.position = position + i;
-    auto record = sequence.scorer.Score(rows.Row(i, workspace->row), targets[i], workspace->distribution, step);
+    const auto row = rows.Row(i, workspace->row);
+    if (!row.ok()) return WithPosition(row.status(), i, index, position + i);
+    const LogitsView next = i + 1 < rows.row_count() ? rows.RowInPlace(i + 1) : LogitsView();
+    auto record = sequence.scorer.Score(*row, targets[i], workspace->distribution, step, next);
     if (!record.ok()) return WithPosition(record.status(), i, index, position + i);
     if (needs_history) sequence.targets.push_back(targets[i]);
     if (!options_.record.records) continue;

@@ -1,7 +1,7 @@
 """Decode, Distribution and ScoreLogits answer with the same bytes whatever the machine does.
 
 One server for each instruction set that this CPU has, the scalar one always; requests in batches of 1, 2, 8 and 32; one
-caller and two at once; rows of every type; every stage, preset and record.
+caller and two at once; rows of every type, dense and sparse; every stage, preset and record.
 """
 
 import concurrent.futures
@@ -30,22 +30,27 @@ OUTPUT = (17, 4711, 17)
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
-    """Rows of one type, as bytes; of LIN16 also (linear_max, linear_step) of each."""
+    """Rows of one type, as bytes; of LIN16 also (linear_max, linear_step) of each, of sparse rows the ids of each."""
 
     dtype: int
     rows: tuple[bytes, ...]
     linear: tuple[tuple[float, float], ...] = ()
+    ids: tuple[bytes, ...] = ()
 
     def payload(self, *numbers: int) -> bytes:
-        return b"".join(self.rows[number] for number in numbers)
+        return b"".join(part[number] for part in (self.rows, self.ids) if part for number in numbers)
+
+    def width(self) -> int:
+        return len(self.ids[0]) // 4 if self.ids else WIDTH
 
     def batch_sizes(self) -> tuple[int, ...]:
         """All for one type: the others differ in how a row is widened alone."""
-        return (1, 2, 8, 32) if self.dtype == logits_pb2.LOGITS_DTYPE_F32 else (1, 32)
+        return (1, 2, 8, 32) if self.dtype == logits_pb2.LOGITS_DTYPE_F32 and not self.ids else (1, 32)
 
     def block(self, *numbers: int) -> logits_pb2.LogitsBlock:
         linear = [self.linear[number] for number in numbers] if self.linear else []
-        return logits_pb2.LogitsBlock(dtype=self.dtype, row_count=len(numbers), width=WIDTH,
+        sparse = logits_pb2.SparseRows(rest=logits_pb2.SPARSE_REST_EXCLUDED) if self.ids else None
+        return logits_pb2.LogitsBlock(dtype=self.dtype, row_count=len(numbers), width=self.width(), sparse=sparse,
                                       linear_max=[largest for largest, _ in linear],
                                       linear_step=[step for _, step in linear])
 
@@ -67,6 +72,17 @@ def to_lin16(values: list[float]) -> tuple[bytes, tuple[float, float]]:
     return struct.pack(f"<{len(codes)}H", *codes), (largest, step)
 
 
+def to_sparse(rows: list[list[float]]) -> Rows:
+    """What is not -inf of each row, at its end as many unused slots as the fullest row has tokens more."""
+    listed = [[i for i, value in enumerate(row) if value > -math.inf] for row in rows]
+    width = max(map(len, listed))
+    return Rows(
+        logits_pb2.LOGITS_DTYPE_F32,
+        tuple(struct.pack(f"<{width}f", *(row[i] for i in ids), *(math.nan for _ in range(width - len(ids))))
+              for row, ids in zip(rows, listed)),
+        ids=tuple(struct.pack(f"<{width}i", *ids, *(-1 for _ in range(width - len(ids)))) for ids in listed))
+
+
 def make_rows() -> list[Rows]:
     dice = random.Random(20261122)
     shapes = [
@@ -85,6 +101,7 @@ def make_rows() -> list[Rows]:
         Rows(logits_pb2.LOGITS_DTYPE_F16, tuple(struct.pack(f"<{WIDTH}e", *row) for row in values)),
         Rows(logits_pb2.LOGITS_DTYPE_BF16, tuple(to_bf16(row) for row in values)),
         Rows(logits_pb2.LOGITS_DTYPE_LIN16, tuple(codes for codes, _ in lin16), tuple(scale for _, scale in lin16)),
+        to_sparse(values),
     ]
 
 
@@ -143,10 +160,12 @@ def bytes_of(message) -> bytes:
 def distributions(client: wire.Client, rows: Rows) -> list[bytes]:
     """Every sampling with every shape of row: each row meets half of them, and so its like the others."""
     return [bytes_of(client.decoding.Distribution(decoding_service_pb2.DistributionRequest(
-        logits=logits_pb2.Logits(block=rows.block(number), values=row), sampling=sampling, explain=number % 4 == 0,
+        logits=logits_pb2.Logits(block=rows.block(number), values=rows.payload(number),
+                                 vocab_size=WIDTH if rows.ids else 0),
+        sampling=sampling, explain=number % 4 == 0,
         prompt_token_ids=PROMPT, output_token_ids=OUTPUT,
         verify=decoding_service_pb2.VerifyDraw(seed=7, sequence_key=number)), timeout=wire.TIMEOUT_S))
-        for number, row in enumerate(rows.rows) for i, sampling in enumerate(SAMPLINGS)
+        for number in range(ROW_COUNT) for i, sampling in enumerate(SAMPLINGS)
         if (i + number // SHAPES) % 2 == 0]
 
 
@@ -225,6 +244,7 @@ class SameBitsTest(unittest.TestCase):
                     with concurrent.futures.ThreadPoolExecutor(2) as callers:
                         together = list(callers.map(lambda rows, c=client: everything(c, rows), ROWS))
                 self.assertEqual(alone, together, "two callers at once")
+                self.assertEqual(alone[-1], alone[0], "sparse and dense rows of f32")
                 digests[target] = alone
             finally:
                 server.stop()

@@ -16,6 +16,7 @@ namespace {
 
 using ::logitd::testing::HasReason;
 using ::logitd::testing::IsOk;
+using ::logitd::testing::IsOkAndHolds;
 using ::testing::ElementsAre;
 
 constexpr float kInf = std::numeric_limits<float>::infinity();
@@ -40,40 +41,40 @@ TEST(WireRowsTest, SixteenBitRowsAreWidenedExactlyAtAnyAddress) {
   Append<uint16_t>(f16, {0x3c00, 0xc000, 0x0001, 0x7bff, 0xfc00, 0x8000, 0, 0, 0, 0, 0, 0x3555});
   Append<uint16_t>(bf16, {0x3f80, 0xc000, 0x0001, 0x7f7f, 0xff80, 0x8000, 0, 0, 0, 0, 0, 0x3eab});
   for (size_t shift : {0, 1, 2, 3}) {
-    std::vector<float> buffer;
+    RowBuffers buffers;
     const std::string f16_bytes = std::string(shift, 'x') + f16;
     const auto f16_blocks = OneBlock(v1::LOGITS_DTYPE_F16, 2, 6);
     const auto f16_rows = WireRows::Of(f16_blocks, std::string_view(f16_bytes).substr(shift), 6);
     ASSERT_THAT(f16_rows.status(), IsOk());
-    EXPECT_THAT(f16_rows->Row(0, buffer), ElementsAre(1, -2, 0x1p-24f, 65504, -kInf, 0));
-    EXPECT_TRUE(std::signbit(f16_rows->Row(0, buffer)[5]));
-    EXPECT_THAT(f16_rows->Row(1, buffer), ElementsAre(0, 0, 0, 0, 0, 0x1.554p-2f));
+    EXPECT_THAT(f16_rows->Row(0, buffers), IsOkAndHolds(ElementsAre(1, -2, 0x1p-24f, 65504, -kInf, 0)));
+    EXPECT_TRUE(std::signbit((*f16_rows->Row(0, buffers))[5]));
+    EXPECT_THAT(f16_rows->Row(1, buffers), IsOkAndHolds(ElementsAre(0, 0, 0, 0, 0, 0x1.554p-2f)));
     const std::string bf16_bytes = std::string(shift, 'x') + bf16;
     const auto bf16_blocks = OneBlock(v1::LOGITS_DTYPE_BF16, 2, 6);
     const auto bf16_rows = WireRows::Of(bf16_blocks, std::string_view(bf16_bytes).substr(shift), 6);
     ASSERT_THAT(bf16_rows.status(), IsOk());
-    EXPECT_THAT(bf16_rows->Row(0, buffer), ElementsAre(1, -2, 0x1p-133f, 0x1.fep127f, -kInf, 0));
-    EXPECT_THAT(bf16_rows->Row(1, buffer), ElementsAre(0, 0, 0, 0, 0, 0x1.56p-2f));
+    EXPECT_THAT(bf16_rows->Row(0, buffers), IsOkAndHolds(ElementsAre(1, -2, 0x1p-133f, 0x1.fep127f, -kInf, 0)));
+    EXPECT_THAT(bf16_rows->Row(1, buffers), IsOkAndHolds(ElementsAre(0, 0, 0, 0, 0, 0x1.56p-2f)));
   }
 }
 
 TEST(WireRowsTest, F32RowsAreCopiedOnlyWhereTheyAreNotAligned) {
   std::vector<float> aligned = {0, 1.5f, -2, 3};  // the first one only makes room
   const char* bytes = reinterpret_cast<const char*>(aligned.data());
-  std::vector<float> buffer;
+  RowBuffers buffers;
   const auto blocks = OneBlock(v1::LOGITS_DTYPE_F32, 1, 3);
   const auto rows = WireRows::Of(blocks, std::string_view(bytes + 4, 12), 3);
   ASSERT_THAT(rows.status(), IsOk());
-  EXPECT_EQ(rows->Row(0, buffer).data(), aligned.data() + 1);
-  EXPECT_TRUE(buffer.empty());
+  EXPECT_EQ(rows->Row(0, buffers)->data(), aligned.data() + 1);
+  EXPECT_TRUE(buffers.values.empty());
 
   std::vector<float> room(5);
   char* shifted = reinterpret_cast<char*>(room.data()) + 1;
   std::memcpy(shifted, bytes + 4, 12);
   const auto copied = WireRows::Of(blocks, std::string_view(shifted, 12), 3);
   ASSERT_THAT(copied.status(), IsOk());
-  EXPECT_THAT(copied->Row(0, buffer), ElementsAre(1.5f, -2, 3));
-  EXPECT_EQ(copied->Row(0, buffer).data(), buffer.data());
+  EXPECT_THAT(copied->Row(0, buffers), IsOkAndHolds(ElementsAre(1.5f, -2, 3)));
+  EXPECT_EQ(copied->Row(0, buffers)->data(), buffers.values.data());
 }
 
 TEST(WireRowsTest, EachRowOfLin16HasItsScale) {
@@ -87,10 +88,10 @@ TEST(WireRowsTest, EachRowOfLin16HasItsScale) {
   const auto rows = WireRows::Of(blocks, payload, 3);
   ASSERT_THAT(rows.status(), IsOk());
   ASSERT_EQ(rows->row_count(), 3);
-  std::vector<float> buffer;
-  EXPECT_THAT(rows->Row(0, buffer), ElementsAre(1, 2, 3));
-  EXPECT_THAT(rows->Row(1, buffer), ElementsAre(6, 3, -kInf));
-  EXPECT_THAT(rows->Row(2, buffer), ElementsAre(-1, -1, -kInf));
+  RowBuffers buffers;
+  EXPECT_THAT(rows->Row(0, buffers), IsOkAndHolds(ElementsAre(1, 2, 3)));
+  EXPECT_THAT(rows->Row(1, buffers), IsOkAndHolds(ElementsAre(6, 3, -kInf)));
+  EXPECT_THAT(rows->Row(2, buffers), IsOkAndHolds(ElementsAre(-1, -1, -kInf)));
 }
 
 TEST(WireRowsTest, AScaleThatIsNoneIsNamed) {
