@@ -39,7 +39,8 @@ class BenchStep {
   virtual void Run(LogitsView row, BenchResult& result) = 0;
   // After Run, outside of its time: how many tokens could have been drawn; -1: it does not say.
   virtual int32_t KeptCount() { return -1; }
-  // The model_log_prob of a given token; NaN if it is no scorer. `next`: the row that is scored after this one, or empty.
+  // The model_log_prob of a given token; NaN if it is no scorer. `next`: the row that is scored after this one, or
+  // empty.
   virtual double Score(LogitsView row, TokenId target, LogitsView next);
 };
 
