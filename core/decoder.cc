@@ -16,7 +16,7 @@ Decoder::Decoder(DecoderConfig config, SharedTokens prompt, std::vector<TokenId>
   if (config_.sampling.needs_prompt()) prompt_ = std::move(prompt);
 }
 
-absl::StatusOr<Step> Decoder::Advance(int32_t position, LogitsView row, Distribution& distribution) {
+absl::StatusOr<Step> Decoder::Advance(int32_t position, const LogitsRow& row, Distribution& distribution) {
   const int32_t next = sequence_.position();
   const int32_t latest = before_latest_ ? next - 1 : next;
   if (position > next) return errors::PositionGap(position, latest, next);
@@ -37,7 +37,7 @@ absl::StatusOr<Step> Decoder::Advance(int32_t position, LogitsView row, Distribu
   return step;
 }
 
-absl::StatusOr<Step> Decoder::Choose(const SequenceSums& sums_before, int32_t position, LogitsView row,
+absl::StatusOr<Step> Decoder::Choose(const SequenceSums& sums_before, int32_t position, const LogitsRow& row,
                                      Distribution& distribution) const {
   Step step;
   step.token_count = position;

@@ -17,6 +17,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "core/distribution.h"
+#include "core/logits_row.h"
 #include "core/sampling_params.h"
 #include "core/sequence.h"
 #include "core/token_record.h"
@@ -61,7 +62,7 @@ class Decoder {
   // `distribution` is working space that sequences of one thread share.
   // Errors: POSITION_GAP, POSITION_TOO_OLD (the field is "position"), POSITION_CONFLICT, NON_FINITE_LOGIT,
   // NO_FINITE_LOGIT. After an error the sequence is as before.
-  absl::StatusOr<Step> Advance(int32_t position, LogitsView row, Distribution& distribution);
+  absl::StatusOr<Step> Advance(int32_t position, const LogitsRow& row, Distribution& distribution);
 
   // Position of the next token.
   int32_t position() const { return sequence_.position(); }
@@ -73,7 +74,7 @@ class Decoder {
   }
 
  private:
-  absl::StatusOr<Step> Choose(const SequenceSums& sums_before, int32_t position, LogitsView row,
+  absl::StatusOr<Step> Choose(const SequenceSums& sums_before, int32_t position, const LogitsRow& row,
                               Distribution& distribution) const;
 
   DecoderConfig config_;

@@ -7,7 +7,6 @@
 #include "core/float_environment.h"
 #include "core/random_stream.h"
 #include "core/status_macros.h"
-#include "core/vocab_subset.h"
 
 namespace logitd {
 namespace {
@@ -35,13 +34,14 @@ bool NeedsProcessor(Stage stage, const StepContext& context) {
 
 }  // namespace
 
-absl::Status Distribution::Assign(LogitsView row, const SamplingParams& params, const StepContext& context,
+absl::Status Distribution::Assign(const LogitsRow& row, const SamplingParams& params, const StepContext& context,
                                   const DistributionOptions& options) {
   UseExactFloats();
-  Trim(row.size());
+  Trim(row.slots().size());
   row_ = row;
   temperature_ = params.temperature;
   row_maximum_.reset();
+  if (row.slots().empty()) return errors::NoFiniteLogit();
   const StagePlan plan = PlanOf(params);
   plan_temperature_ = params.greedy() ? 1 : params.temperature + plan.temperature_offset;
   const std::span<const Stage> stages = plan.stages();
@@ -53,7 +53,7 @@ absl::Status Distribution::Assign(LogitsView row, const SamplingParams& params, 
     return status;
   };
   if (reports != nullptr) {
-    RETURN_IF_ERROR(ApplyGroup({.row = row, .mask = {}, .is_first = true}, {}, params, context));
+    RETURN_IF_ERROR(ApplyGroup(BaseOfGroup(/*is_first=*/true), {}, params, context));
     reporter.Begin(kept_);
   }
 
@@ -97,68 +97,91 @@ absl::Status Distribution::Assign(LogitsView row, const SamplingParams& params, 
   return finish(absl::OkStatus());
 }
 
-void Distribution::Trim(size_t row_size) {
-  small_rows_ = row_size < largest_row_ / 4 ? small_rows_ + 1 : 0;
+void Distribution::Trim(size_t slot_count) {
+  small_rows_ = slot_count < largest_row_ / 4 ? small_rows_ + 1 : 0;
   if (small_rows_ == kRowsUntilTrim) *this = Distribution();
-  largest_row_ = std::max(largest_row_, row_size);
+  largest_row_ = std::max(largest_row_, slot_count);
 }
 
 Distribution::GroupBase Distribution::BaseOfGroup(bool is_first) {
-  if (is_first) return {.row = row_, .mask = {}, .is_first = true};
+  if (is_first) return {.logits = row_.slots(), .mask = {}, .is_first = true};
   const std::span<const uint64_t> mask = kept_.Mask();
   group_mask_.assign(mask.begin(), mask.end());
-  // edited_ is about to be written again. The caller's row is not, and group_row_ cannot be assigned from itself.
-  LogitsView row = kept_.row();
-  if (row.data() == edited_.data()) {
-    group_row_.assign(row.begin(), row.end());
-    row = group_row_;
+  // edited_ is about to be written again. The caller's row is not, and group_logits_ cannot be assigned from itself.
+  LogitsView logits = kept_.row();
+  if (logits.data() == edited_.data()) {
+    group_logits_.assign(logits.begin(), logits.end());
+    logits = group_logits_;
   }
-  return {.row = row, .mask = group_mask_, .temperature = kept_.temperature()};
+  return {.logits = logits, .mask = group_mask_, .temperature = kept_.temperature()};
 }
 
 absl::Status Distribution::ApplyGroup(const GroupBase& base, std::span<const Stage> group, const SamplingParams& params,
                                       const StepContext& context) {
-  LogitsView row = base.row;
+  LogitsView logits = base.logits;
   std::span<const uint64_t> mask = base.mask;
-  std::span<const TokenId> banned;
+  std::span<const int32_t> banned;
   if (std::any_of(group.begin(), group.end(), [&](Stage stage) { return NeedsProcessor(stage, context); })) {
     // Penalties are for finite logits.
     if (base.is_first) {
-      ASSIGN_OR_RETURN(row_maximum_, FindMaximum(row));
+      ASSIGN_OR_RETURN(row_maximum_, FindMaximum(row_));
     }
-    processor_.Process(row, group, params, context, base.temperature);
-    banned = processor_.banned();
+    processor_.Process(row_.WithLogits(logits), group, params, context, base.temperature);
+    banned = SlotsOf(processor_.banned());
     if (!processor_.edits().empty()) {
-      edited_.assign(row.begin(), row.end());
-      for (const LogitEdit& edit : processor_.edits()) edited_[static_cast<size_t>(edit.token_id)] = edit.logit;
-      row = edited_;
+      edited_.assign(logits.begin(), logits.end());
+      // What is not listed is -inf, and stays so.
+      for (const LogitEdit& edit : processor_.edits()) {
+        edited_[static_cast<size_t>(row_.SlotOf(edit.token_id))] = edit.logit;
+      }
+      logits = edited_;
     }
   }
   if (params.subset != nullptr && std::find(group.begin(), group.end(), Stage::kTokenSets) != group.end()) {
-    const std::span<const uint64_t> words = params.subset->words();
-    if (!mask.empty()) {
-      subset_mask_.resize(words.size());
-      for (size_t i = 0; i < words.size(); ++i) subset_mask_[i] = mask[i] & words[i];
-      mask = subset_mask_;
-    } else {
-      mask = words;
-    }
+    mask = InSubset(mask, *params.subset);
   }
-  const kernels::RowScan scan = kept_.Reset(row, mask, banned);
+  const kernels::RowScan scan = kept_.Reset(logits, mask, banned);
   const bool has_temperature = std::find(group.begin(), group.end(), Stage::kTemperature) != group.end();
   kept_.SetTemperature(has_temperature ? plan_temperature_ : base.temperature);
   if (scan.first_non_finite >= 0) {
-    return errors::NonFiniteLogit(scan.first_non_finite, row[static_cast<size_t>(scan.first_non_finite)]);
+    return errors::NonFiniteLogit(row_.IdOf(scan.first_non_finite), logits[static_cast<size_t>(scan.first_non_finite)]);
   }
-  const bool is_whole = base.is_first && mask.empty() && banned.empty() && row.data() == row_.data();
+  const bool is_whole = base.is_first && mask.empty() && banned.empty() && logits.data() == row_.slots().data();
   if (scan.argmax >= 0) {
-    if (is_whole) row_maximum_ = RowMaximum{scan.max, scan.argmax};
+    if (is_whole) row_maximum_ = RowMaximum{scan.max, row_.IdOf(scan.argmax)};
     return absl::OkStatus();
   }
   if (!row_maximum_ && !is_whole) {
     ASSIGN_OR_RETURN(row_maximum_, FindMaximum(row_));
   }
   return is_whole ? errors::NoFiniteLogit() : errors::AllTokensExcluded();
+}
+
+std::span<const uint64_t> Distribution::InSubset(std::span<const uint64_t> mask, const VocabSubset& subset) {
+  const std::span<const uint64_t> words = subset.words();
+  if (row_.is_sparse()) {
+    const size_t count = row_.slots().size();
+    subset_mask_.assign((count + 63) / 64, 0);
+    for (size_t slot = 0; slot < count; ++slot) {
+      const auto is_in = uint64_t{subset.Contains(row_.IdOf(static_cast<int32_t>(slot)))};
+      subset_mask_[slot / 64] |= is_in << (slot % 64);
+    }
+  } else if (mask.empty()) {
+    return words;
+  } else {
+    subset_mask_.assign(words.begin(), words.end());
+  }
+  for (size_t i = 0; i < mask.size(); ++i) subset_mask_[i] &= mask[i];
+  return subset_mask_;
+}
+
+std::span<const int32_t> Distribution::SlotsOf(std::span<const TokenId> token_ids) {
+  if (!row_.is_sparse()) return token_ids;
+  slots_.clear();
+  for (TokenId token_id : token_ids) {
+    if (const int32_t slot = row_.SlotOf(token_id); slot >= 0) slots_.push_back(slot);
+  }
+  return slots_;
 }
 
 void Distribution::LookBeforeTruncation(const StagePlan& plan, const SamplingParams& params,
@@ -205,8 +228,9 @@ void Distribution::Truncate(Stage stage, const StagePlan& plan, const SamplingPa
 }
 
 double Distribution::LogProb(TokenId token_id) {
-  if (!kept_.Contains(token_id)) return -std::numeric_limits<double>::infinity();
-  return temperature_ == 0 ? 0 : kept_.LogProb(token_id);
+  const int32_t slot = row_.SlotOf(token_id);
+  if (slot < 0 || !kept_.Contains(slot)) return -std::numeric_limits<double>::infinity();
+  return temperature_ == 0 ? 0 : kept_.LogProb(slot);
 }
 
 double Distribution::kept_mass() {
@@ -218,8 +242,10 @@ double Distribution::kept_mass() {
 }
 
 Draw Distribution::DrawToken(uint64_t uniform) {
-  if (temperature_ == 0) return {kept_.argmax(), uniform, kUnitWeight, 0, kUnitWeight};
-  return kept_.DrawToken(uniform);
+  if (temperature_ == 0) return {argmax(), uniform, kUnitWeight, 0, kUnitWeight};
+  Draw draw = kept_.DrawToken(uniform);
+  draw.token_id = row_.IdOf(draw.token_id);
+  return draw;
 }
 
 RowStatistics Distribution::ModelStatistics(bool with_entropy) {

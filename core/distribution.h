@@ -23,6 +23,7 @@
 #include "absl/status/statusor.h"
 #include "core/kept_tokens.h"
 #include "core/logits_processor.h"
+#include "core/logits_row.h"
 #include "core/row_statistics.h"
 #include "core/sampling_params.h"
 #include "core/stage_order.h"
@@ -30,6 +31,7 @@
 #include "core/top_tokens.h"
 #include "core/truncation.h"
 #include "core/types.h"
+#include "core/vocab_subset.h"
 
 namespace logitd {
 
@@ -40,7 +42,7 @@ inline constexpr int32_t kRowsUntilTrim = 1024;
 struct DistributionOptions {
   // kept_mass().
   bool kept_mass = false;
-  // At temperature 0: gets the tokens of which the argmax was taken, as VocabSubset::words() but that spare bits and
+  // At temperature 0: gets the slots of which the argmax was taken, as VocabSubset::words() but that spare bits and
   // those of logits of -inf are of no meaning. Otherwise untouched. One more pass.
   std::vector<uint64_t>* candidates = nullptr;
   // Gets a report for each stage of the plan, in order, also of one that leaves nothing. Costs passes, changes no bit.
@@ -48,30 +50,36 @@ struct DistributionOptions {
 };
 
 // Thread-compatible; keeps a view of the last row.
-// Memory: no more than 110 bytes a token of the largest row, 90 more for records with top_n, and 64 for each token of
+// Memory: no more than 110 bytes a slot of the largest row, 90 more for records with top_n, and 64 for each token of
 // the history that penalties and DRY look at; what a vector had to grow step by step may take twice its part. After
 // kRowsUntilTrim rows of less than a quarter of the largest one it is given back.
 class Distribution {
  public:
   // Processes `row` with every stage of `params` that is on. Temperature 0 leaves the argmax alone.
-  // Shapes: row [vocab_size]; it must outlive this object's use.
+  // The row's logits and ids must outlive this object's use.
   // Errors: NON_FINITE_LOGIT, NO_FINITE_LOGIT (the row itself has no finite value), ALL_TOKENS_EXCLUDED (the sets and
   // bans leave none). After an error the object may only be assigned to again.
   // REQUIRES: Validate(params, vocab_size).ok(); context holds what params.needs_history() and needs_prompt() say.
-  absl::Status Assign(LogitsView row, const SamplingParams& params, const StepContext& context,
+  absl::Status Assign(const LogitsRow& row, const SamplingParams& params, const StepContext& context,
                       const DistributionOptions& options = {});
 
   // The row as it came.
-  LogitsView row() const { return row_; }
+  const LogitsRow& row() const { return row_; }
   double temperature() const { return temperature_; }
   // The first of the kept tokens in the order of logits, and its logit after every stage that changes logits.
   float max() const { return kept_.max(); }
-  TokenId argmax() const { return kept_.argmax(); }
+  TokenId argmax() const { return row_.IdOf(kept_.argmax()); }
   // Allowed, finite and not cut. A kept token may have weight 0: it has a finite log-prob and is never drawn.
-  bool Keeps(TokenId token_id) const { return kept_.Contains(token_id); }
+  bool Keeps(TokenId token_id) const {
+    const int32_t slot = row_.SlotOf(token_id);
+    return slot >= 0 && kept_.Contains(slot);
+  }
   int32_t kept_count() { return kept_.count(); }
   // Integer weight, unit 2^-42 of the maximum's; 0 for a token that is not kept.
-  uint64_t Weight(TokenId token_id) const { return kept_.Weight(token_id); }
+  uint64_t Weight(TokenId token_id) const {
+    const int32_t slot = row_.SlotOf(token_id);
+    return slot >= 0 ? kept_.Weight(slot) : 0;
+  }
   // Sum of the weights of the kept tokens: at least 2^42, at most 2^62.
   uint64_t total_weight() { return temperature_ == 0 ? kUnitWeight : kept_.total_weight(); }
   // ln p of `token_id`, nats: (x - max) / T - ln(total_weight 2^-42); -inf if it is not kept; 0 for the argmax at T =
@@ -86,7 +94,7 @@ class Distribution {
   // Calls visit(token_id) for each kept token, ids ascending.
   template <class Visit>
   void ForEachKept(const Visit& visit) const {
-    kept_.ForEach(visit);
+    kept_.ForEach([&](int32_t slot) { visit(row_.IdOf(slot)); });
   }
 
   // The kept token whose interval of prefix sums, in id order, holds r = floor(uniform Z / 2^64): token i has
@@ -102,11 +110,11 @@ class Distribution {
 
  private:
   // Gives the buffers back if a much larger row made them long ago.
-  void Trim(size_t row_size);
-  // The row and the tokens that a group of logits stages begins with.
+  void Trim(size_t slot_count);
+  // What a group of logits stages begins with. Slots are those of row_.
   struct GroupBase {
-    LogitsView row;
-    // Empty: all tokens.
+    LogitsView logits;
+    // Of slots; empty: all of them.
     std::span<const uint64_t> mask;
     // In force before it.
     double temperature = 1;
@@ -120,19 +128,27 @@ class Distribution {
   // Before the first truncation: what top-n-sigma and kept_mass() look back to.
   void LookBeforeTruncation(const StagePlan& plan, const SamplingParams& params, const DistributionOptions& options);
 
-  LogitsView row_;
+  // The slots of `mask` (empty: all) whose token is in `subset`; spare bits are of no meaning. Holds until the next
+  // call.
+  std::span<const uint64_t> InSubset(std::span<const uint64_t> mask, const VocabSubset& subset);
+  // The slots of `token_ids`, but for those that the row does not list. Holds until the next call.
+  std::span<const int32_t> SlotsOf(std::span<const TokenId> token_ids);
+
+  LogitsRow row_;
   double temperature_ = 1;
   // The temperature that kTemperature sets.
   double plan_temperature_ = 1;
+  // Its tokens are the slots of row_.
   KeptTokens kept_;
   LogitsProcessor processor_;
   TruncationSpace truncation_;
   TopTokens top_tokens_;
   // Logits after a group of stages that changes some, and before one that is not the first.
   std::vector<float> edited_;
-  std::vector<float> group_row_;
+  std::vector<float> group_logits_;
   std::vector<uint64_t> group_mask_;
   std::vector<uint64_t> subset_mask_;
+  std::vector<int32_t> slots_;
   // The lowest logit that top-n-sigma keeps.
   float sigma_lowest_ = 0;
   // It is the model's own: no stage did anything.

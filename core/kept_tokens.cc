@@ -17,6 +17,9 @@ constexpr size_t kListShare = 16;
 // A bound that leaves no more than this part of the blocks leaves few tokens.
 constexpr size_t kFewBlocksShare = 4;
 
+// Tokens per word of a mask.
+constexpr size_t kWordSize = 64;
+
 size_t ListSize(size_t n) { return std::max(kListSize, n / kListShare); }
 
 }  // namespace
@@ -237,16 +240,35 @@ Draw KeptTokens::DrawToken(uint64_t uniform) {
   }
   size_t block = 0;
   while (r - before >= block_sums_[block]) before += block_sums_[block++];
-  const size_t start = block * kernels::kSumBlockSize;
-  const size_t count = std::min(kernels::kSumBlockSize, row_.size() - start);
-  uint64_t weights[kernels::kSumBlockSize];
-  kernels::ActiveKernels().weigh(row_.data() + start, count, max_, constants_, weights);
-  for (size_t i = 0;; ++i) {
-    const TokenId token_id = static_cast<TokenId>(start + i);
-    if (!Contains(token_id)) continue;
-    if (r - before < weights[i]) return {token_id, uniform, total_weight_, before, weights[i]};
-    before += weights[i];
+  // A word of the mask at a time: only the last one is looked at token by token.
+  for (size_t start = block * kernels::kSumBlockSize;; start += kWordSize) {
+    uint64_t weights[kWordSize];
+    const uint64_t sum = WeighWord(start, weights);
+    if (r - before >= sum) {
+      before += sum;
+      continue;
+    }
+    for (size_t i = 0;; ++i) {
+      if (r - before < weights[i]) {
+        return {static_cast<TokenId>(start + i), uniform, total_weight_, before, weights[i]};
+      }
+      before += weights[i];
+    }
   }
+}
+
+uint64_t KeptTokens::WeighWord(size_t start, uint64_t* weights) const {
+  const size_t count = std::min(kWordSize, row_.size() - start);
+  const uint64_t sum = kernels::ActiveKernels().weigh(row_.data() + start, count, max_, constants_, weights);
+  const uint64_t word = has_mask_ ? mask_[start / kWordSize] : ~uint64_t{0};
+  if (!has_cut_ && word == ~uint64_t{0}) return sum;
+  uint64_t left = 0;
+  for (size_t i = 0; i < count; ++i) {
+    const bool is_cut = has_cut_ && !cut_.Keeps(row_[start + i], static_cast<TokenId>(start + i));
+    weights[i] *= (word >> i) & uint64_t{!is_cut};
+    left += weights[i];
+  }
+  return left;
 }
 
 void KeptTokens::MakeMask() {

@@ -6,6 +6,8 @@
 //   kept.KeepMass(target);
 //   Draw draw = kept.DrawToken(uniform);
 //
+// Of a sparse row (core/logits_row.h) tokens are slots: `row` is their logits, and ids below are their places.
+//
 // Many tokens are a mask over the row; few (after most truncations) are a list, so that later stages and the draw cost
 // nothing to speak of. Which it is never shows. Weights are computed when they are first asked for, and not at all if a
 // stage cuts before.
@@ -106,6 +108,9 @@ class KeptTokens {
   // Weighs what is not weighed yet.
   void Sum();
   void Rescan();
+  // The weights of the tokens from `start`, a multiple of 64, up to the next one or the row's end, 0 for those that are
+  // not in it; returns their sum. REQUIRES: !is_list_.
+  uint64_t WeighWord(size_t start, uint64_t* weights) const;
   PrefixTokens Tokens(bool weighed);
   void Keep(Prefix prefix, bool ties);
   void SetTotal(uint64_t total_weight);

@@ -76,8 +76,7 @@ const DryBreakers& LogitsProcessor::BreakersOf(const std::shared_ptr<const Sampl
 
 void LogitsProcessor::ApplyDry(const std::shared_ptr<const SamplingLists>& lists, const StepContext& context) {
   const DryPenalty& dry = lists->dry;
-  dry_matcher_.Find(TokenHistory(context.prompt, context.output), dry, BreakersOf(lists),
-                    static_cast<int32_t>(row_.size()));
+  dry_matcher_.Find(TokenHistory(context.prompt, context.output), dry, BreakersOf(lists), row_.vocab_size());
   for (const DryMatch& match : dry_matcher_.matches()) {
     Touched& token = touched_[Touch(match.token_id)];
     token.match_length = std::max(token.match_length, match.length);
@@ -126,7 +125,7 @@ void LogitsProcessor::Finish() {
   }
 }
 
-void LogitsProcessor::Process(LogitsView row, std::span<const Stage> stages, const SamplingParams& params,
+void LogitsProcessor::Process(const LogitsRow& row, std::span<const Stage> stages, const SamplingParams& params,
                               const StepContext& context, double divisor) {
   row_ = row;
   divisor_ = divisor;
@@ -135,7 +134,8 @@ void LogitsProcessor::Process(LogitsView row, std::span<const Stage> stages, con
   counted_scope_ = PenaltyScope::kDefault;
   edits_.clear();
   banned_.clear();
-  if (index_.size() < row.size()) index_.resize(row.size());
+  const auto vocab_size = static_cast<size_t>(row.vocab_size());
+  if (index_.size() < vocab_size) index_.resize(vocab_size);
 
   for (Stage stage : stages) {
     // min_tokens is the sequence's, and a temperature of 1 may have something added to it.

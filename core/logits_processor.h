@@ -17,6 +17,7 @@
 
 #include "core/dry_breakers.h"
 #include "core/dry_matcher.h"
+#include "core/logits_row.h"
 #include "core/sampling_params.h"
 #include "core/stage_order.h"
 #include "core/types.h"
@@ -54,14 +55,14 @@ class LogitsProcessor {
   // order has a cut between two stages of this kind, each run between cuts is a call of its own, with the row that the
   // run before left; `divisor` is then T for every run after the temperature. Other stages in `stages` are passed over.
   //
-  // Shapes: row [vocab_size], no NaN, no +inf. REQUIRES: Validate(params, vocab_size).ok(), ids of `context` in range,
+  // REQUIRES: the row has no NaN, no +inf; Validate(params, vocab_size).ok(), ids of `context` in range,
   // divisor > 0.
   // Time: O(tokens looked at + tokens in lists + tokens touched), the logarithm of the number of DRY's breakers for
   // each token that one of several tokens begins with, and a sort of them where params.lists are not those of the call
   // before. No allocation once warm. Memory: 5 bytes a token of the largest vocabulary, 40 a token touched, 24 a token
   // looked at.
-  void Process(LogitsView row, std::span<const Stage> stages, const SamplingParams& params, const StepContext& context,
-               double divisor = 1);
+  void Process(const LogitsRow& row, std::span<const Stage> stages, const SamplingParams& params,
+               const StepContext& context, double divisor = 1);
 
   // Tokens whose logit is not the row's. Distinct ids, none of them banned, in no particular order.
   std::span<const LogitEdit> edits() const { return edits_; }
@@ -95,7 +96,7 @@ class LogitsProcessor {
   // Fills edits_ and empties the index for the next row.
   void Finish();
 
-  LogitsView row_;
+  LogitsRow row_;
   double divisor_ = 1;
   std::vector<Touched> touched_;
   // 1 + the place in touched_, 0 for a token that is not there. [vocab_size]; all 0 between calls.

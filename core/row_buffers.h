@@ -4,17 +4,17 @@
 
 #include <vector>
 
-#include "core/sparse_row_buffer.h"
+#include "core/types.h"
 
 namespace logitd {
 
-// Used row after row, so that a step allocates nothing. Grows to the largest row that it has had: at most 12 bytes a
-// token. What is in it between two rows says nothing about the next one. Thread-compatible.
+// Used row after row, so that a step allocates nothing. Grows to the largest row that it has had: at most 8 bytes a
+// slot. What is in it between two rows says nothing about the next one. Thread-compatible.
 struct RowBuffers {
-  // The values of a dense row, or of the slots of a sparse one, widened or aligned.
+  // The values of the slots, widened or aligned.
   std::vector<float> values;
-  // The dense row that a sparse one stands for. Apart from `values`: nobody else writes to it.
-  SparseRowBuffer sparse;
+  // The ids of the slots of a sparse row, aligned.
+  std::vector<TokenId> ids;
 };
 
 }  // namespace logitd

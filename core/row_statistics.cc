@@ -59,14 +59,16 @@ std::vector<int32_t> CountTogether(LogitsView row, std::span<const float> logits
 
 }  // namespace
 
-absl::StatusOr<RowMaximum> FindMaximum(LogitsView row) {
+absl::StatusOr<RowMaximum> FindMaximum(const LogitsRow& row) {
   UseExactFloats();
-  const kernels::RowScan scan = kernels::ActiveKernels().scan_row(row.data(), row.size(), nullptr, nullptr);
+  const LogitsView slots = row.slots();
+  if (slots.empty()) return errors::NoFiniteLogit();
+  const kernels::RowScan scan = kernels::ActiveKernels().scan_row(slots.data(), slots.size(), nullptr, nullptr);
   if (scan.first_non_finite >= 0) {
-    return errors::NonFiniteLogit(scan.first_non_finite, row[static_cast<size_t>(scan.first_non_finite)]);
+    return errors::NonFiniteLogit(row.IdOf(scan.first_non_finite), slots[static_cast<size_t>(scan.first_non_finite)]);
   }
   if (scan.argmax < 0) return errors::NoFiniteLogit();
-  return RowMaximum{scan.max, scan.argmax};
+  return RowMaximum{scan.max, row.IdOf(scan.argmax)};
 }
 
 RowStatistics StatisticsOf(const RowMaximum& maximum, uint64_t total_weight) {
@@ -79,50 +81,52 @@ RowStatistics StatisticsOf(const RowMaximum& maximum, uint64_t total_weight) {
   return statistics;
 }
 
-RowStatistics StatisticsOf(LogitsView row, const RowMaximum& maximum, bool with_entropy) {
+RowStatistics StatisticsOf(const LogitsRow& row, const RowMaximum& maximum, bool with_entropy) {
+  const LogitsView slots = row.slots();
   const kernels::RowKernels& kernels = kernels::ActiveKernels();
   const kernels::ExpConstants constants(1);
   if (!with_entropy) {
-    return StatisticsOf(maximum, kernels.sum_weights(row.data(), row.size(), nullptr, maximum.max, constants, nullptr));
+    return StatisticsOf(maximum,
+                        kernels.sum_weights(slots.data(), slots.size(), nullptr, maximum.max, constants, nullptr));
   }
-  const kernels::EntropySums sums = kernels.sum_entropy(row.data(), row.size(), nullptr, maximum.max, constants);
+  const kernels::EntropySums sums = kernels.sum_entropy(slots.data(), slots.size(), nullptr, maximum.max, constants);
   RowStatistics statistics = StatisticsOf(maximum, sums.weights);
   statistics.entropy = statistics.log_total + static_cast<double>(sums.terms) / static_cast<double>(sums.weights);
   return statistics;
 }
 
-double ModelEntropy(LogitsView row, const RowStatistics& statistics) {
+double ModelEntropy(const LogitsRow& row, const RowStatistics& statistics) {
   return *StatisticsOf(row, RowMaximum{statistics.max, statistics.argmax}, /*with_entropy=*/true).entropy;
 }
 
-absl::StatusOr<RowStatistics> ReadRow(LogitsView row, bool with_entropy, LogitsView next) {
+absl::StatusOr<RowStatistics> ReadRow(const LogitsRow& row, bool with_entropy, LogitsView next) {
   ASSIGN_OR_RETURN(const RowMaximum maximum, FindMaximum(row));
-  if (!with_entropy && next.size() == row.size()) {
-    return StatisticsOf(maximum, kernels::ActiveKernels().sum_weights_ahead(row.data(), row.size(), maximum.max,
+  const LogitsView slots = row.slots();
+  if (!with_entropy && next.size() == slots.size()) {
+    return StatisticsOf(maximum, kernels::ActiveKernels().sum_weights_ahead(slots.data(), slots.size(), maximum.max,
                                                                             kernels::ExpConstants(1), next.data()));
   }
   return StatisticsOf(row, maximum, with_entropy);
 }
 
-int32_t RankOf(LogitsView row, TokenId token_id) {
-  return 1 +
-         kernels::ActiveKernels().count_greater(row.data(), row.size(), nullptr, row[static_cast<size_t>(token_id)]);
+int32_t RankOf(const LogitsRow& row, TokenId token_id) {
+  const LogitsView slots = row.slots();
+  return 1 + kernels::ActiveKernels().count_greater(slots.data(), slots.size(), nullptr, row[token_id]);
 }
 
-std::vector<int32_t> RanksOf(LogitsView row, std::span<const TokenId> token_ids) {
-  const auto logit = [row](TokenId token_id) { return row[static_cast<size_t>(token_id)]; };
+std::vector<int32_t> RanksOf(const LogitsRow& row, std::span<const TokenId> token_ids) {
   std::vector<float> logits;
   logits.reserve(token_ids.size());
-  for (TokenId token_id : token_ids) logits.push_back(logit(token_id));
+  for (TokenId token_id : token_ids) logits.push_back(row[token_id]);
   std::ranges::sort(logits, std::ranges::greater());
   logits.erase(std::ranges::unique(logits).begin(), logits.end());
 
   const std::vector<int32_t> greater =
-      logits.size() <= kMaxRankPasses ? CountOneByOne(row, logits) : CountTogether(row, logits);
+      logits.size() <= kMaxRankPasses ? CountOneByOne(row.slots(), logits) : CountTogether(row.slots(), logits);
   std::vector<int32_t> ranks;
   ranks.reserve(token_ids.size());
   for (TokenId token_id : token_ids) {
-    const auto found = std::ranges::lower_bound(logits, logit(token_id), std::ranges::greater());
+    const auto found = std::ranges::lower_bound(logits, row[token_id], std::ranges::greater());
     ranks.push_back(1 + greater[static_cast<size_t>(found - logits.begin())]);
   }
   return ranks;

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "core/logits_row.h"
 #include "core/types.h"
 
 namespace logitd {
@@ -41,26 +42,26 @@ struct RowStatistics {
   double LogProb(float logit) const { return (static_cast<double>(logit) - static_cast<double>(max)) - log_total; }
 };
 
-// Shapes: row [vocab_size], 1 <= vocab_size <= kMaxVocabSize.
+// Of a row with 1 <= vocab_size <= kMaxVocabSize.
 // Errors: NON_FINITE_LOGIT naming the token id, NO_FINITE_LOGIT.
-// `next`: the row that is read after this one, of the same size, if it is known; it is brought nearer meanwhile (a
+// `next`: the logits that are read after this row's, as many, if they are known; they are brought nearer meanwhile (a
 // third of the time of a row that comes from memory). Empty: not known.
-absl::StatusOr<RowStatistics> ReadRow(LogitsView row, bool with_entropy = false, LogitsView next = {});
+absl::StatusOr<RowStatistics> ReadRow(const LogitsRow& row, bool with_entropy = false, LogitsView next = {});
 // The same of a row whose maximum is known. REQUIRES: the row has no NaN, no +inf, and `maximum` is its own.
-RowStatistics StatisticsOf(LogitsView row, const RowMaximum& maximum, bool with_entropy);
+RowStatistics StatisticsOf(const LogitsRow& row, const RowMaximum& maximum, bool with_entropy);
 // The same of one whose weights are added up. Without the entropy.
 RowStatistics StatisticsOf(const RowMaximum& maximum, uint64_t total_weight);
 // The entropy alone. REQUIRES: `statistics` is of `row`.
-double ModelEntropy(LogitsView row, const RowStatistics& statistics);
+double ModelEntropy(const LogitsRow& row, const RowStatistics& statistics);
 // The first pass alone. Errors: as ReadRow.
-absl::StatusOr<RowMaximum> FindMaximum(LogitsView row);
+absl::StatusOr<RowMaximum> FindMaximum(const LogitsRow& row);
 // 1 + number of strictly larger logits: ties share the best rank.
-int32_t RankOf(LogitsView row, TokenId token_id);
+int32_t RankOf(const LogitsRow& row, TokenId token_id);
 // The ranks of several tokens, in their order; each as often as it is named.
 // Time: of the row at most kMaxRankPasses fast passes or one with a binary search for each logit, however many tokens;
 // and a sort of the tokens.
 // REQUIRES: the row has no NaN; ids are in range.
-std::vector<int32_t> RanksOf(LogitsView row, std::span<const TokenId> token_ids);
+std::vector<int32_t> RanksOf(const LogitsRow& row, std::span<const TokenId> token_ids);
 // Beyond it the searches cost less: of a row of 2^20, 64 passes take 3.4 ms and the searches 5.5 ms for 64 tokens, 12
 // ms for 1,024, where 1,024 passes would take 54 ms.
 inline constexpr size_t kMaxRankPasses = 64;

@@ -12,10 +12,10 @@ Scorer::Scorer(RecordOptions options, std::optional<SamplingParams> sampling)
   if (!sampling_) sums_.sampling.reset();
 }
 
-absl::StatusOr<TokenRecord> Scorer::Score(LogitsView row, TokenId target, Distribution& distribution,
+absl::StatusOr<TokenRecord> Scorer::Score(const LogitsRow& row, TokenId target, Distribution& distribution,
                                           const StepContext& context, LogitsView next) {
-  if (target < 0 || target >= static_cast<int64_t>(row.size())) {
-    return errors::TokenIdOutOfRange("token_ids", target, static_cast<int32_t>(row.size()));
+  if (target < 0 || target >= row.vocab_size()) {
+    return errors::TokenIdOutOfRange("token_ids", target, row.vocab_size());
   }
   const bool with_entropy = options_.records && options_.entropy;
   RowStatistics statistics;

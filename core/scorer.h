@@ -13,6 +13,7 @@
 
 #include "absl/status/statusor.h"
 #include "core/distribution.h"
+#include "core/logits_row.h"
 #include "core/sampling_params.h"
 #include "core/sequence.h"
 #include "core/token_record.h"
@@ -28,8 +29,8 @@ class Scorer {
   // Scores the next target; `context` as Distribution::Assign wants it. A target that the row or the stages exclude is
   // kExcluded, not an error. Errors: NON_FINITE_LOGIT, NO_FINITE_LOGIT, ALL_TOKENS_EXCLUDED, TOKEN_ID_OUT_OF_RANGE
   // (field "token_ids").
-  // `next`: the row of the next target, if it is known, as ReadRow wants it.
-  absl::StatusOr<TokenRecord> Score(LogitsView row, TokenId target, Distribution& distribution,
+  // `next`: the logits of the next target's row, if it is known, as ReadRow wants it.
+  absl::StatusOr<TokenRecord> Score(const LogitsRow& row, TokenId target, Distribution& distribution,
                                     const StepContext& context = {}, LogitsView next = {});
 
   // Takes a record that was made elsewhere from the next row (a runner reduces rows with this same code). Sets its

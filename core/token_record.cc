@@ -8,7 +8,7 @@ namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-TokenAlternative MakeAlternative(LogitsView row, const RowStatistics& statistics, Distribution* distribution,
+TokenAlternative MakeAlternative(const LogitsRow& row, const RowStatistics& statistics, Distribution* distribution,
                                  TokenId token_id, const RecordOptions& options) {
   TokenAlternative alternative;
   alternative.token_id = token_id;
@@ -25,8 +25,8 @@ bool NeedsRowStatistics(const RecordOptions& options) {
   return options.model_log_prob || (options.records && options.entropy);
 }
 
-TokenRecord MakeRecord(LogitsView row, const RowStatistics& statistics, Distribution* distribution, TokenId token_id,
-                       const RecordOptions& options, TopTokens* top_tokens) {
+TokenRecord MakeRecord(const LogitsRow& row, const RowStatistics& statistics, Distribution* distribution,
+                       TokenId token_id, const RecordOptions& options, TopTokens* top_tokens) {
   TokenRecord record;
   record.token_id = token_id;
   const bool in_row = row[token_id] > -kInfinity;
@@ -48,8 +48,8 @@ TokenRecord MakeRecord(LogitsView row, const RowStatistics& statistics, Distribu
     record.kept_mass = distribution->kept_mass();
   }
   if (options.top_layout == TopLayout::kWholeVocabulary && !options.rank) {
-    record.top.reserve(row.size());
-    for (TokenId id = 0; id < static_cast<TokenId>(row.size()); ++id) {
+    record.top.reserve(static_cast<size_t>(row.vocab_size()));
+    for (TokenId id = 0; id < row.vocab_size(); ++id) {
       record.top.push_back(MakeAlternative(row, statistics, distribution, id, options));
     }
   }

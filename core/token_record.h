@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/distribution.h"
+#include "core/logits_row.h"
 #include "core/top_tokens.h"
 #include "core/types.h"
 
@@ -72,10 +73,10 @@ bool NeedsRowStatistics(const RecordOptions& options);
 // `distribution`: the sampling distribution of the row, or null if there is none (then what it says is unset).
 // Ranks of alternatives are given if options.rank. REQUIRES: `statistics` (if NeedsRowStatistics(options), else
 // anything) and `distribution` are of `row`, `statistics` with its entropy if options.entropy, `distribution` with
-// kept_mass if options.kept_set; options.top_n <= row.size(); named ids are in range.
+// kept_mass if options.kept_set; options.top_n <= row.vocab_size(); named ids are in range.
 // `top_tokens`: working space for options.top_n; null: the distribution's, or if there is none one that is made here.
-TokenRecord MakeRecord(LogitsView row, const RowStatistics& statistics, Distribution* distribution, TokenId token_id,
-                       const RecordOptions& options, TopTokens* top_tokens = nullptr);
+TokenRecord MakeRecord(const LogitsRow& row, const RowStatistics& statistics, Distribution* distribution,
+                       TokenId token_id, const RecordOptions& options, TopTokens* top_tokens = nullptr);
 
 }  // namespace logitd
 

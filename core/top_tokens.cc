@@ -3,11 +3,14 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <limits>
 
 #include "core/logit_order.h"
 
 namespace logitd {
 namespace {
+
+constexpr float kExcluded = -std::numeric_limits<float>::infinity();
 
 // More than this part of a row: the row is sorted as a whole.
 constexpr size_t kFewShare = 16;
@@ -25,29 +28,35 @@ size_t DigitOf(uint64_t packed, size_t digit) {
 
 }  // namespace
 
-std::span<const TokenId> TopTokens::Find(LogitsView row, int32_t n) {
+std::span<const TokenId> TopTokens::Find(const LogitsRow& row, int32_t n) {
   const size_t count = static_cast<size_t>(n);
   ids_.clear();
   if (n == 0) return ids_;
+  ids_.reserve(count);
   packed_.clear();
-  if (count * kFewShare <= row.size()) {
-    kept_.Reset(row, {}, {});
+  const LogitsView slots = row.slots();
+  if (count * kFewShare <= slots.size()) {
+    kept_.Reset(slots, {}, {});
     kept_.KeepFirst(n);
-    kept_.ForEach(
-        [&](TokenId token_id) { packed_.push_back(PackToken(row[static_cast<size_t>(token_id)], token_id)); });
-  }
-  // Not enough finite ones: tokens of -inf have the last key of all.
-  if (packed_.size() < count) {
-    packed_.resize(row.size());
-    for (size_t i = 0; i < row.size(); ++i) packed_[i] = PackToken(row[i], static_cast<TokenId>(i));
+    kept_.ForEach([&](int32_t slot) { packed_.push_back(PackToken(slots[static_cast<size_t>(slot)], slot)); });
+  } else {
+    packed_.reserve(slots.size());
+    for (size_t i = 0; i < slots.size(); ++i) {
+      if (slots[i] > kExcluded) packed_.push_back(PackToken(slots[i], static_cast<int32_t>(i)));
+    }
   }
   if (packed_.size() < kRadixSize) {
     std::sort(packed_.begin(), packed_.end());
   } else {
     SortByKey();
   }
-  ids_.resize(count);
-  for (size_t i = 0; i < count; ++i) ids_[i] = static_cast<TokenId>(packed_[i] & 0xFFFFFFFF);
+  for (size_t i = 0; i < std::min(count, packed_.size()); ++i) {
+    ids_.push_back(row.IdOf(static_cast<int32_t>(packed_[i] & 0xFFFFFFFF)));
+  }
+  // Not enough finite ones.
+  for (TokenId token_id = 0; ids_.size() < count; ++token_id) {
+    if (row[token_id] == kExcluded) ids_.push_back(token_id);
+  }
   return ids_;
 }
 

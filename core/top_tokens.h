@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "core/kept_tokens.h"
+#include "core/logits_row.h"
 #include "core/types.h"
 
 namespace logitd {
@@ -19,17 +20,18 @@ namespace logitd {
 class TopTokens {
  public:
   // The n first tokens, (logit descending, id ascending); those of -inf come last. Holds until the next call.
-  // REQUIRES: 0 <= n <= row.size(); no logit is NaN or +inf, some logit is finite.
-  // Time: O(row + n log n) for a few tokens, O(row) from a sixteenth of the row on: no comparison sorts a whole
-  // vocabulary. No allocation once warm. Memory: 20 bytes a token of the row if it is sorted as a whole.
-  std::span<const TokenId> Find(LogitsView row, int32_t n);
+  // REQUIRES: 0 <= n <= row.vocab_size(); no logit is NaN or +inf, some logit is finite.
+  // Time: O(slots + n log n) for a few tokens, O(slots) from a sixteenth of the row on, O(vocabulary) if tokens of
+  // -inf are among them: no comparison sorts a whole vocabulary. No allocation once warm. Memory: 20 bytes a slot of
+  // the row if it is sorted as a whole.
+  std::span<const TokenId> Find(const LogitsRow& row, int32_t n);
 
  private:
   // Sorts packed_ by its keys, ascending; equal keys stay in their order.
   void SortByKey();
 
   KeptTokens kept_;
-  // Tokens packed (core/logit_order.h), ids ascending until they are sorted.
+  // Finite logits and their slots, packed (core/logit_order.h), slots ascending until they are sorted.
   std::vector<uint64_t> packed_;
   std::vector<uint64_t> spare_;
   std::vector<TokenId> ids_;

@@ -8,7 +8,6 @@
 #include "core/errors.h"
 #include "core/limits.h"
 #include "core/row_values.h"
-#include "core/sparse_row_buffer.h"
 #include "core/status_macros.h"
 
 namespace logitd::server {
@@ -122,11 +121,25 @@ std::span<const float> ValuesOf(const BlockBytes& parts, int32_t index, std::vec
   return buffer;
 }
 
-absl::StatusOr<LogitsView> RowOf(const BlockBytes& parts, int32_t index, int32_t vocab_size, RowBuffers& buffers) {
+// The `width` ids of row `index` of a sparse block.
+std::span<const TokenId> IdsOf(const BlockBytes& parts, int32_t index, std::vector<TokenId>& buffer) {
+  const auto width = static_cast<size_t>(parts.message->width());
+  const size_t skipped = HasIdsInPayload(*parts.message) ? static_cast<size_t>(index) * width : 0;
+  const char* bytes = parts.ids + skipped * sizeof(TokenId);
+  if (reinterpret_cast<uintptr_t>(bytes) % alignof(TokenId) == 0) {
+    return {reinterpret_cast<const TokenId*>(bytes), width};
+  }
+  buffer.resize(width);
+  std::memcpy(buffer.data(), bytes, width * sizeof(TokenId));
+  return buffer;
+}
+
+absl::StatusOr<LogitsRow> RowOf(const BlockBytes& parts, int32_t index, int32_t vocab_size, RowBuffers& buffers) {
   const std::span<const float> values = ValuesOf(parts, index, buffers.values);
-  if (parts.ids == nullptr) return values;
-  const size_t skipped = HasIdsInPayload(*parts.message) ? static_cast<size_t>(index) * values.size() : 0;
-  return buffers.sparse.Assign(parts.ids + skipped * sizeof(TokenId), values, vocab_size);
+  if (parts.ids == nullptr) return LogitsRow(values);
+  const std::span<const TokenId> ids = IdsOf(parts, index, buffers.ids);
+  ASSIGN_OR_RETURN(const size_t used, CountUsedSlots(ids, "logits.token_ids", vocab_size));
+  return LogitsRow::Sparse(values.first(used), ids.first(used), vocab_size);
 }
 
 // The vocabulary of a unary request's row: what is declared for a sparse one, the number of values of a dense one.
@@ -181,7 +194,7 @@ const WireRows::Block& WireRows::BlockOf(int32_t index) const {
   return blocks_[b];
 }
 
-absl::StatusOr<LogitsView> WireRows::Row(int32_t index, RowBuffers& buffers) const {
+absl::StatusOr<LogitsRow> WireRows::Row(int32_t index, RowBuffers& buffers) const {
   const Block& block = BlockOf(index);
   return RowOf(block.bytes, index - block.first_row, vocab_size_, buffers);
 }
@@ -195,7 +208,7 @@ LogitsView WireRows::RowInPlace(int32_t index) const {
           width};
 }
 
-absl::StatusOr<LogitsView> SingleRow(const v1::Logits& logits, RowBuffers& buffers) {
+absl::StatusOr<LogitsRow> SingleRow(const v1::Logits& logits, RowBuffers& buffers) {
   if (logits.float_values_size() > 0) {
     if (!logits.values().empty()) return errors::Exclusive("logits.values", "logits.float_values");
     if (logits.has_block()) return errors::Exclusive("logits.block", "logits.float_values");

@@ -1,8 +1,8 @@
-// Rows of logits on the wire, dense and sparse -> LogitsView. The one place where a row's bytes are checked against
+// Rows of logits on the wire, dense and sparse -> LogitsRow. The one place where a row's bytes are checked against
 // what is declared.
 //
 //   ASSIGN_OR_RETURN(const WireRows rows, WireRows::Of(batch.blocks(), payload, vocab_size));
-//   ASSIGN_OR_RETURN(const LogitsView row, rows.Row(step.row(), buffers));
+//   ASSIGN_OR_RETURN(const LogitsRow row, rows.Row(step.row(), buffers));
 #ifndef LOGITD_SERVER_CONVERTERS_LOGITS_H_
 #define LOGITD_SERVER_CONVERTERS_LOGITS_H_
 
@@ -15,6 +15,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "core/logits_row.h"
 #include "core/row_buffers.h"
 #include "core/types.h"
 #include "logitd/v1/logits.pb.h"
@@ -41,12 +42,12 @@ class WireRows {
                                      std::string_view payload, int32_t vocab_size);
 
   int32_t row_count() const { return row_count_; }
-  // Row `index` as f32, shape [vocab_size]: the payload itself where it is dense, f32 and aligned, else put together in
-  // `buffers`. The view holds until the next call. Errors, of a sparse row with ids of its own alone:
+  // Row `index` as f32: a view of the message where it is f32 and aligned, else of `buffers`. It holds until the next
+  // call. Errors, of a sparse row with ids of its own alone:
   // TOKEN_ID_OUT_OF_RANGE, DUPLICATE_TOKEN_ID, FIELD_OUT_OF_RANGE of "logits.token_ids[slot]".
   // REQUIRES: 0 <= index < row_count().
-  absl::StatusOr<LogitsView> Row(int32_t index, RowBuffers& buffers) const;
-  // Row `index` if it is read where it lies; else empty. REQUIRES: as Row.
+  absl::StatusOr<LogitsRow> Row(int32_t index, RowBuffers& buffers) const;
+  // The logits of row `index` if it is dense and read where it lies; else empty. REQUIRES: as Row.
   LogitsView RowInPlace(int32_t index) const;
 
  private:
@@ -61,9 +62,9 @@ class WireRows {
   std::vector<Block> blocks_;
 };
 
-// The one row of a unary request, as f32: a view of `logits` or of `buffers`. Its size is the vocabulary: the width of
-// a dense row, `vocab_size` of a sparse one. Errors: those of WireRows::Of and Row, and FIELDS_EXCLUSIVE.
-absl::StatusOr<LogitsView> SingleRow(const v1::Logits& logits, RowBuffers& buffers);
+// The one row of a unary request, as f32: a view of `logits` or of `buffers`. Its vocabulary is the width of a dense
+// row, `vocab_size` of a sparse one. Errors: those of WireRows::Of and Row, and FIELDS_EXCLUSIVE.
+absl::StatusOr<LogitsRow> SingleRow(const v1::Logits& logits, RowBuffers& buffers);
 
 }  // namespace logitd::server
 

@@ -166,8 +166,8 @@ absl::StatusOr<std::vector<PieceOutput>> FromProto(const v1::BatchOutput& output
     }
     next_block_row = message.block_row() + message.row_count();
     for (int32_t i = 0; i < message.row_count(); ++i) {
-      ASSIGN_OR_RETURN(const LogitsView row, rows.Row(message.block_row() + i, buffers));
-      piece.rows.logits.insert(piece.rows.logits.end(), row.begin(), row.end());
+      ASSIGN_OR_RETURN(const LogitsRow row, rows.Row(message.block_row() + i, buffers));
+      piece.rows.logits.insert(piece.rows.logits.end(), row.slots().begin(), row.slots().end());
     }
   }
   return pieces;

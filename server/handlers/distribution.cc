@@ -84,19 +84,22 @@ absl::StatusOr<StepContext> StepOf(const v1::DistributionRequest& request, const
 }
 
 // `candidates`: DistributionOptions::candidates, empty unless greedy.
-void AddTokens(LogitsView row, std::span<const uint64_t> candidates, const RowStatistics& statistics,
-               Distribution& distribution, v1::DistributionResponse& response) {
-  for (TokenId id = 0; id < static_cast<TokenId>(row.size()); ++id) {
+void AddTokens(std::span<const uint64_t> candidates, const RowStatistics& statistics, Distribution& distribution,
+               v1::DistributionResponse& response) {
+  const LogitsRow& row = distribution.row();
+  for (int32_t slot = 0; slot < static_cast<int32_t>(row.slots().size()); ++slot) {
+    const TokenId id = row.IdOf(slot);
+    const float logit = row.slots()[static_cast<size_t>(slot)];
     // Greedy leaves one token; the reply is then the one-hot vector over what it was chosen from, so that it can be
     // read like any other distribution.
     const bool listed = candidates.empty() ? distribution.Keeps(id)
-                                           : ((candidates[id / 64] >> (id % 64)) & 1) != 0 && !std::isinf(row[id]);
+                                           : ((candidates[slot / 64] >> (slot % 64)) & 1) != 0 && !std::isinf(logit);
     if (!listed) continue;
     const double log_prob = distribution.LogProb(id);
     response.add_token_ids(id);
     response.add_probabilities(Exp(log_prob));
     response.add_sampling_log_probs(log_prob);
-    response.add_model_log_probs(statistics.LogProb(row[id]));
+    response.add_model_log_probs(statistics.LogProb(logit));
   }
 }
 
@@ -124,8 +127,8 @@ absl::Status ComputeDistribution(const v1::DistributionRequest& request, const S
   RETURN_IF_ERROR(CheckKnown(request));
   if (!request.has_logits()) return errors::Required("logits");
   ASSIGN_OR_RETURN(const StepWorkspaces::Lease workspace, env.workspaces.Lend(context));
-  ASSIGN_OR_RETURN(const LogitsView row, SingleRow(request.logits(), workspace->row));
-  const auto vocab_size = static_cast<int32_t>(row.size());
+  ASSIGN_OR_RETURN(const LogitsRow row, SingleRow(request.logits(), workspace->row));
+  const int32_t vocab_size = row.vocab_size();
   auto params = FromProto(request.sampling(), vocab_size);
   if (!params.ok()) return WithFieldPrefix(params.status(), "sampling.");
   ASSIGN_OR_RETURN(const StepContext step, StepOf(request, *params, vocab_size));
@@ -139,7 +142,7 @@ absl::Status ComputeDistribution(const v1::DistributionRequest& request, const S
   RETURN_IF_ERROR(distribution.Assign(row, *params, step, options));
   const RowStatistics statistics = distribution.ModelStatistics(/*with_entropy=*/true);
 
-  if (lists_tokens) AddTokens(row, candidates, statistics, distribution, response);
+  if (lists_tokens) AddTokens(candidates, statistics, distribution, response);
   response.set_kept_count(distribution.kept_count());
   if (statistics.entropy) response.set_model_entropy(*statistics.entropy);
   response.set_model_log_sum_exp(statistics.log_sum_exp);

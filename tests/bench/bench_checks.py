@@ -1,5 +1,6 @@
 """What must hold before a time is printed: the contenders computed the same thing, and logitd's numbers are right."""
 
+import dataclasses
 from collections.abc import Iterable
 
 import numpy as np
@@ -115,6 +116,13 @@ def check_peer(peer: str, kind: str, row: np.ndarray, sampler: Sampler, ours: Re
     between = float(np.exp(descending[low:high] - log_sum_exp(descending)).sum())
     if high > len(descending) or not between <= MASS_BOUND:
         raise CheckError(f"{what}: keeps {theirs.kept_count} tokens, logitd {ours.kept_count}, {between:.3g} of mass")
+
+
+def check_same(what: str, ours: Result, theirs: Result) -> None:
+    """To the bit, but for the time; NaN is NaN."""
+    found, expected = (repr(dataclasses.replace(result, ns=0)) for result in (ours, theirs))
+    if found != expected:
+        raise CheckError(f"{what}: {found}, should be {expected}")
 
 
 def check_scores(name: str, theirs: np.ndarray, exact: np.ndarray, bound: float) -> None:

@@ -120,6 +120,14 @@ class CheckLogitdTest(unittest.TestCase):
             with self.subTest(result=i), self.assertRaises(bench_checks.CheckError):
                 bench_checks.check_logitd(rows, wrong)
 
+    def test_the_same_is_the_same_but_for_its_time(self):
+        nan = float("nan")
+        result = Result(5, 7, 3, -0.25, nan)
+        bench_checks.check_same("a", result, dataclasses.replace(result, ns=9))
+        for wrong in ({"token_id": 8}, {"kept_count": 4}, {"sampling_log_prob": -0.25 - 2**-54}, {"model_log_prob": 0.0}):
+            with self.subTest(wrong=wrong), self.assertRaisesRegex(bench_checks.CheckError, "a: "):
+                bench_checks.check_same("a", result, dataclasses.replace(result, **wrong))
+
 
 if __name__ == "__main__":
     unittest.main()

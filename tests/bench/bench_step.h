@@ -3,6 +3,7 @@
 #ifndef LOGITD_TESTS_BENCH_BENCH_STEP_H_
 #define LOGITD_TESTS_BENCH_BENCH_STEP_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <memory>
@@ -36,6 +37,8 @@ struct BenchResult {
 class BenchStep {
  public:
   virtual ~BenchStep() = default;
+  // Before Run, outside of its time: for steps that take the row in another form.
+  virtual void Prepare(LogitsView row) {}
   virtual void Run(LogitsView row, BenchResult& result) = 0;
   // After Run, outside of its time: how many tokens could have been drawn; -1: it does not say.
   virtual int32_t KeptCount() { return -1; }
@@ -45,6 +48,9 @@ class BenchStep {
 };
 
 std::unique_ptr<BenchStep> NewLogitdStep(const BenchSampler& sampler, Content content);
+// The same of a row that lists `slots` of the tokens, at equal distances; as a dense row with -inf elsewhere if not
+// `sparse`.
+std::unique_ptr<BenchStep> NewPartialStep(const BenchSampler& sampler, Content content, size_t slots, bool sparse);
 std::unique_ptr<BenchStep> NewLogitdScorer();
 // Pass 1 of logitd's step alone: maximum, argmax, finiteness, block maxima.
 std::unique_ptr<BenchStep> NewScan();

@@ -23,10 +23,10 @@ class Worker:
         self._process.stdin.close()
         self._process.wait()
 
-    def new(self, kind: str, sampler: Sampler = Sampler("none"), content: str = CONTENTS[0]) -> int:
-        """A step's number."""
+    def new(self, kind: str, sampler: Sampler = Sampler("none"), content: str = CONTENTS[0], slots: int = 0) -> int:
+        """A step's number. `slots`: that are listed, of "sparse" and "excluded"."""
         return int(self._ask(f"new {kind} {sampler.temperature!r} {sampler.top_k} {sampler.top_p!r} {sampler.min_p!r} "
-                             f"{CONTENTS.index(content)}"))
+                             f"{CONTENTS.index(content)} {slots}"))
 
     def run(self, steps: Sequence[tuple[int, int]]) -> list[Result]:
         """Runs (step, row) one after the other, with nothing in between."""

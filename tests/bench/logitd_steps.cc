@@ -1,5 +1,6 @@
 // logitd's contenders: a step through the Decoder, as the server takes it, a score through the Scorer, pass 1 alone,
 // and the plain read.
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -10,6 +11,7 @@
 #include "core/decoder.h"
 #include "core/distribution.h"
 #include "core/kernels/row_kernels.h"
+#include "core/logits_row.h"
 #include "core/scorer.h"
 #include "tests/bench/bench_step.h"
 
@@ -39,7 +41,9 @@ class LogitdStep : public BenchStep {
     decoder_.emplace(config_);
   }
 
-  void Run(LogitsView row, BenchResult& result) override {
+  void Run(LogitsView row, BenchResult& result) override { Advance(row, result); }
+
+  void Advance(const LogitsRow& row, BenchResult& result) {
     const absl::StatusOr<Step> step = decoder_->Advance(decoder_->position(), row, distribution_);
     if (!step.ok() || !step->token) return;
     result.token_id = step->token->token_id;
@@ -53,6 +57,38 @@ class LogitdStep : public BenchStep {
   DecoderConfig config_;
   std::optional<Decoder> decoder_;
   Distribution distribution_;
+};
+
+class PartialStep : public LogitdStep {
+ public:
+  PartialStep(const BenchSampler& sampler, Content content, size_t slots, bool sparse)
+      : LogitdStep(sampler, content), slots_(slots), is_sparse_(sparse) {}
+
+  void Prepare(LogitsView row) override {
+    vocab_size_ = static_cast<int32_t>(row.size());
+    ids_.clear();
+    logits_.assign(is_sparse_ ? 0 : row.size(), -std::numeric_limits<float>::infinity());
+    const size_t stride = std::max<size_t>(1, row.size() / slots_);
+    for (size_t i = 0; i < row.size() && ids_.size() < slots_; i += stride) {
+      ids_.push_back(static_cast<TokenId>(i));
+      if (is_sparse_) {
+        logits_.push_back(row[i]);
+      } else {
+        logits_[i] = row[i];
+      }
+    }
+  }
+
+  void Run(LogitsView, BenchResult& result) override {
+    Advance(is_sparse_ ? LogitsRow::Sparse(logits_, ids_, vocab_size_) : LogitsRow(logits_), result);
+  }
+
+ private:
+  size_t slots_;
+  bool is_sparse_;
+  int32_t vocab_size_ = 0;
+  std::vector<TokenId> ids_;
+  std::vector<float> logits_;
 };
 
 class LogitdScorer : public BenchStep {
@@ -122,6 +158,9 @@ class Read : public BenchStep {
 
 std::unique_ptr<BenchStep> NewLogitdStep(const BenchSampler& sampler, Content content) {
   return std::make_unique<LogitdStep>(sampler, content);
+}
+std::unique_ptr<BenchStep> NewPartialStep(const BenchSampler& sampler, Content content, size_t slots, bool sparse) {
+  return std::make_unique<PartialStep>(sampler, content, slots, sparse);
 }
 std::unique_ptr<BenchStep> NewLogitdScorer() { return std::make_unique<LogitdScorer>(); }
 std::unique_ptr<BenchStep> NewScan() { return std::make_unique<Scan>(); }

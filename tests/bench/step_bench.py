@@ -32,8 +32,10 @@ from bench_worker import Worker  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 VOCAB_SIZES = (32000, 49152, 128256, 262144)
+PARTS = ("read", "peers", "sparse", "scoring")
 PEER_ROWS = 24
 SCORED_ROWS = 512
+SPARSE_SLOTS = (64, 1024, 16384)
 # The first rounds fill caches and buffers.
 WARM_UP = 3
 
@@ -120,6 +122,26 @@ def against_peers(worker: Worker, rows: np.ndarray, kind: str, sampler: Sampler,
     return lines
 
 
+def sparse(worker: Worker, rows: np.ndarray, kind: str, rounds: int) -> list[bench_targets.Line]:
+    """Steps on rows that list a few tokens, as sparse rows and as dense ones with -inf elsewhere: the same results."""
+    count, vocab_size = rows.shape
+    cases = [(slots, s, content) for slots in SPARSE_SLOTS if slots <= vocab_size for s in SAMPLERS
+             for content in (LOG_PROB, RECORD)]
+    pairs = [[worker.new(form, s, content, slots) for form in ("sparse", "excluded")] for slots, s, content in cases]
+    times = [([], []) for _ in cases]
+    for number in range(WARM_UP + rounds):
+        row = number % count
+        for i in random.Random(number).sample(range(len(cases)), len(cases)):
+            ours, dense = worker.run([(step, row) for step in pairs[i]])
+            bench_checks.check_same(f"sparse row, {cases[i]}", ours, dense)
+            if number >= WARM_UP:
+                times[i][0].append(ours.ns)
+                times[i][1].append(dense.ns)
+    return [bench_targets.Line(vocab_size, f"{kind}, {slots} listed", s.name, content, statistics.median(ours),
+                               "dense, -inf", statistics.median(dense), ">=")
+            for (slots, s, content), (ours, dense) in zip(cases, times)]
+
+
 def scoring(worker: Worker, rows: np.ndarray, rounds: int) -> list[bench_targets.Line]:
     """log-softmax + gather of `rows`, in every form. Nanoseconds are those of one row."""
     count, vocab_size = rows.shape
@@ -159,7 +181,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=31, help="default %(default)s")
     parser.add_argument("--vocab-sizes", type=int, nargs="+", default=VOCAB_SIZES)
     parser.add_argument("--rows", nargs="+", choices=bench_rows.KINDS, default=bench_rows.KINDS)
-    parser.add_argument("--parts", nargs="+", choices=("read", "peers", "scoring"), default=("read", "peers", "scoring"))
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--kernel-target", help="of logitd, as the server's flag: scalar, avx2, avx512 (default: the best)")
     parser.add_argument("--quick", action="store_true", help="few rounds and rows: to see that it works, not how fast")
     parser.add_argument("--json", action="store_true", help="one object on standard output instead of the table")
@@ -213,6 +235,8 @@ def main() -> int:
                     about["kernel_target"] = worker.target()
                     if "read" in args.parts:
                         lines += against_read(worker, made[1], kind, args.rounds)
+                    if "sparse" in args.parts and kind == "N(0,3)" and vocab_size == bench_targets.VOCAB_SIZE:
+                        lines += sparse(worker, made[1], kind, args.rounds)
                     for sampler in SAMPLERS if "peers" in args.parts else ():
                         lines += against_peers(worker, made[1], kind, sampler, args.rounds)
         if "scoring" in args.parts:

@@ -5,8 +5,10 @@
 // One command a line, answers at once, in order; numbers are C's. A process, not a library in Python's: libllama is
 // built without -fPIC, and PyTorch brings an OpenMP of its own.
 //
-//   new KIND TEMPERATURE TOP_K TOP_P MIN_P CONTENT   KIND: logitd, llama, scan, read or score; CONTENT: 0, 1 or 2
-//                                                    (bench_step.h) -> its number, from 0
+//   new KIND TEMPERATURE TOP_K TOP_P MIN_P CONTENT [SLOTS]
+//                                                    KIND: logitd, llama, scan, read, score, sparse or excluded;
+//                                                    CONTENT: 0, 1 or 2 (bench_step.h); SLOTS: that are listed, of the
+//                                                    last two -> its number, from 0
 //   run NUMBER ROW [NUMBER ROW]...                   -> for each a line "NS TOKEN_ID KEPT_COUNT SAMPLING MODEL"
 //   score NUMBER ROW COUNT TARGET...                 -> "NS LOG_PROB..." of COUNT targets of consecutive rows
 //   use TARGET                                       a kernel target, "avx2" -> its name, "AVX2"
@@ -70,6 +72,10 @@ std::unique_ptr<BenchStep> NewStep(std::istream& words) {
   words >> kind >> sampler.temperature >> sampler.top_k >> sampler.top_p >> sampler.min_p >> content;
   if (kind == "logitd") return NewLogitdStep(sampler, static_cast<Content>(content));
   if (kind == "llama") return NewLlamaStep(sampler);
+  size_t slots = 0;
+  if ((kind == "sparse" || kind == "excluded") && words >> slots && slots > 0) {
+    return NewPartialStep(sampler, static_cast<Content>(content), slots, kind == "sparse");
+  }
   if (kind == "scan") return NewScan();
   if (kind == "read") return NewRead();
   if (kind == "score") return NewLogitdScorer();
@@ -106,6 +112,7 @@ class Worker {
     while (words >> number >> row) {
       if (number >= steps_.size()) return false;
       BenchResult result;
+      steps_[number]->Prepare(rows_[row]);
       const int64_t ns = NanosecondsOf([&] { steps_[number]->Run(rows_[row], result); });
       char buffer[128];
       std::snprintf(buffer, sizeof(buffer), "%lld %d %d %.17g %.17g\n", static_cast<long long>(ns), result.token_id,

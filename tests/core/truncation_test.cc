@@ -25,7 +25,7 @@ constexpr float kInf = std::numeric_limits<float>::infinity();
 
 std::vector<TokenId> Kept(Distribution& distribution) {
   std::vector<TokenId> kept;
-  for (TokenId t = 0; t < static_cast<TokenId>(distribution.row().size()); ++t) {
+  for (TokenId t = 0; t < distribution.row().vocab_size(); ++t) {
     if (distribution.Keeps(t)) kept.push_back(t);
   }
   EXPECT_EQ(static_cast<int32_t>(kept.size()), distribution.kept_count());

@@ -1,6 +1,6 @@
 // The whole Distribution and the draw, on any row, parameters, order and tokens so far: against the double reference of
 // the stages (tests/testing/stage_reference.h), where no cut is nearer to a token than double and core may differ;
-// against itself; and the same bits on every kernel target.
+// against itself; and the same bits on every kernel target, and of the sparse row that says the same.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -21,6 +21,7 @@
 #include "core/stage_order.h"
 #include "core/vocab_subset.h"
 #include "tests/fuzz/fuzz_input.h"
+#include "tests/testing/sparse_row.h"
 #include "tests/testing/stage_reference.h"
 
 namespace logitd::fuzz {
@@ -117,7 +118,7 @@ struct Outcome {
   std::vector<TokenId> tokens;
 };
 
-Outcome Run(Distribution& distribution, LogitsView row, const SamplingParams& params, const StepContext& context,
+Outcome Run(Distribution& distribution, const LogitsRow& row, const SamplingParams& params, const StepContext& context,
             std::span<const uint64_t> us) {
   Outcome outcome;
   const absl::Status status = distribution.Assign(row, params, context);
@@ -131,7 +132,7 @@ Outcome Run(Distribution& distribution, LogitsView row, const SamplingParams& pa
   outcome.total_weight = distribution.total_weight();
   outcome.entropy = distribution.Entropy();
   uint64_t sum = 0;
-  for (TokenId t = 0; t < static_cast<TokenId>(row.size()); ++t) {
+  for (TokenId t = 0; t < row.vocab_size(); ++t) {
     const uint64_t weight = distribution.Weight(t);
     outcome.weights.push_back(weight);
     sum += weight;
@@ -230,6 +231,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
                                .seed = input.Bits(),
                                .sequence_key = input.Bits() >> 8,
                                .position = static_cast<int32_t>(output.size())};
+  const testing::SparseRow sparse(row, /*excluded_share=*/3);
   const std::vector<uint64_t> us = {0, ~uint64_t{0}, input.Bits(), input.Bits(), input.Bits()};
 
   const kernels::RowKernels& before = kernels::ActiveKernels();
@@ -242,16 +244,18 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     static Distribution used;
     Distribution fresh;
     for (Distribution* distribution : {&used, &fresh}) {
-      const fuzz::Outcome outcome = fuzz::Run(*distribution, row, params, context, us);
-      if (target == targets[0] && distribution == &used) {
-        first = outcome;
-        fuzz::CompareWithReference(row, params, context, *distribution, outcome);
-        continue;
+      for (const LogitsRow& form : {LogitsRow(row), sparse.row()}) {
+        const fuzz::Outcome outcome = fuzz::Run(*distribution, form, params, context, us);
+        if (target == targets[0] && distribution == &used && !form.is_sparse()) {
+          first = outcome;
+          fuzz::CompareWithReference(row, params, context, *distribution, outcome);
+          continue;
+        }
+        LOGITD_FUZZ_CHECK(
+            outcome.ok == first.ok && outcome.total_weight == first.total_weight && outcome.weights == first.weights &&
+                outcome.kept == first.kept && outcome.entropy == first.entropy && outcome.tokens == first.tokens,
+            target->target << (form.is_sparse() ? ", sparse," : "") << " differs from " << targets[0]->target);
       }
-      LOGITD_FUZZ_CHECK(outcome.ok == first.ok && outcome.total_weight == first.total_weight &&
-                            outcome.weights == first.weights && outcome.kept == first.kept &&
-                            outcome.entropy == first.entropy && outcome.tokens == first.tokens,
-                        target->target << " differs from " << targets[0]->target);
     }
   }
   kernels::UseKernels(before);

@@ -42,7 +42,7 @@ void IntervalsOf(Distribution& distribution, std::vector<Interval>& intervals) {
   intervals.clear();
   uint64_t total = 0;
   int32_t kept = 0;
-  for (TokenId t = 0; t < static_cast<TokenId>(distribution.row().size()); ++t) {
+  for (TokenId t = 0; t < distribution.row().vocab_size(); ++t) {
     const uint64_t weight = distribution.Weight(t);
     if (distribution.Keeps(t)) {
       ++kept;

@@ -14,10 +14,12 @@
 #include <string>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "core/errors.h"
+#include "core/logits_row.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -62,6 +64,19 @@ MATCHER_P(IsOkAndHolds, value, "is OK and holds what is wanted") {
     return false;
   }
   return ::testing::ExplainMatchResult(value, *arg, result_listener);
+}
+
+// [vocab_size]: the logits of all tokens.
+inline std::vector<float> DenseOf(const LogitsRow& row) {
+  std::vector<float> dense;
+  for (TokenId token_id = 0; token_id < row.vocab_size(); ++token_id) dense.push_back(row[token_id]);
+  return dense;
+}
+
+// Matches a LogitsRow whose logits, those of all tokens, match `matcher`.
+template <typename Matcher>
+auto IsRow(const Matcher& matcher) {
+  return ::testing::ResultOf("logits of all tokens", DenseOf, matcher);
 }
 
 }  // namespace logitd::testing

@@ -12,9 +12,7 @@ namespace logitd::testing {
 // [vocab_size]; 0 for a token that is not kept.
 inline std::vector<uint64_t> WeightsOf(const Distribution& distribution) {
   std::vector<uint64_t> weights;
-  for (size_t i = 0; i < distribution.row().size(); ++i) {
-    weights.push_back(distribution.Weight(static_cast<TokenId>(i)));
-  }
+  for (TokenId t = 0; t < distribution.row().vocab_size(); ++t) weights.push_back(distribution.Weight(t));
   return weights;
 }
 

@@ -17,6 +17,7 @@ namespace {
 using ::logitd::testing::HasReason;
 using ::logitd::testing::IsOk;
 using ::logitd::testing::IsOkAndHolds;
+using ::logitd::testing::IsRow;
 using ::testing::ElementsAre;
 
 constexpr float kInf = std::numeric_limits<float>::infinity();
@@ -46,15 +47,15 @@ TEST(WireRowsTest, SixteenBitRowsAreWidenedExactlyAtAnyAddress) {
     const auto f16_blocks = OneBlock(v1::LOGITS_DTYPE_F16, 2, 6);
     const auto f16_rows = WireRows::Of(f16_blocks, std::string_view(f16_bytes).substr(shift), 6);
     ASSERT_THAT(f16_rows.status(), IsOk());
-    EXPECT_THAT(f16_rows->Row(0, buffers), IsOkAndHolds(ElementsAre(1, -2, 0x1p-24f, 65504, -kInf, 0)));
+    EXPECT_THAT(f16_rows->Row(0, buffers), IsOkAndHolds(IsRow(ElementsAre(1, -2, 0x1p-24f, 65504, -kInf, 0))));
     EXPECT_TRUE(std::signbit((*f16_rows->Row(0, buffers))[5]));
-    EXPECT_THAT(f16_rows->Row(1, buffers), IsOkAndHolds(ElementsAre(0, 0, 0, 0, 0, 0x1.554p-2f)));
+    EXPECT_THAT(f16_rows->Row(1, buffers), IsOkAndHolds(IsRow(ElementsAre(0, 0, 0, 0, 0, 0x1.554p-2f))));
     const std::string bf16_bytes = std::string(shift, 'x') + bf16;
     const auto bf16_blocks = OneBlock(v1::LOGITS_DTYPE_BF16, 2, 6);
     const auto bf16_rows = WireRows::Of(bf16_blocks, std::string_view(bf16_bytes).substr(shift), 6);
     ASSERT_THAT(bf16_rows.status(), IsOk());
-    EXPECT_THAT(bf16_rows->Row(0, buffers), IsOkAndHolds(ElementsAre(1, -2, 0x1p-133f, 0x1.fep127f, -kInf, 0)));
-    EXPECT_THAT(bf16_rows->Row(1, buffers), IsOkAndHolds(ElementsAre(0, 0, 0, 0, 0, 0x1.56p-2f)));
+    EXPECT_THAT(bf16_rows->Row(0, buffers), IsOkAndHolds(IsRow(ElementsAre(1, -2, 0x1p-133f, 0x1.fep127f, -kInf, 0))));
+    EXPECT_THAT(bf16_rows->Row(1, buffers), IsOkAndHolds(IsRow(ElementsAre(0, 0, 0, 0, 0, 0x1.56p-2f))));
   }
 }
 
@@ -65,7 +66,7 @@ TEST(WireRowsTest, F32RowsAreCopiedOnlyWhereTheyAreNotAligned) {
   const auto blocks = OneBlock(v1::LOGITS_DTYPE_F32, 1, 3);
   const auto rows = WireRows::Of(blocks, std::string_view(bytes + 4, 12), 3);
   ASSERT_THAT(rows.status(), IsOk());
-  EXPECT_EQ(rows->Row(0, buffers)->data(), aligned.data() + 1);
+  EXPECT_EQ(rows->Row(0, buffers)->slots().data(), aligned.data() + 1);
   EXPECT_TRUE(buffers.values.empty());
 
   std::vector<float> room(5);
@@ -73,8 +74,8 @@ TEST(WireRowsTest, F32RowsAreCopiedOnlyWhereTheyAreNotAligned) {
   std::memcpy(shifted, bytes + 4, 12);
   const auto copied = WireRows::Of(blocks, std::string_view(shifted, 12), 3);
   ASSERT_THAT(copied.status(), IsOk());
-  EXPECT_THAT(copied->Row(0, buffers), IsOkAndHolds(ElementsAre(1.5f, -2, 3)));
-  EXPECT_EQ(copied->Row(0, buffers)->data(), buffers.values.data());
+  EXPECT_THAT(copied->Row(0, buffers), IsOkAndHolds(IsRow(ElementsAre(1.5f, -2, 3))));
+  EXPECT_EQ(copied->Row(0, buffers)->slots().data(), buffers.values.data());
 }
 
 TEST(WireRowsTest, EachRowOfLin16HasItsScale) {
@@ -89,9 +90,9 @@ TEST(WireRowsTest, EachRowOfLin16HasItsScale) {
   ASSERT_THAT(rows.status(), IsOk());
   ASSERT_EQ(rows->row_count(), 3);
   RowBuffers buffers;
-  EXPECT_THAT(rows->Row(0, buffers), IsOkAndHolds(ElementsAre(1, 2, 3)));
-  EXPECT_THAT(rows->Row(1, buffers), IsOkAndHolds(ElementsAre(6, 3, -kInf)));
-  EXPECT_THAT(rows->Row(2, buffers), IsOkAndHolds(ElementsAre(-1, -1, -kInf)));
+  EXPECT_THAT(rows->Row(0, buffers), IsOkAndHolds(IsRow(ElementsAre(1, 2, 3))));
+  EXPECT_THAT(rows->Row(1, buffers), IsOkAndHolds(IsRow(ElementsAre(6, 3, -kInf))));
+  EXPECT_THAT(rows->Row(2, buffers), IsOkAndHolds(IsRow(ElementsAre(-1, -1, -kInf))));
 }
 
 TEST(WireRowsTest, AScaleThatIsNoneIsNamed) {

@@ -1,20 +1,13 @@
-#include "core/sparse_row_buffer.h"
+#include "core/logits_row.h"
 
-#include <bit>
-#include <cstring>
+#include <algorithm>
 #include <limits>
 #include <string>
-#include <utility>
 
 #include "core/errors.h"
-#include "core/status_macros.h"
 
 namespace logitd {
 namespace {
-
-static_assert(std::endian::native == std::endian::little, "ids on the wire are little endian");
-
-constexpr float kExcluded = -std::numeric_limits<float>::infinity();
 
 // What is wrong with the id of `slot`, whose predecessors are right.
 absl::Status WrongId(std::span<const TokenId> ids, size_t slot, std::string_view field, int32_t vocab_size) {
@@ -29,6 +22,31 @@ absl::Status WrongId(std::span<const TokenId> ids, size_t slot, std::string_view
 
 }  // namespace
 
+LogitsRow LogitsRow::Sparse(LogitsView logits, std::span<const TokenId> token_ids, int32_t vocab_size) {
+  LogitsRow row;
+  row.slots_ = logits;
+  row.ids_ = token_ids;
+  row.vocab_size_ = vocab_size;
+  row.is_sparse_ = true;
+  return row;
+}
+
+float LogitsRow::operator[](TokenId token_id) const {
+  const int32_t slot = SlotOf(token_id);
+  return slot < 0 ? -std::numeric_limits<float>::infinity() : slots_[static_cast<size_t>(slot)];
+}
+
+LogitsRow LogitsRow::WithLogits(LogitsView logits) const {
+  LogitsRow row = *this;
+  row.slots_ = logits;
+  return row;
+}
+
+int32_t LogitsRow::FindSlot(TokenId token_id) const {
+  const auto found = std::ranges::lower_bound(ids_, token_id);
+  return found != ids_.end() && *found == token_id ? static_cast<int32_t>(found - ids_.begin()) : -1;
+}
+
 absl::StatusOr<size_t> CountUsedSlots(std::span<const TokenId> ids, std::string_view field, int32_t vocab_size) {
   size_t used = 0;
   TokenId before = -1;
@@ -37,24 +55,6 @@ absl::StatusOr<size_t> CountUsedSlots(std::span<const TokenId> ids, std::string_
     if (ids[slot] != kUnusedSlot) return WrongId(ids, slot, field, vocab_size);
   }
   return used;
-}
-
-absl::StatusOr<LogitsView> SparseRowBuffer::Assign(const char* id_bytes, std::span<const float> values,
-                                                   int32_t vocab_size) {
-  if (row_.size() == static_cast<size_t>(vocab_size)) {
-    for (const TokenId id : listed_) row_[id] = kExcluded;
-  } else {
-    row_.assign(static_cast<size_t>(vocab_size), kExcluded);
-  }
-  // Nothing is listed until all ids are known to be right.
-  std::vector<TokenId> ids = std::exchange(listed_, {});
-  ids.resize(values.size());
-  if (!ids.empty()) std::memcpy(ids.data(), id_bytes, ids.size() * sizeof(TokenId));
-  ASSIGN_OR_RETURN(const size_t used, CountUsedSlots(ids, "logits.token_ids", vocab_size));
-  ids.resize(used);
-  for (size_t slot = 0; slot < used; ++slot) row_[ids[slot]] = values[slot];
-  listed_ = std::move(ids);
-  return LogitsView(row_);
 }
 
 }  // namespace logitd

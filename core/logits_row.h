@@ -1,0 +1,75 @@
+// One row of a model's output, dense or sparse.
+//
+//   const LogitsRow dense = logits;                                              // logits[i] is of token i
+//   const LogitsRow sparse = LogitsRow::Sparse(values, token_ids, vocab_size);   // values[i] is of token_ids[i]
+//   float logit = sparse[token_id];                                              // -inf if it is not listed
+//
+// A row is its slots: each a logit and the token id that it belongs to, ids ascending. A sparse row is the dense row
+// that has -inf wherever no id is listed, and costs what is listed, not the vocabulary: passes run over the slots.
+// Since slots are in the order of ids, what comes first in the order (logit descending, id ascending) does so in slots
+// too; and since weights are added up as integers, tokens of -inf change no bit of a sum.
+//
+// A view: what it is made of must outlive it. Source: docs/numerics.md, "Input".
+#ifndef LOGITD_CORE_LOGITS_ROW_H_
+#define LOGITD_CORE_LOGITS_ROW_H_
+
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <type_traits>
+
+#include "absl/status/statusor.h"
+#include "core/types.h"
+
+namespace logitd {
+
+class LogitsRow {
+ public:
+  LogitsRow() = default;
+  // Dense: shape [vocab_size]. Not explicit, for that is what most rows are.
+  template <typename Logits>
+  requires std::convertible_to<const Logits&, LogitsView> &&
+      (!std::same_as<std::remove_cvref_t<Logits>, LogitsRow>)LogitsRow(const Logits& logits)
+      : slots_(logits), vocab_size_(static_cast<int32_t>(slots_.size())), is_sparse_(false) {}
+  // Shapes: logits [slots], token_ids [slots]. REQUIRES: ids are strictly ascending, in [0, vocab_size)
+  // (CountUsedSlots); vocab_size >= 1.
+  static LogitsRow Sparse(LogitsView logits, std::span<const TokenId> token_ids, int32_t vocab_size);
+
+  int32_t vocab_size() const { return vocab_size_; }
+  // The logits of the slots: of a dense row all of it, of a sparse one perhaps none.
+  LogitsView slots() const { return slots_; }
+  // REQUIRES: 0 <= slot < slots().size().
+  TokenId IdOf(int32_t slot) const { return is_sparse_ ? ids_[static_cast<size_t>(slot)] : slot; }
+  // -1 if the token is not listed. Of a sparse row, a binary search. REQUIRES: 0 <= token_id < vocab_size().
+  int32_t SlotOf(TokenId token_id) const { return is_sparse_ ? FindSlot(token_id) : token_id; }
+  // The token's logit; -inf if it is not listed. REQUIRES: as SlotOf.
+  float operator[](TokenId token_id) const;
+  bool is_sparse() const { return is_sparse_; }
+
+  // The same tokens with other logits, [slots].
+  LogitsRow WithLogits(LogitsView logits) const;
+
+ private:
+  int32_t FindSlot(TokenId token_id) const;
+
+  LogitsView slots_;
+  // Of a sparse row.
+  std::span<const TokenId> ids_;
+  int32_t vocab_size_ = 0;
+  bool is_sparse_ = false;
+};
+
+// The id of a slot that is not used, on the wire.
+inline constexpr TokenId kUnusedSlot = -1;
+
+// How many of the slots with these ids are used, in [0, ids.size()]: used ones come first, their ids strictly ascending
+// and in [0, vocab_size). The first wrong id decides the error: TOKEN_ID_OUT_OF_RANGE (neither in [0, vocab_size) nor
+// kUnusedSlot), DUPLICATE_TOKEN_ID (that of the slot before), FIELD_OUT_OF_RANGE (below that of the slot before, or
+// after an unused slot), of the field "`field`[slot]".
+absl::StatusOr<size_t> CountUsedSlots(std::span<const TokenId> ids, std::string_view field, int32_t vocab_size);
+
+}  // namespace logitd
+
+#endif  // LOGITD_CORE_LOGITS_ROW_H_
