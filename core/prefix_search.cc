@@ -16,6 +16,7 @@ constexpr uint64_t kHopeless = 4;
 // A sample of this many tokens is sorted. Tokens this far from the estimated place, on both sides, are looked at
 // closely: more than the estimate's standard error, at its worst, so that one round is nearly always enough.
 constexpr size_t kSampleSize = 512;
+constexpr size_t kLeastStride = 8;
 constexpr size_t kSampleReach = 16;
 // The same for a list, which is looked at closely in turn.
 constexpr size_t kListSampleSize = 256;
@@ -199,7 +200,7 @@ PrefixSearch::Above PrefixSearch::SumAbove(float logit) {
 
 double PrefixSearch::TakeSample(const Bracket& bracket) {
   sample_.Clear();
-  const size_t stride = std::max<size_t>(1, tokens_.row.size() / kSampleSize);
+  const size_t stride = std::max(kLeastStride, tokens_.row.size() / kSampleSize);
   for (size_t i = stride / 2; i < tokens_.row.size(); i += stride) {
     if (!tokens_.mask.empty() && !((tokens_.mask[i / 64] >> (i % 64)) & 1)) continue;
     const float logit = tokens_.row[i];
@@ -214,6 +215,12 @@ Prefix PrefixSearch::FindAmong(const TokenList& list, uint64_t mass, uint64_t ab
   // The cut is in [begin, end); `above` is the mass of what comes before begin.
   auto begin = candidates_.begin();
   auto end = candidates_.end();
+  if (tokens_.constants == nullptr) {
+    // As many as are missing.
+    const auto last = begin + static_cast<ptrdiff_t>(target - above) - 1;
+    std::nth_element(begin, last, end);
+    return {.cut = UnpackToken(last->packed), .mass = target};
+  }
   while (end - begin > 1) {
     const auto middle = begin + (end - begin) / 2;
     std::nth_element(begin, middle, end);

@@ -75,10 +75,15 @@ inline RowScan ScanRow(const float* logits, size_t n, const uint64_t* mask, floa
     }
   }
   if (best_start == n) return scan;
-  size_t i = best_start;
-  while (logits[i] != scan.max || !((WordOf(mask, i) >> (i % kWord)) & 1)) ++i;
-  scan.argmax = static_cast<int32_t>(i);
-  return scan;
+  const FloatTag d;
+  const float* block = Complete(logits, n, best_start, kBlockSize, buffer);
+  for (size_t i = 0;; i += kFloatLanes) {
+    const Floats values = LoadLogits<true>(block + i / kWord * kWord, i % kWord, WordOf(mask, best_start + i));
+    const uint64_t bits = BitsOfMask(d, hn::Eq(values, hn::Set(d, scan.max)));
+    if (bits == 0) continue;
+    scan.argmax = static_cast<int32_t>(best_start + i + hwy::Num0BitsBelowLS1Bit_Nonzero64(bits));
+    return scan;
+  }
 }
 
 inline int32_t CountGreater(const float* logits, size_t n, const uint64_t* mask, float value) {

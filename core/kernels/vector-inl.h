@@ -76,10 +76,13 @@ HWY_INLINE uint64_t SumOfLanes(Weights weights) {
   return sum;
 }
 
-// The `size` logits from `start` on; those beyond `n` are -inf. `buffer` [size] is used where the row ends in between.
+// The `size` logits from `start` < n on, a multiple of kFloatLanes; those beyond `n` are -inf. `buffer` [size] is used
+// where the row ends in between.
 HWY_INLINE const float* Complete(const float* logits, size_t n, size_t start, size_t size, float* buffer) {
   if (start + size <= n) return logits + start;
-  for (size_t i = 0; i < size; ++i) buffer[i] = start + i < n ? logits[start + i] : MinusInfinity();
+  const FloatTag d;
+  for (size_t i = 0; i < size; i += kFloatLanes) hn::StoreU(hn::Set(d, MinusInfinity()), d, buffer + i);
+  memcpy(buffer, logits + start, (n - start) * sizeof(float));
   return buffer;
 }
 
