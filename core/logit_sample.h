@@ -1,4 +1,4 @@
-// A sample of logits, descending, and what each weighs: says about where in the order a prefix ends.
+// A few logits, descending, and what each weighs. As a sample of a row, it says about where in the order a prefix ends.
 //
 //   sample.Clear();
 //   for (...) sample.Add(logit);
@@ -11,6 +11,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "core/kernels/float_sorter.h"
@@ -21,11 +22,14 @@ namespace logitd {
 class LogitSample {
  public:
   void Clear() { logits_.clear(); }
+  void Assign(std::span<const float> logits) { logits_.assign(logits.begin(), logits.end()); }
   void Add(float logit) { logits_.push_back(logit); }
   // `constants` null: the mass of each is 1.
   void Sort(float max, const kernels::ExpConstants* constants);
 
   size_t size() const { return logits_.size(); }
+  // The mass of the logit at a place. REQUIRES: place < size().
+  uint64_t MassAt(size_t place) const { return masses_[place]; }
   // The logit at a place, the largest at 0; places beyond the last are the last.
   float At(size_t place) const { return logits_[place < size() ? place : size() - 1]; }
   // The place that has about `beyond` mass after it, each of the sample standing for `each` tokens. Added up from the

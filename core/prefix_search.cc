@@ -211,41 +211,34 @@ double PrefixSearch::TakeSample(const Bracket& bracket) {
 }
 
 Prefix PrefixSearch::FindAmong(const TokenList& list, uint64_t mass, uint64_t above, uint64_t target) {
-  TakeCandidates(list, mass, target, above);
-  // The cut is in [begin, end); `above` is the mass of what comes before begin.
-  auto begin = candidates_.begin();
-  auto end = candidates_.end();
-  if (tokens_.constants == nullptr) {
-    // As many as are missing.
-    const auto last = begin + static_cast<ptrdiff_t>(target - above) - 1;
-    std::nth_element(begin, last, end);
-    return {.cut = UnpackToken(last->packed), .mass = target};
+  const kernels::RowKernels& kernels = kernels::ActiveKernels();
+  places_.resize(std::max(places_.size(), list.size() + kernels::kCollectPadding));
+  const auto places_of = [&](float lowest, float highest) {
+    const size_t count =
+        kernels.collect(list.logits().data(), 0, list.size(), nullptr, lowest, highest, places_.data());
+    return std::span<const int32_t>(places_.data(), count);
+  };
+  // Sorting a few by vectors takes less time than selecting among them by branches that cannot be predicted.
+  sample_.Assign(list.logits());
+  if (list.size() > kFewTokens) {
+    const Bracket bracket = Narrow(list, mass, target, above);
+    const std::span<const int32_t> inside = places_of(bracket.lowest, bracket.highest);
+    sample_.Clear();
+    for (int32_t place : inside) sample_.Add(list.logits()[static_cast<size_t>(place)]);
   }
-  while (end - begin > 1) {
-    const auto middle = begin + (end - begin) / 2;
-    std::nth_element(begin, middle, end);
-    uint64_t before = above;
-    for (auto it = begin; it != middle; ++it) before += it->mass;
-    if (before >= target) {
-      end = middle;
-    } else {
-      begin = middle;
-      above = before;
-    }
-  }
-  return {.cut = UnpackToken(begin->packed), .mass = above + begin->mass};
+  sample_.Sort(tokens_.max, tokens_.constants);
+  size_t last = 0;
+  for (; above + sample_.MassAt(last) < target; ++last) above += sample_.MassAt(last);
+  // Among equal logits those of lower ids come first.
+  const float logit = sample_.At(last);
+  size_t first = last;
+  while (first > 0 && sample_.At(first - 1) == logit) --first;
+  const int32_t place = places_of(logit, logit)[last - first];
+  // Never -0.
+  return {.cut = {logit + 0.0f, list.ids()[static_cast<size_t>(place)]}, .mass = above + sample_.MassAt(last)};
 }
 
-void PrefixSearch::TakeCandidates(const TokenList& list, uint64_t mass, uint64_t target, uint64_t& above) {
-  const bool weighed = tokens_.constants != nullptr;
-  candidates_.clear();
-  const auto add = [&](size_t i) {
-    candidates_.push_back({PackToken(list.logits()[i], list.ids()[i]), weighed ? list.weights()[i] : 1});
-  };
-  if (!weighed || list.size() <= kFewTokens) {
-    for (size_t i = 0; i < list.size(); ++i) add(i);
-    return;
-  }
+PrefixSearch::Bracket PrefixSearch::Narrow(const TokenList& list, uint64_t mass, uint64_t target, uint64_t& above) {
   // Where a sample of the list says that the cut is.
   sample_.Clear();
   const size_t stride = list.size() / kListSampleSize;
@@ -257,7 +250,14 @@ void PrefixSearch::TakeCandidates(const TokenList& list, uint64_t mass, uint64_t
       sample_.At(guess + kListSampleReach), sample_.At(guess + 3 * kListSampleReach)};
   uint64_t sums[kernels::kBoundCount];
   const kernels::RowKernels& kernels = kernels::ActiveKernels();
-  kernels.sum_at_least(list.logits().data(), list.size(), list.weights().data(), bounds, sums);
+  const float* logits = list.logits().data();
+  if (tokens_.constants != nullptr) {
+    kernels.sum_at_least(logits, list.size(), list.weights().data(), bounds, sums);
+  } else {
+    for (size_t j = 0; j < kernels::kBoundCount; ++j) {
+      sums[j] = static_cast<uint64_t>(kernels.count_greater(logits, list.size(), nullptr, NextBelow(bounds[j])));
+    }
+  }
   Bracket bracket;
   uint64_t before = 0;
   for (size_t j = 0; j < kernels::kBoundCount; ++j) {
@@ -269,10 +269,7 @@ void PrefixSearch::TakeCandidates(const TokenList& list, uint64_t mass, uint64_t
     }
   }
   above += before;
-  places_.resize(std::max(places_.size(), list.size() + kernels::kCollectPadding));
-  const size_t count =
-      kernels.collect(list.logits().data(), 0, list.size(), nullptr, bracket.lowest, bracket.highest, places_.data());
-  for (size_t i = 0; i < count; ++i) add(static_cast<size_t>(places_[i]));
+  return bracket;
 }
 
 }  // namespace logitd

@@ -90,8 +90,8 @@ class PrefixSearch {
   // The prefix that ends among the tokens of `list`, uncounted; `mass` is theirs. REQUIRES: above < target <= above +
   // mass.
   Prefix FindAmong(const TokenList& list, uint64_t mass, uint64_t above, uint64_t target);
-  // Leaves in candidates_ what the cut may be, and adds what is before them to `above`.
-  void TakeCandidates(const TokenList& list, uint64_t mass, uint64_t target, uint64_t& above);
+  // The bracket in which the cut is among the tokens of a list that is not small; adds what is above it to `above`.
+  Bracket Narrow(const TokenList& list, uint64_t mass, uint64_t target, uint64_t& above);
 
   // Fills sample_ with logits of the bracket, and returns for how many tokens each of them stands.
   double TakeSample(const Bracket& bracket);
@@ -103,17 +103,9 @@ class PrefixSearch {
 
   const uint64_t* mask() const { return tokens_.mask.empty() ? nullptr : tokens_.mask.data(); }
 
-  // A token, packed, and its mass.
-  struct Candidate {
-    uint64_t packed;
-    uint64_t mass;
-    bool operator<(const Candidate& other) const { return packed < other.packed; }
-  };
-
   PrefixTokens tokens_;
   TokenList list_;
   std::vector<TokenId> places_;
-  std::vector<Candidate> candidates_;
   LogitSample sample_;
   std::vector<uint64_t> block_sums_;
 };

@@ -90,6 +90,7 @@ inline size_t Collect(const float* logits, size_t begin, size_t end, const uint6
     if (word == 0) continue;
     const float* word_logits = Complete(logits, end, start, kWord, buffer);
     uint64_t found = 0;
+    HWY_UNROLL(8)
     for (size_t i = 0; i < kWord; i += kFloatLanes) {
       const Floats values = hn::LoadU(d, word_logits + i);
       found |= BitsOfMask(d, hn::And(hn::Ge(values, low), hn::Le(values, high))) << i;
@@ -97,6 +98,7 @@ inline size_t Collect(const float* logits, size_t begin, size_t end, const uint6
     found &= word;
     // One branch a word: whether a vector has some cannot be predicted.
     if (found == 0) continue;
+    HWY_UNROLL(8)
     for (size_t i = 0; i < kWord; i += kFloatLanes) {
       const uint64_t bits = (found >> i) & kVectorBits;
       // A whole vector, of which the next overwrites what is too much: the room is there.

@@ -116,7 +116,11 @@ MUTATIONS = (
              "if (u < params.xtc.probability)", "if (u <= params.xtc.probability)"),
     # The search for a cut.
     Mutation("a prefix must exceed its target", "core/prefix_search.cc",
-             "if (before >= target) {\n      end = middle;", "if (before > target) {\n      end = middle;"),
+             "above + sample_.MassAt(last) < target;", "above + sample_.MassAt(last) <= target;"),
+    Mutation("a cut among ties of a list is the first of them", "core/prefix_search.cc",
+             "places_of(logit, logit)[last - first];", "places_of(logit, logit)[0];"),
+    Mutation("a count from a bound on is without the bound", "core/prefix_search.cc",
+             "list.size(), nullptr, NextBelow(bounds[j])));", "list.size(), nullptr, bounds[j]));"),
     Mutation("a cut in a run of ties is one token late", "core/prefix_search.cc",
              "(target - above.mass + mass - 1) / mass;", "(target - above.mass + mass - 1) / mass + 1;"),
     Mutation("what is above the sample's guess has its own logit too", "core/prefix_search.cc",
