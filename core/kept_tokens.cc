@@ -124,6 +124,16 @@ void KeptTokens::KeepMass(uint64_t target, bool ties) {
   }
 }
 
+void KeptTokens::KeepShare(absl::FunctionRef<uint64_t(uint64_t)> target_of, bool ties) {
+  // Among few the sum takes less time than what would spare it.
+  if (!is_summed_ && !is_list_ && !has_cut_ && static_cast<size_t>(count_) > kListSize) {
+    if (const auto prefix = search_.FindByBounds(Tokens(/*weighed=*/true), target_of)) {
+      return Keep(*prefix, ties);
+    }
+  }
+  KeepMass(target_of(total_weight()), ties);
+}
+
 void KeptTokens::KeepAtLeast(float lowest) { KeepUpTo(lowest > max_ ? Cut{max_, argmax_} : Cut{.logit = lowest}); }
 
 void KeptTokens::KeepUpTo(const Cut& cut) {

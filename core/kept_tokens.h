@@ -21,6 +21,7 @@
 #include <span>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "core/kernels/row_kernels.h"
 #include "core/logit_order.h"
 #include "core/prefix_search.h"
@@ -76,6 +77,9 @@ class KeptTokens {
   // Keeps the shortest prefix whose mass is at least `target`; with `ties` also what equals its last token.
   // REQUIRES: target <= total_weight().
   void KeepMass(uint64_t target, bool ties = false);
+  // The same of the target that belongs to total_weight(), which is not computed where bounds of it suffice.
+  // `target_of` never falls as its argument rises.
+  void KeepShare(absl::FunctionRef<uint64_t(uint64_t)> target_of, bool ties = false);
   // Keeps the tokens with a logit of at least `lowest`, the first one always.
   void KeepAtLeast(float lowest);
   // Keeps what comes up to `cut`. REQUIRES: it keeps the first token.

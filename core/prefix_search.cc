@@ -11,6 +11,8 @@ constexpr float kLargest = std::numeric_limits<float>::max();
 constexpr size_t kFewTokens = 512;
 // Top-p looks at the tokens above the 16th, then the 128th largest block maximum: a peaked row's nucleus is there.
 constexpr size_t kTopBlocks[] = {16, 128};
+// Bounds are looked for where a sample says that a nucleus of four times the first token's mass would do.
+constexpr uint64_t kPeak = uint64_t{4} << kernels::kWeightBits;
 // If the first look finds less than this part of the target, a second is not worth its time.
 constexpr uint64_t kHopeless = 4;
 // A sample of this many tokens is sorted. Tokens this far from the estimated place, on both sides, are looked at
@@ -60,17 +62,56 @@ Prefix PrefixSearch::FindInList(const TokenList& list, float max, const kernels:
   return FindAmong(list, total_mass, 0, target);
 }
 
-std::optional<Prefix> PrefixSearch::FindInTopBlocks(size_t rank, uint64_t target, Bracket& bracket) {
-  list_.Clear();
-  if (rank > tokens_.block_max.size()) return std::nullopt;
+std::optional<Prefix> PrefixSearch::FindByBounds(const PrefixTokens& tokens,
+                                                 absl::FunctionRef<uint64_t(uint64_t)> target_of) {
+  tokens_ = tokens;
+  if (kTopBlocks[0] > tokens.block_max.size()) return std::nullopt;
+  // A few tokens hold nearly all, or it is not worth while.
+  const uint64_t estimate = EstimateMass();
+  if (target_of(kPeak + estimate) > kPeak) return std::nullopt;
+  const float bound = CollectTopBlocks(kTopBlocks[0]);
+  const uint64_t above = list_.Weigh(tokens.max, *tokens.constants);
+  if (target_of(above + estimate) > above) return std::nullopt;
+  const kernels::WeightBounds rest = kernels::ActiveKernels().bound_below(
+      tokens.row.data(), tokens.row.size(), mask(), NextAbove(bound), tokens.max, *tokens.constants);
+  const uint64_t highest_target = target_of(above + rest.at_most);
+  if (highest_target > above) return std::nullopt;
+  // Of all targets in between, the prefix that reaches the lowest and the highest is the shortest.
+  Prefix prefix = FindAmong(list_, above, 0, target_of(above + rest.at_least));
+  if (prefix.mass < highest_target) return std::nullopt;
+  prefix.is_in_list = true;
+  return prefix;
+}
+
+uint64_t PrefixSearch::EstimateMass() {
+  const size_t stride = std::max<size_t>(1, tokens_.row.size() / kSampleSize);
+  float logits[kSampleSize];
+  uint64_t weights[kSampleSize];
+  size_t count = 0;
+  for (size_t i = stride / 2; i < tokens_.row.size() && count < kSampleSize; i += stride) {
+    logits[count] = tokens_.row[i];
+    count += tokens_.mask.empty() || ((tokens_.mask[i / 64] >> (i % 64)) & 1);
+  }
+  if (count == 0) return 0;
+  return kernels::ActiveKernels().weigh(logits, count, tokens_.max, *tokens_.constants, weights) * stride;
+}
+
+float PrefixSearch::CollectTopBlocks(size_t rank) {
   // By halving: counting a few hundred floats takes less time than one mispredicted branch or two.
   const float bound = LowestLogit(tokens_.max, [&](float logit) {
     return static_cast<size_t>(kernels::ActiveKernels().count_greater(tokens_.block_max.data(),
                                                                       tokens_.block_max.size(), nullptr, logit)) < rank;
   });
-
-  const bool weighed = tokens_.constants != nullptr;
+  list_.Clear();
   list_.Collect(tokens_.row, tokens_.mask, tokens_.block_max, NextAbove(bound), kLargest);
+  return bound;
+}
+
+std::optional<Prefix> PrefixSearch::FindInTopBlocks(size_t rank, uint64_t target, Bracket& bracket) {
+  list_.Clear();
+  if (rank > tokens_.block_max.size()) return std::nullopt;
+  const float bound = CollectTopBlocks(rank);
+  const bool weighed = tokens_.constants != nullptr;
   Above above{static_cast<int32_t>(list_.size()),
               weighed ? list_.Weigh(tokens_.max, *tokens_.constants) : list_.size()};
   if (above.mass >= target) {

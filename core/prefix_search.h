@@ -17,6 +17,7 @@
 #include <span>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "core/kernels/row_kernels.h"
 #include "core/logit_order.h"
 #include "core/logit_sample.h"
@@ -58,6 +59,10 @@ class PrefixSearch {
   // REQUIRES: target >= 1 and at most tokens.total_mass.
   // Time: at most a few passes over the row, expected; O(vocab_size) for any row.
   Prefix Find(const PrefixTokens& tokens, uint64_t target);
+  // The same for the target that belongs to the mass of all tokens, without adding that up: if bounds of it suffice to
+  // tell where the prefix ends. Unset: they do not, or are not likely to. `target_of` never falls as the mass rises.
+  // REQUIRES: as Find; masses are weights; tokens.total_mass is not looked at.
+  std::optional<Prefix> FindByBounds(const PrefixTokens& tokens, absl::FunctionRef<uint64_t(uint64_t)> target_of);
   // The same among the tokens of a list, weighed if `constants` is not null; `total_mass` is theirs, `max` is the
   // largest of them.
   Prefix FindInList(const TokenList& list, float max, const kernels::ExpConstants* constants, uint64_t total_mass,
@@ -80,6 +85,8 @@ class PrefixSearch {
     uint64_t mass = 0;
   };
 
+  // Gathers what is above the `rank`-th largest block maximum, which it returns. REQUIRES: there are as many.
+  float CollectTopBlocks(size_t rank);
   // The prefix, if it ends at or above the `rank`-th largest block maximum; else narrows `bracket` to what is below
   // that.
   std::optional<Prefix> FindInTopBlocks(size_t rank, uint64_t target, Bracket& bracket);
@@ -95,6 +102,8 @@ class PrefixSearch {
 
   // Fills sample_ with logits of the bracket, and returns for how many tokens each of them stands.
   double TakeSample(const Bracket& bracket);
+  // The mass of all tokens, as a sample has it: without the few that hold most of a peaked row.
+  uint64_t EstimateMass();
   // Counts or adds up what is larger than `logit`, by blocks too.
   Above SumAbove(float logit);
   uint64_t MassOf(float logit) const;

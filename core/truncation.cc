@@ -56,7 +56,8 @@ uint64_t TopPMass(uint64_t total_weight, double p, TopPBoundary boundary) {
 }
 
 void KeepTopP(double p, TopPBoundary boundary, KeptTokens& kept) {
-  kept.KeepMass(TopPMass(kept.total_weight(), p, boundary), boundary == TopPBoundary::kMassAbove);
+  kept.KeepShare([=](uint64_t total_weight) { return TopPMass(total_weight, p, boundary); },
+                 boundary == TopPBoundary::kMassAbove);
 }
 
 void KeepMinP(double min_p, KeptTokens& kept) {

@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "core/kernels/row_kernels.h"
+
 namespace logitd::kernels {
 
 // 1.5 * 2^23: adding it to a float rounds that to an integer, ties to even, in the low bits.
@@ -21,6 +23,24 @@ inline constexpr uint32_t kRoundToHighBits = 0x40C00000;
 // 1.5 * 2^(52 - 42): adding it to a double rounds that to a multiple of 2^-42, ties to even, in the low bits.
 inline constexpr double kRoundToWeight = 1536.0;
 inline constexpr uint64_t kRoundToWeightBits = 0x4098000000000000;
+
+// The bits of the f32 number 2^t are nearly (t + 127) 2^23: as a number, those bits are 2^floor(t) (1 + t - floor(t)),
+// the chord, which is at least 2^t and at most kChordExcess times as much.
+inline constexpr double kChordExcess = 1.0615;
+// t is rounded to a multiple of 2^-14 by adding it to 2^23; the shift drops that, and makes a multiple of 2^-23.
+inline constexpr float kChordScale = 0x1p14f;
+inline constexpr float kChordLowest = 0x1p23f;
+inline constexpr float kChordOffset = kChordLowest + 127 * kChordScale;
+inline constexpr int kChordShift = 9;
+
+// From the sum of chords of n tokens. A chord is off by 2^-14 of itself at most, for t is by 2^-15 and what (x - max) /
+// T is rounded by, and so is the sum; a weight is rounded to an integer.
+inline WeightBounds BoundsOfChords(double chords, size_t n) {
+  constexpr double kSlack = 0x1p-10;
+  const double weights = chords * 0x1p42;
+  const double at_least = weights * (1 - kSlack) / kChordExcess - static_cast<double>(n);
+  return {at_least > 0 ? static_cast<uint64_t>(at_least) : 0, static_cast<uint64_t>(weights * (1 + kSlack)) + n + 1};
+}
 
 }  // namespace logitd::kernels
 

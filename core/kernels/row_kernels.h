@@ -66,6 +66,12 @@ struct Mass {
   uint64_t weight;
 };
 
+// What a sum of weights is at least and at most.
+struct WeightBounds {
+  uint64_t at_least;
+  uint64_t at_most;
+};
+
 // Sums for an entropy: ln(weights 2^-42) + terms / weights.
 struct EntropySums {
   uint64_t weights;
@@ -112,6 +118,11 @@ struct RowKernels {
   // `block_sums` as above.
   Mass (*sum_between)(const float* logits, size_t n, const uint64_t* mask, const float* block_max, float low,
                       float high, float max, const ExpConstants& constants, uint64_t* block_sums);
+
+  // Bounds of the sum of weights of the masked tokens with logit < high, no further apart than 6.4 % of it and n: a
+  // quarter of the time of the sum itself. They are no part of any result, and may differ between targets.
+  WeightBounds (*bound_below)(const float* logits, size_t n, const uint64_t* mask, float high, float max,
+                              const ExpConstants& constants);
 
   // The weight of each logit, [n], and their sum.
   uint64_t (*weigh)(const float* logits, size_t n, float max, const ExpConstants& constants, uint64_t* weights);

@@ -93,6 +93,18 @@ Mass SumBetween(const float* logits, size_t n, const uint64_t* mask, const float
   return mass;
 }
 
+WeightBounds BoundBelow(const float* logits, size_t n, const uint64_t* mask, float high, float max,
+                        const ExpConstants& constants) {
+  const float scale = constants.scale_high * kChordScale;
+  double chords = 0;
+  for (size_t i = 0; i < n; ++i) {
+    if (!InMask(mask, i) || !(logits[i] < high)) continue;
+    const float bits = std::fma(logits[i] - max, scale, kChordOffset);
+    if (bits > kChordLowest) chords += std::bit_cast<float>(std::bit_cast<uint32_t>(bits) << kChordShift);
+  }
+  return BoundsOfChords(chords, n);
+}
+
 uint64_t Weigh(const float* logits, size_t n, float max, const ExpConstants& constants, uint64_t* weights) {
   uint64_t total = 0;
   for (size_t i = 0; i < n; ++i) {
@@ -224,8 +236,8 @@ uint64_t Weight(float logit, float max, const ExpConstants& constants) {
 }
 
 const RowKernels kScalarKernels = {
-    "SCALAR",     ScanRow,    SumWeights, SumWeightsAhead, SumBetween, Weigh,    SumEntropy, MinFinite,  SumSpread,
-    CountGreater, SumAtLeast, Collect,    KeepBetween,     Gather,     WidenF16, WidenBf16,  WidenLin16,
+    "SCALAR",  ScanRow,      SumWeights, SumWeightsAhead, SumBetween,  BoundBelow, Weigh,    SumEntropy, MinFinite,
+    SumSpread, CountGreater, SumAtLeast, Collect,         KeepBetween, Gather,     WidenF16, WidenBf16,  WidenLin16,
 };
 
 }  // namespace logitd::kernels

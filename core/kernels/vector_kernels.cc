@@ -32,8 +32,8 @@ constexpr const char* kTargetName = "NEON";
 
 extern const RowKernels kKernels;
 const RowKernels kKernels = {
-    kTargetName,  ScanRow,    SumWeights, SumWeightsAhead, SumBetween, Weigh,    SumEntropy, MinFinite,  SumSpread,
-    CountGreater, SumAtLeast, Collect,    KeepBetween,     Gather,     WidenF16, WidenBf16,  WidenLin16,
+    kTargetName, ScanRow,      SumWeights, SumWeightsAhead, SumBetween,  BoundBelow, Weigh,    SumEntropy, MinFinite,
+    SumSpread,   CountGreater, SumAtLeast, Collect,         KeepBetween, Gather,     WidenF16, WidenBf16,  WidenLin16,
 };
 
 }  // namespace logitd::kernels::HWY_NAMESPACE

@@ -182,6 +182,45 @@ inline Mass SumBetween(const float* logits, size_t n, const uint64_t* mask, cons
   return mass;
 }
 
+inline WeightBounds BoundBelow(const float* logits, size_t n, const uint64_t* mask, float high, float max,
+                               const ExpConstants& constants) {
+  const FloatTag d;
+  const Floats maximum = hn::Set(d, max);
+  const Floats upper = hn::Set(d, high);
+  const Floats scale = hn::Set(d, constants.scale_high * kChordScale);
+  const Floats offset = hn::Set(d, kChordOffset);
+  const Floats lowest = hn::Set(d, kChordLowest);
+  // Sums that do not wait for one another.
+  constexpr size_t kSums = 4;
+  double chords = 0;
+  float buffer[kWord];
+  for (size_t block = 0; block < n; block += kSumBlockSize) {
+    Floats sums[kSums] = {hn::Zero(d), hn::Zero(d), hn::Zero(d), hn::Zero(d)};
+    for (size_t start = block; start < HWY_MIN(n, block + kSumBlockSize); start += kWord) {
+      const uint64_t word = WordOf(mask, start);
+      if (word == 0) continue;
+      const float* word_logits = Complete(logits, n, start, kWord, buffer);
+      const auto add = [&](Floats x, Floats& sum) HWY_ATTR {
+        const Floats bits = hn::Max(hn::MulAdd(hn::Sub(x, maximum), scale, offset), lowest);
+        const Floats chord = hn::BitCast(d, hn::ShiftLeft<kChordShift>(hn::BitCast(BitsTag(), bits)));
+        sum = hn::Add(sum, hn::IfThenElseZero(hn::Lt(x, upper), chord));
+      };
+      if (word == kAllBits) {
+#pragma GCC unroll 8
+        for (size_t i = 0; i < kWord; i += kFloatLanes) {
+          add(LoadLogits<false>(word_logits, i, word), sums[i / kFloatLanes % kSums]);
+        }
+      } else {
+        for (size_t i = 0; i < kWord; i += kFloatLanes) add(LoadLogits<true>(word_logits, i, word), sums[0]);
+      }
+    }
+    float lanes[kFloatLanes];
+    hn::StoreU(hn::Add(hn::Add(sums[0], sums[1]), hn::Add(sums[2], sums[3])), d, lanes);
+    for (float lane : lanes) chords += lane;
+  }
+  return BoundsOfChords(chords, n);
+}
+
 inline uint64_t Weigh(const float* logits, size_t n, float max, const ExpConstants& constants, uint64_t* weights) {
   const ExpVectors v(max, constants);
   float buffer[kFloatLanes];

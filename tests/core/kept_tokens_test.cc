@@ -197,10 +197,16 @@ std::string Operate(LogitsView row, Random& random, KeptModel& model, KeptTokens
     }
     case 1: {
       const double p = random.OneIn(2) ? random.Uniform() : 1 - std::exp2(-20 * random.Uniform());
-      const uint64_t total = model.TotalWeight();
-      const uint64_t target = std::max<uint64_t>(1, static_cast<uint64_t>(static_cast<double>(total) * p));
-      kept.KeepMass(std::min(target, total), ties);
-      model.KeepMass(std::min(target, total), ties);
+      const auto target_of = [p](uint64_t total) {
+        return std::clamp<uint64_t>(static_cast<uint64_t>(static_cast<double>(total) * p), 1, total);
+      };
+      const uint64_t target = target_of(model.TotalWeight());
+      model.KeepMass(target, ties);
+      if (random.OneIn(2)) {
+        kept.KeepShare(target_of, ties);
+        return "share " + std::to_string(p) + (ties ? " with ties" : "");
+      }
+      kept.KeepMass(target, ties);
       return "mass " + std::to_string(p) + (ties ? " with ties" : "");
     }
     case 2: {

@@ -151,6 +151,52 @@ TEST_P(PrefixSearchTest, TopPIsASort) {
   }
 }
 
+TEST_P(PrefixSearchTest, BoundsTellWhereTheyCan) {
+  constexpr size_t kSize = 20'000;
+  const NamedRow row = {"", Normal(kSize, 3, 7)};
+  PrefixSearch search;
+  const kernels::ExpConstants constants(1);
+  std::vector<float> block_max(kernels::BlockCount(kSize));
+  // The bounds are about 1 % of the rest apart, which is a fifth of the whole.
+  std::vector<float> peaked = row.logits;
+  for (TokenId t : {17, 18, 5000, 19'999}) peaked[t] = 18;
+  const kernels::RowScan scan = target().scan_row(peaked.data(), kSize, nullptr, block_max.data());
+  std::vector<uint64_t> weights(kSize);
+  const uint64_t total = target().weigh(peaked.data(), kSize, scan.max, constants, weights.data());
+  const PrefixTokens tokens = {.row = peaked,
+                               .mask = {},
+                               .block_max = block_max,
+                               .count = scan.finite_count,
+                               .max = scan.max,
+                               .constants = &constants};
+  const auto share = [](double p) {
+    return [p](uint64_t mass) { return static_cast<uint64_t>(static_cast<double>(mass) * p); };
+  };
+  const uint64_t unit = weights[17];
+  ASSERT_GT(static_cast<double>(4 * unit), 0.9 * static_cast<double>(total));
+  // Their ends are the ends of the shares of one, two, three and four of them.
+  const double each = static_cast<double>(unit) / static_cast<double>(total);
+  const TokenId last[] = {17, 18, 5000, 19'999};
+  for (int i = 0; i < 4; ++i) {
+    for (double p : {(i + 0.1) * each, (i + 0.5) * each, (i + 0.9) * each}) {
+      SCOPED_TRACE(p);
+      const auto found = search.FindByBounds(tokens, share(p));
+      ASSERT_TRUE(found.has_value());
+      EXPECT_EQ(found->cut.token_id, last[i]);
+      EXPECT_EQ(found->mass, static_cast<uint64_t>(i + 1) * unit);
+      EXPECT_TRUE(found->is_in_list);
+    }
+    // Targets on both sides of an end are possible.
+    EXPECT_FALSE(search.FindByBounds(tokens, share((i + 1) * each)).has_value()) << i;
+  }
+  // Most of the rest, of which the largest blocks do not have enough; and a row without a peak.
+  EXPECT_FALSE(search.FindByBounds(tokens, share(0.999)).has_value());
+  PrefixTokens flat = tokens;
+  flat.row = row.logits;
+  flat.max = target().scan_row(row.logits.data(), kSize, nullptr, block_max.data()).max;
+  EXPECT_FALSE(search.FindByBounds(flat, share(0.5)).has_value());
+}
+
 TEST_P(PrefixSearchTest, OfASubset) {
   for (size_t n : {65, 5000, 40001}) {
     for (const NamedRow& row : HardRows(n)) {

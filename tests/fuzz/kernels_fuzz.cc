@@ -140,6 +140,13 @@ void CompareSums(FuzzInput& input, const Case& c, const RowKernels& target, floa
           mass.weight,
       "sum_between without blocks");
 
+  const uint64_t sum =
+      target.sum_between(c.logits, c.n, c.mask, block_max.data(), -kInfinity, high, max, constants, nullptr).weight;
+  const kernels::WeightBounds bounds = target.bound_below(c.logits, c.n, c.mask, high, max, constants);
+  LOGITD_FUZZ_CHECK(bounds.at_least <= sum && sum <= bounds.at_most,
+                    "bound_below: " << bounds.at_least << " to " << bounds.at_most << ", the sum is " << sum);
+  LOGITD_FUZZ_CHECK(bounds.at_most - bounds.at_least <= sum / 1000 * 64 + 2 * c.n + 1001, "bound_below's width");
+
   const float lowest = kScalarKernels.min_finite(c.logits, c.n, c.mask);
   LOGITD_FUZZ_CHECK(target.min_finite(c.logits, c.n, c.mask) == lowest, "min_finite");
   // The smallest power of two that is not below the range, as top-n-sigma takes it.

@@ -117,6 +117,10 @@ MUTATIONS = (
     # The search for a cut.
     Mutation("a prefix must exceed its target", "core/prefix_search.cc",
              "above + sample_.MassAt(last) < target;", "above + sample_.MassAt(last) <= target;"),
+    Mutation("bounds of the mass are taken for the mass", "core/prefix_search.cc",
+             "  if (prefix.mass < highest_target) return std::nullopt;\n", ""),
+    Mutation("a chord is taken for its exponential", "core/kernels/exponential.h",
+             "kChordExcess = 1.0615;", "kChordExcess = 1;"),
     Mutation("a cut among ties of a list is the first of them", "core/prefix_search.cc",
              "places_of(logit, logit)[last - first];", "places_of(logit, logit)[0];"),
     Mutation("a count from a bound on is without the bound", "core/prefix_search.cc",

@@ -257,6 +257,37 @@ TEST_P(RowKernelTest, BetweenIsStrictForSumsAndInclusiveForSets) {
   EXPECT_EQ(mask, 0b1100111);
 }
 
+TEST_P(RowKernelTest, BoundsHoldTheSumAndAreNotFarApart) {
+  for (int32_t n : kSizes) {
+    std::vector<float> row = MakeRow(n, 3, 1);
+    row[n / 2] = -kInf;
+    const float max = *std::ranges::max_element(row);
+    const std::vector<uint64_t> third = EveryThird(n), nothing((n + 63) / 64, 0);
+    for (double temperature : kTemperatures) {
+      const ExpConstants constants(temperature);
+      for (const uint64_t* mask : {static_cast<const uint64_t*>(nullptr), third.data(), nothing.data()}) {
+        for (float high : {max, max - 1, -2.0f, kInf, -kInf}) {
+          SCOPED_TRACE(std::to_string(n) + " T " + std::to_string(temperature) + " below " + std::to_string(high));
+          const std::vector<float> block_max(BlockCount(n), max);
+          const uint64_t sum =
+              target().sum_between(row.data(), n, mask, block_max.data(), -kInf, high, max, constants, nullptr).weight;
+          const WeightBounds bounds = target().bound_below(row.data(), n, mask, high, max, constants);
+          ASSERT_LE(bounds.at_least, sum);
+          ASSERT_GE(bounds.at_most, sum);
+          ASSERT_LE(bounds.at_most - bounds.at_least, sum / 1000 * 64 + 2 * static_cast<uint64_t>(n) + 1001);
+        }
+      }
+    }
+  }
+  const float extremes[] = {-std::numeric_limits<float>::max(), std::numeric_limits<float>::max(), 0, -kInf};
+  for (double temperature : kTemperatures) {
+    const ExpConstants constants(temperature);
+    const WeightBounds bounds = target().bound_below(extremes, 4, nullptr, kInf, extremes[1], constants);
+    EXPECT_LE(bounds.at_least, uint64_t{1} << kWeightBits);
+    EXPECT_GE(bounds.at_most, uint64_t{1} << kWeightBits);
+  }
+}
+
 TEST_P(RowKernelTest, SpreadGivesTheStandardDeviation) {
   const std::vector<float> row = {6, 3, 0.5, 0.5, -kInf};
   // Distances 0, 3, 5.5, 5.5 in units of 2^-10.
