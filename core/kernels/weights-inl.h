@@ -190,32 +190,35 @@ inline WeightBounds BoundBelow(const float* logits, size_t n, const uint64_t* ma
   const Floats scale = hn::Set(d, constants.scale_high * kChordScale);
   const Floats offset = hn::Set(d, kChordOffset);
   const Floats lowest = hn::Set(d, kChordLowest);
-  // Sums that do not wait for one another.
-  constexpr size_t kSums = 4;
+  const auto chord = [&](Floats x) HWY_ATTR {
+    const Floats bits = hn::Max(hn::MulAdd(hn::Sub(x, maximum), scale, offset), lowest);
+    const auto shifted = hn::ShiftLeft<kChordShift>(hn::BitCast(BitsTag(), bits));
+    return hn::IfThenElseZero(hn::Lt(x, upper), hn::BitCast(d, shifted));
+  };
   double chords = 0;
   float buffer[kWord];
   for (size_t block = 0; block < n; block += kSumBlockSize) {
-    Floats sums[kSums] = {hn::Zero(d), hn::Zero(d), hn::Zero(d), hn::Zero(d)};
+    // Sums that do not wait for one another.
+    Floats sum0 = hn::Zero(d), sum1 = hn::Zero(d), sum2 = hn::Zero(d), sum3 = hn::Zero(d);
     for (size_t start = block; start < HWY_MIN(n, block + kSumBlockSize); start += kWord) {
       const uint64_t word = WordOf(mask, start);
       if (word == 0) continue;
       const float* word_logits = Complete(logits, n, start, kWord, buffer);
-      const auto add = [&](Floats x, Floats& sum) HWY_ATTR {
-        const Floats bits = hn::Max(hn::MulAdd(hn::Sub(x, maximum), scale, offset), lowest);
-        const Floats chord = hn::BitCast(d, hn::ShiftLeft<kChordShift>(hn::BitCast(BitsTag(), bits)));
-        sum = hn::Add(sum, hn::IfThenElseZero(hn::Lt(x, upper), chord));
-      };
       if (word == kAllBits) {
-#pragma GCC unroll 8
-        for (size_t i = 0; i < kWord; i += kFloatLanes) {
-          add(LoadLogits<false>(word_logits, i, word), sums[i / kFloatLanes % kSums]);
+        for (size_t i = 0; i < kWord; i += 4 * kFloatLanes) {
+          sum0 = hn::Add(sum0, chord(hn::LoadU(d, word_logits + i)));
+          sum1 = hn::Add(sum1, chord(hn::LoadU(d, word_logits + i + kFloatLanes)));
+          sum2 = hn::Add(sum2, chord(hn::LoadU(d, word_logits + i + 2 * kFloatLanes)));
+          sum3 = hn::Add(sum3, chord(hn::LoadU(d, word_logits + i + 3 * kFloatLanes)));
         }
       } else {
-        for (size_t i = 0; i < kWord; i += kFloatLanes) add(LoadLogits<true>(word_logits, i, word), sums[0]);
+        for (size_t i = 0; i < kWord; i += kFloatLanes) {
+          sum0 = hn::Add(sum0, chord(LoadLogits<true>(word_logits, i, word)));
+        }
       }
     }
     float lanes[kFloatLanes];
-    hn::StoreU(hn::Add(hn::Add(sums[0], sums[1]), hn::Add(sums[2], sums[3])), d, lanes);
+    hn::StoreU(hn::Add(hn::Add(sum0, sum1), hn::Add(sum2, sum3)), d, lanes);
     for (float lane : lanes) chords += lane;
   }
   return BoundsOfChords(chords, n);
