@@ -50,9 +50,9 @@ struct DistributionOptions {
 };
 
 // Thread-compatible; keeps a view of the last row.
-// Memory: no more than 110 bytes a slot of the largest row, 90 more for records with top_n, and 64 for each token of
-// the history that penalties and DRY look at; what a vector had to grow step by step may take twice its part. After
-// kRowsUntilTrim rows of less than a quarter of the largest one it is given back.
+// Memory: no more than 105 bytes a slot of the largest row and 5 a token of its vocabulary, 90 a slot more for records
+// with top_n, and 64 for each token of the history that penalties and DRY look at; what a vector had to grow step by
+// step may take twice its part. After kRowsUntilTrim rows of less than a quarter of the largest one it is given back.
 class Distribution {
  public:
   // Processes `row` with every stage of `params` that is on. Temperature 0 leaves the argmax alone.

@@ -11,7 +11,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <span>
 #include <vector>
 
 #include "core/kernels/float_sorter.h"
@@ -22,7 +21,6 @@ namespace logitd {
 class LogitSample {
  public:
   void Clear() { logits_.clear(); }
-  void Assign(std::span<const float> logits) { logits_.assign(logits.begin(), logits.end()); }
   void Add(float logit) { logits_.push_back(logit); }
   // `constants` null: the mass of each is 1.
   void Sort(float max, const kernels::ExpConstants* constants);

@@ -7,7 +7,7 @@ namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr float kLargest = std::numeric_limits<float>::max();
-// So few tokens are selected from at once.
+// So few tokens are sorted as they are.
 constexpr size_t kFewTokens = 512;
 // Top-p looks at the tokens above the 16th, then the 128th largest block maximum: a peaked row's nucleus is there.
 constexpr size_t kTopBlocks[] = {16, 128};
@@ -70,6 +70,8 @@ std::optional<Prefix> PrefixSearch::FindByBounds(const PrefixTokens& tokens,
   const uint64_t estimate = EstimateMass();
   if (target_of(kPeak + estimate) > kPeak) return std::nullopt;
   const float bound = CollectTopBlocks(kTopBlocks[0]);
+  // Many blocks have the maximum itself.
+  if (list_.size() == 0) return std::nullopt;
   const uint64_t above = list_.Weigh(tokens.max, *tokens.constants);
   if (target_of(above + estimate) > above) return std::nullopt;
   const kernels::WeightBounds rest = kernels::ActiveKernels().bound_below(
@@ -252,21 +254,15 @@ double PrefixSearch::TakeSample(const Bracket& bracket) {
 }
 
 Prefix PrefixSearch::FindAmong(const TokenList& list, uint64_t mass, uint64_t above, uint64_t target) {
-  const kernels::RowKernels& kernels = kernels::ActiveKernels();
+  const std::span<const float> logits = list.logits();
+  // The cut is among the tokens at these places.
+  const Bracket bracket = list.size() > kFewTokens ? Narrow(list, mass, target, above) : Bracket();
   places_.resize(std::max(places_.size(), list.size() + kernels::kCollectPadding));
-  const auto places_of = [&](float lowest, float highest) {
-    const size_t count =
-        kernels.collect(list.logits().data(), 0, list.size(), nullptr, lowest, highest, places_.data());
-    return std::span<const int32_t>(places_.data(), count);
-  };
+  const size_t count = kernels::ActiveKernels().collect(logits.data(), 0, list.size(), nullptr, bracket.lowest,
+                                                        bracket.highest, places_.data());
   // Sorting a few by vectors takes less time than selecting among them by branches that cannot be predicted.
-  sample_.Assign(list.logits());
-  if (list.size() > kFewTokens) {
-    const Bracket bracket = Narrow(list, mass, target, above);
-    const std::span<const int32_t> inside = places_of(bracket.lowest, bracket.highest);
-    sample_.Clear();
-    for (int32_t place : inside) sample_.Add(list.logits()[static_cast<size_t>(place)]);
-  }
+  sample_.Clear();
+  for (size_t i = 0; i < count; ++i) sample_.Add(logits[static_cast<size_t>(places_[i])]);
   sample_.Sort(tokens_.max, tokens_.constants);
   size_t last = 0;
   for (; above + sample_.MassAt(last) < target; ++last) above += sample_.MassAt(last);
@@ -274,9 +270,11 @@ Prefix PrefixSearch::FindAmong(const TokenList& list, uint64_t mass, uint64_t ab
   const float logit = sample_.At(last);
   size_t first = last;
   while (first > 0 && sample_.At(first - 1) == logit) --first;
-  const int32_t place = places_of(logit, logit)[last - first];
+  size_t equal_before = last - first;
+  const int32_t* place = places_.data();
+  while (logits[static_cast<size_t>(*place)] != logit || equal_before-- > 0) ++place;
   // Never -0.
-  return {.cut = {logit + 0.0f, list.ids()[static_cast<size_t>(place)]}, .mass = above + sample_.MassAt(last)};
+  return {.cut = {logit + 0.0f, list.ids()[static_cast<size_t>(*place)]}, .mass = above + sample_.MassAt(last)};
 }
 
 PrefixSearch::Bracket PrefixSearch::Narrow(const TokenList& list, uint64_t mass, uint64_t target, uint64_t& above) {

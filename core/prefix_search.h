@@ -4,8 +4,8 @@
 //
 // Never a sort of the row. The largest logits of blocks (the first pass keeps them) bound from below where the prefix
 // ends: often a few blocks hold all of it. If not, a sample tells where the cut should be; one pass adds up what is
-// surely above, and the few tokens around the guess are gathered and selected from. A run of equal logits is never
-// gathered for selection: all its tokens have one mass, so the place in it is a division.
+// surely above, and the few tokens around the guess are gathered and sorted. A run of equal logits that the guess meets
+// is not gathered: all its tokens have one mass, so the place in it is a division.
 //
 // Holds buffers that only grow: no allocation per row once warm. Thread-compatible.
 #ifndef LOGITD_CORE_PREFIX_SEARCH_H_
@@ -57,11 +57,13 @@ struct Prefix {
 class PrefixSearch {
  public:
   // REQUIRES: target >= 1 and at most tokens.total_mass.
-  // Time: at most a few passes over the row, expected; O(vocab_size) for any row.
+  // Time: at most a few passes over the row, expected; a sort of it for rows that mislead both samples.
   Prefix Find(const PrefixTokens& tokens, uint64_t target);
   // The same for the target that belongs to the mass of all tokens, without adding that up: if bounds of it suffice to
   // tell where the prefix ends. Unset: they do not, or are not likely to. `target_of` never falls as the mass rises.
-  // REQUIRES: as Find; masses are weights; tokens.total_mass is not looked at.
+  // The target may be 0: the first token.
+  // REQUIRES: more tokens than fit the largest blocks looked at (4,096); masses are weights; tokens.total_mass is not
+  // looked at.
   std::optional<Prefix> FindByBounds(const PrefixTokens& tokens, absl::FunctionRef<uint64_t(uint64_t)> target_of);
   // The same among the tokens of a list, weighed if `constants` is not null; `total_mass` is theirs, `max` is the
   // largest of them.

@@ -8,13 +8,15 @@ namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-TokenAlternative MakeAlternative(const LogitsRow& row, const RowStatistics& statistics, Distribution* distribution,
-                                 TokenId token_id, const RecordOptions& options) {
+// `logit` is the token's in the row.
+TokenAlternative MakeAlternative(TokenId token_id, float logit, const RowStatistics& statistics,
+                                 Distribution* distribution, const RecordOptions& options) {
   TokenAlternative alternative;
   alternative.token_id = token_id;
-  if (options.model_log_prob) alternative.model_log_prob = statistics.LogProb(row[token_id]);
+  if (options.model_log_prob) alternative.model_log_prob = statistics.LogProb(logit);
   if (options.sampling_log_prob && distribution != nullptr) {
-    alternative.sampling_log_prob = distribution->LogProb(token_id);
+    // What the row excludes stays out; most of a sparse row is not looked for.
+    alternative.sampling_log_prob = logit > -kInfinity ? distribution->LogProb(token_id) : -double{kInfinity};
   }
   return alternative;
 }
@@ -49,8 +51,11 @@ TokenRecord MakeRecord(const LogitsRow& row, const RowStatistics& statistics, Di
   }
   if (options.top_layout == TopLayout::kWholeVocabulary && !options.rank) {
     record.top.reserve(static_cast<size_t>(row.vocab_size()));
+    size_t slot = 0;
     for (TokenId id = 0; id < row.vocab_size(); ++id) {
-      record.top.push_back(MakeAlternative(row, statistics, distribution, id, options));
+      const bool is_listed = slot < row.slots().size() && row.IdOf(static_cast<int32_t>(slot)) == id;
+      const float logit = is_listed ? row.slots()[slot++] : -kInfinity;
+      record.top.push_back(MakeAlternative(id, logit, statistics, distribution, options));
     }
   }
   if (record.top.empty() && options.top_n > 0) {
@@ -61,13 +66,13 @@ TokenRecord MakeRecord(const LogitsRow& row, const RowStatistics& statistics, Di
     for (TokenId top : top_tokens->Find(row, options.top_n)) {
       const bool ties = !record.top.empty() && row[record.top.back().token_id] == row[top];
       if (!ties) rank = static_cast<int32_t>(record.top.size()) + 1;
-      record.top.push_back(MakeAlternative(row, statistics, distribution, top, options));
+      record.top.push_back(MakeAlternative(top, row[top], statistics, distribution, options));
       if (options.rank) record.top.back().rank = rank;
     }
   }
   record.named.reserve(options.named_token_ids.size());
   for (TokenId named : options.named_token_ids) {
-    record.named.push_back(MakeAlternative(row, statistics, distribution, named, options));
+    record.named.push_back(MakeAlternative(named, row[named], statistics, distribution, options));
   }
   if (options.rank && !record.named.empty()) {
     // All in one: a pass for each would make a small message minutes of work.

@@ -54,8 +54,11 @@ std::span<const TokenId> TopTokens::Find(const LogitsRow& row, int32_t n) {
     ids_.push_back(row.IdOf(static_cast<int32_t>(packed_[i] & 0xFFFFFFFF)));
   }
   // Not enough finite ones.
-  for (TokenId token_id = 0; ids_.size() < count; ++token_id) {
-    if (row[token_id] == kExcluded) ids_.push_back(token_id);
+  for (size_t token_id = 0, slot = 0; ids_.size() < count; ++token_id) {
+    const bool is_listed =
+        slot < slots.size() && row.IdOf(static_cast<int32_t>(slot)) == static_cast<TokenId>(token_id);
+    if (!is_listed || slots[slot] == kExcluded) ids_.push_back(static_cast<TokenId>(token_id));
+    slot += is_listed;
   }
   return ids_;
 }

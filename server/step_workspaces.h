@@ -30,7 +30,7 @@ namespace logitd::server {
 // and 128 for each token of the history (core/distribution.h); a step finds nothing in it of the steps before.
 struct StepWorkspace {
   Distribution distribution;
-  // A row that has to be widened, aligned or filled in (WireRows::Row).
+  // A row that has to be widened or aligned (WireRows::Row).
   RowBuffers row;
 };
 

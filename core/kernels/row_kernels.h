@@ -56,7 +56,7 @@ inline constexpr int kWeightBits = 42;
 // maximum's.
 uint64_t Weight(float logit, float max, const ExpConstants& constants);
 
-// Tokens per sum of `block_sums`: a draw adds up sums of blocks, then weighs one block again.
+// Tokens per sum of `block_sums`: a draw adds up sums of blocks, then weighs one block again up to its token.
 inline constexpr size_t kSumBlockSize = 1024;
 inline constexpr size_t SumBlockCount(size_t n) { return (n + kSumBlockSize - 1) / kSumBlockSize; }
 

@@ -196,9 +196,10 @@ std::string Operate(LogitsView row, Random& random, KeptModel& model, KeptTokens
       return "first " + std::to_string(place + 1) + (ties ? " with ties" : "");
     }
     case 1: {
-      const double p = random.OneIn(2) ? random.Uniform() : 1 - std::exp2(-20 * random.Uniform());
+      const double p =
+          random.OneIn(8) ? 0 : (random.OneIn(2) ? random.Uniform() : 1 - std::exp2(-20 * random.Uniform()));
       const auto target_of = [p](uint64_t total) {
-        return std::clamp<uint64_t>(static_cast<uint64_t>(static_cast<double>(total) * p), 1, total);
+        return std::min(static_cast<uint64_t>(static_cast<double>(total) * p), total);
       };
       const uint64_t target = target_of(model.TotalWeight());
       model.KeepMass(target, ties);

@@ -197,6 +197,37 @@ TEST_P(PrefixSearchTest, BoundsTellWhereTheyCan) {
   EXPECT_FALSE(search.FindByBounds(flat, share(0.5)).has_value());
 }
 
+// p = 0 is a target of no mass, and so is, ascending, a p that 1 - p does not feel.
+TEST_P(PrefixSearchTest, TopPOfNothingIsTheFirstToken) {
+  constexpr size_t kSize = 10'000;
+  std::vector<NamedRow> rows = HardRows(kSize);
+  // The maximum in each of the largest blocks.
+  std::vector<float> row = Normal(kSize, 3, 9);
+  for (size_t i = 100; i < kSize; i += kernels::kBlockSize) row[i] = 30;
+  rows.push_back({"one in each block", row});
+  Distribution distribution;
+  for (const NamedRow& named : rows) {
+    const std::vector<TokenId> sorted = Allowed(named.logits, nullptr);
+    const auto equal = static_cast<size_t>(std::ranges::count(named.logits, named.logits[sorted[0]]));
+    for (TopPBoundary boundary :
+         {TopPBoundary::kReached, TopPBoundary::kExceeded, TopPBoundary::kAscending, TopPBoundary::kMassAbove}) {
+      for (double p : {0.0, 1e-17, 1e-300}) {
+        SCOPED_TRACE(named.name + " p " + std::to_string(p) + " rule " + std::to_string(static_cast<int>(boundary)));
+        SamplingParams params{.temperature = 0.7, .top_p = p};
+        params.order.top_p_boundary = boundary;
+        // Used before, and not.
+        Distribution fresh;
+        for (Distribution* each : {&distribution, &fresh}) {
+          ASSERT_THAT(each->Assign(named.logits, params, {}), IsOk());
+          ASSERT_EQ(each->argmax(), sorted[0]);
+          ASSERT_TRUE(each->Keeps(sorted[0]));
+          ASSERT_EQ(each->kept_count(), boundary == TopPBoundary::kMassAbove ? equal : 1);
+        }
+      }
+    }
+  }
+}
+
 TEST_P(PrefixSearchTest, OfASubset) {
   for (size_t n : {65, 5000, 40001}) {
     for (const NamedRow& row : HardRows(n)) {
