@@ -47,9 +47,14 @@ void Free(void* memory) {
 
 }  // namespace
 
-// The forms for arrays and without exceptions come here by way of the library's.
+// The forms for arrays come here by way of the library's. So would those without exceptions, but AddressSanitizer's do
+// not, and what they allocate is freed here.
 void* operator new(size_t size) { return Allocate(size, 1); }
+void* operator new(size_t size, const std::nothrow_t&) noexcept { return Allocate(size, 1); }
 void* operator new(size_t size, std::align_val_t alignment) { return Allocate(size, static_cast<size_t>(alignment)); }
+void* operator new(size_t size, std::align_val_t alignment, const std::nothrow_t&) noexcept {
+  return Allocate(size, static_cast<size_t>(alignment));
+}
 void operator delete(void* memory) noexcept { Free(memory); }
 void operator delete(void* memory, size_t) noexcept { Free(memory); }
 void operator delete(void* memory, std::align_val_t) noexcept { Free(memory); }

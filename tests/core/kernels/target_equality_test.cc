@@ -141,7 +141,8 @@ class TargetEqualityTest : public testing::EveryTarget {
     std::vector<float> expected_logits(ids.size()), gathered(ids.size());
     kScalarKernels.gather(logits, ids.data(), ids.size(), expected_logits.data());
     target().gather(logits, ids.data(), ids.size(), gathered.data());
-    ASSERT_EQ(std::memcmp(gathered.data(), expected_logits.data(), ids.size() * sizeof(float)), 0);
+    // To the bit; memcmp may not be asked about nothing.
+    ASSERT_TRUE(ids.empty() || std::memcmp(gathered.data(), expected_logits.data(), ids.size() * sizeof(float)) == 0);
 
     for (const auto& [above, below] : {std::pair{low, high}, std::pair{low, kInf}, std::pair{-kInf, high}}) {
       std::vector<uint64_t> expected_sums(SumBlockCount(n)), sums(SumBlockCount(n), 99);
