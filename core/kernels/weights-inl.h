@@ -146,7 +146,8 @@ inline uint64_t SumWeightsAhead(const float* logits, size_t n, float max, const 
     BlockSum sum;
     const size_t end = HWY_MIN(n, start + kSumBlockSize);
     for (size_t word = start; word < end; word += kWord) {
-      for (size_t i = word; i < HWY_MIN(word + kWord, n); i += kLine) __builtin_prefetch(next + i, 0, 2);
+      // Into every cache: into the second alone (prefetcht1) it takes a quarter longer on Zen 4.
+      for (size_t i = word; i < HWY_MIN(word + kWord, n); i += kLine) __builtin_prefetch(next + i);
       ForEachWord(logits, n, nullptr, word, word + kWord,
                   [&](Floats x) HWY_ATTR { sum.Add(Exponentials(Differences(x, v), v)); });
     }
