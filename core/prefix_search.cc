@@ -73,7 +73,8 @@ std::optional<Prefix> PrefixSearch::FindByBounds(const PrefixTokens& tokens,
   // Many blocks have the maximum itself.
   if (list_.size() == 0) return std::nullopt;
   const uint64_t above = list_.Weigh(tokens.max, *tokens.constants);
-  if (target_of(above + estimate) > above) return std::nullopt;
+  // Of a tail in which few tokens weigh much, a sample often says twice the mass.
+  if (target_of(above + estimate / 2) > above) return std::nullopt;
   const kernels::WeightBounds rest = kernels::ActiveKernels().bound_below(
       tokens.row.data(), tokens.row.size(), mask(), NextAbove(bound), tokens.max, *tokens.constants);
   const uint64_t highest_target = target_of(above + rest.at_most);
