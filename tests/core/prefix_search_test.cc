@@ -197,6 +197,28 @@ TEST_P(PrefixSearchTest, BoundsTellWhereTheyCan) {
   EXPECT_FALSE(search.FindByBounds(flat, share(0.5)).has_value());
 }
 
+// The cut is in a run of equal logits below a few others, and leaves too many tokens for a list: the draw's sums of
+// blocks must have both.
+TEST_P(PrefixSearchTest, ACutInARunOfTiesLeavesTheSumsOfWhatIsAboveToo) {
+  std::vector<float> row(12'000, 1.0f);
+  for (TokenId t : {5, 5000, 9000}) row[t] = 6;
+  Distribution distribution;
+  ASSERT_THAT(distribution.Assign(row, {.temperature = 1, .top_p = 0.7}, {}), IsOk());
+  ASSERT_GT(distribution.kept_count(), 4096);
+  ASSERT_LT(distribution.kept_count(), 12'000);
+  for (uint64_t i = 0; i <= 64; ++i) {
+    const uint64_t u = i == 64 ? ~uint64_t{0} : i << 58;
+    const Draw draw = distribution.DrawToken(u);
+    uint64_t before = 0;
+    for (TokenId t = 0; t < draw.token_id; ++t) before += distribution.Weight(t);
+    const auto r = static_cast<uint64_t>((static_cast<unsigned __int128>(u) * distribution.total_weight()) >> 64);
+    ASSERT_EQ(draw.interval_start, before) << i;
+    ASSERT_EQ(draw.weight, distribution.Weight(draw.token_id)) << i;
+    ASSERT_LE(before, r) << i;
+    ASSERT_LT(r - before, draw.weight) << i;
+  }
+}
+
 // p = 0 is a target of no mass, and so is, ascending, a p that 1 - p does not feel.
 TEST_P(PrefixSearchTest, TopPOfNothingIsTheFirstToken) {
   constexpr size_t kSize = 10'000;
