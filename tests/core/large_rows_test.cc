@@ -19,6 +19,7 @@
 #include "tests/testing/matchers.h"
 #include "tests/testing/reference.h"
 #include "tests/testing/stage_reference.h"
+#include "tests/testing/weights.h"
 
 namespace logitd {
 namespace {
@@ -51,8 +52,7 @@ class LargeRowsTest : public testing::EveryTarget {
     std::ranges::sort(expected);
     ASSERT_GE(expected.size(), at_least) << "choose a case that leaves more";
     ASSERT_THAT(distribution_.Assign(row, params, context()), IsOk());
-    std::vector<TokenId> kept;
-    distribution_.ForEachKept([&](TokenId token_id) { kept.push_back(token_id); });
+    const std::vector<TokenId> kept = testing::KeptOf(distribution_);
     ASSERT_EQ(kept.size(), expected.size());
     ASSERT_EQ(kept, expected);
     ASSERT_EQ(distribution_.kept_count(), static_cast<int32_t>(expected.size()));

@@ -27,6 +27,7 @@ namespace {
 
 using ::logitd::testing::HasReason;
 using ::logitd::testing::IsOk;
+using ::logitd::testing::KeptOf;
 using ::logitd::testing::MakeRandomOrderStep;
 using ::logitd::testing::MakeRandomStep;
 using ::logitd::testing::MakeRow;
@@ -40,12 +41,6 @@ constexpr float kInf = std::numeric_limits<float>::infinity();
 
 class SparseRowsTest : public testing::EveryTarget {};
 LOGITD_ON_EVERY_TARGET(SparseRowsTest);
-
-std::vector<TokenId> Kept(const Distribution& distribution) {
-  std::vector<TokenId> kept;
-  distribution.ForEachKept([&](TokenId token_id) { kept.push_back(token_id); });
-  return kept;
-}
 
 std::vector<uint64_t> IntegersOf(const Draw& draw) {
   return {static_cast<uint64_t>(draw.token_id), draw.uniform, draw.total_weight, draw.interval_start, draw.weight};
@@ -113,7 +108,7 @@ void ExpectSameSteps(const std::vector<float>& dense, const LogitsRow& sparse, c
   ASSERT_EQ(of_sparse.Assign(sparse, params, context, {.kept_mass = true}), status);
   ASSERT_EQ(of_dense.Assign(dense, params, context, {.kept_mass = true}), status);
   if (!status.ok()) return;
-  ASSERT_EQ(Kept(of_sparse), Kept(of_dense));
+  ASSERT_EQ(KeptOf(of_sparse), KeptOf(of_dense));
   ASSERT_EQ(WeightsOf(of_sparse), WeightsOf(of_dense));
   EXPECT_EQ(of_sparse.argmax(), of_dense.argmax());
   EXPECT_EQ(of_sparse.max(), of_dense.max());

@@ -17,6 +17,7 @@
 #include "tests/testing/random_stages.h"
 #include "tests/testing/reference.h"
 #include "tests/testing/stage_reference.h"
+#include "tests/testing/weights.h"
 
 namespace logitd {
 namespace {
@@ -31,9 +32,9 @@ using ::logitd::testing::ReferenceOfStages;
 using ::logitd::testing::StageReference;
 using ::logitd::testing::TooNear;
 
+// In agreement with their number.
 std::vector<TokenId> Kept(Distribution& distribution) {
-  std::vector<TokenId> kept;
-  distribution.ForEachKept([&](TokenId token_id) { kept.push_back(token_id); });
+  std::vector<TokenId> kept = testing::KeptOf(distribution);
   EXPECT_EQ(static_cast<int32_t>(kept.size()), distribution.kept_count());
   return kept;
 }

@@ -12,6 +12,7 @@
 #include "tests/testing/peer_samplers.h"
 #include "tests/testing/random_stages.h"
 #include "tests/testing/stage_reference.h"
+#include "tests/testing/weights.h"
 
 namespace logitd::testing {
 namespace {
@@ -31,8 +32,7 @@ TEST(LlamaPresetTest, GivesLlamaCppsSetAndProbabilities) {
     ++compared;
     const PeerResult llama = SampleWithLibllama(step.row, step.params, step.context());
     ASSERT_THAT(distribution.Assign(step.row, step.params, step.context()), IsOk());
-    std::vector<TokenId> kept;
-    distribution.ForEachKept([&](TokenId token_id) { kept.push_back(token_id); });
+    const std::vector<TokenId> kept = KeptOf(distribution);
     ASSERT_EQ(kept, llama.kept);
     for (TokenId t : kept) {
       // It rounds the logit after every stage, and once more divided by the temperature.

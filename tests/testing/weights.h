@@ -1,4 +1,4 @@
-// The integer weights of a whole row, for tests.
+// What a distribution keeps, and the integer weights of a whole row, for tests.
 #ifndef LOGITD_TESTS_TESTING_WEIGHTS_H_
 #define LOGITD_TESTS_TESTING_WEIGHTS_H_
 
@@ -8,6 +8,13 @@
 #include "core/distribution.h"
 
 namespace logitd::testing {
+
+// Ascending.
+inline std::vector<TokenId> KeptOf(const Distribution& distribution) {
+  std::vector<TokenId> kept;
+  distribution.ForEachKept([&](TokenId token_id) { kept.push_back(token_id); });
+  return kept;
+}
 
 // [vocab_size]; 0 for a token that is not kept.
 inline std::vector<uint64_t> WeightsOf(const Distribution& distribution) {
