@@ -174,6 +174,10 @@ std::string_view ReasonName(ErrorReason reason) {
       return "KV_CACHE_FULL";
     case ErrorReason::kModelMismatch:
       return "MODEL_MISMATCH";
+    case ErrorReason::kTokenizerFailed:
+      return "TOKENIZER_FAILED";
+    case ErrorReason::kRunnerKilled:
+      return "RUNNER_KILLED";
     case ErrorReason::kEmptyContinuation:
       return "EMPTY_CONTINUATION";
     case ErrorReason::kEmptyPrompt:
@@ -225,6 +229,7 @@ absl::StatusCode CodeOf(ErrorReason reason) {
     case ErrorReason::kBoundaryToken:
     case ErrorReason::kTargetCountMismatch:
     case ErrorReason::kNormalizationUndefined:
+    case ErrorReason::kTokenizerFailed:
       return absl::StatusCode::kInvalidArgument;
     case ErrorReason::kUnexpectedMessage:
     case ErrorReason::kAllTokensExcluded:
@@ -255,6 +260,7 @@ absl::StatusCode CodeOf(ErrorReason reason) {
     case ErrorReason::kCancelled:
       return absl::StatusCode::kCancelled;
     case ErrorReason::kModelOutputInvalid:
+    case ErrorReason::kRunnerKilled:
     case ErrorReason::kInternal:
     case ErrorReason::kUnspecified:
       return absl::StatusCode::kInternal;

@@ -51,6 +51,8 @@ enum class ErrorReason {
   kContextLengthExceeded = 67,
   kKvCacheFull = 68,
   kModelMismatch = 69,
+  kTokenizerFailed = 70,
+  kRunnerKilled = 71,
   kEmptyContinuation = 80,
   kEmptyPrompt = 81,
   kNoCandidates = 82,

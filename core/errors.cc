@@ -242,6 +242,22 @@ absl::Status KvCacheFull(int64_t used, int64_t capacity) {
 
 absl::Status ModelMismatch(std::string_view what) { return Plain(ErrorReason::kModelMismatch, std::string(what)); }
 
+absl::Status TokenizerFailed(std::string_view field, int64_t text_bytes) {
+  ErrorDetail detail =
+      Detail(ErrorReason::kTokenizerFailed, std::string(field) + ": this text of " + std::to_string(text_bytes) +
+                                                " bytes has ended the model's tokenizer twice, and is not tried "
+                                                "again; change the text, or send token ids");
+  detail.field = field;
+  detail.value = std::to_string(text_bytes) + " bytes";
+  return ToStatus(detail);
+}
+
+absl::Status RunnerKilled(std::string_view model, std::string_view signal) {
+  return Plain(ErrorReason::kRunnerKilled,
+               "three runners of model " + Quoted(model) + " ended by a signal of their own (" + std::string(signal) +
+                   ") while they evaluated this request, the last one alone; it is not tried again");
+}
+
 absl::Status EmptyContinuation(std::string_view field) {
   return OfField(ErrorReason::kEmptyContinuation, field, " must have at least one token, got 0");
 }

@@ -63,6 +63,10 @@ absl::Status TokenizerUnavailable(std::string_view model);
 absl::Status ContextLengthExceeded(std::string_view field, int64_t token_count, int64_t bound);
 absl::Status KvCacheFull(int64_t used, int64_t capacity);
 absl::Status ModelMismatch(std::string_view what);
+// The text has ended the process that makes tokens of it, twice.
+absl::Status TokenizerFailed(std::string_view field, int64_t text_bytes);
+// Three runners have ended by a signal of their own (`signal`: "SIGSEGV") while they evaluated this request.
+absl::Status RunnerKilled(std::string_view model, std::string_view signal);
 
 absl::Status EmptyContinuation(std::string_view field);
 absl::Status EmptyPrompt(std::string_view field);

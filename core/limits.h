@@ -10,6 +10,10 @@ namespace logitd {
 inline constexpr int32_t kMaxVocabSize = 1 << 20;
 // 64 MiB hold 128 f32 rows of a vocabulary of 131,072.
 inline constexpr int64_t kMaxMessageBytes = int64_t{64} << 20;
+// A request without rows: 4 MiB of text, 2^19 token ids of at most 3 bytes, and what names them.
+inline constexpr int64_t kMaxRequestBytes = int64_t{16} << 20;
+// Submessages and strings of one message: each costs some 50 to 200 bytes of memory, whatever it holds on the wire.
+inline constexpr int32_t kMaxMessageElements = 1 << 18;
 // One row a sequence and step; more sequences than this are stepped in several batches.
 inline constexpr int32_t kMaxRowsPerMessage = 1024;
 // Each open sequence costs memory until it ends.

@@ -43,7 +43,7 @@ std::vector<Flag> TokenizationFlags(bool pairs) {
       {"--parse-special-tokens", "", "names of control tokens in the text are control tokens"}};
   if (pairs) {
     flags.push_back(
-        {"--move-trailing-spaces", "BOOL", "spaces at the context's end count as the continuation's; default true"});
+        {"--boundary", "RULE", "how text meets text: joint (default), separate or lm-eval (the harness's rule)"});
   }
   return flags;
 }
@@ -79,7 +79,18 @@ absl::StatusOr<std::optional<v1::TokenizationOptions>> TokenizationFrom(const Ar
   v1::TokenizationOptions out;
   FirstError error;
   error(SetIfGiven(arguments.Bool("--add-special-tokens"), [&](bool value) { out.set_add_special_tokens(value); }));
-  error(SetIfGiven(arguments.Bool("--move-trailing-spaces"), [&](bool value) { out.set_move_trailing_spaces(value); }));
+  if (arguments.Has("--boundary")) {
+    const std::string& rule = arguments.Value("--boundary");
+    if (rule == "joint") {
+      out.set_boundary(v1::BOUNDARY_JOINT);
+    } else if (rule == "separate") {
+      out.set_boundary(v1::BOUNDARY_SEPARATE);
+    } else if (rule == "lm-eval") {
+      out.set_boundary(v1::BOUNDARY_LM_EVAL);
+    } else {
+      return UsageError("--boundary", rule, "joint, separate or lm-eval");
+    }
+  }
   if (arguments.Has("--parse-special-tokens")) out.set_parse_special_tokens(true);
   if (!error.status().ok()) return error.status();
   if (out.ByteSizeLong() == 0) return std::optional<v1::TokenizationOptions>();

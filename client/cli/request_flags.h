@@ -21,7 +21,7 @@ namespace logitd::cli {
 std::vector<Flag> StopFlags(const char* max_tokens = "at most so many tokens; default 256");
 // --rank, --entropy, --top-n, --packed-top, --kept-set, and if `draws` --draw.
 std::vector<Flag> RecordFlags(bool draws);
-// --add-special-tokens, --parse-special-tokens, and if `pairs` --move-trailing-spaces.
+// --add-special-tokens, --parse-special-tokens, and if `pairs` --boundary.
 std::vector<Flag> TokenizationFlags(bool pairs);
 
 // Each of these leaves out what was not given, and is unset if nothing was: the server's defaults hold. Flags that a

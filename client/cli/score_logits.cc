@@ -97,7 +97,7 @@ absl::Status CheckFlags(const Arguments& arguments) {
     return UsageError("CONTEXT and CONTINUATION do not go with --logits: what is scored is --targets IDS");
   }
   for (const char* flag : {"--model", "--context-tokens", "--continuation-tokens", "--add-special-tokens",
-                           "--parse-special-tokens", "--move-trailing-spaces"}) {
+                           "--parse-special-tokens", "--boundary"}) {
     if (arguments.Has(flag)) return UsageError(absl::StrCat(flag, " does not go with --logits: no model is asked"));
   }
   if (arguments.Has("--targets") == arguments.Has("--targets-file")) {

@@ -203,7 +203,7 @@ TokenizationOptions FromProto(const v1::TokenizationOptions& message) {
   TokenizationOptions options;
   if (message.has_add_special_tokens()) options.add_special_tokens = message.add_special_tokens();
   options.parse_special_tokens = message.parse_special_tokens();
-  if (message.has_move_trailing_spaces()) options.move_trailing_spaces = message.move_trailing_spaces();
+  if (message.boundary() != v1::BOUNDARY_UNSPECIFIED) options.boundary = static_cast<Boundary>(message.boundary());
   return options;
 }
 

@@ -23,6 +23,8 @@ absl::Status GetServerInfo(const v1::GetServerInfoRequest& request, const Server
   }
   v1::Limits& limits = *response.mutable_limits();
   limits.set_max_message_bytes(kMaxMessageBytes);
+  limits.set_max_request_bytes(kMaxRequestBytes);
+  limits.set_max_message_elements(kMaxMessageElements);
   limits.set_max_vocab_size(kMaxVocabSize);
   limits.set_max_rows_per_message(kMaxRowsPerMessage);
   limits.set_max_sequences_per_stream(kMaxSequencesPerStream);

@@ -140,7 +140,7 @@ absl::Status BeginItem(const ItemRequest& request, const TokenizationOptions& op
     item.context_token_ids.assign(ids.begin(), ids.end());
   }
   std::string moved;
-  if (text_context && options.move_trailing_spaces) {
+  if (text_context && options.boundary == Boundary::kLmEval) {
     const size_t last = pending.context_text.find_last_not_of(" \t\n\r\f\v");
     const size_t kept = last == std::string::npos ? 0 : last + 1;
     // A context of nothing but spaces stays as it is: it must not become empty.

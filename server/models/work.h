@@ -124,11 +124,14 @@ struct RunnerCapabilities {
   bool operator==(const RunnerCapabilities&) const = default;
 };
 
+// How a context and its continuation become tokens. Numbers as logitd.v1.Boundary.
+enum class Boundary { kJoint = 1, kSeparate = 2, kLmEval = 3 };
+
 // How text becomes tokens. See logitd.v1.TokenizationOptions.
 struct TokenizationOptions {
   std::optional<bool> add_special_tokens;
   bool parse_special_tokens = false;
-  bool move_trailing_spaces = true;
+  Boundary boundary = Boundary::kLmEval;
 };
 
 // The bytes of a model's tokens.

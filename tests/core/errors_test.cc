@@ -132,6 +132,8 @@ TEST(ErrorsTest, EveryConstructorHasTheReasonItSays) {
       {errors::ContextLengthExceeded("f", 2, 1), ErrorReason::kContextLengthExceeded},
       {errors::KvCacheFull(1, 1), ErrorReason::kKvCacheFull},
       {errors::ModelMismatch("bad"), ErrorReason::kModelMismatch},
+      {errors::TokenizerFailed("prompt.text", 60000), ErrorReason::kTokenizerFailed},
+      {errors::RunnerKilled("m", "SIGSEGV"), ErrorReason::kRunnerKilled},
       {errors::EmptyContinuation("f"), ErrorReason::kEmptyContinuation},
       {errors::EmptyPrompt("f"), ErrorReason::kEmptyPrompt},
       {errors::NoCandidates("f"), ErrorReason::kNoCandidates},

@@ -150,3 +150,16 @@ def run(program: str, *arguments: object, timeout_s: float = CALL_TIMEOUT_S, std
 def logit(*arguments: object, server: Server) -> Outcome:
     """Runs `logit ARGUMENTS --server ADDRESS --json`."""
     return run("logit", *arguments, "--server", server.address, "--json")
+
+
+def vocabulary_path(name: str) -> pathlib.Path:
+    """The file ggml-vocab-NAME.gguf of llama.cpp's sources: a vocabulary without a model."""
+    sources = subprocess.run([ROOT / "scripts/fetch-sources"], check=True, stdout=subprocess.PIPE, text=True).stdout
+    return pathlib.Path(sources.splitlines()[-2]) / "models" / f"ggml-vocab-{name}.gguf"
+
+
+def random_model(vocabulary: pathlib.Path, out: pathlib.Path, *flags: object) -> pathlib.Path:
+    """Writes a model with that vocabulary and random weights (tests/testing/random_model.cc) to `out`."""
+    subprocess.run([str(BIN / "random_model"), "--vocab", str(vocabulary), "--out", str(out), *map(str, flags)],
+                   check=True)
+    return out

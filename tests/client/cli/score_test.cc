@@ -85,7 +85,7 @@ std::string Line(const std::string& context) {
 
 TEST_F(ScoreTest, TextAndTokensReachTheRequest) {
   EXPECT_EQ(Run({"ctx", " a", "", "--continuation-tokens", "7,8", "--continuation-tokens", "", "--temperature", "0.7",
-                 "--allowed-tokens", "1,2", "--top-n", "2", "--move-trailing-spaces", "false"},
+                 "--allowed-tokens", "1,2", "--top-n", "2", "--boundary", "separate"},
                 Paradox),
             kExitOk);
   v1::ScoreRequest wanted;
@@ -105,7 +105,7 @@ TEST_F(ScoreTest, TextAndTokensReachTheRequest) {
           temperature: 0.7
           allowed_tokens { ids { token_ids: [ 1, 2 ] } }
         }
-        tokenization { move_trailing_spaces: false }
+        tokenization { boundary: BOUNDARY_SEPARATE }
       )pb",
       &wanted));
   EXPECT_EQ(requests_.at(0).DebugString(), wanted.DebugString());
