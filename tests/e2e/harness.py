@@ -140,8 +140,8 @@ class Outcome:
         return json.loads(self.stderr[self.stderr.index("{"):])["error"]
 
 
-def run(program: str, *arguments: object, timeout_s: float = CALL_TIMEOUT_S, stdin: str = "") -> Outcome:
-    """Runs a program of bin/ to its end."""
+def run(program: str | pathlib.Path, *arguments: object, timeout_s: float = CALL_TIMEOUT_S, stdin: str = "") -> Outcome:
+    """Runs a program of bin/ to its end; `program` may also be a whole path."""
     done = subprocess.run([str(BIN / program), *map(str, arguments)], input=stdin, capture_output=True, text=True,
                           timeout=timeout_s, check=False)
     return Outcome(done.returncode, done.stdout, done.stderr)

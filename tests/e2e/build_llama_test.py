@@ -1,0 +1,61 @@
+"""scripts/build-llama takes the f16 tables of GELU out of a copy, and fails if they are not where they were."""
+
+import pathlib
+import shutil
+import tempfile
+import unittest
+
+import harness
+
+HEADER = "ggml/src/ggml-cpu/vec.h"
+# The lines as they stand in the pinned llama.cpp.
+TABLES = "#pragma once\n#define GGML_GELU_FP16\n#define GGML_GELU_QUICK_FP16\n#ifdef GGML_GELU_FP16\n#endif\n"
+
+
+class BuildLlamaTest(unittest.TestCase):
+    def setUp(self):
+        folder = pathlib.Path(tempfile.mkdtemp(prefix="logitd-build-llama-"))
+        self.addCleanup(shutil.rmtree, folder)
+        self.source, self.prefix, self.build = folder / "source", folder / "prefix", folder / "build"
+        # Enough of llama.cpp for everything before its own configuration, which ends at once.
+        for path, text in {
+            "CMakeLists.txt": 'message(FATAL_ERROR "configured")\n', "LICENSE": "", "include/llama.h": "",
+            "cmake/a.cmake": "", "src/a.cpp": "", "vendor/CMakeLists.txt": "", "vendor/hash/a": "",
+            "vendor/miniaudio/a": "", "vendor/nlohmann/a": "", "vendor/sheredom/a": "", "vendor/stb/a": "",
+            HEADER: TABLES,
+        }.items():
+            self.write(path, text)
+
+    def write(self, path: str, text: str) -> None:
+        (self.source / path).parent.mkdir(parents=True, exist_ok=True)
+        (self.source / path).write_text(text, encoding="utf-8")
+
+    def run_script(self) -> harness.Outcome:
+        return harness.run(harness.ROOT / "scripts/build-llama", self.source, self.prefix, self.build)
+
+    def test_builds_a_copy_without_the_tables(self):
+        outcome = self.run_script()
+        self.assertIn("configured", outcome.stderr)
+        self.assertEqual((self.build / "source" / HEADER).read_text(),
+                         "#pragma once\n#ifdef GGML_GELU_FP16\n#endif\n")
+        self.assertEqual((self.source / HEADER).read_text(), TABLES)
+
+    def test_fails_if_the_lines_move(self):
+        for name, path, text in [
+            ("one is gone", HEADER, TABLES.replace("#define GGML_GELU_QUICK_FP16\n", "")),
+            ("another spelling", HEADER, TABLES.replace("#define GGML_GELU_FP16", "#  define GGML_GELU_FP16 1")),
+            ("twice", HEADER, TABLES + "#define GGML_GELU_FP16\n"),
+            ("in another file too", "ggml/src/ggml-cpu/ops.h", "#define GGML_GELU_FP16\n"),
+            ("by a flag too", "ggml/CMakeLists.txt", "add_compile_definitions(GGML_GELU_FP16)\n"),
+        ]:
+            with self.subTest(name):
+                self.setUp()
+                self.write(path, text)
+                outcome = self.run_script()
+                self.assertEqual(outcome.status, 1)
+                self.assertNotIn("configured", outcome.stderr)
+                self.assertRegex(outcome.stderr, r'vec\.h must have the line "#define GGML_GELU_\w*FP16" once')
+
+
+if __name__ == "__main__":
+    unittest.main()
