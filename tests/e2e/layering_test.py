@@ -24,6 +24,8 @@ class LayeringTest(unittest.TestCase):
             ("core/decoder.cc", "logitd/v1/sampling.pb.h"),
             ("core/decoder.cc", "grpcpp/grpcpp.h"),
             ("core/decoder.cc", "server/server.h"),
+            ("host/file_kind.cc", "llama.h"),
+            ("host/file_kind.cc", "core/errors.h"),
             ("server/converters/logits.cc", "grpcpp/support/byte_buffer.h"),
             ("server/handlers/decode.cc", "logitd/v1/decoding_service.grpc.pb.h"),
             ("server/models/model_pool.h", "google/protobuf/message.h"),

@@ -1,0 +1,185 @@
+#include "host/gguf_header.h"
+
+#include <array>
+#include <charconv>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <system_error>
+
+#include "absl/status/status.h"
+
+namespace logitd::host {
+namespace {
+
+constexpr uint64_t kMaxKeyBytes = 65535;
+constexpr uint64_t kMaxTextBytes = 4096;
+
+// Numbers of gguf_type in ggml's gguf.h.
+enum Type : uint32_t {
+  kUint8,
+  kInt8,
+  kUint16,
+  kInt16,
+  kUint32,
+  kInt32,
+  kFloat32,
+  kBool,
+  kString,
+  kArray,
+  kUint64,
+  kInt64,
+  kFloat64
+};
+
+// 0: not a type of fixed size.
+uint64_t SizeOf(uint32_t type) {
+  constexpr std::array<uint64_t, 13> kSizes = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
+  return type < kSizes.size() ? kSizes[type] : 0;
+}
+
+// Reads forward; every length is compared with what is left of the file before anything is allocated or skipped.
+class Reader {
+ public:
+  explicit Reader(const std::string& path) : buffer_(1 << 18, '\0') {
+    stream_.rdbuf()->pubsetbuf(buffer_.data(), static_cast<std::streamsize>(buffer_.size()));
+    stream_.open(path, std::ios::binary);
+    std::error_code error;
+    left_ = std::filesystem::file_size(path, error);
+    if (error) left_ = 0;
+  }
+
+  template <typename Number>
+  bool Read(Number& value) {
+    return ReadBytes(&value, sizeof(value));
+  }
+
+  // A string: its length in 8 bytes, and its bytes. `text` is empty if it is longer than `keep`.
+  bool ReadString(std::string& text, uint64_t keep) {
+    uint64_t size = 0;
+    text.clear();
+    if (!Read(size) || size > left_) return false;
+    if (size > keep) return Skip(size);
+    text.resize(size);
+    return ReadBytes(text.data(), size);
+  }
+
+  bool Skip(uint64_t size) {
+    if (size > left_) return false;
+    left_ -= size;
+    stream_.ignore(static_cast<std::streamsize>(size));
+    return stream_.good() || left_ == 0;
+  }
+
+  uint64_t left() const { return left_; }
+
+ private:
+  bool ReadBytes(void* bytes, uint64_t size) {
+    if (size > left_) return false;
+    left_ -= size;
+    stream_.read(static_cast<char*>(bytes), static_cast<std::streamsize>(size));
+    return !stream_.fail();
+  }
+
+  std::string buffer_;
+  std::ifstream stream_;
+  uint64_t left_ = 0;
+};
+
+template <typename Number>
+bool ReadNumber(Reader& reader, std::string& text) {
+  Number value = 0;
+  if (!reader.Read(value)) return false;
+  text = std::to_string(value);
+  return true;
+}
+
+bool ReadValue(Reader& reader, uint32_t type, std::string& text) {
+  switch (type) {
+    case kUint8:
+      return ReadNumber<uint8_t>(reader, text);
+    case kInt8:
+      return ReadNumber<int8_t>(reader, text);
+    case kUint16:
+      return ReadNumber<uint16_t>(reader, text);
+    case kInt16:
+      return ReadNumber<int16_t>(reader, text);
+    case kUint32:
+      return ReadNumber<uint32_t>(reader, text);
+    case kInt32:
+      return ReadNumber<int32_t>(reader, text);
+    case kFloat32:
+      return ReadNumber<float>(reader, text);
+    case kUint64:
+      return ReadNumber<uint64_t>(reader, text);
+    case kInt64:
+      return ReadNumber<int64_t>(reader, text);
+    case kFloat64:
+      return ReadNumber<double>(reader, text);
+    case kBool: {
+      int8_t value = 0;
+      if (!reader.Read(value)) return false;
+      text = value != 0 ? "true" : "false";
+      return true;
+    }
+    case kString:
+      return reader.ReadString(text, kMaxTextBytes);
+    default:
+      return false;
+  }
+}
+
+bool SkipArray(Reader& reader, uint64_t& count) {
+  uint32_t type = 0;
+  if (!reader.Read(type) || !reader.Read(count)) return false;
+  if (type == kString) {
+    std::string ignored;
+    for (uint64_t i = 0; i < count; ++i) {
+      if (!reader.ReadString(ignored, 0)) return false;
+    }
+    return true;
+  }
+  const uint64_t size = SizeOf(type);
+  return size > 0 && count <= reader.left() / size && reader.Skip(count * size);
+}
+
+}  // namespace
+
+std::string GgufHeader::Text(const std::string& key) const {
+  const auto found = values.find(key);
+  return found == values.end() ? "" : found->second;
+}
+
+std::optional<int64_t> GgufHeader::Number(const std::string& key) const {
+  const std::string text = Text(key);
+  int64_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (text.empty() || error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return number;
+}
+
+absl::StatusOr<GgufHeader> ReadGgufHeader(const std::string& path) {
+  Reader reader(path);
+  GgufHeader header;
+  uint64_t key_count = 0;
+  if (!reader.Skip(4) || !reader.Read(header.version) || !reader.Read(header.tensor_count) || !reader.Read(key_count)) {
+    return absl::InvalidArgumentError("it ends within its first 24 bytes");
+  }
+  for (uint64_t i = 0; i < key_count; ++i) {
+    std::string key;
+    uint32_t type = 0;
+    bool ok = reader.ReadString(key, kMaxKeyBytes) && reader.Read(type);
+    if (ok && type == kArray) {
+      ok = SkipArray(reader, header.array_sizes[key]);
+    } else if (ok) {
+      ok = ReadValue(reader, type, header.values[key]);
+    }
+    if (!ok) {
+      return absl::InvalidArgumentError("its header ends, or makes no sense, at key " + std::to_string(i + 1) + " of " +
+                                        std::to_string(key_count));
+    }
+  }
+  return header;
+}
+
+}  // namespace logitd::host
