@@ -42,7 +42,13 @@ std::string ModelsTable(const v1::ListModelsResponse& models, bool colour) {
                {absl::StrCat(status.model().vocab_size()), std::nullopt},
                {absl::StrCat(status.runner_count()), std::nullopt}});
   }
-  return table.Render(colour);
+  std::string text = table.Render(colour);
+  for (const v1::ModelStatus& status : models.models()) {
+    if (status.capacity().cache_choice().empty()) continue;
+    absl::StrAppend(&text, status.runner_count() > 1 ? "cache of each runner of " : "cache of ", status.model().name(),
+                    ": ", status.capacity().cache_choice(), "\n");
+  }
+  return text;
 }
 
 }  // namespace

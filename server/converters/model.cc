@@ -17,6 +17,7 @@ namespace logitd::server {
 namespace {
 
 constexpr size_t kMaxNameBytes = 128;
+constexpr size_t kMaxCacheChoiceBytes = 256;
 constexpr size_t kMaxChatTemplateBytes = size_t{1} << 20;
 constexpr size_t kMaxFingerprintBytes = 64;
 constexpr size_t kVocabFingerprintBytes = 32;
@@ -117,6 +118,12 @@ absl::StatusOr<RunnerCapacity> FromProto(const v1::RunnerCapacity& message) {
                                     {"max_batch_tokens", capacity.max_batch_tokens}}) {
     if (value < 1) return errors::OutOfRange(std::string("hello.capacity.") + name, value, ">= 1");
   }
+  // It is in a log line, and in replies.
+  if (message.cache_choice().size() > kMaxCacheChoiceBytes || !IsPlain(message.cache_choice())) {
+    return errors::OutOfRange("hello.capacity.cache_choice", static_cast<int64_t>(message.cache_choice().size()),
+                              "at most 256 printable characters");
+  }
+  capacity.cache_choice = message.cache_choice();
   // More than any runner has: so that sums over runners fit their types.
   capacity.max_sequences = std::min(capacity.max_sequences, 1 << 20);
   capacity.max_cached_tokens = std::min(capacity.max_cached_tokens, int64_t{1} << 40);
@@ -189,6 +196,7 @@ void ToProto(const RunnerCapacity& capacity, v1::RunnerCapacity& message) {
   message.set_max_sequences(capacity.max_sequences);
   message.set_max_cached_tokens(capacity.max_cached_tokens);
   message.set_max_batch_tokens(capacity.max_batch_tokens);
+  message.set_cache_choice(capacity.cache_choice);
 }
 
 void ToProto(const RunnerCapabilities& capabilities, v1::RunnerCapabilities& message) {

@@ -93,7 +93,7 @@ class GrowingCompletion {
   }
 
   // Takes the row for the next token, and says what is new.
-  absl::Status Advance(LogitsView row, int32_t fed_count, int32_t context_length, Distribution& distribution,
+  absl::Status Advance(LogitsView row, int32_t fed_count, int64_t most_fed, Distribution& distribution,
                        v1::CompletionDelta& delta) {
     auto advanced = decoder_.Advance(decoder_.position(), row, distribution);
     if (!advanced.ok()) {
@@ -102,7 +102,7 @@ class GrowingCompletion {
     }
     Step& step = *advanced;
     // A token that cannot be fed back has no successor.
-    if (!step.finish && fed_count + 1 > context_length) step.finish = Finish{FinishReason::kContextFull, std::nullopt};
+    if (!step.finish && fed_count + 1 > most_fed) step.finish = Finish{FinishReason::kContextFull, std::nullopt};
     delta.set_index(message_.index());
     if (step.token) {
       v1::TokenRecord& record = *message_.add_tokens();
@@ -185,6 +185,10 @@ class Generation {
   // Gives each running completion its row; false: nobody reads any more.
   bool AdvanceAll(std::span<GrowingCompletion> wave, const std::vector<LogitsView>& rows);
   int64_t MaxFedTokens() const;
+  // Tokens that a sequence can have: the context length, or the runner's whole cache where that is smaller.
+  int64_t MaxLength() const {
+    return std::min<int64_t>(model_.description().context_length, session_.capacity().max_cached_tokens);
+  }
   // Whether completions go on in copies of the prompt's sequence, instead of one after the other in that itself.
   bool Forks() const { return options_.n > 1 && model_.capabilities().fork && session_.capacity().max_sequences > 1; }
 
@@ -203,8 +207,9 @@ class Generation {
 
 // Tokens of one completion that are fed back; its last one never is.
 int64_t Generation::MaxFedTokens() const {
-  const int64_t context_room = model_.description().context_length - static_cast<int64_t>(prompt_->size());
-  return std::min<int64_t>(options_.decoder.stop.max_tokens - 1, context_room);
+  // A prompt that is too long itself is refused with its own length.
+  const int64_t room = std::max<int64_t>(0, MaxLength() - static_cast<int64_t>(prompt_->size()));
+  return std::min<int64_t>(options_.decoder.stop.max_tokens - 1, room);
 }
 
 int32_t Generation::WaveSize() const {
@@ -271,8 +276,8 @@ bool Generation::AdvanceAll(std::span<GrowingCompletion> wave, const std::vector
       // Given back before the client is waited for.
       const absl::StatusOr<StepWorkspaces::Lease> workspace = workspaces_.Lend(context_);
       if (!workspace.ok()) return false;
-      status = completion.Advance(rows[next++], fed_count, model_.description().context_length,
-                                  (*workspace)->distribution, *response.mutable_delta());
+      status = completion.Advance(rows[next++], fed_count, MaxLength(), (*workspace)->distribution,
+                                  *response.mutable_delta());
     }
     if (!status.ok()) {
       completion.Fail(status);

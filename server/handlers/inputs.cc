@@ -217,7 +217,7 @@ absl::Status FinishContinuation(const v1::Continuation& message, const PendingIt
   if (total > int64_t{description.context_length} + 1) {
     return errors::ContextLengthExceeded("input", total, int64_t{description.context_length} + 1);
   }
-  return absl::OkStatus();
+  return model.CheckFitsACache(total - 1, "input");
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "server/models/served_model.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "core/errors.h"
@@ -32,12 +33,26 @@ RunnerCapacity ServedModel::capacity() const {
 RunnerCapacity ServedModel::total_capacity() const {
   std::lock_guard lock(mutex_);
   RunnerCapacity total{0, 0, 0};
+  int64_t fewest_tokens = std::numeric_limits<int64_t>::max();
   for (const auto& runner : runners_) {
+    // The smallest cache's, which bounds what every runner can take over.
+    if (runner->capacity().max_cached_tokens < fewest_tokens) {
+      fewest_tokens = runner->capacity().max_cached_tokens;
+      total.cache_choice = runner->capacity().cache_choice;
+    }
     total.max_sequences += runner->capacity().max_sequences;
     total.max_cached_tokens += runner->capacity().max_cached_tokens;
     total.max_batch_tokens += runner->capacity().max_batch_tokens;
   }
   return total;
+}
+
+absl::Status ServedModel::CheckFitsACache(int64_t tokens, const std::string& field) const {
+  std::lock_guard lock(mutex_);
+  int64_t most = runners_.empty() ? last_capacity_.max_cached_tokens : 0;
+  for (const auto& runner : runners_) most = std::max(most, runner->capacity().max_cached_tokens);
+  if (tokens <= most) return absl::OkStatus();
+  return errors::LimitExceeded(field, tokens, "[1, " + std::to_string(most) + "] tokens", "capacity.max_cached_tokens");
 }
 
 int ServedModel::runner_count() const {

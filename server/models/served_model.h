@@ -46,6 +46,9 @@ class ServedModel {
   RunnerCapacity capacity() const;
   // What they have together.
   RunnerCapacity total_capacity() const;
+  // Whether a sequence of so many tokens fits the cache of a runner: it may hold less than the context length.
+  // Errors: LIMIT_EXCEEDED.
+  absl::Status CheckFitsACache(int64_t tokens, const std::string& field) const;
   int runner_count() const;
 
   // The runner with the least load of those that have so much room altogether. Blocks while there is none and one is

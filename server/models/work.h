@@ -111,6 +111,8 @@ struct RunnerCapacity {
   int32_t max_sequences = 1;
   int64_t max_cached_tokens = 1;
   int32_t max_batch_tokens = 1;
+  // For people, printable: how max_cached_tokens was chosen. Empty: nothing to say.
+  std::string cache_choice = {};
 };
 
 // What a runner can do.

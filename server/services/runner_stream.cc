@@ -187,7 +187,10 @@ absl::Status RunnerStream::HandleHello(const v1::RunnerHello& hello) {
   runner_name_ = hello.runner_name();
   description_ = std::move(description);
   Log(LogLevel::kInfo, "runner attached",
-      {{"runner", runner_id_}, {"model", description_->name}, {"precision", description_->precision}});
+      {{"runner", runner_id_},
+       {"model", description_->name},
+       {"precision", description_->precision},
+       {"cache", capacity_.cache_choice}});
 
   auto vocabulary = models_.KnownVocabulary(*description_);
   if (!capabilities_.vocabulary) vocabulary = std::make_shared<const Vocabulary>();

@@ -84,6 +84,10 @@ TEST_F(RunnerStreamTest, HelloIsNotBelieved) {
        "TOKEN_ID_OUT_OF_RANGE of hello.model.eos_token_ids[1]"},
       {"no capacity", [](v1::RunnerHello& h) { h.clear_capacity(); },
        "FIELD_OUT_OF_RANGE of hello.capacity.max_sequences"},
+      {"long cache choice", [](v1::RunnerHello& h) { h.mutable_capacity()->set_cache_choice(std::string(257, 'x')); },
+       "FIELD_OUT_OF_RANGE of hello.capacity.cache_choice"},
+      {"cache choice of two lines", [](v1::RunnerHello& h) { h.mutable_capacity()->set_cache_choice("a\nb"); },
+       "FIELD_OUT_OF_RANGE of hello.capacity.cache_choice"},
       {"no model", [](v1::RunnerHello& h) { h.clear_model(); }, "FIELD_REQUIRED of hello.model"},
   };
   for (const auto& test : cases) {

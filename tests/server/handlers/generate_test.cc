@@ -222,6 +222,24 @@ TEST_F(GenerateTest, FullContextFinishes) {
   EXPECT_EQ(shorter.completions(0).tokens_size(), 8);
 }
 
+// A runner in little memory: its whole cache holds less than the context length.
+TEST_F(GenerateTest, ACacheSmallerThanTheContextFinishes) {
+  FakeModelOptions options;
+  options.context_length = 64;
+  options.max_cached_tokens = 10;
+  Attach(options);
+  const std::string unbounded = "] } } stop { ignore_eos: true }";
+  const v1::GenerateFinal final = Completions("prompt { tokens { token_ids: [5, 6, 7" + unbounded);
+  // 7 tokens are fed behind the prompt, and one more is chosen.
+  EXPECT_EQ(final.completions(0).tokens_size(), 8);
+  EXPECT_EQ(final.completions(0).finish().reason(), v1::FINISH_REASON_CONTEXT_FULL);
+  const std::string full = "prompt { tokens { token_ids: [5, 5, 5, 5, 5, 5, 5, 5, 5, 5";
+  EXPECT_EQ(Completions(full + unbounded).completions(0).tokens_size(), 1);
+  const grpc::Status refused = Refused(full + ", 5] } } stop { max_tokens: 100 }");
+  EXPECT_EQ(Describe(refused), "LIMIT_EXCEEDED of prompt");
+  EXPECT_THAT(refused.error_message(), ::testing::HasSubstr("[1, 10] tokens"));
+}
+
 TEST_F(GenerateTest, BadInputIsNamedAndTheServerLives) {
   Attach();
   const struct {

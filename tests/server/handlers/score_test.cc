@@ -296,6 +296,24 @@ TEST_F(ScoreTest, SmallestRunnerScoresTheLongestText) {
   }
 }
 
+TEST_F(ScoreTest, WhatIsLongerThanTheCacheIsRefusedAlone) {
+  FakeModelOptions options;
+  options.context_length = 64;
+  options.max_cached_tokens = 6;
+  Attach(options);
+  std::vector<v1::ScoreResponse> responses;
+  ASSERT_TRUE(Score("items { context { tokens { token_ids: [5, 6, 7] } } continuations { "
+                    "continuations { input { tokens { token_ids: [8, 9, 10, 11] } } } "
+                    "continuations { input { tokens { token_ids: [8, 9, 10, 11, 12] } } } } }",
+                    &responses)
+                  .ok());
+  ASSERT_EQ(responses.size(), 1u);
+  const auto& scored = responses[0].items(0).continuations().continuations();
+  EXPECT_EQ(scored[0].score().tokens_size(), 4);
+  EXPECT_EQ(Describe(scored[1].error()), "LIMIT_EXCEEDED of items[0].continuations.continuations[1].input");
+  EXPECT_EQ(scored[1].error().limit(), "capacity.max_cached_tokens");
+}
+
 TEST_F(ScoreTest, BadContinuationLeavesTheOthersAlone) {
   Attach();
   std::vector<v1::ScoreResponse> responses;

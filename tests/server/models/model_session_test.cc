@@ -183,8 +183,12 @@ TEST_F(ModelSessionTest, RequestsGoToTheRunnerWithTheMostRoom) {
 }
 
 TEST_F(ModelSessionTest, RunnersOfDifferentSizes) {
-  AddRunner(RememberingRunner::kNever, {2, 100, 64});
-  AddRunner(RememberingRunner::kNever, {8, 500, 64});
+  AddRunner(RememberingRunner::kNever, {8, 500, 64, "500 tokens, as many as fit"});
+  EXPECT_EQ(model_->total_capacity().cache_choice, "500 tokens, as many as fit");
+  AddRunner(RememberingRunner::kNever, {2, 100, 64, "100 tokens, as many as fit"});
+  EXPECT_EQ(model_->total_capacity().cache_choice, "100 tokens, as many as fit") << "the smallest one's";
+  EXPECT_THAT(model_->CheckFitsACache(500, "input"), IsOk());
+  EXPECT_THAT(model_->CheckFitsACache(501, "input"), HasReason(ErrorReason::kLimitExceeded));
   EXPECT_EQ(model_->capacity().max_cached_tokens, 100) << "what fits everywhere";
   EXPECT_EQ(model_->total_capacity().max_cached_tokens, 600);
   ModelSession large(*model_);
