@@ -2,16 +2,19 @@
 //
 //   random_model --vocab ggml-vocab-gpt-2.gguf --out model.gguf
 //     [--arch llama|gemma] [--layers 2] [--embedding 64] [--context 2048] [--seed 1] [--unset KEY]... [--type f32|f16]
+//     [--fill TENSOR=VALUE]... [--set KEY=NUMBER]...
 //
 // The vocabulary is every tokenizer.* key of the file, without those of --unset. Weights are f32 (or f16), normal with
 // a deviation of 1 / sqrt(columns), from SplitMix64 of the seed: equal arguments write equal files. Heads: 4 of
-// embedding / 4. Exit code 2: the arguments are wrong; 1: a file cannot be read or written.
+// embedding / 4. --fill gives every element of a matrix one value ("nan", too), --set adds a key of 32 bits. Exit code
+// 2: the arguments are wrong; 1: a file cannot be read or written.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -31,6 +34,8 @@ struct Arguments {
   uint32_t context = 2048;
   uint64_t seed = 1;
   std::vector<std::string> unset;
+  std::map<std::string, float> fill;
+  std::map<std::string, uint32_t> set;
 };
 
 class NormalStream {
@@ -56,14 +61,18 @@ class NormalStream {
 class Writer {
  public:
   Writer(const Arguments& arguments, gguf_context* file)
-      : file_(file), normal_(arguments.seed), type_(arguments.type == "f16" ? GGML_TYPE_F16 : GGML_TYPE_F32) {}
+      : file_(file),
+        fill_(arguments.fill),
+        normal_(arguments.seed),
+        type_(arguments.type == "f16" ? GGML_TYPE_F16 : GGML_TYPE_F32) {}
 
   // Shape: [rows, columns], a row's columns side by side.
   void Matrix(const std::string& name, int64_t columns, int64_t rows) {
     ggml_tensor* tensor = Add(name, type_, columns, rows);
     const float deviation = 1 / std::sqrt(static_cast<float>(columns));
+    const auto fill = fill_.find(name);
     for (int64_t i = 0; i < columns * rows; ++i) {
-      const float value = normal_.Next() * deviation;
+      const float value = fill == fill_.end() ? normal_.Next() * deviation : fill->second;
       if (type_ == GGML_TYPE_F32) {
         static_cast<float*>(tensor->data)[i] = value;
       } else {
@@ -90,6 +99,7 @@ class Writer {
   }
 
   gguf_context* const file_;
+  const std::map<std::string, float> fill_;
   NormalStream normal_;
   const ggml_type type_;
   std::vector<std::unique_ptr<ggml_context, decltype(&ggml_free)>> contexts_;
@@ -127,6 +137,7 @@ void WriteModel(const Arguments& arguments, gguf_context* file, int64_t vocab_si
   gguf_set_val_u32(file, key("rope.dimension_count").c_str(), width / 4);
   gguf_set_val_f32(file, key("attention.layer_norm_rms_epsilon").c_str(), 1e-5f);
   gguf_set_val_u32(file, key("vocab_size").c_str(), static_cast<uint32_t>(vocab_size));
+  for (const auto& [name, value] : arguments.set) gguf_set_val_u32(file, name.c_str(), value);
   writer.Matrix("token_embd.weight", width, vocab_size);
   for (uint32_t i = 0; i < arguments.layers; ++i) {
     const std::string block = "blk." + std::to_string(i) + ".";
@@ -168,6 +179,14 @@ int main(int argc, char** argv) {
       arguments.seed = std::strtoull(value.c_str(), nullptr, 10);
     } else if (flag == "--unset") {
       arguments.unset.push_back(value);
+    } else if ((flag == "--fill" || flag == "--set") && value.find('=') != std::string::npos) {
+      const std::string name = value.substr(0, value.find('='));
+      const char* number = value.c_str() + name.size() + 1;
+      if (flag == "--fill") {
+        arguments.fill[name] = std::strtof(number, nullptr);
+      } else {
+        arguments.set[name] = static_cast<uint32_t>(std::strtoul(number, nullptr, 10));
+      }
     } else {
       return Fail("what is " + flag + " " + value + "?", 2);
     }

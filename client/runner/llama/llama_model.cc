@@ -8,6 +8,8 @@
 
 #include "client/runner/llama/cpu_count.h"
 #include "client/runner/llama/llama_log.h"
+#include "client/runner/llama/model_probe.h"
+#include "client/runner/llama/special_tokens.h"
 #include "core/errors.h"
 #include "core/limits.h"
 #include "core/status_macros.h"
@@ -55,7 +57,7 @@ absl::StatusOr<std::unique_ptr<LlamaModel>> LlamaModel::Load(const LlamaOptions&
     QuietLlamaLog quiet;
     model.reset(llama_model_load_from_file(weights.path.c_str(), llama_model_default_params()));
   }
-  if (model == nullptr) return CannotServe(options.file, "llama.cpp says: " + TakeLastLlamaError());
+  if (model == nullptr) return CannotServe(options.file, WhyLlamaCannot(TakeLastLlamaError()));
   if (!llama_model_has_decoder(model.get()) || llama_model_has_encoder(model.get()) ||
       llama_model_is_diffusion(model.get())) {
     return CannotServe(options.file, "it is not a model that predicts the next token");
@@ -85,7 +87,7 @@ absl::StatusOr<std::unique_ptr<LlamaModel>> LlamaModel::Load(const LlamaOptions&
 
   std::unique_ptr<LlamaModel> loaded(new LlamaModel(std::move(model), cache_tokens));
   RETURN_IF_ERROR(loaded->CreateContext(options, weights.all_f32));
-  loaded->ReadVocabulary();
+  loaded->ReadVocabulary(weights.path);
   loaded->info_.set_context_length(context_length);
   loaded->DescribeModel(options, weights);
   return loaded;
@@ -123,16 +125,14 @@ absl::Status LlamaModel::CreateContext(const LlamaOptions& options, bool f32) {
                                         " tokens (llama.cpp says: " + TakeLastLlamaError() +
                                         "); lower --cache-tokens, and --context-length if need be");
   }
-  // Computes once, so that a model that cannot be computed is found now, and its pages are in memory.
-  llama_token token = 0;
-  if (llama_decode(context_.get(), llama_batch_get_one(&token, 1)) != 0) {
-    return CannotServe(options.file, "llama.cpp cannot evaluate it: " + TakeLastLlamaError());
+  // Computes, so that a model that cannot be computed is found now, and its pages are in memory.
+  if (const absl::Status probed = ProbeModel(context_.get()); !probed.ok()) {
+    return CannotServe(options.file, "it " + std::string(probed.message()));
   }
-  llama_memory_clear(llama_get_memory(context_.get()), true);
   return absl::OkStatus();
 }
 
-void LlamaModel::ReadVocabulary() {
+void LlamaModel::ReadVocabulary(const std::string& path) {
   const int32_t vocab_size = llama_vocab_n_tokens(vocab_);
   info_.set_vocab_size(vocab_size);
   for (TokenId token_id = 0; token_id < vocab_size; ++token_id) {
@@ -145,12 +145,12 @@ void LlamaModel::ReadVocabulary() {
     }
     vocabulary_.add_token_lengths(static_cast<int32_t>(piece.size()));
     vocabulary_.mutable_token_bytes()->append(piece);
-    if (llama_vocab_is_eog(vocab_, token_id)) info_.add_eos_token_ids(token_id);
   }
   info_.set_vocab_fingerprint(VocabFingerprint(vocabulary_));
-  const llama_token bos = llama_vocab_bos(vocab_);
-  if (bos >= 0) info_.set_bos_token_id(bos);
-  info_.set_adds_bos(bos >= 0 && llama_vocab_get_add_bos(vocab_));
+  const SpecialTokens special = ReadSpecialTokens(model_.get(), path);
+  for (const TokenId token_id : special.end_of_generation) info_.add_eos_token_ids(token_id);
+  if (special.bos) info_.set_bos_token_id(*special.bos);
+  info_.set_adds_bos(special.adds_bos);
 
   // llama.cpp's C interface does not tell, so it is tried.
   v1::TokenizationOptions plain;

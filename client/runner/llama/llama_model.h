@@ -71,7 +71,8 @@ class LlamaModel : public Model {
 
   absl::Status CreateContext(const LlamaOptions& options, bool f32);
   void DescribeModel(const LlamaOptions& options, const Weights& weights);
-  void ReadVocabulary();
+  // `path`: the weights' file.
+  void ReadVocabulary(const std::string& path);
 
   // Copies and cuts: the sequence is ready for its new tokens.
   absl::Status SetUp(const v1::SequenceWork& work);

@@ -12,6 +12,8 @@
 #include <vector>
 
 #include "client/runner/llama/llama_log.h"
+#include "core/status_macros.h"
+#include "host/file_kind.h"
 #include "llama.h"
 
 namespace logitd::runner {
@@ -22,32 +24,17 @@ absl::Status Damaged(const std::string& path, const std::string& what) {
                                     "; download or copy it again");
 }
 
-}  // namespace
+// The text between the first pair of single quotes; "" without one.
+std::string QuotedIn(const std::string& text) {
+  const size_t begin = text.find('\'');
+  const size_t end = text.find('\'', begin + 1);
+  return begin == std::string::npos || end == std::string::npos ? "" : text.substr(begin + 1, end - begin - 1);
+}
 
-absl::StatusOr<ModelFile> InspectModelFile(const std::string& path) {
+// Adds what one part of a model holds to `file`.
+absl::Status AddPart(const std::string& path, ModelFile& file) {
   std::error_code error;
-  const std::filesystem::file_status status = std::filesystem::status(path, error);
-  if (!std::filesystem::exists(status)) {
-    return absl::NotFoundError("model file " + path + " does not exist; --model takes the path of a GGUF file");
-  }
-  if (!std::filesystem::is_regular_file(status)) {
-    return absl::InvalidArgumentError("model file " + path + " is not a regular file; --model takes a GGUF file");
-  }
-  ModelFile file;
-  file.path = path;
-  file.size = static_cast<int64_t>(std::filesystem::file_size(path, error));
-  std::ifstream stream(path, std::ios::binary);
-  if (!stream) {
-    return absl::InvalidArgumentError("model file " + path + " cannot be read: " + std::strerror(errno));
-  }
-  char magic[4] = {};
-  stream.read(magic, sizeof(magic));
-  if (std::memcmp(magic, GGUF_MAGIC, sizeof(magic)) != 0) {
-    return absl::InvalidArgumentError("model file " + path +
-                                      " is not a GGUF file: its first four bytes are not 'GGUF'; convert the model to "
-                                      "GGUF with llama.cpp's convert_hf_to_gguf.py");
-  }
-
+  const uint64_t size = std::filesystem::file_size(path, error);
   QuietLlamaLog quiet;
   TakeLastLlamaError();
   // The tensors' shapes, without their data: a context of them tells sizes of every type.
@@ -55,39 +42,80 @@ absl::StatusOr<ModelFile> InspectModelFile(const std::string& path) {
   std::unique_ptr<gguf_context, decltype(&gguf_free)> header(
       gguf_init_from_file(path.c_str(), {.no_alloc = true, .ctx = &raw_shapes}), &gguf_free);
   std::unique_ptr<ggml_context, decltype(&ggml_free)> shapes(raw_shapes, &ggml_free);
-  if (header == nullptr) return Damaged(path, "its header cannot be read (" + TakeLastLlamaError() + ")");
-
+  if (header == nullptr) {
+    const std::string reason = TakeLastLlamaError();
+    // Types that are newer than this llama.cpp, or were taken out of it.
+    if (reason.find("ggml type") != std::string::npos || reason.find("of type") != std::string::npos) {
+      return absl::InvalidArgumentError("model file " + path + " cannot be served: " + WhyLlamaCannot(reason));
+    }
+    return Damaged(path, "its header cannot be read (" + reason + ")");
+  }
   const int64_t tensor_count = gguf_get_n_tensors(header.get());
-  if (tensor_count == 0) return Damaged(path, "it holds no tensors");
   uint64_t needed = 0;
-  file.all_f32 = true;
-  file.all_f32_or_f16 = true;
   for (int64_t i = 0; i < tensor_count; ++i) {
     const uint64_t end = gguf_get_data_offset(header.get()) + gguf_get_tensor_offset(header.get(), i) +
                          gguf_get_tensor_size(header.get(), i);
     needed = std::max(needed, end);
+    file.tensor_bytes += static_cast<int64_t>(gguf_get_tensor_size(header.get(), i));
     const ggml_tensor* shape = ggml_get_tensor(shapes.get(), gguf_get_tensor_name(header.get(), i));
     if (shape == nullptr || ggml_n_dims(shape) < 2) continue;
     file.all_f32 &= shape->type == GGML_TYPE_F32;
     file.all_f32_or_f16 &= shape->type == GGML_TYPE_F32 || shape->type == GGML_TYPE_F16;
   }
-  if (needed > static_cast<uint64_t>(file.size)) {
-    return Damaged(path,
-                   "it has " + std::to_string(file.size) + " bytes, its header describes " + std::to_string(needed));
+  if (needed > size) {
+    return Damaged(path, "it has " + std::to_string(size) + " bytes, its header describes " + std::to_string(needed));
   }
-  return file;
+  file.size += static_cast<int64_t>(size);
+  return absl::OkStatus();
 }
 
-absl::StatusOr<std::string> HashFile(const std::string& path) {
+absl::Status AddToHash(const std::string& path, EVP_MD_CTX* hash) {
   std::ifstream stream(path, std::ios::binary);
-  std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> hash(EVP_MD_CTX_new(), &EVP_MD_CTX_free);
-  EVP_DigestInit_ex(hash.get(), EVP_sha256(), nullptr);
   std::vector<char> block(1 << 20);
   while (stream) {
     stream.read(block.data(), static_cast<std::streamsize>(block.size()));
-    EVP_DigestUpdate(hash.get(), block.data(), static_cast<size_t>(stream.gcount()));
+    EVP_DigestUpdate(hash, block.data(), static_cast<size_t>(stream.gcount()));
   }
-  if (!stream.eof()) return absl::UnavailableError("model file " + path + " cannot be read: " + std::strerror(errno));
+  if (stream.eof()) return absl::OkStatus();
+  return absl::UnavailableError("model file " + path + " cannot be read: " + std::strerror(errno));
+}
+
+}  // namespace
+
+absl::StatusOr<ModelFile> InspectModelFile(const std::string& path) {
+  RETURN_IF_ERROR(host::CheckModelFile(path));
+  ModelFile file;
+  file.path = path;
+  file.all_f32 = true;
+  file.all_f32_or_f16 = true;
+  for (const std::string& part : host::PartsOf(path)) RETURN_IF_ERROR(AddPart(part, file));
+  return file;
+}
+
+std::string WhyLlamaCannot(const std::string& error) {
+  const std::string version = std::string("llama.cpp ") + llama_version() + ", which this logitd-llama has";
+  const auto has = [&](const char* part) { return error.find(part) != std::string::npos; };
+  if (has("unknown model architecture")) {
+    return "its architecture '" + QuotedIn(error) + "' is not known to " + version + "; use a newer logitd-llama";
+  }
+  if (has("unknown pre-tokenizer type") || has("unknown tokenizer")) {
+    return "its tokenizer '" + QuotedIn(error) + "' is not known to " + version + "; use a newer logitd-llama";
+  }
+  if (has("ggml type") || has("of type")) {
+    return "its weights have a type that " + version + ", does not read (" + error +
+           "); quantise the model again, or use a newer logitd-llama";
+  }
+  if (has("missing tensor") || has("wrong number of tensors") || has("wrong shape")) {
+    return "its tensors are not those that " + version + ", expects of its architecture (" + error +
+           "); it was made for another version, or by another program: convert the model again";
+  }
+  return "llama.cpp says: " + error;
+}
+
+absl::StatusOr<std::string> HashFile(const std::string& path) {
+  std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> hash(EVP_MD_CTX_new(), &EVP_MD_CTX_free);
+  EVP_DigestInit_ex(hash.get(), EVP_sha256(), nullptr);
+  for (const std::string& part : host::PartsOf(path)) RETURN_IF_ERROR(AddToHash(part, hash.get()));
   std::string digest(32, '\0');
   EVP_DigestFinal_ex(hash.get(), reinterpret_cast<unsigned char*>(digest.data()), nullptr);
   return digest;

@@ -14,19 +14,26 @@ namespace logitd::runner {
 
 struct ModelFile {
   std::string path;
-  // Bytes.
+  // Bytes, of all parts of a split model.
   int64_t size = 0;
+  // Bytes of the weights.
+  int64_t tensor_bytes = 0;
   // Every matrix is F32 (vectors, e.g. norms, are widened exactly and do not count); every one is F32 or F16.
   bool all_f32 = false;
   bool all_f32_or_f16 = false;
 };
 
-// Reads the header and compares what it describes with the file's size, because llama.cpp maps the file and dies of a
-// signal when it touches a page that is not there.
+// Whether it is a language model in GGUF (host/file_kind.h); then reads the header and compares what it describes with
+// the file's size, because llama.cpp maps the file and dies of a signal when it touches a page that is not there.
 // Errors: kNotFound, kInvalidArgument, each one line that names the file and what to do.
 absl::StatusOr<ModelFile> InspectModelFile(const std::string& path);
 
-// SHA-256 of the file, 32 bytes. Errors: kUnavailable if it cannot be read.
+// Why llama.cpp cannot load a model, for people, from its error message: an architecture, tokenizer or type of weights
+// that this version does not know is named, with the version.
+std::string WhyLlamaCannot(const std::string& error);
+
+// SHA-256 of the file, and of the other parts of a split model behind it; 32 bytes. Errors: kUnavailable if it cannot
+// be read.
 absl::StatusOr<std::string> HashFile(const std::string& path);
 
 }  // namespace logitd::runner

@@ -6,6 +6,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <memory>
 #include <string>
 
@@ -36,6 +37,8 @@ class ModelFileTest : public ::testing::Test {
         ggml_init({.mem_size = 1 << 20, .mem_buffer = nullptr, .no_alloc = false}), &ggml_free);
     std::unique_ptr<gguf_context, decltype(&gguf_free)> header(gguf_init_empty(), &gguf_free);
     gguf_set_val_str(header.get(), "general.architecture", "llama");
+    const char* tokens[] = {"a", "b"};
+    gguf_set_arr_str(header.get(), "tokenizer.ggml.tokens", tokens, 2);
     ggml_tensor* matrix = ggml_new_tensor_2d(tensors.get(), type, 64, 8);
     ggml_set_name(matrix, "matrix");
     gguf_add_tensor(header.get(), matrix);
@@ -78,13 +81,51 @@ TEST_F(ModelFileTest, EveryTruncationIsFound) {
 TEST_F(ModelFileTest, NamesWhatIsWrong) {
   EXPECT_THAT(InspectModelFile(path_), StatusIs(absl::StatusCode::kNotFound, HasSubstr("does not exist")));
   EXPECT_THAT(InspectModelFile(folder_.string()),
-              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("not a regular file")));
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("is a folder")));
   std::ofstream(path_) << "hello, world";
   EXPECT_THAT(InspectModelFile(path_),
               StatusIs(absl::StatusCode::kInvalidArgument, AllOf(HasSubstr(path_), HasSubstr("not a GGUF file"))));
+
   WriteModel(GGML_TYPE_F16);
   std::filesystem::resize_file(path_, std::filesystem::file_size(path_) - 1);
   EXPECT_THAT(InspectModelFile(path_), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("truncated or damaged")));
+}
+
+// What gguf.cpp and llama-model-loader.cpp of llama.cpp write.
+TEST_F(ModelFileTest, WhatLlamaDoesNotKnowIsNamedWithItsVersion) {
+  const std::string version = std::string("llama.cpp ") + llama_version();
+  const struct {
+    const char* error;
+    const char* is;
+  } cases[] = {
+      {"llama_model_load: error loading model: unknown model architecture: 'future'", "architecture 'future'"},
+      {"llama_model_load: error loading model: unknown pre-tokenizer type: 'strange-bpe'", "tokenizer 'strange-bpe'"},
+      {"gguf_init_from_reader: tensor 'blk.0.ffn_up.weight' has invalid ggml type 141. should be in [0, 43)",
+       "weights have a type"},
+      {"llama_model_load: error loading model: missing tensor 'output_norm.weight'", "output_norm.weight"},
+  };
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.error);
+    EXPECT_THAT(WhyLlamaCannot(c.error), AllOf(HasSubstr(c.is), HasSubstr(version), HasSubstr("; ")));
+  }
+  EXPECT_EQ(WhyLlamaCannot("anything else"), "llama.cpp says: anything else");
+}
+
+TEST_F(ModelFileTest, ATypeOfWeightsThatIsNewIsNoDamage) {
+  WriteModel(GGML_TYPE_F16);
+  std::string bytes;
+  {
+    std::ifstream file(path_, std::ios::binary);
+    bytes.assign(std::istreambuf_iterator<char>(file), {});
+  }
+  // A tensor's type follows its name, the number of its dimensions and these.
+  const size_t name = bytes.find("matrix");
+  ASSERT_NE(name, std::string::npos);
+  bytes[name + 6 + 4 + 2 * 8] = '\x78';
+  std::ofstream(path_, std::ios::binary) << bytes;
+  EXPECT_THAT(InspectModelFile(path_),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       AllOf(HasSubstr(path_), HasSubstr("weights have a type"), HasSubstr("120"))));
 }
 
 TEST_F(ModelFileTest, HashIsSha256) {
