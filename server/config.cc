@@ -51,6 +51,14 @@ std::optional<bool> ParseBool(const std::string& word) {
   return std::nullopt;
 }
 
+template <typename Number>
+absl::StatusOr<Number> ParseWhole(const std::string& word, const std::string& origin) {
+  Number value = 0;
+  const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), value);
+  if (error == std::errc() && end == word.data() + word.size()) return value;
+  return absl::InvalidArgumentError(origin + " must be a whole number, got " + word);
+}
+
 // Sets the field to `words`, instead of what it has.
 absl::Status Set(const ConfigField& field, const std::vector<std::string>& words, const std::string& origin,
                  Config& config) {
@@ -72,12 +80,11 @@ absl::Status Set(const ConfigField& field, const std::vector<std::string>& words
     if (!value) return absl::InvalidArgumentError(origin + " must be true or false, got " + word);
     reflection.SetBool(&values, &field, *value);
   } else if (field.cpp_type() == ConfigField::CPPTYPE_INT32) {
-    int32_t value = 0;
-    const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), value);
-    if (error != std::errc() || end != word.data() + word.size()) {
-      return absl::InvalidArgumentError(origin + " must be a whole number, got " + word);
-    }
+    ASSIGN_OR_RETURN(const int32_t value, ParseWhole<int32_t>(word, origin));
     reflection.SetInt32(&values, &field, value);
+  } else if (field.cpp_type() == ConfigField::CPPTYPE_INT64) {
+    ASSIGN_OR_RETURN(const int64_t value, ParseWhole<int64_t>(word, origin));
+    reflection.SetInt64(&values, &field, value);
   } else {
     reflection.SetString(&values, &field, word);
   }
@@ -135,6 +142,8 @@ std::vector<std::string> WordsOf(const ConfigField& field, const ServerConfig& v
     words.push_back(reflection.GetBool(values, &field) ? "true" : "false");
   } else if (field.cpp_type() == ConfigField::CPPTYPE_INT32) {
     words.push_back(std::to_string(reflection.GetInt32(values, &field)));
+  } else if (field.cpp_type() == ConfigField::CPPTYPE_INT64) {
+    words.push_back(std::to_string(reflection.GetInt64(values, &field)));
   } else {
     words.push_back(reflection.GetString(values, &field));
   }

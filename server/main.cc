@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "core/kernel_target.h"
+#include "host/available_memory.h"
 #include "server/logging.h"
 #include "server/options.h"
 #include "server/server.h"
@@ -43,12 +44,22 @@ std::string RunnerProgram() {
   return !error && std::filesystem::exists(beside) ? beside.string() : "logitd-llama";
 }
 
-std::vector<std::string> RunnerCommand(const Options& options, const std::string& server_address,
+// `memory`: bytes that were there before the first runner began, so that one that is started again takes as much as it
+// had.
+std::vector<std::string> RunnerCommand(const Options& options, int64_t memory, const std::string& server_address,
                                        const std::string& runner_name) {
   std::vector<std::string> command = {RunnerProgram(),    "--attach",      server_address,     "--model",
                                       options.model_file, "--model-name",  options.model_name, "--precision",
                                       options.precision,  "--runner-name", runner_name};
   if (!options.cache_dir.empty()) command.insert(command.end(), {"--cache-dir", options.cache_dir});
+  const auto add = [&](const char* flag, int64_t value) {
+    if (value > 0) command.insert(command.end(), {flag, std::to_string(value)});
+  };
+  add("--context-length", options.context_length);
+  add("--cache-tokens", options.cache_tokens);
+  add("--max-sequences", options.max_sequences);
+  add("--memory", memory);
+  if (options.runners > 1) add("--memory-sharers", options.runners);
   if (options.threads > 0) {
     command.insert(command.end(), {"--threads", std::to_string(options.threads)});
   } else if (options.runners > 1) {
@@ -59,9 +70,11 @@ std::vector<std::string> RunnerCommand(const Options& options, const std::string
 
 // Starts the runners and waits until one of them serves the model. False: it cannot be served, as has been said.
 bool ServeModel(const Options& options, Server& server, const std::atomic<bool>& stop) {
-  server.StartRunners({options.model_name, options.runners, [&](const std::string& runner_name) {
-                         return RunnerCommand(options, server.runner_address(), runner_name);
-                       }});
+  const int64_t memory = logitd::host::MeasureAvailableMemory().bytes;
+  server.StartRunners(
+      {options.model_name, options.runners, [&options, &server, memory](const std::string& runner_name) {
+         return RunnerCommand(options, memory, server.runner_address(), runner_name);
+       }});
   if (server.WaitForModel(options.model_name, [&] { return stop.load(); }) || stop.load()) return true;
   std::cerr << "logitd: the model runner ended before it could serve " << options.model_file << " ("
             << server.RunnersFailure().value_or("") << "); its own message above says why\n";

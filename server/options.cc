@@ -20,6 +20,10 @@ using config::v1::ServerConfig;
 
 constexpr size_t kMaxModelNameBytes = 128;
 constexpr int32_t kMaxThreads = 1024;
+constexpr int32_t kMaxContextLength = 1 << 30;
+constexpr int64_t kMaxCacheTokens = 1 << 30;
+// Of logitd-llama's sequences.
+constexpr int32_t kMaxRunnerSequences = 64;
 constexpr std::chrono::hours kMaxTime{1};
 constexpr std::chrono::hours kMaxIdleTime{24};
 
@@ -63,7 +67,7 @@ absl::StatusOr<std::chrono::milliseconds> ParseTime(const std::string& origin, c
                                     text);
 }
 
-absl::Status CheckRange(const std::string& origin, int32_t value, int32_t least, int32_t most) {
+absl::Status CheckRange(const std::string& origin, int64_t value, int64_t least, int64_t most) {
   if (value >= least && value <= most) return absl::OkStatus();
   return absl::InvalidArgumentError(origin + " must be in [" + std::to_string(least) + ", " + std::to_string(most) +
                                     "], got " + std::to_string(value));
@@ -129,6 +133,9 @@ ServerConfig DefaultConfig() {
   config.set_model_name("");
   config.set_runners(1);
   config.set_threads(0);
+  config.set_context_length(0);
+  config.set_cache_tokens(0);
+  config.set_max_sequences(0);
   config.set_precision("auto");
   config.set_cache_dir(DefaultCacheDir());
   config.set_kernel_target("best");
@@ -164,6 +171,12 @@ absl::StatusOr<Options> ToOptions(const Config& config) {
   options.runners = values.runners();
   RETURN_IF_ERROR(CheckRange(config.OriginOf("threads"), values.threads(), 0, kMaxThreads));
   options.threads = values.threads();
+  RETURN_IF_ERROR(CheckRange(config.OriginOf("context_length"), values.context_length(), 0, kMaxContextLength));
+  options.context_length = values.context_length();
+  RETURN_IF_ERROR(CheckRange(config.OriginOf("cache_tokens"), values.cache_tokens(), 0, kMaxCacheTokens));
+  options.cache_tokens = values.cache_tokens();
+  RETURN_IF_ERROR(CheckRange(config.OriginOf("max_sequences"), values.max_sequences(), 0, kMaxRunnerSequences));
+  options.max_sequences = values.max_sequences();
   ASSIGN_OR_RETURN(options.precision,
                    OneOf<std::string>(config.OriginOf("precision"), values.precision(),
                                       {{"auto", "auto"}, {"native", "native"}, {"f16", "f16"}, {"f32", "f32"}}));

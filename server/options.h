@@ -23,6 +23,10 @@ struct Options {
   int32_t runners = 1;
   // Of each runner; 0: the CPUs but one, divided among the runners.
   int32_t threads = 0;
+  // Of each runner; 0: what the model was trained with, what the memory holds, and 64.
+  int32_t context_length = 0;
+  int64_t cache_tokens = 0;
+  int32_t max_sequences = 0;
   std::string precision;
   std::string cache_dir;
   // "" is the best of this CPU.

@@ -2,10 +2,13 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cstdio>
 #include <exception>
 #include <limits>
 #include <utility>
 
+#include "client/runner/llama/context_params.h"
+#include "client/runner/llama/context_size.h"
 #include "client/runner/llama/cpu_count.h"
 #include "client/runner/llama/llama_log.h"
 #include "client/runner/llama/model_probe.h"
@@ -13,20 +16,37 @@
 #include "core/errors.h"
 #include "core/limits.h"
 #include "core/status_macros.h"
+#include "host/available_memory.h"
 
 namespace logitd::runner {
 namespace {
 
-// Sequences with a cache at once: a slot costs a bit in every cell.
-constexpr int kMaxSequences = 64;
-// Tokens given to llama.cpp at once. Larger is hardly faster on a CPU, and the memory for activations and for the rows
-// of such a chunk (vocab_size * 4 bytes each) grows with it.
-constexpr int kChunkTokens = 128;
 // Tokens of one batch: about a second of work for a small model, so that other sequences do not wait for long.
 constexpr int kMaxBatchTokens = 512;
 
 absl::Status CannotServe(const std::string& file, const std::string& why) {
   return absl::InvalidArgumentError("model file " + file + " cannot be served: " + why);
+}
+
+// An error that continues "model file PATH ".
+absl::Status WithFile(const std::string& file, const absl::Status& status) {
+  return absl::Status(status.code(), "model file " + file + " " + std::string(status.message()));
+}
+
+MemoryBudget BudgetOf(const LlamaOptions& options) {
+  const host::AvailableMemory memory = host::MeasureAvailableMemory();
+  return {options.memory > 0 ? options.memory : memory.bytes, memory.bytes, memory.bound, options.memory_sharers};
+}
+
+// Errors continue "model file PATH ".
+absl::StatusOr<CacheChoice> CacheFor(const LlamaOptions& options, const MemoryBudget& budget, const Weights& weights,
+                                     int32_t context_length, bool is_recurrent) {
+  absl::StatusOr<ContextSize> size = ContextSize::Open(weights.path, weights.all_f32);
+  if (!size.ok())
+    return absl::Status(size.status().code(),
+                        "cannot be served: " + WhyLlamaCannot(std::string(size.status().message())));
+  return ChooseCache({options.cache_tokens, options.max_sequences, context_length, is_recurrent}, budget,
+                     size->Needs());
 }
 
 // llama.cpp's name of the weights' type, as ModelInfo.precision has it: "f32", "f16", "bf16", "Q4_1".
@@ -43,11 +63,21 @@ std::string NativePrecision(const llama_model* model) {
 
 }  // namespace
 
-LlamaModel::LlamaModel(std::unique_ptr<llama_model, ModelDeleter> model, int64_t cache_tokens)
-    : model_(std::move(model)), vocab_(llama_model_get_vocab(model_.get())), ledger_(kMaxSequences, cache_tokens) {}
+LlamaModel::LlamaModel(std::unique_ptr<llama_model, ModelDeleter> model, const CacheChoice& cache)
+    : model_(std::move(model)),
+      vocab_(llama_model_get_vocab(model_.get())),
+      cache_(cache),
+      ledger_(cache.sequences, cache.cells) {}
 
 absl::StatusOr<std::unique_ptr<LlamaModel>> LlamaModel::Load(const LlamaOptions& options) {
   ASSIGN_OR_RETURN(const ModelFile file, InspectModelFile(options.file));
+  const MemoryBudget budget = BudgetOf(options);
+  // Before minutes are spent on a file that is too large: the weights as they are, or as f32, take no less.
+  if (options.precision != Precision::kF16) {
+    if (const absl::Status fit = CheckWeightsFit(file.tensor_bytes, budget); !fit.ok()) {
+      return WithFile(options.file, fit);
+    }
+  }
   llama_backend_init();
   ASSIGN_OR_RETURN(const Weights weights, PrepareWeights(file, options.precision, options.cache_dir));
 
@@ -75,17 +105,13 @@ absl::StatusOr<std::unique_ptr<LlamaModel>> LlamaModel::Load(const LlamaOptions&
                                       std::to_string(options.context_length));
   }
   const int32_t context_length = options.context_length > 0 ? options.context_length : trained_length;
-  const int64_t cache_tokens = options.cache_tokens > 0 ? options.cache_tokens : int64_t{2} * context_length;
-  if (cache_tokens < context_length) {
-    return absl::InvalidArgumentError("--cache-tokens must be at least the context length, " +
-                                      std::to_string(context_length) + ", got " + std::to_string(cache_tokens) +
-                                      "; --context-length lowers that");
-  }
-  if (cache_tokens > std::numeric_limits<int32_t>::max() / 2) {
-    return absl::InvalidArgumentError("--cache-tokens must be at most 1073741823, got " + std::to_string(cache_tokens));
-  }
+  absl::StatusOr<CacheChoice> cache =
+      CacheFor(options, budget, weights, context_length,
+               llama_model_is_recurrent(model.get()) || llama_model_is_hybrid(model.get()));
+  if (!cache.ok()) return WithFile(options.file, cache.status());
+  std::fprintf(stderr, "logitd-llama: %scache of %s\n", cache->is_short ? "warning: " : "", cache->why.c_str());
 
-  std::unique_ptr<LlamaModel> loaded(new LlamaModel(std::move(model), cache_tokens));
+  std::unique_ptr<LlamaModel> loaded(new LlamaModel(std::move(model), *cache));
   RETURN_IF_ERROR(loaded->CreateContext(options, weights.all_f32));
   loaded->ReadVocabulary(weights.path);
   loaded->info_.set_context_length(context_length);
@@ -94,26 +120,10 @@ absl::StatusOr<std::unique_ptr<LlamaModel>> LlamaModel::Load(const LlamaOptions&
 }
 
 absl::Status LlamaModel::CreateContext(const LlamaOptions& options, bool f32) {
-  llama_context_params params = llama_context_default_params();
-  params.n_ctx = static_cast<uint32_t>(ledger_.max_cells());
-  params.n_batch = kChunkTokens;
-  params.n_ubatch = kChunkTokens;
-  params.n_seq_max = kMaxSequences;
-  // One buffer for all sequences: without it each would get 1/64 of the cache, and a fork would copy it.
-  params.kv_unified = true;
-  // A window of past tokens only would make cutting a sequence impossible.
-  params.swa_full = true;
-  params.no_perf = true;
   // llama.cpp's threads spin at hundreds of barriers a token: as soon as one of them has to share its CPU, all wait for
   // the scheduler (measured on 2 busy CPUs: 0.3 tokens/s with 2 threads, 30 with 1). So one CPU is left to the others.
-  params.n_threads = options.threads > 0 ? options.threads : std::max(1, (UsableCpuCount() - 1) / options.cpu_sharers);
-  params.n_threads_batch = params.n_threads;
-  if (f32) {
-    // Otherwise the cache rounds keys and values to f16, and a token's log-prob depends on its batch by 0.008 nats.
-    params.type_k = GGML_TYPE_F32;
-    params.type_v = GGML_TYPE_F32;
-    params.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_DISABLED;
-  }
+  const int threads = options.threads > 0 ? options.threads : std::max(1, (UsableCpuCount() - 1) / options.cpu_sharers);
+  llama_context_params params = ContextParams({cache_.cells, cache_.sequences, f32}, threads);
   params.abort_callback = [](void* model) { return static_cast<LlamaModel*>(model)->ShouldAbort(); };
   params.abort_callback_data = this;
   {
@@ -121,7 +131,7 @@ absl::Status LlamaModel::CreateContext(const LlamaOptions& options, bool f32) {
     context_.reset(llama_init_from_model(model_.get(), params));
   }
   if (context_ == nullptr) {
-    return absl::ResourceExhaustedError("no memory for a cache of " + std::to_string(ledger_.max_cells()) +
+    return absl::ResourceExhaustedError("no memory for a cache of " + std::to_string(cache_.cells) +
                                         " tokens (llama.cpp says: " + TakeLastLlamaError() +
                                         "); lower --cache-tokens, and --context-length if need be");
   }
@@ -186,9 +196,10 @@ v1::RunnerCapabilities LlamaModel::Capabilities() const {
 
 v1::RunnerCapacity LlamaModel::Capacity() const {
   v1::RunnerCapacity capacity;
-  capacity.set_max_sequences(kMaxSequences);
+  capacity.set_max_sequences(cache_.sequences);
   capacity.set_max_cached_tokens(ledger_.max_cells());
   capacity.set_max_batch_tokens(kMaxBatchTokens);
+  capacity.set_cache_choice(cache_.why);
   return capacity;
 }
 
@@ -268,7 +279,7 @@ absl::Status LlamaModel::SetUp(const v1::SequenceWork& work) {
 
   if (is_new) {
     slot = ledger_.Open(id);
-    if (!slot) return errors::Overloaded(kMaxSequences, kMaxSequences, /*retry_after_ms=*/100);
+    if (!slot) return errors::Overloaded(cache_.sequences, cache_.sequences, /*retry_after_ms=*/100);
   }
   if (source) {
     llama_memory_seq_cp(memory, *source, *slot, -1, -1);

@@ -18,6 +18,7 @@
 #include "absl/status/statusor.h"
 #include "client/runner/cache_ledger.h"
 #include "client/runner/llama/llama_weights.h"
+#include "client/runner/llama/memory_budget.h"
 #include "client/runner/model_runner.h"
 #include "llama.h"
 
@@ -34,8 +35,14 @@ struct LlamaOptions {
   int threads = 0;
   // Runners that share those CPUs, this one included.
   int cpu_sharers = 1;
-  // Tokens in all caches together; 0: twice the context length.
+  // Tokens in all caches together; 0: as many as the memory holds, at most twice the context length.
   int64_t cache_tokens = 0;
+  // Sequences with a cache at once, at most kMaxSequences; 0: that many, fewer for a recurrent model in little memory.
+  int max_sequences = 0;
+  // Bytes of memory for all runners that share it, as measured before the first began; 0: what is there.
+  int64_t memory = 0;
+  // Runners that share that memory, this one included.
+  int memory_sharers = 1;
   // Longest sequence; 0: what the model was trained with.
   int32_t context_length = 0;
 };
@@ -67,7 +74,7 @@ class LlamaModel : public Model {
   // An entry of the batch that is being evaluated.
   struct Task;
 
-  LlamaModel(std::unique_ptr<llama_model, ModelDeleter> model, int64_t cache_tokens);
+  LlamaModel(std::unique_ptr<llama_model, ModelDeleter> model, const CacheChoice& cache);
 
   absl::Status CreateContext(const LlamaOptions& options, bool f32);
   void DescribeModel(const LlamaOptions& options, const Weights& weights);
@@ -89,6 +96,7 @@ class LlamaModel : public Model {
   std::unique_ptr<llama_model, ModelDeleter> model_;
   std::unique_ptr<llama_context, ContextDeleter> context_;
   const llama_vocab* vocab_ = nullptr;
+  const CacheChoice cache_;
   CacheLedger ledger_;
   v1::ModelInfo info_;
   v1::Vocabulary vocabulary_;

@@ -132,12 +132,23 @@ int Run(int argc, char** argv) {
                  "Runners that share this machine's CPUs: the default of --threads is divided by it")
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
+  app.add_option("--memory", model_options.memory,
+                 "Bytes of memory for all runners that share it (default: what is there, the control group counts)")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 60));
+  app.add_option("--memory-sharers", model_options.memory_sharers,
+                 "Runners that share that memory: each takes its part of it for its cache")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
   app.add_option("--cache-tokens", model_options.cache_tokens,
-                 "Tokens in all sequences' caches together (default: twice the context length)")
+                 "Tokens in all sequences' caches together (default: as many as the memory holds, at most twice the "
+                 "context length)")
       ->check(CLI::Range(1, 1 << 30));
   app.add_option("--context-length", model_options.context_length,
                  "Longest sequence, in tokens (default: what the model was trained with)")
       ->check(CLI::Range(1, 1 << 30));
+  app.add_option("--max-sequences", model_options.max_sequences,
+                 "Sequences with a cache at once (default: " + std::to_string(kMaxSequences) + ")")
+      ->check(CLI::Range(1, kMaxSequences));
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
