@@ -32,12 +32,19 @@ absl::StatusOr<TokenRecord> Scorer::Score(const LogitsRow& row, TokenId target, 
   return record;
 }
 
+absl::Status Scorer::Skip(const LogitsRow& row, LogitsView next) {
+  RETURN_IF_ERROR(ReadRow(row, /*with_entropy=*/false, next).status());
+  ++position_;
+  return absl::OkStatus();
+}
+
 void Scorer::Add(TokenRecord& record, TokenId argmax) {
-  record.position = token_count_;
+  record.position = position_;
   record.origin = TokenOrigin::kGiven;
   sums_.Add(record);
   is_greedy_ = is_greedy_ && record.token_id == argmax;
   ++token_count_;
+  ++position_;
 }
 
 }  // namespace logitd

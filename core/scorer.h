@@ -33,13 +33,20 @@ class Scorer {
   absl::StatusOr<TokenRecord> Score(const LogitsRow& row, TokenId target, Distribution& distribution,
                                     const StepContext& context = {}, LogitsView next = {});
 
+  // Passes a position that is not scored: it has no record and is in no sum, but the positions count it. Its row is
+  // checked like any other; the stages do not run. Errors: NON_FINITE_LOGIT, NO_FINITE_LOGIT. `next`: as Score.
+  absl::Status Skip(const LogitsRow& row, LogitsView next = {});
+
   // Takes a record that was made elsewhere from the next row (a runner reduces rows with this same code). Sets its
   // position and origin.
   void Add(TokenRecord& record, TokenId argmax);
 
+  // Targets scored so far.
   int32_t token_count() const { return token_count_; }
+  // The next target's position: those scored and those skipped.
+  int32_t position() const { return position_; }
   const SequenceSums& sums() const { return sums_; }
-  // Every target so far was the argmax of its row, ties to the lowest id.
+  // Every target scored so far was the argmax of its row, ties to the lowest id.
   bool is_greedy() const { return is_greedy_; }
   const RecordOptions& options() const { return options_; }
 
@@ -47,6 +54,7 @@ class Scorer {
   RecordOptions options_;
   std::optional<SamplingParams> sampling_;
   int32_t token_count_ = 0;
+  int32_t position_ = 0;
   SequenceSums sums_;
   bool is_greedy_ = true;
 };

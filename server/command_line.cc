@@ -6,6 +6,7 @@
 
 #include "core/status_macros.h"
 #include "server/options.h"
+#include "server/start_checks.h"
 #include "server/version.h"
 
 namespace logitd::server {
@@ -71,7 +72,7 @@ struct CommandLine {
 };
 
 absl::StatusOr<Config> Gather(const CommandLine& command_line) {
-  Config config{DefaultConfig(), {}};
+  Config config{DefaultConfig(), {}, {}};
   std::string file = command_line.config_file;
   if (const char* variable = std::getenv(kConfigVariable); file.empty() && variable != nullptr) file = variable;
   if (!file.empty()) RETURN_IF_ERROR(AddFile(file, config));
@@ -131,6 +132,14 @@ ParsedOptions ParseOptions(int argc, char** argv) {
     return Fail(options.status(), usage ? kUsageError : kCannotServe);
   }
   if (!command_line.check_config) return {*std::move(options), 0};
+  if (!options->model_file.empty()) {
+    const absl::Status cache =
+        CheckCacheDir(config->OriginOf("cache_dir"), options->cache_dir, options->model_file, options->precision);
+    if (!cache.ok()) return Fail(cache, kUsageError);
+  }
+  for (const std::string& name : options->ignored_variables) {
+    std::cerr << "logitd: " << name << " is not an option of logitd: ignored\n";
+  }
   config->values.set_model_name(options->model_name);
   std::cout << ToText(config->values);
   return {std::nullopt, 0};

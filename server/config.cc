@@ -3,6 +3,7 @@
 #include <google/protobuf/io/tokenizer.h>
 #include <google/protobuf/io/zero_copy_stream_impl_lite.h>
 #include <google/protobuf/text_format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cctype>
@@ -12,6 +13,7 @@
 #include <fstream>
 #include <iterator>
 #include <optional>
+#include <string_view>
 #include <system_error>
 
 #include "core/status_macros.h"
@@ -103,6 +105,59 @@ std::vector<std::string> SplitAtCommas(const std::string& text) {
   return words;
 }
 
+constexpr std::string_view kVariablePrefix = "LOGITD_";
+// Not options: the file of options, and what `logit` reads.
+constexpr const char* kOtherVariables[] = {"LOGITD_CONFIG", "LOGITD_SERVER"};
+// One slip of the keyboard or two: a letter too many, missing, wrong, or two exchanged.
+constexpr size_t kMaxSlips = 2;
+
+// How many slips make `typed` of `name`.
+size_t SlipsBetween(std::string_view name, std::string_view typed) {
+  // slips[i][j]: of the first i characters and the first j.
+  std::vector<std::vector<size_t>> slips(name.size() + 1, std::vector<size_t>(typed.size() + 1));
+  for (size_t i = 0; i <= name.size(); ++i) {
+    for (size_t j = 0; j <= typed.size(); ++j) {
+      if (i == 0 || j == 0) {
+        slips[i][j] = i + j;
+        continue;
+      }
+      const bool same = name[i - 1] == typed[j - 1];
+      slips[i][j] = std::min({slips[i - 1][j] + 1, slips[i][j - 1] + 1, slips[i - 1][j - 1] + (same ? 0 : 1)});
+      if (i > 1 && j > 1 && name[i - 1] == typed[j - 2] && name[i - 2] == typed[j - 1]) {
+        slips[i][j] = std::min(slips[i][j], slips[i - 2][j - 2] + 1);
+      }
+    }
+  }
+  return slips[name.size()][typed.size()];
+}
+
+// Every variable LOGITD_... that is not empty must be an option, or resemble none. (Others are left alone: Kubernetes
+// gives a container LOGITD_SERVICE_HOST and more if a service is called logitd.)
+absl::Status CheckVariables(Config& config) {
+  std::vector<std::string> known(std::begin(kOtherVariables), std::end(kOtherVariables));
+  for (const ConfigField* field : ConfigFields()) known.push_back(VariableOf(*field));
+  for (char** at = environ; *at != nullptr; ++at) {
+    const std::string_view variable = *at;
+    const size_t equals = variable.find('=');
+    if (!variable.starts_with(kVariablePrefix) || equals == std::string_view::npos || equals + 1 == variable.size()) {
+      continue;
+    }
+    const std::string name(variable.substr(0, equals));
+    if (std::find(known.begin(), known.end(), name) != known.end()) continue;
+    std::string typed = name;
+    for (char& c : typed) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+    const auto nearest = std::min_element(known.begin(), known.end(), [&typed](const auto& a, const auto& b) {
+      return SlipsBetween(a, typed) < SlipsBetween(b, typed);
+    });
+    if (SlipsBetween(*nearest, typed) <= kMaxSlips) {
+      return absl::InvalidArgumentError(name + " is not an option of logitd; is it " + *nearest + "?");
+    }
+    config.ignored_variables.push_back(name);
+  }
+  std::sort(config.ignored_variables.begin(), config.ignored_variables.end());
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 std::string Config::OriginOf(const std::string& field) const {
@@ -182,6 +237,7 @@ absl::Status AddFile(const std::string& path, Config& config) {
 }
 
 absl::Status AddEnvironment(Config& config) {
+  RETURN_IF_ERROR(CheckVariables(config));
   for (const ConfigField* field : ConfigFields()) {
     const std::string variable = VariableOf(*field);
     const char* value = std::getenv(variable.c_str());

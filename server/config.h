@@ -23,6 +23,8 @@ struct Config {
   config::v1::ServerConfig values;
   // By the field's name; a field that has its default value has none.
   std::map<std::string, std::string> origins;
+  // Variables LOGITD_... that are no option and resemble none.
+  std::vector<std::string> ignored_variables;
 
   // Where the field's value was given, as an error message begins: "--runners", "LOGITD_RUNNERS", "FILE:3: runners".
   std::string OriginOf(const std::string& field) const;
@@ -40,7 +42,8 @@ std::string VariableOf(const ConfigField& field);
 std::vector<std::string> WordsOf(const ConfigField& field, const config::v1::ServerConfig& values);
 
 // Each replaces what `config` has of a field. A repeated field's words are comma-separated in the environment.
-// Errors: INVALID_ARGUMENT, naming the file and line, the variable or the flag.
+// Errors: INVALID_ARGUMENT, naming the file and line, the variable or the flag; a variable that is nearly the name of
+// an option is one: it was mistyped.
 absl::Status AddFile(const std::string& path, Config& config);
 absl::Status AddEnvironment(Config& config);
 absl::Status AddFlag(const ConfigField& field, const std::vector<std::string>& words, Config& config);

@@ -122,6 +122,9 @@ int main(int argc, char** argv) {
 
   Log(LogLevel::kInfo, "starting",
       {{"version", std::string(logitd::server::kVersion)}, {"kernel_target", logitd::KernelTarget()}});
+  for (const std::string& name : options.ignored_variables) {
+    Log(LogLevel::kInfo, "variable ignored: not an option", {{"name", name}});
+  }
   auto server = Server::Start(options.server);
   if (!server.ok()) {
     const bool usage = server.status().code() == absl::StatusCode::kInvalidArgument;

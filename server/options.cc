@@ -6,12 +6,12 @@
 #include <cstring>
 #include <filesystem>
 #include <map>
-#include <system_error>
 
 #include "core/kernel_target.h"
 #include "core/limits.h"
 #include "core/status_macros.h"
 #include "server/listen_address.h"
+#include "server/start_checks.h"
 
 namespace logitd::server {
 namespace {
@@ -85,13 +85,29 @@ absl::StatusOr<Value> OneOf(const std::string& origin, const std::string& word,
   return absl::InvalidArgumentError(origin + " must be one of " + names + ", got " + word);
 }
 
+// Without a model there are no runners of this process, and options of theirs would be left out silently. (Those of the
+// default value may be written out, as --check-config does; the cache folder is the scripts' too.)
+absl::Status CheckNoRunnerOptions(const Config& config) {
+  const ServerConfig defaults = DefaultConfig();
+  for (const ConfigField* field : ConfigFields()) {
+    const std::string& name = field->name();
+    if (name != "runners" && name != "threads" && name != "precision") continue;
+    if (WordsOf(*field, config.values) == WordsOf(*field, defaults)) continue;
+    return absl::InvalidArgumentError(config.OriginOf(name) +
+                                      " is an option of the model's runners, and needs --model FILE");
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckModel(const Config& config, Options& options) {
   const ServerConfig& values = config.values;
   options.model_file = values.model();
   options.model_name = values.model_name();
   if (options.model_file.empty()) {
-    if (options.model_name.empty()) return absl::OkStatus();
-    return absl::InvalidArgumentError(config.OriginOf("model_name") + " needs --model FILE, the model that it names");
+    if (!options.model_name.empty()) {
+      return absl::InvalidArgumentError(config.OriginOf("model_name") + " needs --model FILE, the model that it names");
+    }
+    return CheckNoRunnerOptions(config);
   }
   if (options.model_name.empty()) options.model_name = ModelNameOf(options.model_file);
   if (!std::all_of(options.model_name.begin(), options.model_name.end(), IsNameCharacter) ||
@@ -100,12 +116,7 @@ absl::Status CheckModel(const Config& config, Options& options) {
                                       std::to_string(kMaxModelNameBytes) + " of [A-Za-z0-9._:/-], got " +
                                       options.model_name);
   }
-  std::error_code error;
-  if (!std::filesystem::is_regular_file(options.model_file, error)) {
-    return absl::UnavailableError(config.OriginOf("model") + ": there is no file " + options.model_file +
-                                  "; give the path of a GGUF file");
-  }
-  return absl::OkStatus();
+  return CheckModelFile(config.OriginOf("model"), options.model_file);
 }
 
 absl::Status CheckKernelTarget(const Config& config, Options& options) {
@@ -190,6 +201,7 @@ absl::StatusOr<Options> ToOptions(const Config& config) {
                                                        {"error", LogLevel::kError},
                                                        {"off", LogLevel::kOff}}));
   RETURN_IF_ERROR(CheckModel(config, options));
+  options.ignored_variables = config.ignored_variables;
   RETURN_IF_ERROR(CheckKernelTarget(config, options));
   return options;
 }

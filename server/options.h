@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "server/config.h"
@@ -34,6 +35,8 @@ struct Options {
   std::chrono::milliseconds grace_period{0};
   LogFormat log_format = LogFormat::kText;
   LogLevel log_level = LogLevel::kInfo;
+  // Config.ignored_variables.
+  std::vector<std::string> ignored_variables;
 };
 
 // Every field set.

@@ -20,6 +20,7 @@
 #include "core/limits.h"
 #include "core/status_macros.h"
 #include "server/listen_address.h"
+#include "server/listen_failure.h"
 #include "server/services/health_service.h"
 #include "server/services/services.h"
 #include "server/version.h"
@@ -137,9 +138,7 @@ absl::StatusOr<std::vector<std::string>> Listen(const std::string& flag, const s
   for (size_t i = 0; i < addresses.size(); ++i) {
     // Ports are bound in order: the first without a number is the one that failed.
     if (ports[i] == 0) {
-      return absl::UnavailableError(flag + ": cannot listen on " + addresses[i] +
-                                    ": the port is in use or the address is not this machine's; choose another, e.g. "
-                                    "--listen 127.0.0.1:0");
+      return absl::UnavailableError(flag + ": cannot listen on " + addresses[i] + ": " + WhyNotListening(addresses[i]));
     }
     real.push_back(WithPort(addresses[i], ports[i]));
   }

@@ -16,6 +16,11 @@ namespace {
 
 // Marks a status as a usage error; never leaves this program.
 constexpr char kUsageUrl[] = "logit/usage";
+// Of a value that is wrong: as much as a server quotes.
+constexpr int kValueColumns = 64;
+// Help beside a flag is not squeezed into less than this; below it stands on lines of its own.
+constexpr int kLeastHelpColumns = 24;
+constexpr size_t kIndentBelow = 6;
 
 absl::Status MakeUsageError(v1::Error error) {
   error.set_code(static_cast<int>(absl::StatusCode::kInvalidArgument));
@@ -30,6 +35,31 @@ bool LooksLikeFlag(const std::string& argument) {
   return std::isdigit(static_cast<unsigned char>(argument[1])) == 0 && argument[1] != ' ';
 }
 
+// `text` in lines of at most `width` columns, of which `indent` are taken: further lines are indented by so many. The
+// text's own line ends stay. Width 0: lines are not broken.
+std::string Filled(const std::string& text, int width, size_t indent) {
+  const size_t room = width > static_cast<int>(indent) ? static_cast<size_t>(width) - indent : 0;
+  const std::string line_end = "\n" + std::string(indent, ' ');
+  std::string out;
+  size_t column = 0;
+  const std::vector<std::string> lines = absl::StrSplit(text, '\n');
+  for (size_t i = 0; i < lines.size(); ++i) {
+    if (i > 0) out += line_end;
+    column = 0;
+    for (const std::string& word : std::vector<std::string>(absl::StrSplit(lines[i], ' '))) {
+      const auto columns = static_cast<size_t>(DisplayWidth(word));
+      if (column > 0 && width > 0 && column + 1 + columns > room) {
+        out += line_end;
+        column = 0;
+      }
+      if (column > 0) out += ' ';
+      out += word;
+      column += columns + (column > 0 ? 1 : 0);
+    }
+  }
+  return out;
+}
+
 template <typename Number, typename Parse>
 absl::StatusOr<std::optional<Number>> Typed(const Arguments& arguments, const std::string& name, const char* expected,
                                             Parse parse) {
@@ -42,19 +72,27 @@ absl::StatusOr<std::optional<Number>> Typed(const Arguments& arguments, const st
 
 }  // namespace
 
-absl::Status UsageError(std::string_view message) {
+absl::Status UsageError(std::string_view field, std::string_view message) {
   v1::Error error;
+  error.set_field(std::string(field));
   error.set_message(std::string(message));
   return MakeUsageError(error);
 }
 
-absl::Status UsageError(std::string_view subject, std::string_view value, std::string_view expected) {
+absl::Status UsageError(std::string_view field, std::string_view value, std::string_view bound,
+                        std::string_view message) {
   v1::Error error;
-  error.set_field(std::string(subject));
-  error.set_value(EscapeText(value));
-  error.set_bound(std::string(expected));
-  error.set_message(absl::StrCat(error.field(), " must be ", error.bound(), ", got \"", error.value(), "\""));
+  error.set_field(std::string(field));
+  error.set_value(Shorten(EscapeText(value), kValueColumns));
+  error.set_bound(std::string(bound));
+  error.set_message(std::string(message));
   return MakeUsageError(error);
+}
+
+absl::Status UsageError(std::string_view field, std::string_view value, std::string_view bound) {
+  return UsageError(field, value, bound,
+                    absl::StrCat(std::string(field), " must be ", std::string(bound), ", got \"",
+                                 Shorten(EscapeText(value), kValueColumns), "\""));
 }
 
 bool IsUsageError(const absl::Status& status) { return status.GetPayload(kUsageUrl).has_value(); }
@@ -84,7 +122,7 @@ Arguments::Arguments(CommandHelp help, std::vector<FlagGroup> groups)
 const Flag* Arguments::Find(const std::string& name) const {
   for (const FlagGroup& group : groups_) {
     for (const Flag& flag : group.flags) {
-      if (flag.name == name) return &flag;
+      if (flag.name == name || (!flag.alias.empty() && flag.alias == name)) return &flag;
     }
   }
   return nullptr;
@@ -92,7 +130,7 @@ const Flag* Arguments::Find(const std::string& name) const {
 
 absl::Status Arguments::Add(const Flag& flag, std::string value) {
   std::vector<std::string>& values = values_[flag.name];
-  if (!values.empty() && !flag.repeatable) return UsageError(absl::StrCat(flag.name, " is given twice"));
+  if (!values.empty() && !flag.repeatable) return UsageError(flag.name, absl::StrCat(flag.name, " is given twice"));
   values.push_back(std::move(value));
   return absl::OkStatus();
 }
@@ -101,14 +139,18 @@ absl::Status Arguments::Parse(const std::vector<std::string>& args) {
   bool flags_ended = false;
   for (size_t i = 0; i < args.size(); ++i) {
     const std::string& argument = args[i];
-    if (!IsUtf8(argument)) return UsageError(absl::StrCat("argument ", i + 1, " is not valid UTF-8"));
+    if (!IsUtf8(argument)) {
+      const std::string place = absl::StrCat("argument ", i + 1);
+      return UsageError(place, argument, "valid UTF-8", absl::StrCat(place, " is not valid UTF-8"));
+    }
     if (!flags_ended && argument == "--") {
       flags_ended = true;
       continue;
     }
     if (flags_ended || !LooksLikeFlag(argument)) {
       if (help_.positionals.empty()) {
-        return UsageError(absl::StrCat("unexpected argument \"", EscapeText(argument), "\""));
+        return UsageError(absl::StrCat("argument ", i + 1), argument, "a flag",
+                          absl::StrCat("unexpected argument \"", EscapeText(argument), "\""));
       }
       positionals_.push_back(argument);
       continue;
@@ -122,19 +164,25 @@ absl::Status Arguments::Parse(const std::vector<std::string>& args) {
 
     const Flag* flag = Find(name);
     if (flag == nullptr) {
-      return UsageError(absl::StrCat("unknown flag ", EscapeText(is_short ? argument : name), "; `logit ", help_.name,
-                                     " --help` lists the flags",
+      const std::string typed = EscapeText(is_short ? argument : name);
+      return UsageError(typed,
+                        absl::StrCat("unknown flag ", typed, "; `logit ", help_.name, " --help` lists the flags",
                                      help_.positionals.empty() ? "" : ", text that starts with - goes after --"));
     }
     if (flag->value.empty()) {
-      if (value) return UsageError(absl::StrCat(name, " takes no value, got \"", EscapeText(*value), "\""));
+      if (value) {
+        return UsageError(name, *value, "without a value",
+                          absl::StrCat(name, " takes no value, got \"", EscapeText(*value), "\""));
+      }
       if (absl::Status status = Add(*flag, ""); !status.ok()) return status;
       continue;
     }
     if (!value) {
-      if (i + 1 == args.size()) return UsageError(absl::StrCat(name, " needs a value: ", name, " ", flag->value));
+      if (i + 1 == args.size()) return UsageError(name, absl::StrCat(name, " needs a value: ", name, " ", flag->value));
       value = args[++i];
-      if (!IsUtf8(*value)) return UsageError(absl::StrCat("the value of ", name, " is not valid UTF-8"));
+      if (!IsUtf8(*value)) {
+        return UsageError(name, *value, "valid UTF-8", absl::StrCat("the value of ", name, " is not valid UTF-8"));
+      }
     }
     if (absl::Status status = Add(*flag, *std::move(value)); !status.ok()) return status;
   }
@@ -177,33 +225,39 @@ absl::StatusOr<std::optional<std::vector<int32_t>>> Arguments::TokenIds(const st
   return std::optional<std::vector<int32_t>>(*std::move(ids));
 }
 
-std::string Arguments::HelpText() const {
-  std::string out = absl::StrCat(help_.summary, "\n\nUsage: logit ", help_.name, " [FLAGS]",
+std::string Arguments::HelpText(int width) const {
+  std::string out = absl::StrCat(Filled(help_.summary, width, 0), "\n\nUsage: logit ", help_.name, " [FLAGS]",
                                  help_.positionals.empty() ? "" : " ", help_.positionals, "\n");
-  const auto left = [](const Flag& flag) { return flag.name + (flag.value.empty() ? "" : " " + flag.value); };
+  const auto left = [](const Flag& flag) {
+    return absl::StrCat("  ", flag.alias.rfind("--", 0) != 0 && !flag.alias.empty() ? flag.alias + ", " : "", flag.name,
+                        flag.alias.rfind("--", 0) == 0 ? ", " + flag.alias : "", flag.value.empty() ? "" : " ",
+                        flag.value, "  ");
+  };
   size_t column = 0;
   for (const FlagGroup& group : groups_) {
     for (const Flag& flag : group.flags) column = std::max(column, left(flag).size());
   }
+  // Too narrow for two columns: the help stands below its flag.
+  const bool is_below = width > 0 && static_cast<int>(column) + kLeastHelpColumns > width;
+  const size_t indent = is_below ? kIndentBelow : column;
   for (const FlagGroup& group : groups_) {
     absl::StrAppend(&out, "\n", group.heading, ":\n");
     for (const Flag& flag : group.flags) {
-      const std::string head = left(flag);
-      std::string help = flag.help;
-      // Further lines of a flag's help stand under its first.
-      const std::string indent(column + 4, ' ');
-      for (size_t at = help.find('\n'); at != std::string::npos; at = help.find('\n', at + 1)) {
-        help.insert(at + 1, indent);
-      }
-      absl::StrAppend(&out, "  ", head, std::string(column - head.size() + 2, ' '), help, "\n");
+      std::string head = left(flag);
+      if (is_below) head = absl::StrCat(head.substr(0, head.size() - 2), "\n");
+      head.append(indent - (is_below ? 0 : head.size()), ' ');
+      absl::StrAppend(&out, head, Filled(flag.help, width, indent), "\n");
     }
   }
   absl::StrAppend(&out, "\nExamples:\n");
   for (const std::string& line : std::vector<std::string>(absl::StrSplit(help_.examples, '\n', absl::SkipEmpty()))) {
     absl::StrAppend(&out, "  ", line, "\n");
   }
-  absl::StrAppend(
-      &out, "\nExit codes: 0 fine, 1 an item failed, 2 usage, 3 refused by the server, 4 server not reachable.\n");
+  absl::StrAppend(&out, "\n",
+                  Filled("Exit codes: 0 fine, 1 an item failed, 2 usage, 3 refused by the server, 4 server not "
+                         "reachable, 130 interrupted.",
+                         width, 0),
+                  "\n");
   return out;
 }
 

@@ -35,6 +35,8 @@ struct Flag {
   std::string value;
   std::string help;
   bool repeatable = false;
+  // Another name for the same, "-h". Empty: none. What is asked of Arguments goes by `name`.
+  std::string alias = "";
 };
 
 // A headed list of flags in the help.
@@ -53,11 +55,15 @@ struct CommandHelp {
   std::string examples;
 };
 
-// A command line that is wrong: `subject` (a flag or a positional's name) must be `expected`, got `value`.
-absl::Status UsageError(std::string_view subject, std::string_view value, std::string_view expected);
-absl::Status UsageError(std::string_view message);
+// A command line that is wrong: `field` (a flag, a positional's name, a variable) must be `bound`, got `value`.
+absl::Status UsageError(std::string_view field, std::string_view value, std::string_view bound);
+// The same in other words, `message`.
+absl::Status UsageError(std::string_view field, std::string_view value, std::string_view bound,
+                        std::string_view message);
+// What is wrong with `field` is no value that has a bound: it is missing, or does not go with another.
+absl::Status UsageError(std::string_view field, std::string_view message);
 bool IsUsageError(const absl::Status& status);
-// What --json shows of it: field, value and bound are subject, value and what was expected. REQUIRES: IsUsageError.
+// What --json shows of it. REQUIRES: IsUsageError.
 v1::Error UsageErrorMessage(const absl::Status& status);
 
 // Parses "1,2,3"; "" is the empty list. `subject` names the flag in errors.
@@ -83,8 +89,8 @@ class Arguments {
   absl::StatusOr<std::optional<bool>> Bool(const std::string& name) const;
   absl::StatusOr<std::optional<std::vector<int32_t>>> TokenIds(const std::string& name) const;
 
-  // The whole help page.
-  std::string HelpText() const;
+  // The whole help page, its text in lines of at most `width` columns (0: of any length); examples stay whole.
+  std::string HelpText(int width = 0) const;
 
  private:
   const Flag* Find(const std::string& name) const;

@@ -44,6 +44,13 @@ std::string HelpText() {
   return out;
 }
 
+// "complete, score, ...".
+std::string KnownCommands() {
+  std::string known;
+  for (const Command& command : kCommands) absl::StrAppend(&known, known.empty() ? "" : ", ", command.name);
+  return known;
+}
+
 // Flags that may stand before the subcommand's name, with the number of arguments each takes.
 int ArgumentCount(const std::string& argument) {
   if (argument == "--server" || argument == "--timeout" || argument == "--color") return 2;
@@ -61,7 +68,9 @@ int RunLogit(const std::vector<std::string>& args, Environment& environment) {
   while (at < args.size() && ArgumentCount(args[at]) > 0) at += ArgumentCount(args[at]);
   const bool json = std::find(args.begin(), args.end(), "--json") != args.end();
   if (at >= args.size()) {
-    if (json) return ReportFailure(UsageError("a command is missing"), "", json, environment);
+    if (json)
+      return ReportFailure(UsageError("COMMAND", absl::StrCat("COMMAND is missing; commands: ", KnownCommands())), "",
+                           json, environment);
     environment.err << HelpText();
     return kExitUsage;
   }
@@ -74,19 +83,18 @@ int RunLogit(const std::vector<std::string>& args, Environment& environment) {
     environment.out << "logit " LOGITD_VERSION "\n";
     return kExitOk;
   }
-  std::string known;
   for (const Command& command : kCommands) {
     if (name == command.name) {
       std::vector<std::string> rest(args.begin(), args.begin() + static_cast<std::ptrdiff_t>(at));
       rest.insert(rest.end(), args.begin() + static_cast<std::ptrdiff_t>(at) + 1, args.end());
       return command.run(rest, environment);
     }
-    absl::StrAppend(&known, known.empty() ? "" : ", ", command.name);
   }
   const bool is_flag = name.rfind('-', 0) == 0;
-  return ReportFailure(
-      UsageError(absl::StrCat("unknown ", is_flag ? "flag " : "command ", EscapeText(name), "; commands: ", known)), "",
-      json, environment);
+  return ReportFailure(UsageError("COMMAND", name, KnownCommands(),
+                                  absl::StrCat("unknown ", is_flag ? "flag " : "command ", EscapeText(name),
+                                               "; commands: ", KnownCommands())),
+                       "", json, environment);
 }
 
 }  // namespace logitd::cli

@@ -24,8 +24,8 @@ Arguments MakeArguments() {
        "in [0, 2^64); default: the server draws one and says which; 0 at temperature 0: nothing is drawn"});
   for (Flag& flag : TokenSetFlags()) sampling.push_back(std::move(flag));
   std::vector<Flag> output = {
-      {"--tokens", "", "list every token with its log-probs; --rank, --entropy and --top-n imply it"},
-      {"--verbose", "", "the same"},
+      {"--tokens", "", "list every token with its log-probs; --rank, --entropy and --top-n imply it",
+       /*repeatable=*/false, /*alias=*/"--verbose"},
       {"--no-stream", "", "print nothing before the completions are done"}};
   for (Flag& flag : RecordFlags(/*draws=*/true)) output.push_back(std::move(flag));
   std::vector<Flag> request = {
@@ -37,7 +37,8 @@ Arguments MakeArguments() {
   return Arguments(
       {.name = "complete",
        .positionals = "PROMPT",
-       .summary = "Completes a prompt. PROMPT - reads it from standard input.",
+       .summary =
+           "Completes a prompt. PROMPT - reads it from standard input, all but one newline (LF or CR LF) at its end.",
        .examples =
            "logit complete \"The capital of France is\" --temperature 0 --max-tokens 16\n"
            "logit complete \"Once upon a time\" --temperature 0.8 --seed 7 -n 4 --max-tokens 32\n"
@@ -52,16 +53,25 @@ absl::StatusOr<v1::Input> PromptFrom(const Arguments& arguments, Environment& en
   const auto ids = arguments.TokenIds("--prompt-tokens");
   if (!ids.ok()) return ids.status();
   if (ids->has_value()) {
-    if (!texts.empty()) return UsageError("PROMPT and --prompt-tokens exclude each other");
+    if (!texts.empty()) return UsageError("--prompt-tokens", "PROMPT and --prompt-tokens exclude each other");
     return TokensInput(**ids);
   }
-  if (texts.empty()) return UsageError("PROMPT is missing: logit complete \"TEXT\", or --prompt-tokens 1,2");
+  if (texts.empty()) {
+    return UsageError("PROMPT", "PROMPT is missing: logit complete \"TEXT\", or --prompt-tokens 1,2");
+  }
   if (texts.size() > 1) {
-    return UsageError(absl::StrCat("PROMPT must be one argument, got ", texts.size(), "; put it in quotation marks"));
+    return UsageError("PROMPT", absl::StrCat(texts.size()), "one argument",
+                      absl::StrCat("PROMPT must be one argument, got ", texts.size(), "; put it in quotation marks"));
   }
   if (texts[0] != "-") return TextInput(texts[0]);
   std::string text{std::istreambuf_iterator<char>(environment.in), {}};
-  if (!IsUtf8(text)) return UsageError("the prompt on standard input is not valid UTF-8");
+  // What editors and `echo` put around a text is not the text: see docs/cli.md.
+  if (BeginsWithByteOrderMark(text)) text.erase(0, 3);
+  if (!text.empty() && text.back() == '\n') {
+    text.pop_back();
+    if (!text.empty() && text.back() == '\r') text.pop_back();
+  }
+  if (!IsUtf8(text)) return UsageError("PROMPT", "the prompt on standard input is not valid UTF-8");
   return TextInput(std::move(text));
 }
 
@@ -153,6 +163,89 @@ class StreamView {
   bool started_ = false;
 };
 
+// The completions as far as deltas have told them, for when their final message does not come.
+class PartialCompletions {
+ public:
+  PartialCompletions(uint64_t first_key, int completion_count)
+      : first_key_(first_key), completion_count_(completion_count) {}
+
+  void Take(const v1::GenerateStarted& started) { final_.set_seed(started.seed()); }
+  void Take(const v1::CompletionDelta& delta) {
+    // What no request asked for is not kept, and never sizes a list.
+    if (delta.index() < 0 || delta.index() >= completion_count_) return;
+    while (final_.completions_size() <= delta.index()) Add();
+    v1::Completion& completion = *final_.mutable_completions(delta.index());
+    completion.mutable_tokens()->MergeFrom(delta.tokens());
+    completion.mutable_text()->append(delta.text());
+    if (delta.has_totals()) *completion.mutable_totals() = delta.totals();
+    if (delta.has_finish()) *completion.mutable_finish() = delta.finish();
+  }
+
+  // What has come, with `error` in each completion that has not ended. No completions: nothing has come.
+  v1::GenerateFinal EndWith(const v1::Error& error) && {
+    if (final_.completions().empty()) return std::move(final_);
+    while (final_.completions_size() < completion_count_) Add();
+    for (v1::Completion& completion : *final_.mutable_completions()) {
+      if (!completion.has_finish()) *completion.mutable_error() = error;
+    }
+    return std::move(final_);
+  }
+
+ private:
+  void Add() {
+    v1::Completion& completion = *final_.add_completions();
+    completion.set_index(final_.completions_size() - 1);
+    completion.set_sequence_key(first_key_ + static_cast<uint64_t>(completion.index()));
+  }
+
+  const uint64_t first_key_;
+  const int completion_count_;
+  v1::GenerateFinal final_;
+};
+
+// Prints completions that were not streamed, and what the summary has of those that were.
+class Printer {
+ public:
+  Printer(Session& session, bool is_streamed, bool list_tokens)
+      : session_(session), is_streamed_(is_streamed), list_tokens_(list_tokens) {}
+
+  // Whether none of them failed.
+  bool Print(const v1::GenerateFinal& final) {
+    std::ostream& out = session_.out();
+    bool is_fine = true;
+    for (const v1::Completion& completion : final.completions()) is_fine = is_fine && !completion.has_error();
+    if (session_.json) {
+      out << ToJson(final) << "\n";
+      return is_fine;
+    }
+    for (const v1::Completion& completion : final.completions()) {
+      PrintOne(completion, final.completions_size() > 1, final.seed());
+    }
+    if (session_.colour && (is_streamed_ || list_tokens_)) out << "\n" << LogProbLegend(true) << "\n";
+    return is_fine;
+  }
+
+ private:
+  void PrintOne(const v1::Completion& completion, bool is_one_of_several, uint64_t seed) {
+    std::ostream& out = session_.out();
+    if (is_one_of_several && (completion.index() > 0 || is_streamed_)) out << "\n";
+    if (is_one_of_several) out << Bold(absl::StrCat("completion ", completion.index()), session_.colour) << "\n";
+    if (!is_streamed_) {
+      // A script gets the text as it is; a terminal must not be controlled by it.
+      out << (session_.environment.out_is_terminal ? SanitizeForTerminal(completion.text()) : completion.text())
+          << "\n";
+    }
+    // A streamed completion stands further up: here its heading and its summary belong together.
+    if (!(is_one_of_several && is_streamed_)) out << "\n";
+    if (list_tokens_) out << TokenTable(completion.tokens(), session_.style()) << "\n";
+    out << CompletionSummary(completion, seed);
+  }
+
+  Session& session_;
+  const bool is_streamed_;
+  const bool list_tokens_;
+};
+
 }  // namespace
 
 int RunComplete(const std::vector<std::string>& args, Environment& environment) {
@@ -164,40 +257,38 @@ int RunComplete(const std::vector<std::string>& args, Environment& environment) 
   if (!request.ok()) return session->Fail(request.status());
 
   // What is asked for token by token is shown nowhere else.
-  const bool list_tokens = arguments.Has("--tokens") || arguments.Has("--verbose") || request->has_record();
-  const bool stream = environment.out_is_terminal && !session->json && !arguments.Has("--no-stream");
-  request->set_stream(stream);
-  StreamView view(*session, request->prompt().text(), request->has_n() ? request->n() : 1);
-  client::DeltaCallback on_delta;
-  if (stream) {
-    on_delta = [&view](const v1::CompletionDelta& delta) {
-      view.Take(delta);
-      return true;
-    };
-  }
-  const absl::StatusOr<v1::GenerateFinal> final = session->client->Complete(*request, on_delta);
-  if (stream) view.End();
-  if (!final.ok()) return session->Fail(final.status());
+  const bool list_tokens = arguments.Has("--tokens") || request->has_record();
+  const bool shows_stream = environment.out_is_terminal && !session->json && !arguments.Has("--no-stream");
+  const int completion_count = request->has_n() ? request->n() : 1;
+  StreamView view(*session, request->prompt().text(), completion_count);
+  PartialCompletions partial(request->first_sequence_key(), completion_count);
+  const auto on_delta = [&](const v1::CompletionDelta& delta) {
+    partial.Take(delta);
+    if (shows_stream) view.Take(delta);
+    return true;
+  };
+  const auto on_started = [&partial](const v1::GenerateStarted& started) {
+    partial.Take(started);
+    return true;
+  };
+  // Deltas come in any case: they are what is left if the call ends before its time.
+  request->set_stream(true);
+  const std::stop_token interrupted = environment.take_interrupts();
+  const absl::StatusOr<v1::GenerateFinal> final =
+      session->client->Complete(*request, on_delta, on_started, interrupted);
+  if (shows_stream) view.End();
+  Printer printer(*session, shows_stream, list_tokens);
+  if (final.ok()) return printer.Print(*final) ? kExitOk : kExitItemFailed;
 
-  std::ostream& out = session->out();
-  if (session->json) out << ToJson(*final) << "\n";
-  for (const v1::Completion& completion : final->completions()) {
-    if (completion.has_error()) exit_code = kExitItemFailed;
-    if (session->json) continue;
-    const bool several = final->completions_size() > 1;
-    if (several && (completion.index() > 0 || stream)) out << "\n";
-    if (several) out << Bold(absl::StrCat("completion ", completion.index()), session->colour) << "\n";
-    if (!stream) {
-      // A script gets the text as it is; a terminal must not be controlled by it.
-      out << (environment.out_is_terminal ? SanitizeForTerminal(completion.text()) : completion.text()) << "\n";
-    }
-    // A streamed completion stands further up: here its heading and its summary belong together.
-    if (!(several && stream)) out << "\n";
-    if (list_tokens) out << TokenTable(completion.tokens(), session->colour) << "\n";
-    out << CompletionSummary(completion, final->seed());
+  const bool is_interrupt = interrupted.stop_requested();
+  const absl::Status status = is_interrupt ? absl::CancelledError("interrupted") : final.status();
+  v1::GenerateFinal come = std::move(partial).EndWith(session->ErrorOf(status));
+  if (come.completions_size() > 0) {
+    printer.Print(come);
+    session->out() << std::flush;
   }
-  if (!session->json && session->colour && (stream || list_tokens)) out << "\n" << LogProbLegend(true) << "\n";
-  return exit_code;
+  exit_code = session->Fail(status);
+  return is_interrupt ? kExitInterrupted : exit_code;
 }
 
 }  // namespace logitd::cli

@@ -1,11 +1,11 @@
-// `logit decode --logits FILE.npy`: rows of a file as the steps of a Decode stream.
+// `logit decode --logits ROWS`: rows of one's own as the steps of a Decode stream.
 #include <ostream>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "client/cli/commands.h"
 #include "client/cli/json_lines.h"
-#include "client/cli/logits_file.h"
+#include "client/cli/logits_input.h"
 #include "client/cli/record_table.h"
 #include "client/cli/request_flags.h"
 #include "client/cli/sampling_flags.h"
@@ -23,6 +23,8 @@ Arguments MakeArguments() {
        "in [0, 2^64); default: the server draws one and says which; 0 at temperature 0: nothing is drawn"});
   sampling.push_back({"--sequence-key", "KEY", "key of the first sequence; the i-th has KEY + i; default 0"});
   for (Flag& flag : TokenSetFlags()) sampling.push_back(std::move(flag));
+  std::vector<Flag> request = LogitsFlags();
+  request.push_back(PromptTokensFlag());
   std::vector<Flag> stop = {{"--eos-token-ids", "IDS", "tokens that end a sequence, as 1,2,3"}};
   for (Flag& flag : StopFlags("at most so many tokens; default: as many as there are rows")) {
     stop.push_back(std::move(flag));
@@ -30,7 +32,7 @@ Arguments MakeArguments() {
   return Arguments(
       {.name = "decode",
        .positionals = "",
-       .summary = "Chooses a token from each row of a file: row t is step t, whatever was chosen before. The rows do "
+       .summary = "Chooses a token from each row of --logits: row t is step t, whatever was chosen before. The rows do "
                   "not depend\n"
                   "on the tokens chosen, so this replays recorded or teacher-forced logits, tests sampling parameters, "
                   "and picks\n"
@@ -40,16 +42,15 @@ Arguments MakeArguments() {
        .examples =
            "python3 -c 'import numpy; numpy.save(\"rows.npy\", numpy.float32([[6, 3, 0.5, 0.5], [1, 2, 3, 4]]))'\n"
            "logit decode --logits rows.npy --temperature 0\n"
+           "logit decode --logits 6,3,0.5,0.5 --seed 7\n"
            "logit decode --logits rows.npy --temperature 0.7 --top-p 0.9 --seed 7 --eos-token-ids 3\n"
            "logit decode --logits rows.npy --seed 7 --frequency-penalty 0.5 --prompt-tokens 1,1,2\n"
            "logit decode --logits - --seed 7 --json < rows.npy\n"},
-      WithPenaltyFlags({{"Request", {LogitsFlag(), PromptTokensFlag()}},
-                        {"Sampling", sampling},
-                        {"Stop", stop},
-                        {"Output", RecordFlags(/*draws=*/true)}}));
+      WithPenaltyFlags(
+          {{"Request", request}, {"Sampling", sampling}, {"Stop", stop}, {"Output", RecordFlags(/*draws=*/true)}}));
 }
 
-absl::StatusOr<v1::DecodeConfig> ConfigFrom(const Arguments& arguments, const LogitsFile& file) {
+absl::StatusOr<v1::DecodeConfig> ConfigFrom(const Arguments& arguments, const LogitsInput& file) {
   v1::DecodeConfig config;
   config.set_vocab_size(file.vocab_size());
   for (const absl::Status& status : {
@@ -76,7 +77,7 @@ absl::StatusOr<v1::DecodeConfig> ConfigFrom(const Arguments& arguments, const Lo
 class FileDecoder {
  public:
   // `prompt`: every sequence's.
-  FileDecoder(LogitsFile& file, client::DecodeStream& stream, uint64_t first_key, std::vector<int32_t> prompt)
+  FileDecoder(LogitsInput& file, client::DecodeStream& stream, uint64_t first_key, std::vector<int32_t> prompt)
       : file_(file), stream_(stream), first_key_(first_key), prompt_(std::move(prompt)) {}
 
   // The next sequence of the file. REQUIRES: there is one.
@@ -88,7 +89,7 @@ class FileDecoder {
   // Takes the results of a batch. Whether the sequence goes on.
   static bool Take(const v1::BatchResult& result, v1::Completion& completion);
 
-  LogitsFile& file_;
+  LogitsInput& file_;
   client::DecodeStream& stream_;
   const uint64_t first_key_;
   const std::vector<int32_t> prompt_;
@@ -178,12 +179,12 @@ void Print(const v1::Completion& completion, uint64_t seed, bool is_one_of_sever
     out << (completion.index() > 0 ? "\n" : "") << Bold(absl::StrCat("sequence ", completion.index()), session.colour)
         << "\n";
   }
-  out << TokenTable(completion.tokens(), session.colour, /*has_text=*/false) << "\n"
+  out << TokenTable(completion.tokens(), session.style(), /*has_text=*/false) << "\n"
       << CompletionSummary(completion, seed);
   if (completion.has_error()) {
     out << "the row that failed: " << completion.tokens_size() << "\n";
   } else if (completion.finish().reason() == v1::FINISH_REASON_CANCELLED) {
-    out << "the file has no more rows for this sequence\n";
+    out << "there are no more rows for this sequence\n";
   }
   out << std::flush;
 }
@@ -200,7 +201,7 @@ int RunDecode(const std::vector<std::string>& args, Environment& environment) {
   if (!key.ok()) return session->Fail(key.status());
   absl::StatusOr<std::optional<std::vector<int32_t>>> prompt = arguments.TokenIds("--prompt-tokens");
   if (!prompt.ok()) return session->Fail(prompt.status());
-  absl::StatusOr<LogitsFile> file = LogitsFile::Open(arguments, environment);
+  absl::StatusOr<LogitsInput> file = LogitsInput::Open(arguments, environment);
   if (!file.ok()) return session->Fail(file.status());
   const absl::StatusOr<v1::DecodeConfig> config = ConfigFrom(arguments, *file);
   if (!config.ok()) return session->Fail(config.status());

@@ -9,7 +9,7 @@
 #include "absl/strings/str_split.h"
 #include "client/cli/commands.h"
 #include "client/cli/json_lines.h"
-#include "client/cli/logits_list.h"
+#include "client/cli/row_flags.h"
 #include "client/cli/sampling_flags.h"
 #include "client/cli/session.h"
 #include "client/cli/stage_table.h"
@@ -27,9 +27,9 @@ constexpr int kLabelColumns = 40;
 constexpr int kNamedLabels = 10;
 
 Arguments MakeArguments() {
-  std::vector<Flag> request = {LogitsListFlag(),
-                               {"--labels", "A,B,...", "one name per token id"},
-                               {"--allowed", "LABEL_OR_ID,...", "only these may be chosen; a label wins over an id"}};
+  std::vector<Flag> request = RowFlags();
+  request.push_back({"--labels", "A,B,...", "one name per token id"});
+  request.push_back({"--allowed", "LABEL_OR_ID,...", "only these may be chosen; a label wins over an id"});
   for (Flag& flag : TokenSetFlags()) request.push_back(std::move(flag));
   return Arguments(
       {.name = "distribution",
@@ -42,6 +42,7 @@ Arguments MakeArguments() {
                    "logit distribution --logits 6,3,0.5,0.5 --labels mat,rug,floor,chair --allowed rug,floor\n"
                    "logit distribution --logits 6,3,0.5,0.5 --temperature 0.5 --top-k 3 --min-p 0.001 --explain\n"
                    "logit distribution --logits 6,3,0.5,0.5 --repetition-penalty 1.3 --output-tokens 0,0\n"
+                   "logit distribution --logits rows.npy --row 1 --top-p 0.9\n"
                    "logit distribution --logits -1,2,-inf --top-p 0.9 --json\n"},
       WithPenaltyFlags({{"Request", request},
                         {"Stages", StageFlags()},
@@ -91,23 +92,22 @@ int RunDistribution(const std::vector<std::string>& args, Environment& environme
   session->needs_model = false;
 
   v1::DistributionRequest request;
-  if (!arguments.Has("--logits")) {
-    return session->Fail(UsageError("--logits is missing: logit distribution --logits 6,3,0.5"));
-  }
-  if (absl::Status status = SetLogitsList(arguments.Value("--logits"), *request.mutable_logits()); !status.ok()) {
-    return session->Fail(status);
-  }
+  absl::Status status = SetStep(arguments, request);
+  if (status.ok()) status = SetRow(arguments, environment, request);
+  if (!status.ok()) return session->Fail(status);
+  const int logit_count =
+      request.logits().has_block() ? request.logits().block().width() : request.logits().float_values_size();
   std::vector<std::string> labels;
   if (arguments.Has("--labels")) {
     labels = SplitList(arguments.Value("--labels"));
-    if (static_cast<int>(labels.size()) != request.logits().float_values_size()) {
-      return session->Fail(UsageError(absl::StrCat("--labels must have one name per logit, got ", labels.size(),
-                                                   " labels for ", request.logits().float_values_size(), " logits")));
+    if (static_cast<int>(labels.size()) != logit_count) {
+      return session->Fail(UsageError("--labels", absl::StrCat(labels.size()), absl::StrCat(logit_count, " names"),
+                                      absl::StrCat("--labels must have one name per logit, got ", labels.size(),
+                                                   " labels for ", logit_count, " logits")));
     }
   }
-  absl::Status status = SetStep(arguments, request);
-  if (status.ok() && arguments.Has("--allowed") && arguments.Has("--allowed-tokens")) {
-    status = UsageError("--allowed and --allowed-tokens exclude each other");
+  if (arguments.Has("--allowed") && arguments.Has("--allowed-tokens")) {
+    status = UsageError("--allowed", "--allowed and --allowed-tokens exclude each other");
   }
   if (status.ok() && arguments.Has("--allowed")) {
     status = SetAllowed(arguments, labels, *request.mutable_sampling()->mutable_allowed_tokens());
@@ -135,7 +135,7 @@ int RunDistribution(const std::vector<std::string>& args, Environment& environme
 
   double largest = 0;
   for (const double probability : response->probabilities()) largest = std::max(largest, probability);
-  Table table({{"", Table::kLeft}, {""}, {"", Table::kLeft}, {""}});
+  Table table({{"", Table::kLeft, Table::kShorten, /*is_key=*/true}, {""}, {"", Table::kLeft, Table::kDrop}, {""}});
   for (int i = 0; i < response->token_ids_size() && i < response->probabilities_size(); ++i) {
     const double probability = response->probabilities(i);
     const std::optional<double> log_prob =
@@ -145,12 +145,12 @@ int RunDistribution(const std::vector<std::string>& args, Environment& environme
                {Bar(probability, largest, kBarWidth), log_prob},
                {ShowNumber(log_prob), std::nullopt}});
   }
-  session->out() << table.Render(session->colour);
+  session->out() << table.Render(session->style());
   if (response->has_verification()) {
     const int32_t drawn = response->verification().token_id();
     session->out() << "\ndrawn: " << Shorten(EscapeText(label_of(drawn)), kLabelColumns) << "\n";
   }
-  if (response->stages_size() > 0) session->out() << "\n" << StageTable(response->stages(), session->colour);
+  if (response->stages_size() > 0) session->out() << "\n" << StageTable(response->stages(), session->style());
   return kExitOk;
 }
 

@@ -9,6 +9,7 @@
 #include <iosfwd>
 #include <memory>
 #include <optional>
+#include <stop_token>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -27,6 +28,8 @@ enum ExitCode : int {
   kExitRefused = 3,
   // No server there, or the connection was lost.
   kExitUnreachable = 4,
+  // Ctrl-C (128 + SIGINT), where a command ends in order after it.
+  kExitInterrupted = 130,
 };
 
 struct Environment {
@@ -45,6 +48,8 @@ struct Environment {
   std::function<absl::StatusOr<std::unique_ptr<client::Client>>(client::Options)> connect;
   std::function<std::chrono::steady_clock::time_point()> now;
   std::function<void(std::chrono::milliseconds)> sleep;
+  // From now on Ctrl-C does not end the process but requests this stop, once; the second one ends it.
+  std::function<std::stop_token()> take_interrupts;
 };
 
 }  // namespace logitd::cli

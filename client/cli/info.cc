@@ -19,8 +19,8 @@ Arguments MakeArguments() {
 }
 
 // Every limit by its name, from the message's own description: a new one needs no change here.
-std::string LimitsTable(const v1::Limits& limits, bool colour) {
-  Table table({{"", Table::kLeft}, {""}});
+std::string LimitsTable(const v1::Limits& limits, const Style& style) {
+  Table table({{"", Table::kLeft, Table::kWhole, /*is_key=*/true}, {""}});
   const google::protobuf::Descriptor* descriptor = v1::Limits::descriptor();
   for (int i = 0; i < descriptor->field_count(); ++i) {
     const google::protobuf::FieldDescriptor* field = descriptor->field(i);
@@ -30,11 +30,15 @@ std::string LimitsTable(const v1::Limits& limits, bool colour) {
                               : reflection->GetInt32(limits, field);
     table.Add({{absl::StrCat("  ", field->name()), std::nullopt}, {absl::StrCat(value), std::nullopt}});
   }
-  return table.Render(colour);
+  return table.Render(style);
 }
 
-std::string ModelsTable(const v1::ListModelsResponse& models, bool colour) {
-  Table table({{"model", Table::kLeft}, {"precision", Table::kLeft}, {"context length"}, {"vocab size"}, {"runners"}});
+std::string ModelsTable(const v1::ListModelsResponse& models, const Style& style) {
+  Table table({{"model", Table::kLeft, Table::kShorten, /*is_key=*/true},
+               {"precision", Table::kLeft},
+               {"context length"},
+               {"vocab size"},
+               {"runners"}});
   for (const v1::ModelStatus& status : models.models()) {
     table.Add({{status.model().name(), std::nullopt},
                {status.model().precision(), std::nullopt},
@@ -42,7 +46,7 @@ std::string ModelsTable(const v1::ListModelsResponse& models, bool colour) {
                {absl::StrCat(status.model().vocab_size()), std::nullopt},
                {absl::StrCat(status.runner_count()), std::nullopt}});
   }
-  std::string text = table.Render(colour);
+  std::string text = table.Render(style);
   for (const v1::ModelStatus& status : models.models()) {
     if (status.capacity().cache_choice().empty()) continue;
     absl::StrAppend(&text, status.runner_count() > 1 ? "cache of each runner of " : "cache of ", status.model().name(),
@@ -76,9 +80,9 @@ int RunInfo(const std::vector<std::string>& args, Environment& environment) {
   if (models->models_size() == 0) {
     out << "No model is attached: distribution works; complete, score and rank need one (logitd --model FILE).\n";
   } else {
-    out << ModelsTable(*models, session->colour);
+    out << ModelsTable(*models, session->style());
   }
-  out << "\nlimits:\n" << LimitsTable(server->limits(), session->colour);
+  out << "\nlimits:\n" << LimitsTable(server->limits(), session->style());
   return kExitOk;
 }
 

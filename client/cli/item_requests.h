@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "client/cli/environment.h"
+#include "google/protobuf/message.h"
 #include "logitd/v1/error.pb.h"
 
 namespace logitd::cli {
@@ -17,6 +18,10 @@ inline constexpr int kItemsPerRequest = 32;
 inline constexpr int64_t kBytesPerRequest = 256 << 10;
 // How often a request is sent again to a server that is full.
 inline constexpr int kRetries = 8;
+
+// Whether a request fits one message. Errors: one that SendItems takes for the items' own. (gRPC would refuse it here,
+// and say nothing that a program can read.)
+absl::Status CheckRequestSize(const google::protobuf::Message& request);
 
 // Sends items [begin, end) with `send`. Where the server refuses the request because of its items (its error names
 // `items` or a limit), the halves are sent each alone, down to single items; a single item that is refused goes to

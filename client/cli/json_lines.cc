@@ -1,5 +1,6 @@
 #include "client/cli/json_lines.h"
 
+#include <streambuf>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -8,6 +9,13 @@
 #include "google/protobuf/util/json_util.h"
 
 namespace logitd::cli {
+namespace {
+
+constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
+// Of a request there is more than its items: parameters, token sets.
+constexpr int64_t kMaxItemBytes = kMaxLineBytes - (int64_t{1} << 20);
+
+}  // namespace
 
 std::string ToJson(const google::protobuf::Message& message) {
   google::protobuf::util::JsonPrintOptions options;
@@ -38,16 +46,61 @@ std::optional<v1::Error> FromJson(const std::string& line, int64_t line_number, 
   return error;
 }
 
+std::optional<v1::Error> FromLine(const InputLine& line, google::protobuf::Message* message) {
+  const auto too_large = [&line](const char* what, int64_t bytes, int64_t most) {
+    v1::Error error;
+    error.set_code(static_cast<int>(absl::StatusCode::kResourceExhausted));
+    error.set_reason(v1::ERROR_REASON_LIMIT_EXCEEDED);
+    error.set_field("stdin");
+    error.set_value(absl::StrCat(bytes));
+    error.set_bound(absl::StrCat("[0, ", most, "]"));
+    error.set_limit("max_message_bytes");
+    error.set_message(
+        absl::StrCat("line ", line.number, " of standard input must ", what, " at most ", most, " bytes, got ", bytes));
+    return error;
+  };
+  if (line.byte_count > kMaxLineBytes) return too_large("have", line.byte_count, kMaxLineBytes);
+  if (std::optional<v1::Error> error = FromJson(line.text, line.number, message)) return error;
+  // A number may take more bytes in a message than in JSON.
+  const auto bytes = static_cast<int64_t>(message->ByteSizeLong());
+  if (bytes > kMaxItemBytes) return too_large("give a message of", bytes, kMaxItemBytes);
+  return std::nullopt;
+}
+
+bool BeginsWithByteOrderMark(std::string_view text) { return text.substr(0, kByteOrderMark.size()) == kByteOrderMark; }
+
+bool LineReader::NextLine(InputLine& line) {
+  line = InputLine{};
+  std::streambuf& in = *in_.rdbuf();
+  constexpr int kEnd = std::streambuf::traits_type::eof();
+  int c = in.sbumpc();
+  if (c == kEnd) {
+    in_.setstate(std::ios::eofbit);
+    return false;
+  }
+  for (; c != kEnd && c != '\n'; c = in.sbumpc()) {
+    ++line.byte_count;
+    if (line.byte_count <= kMaxLineBytes) line.text.push_back(static_cast<char>(c));
+  }
+  byte_count_ += line.byte_count + 1;
+  line.number = ++line_count_;
+  if (line.byte_count > kMaxLineBytes) {
+    std::string().swap(line.text);
+    return true;
+  }
+  if (line.number == 1 && BeginsWithByteOrderMark(line.text)) line.text.erase(0, kByteOrderMark.size());
+  return true;
+}
+
 std::vector<InputLine> LineReader::NextChunk(int max_lines, int64_t max_bytes) {
   std::vector<InputLine> lines;
   int64_t chunk_bytes = 0;
-  std::string text;
-  while (static_cast<int>(lines.size()) < max_lines && chunk_bytes < max_bytes && std::getline(in_, text)) {
-    ++line_count_;
-    byte_count_ += static_cast<int64_t>(text.size()) + 1;
-    if (text.find_first_not_of(" \t\r") == std::string::npos) continue;
-    chunk_bytes += static_cast<int64_t>(text.size());
-    lines.push_back({std::move(text), line_count_});
+  InputLine line;
+  while (static_cast<int>(lines.size()) < max_lines && chunk_bytes < max_bytes && NextLine(line)) {
+    const bool is_too_long = line.byte_count > kMaxLineBytes;
+    if (!is_too_long && line.text.find_first_not_of(" \t\r") == std::string::npos) continue;
+    chunk_bytes += static_cast<int64_t>(line.text.size());
+    lines.push_back(std::move(line));
   }
   return lines;
 }

@@ -6,7 +6,10 @@
 #include <istream>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
+
+#include "client/logitd/options.h"
 
 #include "google/protobuf/message.h"
 #include "logitd/v1/error.pb.h"
@@ -21,16 +24,30 @@ std::string ToJson(const google::protobuf::Message& message);
 // An array of strings: ["a","b"].
 std::string ToJsonArray(const std::vector<std::string>& strings);
 
-// Reads a message from one line. Unset: fine; else the failure, which names the line (counted from 1).
+// Reads a message from JSON. Unset: fine; else the failure, which names the line (counted from 1).
 std::optional<v1::Error> FromJson(const std::string& line, int64_t line_number, google::protobuf::Message* message);
 
+// The longest line, bytes: an item must fit one message.
+inline constexpr int64_t kMaxLineBytes = client::kMaxMessageBytes;
+
 struct InputLine {
+  // Empty if the line is longer than kMaxLineBytes.
   std::string text;
   // From 1, blank lines counted.
   int64_t number = 0;
+  // Without its end.
+  int64_t byte_count = 0;
 };
 
-// Reads lines in chunks, so that a request stays of bounded size whatever comes in. One thread.
+// Reads a message from a line; its bytes must leave room for the rest of a request. Unset: fine; else the failure,
+// which names the line.
+std::optional<v1::Error> FromLine(const InputLine& line, google::protobuf::Message* message);
+
+// Whether `text` begins with a byte order mark: it says that a file is UTF-8, and is no part of its text.
+bool BeginsWithByteOrderMark(std::string_view text);
+
+// Reads lines in chunks, so that a request stays of bounded size whatever comes in. Lines may end with CR LF; a byte
+// order mark in front of the first is left out. One thread.
 class LineReader {
  public:
   explicit LineReader(std::istream& in) : in_(in) {}
@@ -43,6 +60,9 @@ class LineReader {
 
  private:
   std::istream& in_;
+  // The next line, without its end. False: the end. What is longer than kMaxLineBytes is read and thrown away.
+  bool NextLine(InputLine& line);
+
   int64_t line_count_ = 0;
   int64_t byte_count_ = 0;
 };

@@ -1,7 +1,10 @@
 // `logit`: the command line of logitd.
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <csignal>
 #include <cstdlib>
 #include <iostream>
 #include <thread>
@@ -16,6 +19,36 @@ std::optional<int64_t> InputBytes() {
   struct stat status {};
   if (fstat(STDIN_FILENO, &status) != 0 || !S_ISREG(status.st_mode)) return std::nullopt;
   return static_cast<int64_t>(status.st_size);
+}
+
+// Where the handler of SIGINT writes a byte, and a thread reads it.
+int interrupt_pipe[2] = {-1, -1};
+
+extern "C" void OnInterrupt(int) {
+  static volatile std::sig_atomic_t is_second = 0;
+  // Whoever asks twice does not want to wait for an orderly end.
+  if (is_second != 0) _exit(logitd::cli::kExitInterrupted);
+  is_second = 1;
+  const char byte = 0;
+  // A pipe that holds nothing has room for a byte.
+  [[maybe_unused]] const ssize_t written = write(interrupt_pipe[1], &byte, 1);
+}
+
+std::stop_token TakeInterrupts() {
+  static std::stop_source source;
+  if (interrupt_pipe[0] >= 0 || pipe2(interrupt_pipe, O_CLOEXEC) != 0) return source.get_token();
+  // A stop callback may take locks, which a signal handler must not.
+  std::thread([] {
+    char byte = 0;
+    while (read(interrupt_pipe[0], &byte, 1) < 0 && errno == EINTR) {
+    }
+    source.request_stop();
+  }).detach();
+  struct sigaction action = {};
+  action.sa_handler = OnInterrupt;
+  action.sa_flags = SA_RESTART;
+  sigaction(SIGINT, &action, nullptr);
+  return source.get_token();
 }
 
 }  // namespace
@@ -41,6 +74,7 @@ int main(int argc, char** argv) {
       .connect = [](logitd::client::Options options) { return logitd::client::Client::Connect(std::move(options)); },
       .now = [] { return std::chrono::steady_clock::now(); },
       .sleep = [](std::chrono::milliseconds duration) { std::this_thread::sleep_for(duration); },
+      .take_interrupts = TakeInterrupts,
   };
   const int exit_code = logitd::cli::RunLogit(std::vector<std::string>(argv + 1, argv + argc), environment);
   std::cout.flush();

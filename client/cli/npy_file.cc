@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <cctype>
 #include <charconv>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <limits>
 #include <optional>
+#include <sstream>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -21,6 +23,8 @@ constexpr std::string_view kMagic = "\x93NUMPY";
 // Of a plain array it is about a hundred bytes; numpy itself refuses to evaluate more than 10,000.
 constexpr int64_t kMaxHeaderBytes = 10'000;
 constexpr size_t kMaxDimensions = 32;
+// An array in Fortran order is in memory twice while it is put in C order.
+constexpr int64_t kMaxFortranBytes = int64_t{1} << 30;
 // Skipped at once where a stream cannot seek.
 constexpr int64_t kSkipBytes = 1 << 20;
 
@@ -131,11 +135,22 @@ class HeaderParser {
   std::string_view left_;
 };
 
-std::optional<NpyType> TypeOf(const std::string& type, NpyContent content) {
-  if (content == NpyContent::kLogits && type == "<f4") return NpyType::kF32;
-  if (content == NpyContent::kLogits && type == "<f2") return NpyType::kF16;
-  if (content == NpyContent::kTokenIds && type == "<i4") return NpyType::kI32;
-  if (content == NpyContent::kTokenIds && type == "<i8") return NpyType::kI64;
+// Two bytes of which numpy does not say what they are.
+bool IsTwoOpaqueBytes(const std::string& type) { return type == "<V2" || type == "|V2"; }
+
+std::optional<NpyType> TypeOf(const std::string& type, const NpySource& source) {
+  if (source.content == NpyContent::kTokenIds) {
+    if (type == "<i4") return NpyType::kI32;
+    if (type == "<i8") return NpyType::kI64;
+    return std::nullopt;
+  }
+  const std::string& dtype = source.dtype;
+  if (dtype == "bf16") {
+    return IsTwoOpaqueBytes(type) || type == "<u2" || type == "<i2" ? std::optional(NpyType::kBf16) : std::nullopt;
+  }
+  if (type == "<f4" && (dtype.empty() || dtype == "f32")) return NpyType::kF32;
+  if (type == "<f2" && (dtype.empty() || dtype == "f16")) return NpyType::kF16;
+  if (type == "<f8" && dtype == "f32") return NpyType::kF64;
   return std::nullopt;
 }
 
@@ -168,26 +183,66 @@ std::string ShowType(const std::string& type) {
   return absl::StrCat(type[0] == '>' ? "big-endian " : "", kind, bytes * 8, " (", quoted, ")");
 }
 
-std::string TypeError(const std::string& type, NpyContent content) {
-  const bool logits = content == NpyContent::kLogits;
+std::string TypeError(const std::string& type, const NpySource& source) {
+  const bool logits = source.content == NpyContent::kLogits;
+  const std::string name = type == "records" ? "records of several fields" : ShowType(type);
+  if (!source.dtype.empty()) {
+    return absl::StrCat("it holds ", name, ", and --dtype ", source.dtype, " is for ",
+                        source.dtype == "bf16"  ? "two-byte values that numpy has no name for ('<V2'), or uint16"
+                        : source.dtype == "f32" ? "float32 or float64, little endian"
+                                                : "float16, little endian");
+  }
+  if (logits && IsTwoOpaqueBytes(type)) {
+    return absl::StrCat("it holds two-byte values that numpy has no name for (", ShowType(type),
+                        "); if they are bfloat16, as ml_dtypes saves it, give --dtype bf16");
+  }
   // What numpy is to make of it: half precision stays half precision.
   const char* wanted = !logits ? "int32" : type.size() == 3 && type.substr(1) == "f2" ? "float16" : "float32";
-  const std::string name = type == "records" ? "records of several fields" : ShowType(type);
   return absl::StrCat("it holds ", name, ", and ",
                       logits ? "logits are float32 or float16" : "token ids are int32 or int64",
                       ", little endian; save it as ", wanted, ": numpy.save(FILE, a.astype('",
                       !logits                                 ? "<i4"
                       : std::string_view(wanted) == "float16" ? "<f2"
                                                               : "<f4",
-                      "'))");
+                      "'))",
+                      !logits         ? ""
+                      : type == "<f8" ? ", or give --dtype f32, which rounds it"
+                      : type == "<u2" ? ", or if it is bfloat16 give --dtype bf16"
+                                      : "");
+}
+
+// The bytes of an array in Fortran order, `value_bytes` each, in C order.
+std::string InCOrder(const std::string& bytes, const std::vector<int64_t>& shape, int64_t value_bytes) {
+  std::vector<int64_t> strides;
+  int64_t count = 1;
+  for (const int64_t size : shape) {
+    strides.push_back(count * value_bytes);
+    count *= size;
+  }
+  std::string out(bytes.size(), '\0');
+  std::vector<int64_t> index(shape.size(), 0);
+  int64_t from = 0;
+  for (int64_t at = 0; at < count; ++at) {
+    std::memcpy(out.data() + at * value_bytes, bytes.data() + from, static_cast<size_t>(value_bytes));
+    // The next index, the last dimension first.
+    for (size_t d = shape.size(); d-- > 0;) {
+      from += strides[d];
+      if (++index[d] < shape[d]) break;
+      from -= shape[d] * strides[d];
+      index[d] = 0;
+    }
+  }
+  return out;
 }
 
 }  // namespace
 
-absl::StatusOr<NpyFile> NpyFile::Open(std::string_view subject, const std::string& path, std::istream& standard_in,
-                                      NpyContent content) {
+NpyFile::NpyFile(const NpySource& source) : flag_(source.flag), path_(source.path) {}
+
+absl::StatusOr<NpyFile> NpyFile::Open(const NpySource& source, std::istream& standard_in) {
+  const std::string& path = source.path;
   const bool is_standard_in = path == "-";
-  NpyFile file(absl::StrCat(std::string(subject), " ", is_standard_in ? "-" : EscapeText(path)));
+  NpyFile file(source);
   if (is_standard_in) {
     file.in_ = &standard_in;
   } else {
@@ -198,23 +253,47 @@ absl::StatusOr<NpyFile> NpyFile::Open(std::string_view subject, const std::strin
     if (!*file.in_)
       return file.Error(std::filesystem::exists(path, error) ? "it cannot be read" : "there is no such file");
   }
-  if (absl::Status status = file.ReadHeader(content); !status.ok()) return status;
-  if (is_standard_in) return file;
-  std::error_code error;
-  const bool has_size = std::filesystem::is_regular_file(path, error);
-  const auto size = static_cast<int64_t>(has_size ? std::filesystem::file_size(path, error) : 0);
-  if (!has_size || error) return file;
-  const int64_t header_bytes = file.in_->tellg();
-  const int64_t array_bytes = file.value_count_ * file.value_bytes();
-  if (size - header_bytes != array_bytes) {
-    return file.Error(absl::StrCat(
-        "its shape ", file.ShowShape(), " takes ", array_bytes, " bytes after the header, and the file has ",
-        size - header_bytes, size - header_bytes < array_bytes ? ": it was cut off" : ": something else follows"));
+  if (absl::Status status = file.ReadHeader(source); !status.ok()) return status;
+  if (!is_standard_in) {
+    if (absl::Status status = file.CheckSize(path); !status.ok()) return status;
+  }
+  const auto is_long = [](int64_t size) { return size > 1; };
+  // Of one dimension both orders are the same.
+  if (file.is_fortran_order_ && std::count_if(file.shape_.begin(), file.shape_.end(), is_long) > 1) {
+    if (absl::Status status = file.PutInCOrder(); !status.ok()) return status;
   }
   return file;
 }
 
-absl::Status NpyFile::ReadHeader(NpyContent content) {
+absl::Status NpyFile::CheckSize(const std::string& path) const {
+  std::error_code error;
+  const bool has_size = std::filesystem::is_regular_file(path, error);
+  const auto size = static_cast<int64_t>(has_size ? std::filesystem::file_size(path, error) : 0);
+  if (!has_size || error) return absl::OkStatus();
+  const int64_t header_bytes = in_->tellg();
+  const int64_t array_bytes = value_count_ * value_bytes();
+  if (size - header_bytes == array_bytes) return absl::OkStatus();
+  return Error(absl::StrCat("its shape ", ShowShape(), " takes ", array_bytes,
+                            " bytes after the header, and the file has ", size - header_bytes,
+                            size - header_bytes < array_bytes ? ": it was cut off" : ": something else follows"));
+}
+
+absl::Status NpyFile::PutInCOrder() {
+  if (value_count_ * value_bytes() > kMaxFortranBytes) {
+    return Error(absl::StrCat("it is in Fortran order and has ", value_count_ * value_bytes(), " bytes, more than the ",
+                              kMaxFortranBytes,
+                              " that are put in order here; save it as numpy.save(FILE, "
+                              "numpy.ascontiguousarray(a))"));
+  }
+  std::string bytes;
+  if (absl::Status status = Read(value_count_, bytes); !status.ok()) return status;
+  file_ = std::make_unique<std::istringstream>(InCOrder(bytes, shape_, value_bytes()));
+  in_ = file_.get();
+  values_left_ = value_count_;
+  return absl::OkStatus();
+}
+
+absl::Status NpyFile::ReadHeader(const NpySource& source) {
   const auto read = [this](size_t count) {
     std::string bytes(count, '\0');
     in_->read(bytes.data(), static_cast<std::streamsize>(count));
@@ -247,13 +326,13 @@ absl::Status NpyFile::ReadHeader(NpyContent content) {
   std::optional<NpyHeader> header = HeaderParser(text).Parse();
   if (!header) return Error("its header is not that of a .npy file: write one with numpy.save(FILE, a)");
 
-  const std::optional<NpyType> type = TypeOf(header->type, content);
-  if (!type) return Error(TypeError(header->type, content));
-  type_ = *type;
-  // Order does not matter to what has one dimension; numpy then writes False.
-  if (header->is_fortran_order) {
-    return Error("it is in Fortran order; save it as numpy.save(FILE, numpy.ascontiguousarray(a))");
+  const std::optional<NpyType> type = TypeOf(header->type, source);
+  if (!type) {
+    return Error(TypeError(header->type, source),
+                 source.content == NpyContent::kLogits ? "float32 or float16" : "int32 or int64");
   }
+  type_ = *type;
+  is_fortran_order_ = header->is_fortran_order;
   shape_ = std::move(header->shape);
   int64_t count = 1;
   for (const int64_t size : shape_) {
@@ -269,10 +348,12 @@ absl::Status NpyFile::ReadHeader(NpyContent content) {
 int64_t NpyFile::value_bytes() const {
   switch (type_) {
     case NpyType::kF16:
+    case NpyType::kBf16:
       return 2;
     case NpyType::kF32:
     case NpyType::kI32:
       return 4;
+    case NpyType::kF64:
     case NpyType::kI64:
       return 8;
   }
@@ -319,8 +400,8 @@ absl::Status NpyFile::CheckEnd() {
       absl::StrCat("something else follows the ", value_count_, " values that its shape ", ShowShape(), " has"));
 }
 
-absl::Status NpyFile::Error(std::string_view what) const {
-  return UsageError(absl::StrCat(name_, ": ", std::string(what)));
+absl::Status NpyFile::Error(std::string_view what, std::string_view bound) const {
+  return UsageError(flag_, path_, bound, absl::StrCat(flag_, " ", EscapeText(path_), ": ", std::string(what)));
 }
 
 }  // namespace logitd::cli

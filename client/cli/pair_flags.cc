@@ -45,7 +45,7 @@ absl::StatusOr<Pair> PairFrom(const Arguments& arguments, const std::vector<std:
     pair.context = TextInput(texts[0]);
     first_continuation = 1;
   } else {
-    return UsageError(absl::StrCat("CONTEXT is missing: give it as text or with --context-tokens"));
+    return UsageError("CONTEXT", "CONTEXT is missing: give it as text or with --context-tokens");
   }
   for (size_t i = first_continuation; i < texts.size(); ++i) pair.continuations.push_back(TextInput(texts[i]));
   for (const std::string& name : continuation_flags) {
@@ -57,7 +57,7 @@ absl::StatusOr<Pair> PairFrom(const Arguments& arguments, const std::vector<std:
   }
   if (pair.continuations.empty()) {
     return UsageError(
-        absl::StrCat(what, " is missing: give at least one after CONTEXT, or with ", continuation_flags.front()));
+        what, absl::StrCat(what, " is missing: give at least one after CONTEXT, or with ", continuation_flags.front()));
   }
   for (const v1::Input& input : pair.continuations) pair.labels.push_back(LabelOf(input));
   return pair;

@@ -91,7 +91,7 @@ std::string ShowError(const v1::Error& error) {
 }
 
 // Bars of the posterior, best candidate first, with every value; then the winner under each normalisation.
-std::string ItemView(const v1::RankedItem& item, const std::vector<std::string>& labels, bool colour) {
+std::string ItemView(const v1::RankedItem& item, const std::vector<std::string>& labels, const Style& style) {
   if (item.has_error()) return ShowError(item.error());
   const auto label_of = [&labels](int index) {
     return index >= 0 && index < static_cast<int>(labels.size()) ? Shorten(labels[index], kLabelColumns)
@@ -108,10 +108,10 @@ std::string ItemView(const v1::RankedItem& item, const std::vector<std::string>&
     const auto key = [&item](int i) { return std::pair(item.candidates(i).has_error(), item.candidates(i).place()); };
     return key(a) < key(b);
   });
-  Table table({{"place"},
-               {"candidate", Table::kLeft},
+  Table table({{"place", Table::kRight, Table::kWhole, /*is_key=*/true},
+               {"candidate", Table::kLeft, Table::kShorten, /*is_key=*/true},
                {"posterior"},
-               {"", Table::kLeft},
+               {"", Table::kLeft, Table::kDrop},
                {"sum"},
                {"per token"},
                {"per byte"},
@@ -132,7 +132,7 @@ std::string ItemView(const v1::RankedItem& item, const std::vector<std::string>&
                {ShowNumber(LOGITD_CLI_OPTIONAL(candidate, per_character)), std::nullopt},
                {ShowNumber(LOGITD_CLI_OPTIONAL(candidate, perplexity)), std::nullopt}});
   }
-  std::string out = table.Render(colour);
+  std::string out = table.Render(style);
   for (const v1::RankOrdering& ordering : item.orderings()) {
     std::vector<std::string> winners;
     for (int i = 0; i < ordering.candidate_indices_size() && i < ordering.places_size(); ++i) {
@@ -167,7 +167,7 @@ int PrintResponse(const v1::RankResponse& response, const std::vector<std::vecto
     if (session.json) continue;
     if (response.items_size() > 1) session.out() << (i > 0 ? "\n" : "") << "item " << i << "\n";
     session.out() << ItemView(response.items(i), i < static_cast<int>(labels.size()) ? labels[i] : labels.back(),
-                              session.colour);
+                              session.style());
   }
   return has_failure ? kExitItemFailed : kExitOk;
 }
@@ -200,7 +200,7 @@ int RankItems(const v1::RankRequest& base, Session& session) {
       const int index = whole.items_size();
       v1::RankedItem* ranked = whole.add_items();
       v1::RankItem item;
-      if (std::optional<v1::Error> error = FromJson(line.text, line.number, &item)) {
+      if (std::optional<v1::Error> error = FromLine(line, &item)) {
         *ranked->mutable_error() = *std::move(error);
         labels.emplace_back();
       } else {
@@ -211,6 +211,7 @@ int RankItems(const v1::RankRequest& base, Session& session) {
     const auto send = [&](size_t begin, size_t end) {
       v1::RankRequest request = base;
       for (size_t at = begin; at < end; ++at) *request.add_items() = items[at].second;
+      if (absl::Status size = CheckRequestSize(request); !size.ok()) return size;
       absl::StatusOr<v1::RankResponse> response = session.client->Rank(request);
       if (!response.ok()) return response.status();
       if (response->items_size() != static_cast<int>(end - begin)) {

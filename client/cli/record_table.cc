@@ -2,26 +2,66 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
+#include <numeric>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "client/cli/token_text.h"
 
 namespace logitd::cli {
 namespace {
 
 constexpr int kTokenColumns = 24;
+constexpr size_t kShownAlternatives = 16;
 
-std::string ShowAlternatives(const v1::TokenAlternatives& top) {
-  std::string out;
-  for (int i = 0; i < top.token_ids_size(); ++i) {
-    const std::string name =
-        i < top.token_bytes_size() ? ShowToken(top.token_bytes(i)) : absl::StrCat(top.token_ids(i));
-    absl::StrAppend(&out, i == 0 ? "" : "  ", Shorten(name, kTokenColumns));
-    if (i < top.model_log_probs_size()) absl::StrAppend(&out, " ", ShowNumber(top.model_log_probs(i)));
+// The values of a column of bytes, little endian as every machine that this runs on.
+template <typename Value>
+std::vector<Value> Unpacked(const std::string& bytes) {
+  std::vector<Value> values(bytes.size() / sizeof(Value));
+  std::memcpy(values.data(), bytes.data(), values.size() * sizeof(Value));
+  return values;
+}
+
+// Packed alternatives may be the whole vocabulary: as many of them as a table has use for, likeliest first.
+std::vector<std::string> ShowPacked(const v1::PackedAlternatives& packed) {
+  std::vector<int32_t> ids = Unpacked<int32_t>(packed.token_ids());
+  const std::vector<double> log_probs = Unpacked<double>(packed.model_log_probs());
+  if (ids.empty()) {
+    ids.resize(log_probs.size());
+    std::iota(ids.begin(), ids.end(), 0);
   }
-  return out;
+  std::vector<size_t> order(ids.size());
+  std::iota(order.begin(), order.end(), 0);
+  if (log_probs.size() == ids.size()) {
+    std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return log_probs[a] > log_probs[b]; });
+  }
+  std::vector<std::string> shown;
+  for (const size_t i : order) {
+    if (shown.size() == kShownAlternatives) {
+      shown.push_back(absl::StrCat("and ", order.size() - kShownAlternatives, " more (--json)"));
+      break;
+    }
+    shown.push_back(i < log_probs.size() ? absl::StrCat(ids[i], " ", ShowNumber(log_probs[i])) : absl::StrCat(ids[i]));
+  }
+  return shown;
+}
+
+// One piece for each alternative, as Table::kWrap takes them.
+std::string ShowAlternatives(const v1::TokenRecord& token) {
+  if (token.has_packed_top()) return absl::StrJoin(ShowPacked(token.packed_top()), "\n");
+  const v1::TokenAlternatives& top = token.top();
+  std::vector<std::string> shown;
+  for (int i = 0; i < top.token_ids_size(); ++i) {
+    std::string name = i < top.token_bytes_size() ? ShowToken(top.token_bytes(i)) : absl::StrCat(top.token_ids(i));
+    name = Shorten(name, kTokenColumns);
+    if (i < top.model_log_probs_size()) absl::StrAppend(&name, " ", ShowNumber(top.model_log_probs(i)));
+    shown.push_back(std::move(name));
+  }
+  return absl::StrJoin(shown, "\n");
 }
 
 }  // namespace
@@ -33,7 +73,7 @@ std::string ShowLogProb(std::optional<double> log_prob, v1::LogProbState state) 
   return "-";
 }
 
-std::string TokenTable(const TokenRecords& tokens, bool colour, bool has_text) {
+std::string TokenTable(const TokenRecords& tokens, const Style& style, bool has_text) {
   const auto any = [&tokens](auto has) { return std::any_of(tokens.begin(), tokens.end(), has); };
   // A column that only exclusions would fill is shown too: they are what the caller asked about.
   const bool has_sampling = any([](const v1::TokenRecord& token) {
@@ -44,10 +84,18 @@ std::string TokenTable(const TokenRecords& tokens, bool colour, bool has_text) {
   const bool has_entropy = any([](const v1::TokenRecord& token) { return token.has_model_entropy(); });
   const bool has_kept = any([](const v1::TokenRecord& token) { return token.has_kept_count(); });
   const bool has_draw = any([](const v1::TokenRecord& token) { return token.has_draw(); });
-  const bool has_top = any([](const v1::TokenRecord& token) { return token.top().token_ids_size() > 0; });
+  const bool has_top =
+      any([](const v1::TokenRecord& token) { return token.top().token_ids_size() > 0 || token.has_packed_top(); });
 
-  std::vector<Table::Column> columns = {{"position"}, {"token id"}};
-  if (has_text) columns.push_back({"text", Table::kLeft});
+  const auto key = [](std::string heading, Table::Alignment alignment = Table::kRight) {
+    return Table::Column{std::move(heading), alignment, Table::kWhole, /*is_key=*/true};
+  };
+  std::vector<Table::Column> columns = {key("position"), key("token id")};
+  if (has_text) {
+    columns[1].is_key = false;
+    columns.push_back(key("text", Table::kLeft));
+    columns.back().squeeze = Table::kShorten;
+  }
   columns.push_back({"model log-prob"});
   if (has_sampling) columns.push_back({"sampling log-prob"});
   if (has_rank) columns.push_back({"rank"});
@@ -55,7 +103,7 @@ std::string TokenTable(const TokenRecords& tokens, bool colour, bool has_text) {
   if (has_kept) columns.insert(columns.end(), {{"kept"}, {"kept mass"}});
   if (has_draw) columns.push_back({"draw"});
   columns.push_back({"running sum"});
-  if (has_top) columns.push_back({"alternatives", Table::kLeft});
+  if (has_top) columns.push_back({"alternatives", Table::kLeft, Table::kWrap});
 
   Table table(std::move(columns));
   std::optional<double> running_sum = 0.0;
@@ -80,10 +128,10 @@ std::string TokenTable(const TokenRecords& tokens, bool colour, bool has_text) {
                      std::nullopt});
     }
     row.push_back({ShowNumber(running_sum), std::nullopt});
-    if (has_top) row.push_back({ShowAlternatives(token.top()), std::nullopt});
+    if (has_top) row.push_back({ShowAlternatives(token), std::nullopt});
     table.Add(std::move(row));
   }
-  return table.Render(colour);
+  return table.Render(style);
 }
 
 std::string CompletionSummary(const v1::Completion& completion, uint64_t seed) {

@@ -18,7 +18,7 @@ using TokenRecords = google::protobuf::RepeatedPtrField<v1::TokenRecord>;
 // tokens, kept mass], [draw: the random number in [0, 1)], running sum of the model log-probs, [alternatives]. Columns
 // in brackets appear if some token has them. A token whose probability is zero is "excluded", and the sum ends there.
 // `has_text` false: the tokens' vocabulary is not known, and there is no text.
-std::string TokenTable(const TokenRecords& tokens, bool colour, bool has_text = true);
+std::string TokenTable(const TokenRecords& tokens, const Style& style, bool has_text = true);
 
 // How a completion ended and its numbers, a line each.
 std::string CompletionSummary(const v1::Completion& completion, uint64_t seed);

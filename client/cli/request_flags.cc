@@ -71,6 +71,9 @@ absl::StatusOr<std::optional<v1::RecordOptions>> RecordFrom(const Arguments& arg
   if (arguments.Has("--draw")) out.set_draw(true);
   absl::Status status = SetIfGiven(arguments.Int32("--top-n"), [&](int32_t value) { out.set_top_n(value); });
   if (!status.ok()) return status;
+  if (out.packed_top() && !arguments.Has("--top-n")) {
+    return UsageError("--packed-top", "--packed-top needs --top-n N, the number of alternatives");
+  }
   if (out.ByteSizeLong() == 0) return std::optional<v1::RecordOptions>();
   return std::optional<v1::RecordOptions>(std::move(out));
 }
@@ -95,6 +98,12 @@ absl::StatusOr<std::optional<v1::TokenizationOptions>> TokenizationFrom(const Ar
   if (!error.status().ok()) return error.status();
   if (out.ByteSizeLong() == 0) return std::optional<v1::TokenizationOptions>();
   return std::optional<v1::TokenizationOptions>(std::move(out));
+}
+
+absl::Status CheckKeptSet(const v1::RecordOptions& record, bool has_sampling) {
+  if (!record.kept_set() || has_sampling) return absl::OkStatus();
+  return UsageError("--kept-set",
+                    "--kept-set tells what the stages keep, and there is none; add one, such as --top-p 0.9");
 }
 
 v1::Input TextInput(std::string text) {

@@ -30,6 +30,9 @@ absl::StatusOr<std::optional<v1::StopCriteria>> StopFrom(const Arguments& argume
 absl::StatusOr<std::optional<v1::RecordOptions>> RecordFrom(const Arguments& arguments);
 absl::StatusOr<std::optional<v1::TokenizationOptions>> TokenizationFrom(const Arguments& arguments);
 
+// What a given token's record cannot have without stages: --kept-set. Errors: a usage error.
+absl::Status CheckKeptSet(const v1::RecordOptions& record, bool has_sampling);
+
 // Sets `target` if a value is there; passes the error on.
 template <typename Value, typename Set>
 absl::Status SetIfGiven(absl::StatusOr<std::optional<Value>> value, Set set) {

@@ -147,11 +147,12 @@ absl::Status SetDry(const Arguments& arguments, v1::SamplingParams& out) {
 std::vector<Flag> StageFlags(const char* temperature) {
   return {{"--temperature", "T", temperature},
           {"--top-k", "K", "keep the K most likely tokens; 0: off"},
-          {"--top-p", "P", "keep the smallest set of probability P, in [0, 1]; 1: off"},
-          {"--min-p", "P", "keep what has P times the largest probability, in [0, 1]; 0: off"},
-          {"--typical-p", "P", "keep the most typical tokens, of probability P together, in (0, 1]; 1: off"},
-          {"--epsilon-cutoff", "P", "keep what has probability P, in [0, 1); 0: off"},
-          {"--eta-cutoff", "P", "keep what has probability P, or less where the entropy is high, in [0, 1); 0: off"},
+          {"--top-p", "P", "keep the smallest set of at least probability P, in [0, 1]; 1: off"},
+          {"--min-p", "P", "keep what has at least P times the largest probability, in [0, 1]; 0: off"},
+          {"--typical-p", "P", "keep the most typical tokens, of at least probability P together, in (0, 1]; 1: off"},
+          {"--epsilon-cutoff", "P", "keep what has at least probability P, in [0, 1); 0: off"},
+          {"--eta-cutoff", "P",
+           "keep what has at least probability P, or less where the entropy is high, in [0, 1); 0: off"},
           {"--top-n-sigma", "N", "keep logits within N standard deviations of the largest, in [0, 100]; default: off"},
           {"--xtc-probability", "P", "how often to remove all likely tokens but the last, in [0, 1]; 0: off"},
           {"--xtc-threshold", "P", "from which probability on a token counts as likely, in (0, 0.5]; default 0.1"}};

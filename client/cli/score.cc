@@ -31,7 +31,9 @@ Arguments MakeArguments() {
   // Greedy has no log-probs to score under: 0 is refused.
   std::vector<Flag> sampling = StageFlags("in [1e-4, 1e6]; default 1");
   for (Flag& flag : TokenSetFlags()) sampling.push_back(std::move(flag));
-  std::vector<Flag> output = {{"--explain", "", "a table per continuation, who wins token by token and who in total"}};
+  std::vector<Flag> output = {{"--explain", "",
+                               "a table of tokens per continuation, who wins token by token and who in total;\n--rank, "
+                               "--entropy, --top-n and --kept-set list the tokens too"}};
   for (Flag& flag : RecordFlags(/*draws=*/false)) output.push_back(std::move(flag));
   return Arguments(
       {.name = "score",
@@ -67,6 +69,7 @@ absl::StatusOr<v1::ScoreRequest> RequestFrom(const Arguments& arguments) {
        }) {
     if (!status.ok()) return status;
   }
+  if (absl::Status status = CheckKeptSet(request.record(), request.has_sampling()); !status.ok()) return status;
   if (arguments.Has("--explain")) {
     request.mutable_record()->set_rank(true);
     request.mutable_record()->set_entropy(true);
@@ -74,10 +77,13 @@ absl::StatusOr<v1::ScoreRequest> RequestFrom(const Arguments& arguments) {
   return request;
 }
 
+// What is shown of an item as text: its sums; its tokens too; and who wins.
+enum class Shown { kSums, kTokens, kComparison };
+
 // Prints answers in the order of their indices, whatever order they come in.
 class OrderedPrinter {
  public:
-  OrderedPrinter(Session& session, bool explain) : session_(session), explain_(explain) {}
+  OrderedPrinter(Session& session, Shown shown) : session_(session), shown_(shown) {}
 
   // `labels`: as in ScoreSummary.
   void Put(v1::ScoreResponse response, std::vector<std::string> labels) {
@@ -101,9 +107,9 @@ class OrderedPrinter {
     std::ostream& out = session_.out();
     if (session_.json) {
       out << ToJson(response) << "\n";
-    } else if (explain_) {
+    } else if (shown_ != Shown::kSums) {
       out << (next_ > 0 ? "\n" : "") << "item " << next_ << "\n"
-          << ScoreExplanation(response.item(), labels, session_.colour);
+          << ScoreExplanation(response.item(), labels, session_.style(), shown_ == Shown::kComparison);
     } else {
       out << ScoreLine(response) << "\n";
       // The line has room for the reason alone.
@@ -113,7 +119,7 @@ class OrderedPrinter {
   }
 
   Session& session_;
-  const bool explain_;
+  const Shown shown_;
   int next_ = 0;
   bool has_failure_ = false;
   std::map<int, std::pair<v1::ScoreResponse, std::vector<std::string>>> waiting_;
@@ -134,9 +140,9 @@ v1::ScoreResponse Failed(int index, const v1::Error& error) {
   return response;
 }
 
-int ScoreItems(const v1::ScoreRequest& base, bool explain, Session& session) {
+int ScoreItems(const v1::ScoreRequest& base, Shown shown, Session& session) {
   LineReader reader(session.environment.in);
-  OrderedPrinter printer(session, explain);
+  OrderedPrinter printer(session, shown);
   Progress progress("score", session.environment);
   int first_index = 0;
   while (true) {
@@ -150,7 +156,7 @@ int ScoreItems(const v1::ScoreRequest& base, bool explain, Session& session) {
     for (size_t i = 0; i < lines.size(); ++i) {
       const int index = first_index + static_cast<int>(i);
       v1::ScoreItem item;
-      if (const std::optional<v1::Error> error = FromJson(lines[i].text, lines[i].number, &item)) {
+      if (const std::optional<v1::Error> error = FromLine(lines[i], &item)) {
         progress.Clear();
         printer.Put(Failed(index, *error), {});
       } else {
@@ -166,6 +172,7 @@ int ScoreItems(const v1::ScoreRequest& base, bool explain, Session& session) {
     const auto send = [&](size_t begin, size_t end) {
       v1::ScoreRequest request = base;
       for (size_t at = begin; at < end; ++at) *request.add_items() = items[at].second;
+      if (absl::Status size = CheckRequestSize(request); !size.ok()) return size;
       size_t answered = 0;
       absl::Status status = session.client->Score(request, [&](v1::ScoreResponse response) {
         const int64_t at = response.item_index();
@@ -190,7 +197,7 @@ int ScoreItems(const v1::ScoreRequest& base, bool explain, Session& session) {
   return printer.has_failure() ? kExitItemFailed : kExitOk;
 }
 
-int ScorePair(v1::ScoreRequest request, const Pair& pair, bool explain, Session& session) {
+int ScorePair(v1::ScoreRequest request, const Pair& pair, Shown shown, Session& session) {
   v1::ScoreItem* item = request.add_items();
   *item->mutable_context() = pair.context;
   for (const v1::Input& input : pair.continuations) {
@@ -206,11 +213,11 @@ int ScorePair(v1::ScoreRequest request, const Pair& pair, bool explain, Session&
   std::ostream& out = session.out();
   if (session.json) {
     out << ToJson(*response) << "\n";
-  } else if (explain) {
-    out << ScoreExplanation(response->item(), pair.labels, session.colour);
+  } else if (shown != Shown::kSums) {
+    out << ScoreExplanation(response->item(), pair.labels, session.style(), shown == Shown::kComparison);
     if (session.colour) out << "\n" << LogProbLegend(true) << "\n";
   } else {
-    out << ScoreSummary(response->item(), pair.labels, session.colour);
+    out << ScoreSummary(response->item(), pair.labels, session.style());
   }
   return HasFailed(response->item()) ? kExitItemFailed : kExitOk;
 }
@@ -225,11 +232,14 @@ int RunScore(const std::vector<std::string>& args, Environment& environment) {
   if (HasScoreLogitsFlags(arguments)) return ScoreLogits(arguments, *session);
   absl::StatusOr<v1::ScoreRequest> request = RequestFrom(arguments);
   if (!request.ok()) return session->Fail(request.status());
-  const bool explain = arguments.Has("--explain");
-  if (ReadsItems(arguments, ContinuationFlags(), environment)) return ScoreItems(*request, explain, *session);
+  // What is asked for token by token is shown nowhere else.
+  const Shown shown = arguments.Has("--explain") ? Shown::kComparison
+                      : request->has_record()    ? Shown::kTokens
+                                                 : Shown::kSums;
+  if (ReadsItems(arguments, ContinuationFlags(), environment)) return ScoreItems(*request, shown, *session);
   const absl::StatusOr<Pair> pair = PairFrom(arguments, ContinuationFlags(), "CONTINUATION");
   if (!pair.ok()) return session->Fail(pair.status());
-  return ScorePair(*std::move(request), *pair, explain, *session);
+  return ScorePair(*std::move(request), *pair, shown, *session);
 }
 
 }  // namespace logitd::cli

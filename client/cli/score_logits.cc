@@ -9,7 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "client/cli/json_lines.h"
-#include "client/cli/logits_file.h"
+#include "client/cli/logits_input.h"
 #include "client/cli/npy_file.h"
 #include "client/cli/record_table.h"
 #include "client/cli/request_flags.h"
@@ -28,7 +28,7 @@ constexpr int kLabelColumns = 40;
 // The targets of each sequence; row t predicts target t.
 using Targets = std::vector<std::vector<int32_t>>;
 
-absl::StatusOr<Targets> TargetsFromFlags(const Arguments& arguments, const LogitsFile& file) {
+absl::StatusOr<Targets> TargetsFromFlags(const Arguments& arguments, const LogitsInput& file) {
   Targets targets;
   for (const std::string& value : arguments.Values("--targets")) {
     absl::StatusOr<std::vector<int32_t>> ids = ParseTokenIds("--targets", value);
@@ -36,30 +36,33 @@ absl::StatusOr<Targets> TargetsFromFlags(const Arguments& arguments, const Logit
     targets.push_back(*std::move(ids));
   }
   if (static_cast<int64_t>(targets.size()) != file.sequence_count()) {
-    return UsageError(absl::StrCat("--targets must be given once for each of the ", file.sequence_count(),
+    return UsageError("--targets", absl::StrCat(targets.size()), absl::StrCat(file.sequence_count(), " lists"),
+                      absl::StrCat("--targets must be given once for each of the ", file.sequence_count(),
                                    " sequences of --logits, got ", targets.size(), " of them"));
   }
   for (size_t i = 0; i < targets.size(); ++i) {
     if (static_cast<int64_t>(targets[i].size()) == file.row_count()) continue;
-    return UsageError(absl::StrCat("--targets must be one token id for each of the ", file.row_count(),
+    return UsageError("--targets", absl::StrCat(targets[i].size()), absl::StrCat(file.row_count(), " token ids"),
+                      absl::StrCat("--targets must be one token id for each of the ", file.row_count(),
                                    " rows of sequence ", i, ", got ", targets[i].size()));
   }
   return targets;
 }
 
-absl::StatusOr<Targets> TargetsFromFile(const Arguments& arguments, const LogitsFile& file, Environment& environment) {
+absl::StatusOr<Targets> TargetsFromFile(const Arguments& arguments, const LogitsInput& file, Environment& environment) {
   const std::string& path = arguments.Value("--targets-file");
   if (path == "-" && arguments.Value("--logits") == "-") {
-    return UsageError("--logits and --targets-file cannot both be standard input");
+    return UsageError("--targets-file", "--logits and --targets-file cannot both be standard input");
   }
-  absl::StatusOr<NpyFile> npy = NpyFile::Open("--targets-file", path, environment.in, NpyContent::kTokenIds);
+  absl::StatusOr<NpyFile> npy = NpyFile::Open({"--targets-file", path, NpyContent::kTokenIds}, environment.in);
   if (!npy.ok()) return npy.status();
   const std::vector<int64_t>& shape = npy->shape();
   const std::vector<int64_t> batch = {file.sequence_count(), file.row_count()};
   const std::vector<int64_t> single = {file.row_count()};
   if (shape != batch && !(file.sequence_count() == 1 && shape == single)) {
-    return npy->Error(absl::StrCat("its shape must be that of the rows of --logits, [", batch[0], ", ", batch[1],
-                                   "], got ", npy->ShowShape()));
+    const std::string bound = absl::StrCat("[", batch[0], ", ", batch[1], "]");
+    return npy->Error(
+        absl::StrCat("its shape must be that of the rows of --logits, ", bound, ", got ", npy->ShowShape()), bound);
   }
   Targets targets;
   std::string bytes;
@@ -89,23 +92,26 @@ absl::StatusOr<Targets> TargetsFromFile(const Arguments& arguments, const Logits
 // What belongs to a model, and not to rows that are there already.
 absl::Status CheckFlags(const Arguments& arguments) {
   if (!arguments.Has("--logits")) {
-    for (const char* flag : {"--prompt-tokens", "--targets", "--targets-file", "--sums-only"}) {
-      if (arguments.Has(flag)) return UsageError(absl::StrCat(flag, " goes with --logits FILE.npy, which is missing"));
+    for (const char* flag : {"--dtype", "--prompt-tokens", "--targets", "--targets-file", "--sums-only"}) {
+      if (!arguments.Has(flag)) continue;
+      return UsageError("--logits", absl::StrCat(flag, " goes with --logits FILE.npy, which is missing"));
     }
   }
   if (!arguments.positionals().empty()) {
-    return UsageError("CONTEXT and CONTINUATION do not go with --logits: what is scored is --targets IDS");
+    return UsageError("CONTEXT", "CONTEXT and CONTINUATION do not go with --logits: what is scored is --targets IDS");
   }
   for (const char* flag : {"--model", "--context-tokens", "--continuation-tokens", "--add-special-tokens",
                            "--parse-special-tokens", "--boundary"}) {
-    if (arguments.Has(flag)) return UsageError(absl::StrCat(flag, " does not go with --logits: no model is asked"));
+    if (!arguments.Has(flag)) continue;
+    return UsageError(flag, absl::StrCat(flag, " does not go with --logits: no model is asked"));
   }
   if (arguments.Has("--targets") == arguments.Has("--targets-file")) {
-    return UsageError(arguments.Has("--targets") ? "--targets and --targets-file exclude each other"
-                                                 : "--targets is missing: the token ids to score, one for each row");
+    return UsageError("--targets", arguments.Has("--targets")
+                                       ? "--targets and --targets-file exclude each other"
+                                       : "--targets is missing: the token ids to score, one for each row");
   }
   if (arguments.Has("--sums-only") && arguments.Has("--explain")) {
-    return UsageError("--sums-only and --explain exclude each other");
+    return UsageError("--sums-only", "--sums-only and --explain exclude each other");
   }
   return absl::OkStatus();
 }
@@ -119,6 +125,14 @@ absl::StatusOr<v1::ScoreLogitsConfig> ConfigFrom(const Arguments& arguments, boo
        }) {
     if (!status.ok()) return status;
   }
+  if (absl::Status status = CheckKeptSet(config.record(), config.has_sampling()); !status.ok()) return status;
+  if (config.has_record() && arguments.Has("--sums-only")) {
+    return UsageError("--sums-only",
+                      "--sums-only leaves out the tokens, and with them what --rank, --entropy, --top-n "
+                      "and --kept-set ask for");
+  }
+  // What is asked for token by token is shown nowhere else.
+  needs_records = needs_records || config.has_record();
   if (arguments.Has("--explain")) {
     config.mutable_record()->set_rank(true);
     config.mutable_record()->set_entropy(true);
@@ -134,7 +148,7 @@ std::string LabelOf(const std::vector<int32_t>& targets) {
   return Shorten(absl::StrCat("[", ids, count < targets.size() ? ",…" : "", "]"), kLabelColumns);
 }
 
-void Print(const v1::ScoreLogitsResponse& response, const Targets& targets, bool explain, bool has_sampling,
+void Print(const v1::ScoreLogitsResponse& response, const Targets& targets, bool list_tokens, bool has_sampling,
            Session& session) {
   std::ostream& out = session.out();
   if (session.json) {
@@ -153,27 +167,31 @@ void Print(const v1::ScoreLogitsResponse& response, const Targets& targets, bool
     const v1::ScoredSequence& sequence = response.sequences(i);
     *item.mutable_continuations()->add_continuations()->mutable_score() = sequence;
     labels.push_back(static_cast<size_t>(i) < targets.size() ? LabelOf(targets[i]) : "");
-    if (!explain) continue;
+    if (!list_tokens) continue;
     out << Bold(absl::StrCat("sequence ", i), session.colour) << "\n"
-        << TokenTable(sequence.tokens(), session.colour, /*has_text=*/false) << "\n";
+        << TokenTable(sequence.tokens(), session.style(), /*has_text=*/false) << "\n";
   }
-  if (explain) out << Bold("in total", session.colour) << "\n";
-  out << ScoreSummary(item, labels, session.colour, "targets", has_sampling);
-  if (explain && session.colour) out << "\n" << LogProbLegend(true) << "\n";
+  if (list_tokens) out << Bold("in total", session.colour) << "\n";
+  out << ScoreSummary(item, labels, session.style(), "targets", has_sampling);
+  if (list_tokens && session.colour) out << "\n" << LogProbLegend(true) << "\n";
 }
 
 }  // namespace
 
 std::vector<Flag> ScoreLogitsFlags() {
-  return {LogitsFlag(),
-          PromptTokensFlag(),
-          {"--targets", "IDS", "the tokens to score, as 5,7: row t predicts the t-th; once for each sequence", true},
-          {"--targets-file", "FILE", "the same from a file: numpy.save'd as int32 or int64, [T] or [B, T]"},
-          {"--sums-only", "", "no tokens in --json: for more of them than one reply may hold"}};
+  std::vector<Flag> flags = LogitsFlags();
+  flags.insert(
+      flags.end(),
+      {PromptTokensFlag(),
+       {"--targets", "IDS",
+        "the tokens to score, as 5,7: row t predicts the t-th; once for each sequence;\n-100: not scored", true},
+       {"--targets-file", "FILE", "the same from a file: numpy.save'd as int32 or int64, [T] or [B, T]"},
+       {"--sums-only", "", "no tokens in --json: for more of them than one reply may hold"}});
+  return flags;
 }
 
 bool HasScoreLogitsFlags(const Arguments& arguments) {
-  for (const char* flag : {"--logits", "--prompt-tokens", "--targets", "--targets-file", "--sums-only"}) {
+  for (const char* flag : {"--logits", "--dtype", "--prompt-tokens", "--targets", "--targets-file", "--sums-only"}) {
     if (arguments.Has(flag)) return true;
   }
   return false;
@@ -182,11 +200,11 @@ bool HasScoreLogitsFlags(const Arguments& arguments) {
 int ScoreLogits(const Arguments& arguments, Session& session) {
   session.needs_model = false;
   if (absl::Status status = CheckFlags(arguments); !status.ok()) return session.Fail(status);
-  const bool explain = arguments.Has("--explain") && !session.json;
   absl::StatusOr<v1::ScoreLogitsConfig> config =
-      ConfigFrom(arguments, explain || (session.json && !arguments.Has("--sums-only")));
+      ConfigFrom(arguments, arguments.Has("--explain") || (session.json && !arguments.Has("--sums-only")));
   if (!config.ok()) return session.Fail(config.status());
-  absl::StatusOr<LogitsFile> file = LogitsFile::Open(arguments, session.environment);
+  const bool list_tokens = config->record().layout() != v1::RECORD_LAYOUT_NONE;
+  absl::StatusOr<LogitsInput> file = LogitsInput::Open(arguments, session.environment);
   if (!file.ok()) return session.Fail(file.status());
   const absl::StatusOr<Targets> targets = arguments.Has("--targets")
                                               ? TargetsFromFlags(arguments, *file)
@@ -217,7 +235,7 @@ int ScoreLogits(const Arguments& arguments, Session& session) {
     return session.Fail(absl::InternalError(absl::StrCat("the server answered ", response->sequences_size(), " of ",
                                                          file->sequence_count(), " sequences")));
   }
-  Print(*response, *targets, explain, config->has_sampling(), session);
+  Print(*response, *targets, list_tokens, config->has_sampling(), session);
   return kExitOk;
 }
 

@@ -1,4 +1,4 @@
-// `logit score --logits FILE.npy --targets 5,7`: log-probs of given tokens under rows that the caller brings.
+// `logit score --logits ROWS --targets 5,7`: log-probs of given tokens under rows that the caller brings.
 #ifndef LOGITD_CLIENT_CLI_SCORE_LOGITS_H_
 #define LOGITD_CLIENT_CLI_SCORE_LOGITS_H_
 

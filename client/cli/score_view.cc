@@ -72,8 +72,8 @@ std::string ShowBest(const std::vector<int>& best) {
 }
 
 // Who has the likeliest token at each position that two or more continuations reach.
-std::string TokenByToken(const Continuations& continuations, bool colour) {
-  std::vector<Table::Column> columns = {{"position"}};
+std::string TokenByToken(const Continuations& continuations, const Style& style) {
+  std::vector<Table::Column> columns = {{"position", Table::kRight, Table::kWhole, /*is_key=*/true}};
   int length = 0;
   for (int c = 0; c < continuations.size(); ++c) {
     columns.push_back({absl::StrCat("continuation ", c)});
@@ -103,7 +103,7 @@ std::string TokenByToken(const Continuations& continuations, bool colour) {
     row.push_back({ShowBest(best), std::nullopt});
     table.Add(std::move(row));
   }
-  std::string out = table.Render(colour);
+  std::string out = table.Render(style);
   absl::StrAppend(&out, "positions won:");
   for (int c = 0; c < continuations.size(); ++c) {
     absl::StrAppend(&out, c == 0 ? " " : ", ", "continuation ", c, ": ", wins[c]);
@@ -133,7 +133,7 @@ bool HasFailed(const v1::ScoredItem& item) {
                      [](const v1::ScoredContinuation& continuation) { return continuation.has_error(); });
 }
 
-std::string ScoreSummary(const v1::ScoredItem& item, const std::vector<std::string>& labels, bool colour,
+std::string ScoreSummary(const v1::ScoredItem& item, const std::vector<std::string>& labels, const Style& style,
                          const char* heading, bool has_sampling) {
   if (item.has_error()) return ShowError(item.error());
   const Continuations& continuations = item.continuations().continuations();
@@ -142,7 +142,10 @@ std::string ScoreSummary(const v1::ScoredItem& item, const std::vector<std::stri
                           (!continuation.score().tokens().empty() && HasExcluded(continuation, /*by_model=*/false) &&
                            !HasExcluded(continuation, /*by_model=*/true));
                  });
-  std::vector<Table::Column> columns = {{""}, {heading, Table::kLeft}, {"tokens"}, {"model log-prob"}};
+  std::vector<Table::Column> columns = {{"", Table::kRight, Table::kWhole, /*is_key=*/true},
+                                        {heading, Table::kLeft, Table::kShorten, /*is_key=*/true},
+                                        {"tokens"},
+                                        {"model log-prob"}};
   if (has_sampling) columns.push_back({"sampling log-prob"});
   for (const char* heading : {"per token", "perplexity"}) columns.push_back({heading});
   columns.push_back({"greedy", Table::kLeft});
@@ -174,26 +177,27 @@ std::string ScoreSummary(const v1::ScoredItem& item, const std::vector<std::stri
                    std::nullopt});
     table.Add(std::move(row));
   }
-  return table.Render(colour) + errors;
+  return table.Render(style) + errors;
 }
 
-std::string ScoreExplanation(const v1::ScoredItem& item, const std::vector<std::string>& labels, bool colour) {
+std::string ScoreExplanation(const v1::ScoredItem& item, const std::vector<std::string>& labels, const Style& style,
+                             bool compare) {
   if (item.has_error()) return ShowError(item.error());
   std::string out;
   const Continuations& continuations = item.continuations().continuations();
   for (int c = 0; c < continuations.size(); ++c) {
-    absl::StrAppend(&out, Bold(absl::StrCat("continuation ", c, ": ", LabelAt(labels, c)), colour), "\n");
+    absl::StrAppend(&out, Bold(absl::StrCat("continuation ", c, ": ", LabelAt(labels, c)), style.colour), "\n");
     const v1::ScoredContinuation& continuation = continuations[c];
     absl::StrAppend(
         &out,
-        continuation.has_error() ? ShowError(continuation.error()) : TokenTable(continuation.score().tokens(), colour),
+        continuation.has_error() ? ShowError(continuation.error()) : TokenTable(continuation.score().tokens(), style),
         "\n");
   }
-  if (continuations.size() > 1) {
-    absl::StrAppend(&out, Bold("token by token", colour), "\n", TokenByToken(continuations, colour), "\n");
+  if (compare && continuations.size() > 1) {
+    absl::StrAppend(&out, Bold("token by token", style.colour), "\n", TokenByToken(continuations, style), "\n");
   }
-  absl::StrAppend(&out, Bold("in total", colour), "\n", ScoreSummary(item, labels, colour));
-  if (continuations.size() > 1) out += Totals(continuations);
+  absl::StrAppend(&out, Bold("in total", style.colour), "\n", ScoreSummary(item, labels, style));
+  if (compare && continuations.size() > 1) out += Totals(continuations);
   return out;
 }
 

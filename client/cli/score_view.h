@@ -5,18 +5,21 @@
 #include <string>
 #include <vector>
 
+#include "client/cli/terminal.h"
 #include "logitd/v1/scoring_service.pb.h"
 
 namespace logitd::cli {
 
 // One row per continuation: its label, tokens, sum, sum per token, perplexity, whether it is greedy; or its error.
 // `heading`: of the labels. `has_sampling`: a processed distribution was asked for, also if no number shows it.
-std::string ScoreSummary(const v1::ScoredItem& item, const std::vector<std::string>& labels, bool colour,
+std::string ScoreSummary(const v1::ScoredItem& item, const std::vector<std::string>& labels, const Style& style,
                          const char* heading = "continuation", bool has_sampling = false);
 
 // A table per continuation (position, id, text, log-prob, rank, entropy, running sum), then, for several, who wins
-// token by token at each position, and the totals with who wins in total: not always the same one.
-std::string ScoreExplanation(const v1::ScoredItem& item, const std::vector<std::string>& labels, bool colour);
+// token by token at each position, and the totals with who wins in total: not always the same one. Without `compare`
+// no winner is named.
+std::string ScoreExplanation(const v1::ScoredItem& item, const std::vector<std::string>& labels, const Style& style,
+                             bool compare = true);
 
 // One line for a script: item index, then for each continuation its sum, "excluded" where a token's probability is
 // zero, or "error:REASON"; separated by tabs.

@@ -36,7 +36,8 @@ absl::StatusOr<client::Options> OptionsFrom(const Arguments& arguments, const En
     source = "LOGITD_SERVER";
   }
   if (const auto address = client::ParseAddress(options.address); !address.ok()) {
-    return UsageError(absl::StrCat(source, ": ", address.status().message()));
+    return UsageError(source, options.address, "HOST:PORT or unix:PATH",
+                      absl::StrCat(source, ": ", address.status().message()));
   }
   const absl::StatusOr<std::optional<double>> timeout = arguments.Double("--timeout");
   if (!timeout.ok()) return timeout.status();
@@ -54,9 +55,17 @@ int ExitCodeOf(const absl::Status& status) {
   if (IsUsageError(status)) return kExitUsage;
   const client::ClientError error = client::ErrorOf(status);
   if (error.is_unreachable()) return kExitUnreachable;
-  // The deadline that the client itself set: nobody answered in time.
-  if (error.code == absl::StatusCode::kDeadlineExceeded && !error.error) return kExitUnreachable;
+  // The deadline that the client itself set, whoever of the two noticed first that it had passed.
+  if (error.code == absl::StatusCode::kDeadlineExceeded) return kExitUnreachable;
   return kExitRefused;
+}
+
+// Whether gRPC's message is about a connection that was there when the call began.
+bool IsLostConnection(const std::string& message) {
+  for (const char* sign : {"Socket closed", "Connection reset", "Broken pipe", "keepalive", "GOAWAY"}) {
+    if (message.find(sign) != std::string::npos) return true;
+  }
+  return false;
 }
 
 // The command that starts the server which did not answer.
@@ -73,33 +82,46 @@ FlagGroup SessionFlags() {
            {"--timeout", "SECONDS", "give up on a call after so long; default: never"},
            {"--json", "", "print the server's messages as JSON; errors too, on standard error"},
            {"--color", "WHEN", "auto, always or never; auto heeds NO_COLOR"},
-           {"--help", "", "print this"},
-           {"-h", "", "the same"}}};
+           {"--help", "", "print this", /*repeatable=*/false, /*alias=*/"-h"}}};
 }
+
+namespace {
+
+v1::Error ErrorFrom(const absl::Status& status, const std::string& address, bool needs_model) {
+  const int exit_code = ExitCodeOf(status);
+  v1::Error error = exit_code == kExitUsage ? UsageErrorMessage(status) : client::ErrorMessageOf(status);
+  if (exit_code != kExitUnreachable) return error;
+  // gRPC tells the whole story of its attempts; the system's reason is what comes last.
+  const size_t colon = error.message().rfind(": ");
+  const std::string cause = colon == std::string::npos ? error.message() : error.message().substr(colon + 2);
+  const std::string shown_cause = cause.empty() ? "" : absl::StrCat(" (", cause, ")");
+  if (status.code() == absl::StatusCode::kDeadlineExceeded) {
+    error.set_message(absl::StrCat("no complete answer from logitd at ", address, " within --timeout"));
+  } else if (IsLostConnection(error.message())) {
+    error.set_message(absl::StrCat("the connection to logitd at ", address, " was lost", shown_cause));
+  } else {
+    error.set_message(absl::StrCat("cannot reach logitd at ", address, shown_cause,
+                                   "; start it with: ", StartCommand(address, needs_model),
+                                   ", or name another with --server or LOGITD_SERVER"));
+  }
+  return error;
+}
+
+}  // namespace
 
 int ReportFailure(const absl::Status& status, const std::string& address, bool json, Environment& environment,
                   bool needs_model) {
-  const int exit_code = ExitCodeOf(status);
-  v1::Error error = exit_code == kExitUsage ? UsageErrorMessage(status) : client::ErrorMessageOf(status);
-  if (exit_code == kExitUnreachable) {
-    // gRPC tells the whole story of its attempts; the system's reason is what comes last.
-    const size_t colon = error.message().rfind(": ");
-    const std::string cause = colon == std::string::npos ? error.message() : error.message().substr(colon + 2);
-    error.set_message(status.code() == absl::StatusCode::kDeadlineExceeded
-                          ? absl::StrCat("no answer from logitd at ", address, " within --timeout")
-                          : absl::StrCat("cannot reach logitd at ", address,
-                                         cause.empty() ? "" : absl::StrCat(" (", cause, ")"),
-                                         "; start it with: ", StartCommand(address, needs_model),
-                                         ", or name another with --server or LOGITD_SERVER"));
-  }
+  const v1::Error error = ErrorFrom(status, address, needs_model);
   if (json) {
     environment.err << "{\"error\":" << ToJson(error) << "}\n";
   } else {
     environment.err << "logit: " << SanitizeForTerminal(error.message()) << "\n";
     if (error.has_retry_after_ms()) environment.err << "logit: retry after " << error.retry_after_ms() << " ms\n";
   }
-  return exit_code;
+  return ExitCodeOf(status);
 }
+
+v1::Error Session::ErrorOf(const absl::Status& status) const { return ErrorFrom(status, address, needs_model); }
 
 int Session::Fail(const absl::Status& status) const {
   return ReportFailure(status, address, json, environment, needs_model);
@@ -113,8 +135,8 @@ std::unique_ptr<Session> OpenSession(Arguments& arguments, const std::vector<std
   };
   const absl::Status parsed = arguments.Parse(args);
   // Help wins over what is wrong with the rest of the line.
-  if (arguments.Has("--help") || arguments.Has("-h") || (!parsed.ok() && (asks_for("--help") || asks_for("-h")))) {
-    environment.out << arguments.HelpText();
+  if (arguments.Has("--help") || (!parsed.ok() && (asks_for("--help") || asks_for("-h")))) {
+    environment.out << arguments.HelpText(environment.out_is_terminal ? environment.width : 0);
     exit_code = kExitOk;
     return nullptr;
   }

@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "client/cli/arguments.h"
 #include "client/cli/environment.h"
+#include "client/cli/terminal.h"
 #include "client/logitd/client.h"
 
 namespace logitd::cli {
@@ -28,6 +29,11 @@ struct Session {
   bool colour = false;
 
   std::ostream& out() const { return environment.out; }
+  // Of standard output. What is no terminal gets tables of any width: a file, `less -S`, `grep`.
+  Style style() const { return {colour, environment.out_is_terminal ? environment.width : 0}; }
+
+  // The failure as Fail says it: where the server gave no error, one made of the status. REQUIRES: !status.ok().
+  v1::Error ErrorOf(const absl::Status& status) const;
 
   // Says on standard error why the command failed, as text or with --json as {"error": logitd.v1.Error}, and returns
   // the exit code that goes with it. REQUIRES: !status.ok().

@@ -17,15 +17,16 @@ std::string ShowStage(v1::Stage stage) {
 
 }  // namespace
 
-std::string StageTable(const google::protobuf::RepeatedPtrField<v1::StageReport>& stages, bool colour) {
-  Table table({{"stage", Table::kLeft}, {"kept before"}, {"kept after"}, {"removed mass"}});
+std::string StageTable(const google::protobuf::RepeatedPtrField<v1::StageReport>& stages, const Style& style) {
+  Table table(
+      {{"stage", Table::kLeft, Table::kWhole, /*is_key=*/true}, {"kept before"}, {"kept after"}, {"removed mass"}});
   for (const v1::StageReport& report : stages) {
     table.Add({{ShowStage(report.stage()), std::nullopt},
                {absl::StrCat(report.kept_before_count()), std::nullopt},
                {absl::StrCat(report.kept_after_count()), std::nullopt},
                {ShowNumber(report.removed_mass()), std::nullopt}});
   }
-  return table.Render(colour);
+  return table.Render(style);
 }
 
 }  // namespace logitd::cli

@@ -2,7 +2,7 @@
 //
 //   Table table({{"position", Table::kRight}, {"token", Table::kLeft}});
 //   table.Add({{"0"}, {"\" Paris\""}});
-//   out << table.Render(colour);
+//   out << table.Render(style);
 #ifndef LOGITD_CLIENT_CLI_TABLE_H_
 #define LOGITD_CLIENT_CLI_TABLE_H_
 
@@ -10,14 +10,30 @@
 #include <string>
 #include <vector>
 
+#include "client/cli/terminal.h"
+
 namespace logitd::cli {
 
 class Table {
  public:
   enum Alignment { kLeft, kRight };
+  // What becomes of a column where the table is wider than the terminal.
+  enum Squeeze {
+    // It stands whole, if need be in another block.
+    kWhole,
+    // Its cells are cut, down to kLeastTextColumns, with an ellipsis.
+    kShorten,
+    // Its cells are lists, of pieces that end with a newline each but the last: they go on below.
+    kWrap,
+    // An ornament: left out where there is no room.
+    kDrop,
+  };
   struct Column {
     std::string heading;
     Alignment alignment = kRight;
+    Squeeze squeeze = kWhole;
+    // It says which row this is: it stands in front of every block.
+    bool is_key = false;
   };
   struct Cell {
     std::string text;
@@ -32,10 +48,22 @@ class Table {
   void Add(std::vector<Cell> cells) { rows_.push_back(std::move(cells)); }
   bool empty() const { return rows_.empty(); }
 
-  // Every line ends with a newline; columns stand two spaces apart; no spaces at the end of a line.
-  std::string Render(bool colour) const;
+  // Every line ends with a newline; columns stand two spaces apart; no spaces at the end of a line. A table that is
+  // wider than style.width is squeezed, and if that is not enough it comes in blocks, one below the other, each with
+  // the key columns and as many of the others as there is room for: no number is left out.
+  std::string Render(const Style& style) const;
 
  private:
+  // Some of the columns, by their numbers, and how wide each is.
+  struct Block {
+    std::vector<size_t> columns;
+    std::vector<int> widths;
+  };
+  // The columns' widths if each stands whole.
+  std::vector<int> WholeWidths() const;
+  std::vector<Block> BlocksFor(int width) const;
+  void RenderBlock(const Block& block, bool colour, std::string& out) const;
+
   std::vector<Column> columns_;
   std::vector<std::vector<Cell>> rows_;
 };

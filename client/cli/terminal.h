@@ -19,6 +19,15 @@ enum class ColourMode { kAuto, kAlways, kNever };
 // Whether to colour a stream. kAuto: it is a terminal, NO_COLOR is not set (no-color.org), TERM is not "dumb".
 bool UseColour(ColourMode mode, bool is_terminal, const Environment& environment);
 
+// How a stream is written to.
+struct Style {
+  // Implicit: a style without a width is what it was before there was one, colours or none.
+  Style(bool use_colour = false, int columns = 0) : colour(use_colour), width(columns) {}  // NOLINT
+  bool colour;
+  // Columns that a table may take; 0: as many as it needs, for what is no terminal.
+  int width;
+};
+
 // `text` in dim or bold face, or as it is if `colour` is false.
 std::string Dim(std::string_view text, bool colour);
 std::string Bold(std::string_view text, bool colour);

@@ -1,5 +1,8 @@
 #include "client/cli/token_text.h"
 
+#include <locale.h>
+#include <wchar.h>
+
 #include <cstdint>
 
 #include "absl/strings/str_cat.h"
@@ -40,17 +43,17 @@ CodePoint Decode(std::string_view bytes) {
   return {value, size};
 }
 
-// A close approximation of Unicode's East_Asian_Width and of combining marks; a wrong column misaligns one row of a
-// table and nothing else.
+// The columns of a character as the C library's Unicode tables have them: 2 for East Asian wide characters and emoji, 0
+// for combining marks. A character that the library does not know takes one.
 int ColumnsOf(uint32_t c) {
-  const auto in = [c](uint32_t first, uint32_t last) { return c >= first && c <= last; };
-  if (in(0x300, 0x36F) || in(0x200B, 0x200F) || in(0x20D0, 0x20FF) || in(0xFE00, 0xFE0F) || c == 0xFEFF) return 0;
-  if (in(0x1100, 0x115F) || in(0x2E80, 0x303E) || in(0x3041, 0xA4CF) || in(0xAC00, 0xD7A3) || in(0xF900, 0xFAFF) ||
-      in(0xFE30, 0xFE6F) || in(0xFF00, 0xFF60) || in(0xFFE0, 0xFFE6) || in(0x1F300, 0x1F64F) || in(0x1F680, 0x1F6FF) ||
-      in(0x1F900, 0x1F9FF) || in(0x20000, 0x3FFFD)) {
-    return 2;
-  }
-  return 1;
+  if (c < 0x7F) return 1;
+  // wcwidth asks the locale of the thread, and the program's own is "C": there only ASCII has a width.
+  static const locale_t utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", nullptr);
+  if (utf8 == nullptr) return 1;
+  const locale_t before = uselocale(utf8);
+  const int columns = wcwidth(static_cast<wchar_t>(c));
+  uselocale(before);
+  return columns < 0 ? 1 : columns;
 }
 
 std::string Hex(std::string_view bytes) {

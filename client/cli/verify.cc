@@ -6,9 +6,8 @@
 #include "absl/strings/str_cat.h"
 #include "client/cli/commands.h"
 #include "client/cli/json_lines.h"
-#include "client/cli/logits_file.h"
-#include "client/cli/logits_list.h"
 #include "client/cli/request_flags.h"
+#include "client/cli/row_flags.h"
 #include "client/cli/sampling_flags.h"
 #include "client/cli/session.h"
 #include "client/cli/stage_table.h"
@@ -20,6 +19,8 @@ namespace {
 Arguments MakeArguments() {
   std::vector<Flag> stages = StageFlags();
   for (Flag& flag : TokenSetFlags()) stages.push_back(std::move(flag));
+  std::vector<Flag> request = RowFlags();
+  request.push_back({"--token", "ID", "the token to verify"});
   return Arguments(
       {.name = "verify",
        .positionals = "",
@@ -35,57 +36,17 @@ Arguments MakeArguments() {
            "logit verify --logits rows.npy --temperature 0.7 --top-p 0.9 --seed 7 --sequence-key 0 --position 1 "
            "--token 2\n"
            "logit verify --logits 6,3,0.5,0.5 --temperature 0 --repetition-penalty 2.5 --output-tokens 0 --token 1\n"},
-      WithPenaltyFlags({{"Request",
-                         {{"--logits", "X,Y,... | FILE",
-                           "the row: one number per token id, or a file of rows, numpy.save'd, [T, V] or [B, T, V];\n- "
-                           "reads such a file from standard input"},
-                          {"--row", "T", "which row of the file; default: that of --position"},
-                          {"--sequence", "B", "which sequence of the file; default 0"},
-                          {"--token", "ID", "the token to verify"}}},
-                        {"The step", StepFlags()},
-                        {"Stages", stages}}));
-}
-
-// A row of a file by its number.
-absl::Status SetRowOfFile(const Arguments& arguments, int32_t position, Environment& environment, v1::Logits& out) {
-  absl::StatusOr<LogitsFile> file = LogitsFile::Open(arguments, environment);
-  if (!file.ok()) return file.status();
-  int32_t row = position;
-  int32_t sequence = 0;
-  absl::Status status = SetIfGiven(arguments.Int32("--row"), [&](int32_t value) { row = value; });
-  if (!status.ok()) return status;
-  status = SetIfGiven(arguments.Int32("--sequence"), [&](int32_t value) { sequence = value; });
-  if (!status.ok()) return status;
-  if (row < 0 || row >= file->row_count()) {
-    return UsageError(arguments.Has("--row") ? "--row" : "--position", absl::StrCat(row),
-                      absl::StrCat("in [0, ", file->row_count(), "), a row of the file"));
-  }
-  if (sequence < 0 || sequence >= file->sequence_count()) {
-    return UsageError("--sequence", absl::StrCat(sequence),
-                      absl::StrCat("in [0, ", file->sequence_count(), "), a sequence of the file"));
-  }
-  return file->ReadRow(sequence, row, *out.mutable_block(), *out.mutable_values());
-}
-
-absl::Status SetRow(const Arguments& arguments, int32_t position, Environment& environment, v1::Logits& out) {
-  if (!arguments.Has("--logits")) return UsageError("--logits is missing: --logits 6,3,0.5 or --logits FILE.npy");
-  if (!IsLogitsList(arguments.Value("--logits"))) return SetRowOfFile(arguments, position, environment, out);
-  for (const char* flag : {"--row", "--sequence"}) {
-    if (arguments.Has(flag)) return UsageError(absl::StrCat(flag, " goes with a file of rows: --logits FILE.npy"));
-  }
-  return SetLogitsList(arguments.Value("--logits"), out);
+      WithPenaltyFlags({{"Request", request}, {"The step", StepFlags()}, {"Stages", stages}}));
 }
 
 absl::StatusOr<v1::DistributionRequest> RequestFrom(const Arguments& arguments, Environment& environment) {
   v1::DistributionRequest request;
-  if (!arguments.Has("--token")) return UsageError("--token is missing: the token to verify, as --token 5");
+  if (!arguments.Has("--token")) return UsageError("--token", "--token is missing: the token to verify, as --token 5");
   absl::Status status = SetStep(arguments, request);
   if (!status.ok()) return status;
   status = SetIfGiven(arguments.Int32("--token"), [&](int32_t id) { request.mutable_verify()->set_token_id(id); });
   if (!status.ok()) return status;
-  const int32_t position =
-      request.verify().has_position() ? request.verify().position() : request.output_token_ids_size();
-  status = SetRow(arguments, position, environment, *request.mutable_logits());
+  status = SetRow(arguments, environment, request);
   if (!status.ok()) return status;
   request.set_explain(true);
   request.set_layout(v1::RECORD_LAYOUT_NONE);
@@ -127,7 +88,7 @@ int RunVerify(const std::vector<std::string>& args, Environment& environment) {
                 : absl::StrCat("token ", asked, " is not the one: token ", verification.token_id(), " is drawn\n"))
         << "draw: " << ShowDraw(verification.draw()) << "\n"
         << "kept: " << response->kept_count() << "\n\n"
-        << StageTable(response->stages(), session->colour);
+        << StageTable(response->stages(), session->style());
   }
   return is_the_one ? kExitOk : kExitItemFailed;
 }

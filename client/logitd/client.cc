@@ -41,8 +41,9 @@ std::unique_ptr<grpc::ClientContext> Client::NewContext() const {
 }
 
 absl::StatusOr<v1::GenerateFinal> Client::Complete(const v1::GenerateRequest& request, const DeltaCallback& on_delta,
-                                                   const StartedCallback& on_started) {
+                                                   const StartedCallback& on_started, const std::stop_token& stop) {
   const auto context = NewContext();
+  const std::stop_callback cancel(stop, [&context] { context->TryCancel(); });
   const auto reader = connection_->generation().Generate(context.get(), request);
   v1::GenerateFinal final;
   bool has_final = false;

@@ -18,6 +18,7 @@
 
 #include <functional>
 #include <memory>
+#include <stop_token>
 #include <string>
 
 #include "absl/status/status.h"
@@ -44,9 +45,10 @@ class Client {
   // Over a connection made elsewhere: mocks, other credentials.
   Client(std::unique_ptr<Connection> connection, Options options);
 
-  // GenerationService.Generate. Callbacks may be empty.
+  // GenerationService.Generate. Callbacks may be empty. `stop`: cancels the call when it is requested, from any thread;
+  // the call then ends with kCancelled.
   absl::StatusOr<v1::GenerateFinal> Complete(const v1::GenerateRequest& request, const DeltaCallback& on_delta = {},
-                                             const StartedCallback& on_started = {});
+                                             const StartedCallback& on_started = {}, const std::stop_token& stop = {});
 
   // ScoringService.Score: one response per item, in the order they are done (ScoreResponse.item_index).
   absl::Status Score(const v1::ScoreRequest& request, const ScoreCallback& on_item);

@@ -1,5 +1,6 @@
 #include "server/converters/logits.h"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -82,10 +83,45 @@ bool HasIdsInPayload(const v1::LogitsBlock& block) {
   return block.has_sparse() && block.sparse().shared_token_ids().empty();
 }
 
-// Of a checked block: at most 2^10 rows of 2^20 slots of 8 bytes.
-int64_t ByteSize(const v1::LogitsBlock& block) {
-  const size_t slot_bytes = SizeOf(block.dtype()) + (HasIdsInPayload(block) ? sizeof(TokenId) : 0);
+// Of a checked block whose values have `value_bytes` each, and ids `id_bytes`: at most 2^10 rows of 2^20 slots of 16
+// bytes.
+int64_t ByteSize(const v1::LogitsBlock& block, size_t value_bytes, size_t id_bytes = sizeof(TokenId)) {
+  const size_t slot_bytes = value_bytes + (HasIdsInPayload(block) ? id_bytes : 0);
   return int64_t{block.row_count()} * block.width() * static_cast<int64_t>(slot_bytes);
+}
+
+int64_t ByteSize(const v1::LogitsBlock& block) { return ByteSize(block, SizeOf(block.dtype())); }
+
+// `field` holds `size` bytes and not those of `blocks`, `expected`. Says what the bytes look like: numpy makes float64
+// and int64 where nobody asks for another type.
+absl::Status PayloadMismatch(std::string_view field, int64_t size, int64_t expected,
+                             std::span<const v1::LogitsBlock* const> blocks) {
+  ErrorDetail detail = DetailOf(errors::RowLengthMismatch(field, size, expected, "bytes"));
+  const auto size_with = [&blocks](size_t value_bytes, size_t id_bytes) {
+    int64_t bytes = 0;
+    for (const v1::LogitsBlock* block : blocks) bytes += ByteSize(*block, value_bytes, id_bytes);
+    return bytes;
+  };
+  std::string guesses;
+  const auto guess = [&](int64_t bytes, const char* what) {
+    if (bytes == size) guesses += (guesses.empty() ? "" : ", or ") + std::string(what);
+  };
+  const bool is_one_type = std::all_of(blocks.begin(), blocks.end(), [&blocks](const v1::LogitsBlock* block) {
+    return SizeOf(block->dtype()) == SizeOf(blocks[0]->dtype());
+  });
+  if (!is_one_type) return ToStatus(detail);
+  const size_t declared = SizeOf(blocks[0]->dtype());
+  if (declared != 2) guess(size_with(2, sizeof(TokenId)), "the values float16 or bfloat16");
+  if (declared != 4) guess(size_with(4, sizeof(TokenId)), "the values float32");
+  guess(size_with(8, sizeof(TokenId)), "the values float64");
+  if (std::any_of(blocks.begin(), blocks.end(), [](const v1::LogitsBlock* block) { return HasIdsInPayload(*block); })) {
+    guess(size_with(declared, sizeof(int64_t)), "the ids int64");
+  }
+  if (guesses.empty()) return ToStatus(detail);
+  detail.message += ": are " + guesses + "? ";
+  detail.message += declared == 4 ? "They are declared as f32" : "They are declared as 16 bits each";
+  if (guesses.find("ids") != std::string::npos) detail.message += ", with ids of 32 bits";
+  return ToStatus(detail);
 }
 
 // The parts of a checked block, whose first byte is `bytes`. REQUIRES: ByteSize(block) bytes are there.
@@ -166,6 +202,7 @@ absl::StatusOr<WireRows> WireRows::Of(const google::protobuf::RepeatedPtrField<v
   WireRows rows;
   rows.vocab_size_ = vocab_size;
   int64_t offset = 0;
+  bool is_cut_off = false;
   for (int i = 0; i < blocks.size(); ++i) {
     const v1::LogitsBlock& block = blocks[i];
     const std::string field = "blocks[" + std::to_string(i) + "]";
@@ -175,17 +212,16 @@ absl::StatusOr<WireRows> WireRows::Of(const google::protobuf::RepeatedPtrField<v
                                    "[0, " + std::to_string(kMaxRowsPerMessage) + "] rows", "max_rows_per_message");
     }
     const int64_t end = offset + ByteSize(block);
-    if (end > static_cast<int64_t>(payload.size())) {
-      return errors::RowLengthMismatch("payload", static_cast<int64_t>(payload.size()), end, "bytes or more");
-    }
-    rows.blocks_.push_back({rows.row_count_, PartsOf(block, payload.data() + offset)});
+    is_cut_off = is_cut_off || end > static_cast<int64_t>(payload.size());
+    rows.blocks_.push_back(
+        {rows.row_count_, is_cut_off ? BlockBytes{&block, nullptr, nullptr} : PartsOf(block, payload.data() + offset)});
     offset = end;
     rows.row_count_ += block.row_count();
   }
-  if (offset != static_cast<int64_t>(payload.size())) {
-    return errors::RowLengthMismatch("payload", static_cast<int64_t>(payload.size()), offset, "bytes");
-  }
-  return rows;
+  if (offset == static_cast<int64_t>(payload.size())) return rows;
+  std::vector<const v1::LogitsBlock*> messages;
+  for (const v1::LogitsBlock& block : blocks) messages.push_back(&block);
+  return PayloadMismatch("payload", static_cast<int64_t>(payload.size()), offset, messages);
 }
 
 const WireRows::Block& WireRows::BlockOf(int32_t index) const {
@@ -222,7 +258,8 @@ absl::StatusOr<LogitsRow> SingleRow(const v1::Logits& logits, RowBuffers& buffer
   if (block.row_count() != 1) return errors::OutOfRange("logits.block.row_count", int64_t{block.row_count()}, "1");
   const int64_t bytes = ByteSize(block);
   if (static_cast<int64_t>(logits.values().size()) != bytes) {
-    return errors::RowLengthMismatch("logits.values", static_cast<int64_t>(logits.values().size()), bytes, "bytes");
+    const v1::LogitsBlock* const blocks[] = {&block};
+    return PayloadMismatch("logits.values", static_cast<int64_t>(logits.values().size()), bytes, blocks);
   }
   return RowOf(PartsOf(block, logits.values().data()), 0, vocab_size, buffers);
 }

@@ -1,5 +1,6 @@
 #include "server/handlers/score_logits.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "core/errors.h"
@@ -16,6 +17,8 @@ namespace {
 
 // The allocator's and the map's part of a sequence.
 constexpr int64_t kNodeBytes = 64;
+// The target of a position that is not scored: what PyTorch's and transformers' losses leave out.
+constexpr TokenId kNotScored = -100;
 
 int64_t BytesOf(const std::vector<TokenId>& tokens) {
   return static_cast<int64_t>(tokens.capacity() * sizeof(TokenId));
@@ -79,17 +82,14 @@ absl::Status ScoreLogitsSession::Score(const v1::ScoreLogitsRows& message, std::
     return errors::TargetCountMismatch("target_token_ids", targets.size(), rows.row_count());
   }
   const auto found = sequences_.find(index);
-  const int32_t position = found == sequences_.end() ? 0 : found->second.scorer.token_count();
-  RETURN_IF_ERROR(CheckLimits(position, rows.row_count()));
+  const int32_t position = found == sequences_.end() ? 0 : found->second.scorer.position();
+  const auto skipped_count = static_cast<int32_t>(std::count(targets.begin(), targets.end(), kNotScored));
+  RETURN_IF_ERROR(CheckLimits(position, rows.row_count(), rows.row_count() - skipped_count));
   RETURN_IF_ERROR(CheckPrompt(message, position));
-  for (int32_t i = 0; i < rows.row_count(); ++i) {
-    if (targets[i] >= 0 && targets[i] < vocab_size_) continue;
-    const std::string field = "target_token_ids[" + std::to_string(i) + "]";
-    return WithPosition(errors::TokenIdOutOfRange(field, targets[i], vocab_size_), i, index, position + i);
-  }
+  RETURN_IF_ERROR(CheckTargets(message, found == sequences_.end() ? nullptr : &found->second, position));
 
   const auto [entry, is_new] =
-      sequences_.try_emplace(index, Sequence{Scorer(options_.record, options_.sampling), "", {}, {}});
+      sequences_.try_emplace(index, Sequence{Scorer(options_.record, options_.sampling), "", {}, {}, false});
   Sequence& sequence = entry->second;
   const bool needs_history = options_.sampling && options_.sampling->needs_history();
   if (is_new) {
@@ -108,6 +108,12 @@ absl::Status ScoreLogitsSession::Score(const v1::ScoreLogitsRows& message, std::
     const auto row = rows.Row(i, workspace->row);
     if (!row.ok()) return WithPosition(row.status(), i, index, position + i);
     const LogitsView next = i + 1 < rows.row_count() ? rows.RowInPlace(i + 1) : LogitsView();
+    if (targets[i] == kNotScored) {
+      const absl::Status skipped = sequence.scorer.Skip(*row, next);
+      if (!skipped.ok()) return WithPosition(skipped, i, index, position + i);
+      sequence.has_gap = true;
+      continue;
+    }
     auto record = sequence.scorer.Score(*row, targets[i], workspace->distribution, step, next);
     if (!record.ok()) return WithPosition(record.status(), i, index, position + i);
     if (needs_history) sequence.targets.push_back(targets[i]);
@@ -119,6 +125,29 @@ absl::Status ScoreLogitsSession::Score(const v1::ScoreLogitsRows& message, std::
     ++record_count_;
   }
   held_bytes_ += static_cast<int64_t>(sequence.tokens.capacity()) + BytesOf(sequence.targets) - bytes_before;
+  return absl::OkStatus();
+}
+
+absl::Status ScoreLogitsSession::CheckTargets(const v1::ScoreLogitsRows& message, const Sequence* sequence,
+                                              int32_t position) const {
+  const auto& targets = message.target_token_ids();
+  const bool needs_history = options_.sampling && options_.sampling->needs_history();
+  bool has_gap = sequence != nullptr && sequence->has_gap;
+  for (int32_t i = 0; i < targets.size(); ++i) {
+    if (targets[i] == kNotScored) {
+      has_gap = true;
+      continue;
+    }
+    const bool is_in_range = targets[i] >= 0 && targets[i] < vocab_size_;
+    if (is_in_range && !(has_gap && needs_history)) continue;
+    const std::string field = "target_token_ids[" + std::to_string(i) + "]";
+    const absl::Status error =
+        is_in_range ? errors::OutOfRange(field, int64_t{targets[i]},
+                                         "-100 after another -100, for a stage of config.sampling looks at the targets "
+                                         "before it, and -100 says not which token stands there")
+                    : errors::TokenIdOutOfRange(field, targets[i], vocab_size_);
+    return WithPosition(error, i, message.sequence_index(), position + i);
+  }
   return absl::OkStatus();
 }
 
@@ -137,14 +166,14 @@ absl::Status ScoreLogitsSession::CheckPrompt(const v1::ScoreLogitsRows& message,
   return CheckTokenIds({prompt.data(), static_cast<size_t>(prompt.size())}, "prompt_token_ids", vocab_size_);
 }
 
-absl::Status ScoreLogitsSession::CheckLimits(int32_t position, int32_t row_count) const {
+absl::Status ScoreLogitsSession::CheckLimits(int32_t position, int32_t row_count, int32_t scored_count) const {
   const auto check = [](int64_t count, int64_t limit, const char* what, const char* name) -> absl::Status {
     if (count <= limit) return absl::OkStatus();
     return errors::LimitExceeded("target_token_ids", count, "[0, " + std::to_string(limit) + "] " + what, name);
   };
   RETURN_IF_ERROR(check(int64_t{position} + row_count, kMaxTokens, "rows of one sequence", "max_tokens"));
   if (!options_.record.records) return absl::OkStatus();
-  const int64_t records = record_count_ + row_count;
+  const int64_t records = record_count_ + scored_count;
   RETURN_IF_ERROR(check(records, kMaxScoreTokens, "records of one call (with RECORD_LAYOUT_NONE there is no limit)",
                         "max_score_tokens"));
   const int64_t per_token = options_.record.top_n + std::ssize(options_.record.named_token_ids);
@@ -161,6 +190,11 @@ absl::Status ScoreLogitsSession::Finish(v1::ScoreLogitsResponse& response) {
     v1::ScoredSequence& message = *response.add_sequences();
     if (!message.ParseFromString(std::exchange(sequence.tokens, ""))) {
       return errors::Internal("the records of a sequence cannot be read back");
+    }
+    if (sequence.scorer.token_count() == 0) {
+      // As of one that got no row: a sum of nothing is no log-prob.
+      message.mutable_totals()->set_token_count(0);
+      continue;
     }
     ToProto(sequence.scorer.token_count(), sequence.scorer.sums(), *message.mutable_totals());
     message.set_is_greedy(sequence.scorer.is_greedy());

@@ -43,14 +43,19 @@ class ScoreLogitsSession {
     std::vector<TokenId> prompt;
     // The targets so far, if a stage looks at them.
     std::vector<TokenId> targets;
+    // One of them was not scored: it is not known.
+    bool has_gap = false;
   };
 
   absl::Status Start(const v1::ScoreLogitsConfig& config);
   absl::Status Score(const v1::ScoreLogitsRows& message, std::string_view payload, const RequestContext& context,
                      StepWorkspaces& workspaces);
-  // The limits that `row_count` more rows of a sequence of `position` rows would break, before any of them is looked
-  // at.
-  absl::Status CheckLimits(int32_t position, int32_t row_count) const;
+  // Where targets [`position`, ...) of a sequence, if it has one already, are wrong: out of range, or scored by a stage
+  // that looks at a target before it which is not known.
+  absl::Status CheckTargets(const v1::ScoreLogitsRows& message, const Sequence* sequence, int32_t position) const;
+  // The limits that `row_count` more rows, `scored_count` of them with a target to score, of a sequence of `position`
+  // rows would break, before any of them is looked at.
+  absl::Status CheckLimits(int32_t position, int32_t row_count, int32_t scored_count) const;
   // The prompt of a sequence of `position` rows.
   absl::Status CheckPrompt(const v1::ScoreLogitsRows& message, int32_t position) const;
 

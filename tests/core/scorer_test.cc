@@ -56,6 +56,21 @@ TEST(ScorerTest, GreedyMeansTheLowestIdOfTheMaximumEverywhere) {
   EXPECT_FALSE(scorer.is_greedy());
 }
 
+TEST(ScorerTest, SkippedPositionsCountAsPositionsAlone) {
+  Distribution distribution;
+  Scorer scorer({}, std::nullopt);
+  ASSERT_THAT(scorer.Skip(std::vector<float>{1, 2}), IsOk());
+  ASSERT_OK_AND_ASSIGN(const TokenRecord record, scorer.Score(std::vector<float>{0, 0}, 0, distribution));
+  ASSERT_THAT(scorer.Skip(std::vector<float>{1, -kInf}), IsOk());
+  EXPECT_EQ(record.position, 1);
+  EXPECT_EQ(scorer.position(), 3);
+  EXPECT_EQ(scorer.token_count(), 1);
+  EXPECT_NEAR(scorer.sums().model->value(), -std::log(2.0), 1e-12);
+  EXPECT_THAT(scorer.Skip(std::vector<float>{1, kInf}), HasReason(ErrorReason::kNonFiniteLogit));
+  EXPECT_THAT(scorer.Skip(std::vector<float>{-kInf, -kInf}), HasReason(ErrorReason::kNoFiniteLogit));
+  EXPECT_EQ(scorer.position(), 3);
+}
+
 TEST(ScorerTest, WithoutSamplingThereIsNoSamplingSum) {
   Distribution distribution;
   Scorer scorer({}, std::nullopt);

@@ -2,8 +2,10 @@
 
 import os
 import pathlib
+import pwd
 import re
 import shutil
+import struct
 import subprocess
 import tempfile
 import unittest
@@ -30,8 +32,19 @@ class ConfigTest(unittest.TestCase):
         path.write_text(text, encoding="utf-8")
         return path
 
+    def model(self, start: bytes | None = None) -> pathlib.Path:
+        """A file that begins as a model's does, or with `start`."""
+        if start is None:
+            text = lambda value: struct.pack("<Q", len(value)) + value
+            start = (b"GGUF" + struct.pack("<IQQ", 3, 1, 2) + text(b"general.architecture") + struct.pack("<I", 8)
+                     + text(b"llama") + text(b"tokenizer.ggml.tokens") + struct.pack("<IIQ", 9, 8, 2) + text(b"a")
+                     + text(b"b"))
+        path = self.folder / "model.gguf"
+        path.write_bytes(start)
+        return path
+
     def test_flag_over_variable_over_file(self):
-        path = self.file('runners: 2 threads: 2 grace_period: "2s"')
+        path = self.file(f'runners: 2 threads: 2 grace_period: "2s" model: "{self.model()}"')
         outcome = logitd("--config", path, "--grace-period", "4s", "--check-config", LOGITD_THREADS="3",
                          LOGITD_GRACE_PERIOD="3s")
         self.assertEqual(outcome.status, 0, outcome.stderr)
@@ -78,6 +91,58 @@ class ConfigTest(unittest.TestCase):
         self.assert_wrong(logitd("--check-config", "--kernel-target", "mmx"), "--kernel-target", "scalar")
         self.assert_wrong(logitd("--check-config", "--precision", "f64"), "--precision", "native")
         self.assert_wrong(logitd("--check-config", "--model-name", "m"), "--model-name")
+        for flags in (("--runners", 2), ("--threads", 2), ("--precision", "f32")):
+            with self.subTest(flags):
+                self.assert_wrong(logitd("--check-config", *flags), flags[0], "needs --model FILE")
+                self.assertEqual(logitd("--check-config", *flags, "--model", self.model()).status, 0)
+
+    def test_check_reads_the_start_of_the_model(self):
+        for start, what in [(b"<html>", "web page (HTML)"), (b"", "is empty"), (b"GGU", "not a GGUF file")]:
+            with self.subTest(start):
+                self.assert_wrong(logitd("--check-config", "--model", self.model(start)), self.model(start), what)
+        self.assert_wrong(logitd("--check-config", "--model", self.folder), self.folder, "is a folder")
+        self.assertEqual(logitd("--check-config", "--model", self.model()).status, 0)
+
+    def test_check_as_a_user_who_may_not_read_or_write(self):
+        """Nobody's rights, which root's tests do not have."""
+        user = pwd.getpwnam("nobody")
+        program = pathlib.Path(shutil.copy(harness.BIN / "logitd", self.folder))
+        self.folder.chmod(0o755)
+
+        def check(*flags: object) -> harness.Outcome:
+            done = subprocess.run([str(program), "--check-config", *map(str, flags)], capture_output=True, text=True,
+                                  stdin=subprocess.DEVNULL, cwd="/", timeout=60, check=False,
+                                  env={"PATH": "/usr/bin", "HOME": str(self.folder)},
+                                  user=user.pw_uid, group=user.pw_gid, extra_groups=[])
+            return harness.Outcome(done.returncode, done.stdout, done.stderr)
+
+        if os.geteuid() != 0:
+            self.skipTest("only root can become somebody else")
+        model = self.model()
+        model.chmod(0o600)
+        self.assert_wrong(check("--model", model), model, "Permission denied")
+        model.chmod(0o644)
+        cache = self.folder / "cache"
+        cache.mkdir(mode=0o755)
+        self.assert_wrong(check("--model", model, "--precision", "f32", "--cache-dir", cache), cache,
+                          "Permission denied", "--precision native")
+        self.assert_wrong(check("--model", model, "--precision", "f16"), self.folder / ".cache", "Permission denied")
+        self.assertEqual(check("--model", model, "--cache-dir", cache).status, 0)
+        # Weights that were converted elsewhere are only read.
+        (cache / "0123-llama.cpp-1-f32.gguf").touch()
+        self.assertEqual(check("--model", model, "--precision", "f32", "--cache-dir", cache).status, 0)
+        cache.chmod(0o777)
+        (cache / "0123-llama.cpp-1-f32.gguf").unlink()
+        self.assertEqual(check("--model", model, "--precision", "f32", "--cache-dir", cache / "new").status, 0)
+        self.assertEqual(list(cache.iterdir()), [])
+
+    def test_mistyped_variables_are_errors(self):
+        for flags in [(), ("--check-config",)]:
+            self.assert_wrong(logitd(*flags, LOGITD_LISTNE="127.0.0.1:0"), "LOGITD_LISTNE", "LOGITD_LISTEN?")
+        outcome = logitd("--check-config", LOGITD_SERVICE_HOST="10.0.0.1", LOGITD_SERVER="127.0.0.1:1")
+        self.assertEqual(outcome.status, 0, outcome)
+        self.assertIn("logitd: LOGITD_SERVICE_HOST is not an option of logitd: ignored\n", outcome.stderr)
+        self.assertNotIn("LOGITD_SERVER ", outcome.stderr)
 
     def test_server_that_is_started_from_a_file(self):
         server = harness.Server(flags=("--config", str(self.file('log_format: "json" kernel_target: "scalar"'))))

@@ -1,10 +1,12 @@
 """The Python program of docs/decode-in-python.md: it runs as it stands, and its sums are those of its own model."""
 
+import os
 import pathlib
 import re
 import subprocess
 import sys
 import tempfile
+import textwrap
 import unittest
 
 import harness
@@ -100,6 +102,42 @@ class DecodeExampleTest(unittest.TestCase):
             resumed = subprocess.run([sys.executable, copy, server.address], check=True, stdout=subprocess.PIPE,
                                      text=True, timeout=30).stdout
         self.assertEqual(resumed, run_example())
+
+    def test_reads_reasons_with_and_without_googles_own_message(self):
+        document = (harness.ROOT / "docs/decode-in-python.md").read_text(encoding="utf-8")
+        snippet = re.findall(r"```python\n(.*?)```", document, flags=re.DOTALL)[2]
+        program = textwrap.dedent("""
+            import sys
+            import grpc
+            from logitd.v1 import decoding_service_pb2 as pb
+            from logitd.v1 import decoding_service_pb2_grpc
+            stub = decoding_service_pb2_grpc.DecodingServiceStub(grpc.insecure_channel(sys.argv[1]))
+            try:
+                stub.Distribution(pb.DistributionRequest(logits={"float_values": [1]}, sampling={"temperature": -1}))
+            except grpc.RpcError as caught:
+                failure = caught
+            """) + snippet
+
+        def run(source: str, *folders: object) -> subprocess.CompletedProcess:
+            path = os.pathsep.join(map(str, [*folders, os.environ["PYTHONPATH"]]))
+            return subprocess.run([sys.executable, "-c", source, server.address], capture_output=True, text=True,
+                                  timeout=60, env={**os.environ, "PYTHONPATH": path})
+
+        expected = "ERROR_REASON_FIELD_OUT_OF_RANGE sampling.temperature\n"
+        alone = run(program)
+        self.assertEqual(alone.stdout, expected, alone.stderr)
+        with tempfile.TemporaryDirectory() as folder:
+            # What googleapis-common-protos installs, and grpcio-status imports: the module google.rpc.status_pb2.
+            sources = subprocess.run([harness.ROOT / "scripts/fetch-sources"], check=True, stdout=subprocess.PIPE,
+                                     text=True).stdout.splitlines()[-1]
+            subprocess.run(["protoc", "-I", sources, f"--python_out={folder}", "google/rpc/status.proto"], check=True)
+            for source in (program, "from google.rpc import status_pb2\n" + program):
+                beside = run(source, folder)
+                self.assertEqual(beside.stdout, expected, beside.stderr)
+            # The two definitions do clash.
+            both = run("from google.rpc import status_pb2\nimport status_pb2", folder)
+            self.assertNotEqual(both.returncode, 0)
+            self.assertIn("google.rpc.Status", both.stderr)
 
     def test_prints_the_same_on_every_run(self):
         self.assertEqual(run_example(), run_example())

@@ -27,6 +27,8 @@ class FakeRunner:
         self._batches = 0
         self._channel = grpc.insecure_channel(address)
         self.attached = threading.Event()
+        # It has begun to leave batches unanswered.
+        self.stuck = threading.Event()
         self.status: grpc.StatusCode | None = None
         self._messages.put(runner_pb2.AttachRequest(hello=runner_pb2.RunnerHello(
             model=runner_pb2.ModelInfo(name=NAME, model_fingerprint=b"fake", vocab_fingerprint=bytes(32),
@@ -55,6 +57,7 @@ class FakeRunner:
     def _answer(self, batch: runner_pb2.RunBatch) -> None:
         self._batches += 1
         if self._max_batches is not None and self._batches > self._max_batches:
+            self.stuck.set()
             return
         outputs = []
         count = 0

@@ -4,6 +4,7 @@ import io
 import json
 import math
 import pathlib
+import re
 import subprocess
 import tempfile
 import unittest
@@ -161,6 +162,68 @@ class ScoreLogitsTest(unittest.TestCase):
         self.assertEqual(shown.status, 0)
         self.assertIn("excluded", shown.stdout)
 
+    def test_targets_of_minus_100_are_left_out(self):
+        """As torch.nn.functional.cross_entropy(ignore_index=-100, reduction="sum") has it."""
+        array = rows((2, 9, 30))
+        targets = numpy.random.default_rng(3).integers(0, 30, (2, 9))
+        targets[0, [0, 1, 5]] = -100
+        targets[1, 4:] = -100
+        path = save("masked", array)
+        for flags in ((), ("--temperature", 0.6)):
+            reply = score(path, targets.tolist(), *flags)
+            for sequence, matrix, ids in zip(reply, array, targets):
+                scored = [t for t in range(9) if ids[t] != -100]
+                self.assertEqual([token["position"] for token in sequence["tokens"]], scored)
+                self.assertEqual([token["token_id"] for token in sequence["tokens"]], ids[scored].tolist())
+                self.assertEqual(sequence["totals"]["token_count"], len(scored))
+                wanted = math.fsum(log_softmax(matrix[t])[ids[t]] for t in scored)
+                self.assertAlmostEqual(sequence["totals"]["cumulative_model_log_prob"], wanted, delta=1e-5)
+                self.assertEqual(sequence["is_greedy"], all(matrix[t].argmax() == ids[t] for t in scored))
+        # From a file, in either order of its values; padding does no harm to stages that look back.
+        wanted = score(path, targets.tolist(), "--temperature", 0.6)
+        for name, saved in [("targets", targets), ("fortran", numpy.asfortranarray(targets)),
+                            ("narrow", targets.astype("<i4"))]:
+            outcome = harness.logit("score", "--logits", path, "--targets-file", save(name, saved), "--temperature", 0.6,
+                                    server=server)
+            self.assertEqual(lines(outcome), wanted, name)
+        padded = score(save("padded", array[1]), [targets[1].tolist()], "--frequency-penalty", 0.5)[0]
+        cut = score(save("cut", array[1][:4]), [targets[1][:4].tolist()], "--frequency-penalty", 0.5)[0]
+        self.assertEqual(padded, cut)
+        # Nothing is scored: no sum, and no claim to be greedy.
+        nothing = score(save("nothing", array[0][:2]), [[-100, -100]])[0]
+        self.assertEqual(nothing["totals"], {"token_count": 0})
+        self.assertNotIn("is_greedy", nothing)
+        shown = harness.run("logit", "score", "--logits", save("nothing", array[0][:2]), "--targets", "-100,-100",
+                            "--server", server.address)
+        self.assertRegex(shown.stdout, r"0  \[-100,-100\]       0               -          -           -  -")
+
+    def test_what_is_asked_of_each_token_is_shown(self):
+        """--rank and its like without --explain or --json: the numbers are those of --json."""
+        array = rows((2, 6))
+        path = save("shown", array)
+        wanted = score(path, [[1, 3]], "--rank", "--entropy", "--top-n", 2, "--kept-set", "--top-p", 0.8)[0]
+        shown = harness.run("logit", "score", "--logits", path, "--targets", "1,3", "--rank", "--entropy", "--top-n", 2,
+                            "--kept-set", "--top-p", 0.8, "--server", server.address)
+        self.assertEqual(shown.status, 0, shown)
+        self.assertNotIn("token by token", shown.stdout)
+        listed = shown.stdout.splitlines()[1:4]
+        self.assertEqual(re.split(r"  +", listed[0]), ["position", "token id", "model log-prob", "sampling log-prob", "rank",
+                                                       "entropy", "kept", "kept mass", "running sum", "alternatives"])
+        for line, token in zip(listed[1:], wanted["tokens"]):
+            cells = re.split(r"  +", line.strip())
+            self.assertEqual(int(cells[4]), token["rank"])
+            self.assertAlmostEqual(float(cells[5]), token["model_entropy"], places=5)
+            self.assertEqual(int(cells[6]), token["kept_count"])
+            self.assertAlmostEqual(float(cells[7]), token["kept_mass"], places=5)
+            self.assertEqual([int(cell.split()[0]) for cell in cells[9:]], token["top"]["token_ids"])
+        for flags in (("--rank",), ("--entropy",), ("--top-n", 2), ("--top-n", 2, "--packed-top"),
+                      ("--kept-set", "--top-k", 2)):
+            with self.subTest(flags):
+                one = harness.run("logit", "score", "--logits", path, "--targets", "1,3", *flags, "--server",
+                                  server.address)
+                self.assertIn({"--rank": "rank", "--entropy": "entropy", "--top-n": "alternatives",
+                               "--kept-set": "kept mass"}[flags[0]], one.stdout)
+
     def test_refusals_of_the_server(self):
         array = rows((2, 6))
         array[1, 3] = numpy.nan
@@ -168,7 +231,9 @@ class ScoreLogitsTest(unittest.TestCase):
                 ("nan", array, "0,1", (), "NON_FINITE_LOGIT", "rows.logits"),
                 ("all -inf", numpy.full((1, 3), -numpy.inf, numpy.float32), "0", (), "NO_FINITE_LOGIT", "rows.logits"),
                 ("target", array[:1], "6", (), "TOKEN_ID_OUT_OF_RANGE", "rows.target_token_ids[0]"),
-                ("negative target", array[:1], "-100", (), "TOKEN_ID_OUT_OF_RANGE", "rows.target_token_ids[0]"),
+                ("negative target", array[:1], "-99", (), "TOKEN_ID_OUT_OF_RANGE", "rows.target_token_ids[0]"),
+                ("history with a hole", array[:1].repeat(3, 0), "0,-100,1", ("--frequency-penalty", 0.5),
+                 "FIELD_OUT_OF_RANGE", "rows.target_token_ids[2]"),
                 ("greedy", array[:1], "0", ("--temperature", 0), "FIELD_OUT_OF_RANGE", "config.sampling.temperature"),
         ]:
             with self.subTest(name):
@@ -190,8 +255,9 @@ class ScoreLogitsTest(unittest.TestCase):
         for path, message in [
                 (save("f64", good.astype(numpy.float64)), "float64 ('<f8')"),
                 (save("big", good.astype(">f4")), "big-endian float32 ('>f4')"),
-                (save("fortran", numpy.asfortranarray(good)), "Fortran order"),
-                (save("flat", good.ravel()), "[T, V] or [B, T, V], got (6,)"),
+                (save("bf16", good.astype("<f2").view("V2")), "--dtype bf16"),
+                (save("u16", good.astype("<f2").view("<u2")), "--dtype bf16"),
+                (save("four", good[None, None]), "[V], [T, V] or [B, T, V], got (1, 1, 2, 3)"),
                 (save("none", good[:0]), "it holds no rows"),
                 (save("object", numpy.array([None], dtype=object)), "'|O'"),
                 (save("record", numpy.zeros(2, dtype=[("a", "<f4"), ("b", "<i4")])), "records"),
@@ -206,6 +272,75 @@ class ScoreLogitsTest(unittest.TestCase):
                     self.assertEqual(outcome.status, 2, outcome)
                     self.assertIn(message, outcome.error()["message"])
                     self.assertIn(str(path), outcome.error()["message"])
+
+
+class LogitsTest(unittest.TestCase):
+    """Every way of giving logits gives the same numbers, to every command that takes logits."""
+
+    def answers(self, *logits: object) -> dict:
+        run = lambda *arguments: harness.logit(*arguments, "--logits", *logits, server=server)  # noqa: E731
+        verified = run("verify", "--token", 1, "--seed", 5, "--sequence-key", 0, "--position", 0)
+        answers = {"distribution": run("distribution").json(), "verify": json.loads(verified.stdout)["verification"],
+                   "score": lines(run("score", "--targets", 1)), "decode": lines(run("decode", "--seed", 5))}
+        self.assertIn(verified.status, (0, 1))
+        return answers
+
+    def test_one_row(self):
+        row = numpy.array([1, -2, 0.5, 3.25], numpy.float32)  # Exact in every type.
+        bits = (row.view("<u4") >> 16).astype("<u2")
+        wanted = self.answers("1,-2,0.5,3.25")
+        self.assertAlmostEqual(wanted["score"][0]["totals"]["cumulative_model_log_prob"], log_softmax(row)[1], places=6)
+        for name, array, flags in [("v", row, ()), ("tv", row[None], ()), ("btv", row[None, None], ()),
+                                   ("f16", row.astype("<f2"), ()), ("f64", row.astype("<f8"), ("--dtype", "f32")),
+                                   ("v2", bits.view("V2"), ("--dtype", "bf16")), ("u2", bits, ("--dtype", "bf16")),
+                                   ("i2", bits.view("<i2")[None], ("--dtype", "bf16"))]:
+            with self.subTest(name):
+                self.assertEqual(self.answers(save(name, array), *flags), wanted)
+
+    def test_fortran_order(self):
+        for dtype in (numpy.float32, numpy.float16):
+            for shape in ((5, 7), (3, 5, 7), (1, 5, 7), (3, 1, 7), (3, 5, 1)):
+                array = rows(shape, dtype)
+                targets = numpy.zeros(shape[:-1], int).reshape(-1, shape[-2]).tolist()
+                ordered, fortran = save("ordered", array), save("fortran", numpy.asfortranarray(array))
+                with self.subTest(shape=shape, dtype=dtype):
+                    self.assertEqual(score(fortran, targets), score(ordered, targets))
+        with open(fortran, "rb") as file:
+            piped = subprocess.run([str(harness.BIN / "logit"), "distribution", "--logits", "-", "--row", "4", "--sequence",
+                                    "2", "--json", "--server", server.address], stdin=file, capture_output=True, text=True)
+        self.assertEqual(json.loads(piped.stdout), harness.logit("distribution", "--logits", ordered, "--row", 4,
+                                                                 "--sequence", 2, server=server).json())
+
+    def test_rows_of_a_file(self):
+        array = rows((2, 3, 5))
+        path = save("batch", array)
+        for flags, row in [((), array[0, 0]), (("--row", 2), array[0, 2]), (("--sequence", 1), array[1, 0]),
+                           (("--row", 1, "--sequence", 1), array[1, 1]), (("--position", 2, "--seed", 1, "--sequence-key", 0), array[0, 2]),
+                           (("--output-tokens", "1,1"), array[0, 2])]:
+            with self.subTest(flags):
+                reply = harness.logit("distribution", "--logits", path, *flags, server=server).json()
+                wanted = log_softmax(row)
+                for token, value in zip(reply["token_ids"], reply["sampling_log_probs"]):
+                    self.assertAlmostEqual(value, wanted[token], places=5)
+        for flags, field in [(("--row", 3), "--row"), (("--row", -1), "--row"), (("--sequence", 2), "--sequence"),
+                             (("--position", 3), "--position"), (("--output-tokens", "1,1,1"), "--output-tokens")]:
+            with self.subTest(flags):
+                outcome = harness.logit("distribution", "--logits", path, *flags, server=server)
+                self.assertEqual(outcome.status, 2)
+                self.assertEqual(outcome.error()["field"], field)
+                self.assertIn("[0, ", outcome.error()["bound"])
+        labels = harness.run("logit", "distribution", "--logits", path, "--labels", "a,b,c,d,e", "--server", server.address)
+        self.assertEqual([line.split()[0] for line in labels.stdout.splitlines()], list("abcde"))
+
+    def test_doubles_are_rounded_where_a_flag_says_so(self):
+        array = numpy.array([1 / 3, -1e-50, 2.5, -numpy.inf])
+        reply = harness.logit("distribution", "--logits", save("f64", array), "--dtype", "f32", server=server).json()
+        wanted = harness.logit("distribution", "--logits", save("f32", array.astype("<f4")), server=server).json()
+        self.assertEqual(reply, wanted)
+        outcome = harness.logit("distribution", "--logits", save("large", array + [0, 0, 1e300, 0]), "--dtype", "f32",
+                                server=server)
+        self.assertEqual(outcome.status, 2)
+        self.assertIn("which f32 cannot hold", outcome.error()["message"])
 
 
 class DecodeTest(unittest.TestCase):

@@ -1,7 +1,10 @@
 """A server that cannot start says why, names what it was given, and ends."""
 
+import os
 import pathlib
+import pwd
 import shutil
+import subprocess
 import tempfile
 import unittest
 
@@ -48,6 +51,44 @@ class StartFailureTest(unittest.TestCase):
             self.assertEqual(reply["probabilities"], [0.5, 0.5])
         finally:
             server.stop()
+
+    def test_addresses_that_cannot_be_listened_on_say_why(self):
+        file = self.folder / "file"
+        file.touch()
+        longest = "x" * (107 - len(f"{self.folder}/"))
+        for address, words in [
+                (f"unix:{self.folder}/none/x.sock", [f"there is no folder {self.folder}/none"]),
+                (f"unix:{file}/x.sock", [f"{file} is not a folder"]),
+                (f"unix:{file}/y/x.sock", ["not a folder"]),
+                ("unix:/proc/x.sock", ["/proc"]),
+                (f"unix:{file}", ["exists and is not a socket"]),
+                (f"unix:{self.folder}/{longest}x", ["shorter than 108 bytes"]),
+                ("192.0.2.1:0", ["the address is not this machine's"]),
+                ("no-such-host.invalid:0", ["the host no-such-host.invalid has no address"])]:
+            with self.subTest(address):
+                outcome = self.start("--listen", address, "--allow-plaintext")
+                self.assert_refused(outcome, address.removeprefix("unix:"), *words)
+                self.assertNotIn("port is in use", outcome.stderr)
+        server = harness.Server()
+        try:
+            self.assert_refused(self.start("--listen", server.address), server.address, "the port is in use")
+        finally:
+            server.stop()
+        # The longest path that fits a socket's address.
+        server = harness.Server(flags=("--listen", f"unix:{self.folder}/{longest}"))
+        server.stop()
+
+    def test_folder_of_a_socket_that_may_not_be_written(self):
+        if os.geteuid() != 0:
+            self.skipTest("only root can become somebody else")
+        user = pwd.getpwnam("nobody")
+        program = pathlib.Path(shutil.copy(harness.BIN / "logitd", self.folder))
+        self.folder.chmod(0o755)
+        done = subprocess.run([program, "--listen", f"unix:{self.folder}/x.sock"], capture_output=True, text=True,
+                              stdin=subprocess.DEVNULL, cwd="/", timeout=60, check=False, env={"PATH": "/usr/bin"},
+                              user=user.pw_uid, group=user.pw_gid, extra_groups=[])
+        self.assertEqual(done.returncode, 1, done)
+        self.assertIn(f"this user may not make a socket in {self.folder}", done.stderr)
 
     def test_flag_that_does_not_exist(self):
         outcome = self.start("--modle", "x")

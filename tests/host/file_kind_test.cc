@@ -12,67 +12,20 @@
 #include <vector>
 
 #include "host/gguf_header.h"
+#include "tests/testing/gguf_header.h"
 #include "tests/testing/matchers.h"
 
 namespace logitd::host {
 namespace {
 
+using ::logitd::testing::Gguf;
 using ::logitd::testing::IsOk;
 using ::logitd::testing::StatusIs;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
-// A GGUF header, byte by byte as ggml's gguf.h describes it.
-class Gguf {
- public:
-  explicit Gguf(uint64_t tensor_count = 1) : tensor_count_(tensor_count) {}
-  Gguf& Text(const std::string& key, const std::string& value) { return Key(key, 8).String(value); }
-  Gguf& Uint32(const std::string& key, uint32_t value) { return Key(key, 4).Number(value); }
-  Gguf& Uint16(const std::string& key, uint16_t value) { return Key(key, 2).Number(value); }
-  Gguf& Bool(const std::string& key, bool value) { return Key(key, 7).Number<uint8_t>(value); }
-  Gguf& Texts(const std::string& key, const std::vector<std::string>& values) {
-    Key(key, 9).Number<uint32_t>(8).Number<uint64_t>(values.size());
-    for (const std::string& value : values) String(value);
-    return *this;
-  }
-  Gguf& Floats(const std::string& key, int count) {
-    Key(key, 9).Number<uint32_t>(6).Number<uint64_t>(count);
-    for (int i = 0; i < count; ++i) Number(0.5f);
-    return *this;
-  }
-  std::string Bytes(uint32_t version = 3) const {
-    Gguf head;
-    head.bytes_ = "GGUF";
-    head.Number(version).Number(tensor_count_).Number(key_count_);
-    return head.bytes_ + bytes_;
-  }
-
- private:
-  template <typename T>
-  Gguf& Number(T value) {
-    bytes_.append(reinterpret_cast<const char*>(&value), sizeof(value));
-    return *this;
-  }
-  Gguf& String(const std::string& text) {
-    Number<uint64_t>(text.size());
-    bytes_ += text;
-    return *this;
-  }
-  Gguf& Key(const std::string& key, uint32_t type) {
-    ++key_count_;
-    return String(key).Number(type);
-  }
-
-  uint64_t tensor_count_;
-  uint64_t key_count_ = 0;
-  std::string bytes_;
-};
-
 Gguf Model(const std::string& architecture = "llama", uint64_t tensor_count = 1) {
-  return Gguf(tensor_count)
-      .Text("general.architecture", architecture)
-      .Texts("tokenizer.ggml.tokens", {"a", "b"})
-      .Floats("tokenizer.ggml.scores", 2);
+  return testing::GgufModel(architecture, tensor_count);
 }
 
 class FileKindTest : public ::testing::Test {

@@ -7,6 +7,8 @@
 
 #include "gmock/gmock.h"
 #include "server/options.h"
+#include "server/start_checks.h"
+#include "tests/testing/gguf_header.h"
 #include "tests/testing/matchers.h"
 
 namespace logitd::server {
@@ -114,6 +116,61 @@ TEST(ConfigTest, WrongWordsNameTheirOrigin) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("LOGITD_ALLOW_PLAINTEXT")));
 }
 
+TEST(ConfigTest, MistypedVariablesAreErrorsThatNameTheOption) {
+  const struct {
+    const char* typed;
+    const char* meant;
+  } cases[] = {
+      {"LOGITD_LISTNE", "LOGITD_LISTEN"},         {"LOGITD_LISEN", "LOGITD_LISTEN"},
+      {"LOGITD_RUNNER", "LOGITD_RUNNERS"},        {"LOGITD_CACHEDIR", "LOGITD_CACHE_DIR"},
+      {"LOGITD_LOG_LEVELS", "LOGITD_LOG_LEVEL"},  {"LOGITD_grace_period", "LOGITD_GRACE_PERIOD"},
+      {"LOGITD_MODLE_NAEM", "LOGITD_MODEL_NAME"}, {"LOGITD_CONFG", "LOGITD_CONFIG"},
+  };
+  for (const auto& test : cases) {
+    SCOPED_TRACE(test.typed);
+    const Variable variable(test.typed, "x");
+    Config config = Defaults();
+    EXPECT_THAT(AddEnvironment(config),
+                StatusIs(absl::StatusCode::kInvalidArgument, AllOf(HasSubstr(test.typed), HasSubstr(test.meant))));
+    const Variable empty(test.typed, "");
+    EXPECT_THAT(AddEnvironment(config), IsOk()) << "an empty variable is none";
+  }
+}
+
+TEST(ConfigTest, VariablesOfOthersAreLeftAlone) {
+  // What Kubernetes gives to a container beside a service called logitd, and what the scripts and tests of this project
+  // use.
+  const std::vector<const char*> names = {"LOGITD_SERVICE_HOST",
+                                          "LOGITD_SERVICE_PORT",
+                                          "LOGITD_PORT",
+                                          "LOGITD_PORT_50051_TCP",
+                                          "LOGITD_PORT_50051_TCP_PROTO",
+                                          "LOGITD_PORT_50051_TCP_PORT",
+                                          "LOGITD_PORT_50051_TCP_ADDR",
+                                          "LOGITD_TEST_MODEL",
+                                          "LOGITD_LONG",
+                                          "LOGITD_BIN",
+                                          "LOGITD_ROOT",
+                                          "LOGITD_PEERS_PYTHON",
+                                          "LOGITD_MACHINE",
+                                          "LOGITD_OWN_NAMESPACES",
+                                          "LOGITD_KILLS"};
+  const Variable command_line("LOGITD_SERVER", "127.0.0.1:1");
+  for (const char* name : names) {
+    SCOPED_TRACE(name);
+    const char* before = ::getenv(name);
+    const std::string kept = before == nullptr ? "" : before;
+    {
+      const Variable variable(name, "1");
+      Config config = Defaults();
+      ASSERT_THAT(AddEnvironment(config), IsOk());
+      EXPECT_THAT(config.ignored_variables, ::testing::Contains(name));
+      EXPECT_THAT(config.ignored_variables, ::testing::Not(::testing::Contains("LOGITD_SERVER")));
+    }
+    if (!kept.empty()) ::setenv(name, kept.c_str(), 1);
+  }
+}
+
 TEST(ConfigTest, WhatIsPrintedReadsBackTheSame) {
   Config config = Defaults();
   ASSERT_THAT(AddFlag(FieldNamed("listen"), {"unix:/tmp/\"odd\" name", "127.0.0.1:0"}, config), IsOk());
@@ -152,6 +209,9 @@ TEST(OptionsTest, ValuesAreCheckedWhereTheyWereGiven) {
       {"log_format", "xml", "text, json"},
       {"log_level", "loud", "debug"},
       {"model_name", "m", "--model FILE"},
+      {"runners", "2", "--model FILE"},
+      {"threads", "2", "--model FILE"},
+      {"precision", "f32", "--model FILE"},
   };
   for (const auto& test : cases) {
     SCOPED_TRACE(std::string(test.field) + "=" + test.value);
@@ -164,7 +224,7 @@ TEST(OptionsTest, ValuesAreCheckedWhereTheyWereGiven) {
 }
 
 TEST(OptionsTest, TimesAndNamesAreRead) {
-  const ConfigFile model("not a model");
+  const ConfigFile model(logitd::testing::GgufModel().Bytes());
   Config config = Defaults();
   config.values.set_grace_period("1.5m");
   config.values.set_max_idle("2h");
@@ -184,6 +244,46 @@ TEST(OptionsTest, ModelFileThatIsNotThereCannotBeServed) {
   Config config = Defaults();
   config.values.set_model("/nothing/here.gguf");
   EXPECT_THAT(ToOptions(config).status(), StatusIs(absl::StatusCode::kUnavailable, HasSubstr("/nothing/here.gguf")));
+}
+
+TEST(OptionsTest, ModelFileThatIsNoneCannotBeServed) {
+  const auto refusal = [](const std::string& path) {
+    Config config = Defaults();
+    config.values.set_model(path);
+    return ToOptions(config).status();
+  };
+  const ConfigFile html("<!doctype html>");
+  EXPECT_THAT(refusal(html.path()),
+              StatusIs(absl::StatusCode::kUnavailable, AllOf(HasSubstr(html.path()), HasSubstr("web page (HTML)"))));
+  const ConfigFile empty("");
+  EXPECT_THAT(refusal(empty.path()), StatusIs(absl::StatusCode::kUnavailable, HasSubstr("is empty")));
+  const ConfigFile cut("GGU");
+  EXPECT_THAT(refusal(cut.path()), StatusIs(absl::StatusCode::kUnavailable, HasSubstr("not a GGUF file")));
+  EXPECT_THAT(refusal("/tmp"), StatusIs(absl::StatusCode::kUnavailable, HasSubstr("is a folder")));
+  EXPECT_THAT(refusal("/dev/null"), StatusIs(absl::StatusCode::kUnavailable, HasSubstr("not a regular file")));
+  EXPECT_THAT(refusal(html.path() + "/model.gguf"),
+              StatusIs(absl::StatusCode::kUnavailable, HasSubstr("there is no file")));
+}
+
+TEST(StartChecksTest, ConvertedWeightsNeedAFolderThatCanBeWritten) {
+  const ConfigFile model(logitd::testing::GgufModel().Bytes());
+  const auto check = [&model](const std::string& cache_dir, const std::string& precision) {
+    return CheckCacheDir("--cache-dir", cache_dir, model.path(), precision);
+  };
+  const std::string below_a_file = model.path() + "/cache";
+  for (const char* precision : {"f32", "f16"}) {
+    SCOPED_TRACE(precision);
+    EXPECT_THAT(check(below_a_file, precision),
+                StatusIs(absl::StatusCode::kUnavailable,
+                         AllOf(HasSubstr("--cache-dir"), HasSubstr(below_a_file), HasSubstr("is not a folder"))));
+    EXPECT_THAT(check("", precision), StatusIs(absl::StatusCode::kUnavailable, HasSubstr("--cache-dir DIR")));
+    EXPECT_THAT(check(::testing::TempDir() + "/made/when/needed", precision), IsOk());
+    EXPECT_FALSE(std::filesystem::exists(::testing::TempDir() + "/made")) << "a check makes nothing";
+  }
+  EXPECT_THAT(check(below_a_file, "native"), IsOk());
+  EXPECT_THAT(check(below_a_file, "auto"), IsOk()) << "only the default model is converted";
+  std::filesystem::resize_file(model.path(), 98'362'432);
+  EXPECT_THAT(check(below_a_file, "auto"), StatusIs(absl::StatusCode::kUnavailable, HasSubstr("--precision native")));
 }
 
 }  // namespace

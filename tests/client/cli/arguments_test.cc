@@ -75,6 +75,7 @@ TEST(ArgumentsTest, WhatIsWrongIsNamed) {
     Arguments arguments = Make();
     const absl::Status status = arguments.Parse(c.args);
     EXPECT_TRUE(IsUsageError(status));
+    EXPECT_NE(UsageErrorMessage(status).field(), "");
     EXPECT_THAT(std::string(status.message()), HasSubstr(c.message));
   }
 }
@@ -108,6 +109,37 @@ TEST(ArgumentsTest, SeedsReachFromZeroTo64Bits) {
       EXPECT_EQ(*parsed, value);
     }
   }
+}
+
+TEST(ArgumentsTest, AnAliasIsTheSameFlag) {
+  const auto make = [] {
+    return Arguments(
+        {.name = "test", .positionals = "", .summary = "s", .examples = "logit test\n"},
+        {{"Flags", {{"--help", "", "print this", false, "-h"}, {"--tokens", "", "list them", false, "--verbose"}}}});
+  };
+  for (const char* name : {"-h", "--help"}) {
+    Arguments arguments = make();
+    ASSERT_TRUE(arguments.Parse({name}).ok());
+    EXPECT_TRUE(arguments.Has("--help"));
+  }
+  Arguments arguments = make();
+  EXPECT_FALSE(arguments.Parse({"--tokens", "--verbose"}).ok()) << "given twice";
+  EXPECT_THAT(make().HelpText(), HasSubstr("  -h, --help           print this\n  --tokens, --verbose  list them\n"));
+}
+
+TEST(ArgumentsTest, HelpIsAsWideAsTheTerminal) {
+  const Arguments arguments(
+      {.name = "test",
+       .positionals = "TEXT",
+       .summary = "One two three four five six.",
+       .examples = "logit test \"a\"\n"},
+      {{"Flags", {{"--a-flag", "X", "what it does, in so many words that they need a second line"}}}});
+  EXPECT_THAT(arguments.HelpText(44), HasSubstr("  --a-flag X  what it does, in so many words\n"
+                                                "              that they need a second line\n"));
+  EXPECT_THAT(arguments.HelpText(20), HasSubstr("  --a-flag X\n"
+                                                "      what it does,\n"
+                                                "      in so many\n"));
+  EXPECT_THAT(arguments.HelpText(20), HasSubstr("One two three four\nfive six.\n"));
 }
 
 TEST(ArgumentsTest, HelpListsFlagsAndExamples) {

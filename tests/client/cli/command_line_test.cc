@@ -40,29 +40,60 @@ TEST(CommandLineTest, HelpAndVersionNeedNoServer) {
 }
 
 TEST(CommandLineTest, UsageErrorsSendNothingAndExitWith2) {
-  const std::pair<std::vector<std::string>, const char*> cases[] = {
-      {{"compleat", "a"}, "unknown command compleat; commands: complete, score"},
-      {{"--bogus"}, "unknown flag --bogus"},
-      {{"distribution", "--logits", "1,2", "--tempratur=1"}, "unknown flag --tempratur"},
-      {{"distribution", "--logits", "1,x"}, "--logits must be numbers separated by commas (6,3,0.5), got \"x\""},
-      {{"distribution", "--logits", "1,2", "--temperature", "warm"}, "--temperature must be a number, got \"warm\""},
-      {{"distribution", "--logits", "1,2", "--color", "pink"}, "--color must be auto, always or never, got \"pink\""},
-      {{"distribution", "--logits", "1,2", "--timeout", "0"}, "--timeout must be in (0, 1e6] seconds, got \"0\""},
-      {{"distribution", "--logits", "1,2", "--timeout", "nan"}, "--timeout"},
-      {{"distribution", "--logits", "1,2", "--server", "nowhere"}, "--server: address must be HOST:PORT or unix:PATH"},
-      {{"complete", "a", "--seed", "-1"}, "--seed must be an integer in [0, 2^64), got \"-1\""},
-      {{"complete"}, "PROMPT is missing"},
-      {{"complete", "a", "b"}, "PROMPT must be one argument, got 2"},
-      {{"complete", "a", "--prompt-tokens", "1"}, "exclude each other"},
-      {{"score", "a"}, "CONTINUATION is missing"},
-      {{"score"}, "CONTEXT is missing"},
-      {{"rank", "a", "b", "--order-by", "luck"}, "--order-by must be sum, per-token, per-byte or per-character"},
+  const struct {
+    std::vector<std::string> args;
+    const char* message;
+    const char* field;
+  } cases[] = {
+      {{"compleat", "a"}, "unknown command compleat; commands: complete, score", "COMMAND"},
+      {{"--bogus"}, "unknown flag --bogus", "COMMAND"},
+      {{"distribution", "--logits", "1,2", "--tempratur=1"}, "unknown flag --tempratur", "--tempratur"},
+      {{"distribution", "--logits", "1,x"},
+       "--logits must be numbers separated by commas (6,3,0.5), got \"x\"",
+       "--logits"},
+      {{"distribution", "--logits", "1,2", "--temperature", "warm"},
+       "--temperature must be a number, got \"warm\"",
+       "--temperature"},
+      {{"distribution", "--logits", "1,2", "--color", "pink"},
+       "--color must be auto, always or never, got \"pink\"",
+       "--color"},
+      {{"distribution", "--logits", "1,2", "--timeout", "0"},
+       "--timeout must be in (0, 1e6] seconds, got \"0\"",
+       "--timeout"},
+      {{"distribution", "--logits", "1,2", "--timeout", "nan"}, "--timeout", "--timeout"},
+      {{"distribution", "--logits", "1,2", "--server", "nowhere"},
+       "--server: address must be HOST:PORT or unix:PATH",
+       "--server"},
+      {{"complete", "a", "--seed", "-1"}, "--seed must be an integer in [0, 2^64), got \"-1\"", "--seed"},
+      {{"complete"}, "PROMPT is missing", "PROMPT"},
+      {{"complete", "a", "b"}, "PROMPT must be one argument, got 2", "PROMPT"},
+      {{"complete", "a", "--prompt-tokens", "1"}, "exclude each other", "--prompt-tokens"},
+      {{"score", "a"}, "CONTINUATION is missing", "CONTINUATION"},
+      {{"score"}, "CONTEXT is missing", "CONTEXT"},
+      {{"rank", "a", "b", "--order-by", "luck"},
+       "--order-by must be sum, per-token, per-byte or per-character",
+       "--order-by"},
+      {{"distribution"}, "--logits is missing", "--logits"},
+      {{"distribution", "--logits", "1,2", "--labels", "a"}, "one name per logit, got 1 labels for 2", "--labels"},
+      {{"distribution", "--logits", "1,2", "--row", "1"}, "--row goes with a file", "--row"},
+      {{"distribution", "--logits", "1,2", "--dtype", "bf16"}, "--dtype goes with a file", "--dtype"},
+      {{"decode", "--logits", "/nowhere.npy"}, "there is no such file", "--logits"},
+      {{"verify", "--logits", "1,2"}, "--token is missing", "--token"},
+      {{"score", "a", "b", "--kept-set"}, "--kept-set tells what the stages keep", "--kept-set"},
+      {{"complete", "a", "--packed-top"}, "--packed-top needs --top-n N", "--packed-top"},
+      {{}, "COMMAND is missing", "COMMAND"},
   };
-  for (const auto& [args, message] : cases) {
+  for (const auto& c : cases) {
     CommandRig rig;
-    EXPECT_EQ(rig.Run(args), kExitUsage) << message;
-    EXPECT_THAT(rig.err(), HasSubstr(message));
-    EXPECT_EQ(rig.out(), "");
+    if (!c.args.empty()) {
+      EXPECT_EQ(rig.Run(c.args), kExitUsage) << c.message;
+      EXPECT_THAT(rig.err(), HasSubstr(c.message));
+      EXPECT_EQ(rig.out(), "");
+    }
+    CommandRig with_json;
+    EXPECT_EQ(with_json.Run(With(c.args, {"--json"})), kExitUsage) << c.message;
+    EXPECT_THAT(with_json.err(), HasSubstr(std::string("\"field\":\"") + c.field + "\"")) << c.message;
+    EXPECT_EQ(with_json.out(), "");
   }
 }
 
@@ -117,6 +148,10 @@ TEST(CommandLineTest, ExitCodesTellWhoFailed) {
   draining.set_code(14);
   draining.set_reason(v1::ERROR_REASON_DRAINING);
   draining.set_message("the server shuts down");
+  v1::Error late;
+  late.set_code(4);
+  late.set_reason(v1::ERROR_REASON_DEADLINE_EXCEEDED);
+  late.set_message("the call's deadline passed");
   const struct {
     grpc::Status status;
     int exit_code;
@@ -127,8 +162,9 @@ TEST(CommandLineTest, ExitCodesTellWhoFailed) {
        "cannot reach logitd at 127.0.0.1:50051 (Connection refused); start it with: logitd, or name another with "
        "--server or LOGITD_SERVER\n"},
       {grpc::Status(grpc::StatusCode::DEADLINE_EXCEEDED, "Deadline Exceeded"), kExitUnreachable,
-       "no answer from logitd at 127.0.0.1:50051"},
+       "no complete answer from logitd at 127.0.0.1:50051"},
       {Refusal(draining), kExitRefused, "the server shuts down"},
+      {Refusal(late), kExitUnreachable, "no complete answer from logitd at 127.0.0.1:50051 within --timeout"},
       {Refusal(MakeError(3, v1::ERROR_REASON_FIELD_OUT_OF_RANGE, "sampling.temperature")), kExitRefused,
        "sampling.temperature is wrong"},
       {grpc::Status(grpc::StatusCode::UNIMPLEMENTED, "unknown method"), kExitRefused, "unknown method"},

@@ -11,6 +11,7 @@
 #include <map>
 #include <memory>
 #include <sstream>
+#include <stop_token>
 #include <string>
 #include <utility>
 #include <vector>
@@ -83,6 +84,8 @@ class CommandRig {
   }
   void SetVariable(const std::string& name, const std::string& value) { variables_[name] = value; }
   Environment& environment() { return environment_; }
+  // Ctrl-C.
+  void Interrupt() { interrupts_.request_stop(); }
 
   int Run(const std::vector<std::string>& args) { return RunLogit(args, environment_); }
 
@@ -120,6 +123,7 @@ class CommandRig {
   std::vector<client::Options> connections_;
   std::vector<std::chrono::milliseconds> sleeps_;
   std::chrono::steady_clock::time_point now_{};
+  std::stop_source interrupts_;
   Environment environment_{
       .in = in_,
       .out = out_,
@@ -136,6 +140,7 @@ class CommandRig {
       },
       .now = [this] { return now_ += std::chrono::seconds(1); },
       .sleep = [this](std::chrono::milliseconds duration) { sleeps_.push_back(duration); },
+      .take_interrupts = [this] { return interrupts_.get_token(); },
   };
 };
 

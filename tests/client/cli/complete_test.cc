@@ -125,7 +125,7 @@ TEST_F(CompleteTest, EveryFlagReachesItsField) {
           max_tokens: 2147483647
         }
         record { rank: true entropy: true top_n: 3 }
-        stream: false
+        stream: true
       )pb",
       &wanted));
   EXPECT_EQ(request_.DebugString(), wanted.DebugString());
@@ -140,7 +140,7 @@ TEST_F(CompleteTest, WhatIsNotGivenIsNotSent) {
   EXPECT_EQ(Run({""}, {Response("final {}")}), kExitOk);
   v1::GenerateRequest wanted;
   wanted.mutable_prompt()->set_text("");
-  wanted.set_stream(false);
+  wanted.set_stream(true);
   EXPECT_EQ(request_.DebugString(), wanted.DebugString()) << "the empty prompt is the server's to refuse";
 }
 
@@ -150,9 +150,44 @@ TEST_F(CompleteTest, PromptsComeAsTokensOrFromStandardInput) {
 }
 
 TEST_F(CompleteTest, ADashReadsStandardInput) {
-  rig_.SetInput("two\nlines\n");
+  rig_.SetInput("two\nlines");
   EXPECT_EQ(Run({"-"}, {Response("final {}")}), kExitOk);
-  EXPECT_EQ(request_.prompt().text(), "two\nlines\n");
+  EXPECT_EQ(request_.prompt().text(), "two\nlines");
+}
+
+TEST(CompleteInputTest, OneNewlineAtTheEndIsNotThePrompts) {
+  const std::pair<const char*, const char*> cases[] = {
+      {"a\n", "a"},
+      {"a\r\n", "a"},
+      {"a\n\n", "a\n"},
+      {"a\r\n\r\n", "a\r\n"},
+      {"a \n", "a "},
+      {"a\r", "a\r"},
+      {"\n", ""},
+      {"", ""},
+      {"\xEF\xBB\xBF"
+       "a\n",
+       "a"},
+      {"a\xEF\xBB\xBF", "a\xEF\xBB\xBF"},
+      {"\r\n", ""},
+  };
+  for (const auto& [input, prompt] : cases) {
+    CommandRig rig;
+    rig.SetInput(input);
+    v1::GenerateRequest request;
+    EXPECT_CALL(rig.generation(), GenerateRaw)
+        .WillOnce(
+            DoAll(SaveArg<1>(&request), Return(new ScriptedReader<v1::GenerateResponse>({Response("final {}")}))));
+    EXPECT_EQ(rig.Run({"complete", "-"}), kExitOk);
+    EXPECT_EQ(request.prompt().text(), prompt) << input;
+  }
+  // An argument is the text as it is.
+  CommandRig rig;
+  v1::GenerateRequest request;
+  EXPECT_CALL(rig.generation(), GenerateRaw)
+      .WillOnce(DoAll(SaveArg<1>(&request), Return(new ScriptedReader<v1::GenerateResponse>({Response("final {}")}))));
+  EXPECT_EQ(rig.Run({"complete", "a\n"}), kExitOk);
+  EXPECT_EQ(request.prompt().text(), "a\n");
 }
 
 TEST_F(CompleteTest, InAPipeTextAndSummaryArePlain) {
@@ -241,6 +276,94 @@ TEST_F(CompleteTest, AFailedCompletionIsShownAndExitsWith1) {
   EXPECT_EQ(Run({"a", "-n", "2"}, {Response(failed)}), kExitItemFailed);
   EXPECT_THAT(rig_.out(), HasSubstr("finish reason: max_tokens"));
   EXPECT_THAT(rig_.out(), HasSubstr("failed: the runner was lost"));
+}
+
+// Two completions, one of them done, when the server shuts down.
+std::vector<v1::GenerateResponse> CutShort() {
+  return {Response("started { seed: 7 }"), Response(R"pb(delta {
+                                                           index: 0
+                                                           text: " Par"
+                                                           tokens { token_id: 5 model_log_prob: -0.5 }
+                                                           totals { token_count: 1 cumulative_model_log_prob: -0.5 }
+                                                         })pb"),
+          Response(R"pb(delta {
+                          index: 1
+                          text: " Rome"
+                          tokens { token_id: 6 model_log_prob: -1 }
+                          totals { token_count: 1 cumulative_model_log_prob: -1 }
+                          finish { reason: FINISH_REASON_MAX_TOKENS }
+                        })pb"),
+          Response(R"pb(delta {
+                          index: 0
+                          text: "is"
+                          tokens { token_id: 8 position: 1 model_log_prob: -0.25 }
+                          totals { token_count: 2 cumulative_model_log_prob: -0.75 }
+                        })pb")};
+}
+
+v1::Error ShutsDown() {
+  v1::Error error;
+  error.set_code(14);
+  error.set_reason(v1::ERROR_REASON_DRAINING);
+  error.set_message("the server shuts down");
+  return error;
+}
+
+TEST_F(CompleteTest, WhatCameBeforeTheCallEndedIsShown) {
+  EXPECT_EQ(Run({"is", "-n", "2", "--first-sequence-key", "3"}, CutShort(), Refusal(ShutsDown())), kExitRefused);
+  EXPECT_EQ(rig_.out(),
+            "completion 0\n Paris\n\nfailed: the server shuts down\ntokens: 2\ncumulative model log-prob: -0.750000\n"
+            "cumulative sampling log-prob: -\nperplexity: 1.454991\nseed: 7, sequence key: 3\n\n"
+            "completion 1\n Rome\n\nfinish reason: max_tokens\ntokens: 1\ncumulative model log-prob: -1.000000\n"
+            "cumulative sampling log-prob: -\nperplexity: 2.718282\nseed: 7, sequence key: 4\n");
+  EXPECT_EQ(rig_.err(), "logit: the server shuts down\n");
+}
+
+TEST_F(CompleteTest, JsonHasWhatCameInTheFormOfTheFinalMessage) {
+  EXPECT_EQ(Run({"is", "-n", "3", "--json"}, CutShort(), Refusal(ShutsDown())), kExitRefused);
+  EXPECT_THAT(rig_.out(), HasSubstr("\"text\":\" Paris\""));
+  EXPECT_THAT(rig_.out(), HasSubstr("\"text\":\" Rome\""));
+  EXPECT_THAT(rig_.out(), HasSubstr("\"index\":2"));
+  size_t errors = 0;
+  for (size_t at = 0; (at = rig_.out().find("\"reason\":\"ERROR_REASON_DRAINING\"", at)) != std::string::npos; ++at) {
+    ++errors;
+  }
+  EXPECT_EQ(errors, 2u) << "completion 1 had ended";
+  EXPECT_THAT(rig_.err(), HasSubstr("{\"error\":{\"code\":14,\"reason\":\"ERROR_REASON_DRAINING\""));
+}
+
+TEST_F(CompleteTest, OnATerminalTheEndIsToldBelowWhatWasStreamed) {
+  rig_.environment().out_is_terminal = true;
+  rig_.SetVariable("NO_COLOR", "1");
+  const grpc::Status late(grpc::StatusCode::DEADLINE_EXCEEDED, "Deadline Exceeded");
+  EXPECT_EQ(Run({"is"}, CutShort(), late), kExitUnreachable);
+  EXPECT_THAT(rig_.out(), HasSubstr("is Paris\n\nfailed: no complete answer from logitd at "));
+  EXPECT_THAT(rig_.err(), HasSubstr("within --timeout"));
+}
+
+TEST_F(CompleteTest, ALostConnectionIsNotOneThatWasNeverThere) {
+  const grpc::Status lost(grpc::StatusCode::UNAVAILABLE, "Socket closed");
+  EXPECT_EQ(Run({"is"}, CutShort(), lost), kExitUnreachable);
+  EXPECT_THAT(rig_.out(), HasSubstr(" Paris\n"));
+  EXPECT_EQ(rig_.err(), "logit: the connection to logitd at 127.0.0.1:50051 was lost (Socket closed)\n");
+}
+
+TEST_F(CompleteTest, AnInterruptShowsWhatCameAndExitsWith130) {
+  rig_.Interrupt();
+  EXPECT_EQ(Run({"is"}, CutShort(), grpc::Status(grpc::StatusCode::CANCELLED, "")), kExitInterrupted);
+  EXPECT_THAT(rig_.out(), HasSubstr(" Paris\n\nfailed: interrupted\ntokens: 2\n"));
+  EXPECT_EQ(rig_.err(), "logit: interrupted\n");
+}
+
+TEST_F(CompleteTest, PackedAlternativesAreShownLikeliestFirst) {
+  v1::GenerateResponse response = Response(kFinal);
+  v1::PackedAlternatives& packed =
+      *response.mutable_final()->mutable_completions(0)->mutable_tokens(0)->mutable_packed_top();
+  const double log_probs[] = {-2, -0.5, -1};
+  packed.set_count(3);
+  packed.set_model_log_probs(std::string(reinterpret_cast<const char*>(log_probs), sizeof(log_probs)));
+  EXPECT_EQ(Run({"a", "--top-n", "3", "--packed-top"}, {response}), kExitOk);
+  EXPECT_THAT(rig_.out(), HasSubstr("  1 -0.500000  2 -1.000000  0 -2.000000\n"));
 }
 
 TEST_F(CompleteTest, ARefusalExitsWith3) {

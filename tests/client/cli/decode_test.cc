@@ -231,7 +231,9 @@ TEST_F(DecodeTest, ThePromptIsEverySequences) {
 TEST_F(DecodeTest, TheKeptSetAndTheDrawHaveColumns) {
   decoder_.finish_after = 1;
   decoder_.has_draw = true;
-  EXPECT_EQ(Run(SavedArray("<f4", "(1, 3)", std::string(12, '\0')), {"--kept-set", "--draw", "--packed-top"}), 0);
+  EXPECT_EQ(
+      Run(SavedArray("<f4", "(1, 3)", std::string(12, '\0')), {"--kept-set", "--draw", "--packed-top", "--top-n", "2"}),
+      0);
   EXPECT_TRUE(config().record().kept_set());
   EXPECT_TRUE(config().record().draw());
   EXPECT_TRUE(config().record().packed_top());

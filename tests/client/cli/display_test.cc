@@ -1,6 +1,8 @@
 // What is shown: escaped text, widths, tables, bars, colours, progress.
+#include <algorithm>
 #include <cmath>
 #include <limits>
+#include <sstream>
 
 #include "client/cli/progress.h"
 #include "client/cli/table.h"
@@ -43,6 +45,11 @@ TEST(TokenTextTest, WidthCountsColumns) {
   EXPECT_EQ(DisplayWidth("é"), 1);
   EXPECT_EQ(DisplayWidth("日本"), 4);
   EXPECT_EQ(DisplayWidth("e\u0301"), 1);
+  // Wide by Unicode's East_Asian_Width: Hangul, fullwidth, emoji of several blocks; narrow: half-width kana.
+  for (const char* wide : {"한", "Ａ", "🙂", "🚀", "🥑", "🫠", "⌚", "✅", "〒"})
+    EXPECT_EQ(DisplayWidth(wide), 2) << wide;
+  for (const char* narrow : {"ｱ", "é", "Ж", "א", "→", "█"}) EXPECT_EQ(DisplayWidth(narrow), 1) << narrow;
+  for (const char* nothing : {"\u0301", "\u200B", "\uFE0F"}) EXPECT_EQ(DisplayWidth(nothing), 0);
   EXPECT_EQ(Shorten("abcdef", 6), "abcdef");
   EXPECT_EQ(Shorten("abcdefg", 6), "abcde…");
   EXPECT_EQ(DisplayWidth(Shorten("日本日本", 6)), 5);
@@ -64,6 +71,98 @@ TEST(TableTest, ColoursDoNotMoveColumns) {
   table.Add({{"bb", {}}, {"2", {}}});
   EXPECT_EQ(table.Render(false), "a   1\nbb  2\n");
   EXPECT_EQ(table.Render(true), InLogProbColour("a", -0.01, true) + "   1\nbb  2\n");
+}
+
+// The widest line.
+int WidthOf(const std::string& text) {
+  int width = 0;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) width = std::max(width, DisplayWidth(line));
+  return width;
+}
+
+TEST(TableTest, TextGivesWayWhereATableIsTooWide) {
+  Table table({{"", Table::kRight, Table::kWhole, true}, {"name", Table::kLeft, Table::kShorten, true}, {"value"}});
+  table.Add({{"0", {}}, {"a rather long name of things", {}}, {"-1.5", {}}});
+  table.Add({{"1", {}}, {"日本語の長い名前です、とても", {}}, {"-2.5", {}}});
+  EXPECT_EQ(table.Render({false, 38}),
+            "   name                          value\n"
+            "0  a rather long name of things   -1.5\n"
+            "1  日本語の長い名前です、とても   -2.5\n");
+  EXPECT_EQ(table.Render({false, 30}),
+            "   name                  value\n"
+            "0  a rather long name …   -1.5\n"
+            "1  日本語の長い名前で…    -2.5\n");
+}
+
+TEST(TableTest, NumbersThatHaveNoRoomStandInAnotherBlock) {
+  Table table({{"place", Table::kRight, Table::kWhole, true},
+               {"name", Table::kLeft, Table::kShorten, true},
+               {"", Table::kLeft, Table::kDrop},
+               {"sum"},
+               {"per byte"},
+               {"perplexity"}});
+  table.Add({{"1", {}}, {"a", {}}, {"████████", {}}, {"-10.5", {}}, {"-1.25", {}}, {"200", {}}});
+  table.Add({{"2", {}}, {"bb", {}}, {"██", {}}, {"-9", {}}, {"-", {}}, {"3", {}}});
+  EXPECT_EQ(table.Render({false, 80}), table.Render(false));
+  EXPECT_EQ(table.Render({false, 36}),
+            "place  name              sum\n"
+            "    1  a     ████████  -10.5\n"
+            "    2  bb    ██           -9\n"
+            "\n"
+            "place  name  per byte  perplexity\n"
+            "    1  a        -1.25         200\n"
+            "    2  bb           -           3\n");
+  // The bar is an ornament: without room it goes, and the numbers stay.
+  EXPECT_EQ(table.Render({false, 20}),
+            "place  name    sum\n"
+            "    1  a     -10.5\n"
+            "    2  bb       -9\n"
+            "\n"
+            "place  name  per byte\n"
+            "    1  a        -1.25\n"
+            "    2  bb           -\n"
+            "\n"
+            "place  name  perplexity\n"
+            "    1  a            200\n"
+            "    2  bb             3\n")
+      << "a column that is wider than the terminal stands alone";
+}
+
+TEST(TableTest, ListsGoOnBelow) {
+  Table table({{"position", Table::kRight, Table::kWhole, true}, {"alternatives", Table::kLeft, Table::kWrap}});
+  table.Add({{"0", {}}, {"\" a  b\" -1.000000\n\" c\" -2.000000\n\" d\" -3.000000\n\" e\" -4.000000", {}}});
+  table.Add({{"1", {}}, {"\" f\" -1.000000", {}}});
+  EXPECT_EQ(table.Render(false),
+            "position  alternatives\n"
+            "       0  \" a  b\" -1.000000  \" c\" -2.000000  \" d\" -3.000000  \" e\" -4.000000\n"
+            "       1  \" f\" -1.000000\n");
+  EXPECT_EQ(table.Render({false, 48}),
+            "position  alternatives\n"
+            "       0  \" a  b\" -1.000000  \" c\" -2.000000\n"
+            "          \" d\" -3.000000  \" e\" -4.000000\n"
+            "       1  \" f\" -1.000000\n");
+}
+
+TEST(TableTest, NoWidthIsOverstepped) {
+  std::vector<Table::Column> columns = {{"place", Table::kRight, Table::kWhole, true},
+                                        {"candidate", Table::kLeft, Table::kShorten, true}};
+  std::vector<Table::Cell> row = {{"1", {}}, {"\" 日本語 and more of it\"", {}}};
+  for (int i = 0; i < 9; ++i) {
+    columns.push_back({"a heading"});
+    row.push_back({"-10.123456", -1.0});
+  }
+  Table table(columns);
+  table.Add(row);
+  for (int width = 40; width < 200; ++width) {
+    for (const bool colour : {false, true}) {
+      const std::string text = table.Render({colour, width});
+      EXPECT_EQ(std::count(text.begin(), text.end(), '1') > 0, true);
+      if (!colour) {
+        EXPECT_LE(WidthOf(text), width);
+      }
+    }
+  }
 }
 
 TEST(TableTest, BarsFillAndPad) {

@@ -75,5 +75,54 @@ TEST(LineReaderTest, ChunksAreBoundedByLinesAndBytes) {
   EXPECT_TRUE(reader.NextChunk(10, 1000).empty());
 }
 
+TEST(LineReaderTest, AByteOrderMarkIsNoPartOfTheFirstLine) {
+  std::istringstream in("\xEF\xBB\xBF{\"a\":1}\r\n\xEF\xBB\xBF{}\r\n");
+  LineReader reader(in);
+  const std::vector<InputLine> lines = reader.NextChunk(10, 1000);
+  ASSERT_EQ(lines.size(), 2u);
+  EXPECT_EQ(lines[0].text, "{\"a\":1}\r");
+  EXPECT_EQ(lines[1].text, "\xEF\xBB\xBF{}\r") << "it means something in front of a text alone";
+  std::istringstream alone("\xEF\xBB\xBF\n{}\n");
+  LineReader second(alone);
+  EXPECT_EQ(second.NextChunk(10, 1000).at(0).number, 2);
+}
+
+TEST(LineReaderTest, ALineOfAnyLengthIsOneItem) {
+  const std::string longest(kMaxLineBytes, 'x');
+  std::istringstream in("a\n" + longest + "\n" + longest + "x\nb\n" + longest + "xyz");
+  LineReader reader(in);
+  std::vector<InputLine> lines;
+  while (true) {
+    std::vector<InputLine> chunk = reader.NextChunk(10, 1000);
+    if (chunk.empty()) break;
+    for (InputLine& line : chunk) lines.push_back(std::move(line));
+  }
+  ASSERT_EQ(lines.size(), 5u);
+  EXPECT_EQ(lines[1].text.size(), longest.size());
+  EXPECT_EQ(lines[2].text, "");
+  EXPECT_EQ(lines[3].text, "b");
+  EXPECT_EQ(lines[4].byte_count, kMaxLineBytes + 3);
+  EXPECT_EQ(reader.byte_count(), 3 * kMaxLineBytes + 2 + 1 + 1 + 1 + 2 + 4);
+  v1::ScoreItem item;
+  const std::optional<v1::Error> error = FromLine(lines[2], &item);
+  ASSERT_TRUE(error);
+  EXPECT_EQ(error->reason(), v1::ERROR_REASON_LIMIT_EXCEEDED);
+  EXPECT_EQ(error->message(), "line 3 of standard input must have at most 67108864 bytes, got 67108865");
+  EXPECT_EQ(error->value(), "67108865");
+}
+
+TEST(LineReaderTest, AnItemThatIsLargerThanItsLineIsRefusedToo) {
+  // -1 takes three bytes of JSON and ten of a message.
+  std::string ids = "-1";
+  for (int i = 0; i < 7'000'000; ++i) ids += ",-1";
+  v1::ScoreItem item;
+  const std::string text = "{\"context\":{\"tokens\":{\"token_ids\":[" + ids + "]}}}";
+  const std::optional<v1::Error> error =
+      FromLine({.text = text, .number = 4, .byte_count = static_cast<int64_t>(text.size())}, &item);
+  ASSERT_TRUE(error);
+  EXPECT_EQ(error->limit(), "max_message_bytes");
+  EXPECT_THAT(error->message(), HasSubstr("line 4 of standard input must give a message of at most 66060288 bytes"));
+}
+
 }  // namespace
 }  // namespace logitd::cli

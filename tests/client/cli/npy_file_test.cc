@@ -16,16 +16,17 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 // Opens bytes as a file.
-absl::StatusOr<NpyFile> OpenBytes(const std::string& bytes, NpyContent content = NpyContent::kLogits) {
+absl::StatusOr<NpyFile> OpenBytes(const std::string& bytes, NpyContent content = NpyContent::kLogits,
+                                  const std::string& dtype = "") {
   const TemporaryFile file(bytes);
   std::istringstream standard_in;
   // The file is open already when its name goes.
-  return NpyFile::Open("--logits", file.path(), standard_in, content);
+  return NpyFile::Open({"--logits", file.path(), content, dtype}, standard_in);
 }
 
 // Why bytes are refused, without flag and file name.
-std::string Refusal(const std::string& bytes, NpyContent content = NpyContent::kLogits) {
-  const absl::StatusOr<NpyFile> file = OpenBytes(bytes, content);
+std::string Refusal(const std::string& bytes, NpyContent content = NpyContent::kLogits, const std::string& dtype = "") {
+  const absl::StatusOr<NpyFile> file = OpenBytes(bytes, content, dtype);
   if (file.ok()) return "OK";
   EXPECT_TRUE(IsUsageError(file.status()));
   const std::string message(file.status().message());
@@ -100,13 +101,16 @@ TEST(NpyFileTest, TypesThatAreNotTakenSayWhatToDo) {
   };
   EXPECT_EQ(type("<f8"),
             "it holds float64 ('<f8'), and logits are float32 or float16, little endian; save it as float32: "
-            "numpy.save(FILE, a.astype('<f4'))");
+            "numpy.save(FILE, a.astype('<f4')), or give --dtype f32, which rounds it");
   EXPECT_THAT(type(">f4"), HasSubstr("it holds big-endian float32 ('>f4'), and"));
   EXPECT_THAT(type(">f2"), HasSubstr("as float16: numpy.save(FILE, a.astype('<f2'))"));
   EXPECT_THAT(type("<i8"), HasSubstr("it holds int64 ('<i8'), and logits are"));
   EXPECT_THAT(type("<c8"), HasSubstr("complex64"));
   EXPECT_THAT(type("|b1"), HasSubstr("it holds '|b1', and"));
-  EXPECT_THAT(type("<V2"), HasSubstr("it holds '<V2', and")) << "bfloat16 of ml_dtypes";
+  EXPECT_THAT(type("<V4"), HasSubstr("it holds '<V4', and"));
+  for (const char* bf16 : {"<V2", "|V2"}) {
+    EXPECT_THAT(type(bf16), HasSubstr("if they are bfloat16, as ml_dtypes saves it, give --dtype bf16"));
+  }
   EXPECT_THAT(type("<f999999999999"), HasSubstr("it holds '<f999999999999'"));
   EXPECT_THAT(type(""), HasSubstr("it holds ''"));
   EXPECT_THAT(type("\x1b[2J"), HasSubstr("'\\x1b[2J'")) << "nothing of a file reaches the terminal as it is";
@@ -116,9 +120,49 @@ TEST(NpyFileTest, TypesThatAreNotTakenSayWhatToDo) {
               HasSubstr("records of several fields"));
 }
 
-TEST(NpyFileTest, FortranOrderIsRefused) {
-  EXPECT_THAT(Refusal(NpyBytes("{'descr': '<f4', 'fortran_order': True, 'shape': (2, 3), }", kSix)),
-              HasSubstr("Fortran order; save it as numpy.save(FILE, numpy.ascontiguousarray(a))"));
+TEST(NpyFileTest, TwoBytesAreBfloat16WhereAFlagSaysSo) {
+  const std::string bytes = RawBytes<uint16_t>({0x3f80, 0xc000});
+  for (const char* type : {"<V2", "|V2", "<u2", "<i2"}) {
+    absl::StatusOr<NpyFile> file = OpenBytes(SavedArray(type, "(2,)", bytes), NpyContent::kLogits, "bf16");
+    ASSERT_TRUE(file.ok()) << file.status();
+    EXPECT_EQ(file->type(), NpyType::kBf16);
+    std::string read;
+    ASSERT_TRUE(file->Read(2, read).ok());
+    EXPECT_EQ(read, bytes);
+  }
+  for (const char* type : {">V2", "<V4", "<f4", "<f2", "<f8", "<u4"}) {
+    EXPECT_THAT(Refusal(SavedArray(type, "(1,)", std::string(8, '\0')), NpyContent::kLogits, "bf16"),
+                HasSubstr("--dtype bf16 is for"))
+        << type;
+  }
+  EXPECT_THAT(Refusal(SavedArray("<f2", "(1,)", "12"), NpyContent::kLogits, "f32"), HasSubstr("--dtype f32 is for"));
+  EXPECT_THAT(Refusal(SavedArray("<f4", "(1,)", "1234"), NpyContent::kLogits, "f16"), HasSubstr("--dtype f16 is for"));
+  EXPECT_EQ(OpenBytes(SavedArray("<f8", "(1,)", std::string(8, '\0')), NpyContent::kLogits, "f32")->type(),
+            NpyType::kF64);
+}
+
+TEST(NpyFileTest, FortranOrderIsPutInOrder) {
+  const auto values = [](const std::string& shape, const std::vector<float>& stored) {
+    absl::StatusOr<NpyFile> file = OpenBytes(
+        NpyBytes("{'descr': '<f4', 'fortran_order': True, 'shape': " + shape + ", }", RawBytes<float>(stored)));
+    EXPECT_TRUE(file.ok()) << file.status();
+    std::string first, rest;
+    EXPECT_TRUE(file->Skip(1).ok());
+    EXPECT_TRUE(file->Read(2, first).ok());
+    EXPECT_TRUE(file->Read(static_cast<int64_t>(stored.size()) - 3, rest).ok());
+    std::vector<float> out(stored.size() - 1);
+    std::memcpy(out.data(), (first + rest).data(), first.size() + rest.size());
+    return out;
+  };
+  // [[1, 2, 3], [4, 5, 6]]: the first index runs first.
+  EXPECT_THAT(values("(2, 3)", {1, 4, 2, 5, 3, 6}), ElementsAre(2, 3, 4, 5, 6));
+  // numpy.arange(12).reshape(2, 3, 2) in Fortran order.
+  EXPECT_THAT(values("(2, 3, 2)", {0, 6, 2, 8, 4, 10, 1, 7, 3, 9, 5, 11}),
+              ElementsAre(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11));
+  // One dimension that is more than one: both orders are the same.
+  EXPECT_THAT(values("(1, 4)", {1, 2, 3, 4}), ElementsAre(2, 3, 4));
+  EXPECT_THAT(Refusal(NpyBytes("{'descr': '<f4', 'fortran_order': True, 'shape': (2, 3), }", kSix.substr(1))),
+              HasSubstr("it was cut off"));
 }
 
 TEST(NpyFileTest, MalformedHeadersAreRefused) {
@@ -195,28 +239,28 @@ TEST(NpyFileTest, LengthMustBeWhatTheShapeSays) {
 
 TEST(NpyFileTest, PathsThatCannotBeReadSayWhy) {
   std::istringstream standard_in;
-  EXPECT_EQ(NpyFile::Open("--logits", "/nowhere/a.npy", standard_in, NpyContent::kLogits).status().message(),
+  EXPECT_EQ(NpyFile::Open({"--logits", "/nowhere/a.npy", NpyContent::kLogits}, standard_in).status().message(),
             "--logits /nowhere/a.npy: there is no such file");
-  EXPECT_EQ(NpyFile::Open("--logits", "/tmp", standard_in, NpyContent::kLogits).status().message(),
+  EXPECT_EQ(NpyFile::Open({"--logits", "/tmp", NpyContent::kLogits}, standard_in).status().message(),
             "--logits /tmp: it is a folder");
 }
 
 TEST(NpyFileTest, StandardInputIsCheckedAsItIsRead) {
   std::istringstream whole(SavedArray("<f4", "(2, 3)", kSix));
-  absl::StatusOr<NpyFile> file = NpyFile::Open("--logits", "-", whole, NpyContent::kLogits);
+  absl::StatusOr<NpyFile> file = NpyFile::Open({"--logits", "-", NpyContent::kLogits}, whole);
   ASSERT_TRUE(file.ok()) << file.status();
   std::string bytes;
   EXPECT_TRUE(file->Read(4, bytes).ok());
   EXPECT_TRUE(file->Skip(2).ok());
 
   std::istringstream cut(SavedArray("<f4", "(2, 3)", kSix.substr(0, 18)));
-  file = NpyFile::Open("--logits", "-", cut, NpyContent::kLogits);
+  file = NpyFile::Open({"--logits", "-", NpyContent::kLogits}, cut);
   ASSERT_TRUE(file.ok()) << file.status();
   EXPECT_TRUE(file->Read(3, bytes).ok());
   EXPECT_EQ(file->Read(3, bytes).message(), "--logits -: it ends after 4 of its 6 values");
 
   std::istringstream more(SavedArray("<f4", "(2, 3)", kSix + "x"));
-  file = NpyFile::Open("--logits", "-", more, NpyContent::kLogits);
+  file = NpyFile::Open({"--logits", "-", NpyContent::kLogits}, more);
   ASSERT_TRUE(file.ok()) << file.status();
   EXPECT_TRUE(file->Read(3, bytes).ok());
   EXPECT_EQ(file->Skip(3).message(), "--logits -: something else follows the 6 values that its shape (2, 3) has");
@@ -232,7 +276,7 @@ TEST(NpyFileTest, ANamedPipeIsReadAndSkippedAsAStream) {
       [&] { std::ofstream(pipe, std::ios::binary) << SavedArray("<f4", "(300000,)", RawBytes(values)); });
   {
     std::istringstream standard_in;
-    absl::StatusOr<NpyFile> file = NpyFile::Open("--logits", pipe, standard_in, NpyContent::kLogits);
+    absl::StatusOr<NpyFile> file = NpyFile::Open({"--logits", pipe, NpyContent::kLogits}, standard_in);
     ASSERT_TRUE(file.ok()) << file.status();
     std::string bytes;
     EXPECT_TRUE(file->Read(1, bytes).ok());

@@ -135,5 +135,50 @@ TEST(WireRowsTest, AScaleThatIsNoneIsNamed) {
   }
 }
 
+TEST(WireRowsTest, BytesOfAnotherTypeAreAskedAbout) {
+  const struct {
+    const char* name;
+    v1::LogitsDtype dtype;
+    bool is_sparse;
+    size_t payload_bytes;
+    const char* question;
+  } cases[] = {
+      // Two rows of three values, and with ids where the row is sparse.
+      {"f32, sent f64", v1::LOGITS_DTYPE_F32, false, 48, ": are the values float64? They are declared as f32"},
+      {"f32, sent 16 bits", v1::LOGITS_DTYPE_F32, false, 12, ": are the values float16 or bfloat16? "},
+      {"f16, sent f32", v1::LOGITS_DTYPE_F16, false, 24, ": are the values float32? They are declared as 16 bits each"},
+      {"f16, sent f64", v1::LOGITS_DTYPE_F16, false, 48, ": are the values float64? "},
+      {"bf16, sent f32", v1::LOGITS_DTYPE_BF16, false, 24, ": are the values float32? "},
+      {"sparse f32, eight bytes more a slot", v1::LOGITS_DTYPE_F32, true, 72,
+       ": are the values float64, or the ids int64? They are declared as f32, with ids of 32 bits"},
+      {"sparse f16, sent f32", v1::LOGITS_DTYPE_F16, true, 48, ": are the values float32? "},
+      {"sparse f16, ids int64", v1::LOGITS_DTYPE_F16, true, 60, ": are the ids int64? "},
+      {"a value is missing", v1::LOGITS_DTYPE_F32, false, 20, nullptr},
+      {"nothing", v1::LOGITS_DTYPE_F32, false, 0, nullptr},
+  };
+  for (const auto& test : cases) {
+    SCOPED_TRACE(test.name);
+    auto blocks = OneBlock(test.dtype, 2, 3);
+    if (test.is_sparse) blocks[0].mutable_sparse()->set_rest(v1::SPARSE_REST_EXCLUDED);
+    const absl::Status status = WireRows::Of(blocks, std::string(test.payload_bytes, '\0'), 3).status();
+    ASSERT_THAT(status, HasReason(ErrorReason::kRowLengthMismatch));
+    const ErrorDetail detail = DetailOf(status);
+    EXPECT_EQ(detail.value, std::to_string(test.payload_bytes));
+    EXPECT_THAT(detail.bound, ::testing::EndsWith(" bytes"));
+    if (test.question == nullptr) {
+      EXPECT_THAT(detail.message, ::testing::EndsWith("got " + detail.value));
+    } else {
+      EXPECT_THAT(detail.message, ::testing::HasSubstr("got " + detail.value + test.question));
+    }
+  }
+  // The row of a unary call, of 4 values.
+  v1::Logits logits;
+  *logits.mutable_block() = OneBlock(v1::LOGITS_DTYPE_F32, 1, 4)[0];
+  logits.set_values(std::string(32, '\0'));
+  RowBuffers buffers;
+  EXPECT_EQ(DetailOf(SingleRow(logits, buffers).status()).message,
+            "logits.values must be 16 bytes, got 32: are the values float64? They are declared as f32");
+}
+
 }  // namespace
 }  // namespace logitd::server

@@ -130,7 +130,7 @@ TEST(SparseRowsTest, AWrongLayoutIsRefusedAsAWhole) {
       {"shared ids descend", "row_count: 1 width: 2 sparse { rest: SPARSE_REST_EXCLUDED shared_token_ids: [3, 1] }", 8,
        ErrorReason::kFieldOutOfRange, "blocks[0].sparse.shared_token_ids[1]", "1", "> 3, the id before it"},
       {"without ids", "row_count: 2 width: 2 sparse { rest: SPARSE_REST_EXCLUDED }", 16,
-       ErrorReason::kRowLengthMismatch, "payload", "16", "32 bytes or more"},
+       ErrorReason::kRowLengthMismatch, "payload", "16", "32 bytes"},
       {"a byte more", "row_count: 2 width: 2 sparse { rest: SPARSE_REST_EXCLUDED }", 33,
        ErrorReason::kRowLengthMismatch, "payload", "33", "32 bytes"},
       {"ids of their own beside shared ones",

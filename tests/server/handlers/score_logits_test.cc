@@ -325,6 +325,82 @@ TEST_F(ScoreLogitsSessionTest, BadConfigsAreRefused) {
   EXPECT_EQ(RefusedAs(unknown), "UNKNOWN_FIELD of config");
 }
 
+// Log-probs of kRow: 6 - ln(e^6 + e^3 + 2 e^0.5) and so on, as RowsGiveTheLogProbsOfTheirTargets has them.
+TEST_F(ScoreLogitsSessionTest, PositionsThatAreNotScoredHaveNoRecordAndAreInNoSum) {
+  // The same in one message and in several.
+  for (const std::vector<size_t>& cuts : {std::vector<size_t>{0, 6}, {0, 1, 2, 3, 4, 5, 6}, {0, 3, 6}}) {
+    Restart("vocab_size: 4 record { rank: true } sampling { temperature: 0.5 }");
+    const Rows rows(6, kRow);
+    const std::vector<int32_t> targets = {-100, -100, 0, -100, 1, -100};
+    for (size_t i = 0; i + 1 < cuts.size(); ++i) Take(RowsMessage(0, rows, targets, cuts[i], cuts[i + 1]));
+    const v1::ScoreLogitsResponse response = Finish();
+    ASSERT_EQ(response.sequences_size(), 1);
+    EXPECT_THAT(response.sequences(0), EqualsProtoApproximately(std::string(R"(
+      tokens { token_id: 0 position: 2 origin: TOKEN_ORIGIN_GIVEN state: LOG_PROB_STATE_PRESENT
+               model_log_prob: -0.0563431032958081 sampling_log_prob: -0.00250900539016091 rank: 1 }
+      tokens { token_id: 1 position: 4 origin: TOKEN_ORIGIN_GIVEN state: LOG_PROB_STATE_PRESENT
+               model_log_prob: -3.0563431032958081 sampling_log_prob: -6.00250900539016091 rank: 2 }
+      totals { token_count: 2 cumulative_model_log_prob: -3.1126862065916162
+               cumulative_sampling_log_prob: -6.00501801078032182 }
+      is_greedy: false)"),
+                                                                1e-6));
+  }
+  // Sums are those of the scored targets alone, to the bit.
+  const auto totals = [&](const std::vector<int32_t>& targets) {
+    Restart("vocab_size: 4 record { layout: RECORD_LAYOUT_NONE }");
+    Take(RowsMessage(0, Rows(targets.size(), kRow), targets));
+    return Finish().sequences(0).totals();
+  };
+  EXPECT_EQ(totals({-100, 3, -100, 0, 1, -100}).SerializeAsString(), totals({3, 0, 1}).SerializeAsString());
+}
+
+TEST_F(ScoreLogitsSessionTest, WhatIsNotScoredIsNotGreedyEither) {
+  Take(Config("vocab_size: 4"));
+  Take(RowsMessage(0, {kRow, kRow}, {-100, -100}));
+  Take(RowsMessage(1, {kRow, kRow}, {-100, 0}));
+  const v1::ScoreLogitsResponse response = Finish();
+  EXPECT_THAT(response.sequences(0), logitd::testing::EqualsProto("totals { token_count: 0 }"));
+  EXPECT_TRUE(response.sequences(1).is_greedy());
+}
+
+TEST_F(ScoreLogitsSessionTest, RowsThatAreNotScoredAreCheckedLikeAnyOther) {
+  for (const auto& [value, reason] :
+       {std::pair(std::nanf(""), ErrorReason::kNonFiniteLogit), std::pair(kInf, ErrorReason::kNonFiniteLogit),
+        std::pair(-kInf, ErrorReason::kNoFiniteLogit)}) {
+    Restart("vocab_size: 2 sampling { top_k: 1 }");
+    const absl::Status status = Refused(RowsMessage(3, {{0, 1}, {value, value}}, {0, -100}));
+    EXPECT_THAT(status, HasReason(reason));
+    EXPECT_EQ(DetailOf(status).row, 1);
+  }
+}
+
+TEST_F(ScoreLogitsSessionTest, StagesThatLookBackRefuseWhatIsNotKnown) {
+  const std::string config = "vocab_size: 4 sampling { frequency_penalty: 0.5 }";
+  // Nothing is scored after it: padding.
+  Restart(config);
+  Take(RowsMessage(0, {kRow, kRow, kRow}, {0, 1, -100}));
+  Take(RowsMessage(0, {kRow}, {-100}));
+  EXPECT_EQ(Finish().sequences(0).totals().token_count(), 2);
+  // In one message, and in the next.
+  Restart(config);
+  EXPECT_EQ(RefusedAs(RowsMessage(0, {kRow, kRow, kRow}, {0, -100, 1})),
+            "FIELD_OUT_OF_RANGE of rows.target_token_ids[2]");
+  Restart(config);
+  Take(RowsMessage(0, {kRow}, {-100}));
+  Take(RowsMessage(1, {kRow}, {1}));  // Another sequence knows all of its targets.
+  EXPECT_EQ(RefusedAs(RowsMessage(0, {kRow}, {1})), "FIELD_OUT_OF_RANGE of rows.target_token_ids[0]");
+}
+
+TEST_F(ScoreLogitsSessionTest, LimitsOfRecordsCountWhatIsScored) {
+  // 1,024 * 1,024 alternatives are max_alternatives: more records would be refused.
+  Restart("vocab_size: 1024 record { top_n: 1024 }");
+  const int per_message = kMaxRowsPerMessage;
+  const Rows rows(per_message, std::vector<float>(1024));
+  Take(RowsMessage(0, rows, std::vector<int32_t>(per_message, -100)));
+  Take(RowsMessage(0, rows, std::vector<int32_t>(per_message, -100)));
+  EXPECT_EQ(Finish().sequences(0).totals().token_count(), 0);
+}
+
 TEST_F(ScoreLogitsSessionTest, BadRowsAreRefusedByNameAndPlace) {
   const auto refused = [&](const v1::ScoreLogitsRequest& request) {
     Restart("vocab_size: 4");
@@ -342,8 +418,10 @@ TEST_F(ScoreLogitsSessionTest, BadRowsAreRefusedByNameAndPlace) {
   EXPECT_EQ(refused(message(block + "target_token_ids: [0, 1]", kRow)),
             "TARGET_COUNT_MISMATCH of rows.target_token_ids");
   EXPECT_EQ(refused(message(block + "target_token_ids: 4", kRow)), "TOKEN_ID_OUT_OF_RANGE of rows.target_token_ids[0]");
-  EXPECT_EQ(refused(RowsMessage(2, {kRow, kRow, kRow}, {0, 1, -100})),
-            "TOKEN_ID_OUT_OF_RANGE of rows.target_token_ids[2]");
+  for (const int32_t negative : {-1, -99, -101, std::numeric_limits<int32_t>::min()}) {
+    EXPECT_EQ(refused(RowsMessage(2, {kRow, kRow, kRow}, {0, 1, negative})),
+              "TOKEN_ID_OUT_OF_RANGE of rows.target_token_ids[2]");
+  }
   EXPECT_EQ(refused(RowsMessage(-1, {kRow}, {0})), "FIELD_OUT_OF_RANGE of rows.sequence_index");
   EXPECT_EQ(refused(RowsMessage(kMaxScoreSequences, {kRow}, {0})), "LIMIT_EXCEEDED of rows.sequence_index");
   EXPECT_EQ(refused(RowsMessage(0, {{1, 2, 3}}, {0})), "ROW_LENGTH_MISMATCH of rows.blocks[0].width");
