@@ -12,7 +12,7 @@ inline constexpr int32_t kMaxVocabSize = 1 << 20;
 inline constexpr int64_t kMaxMessageBytes = int64_t{64} << 20;
 // A request without rows: 4 MiB of text, 2^19 token ids of at most 3 bytes, and what names them.
 inline constexpr int64_t kMaxRequestBytes = int64_t{16} << 20;
-// Submessages and strings of one message: each costs some 50 to 200 bytes of memory, whatever it holds on the wire.
+// Submessages, and texts in lists, of one message: each costs 50 to 300 bytes of memory. 16 sequences with full lists.
 inline constexpr int32_t kMaxMessageElements = 1 << 18;
 // One row a sequence and step; more sequences than this are stepped in several batches.
 inline constexpr int32_t kMaxRowsPerMessage = 1024;
@@ -68,8 +68,8 @@ inline constexpr int32_t kMaxRunners = 64;
 inline constexpr int32_t kMaxCalls = 1024;
 // Health watches at once: they hold no thread, and stay open for days.
 inline constexpr int32_t kMaxWatches = 1024;
-// Requests that are being worked on and what streams keep, together: 16 of the largest messages, or the state of 48 of
-// the largest streams and 4 messages.
+// Memory of requests that are being worked on and of what streams keep, together: 7 of the largest messages, or the
+// state of 48 of the largest streams and one message. Small messages have an eighth for themselves.
 inline constexpr int64_t kMaxBytesInWork = int64_t{1} << 30;
 // What gRPC may hold for all connections: messages on their way in and out. Twice what may be in work.
 inline constexpr int64_t kMaxTransportBytes = int64_t{2} << 30;

@@ -1,11 +1,11 @@
-// How much runs at once: calls, and bytes of requests that are being worked on or that streams keep. Thread-safe.
+// How much runs at once: calls, and bytes of memory of requests that are being worked on or that streams keep.
+// Thread-safe.
 #ifndef LOGITD_SERVER_ADMISSION_H_
 #define LOGITD_SERVER_ADMISSION_H_
 
 #include <atomic>
 #include <cstdint>
 #include <optional>
-#include <string>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -51,18 +51,17 @@ class Admission {
   void Leave() { running_.fetch_sub(1); }
   int64_t running() const { return running_.load(); }
 
-  // For a message of a request, before it is worked on.
-  // Errors: LIMIT_EXCEEDED if it is larger than any may be; OVERLOADED if the others take too much.
+  // For a message of a request, before it is parsed: `bytes` of memory. Large messages leave an eighth to small ones,
+  // so that whoever sends as much as may be in work does not stop the others' short calls. Errors: OVERLOADED if the
+  // others take too much.
   absl::StatusOr<BytesInWork> TakeBytes(int64_t bytes) {
-    if (bytes > kMaxMessageBytes) {
-      return errors::LimitExceeded("", bytes, "a message of at most " + std::to_string(kMaxMessageBytes) + " bytes",
-                                   "max_message_bytes");
-    }
+    const int64_t limit = bytes > kSmallBytes ? max_bytes_ - max_bytes_ / 8 : max_bytes_;
     const int64_t total = bytes_.fetch_add(bytes) + bytes;
     BytesInWork taken(bytes_, bytes);
-    if (total > max_bytes_) return errors::OverloadedBytes(total, max_bytes_, kRetryAfterMs);
+    if (total > limit) return errors::OverloadedBytes(total, limit, kRetryAfterMs);
     return taken;
   }
+  int64_t bytes() const { return bytes_.load(); }
 
   // For what a stream keeps from its messages until it ends: makes `held` its charge, which a stream sets anew after
   // each message. Whole steps are counted, so that most messages change nothing and a small stream touches no shared
@@ -88,6 +87,8 @@ class Admission {
   }
 
  private:
+  // A row of 262,144 values in f32, or some thousand submessages.
+  static constexpr int64_t kSmallBytes = (1 << 20) + (64 << 10);
   // All streams together keep less than this * max_calls that is not counted.
   static constexpr int64_t kHeldStepBytes = 64 << 10;
   // About the time that a short call takes.

@@ -17,6 +17,7 @@
 #include "core/kernel_target.h"
 #include "host/available_memory.h"
 #include "server/logging.h"
+#include "server/memory.h"
 #include "server/options.h"
 #include "server/server.h"
 #include "server/version.h"
@@ -110,6 +111,7 @@ int main(int argc, char** argv) {
     if (!selected.ok()) return Fail(std::string(selected.message()), kCannotServe);
   }
   AllowAllFiles();
+  logitd::server::SetUpAllocator();
   // What gRPC has to say of a failed call is in its status; its own log lines only repeat it.
   ::setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);
   // Before any thread is made, so that all of them inherit it: signals come to the waiting thread alone.

@@ -21,6 +21,7 @@
 #include "core/status_macros.h"
 #include "server/listen_address.h"
 #include "server/listen_failure.h"
+#include "server/memory.h"
 #include "server/services/health_service.h"
 #include "server/services/services.h"
 #include "server/version.h"
@@ -196,6 +197,7 @@ struct Server::Parts {
   std::unique_ptr<grpc::Server> runner_server;
   std::unique_ptr<grpc::Server> server;
   std::unique_ptr<RunnerFleet> fleet;
+  MemoryReturn memory_return{[this] { return admission.bytes(); }};
   // Ends the calls whose clients let them wait for too long. Last: it is stopped first.
   std::jthread overdue;
 

@@ -8,46 +8,66 @@
 namespace logitd::server {
 
 WorkerThreads::~WorkerThreads() {
-  {
-    std::lock_guard lock(mutex_);
-    stopping_ = true;
-  }
-  changed_.notify_all();
-  for (std::thread& thread : threads_) thread.join();
+  std::unique_lock lock(mutex_);
+  stopping_ = true;
+  for (Idle* idle : idle_) idle->changed.notify_one();
+  has_ended_.wait(lock, [this] { return threads_.empty(); });
+  Threads last = std::move(ended_);
+  lock.unlock();
+  for (std::thread& thread : last) thread.join();
 }
 
 bool WorkerThreads::Run(std::function<void()> task) {
   std::lock_guard lock(mutex_);
-  tasks_.push_back(std::move(task));
-  if (tasks_.size() <= idle_count_ || stopping_) {
-    changed_.notify_one();
+  if (!idle_.empty()) {
+    Idle& idle = *idle_.back();
+    idle_.pop_back();
+    idle.task = std::move(task);
+    idle.changed.notify_one();
     return true;
   }
+  const Threads::iterator self = threads_.emplace(threads_.begin());
   try {
-    threads_.emplace_back([this] { Work(); });
+    *self = std::thread([this, self, task = std::move(task)]() mutable { Work(self, std::move(task)); });
   } catch (const std::exception&) {
-    // A limit on threads or memory. Whoever becomes idle could take the task, but all may be blocked for long.
-    tasks_.pop_back();
+    // A limit on threads or memory.
+    threads_.erase(self);
     return false;
   }
   return true;
 }
 
-void WorkerThreads::Work() {
+size_t WorkerThreads::thread_count() const {
+  std::lock_guard lock(mutex_);
+  return threads_.size();
+}
+
+void WorkerThreads::Work(Threads::iterator self, std::function<void()> task) {
   UseExactFloats();
-  std::unique_lock lock(mutex_);
-  while (true) {
-    ++idle_count_;
-    changed_.wait(lock, [this] { return stopping_ || !tasks_.empty(); });
-    --idle_count_;
-    if (tasks_.empty()) return;
-    std::function<void()> task = std::move(tasks_.front());
-    tasks_.pop_front();
-    lock.unlock();
+  std::unique_lock lock(mutex_, std::defer_lock);
+  while (task != nullptr) {
     task();
     task = nullptr;
     lock.lock();
+    task = WaitForTask(lock);
+    if (task != nullptr) lock.unlock();
   }
+  Threads before = std::move(ended_);
+  ended_.clear();
+  ended_.splice(ended_.end(), threads_, self);
+  // Under the lock: this object lives until the last thread is joined.
+  has_ended_.notify_all();
+  lock.unlock();
+  for (std::thread& thread : before) thread.join();
+}
+
+std::function<void()> WorkerThreads::WaitForTask(std::unique_lock<std::mutex>& lock) {
+  if (stopping_) return nullptr;
+  Idle idle;
+  idle_.push_back(&idle);
+  idle.changed.wait_for(lock, idle_time_, [&] { return idle.task != nullptr || stopping_; });
+  if (idle.task == nullptr) std::erase(idle_, &idle);
+  return std::move(idle.task);
 }
 
 }  // namespace logitd::server

@@ -1,11 +1,13 @@
 // Threads that run handlers. A handler may block (on a model, on a slow client), so there are as many threads as there
-// are handlers running; they are kept for the next one. Free of gRPC; thread-safe.
+// are handlers running; they are kept for the next one, and end when they have had nothing to do for a while: a thread
+// that sleeps holds a stack, and memory that its allocations have left with it. Free of gRPC; thread-safe.
 #ifndef LOGITD_SERVER_WORKER_THREADS_H_
 #define LOGITD_SERVER_WORKER_THREADS_H_
 
+#include <chrono>
 #include <condition_variable>
-#include <deque>
 #include <functional>
+#include <list>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -14,7 +16,9 @@ namespace logitd::server {
 
 class WorkerThreads {
  public:
-  WorkerThreads() = default;
+  static constexpr std::chrono::milliseconds kIdleTime{10'000};
+
+  explicit WorkerThreads(std::chrono::milliseconds idle_time = kIdleTime) : idle_time_(idle_time) {}
   // Waits for every task. REQUIRES: no Run after this has begun, other than from tasks.
   ~WorkerThreads();
 
@@ -22,14 +26,29 @@ class WorkerThreads {
   // False: the system gives no thread, and the task was dropped.
   bool Run(std::function<void()> task);
 
- private:
-  void Work();
+  // How many there are, busy or idle.
+  size_t thread_count() const;
 
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::deque<std::function<void()>> tasks_;
-  std::vector<std::thread> threads_;
-  size_t idle_count_ = 0;
+ private:
+  // A thread that has nothing to do; lives on its stack.
+  struct Idle {
+    std::condition_variable changed;
+    std::function<void()> task;
+  };
+  using Threads = std::list<std::thread>;
+
+  void Work(Threads::iterator self, std::function<void()> task);
+  // The next task of a thread; none: it ends. REQUIRES: `lock` holds mutex_.
+  std::function<void()> WaitForTask(std::unique_lock<std::mutex>& lock);
+
+  const std::chrono::milliseconds idle_time_;
+  mutable std::mutex mutex_;
+  // Whoever became idle last is the first to be busy again: the others may end.
+  std::vector<Idle*> idle_;
+  Threads threads_;
+  // Those that are at their end, to be joined by the next one: at most one.
+  Threads ended_;
+  std::condition_variable has_ended_;
   bool stopping_ = false;
 };
 

@@ -36,7 +36,7 @@ std::string UpTo(int64_t limit, int64_t from) {
 
 std::string Indexed(const char* list, int index) { return std::string(list) + "[" + std::to_string(index) + "]"; }
 
-// An enum of core has the numbers of the contract's; CheckKnown has refused those that it does not have.
+// An enum of core has the numbers of the contract's; ScanWire has refused those that it does not have.
 template <typename Core, typename Wire>
 Core ToCore(Wire value) {
   return static_cast<Core>(static_cast<int>(value));

@@ -12,7 +12,6 @@
 #include "server/converters/completion.h"
 #include "server/converters/error.h"
 #include "server/converters/sampling.h"
-#include "server/converters/strictness.h"
 #include "server/handlers/numerics_version.h"
 
 namespace logitd::server {
@@ -34,7 +33,6 @@ std::string Indexed(const char* list, int index) { return std::string(list) + "[
 
 absl::Status DecodeSession::Handle(const v1::DecodeRequest& request, const RequestContext& context,
                                    StepWorkspaces& workspaces, v1::DecodeResponse& response) {
-  RETURN_IF_ERROR(CheckKnown(request));
   switch (request.kind_case()) {
     case v1::DecodeRequest::kConfig:
       if (started_)

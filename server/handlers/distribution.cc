@@ -17,7 +17,6 @@
 #include "server/converters/completion.h"
 #include "server/converters/logits.h"
 #include "server/converters/sampling.h"
-#include "server/converters/strictness.h"
 
 namespace logitd::server {
 namespace {
@@ -124,7 +123,6 @@ void Verify(const v1::VerifyDraw& verify, const StepContext& step, Distribution&
 
 absl::Status ComputeDistribution(const v1::DistributionRequest& request, const ServerEnv& env,
                                  const RequestContext& context, v1::DistributionResponse& response) {
-  RETURN_IF_ERROR(CheckKnown(request));
   if (!request.has_logits()) return errors::Required("logits");
   ASSIGN_OR_RETURN(const StepWorkspaces::Lease workspace, env.workspaces.Lend(context));
   ASSIGN_OR_RETURN(const LogitsRow row, SingleRow(request.logits(), workspace->row));

@@ -16,7 +16,6 @@
 #include "server/converters/error.h"
 #include "server/converters/model.h"
 #include "server/converters/sampling.h"
-#include "server/converters/strictness.h"
 #include "server/converters/text.h"
 #include "server/handlers/inputs.h"
 #include "server/handlers/numerics_version.h"
@@ -333,7 +332,6 @@ absl::Status Generation::RunWave(std::span<GrowingCompletion> wave) {
 
 absl::Status Generate(const v1::GenerateRequest& request, const ServerEnv& env, const RequestContext& context,
                       ReplyWriter<v1::GenerateResponse>& writer) {
-  RETURN_IF_ERROR(CheckKnown(request));
   RETURN_IF_ERROR(CheckNumericsVersion(request));
   if (!request.has_prompt()) return errors::Required("prompt");
   ASSIGN_OR_RETURN(const std::shared_ptr<ServedModel> model, env.models.Find(request.model()));

@@ -6,13 +6,11 @@
 #include "core/kernel_target.h"
 #include "core/limits.h"
 #include "core/status_macros.h"
-#include "server/converters/strictness.h"
 
 namespace logitd::server {
 
 absl::Status GetServerInfo(const v1::GetServerInfoRequest& request, const ServerEnv& env, const RequestContext& context,
                            v1::GetServerInfoResponse& response) {
-  RETURN_IF_ERROR(CheckKnown(request));
   response.set_server_version(env.version);
   response.set_api_minor_version(kApiMinorVersion);
   response.set_numerics_version(kNumericsVersion);

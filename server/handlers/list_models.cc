@@ -2,13 +2,11 @@
 
 #include "core/status_macros.h"
 #include "server/converters/model.h"
-#include "server/converters/strictness.h"
 
 namespace logitd::server {
 
 absl::Status ListModels(const v1::ListModelsRequest& request, const ServerEnv& env, const RequestContext& context,
                         v1::ListModelsResponse& response) {
-  RETURN_IF_ERROR(CheckKnown(request));
   for (const ModelPool::Entry& entry : env.models.List()) {
     v1::ModelStatus& status = *response.add_models();
     status.mutable_model()->set_name(entry.name);

@@ -15,7 +15,6 @@
 #include "server/converters/error.h"
 #include "server/converters/model.h"
 #include "server/converters/sampling.h"
-#include "server/converters/strictness.h"
 #include "server/handlers/continuation_scores.h"
 #include "server/handlers/inputs.h"
 #include "server/handlers/numerics_version.h"
@@ -204,7 +203,6 @@ absl::Status RankItem(const RankedCandidates& ranked, const RankOptions& options
 
 absl::Status Rank(const v1::RankRequest& request, const ServerEnv& env, const RequestContext& context,
                   v1::RankResponse& response) {
-  RETURN_IF_ERROR(CheckKnown(request));
   RETURN_IF_ERROR(CheckNumericsVersion(request));
   RETURN_IF_ERROR(CheckItems(request));
   ASSIGN_OR_RETURN(const RankOptions options, OptionsOf(request));

@@ -11,7 +11,6 @@
 #include "server/converters/error.h"
 #include "server/converters/model.h"
 #include "server/converters/sampling.h"
-#include "server/converters/strictness.h"
 #include "server/handlers/continuation_scores.h"
 #include "server/handlers/inputs.h"
 #include "server/handlers/numerics_version.h"
@@ -61,7 +60,6 @@ absl::StatusOr<ScoreOptions> OptionsOf(const v1::ScoreRequest& request, int32_t 
 
 absl::Status Score(const v1::ScoreRequest& request, const ServerEnv& env, const RequestContext& context,
                    ReplyWriter<v1::ScoreResponse>& writer) {
-  RETURN_IF_ERROR(CheckKnown(request));
   RETURN_IF_ERROR(CheckNumericsVersion(request));
   ASSIGN_OR_RETURN(const std::vector<ItemRequest> items, ItemsOf(request));
   ASSIGN_OR_RETURN(const std::shared_ptr<ServedModel> model, env.models.Find(request.model()));

@@ -9,7 +9,6 @@
 #include "server/converters/completion.h"
 #include "server/converters/logits.h"
 #include "server/converters/sampling.h"
-#include "server/converters/strictness.h"
 #include "server/handlers/numerics_version.h"
 
 namespace logitd::server {
@@ -28,7 +27,6 @@ int64_t BytesOf(const std::vector<TokenId>& tokens) {
 
 absl::Status ScoreLogitsSession::Take(const v1::ScoreLogitsRequest& request, const RequestContext& context,
                                       StepWorkspaces& workspaces) {
-  RETURN_IF_ERROR(CheckKnown(request));
   switch (request.kind_case()) {
     case v1::ScoreLogitsRequest::kConfig:
       if (started_)

@@ -9,14 +9,12 @@
 #include "core/status_macros.h"
 #include "server/converters/model.h"
 #include "server/converters/sampling.h"
-#include "server/converters/strictness.h"
 #include "server/converters/text.h"
 
 namespace logitd::server {
 
 absl::Status Tokenize(const v1::TokenizeRequest& request, const ServerEnv& env, const RequestContext& context,
                       v1::TokenizeResponse& response) {
-  RETURN_IF_ERROR(CheckKnown(request));
   if (request.texts().empty()) return errors::Required("texts");
   if (request.texts_size() > kMaxItems) {
     return errors::LimitExceeded("texts", request.texts_size(), "[1, " + std::to_string(kMaxItems) + "]", "max_items");
@@ -40,7 +38,6 @@ absl::Status Tokenize(const v1::TokenizeRequest& request, const ServerEnv& env, 
 
 absl::Status Detokenize(const v1::DetokenizeRequest& request, const ServerEnv& env, const RequestContext& context,
                         v1::DetokenizeResponse& response) {
-  RETURN_IF_ERROR(CheckKnown(request));
   if (request.tokens().empty()) return errors::Required("tokens");
   if (request.tokens_size() > kMaxItems) {
     return errors::LimitExceeded("tokens", request.tokens_size(), "[1, " + std::to_string(kMaxItems) + "]",

@@ -14,7 +14,7 @@ absl::StatusOr<DecodeStream::Next> DecodeStream::OnMessage() {
   v1::DecodeResponse response;
   RETURN_IF_ERROR(session_.Handle(request, context(), workspaces(), response));
   RETURN_IF_ERROR(Hold(session_.held_bytes()));
-  RETURN_IF_ERROR(Serialize(response, response_));
+  RETURN_IF_ERROR(server::WriteReply(response, response_));
   return Next::kWrite;
 }
 

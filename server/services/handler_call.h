@@ -17,17 +17,19 @@
 #include <utility>
 
 #include "core/errors.h"
+#include "core/status_macros.h"
 #include "server/reply_writer.h"
 #include "server/request_context.h"
 #include "server/services/call_env.h"
 #include "server/services/call_record.h"
+#include "server/services/request_reader.h"
 #include "server/status.h"
 
 namespace logitd::server {
 
-// What the two kinds have in common: admission, giving up, the handler on a worker thread, one end.
-// `Reactor` is grpc::ServerUnaryReactor or grpc::ServerWriteReactor<...>.
-template <typename Reactor>
+// What the two kinds have in common: admission, reading the request, giving up, the handler on a worker thread, one
+// end. `Reactor` is grpc::ServerUnaryReactor or grpc::ServerWriteReactor of byte buffers.
+template <typename Reactor, typename Request>
 class HandlerCall : public Reactor, public OpenCall {
  public:
   void End(const absl::Status& status) override {
@@ -48,32 +50,23 @@ class HandlerCall : public Reactor, public OpenCall {
   void Abort(const absl::Status& status) override { record_.Abort(status); }
 
  protected:
-  HandlerCall(CallEnv env, grpc::CallbackServerContext* context, const google::protobuf::Message& request)
-      : env_(env), record_(MethodOf(request), context) {
+  HandlerCall(CallEnv env, grpc::CallbackServerContext* context) : env_(env), record_(MethodOf<Request>(), context) {
     context_.given_up = give_up_.get_token();
     context_.deadline = context->deadline();
   }
 
-  // Admits the call and runs `handler`, or refuses it. Called once, last in the constructor.
-  void Begin(const google::protobuf::Message& request, std::function<absl::Status(const RequestContext&)> handler) {
+  // Admits the call, reads its request and runs `handler` with it, or refuses it. Called once, last in the constructor.
+  // `bytes` are gRPC's, as long as the call; what is in them is dropped as soon as it is parsed.
+  void Begin(const grpc::ByteBuffer* bytes,
+             std::function<absl::Status(const Request&, const RequestContext&)> handler) {
     const absl::Status admitted = env_.admission.Enter();
     if (!admitted.ok()) return FinishWith(admitted);
     is_admitted_ = true;
-    auto bytes = env_.admission.TakeBytes(static_cast<int64_t>(request.ByteSizeLong()));
-    if (!bytes.ok()) return FinishWith(bytes.status());
-    bytes_ = *std::move(bytes);
     if (!env_.open_calls.Add(this)) return FinishWith(errors::Draining());
     is_open_ = true;
-    const bool runs = env_.workers.Run([this, handler = std::move(handler)] {
-      const absl::Status result = handler(context_);
-      WaitForWrites();
-      std::unique_lock lock(mutex_);
-      // A handler that came to its end in spite of a drain has its answer on the way already.
-      const absl::Status status = result.ok() ? result : ended_with_.value_or(result);
-      lock.unlock();
-      // The last use of this object on this thread: gRPC may delete it (OnDone) from now on.
-      FinishWith(status);
-    });
+    // gRPC made it, and not as a constant: only its signature says so.
+    const bool runs = env_.workers.Run(
+        [this, bytes = const_cast<grpc::ByteBuffer*>(bytes), handler = std::move(handler)] { Work(*bytes, handler); });
     if (!runs) FinishWith(env_.admission.Refusal());
   }
 
@@ -85,10 +78,21 @@ class HandlerCall : public Reactor, public OpenCall {
   WaitClock& to_client() { return record_.to_client; }
 
  private:
-  // "Generate" of a GenerateRequest.
-  static std::string MethodOf(const google::protobuf::Message& request) {
-    const std::string& name = request.GetDescriptor()->name();
-    return name.substr(0, name.rfind("Request"));
+  // On a worker thread.
+  void Work(grpc::ByteBuffer& bytes,
+            const std::function<absl::Status(const Request&, const RequestContext&)>& handler) {
+    const absl::Status result = [&]() -> absl::Status {
+      Request request;
+      ASSIGN_OR_RETURN(const BytesInWork in_work, ReadRequest(bytes, env_.admission, request));
+      return handler(request, context_);
+    }();
+    WaitForWrites();
+    std::unique_lock lock(mutex_);
+    // A handler that came to its end in spite of a drain has its answer on the way already.
+    const absl::Status status = result.ok() ? result : ended_with_.value_or(result);
+    lock.unlock();
+    // The last use of this object on this thread: gRPC may delete it (OnDone) from now on.
+    FinishWith(status);
   }
 
   void FinishWith(const absl::Status& status) {
@@ -101,7 +105,6 @@ class HandlerCall : public Reactor, public OpenCall {
 
   void OnDone() override {
     record_.WriteLine();
-    bytes_.reset();
     if (is_admitted_) env_.admission.Leave();
     if (is_open_) env_.open_calls.Remove(this);
     delete this;
@@ -109,7 +112,6 @@ class HandlerCall : public Reactor, public OpenCall {
 
   const CallEnv env_;
   CallRecord record_;
-  std::optional<BytesInWork> bytes_;
   std::stop_source give_up_;
   RequestContext context_;
   bool is_admitted_ = false;
@@ -120,33 +122,36 @@ class HandlerCall : public Reactor, public OpenCall {
 
 // A unary call.
 template <typename Request, typename Response>
-class UnaryCall final : public HandlerCall<grpc::ServerUnaryReactor> {
+class UnaryCall final : public HandlerCall<grpc::ServerUnaryReactor, Request> {
  public:
   using Handler = absl::Status (*)(const Request&, const ServerEnv&, const RequestContext&, Response&);
 
-  static grpc::ServerUnaryReactor* Start(CallEnv env, grpc::CallbackServerContext* context, const Request* request,
-                                         Response* response, Handler handler) {
+  static grpc::ServerUnaryReactor* Start(CallEnv env, grpc::CallbackServerContext* context,
+                                         const grpc::ByteBuffer* request, grpc::ByteBuffer* response, Handler handler) {
     return new UnaryCall(env, context, request, response, handler);
   }
 
  private:
-  UnaryCall(CallEnv env, grpc::CallbackServerContext* context, const Request* request, Response* response,
-            Handler handler)
-      : HandlerCall(env, context, *request) {
-    Begin(*request, [=, &server = env.server](const RequestContext& request_context) {
-      return handler(*request, server, request_context, *response);
+  UnaryCall(CallEnv env, grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
+            grpc::ByteBuffer* response, Handler handler)
+      : HandlerCall<grpc::ServerUnaryReactor, Request>(env, context) {
+    this->Begin(request, [=, &server = env.server](const Request& message, const RequestContext& request_context) {
+      Response reply;
+      RETURN_IF_ERROR(handler(message, server, request_context, reply));
+      return WriteReply(reply, *response);
     });
   }
 };
 
 // A server stream.
 template <typename Request, typename Response>
-class ServerStreamCall final : public HandlerCall<grpc::ServerWriteReactor<Response>>, public ReplyWriter<Response> {
+class ServerStreamCall final : public HandlerCall<grpc::ServerWriteReactor<grpc::ByteBuffer>, Request>,
+                               public ReplyWriter<Response> {
  public:
   using Handler = absl::Status (*)(const Request&, const ServerEnv&, const RequestContext&, ReplyWriter<Response>&);
 
-  static grpc::ServerWriteReactor<Response>* Start(CallEnv env, grpc::CallbackServerContext* context,
-                                                   const Request* request, Handler handler) {
+  static grpc::ServerWriteReactor<grpc::ByteBuffer>* Start(CallEnv env, grpc::CallbackServerContext* context,
+                                                           const grpc::ByteBuffer* request, Handler handler) {
     return new ServerStreamCall(env, context, request, handler);
   }
 
@@ -159,7 +164,7 @@ class ServerStreamCall final : public HandlerCall<grpc::ServerWriteReactor<Respo
     std::unique_lock lock(mutex_);
     changed_.wait(lock, this->given_up(), [this] { return !is_writing_; });
     if (is_writing_ || has_failed_ || this->given_up().stop_requested()) return false;
-    current_ = message;
+    if (!WriteReply(message, current_).ok()) return false;
     is_writing_ = true;
     lock.unlock();
     this->to_client().Start();
@@ -168,11 +173,12 @@ class ServerStreamCall final : public HandlerCall<grpc::ServerWriteReactor<Respo
   }
 
  private:
-  ServerStreamCall(CallEnv env, grpc::CallbackServerContext* context, const Request* request, Handler handler)
-      : HandlerCall<grpc::ServerWriteReactor<Response>>(env, context, *request) {
-    this->Begin(*request, [=, &server = env.server, this](const RequestContext& request_context) {
-      return handler(*request, server, request_context, *this);
-    });
+  ServerStreamCall(CallEnv env, grpc::CallbackServerContext* context, const grpc::ByteBuffer* request, Handler handler)
+      : HandlerCall<grpc::ServerWriteReactor<grpc::ByteBuffer>, Request>(env, context) {
+    this->Begin(request,
+                [=, &server = env.server, this](const Request& message, const RequestContext& request_context) {
+                  return handler(message, server, request_context, *this);
+                });
   }
 
   void OnWriteDone(bool ok) override {
@@ -190,7 +196,7 @@ class ServerStreamCall final : public HandlerCall<grpc::ServerWriteReactor<Respo
 
   std::mutex mutex_;
   std::condition_variable_any changed_;
-  Response current_;
+  grpc::ByteBuffer current_;
   bool is_writing_ = false;
   bool has_failed_ = false;
 };

@@ -1,7 +1,9 @@
 #include "server/services/health_service.h"
 
 #include "core/errors.h"
+#include "core/status_macros.h"
 #include "server/services/call_record.h"
+#include "server/services/request_reader.h"
 #include "server/status.h"
 
 namespace logitd::server {
@@ -13,6 +15,9 @@ namespace {
 
 // A watch keeps the name that it was given.
 constexpr size_t kMaxNameBytes = 256;
+// A name, and what a later version of the protocol may add: fields that are not known are ignored here. Small enough to
+// be parsed whatever is in it.
+constexpr int64_t kMaxRequestBytes = 1024;
 // Names of models that runners have made up, and taken away again.
 constexpr size_t kMaxServices = 1024;
 
@@ -20,20 +25,27 @@ HealthStatus ToProto(bool is_serving) {
   return is_serving ? HealthCheckResponse::SERVING : HealthCheckResponse::NOT_SERVING;
 }
 
-absl::Status CheckName(const std::string& name) {
-  if (name.size() <= kMaxNameBytes) return absl::OkStatus();
-  return errors::OutOfRange("service", static_cast<int64_t>(name.size()),
+absl::StatusOr<std::string> NameIn(const grpc::ByteBuffer& bytes) {
+  const auto size = static_cast<int64_t>(bytes.Length());
+  if (size > kMaxRequestBytes) {
+    return errors::OutOfRange("request", size, "a message of at most " + std::to_string(kMaxRequestBytes) + " bytes");
+  }
+  HealthCheckRequest request;
+  grpc::ByteBuffer parsed = bytes;
+  RETURN_IF_ERROR(ParseAndDrop(parsed, request));
+  if (request.service().size() <= kMaxNameBytes) return request.service();
+  return errors::OutOfRange("service", static_cast<int64_t>(request.service().size()),
                             "at most " + std::to_string(kMaxNameBytes) + " bytes");
 }
 
 }  // namespace
 
 // Writes the status of one service whenever it changes; of changes that come faster than the client reads, the last.
-class HealthWatch final : public grpc::ServerWriteReactor<HealthCheckResponse>, public OpenCall {
+class HealthWatch final : public grpc::ServerWriteReactor<grpc::ByteBuffer>, public OpenCall {
  public:
-  HealthWatch(HealthService& service, grpc::CallbackServerContext* context, const HealthCheckRequest& request)
-      : service_(service), name_(request.service()), record_("Watch", context) {
-    absl::Status status = CheckName(name_);
+  HealthWatch(HealthService& service, grpc::CallbackServerContext* context, const absl::StatusOr<std::string>& name)
+      : service_(service), name_(name.ok() ? *name : ""), record_("Watch", context) {
+    absl::Status status = name.status();
     if (status.ok()) status = service_.admission_.Enter();
     is_admitted_ = status.ok();
     is_open_ = is_admitted_ && service_.watches_.Add(this);
@@ -75,7 +87,10 @@ class HealthWatch final : public grpc::ServerWriteReactor<HealthCheckResponse>, 
       return;
     }
     last_ = std::exchange(next_, std::nullopt);
-    response_.set_status(*last_);
+    HealthCheckResponse response;
+    response.set_status(*last_);
+    // Two bytes: this does not fail.
+    (void)WriteReply(response, response_);
     is_writing_ = true;
     StartWrite(&response_);
   }
@@ -104,7 +119,7 @@ class HealthWatch final : public grpc::ServerWriteReactor<HealthCheckResponse>, 
   std::mutex mutex_;
   bool is_finished_ = false;
   bool is_writing_ = false;
-  HealthCheckResponse response_;
+  grpc::ByteBuffer response_;
   // What was written last, and what is to be written after it.
   std::optional<HealthStatus> last_;
   std::optional<HealthStatus> next_;
@@ -149,25 +164,31 @@ void HealthService::Leave(HealthWatch* watch) {
   if (watches->second.empty()) enrolled_.erase(watches);
 }
 
-grpc::ServerUnaryReactor* HealthService::Check(grpc::CallbackServerContext* context, const HealthCheckRequest* request,
-                                               HealthCheckResponse* response) {
+grpc::ServerUnaryReactor* HealthService::Check(grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
+                                               grpc::ByteBuffer* response) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  const absl::StatusOr<std::string> name = NameIn(*request);
+  if (!name.ok()) {
+    reactor->Finish(ToGrpcStatus(name.status()));
+    return reactor;
+  }
   std::lock_guard lock(mutex_);
-  const auto known = is_serving_.find(request->service());
+  const auto known = is_serving_.find(*name);
   if (known == is_serving_.end()) {
     reactor->Finish(grpc::Status(grpc::StatusCode::NOT_FOUND,
                                  "there is no such service: \"\" is the server, "
                                  "\"model/NAME\" a model that it has had"));
   } else {
-    response->set_status(ToProto(known->second));
-    reactor->Finish(grpc::Status::OK);
+    HealthCheckResponse message;
+    message.set_status(ToProto(known->second));
+    reactor->Finish(ToGrpcStatus(WriteReply(message, *response)));
   }
   return reactor;
 }
 
-grpc::ServerWriteReactor<HealthCheckResponse>* HealthService::Watch(grpc::CallbackServerContext* context,
-                                                                    const HealthCheckRequest* request) {
-  return new HealthWatch(*this, context, *request);
+grpc::ServerWriteReactor<grpc::ByteBuffer>* HealthService::Watch(grpc::CallbackServerContext* context,
+                                                                 const grpc::ByteBuffer* request) {
+  return new HealthWatch(*this, context, NameIn(*request));
 }
 
 }  // namespace logitd::server

@@ -1,16 +1,14 @@
 // Calls in which the client sends one message after the other: what Decode and ScoreLogits have in common.
 //
 // One outstanding read, and the next only after the message before has been worked on (and answered): a client that is
-// faster than the server is held back by gRPC's flow control, and memory is bounded by one message. A message is parsed
-// here: gRPC would report one that cannot be parsed just as it reports a half-close. It is dropped when it has been
-// worked on: what an idle stream keeps is its session's, and counts (Admission::Hold).
+// faster than the server is held back by gRPC's flow control, and memory is bounded by one message. It is dropped when
+// it has been worked on: what an idle stream keeps is its session's, and counts (Admission::Hold).
 //
 // A call ends once: with what its work comes to, or from outside (a drain, a cancellation, a client that lets it wait).
 #ifndef LOGITD_SERVER_SERVICES_MESSAGE_STREAM_H_
 #define LOGITD_SERVER_SERVICES_MESSAGE_STREAM_H_
 
 #include <grpcpp/grpcpp.h>
-#include <grpcpp/impl/codegen/proto_utils.h>
 
 #include <chrono>
 #include <functional>
@@ -27,6 +25,7 @@
 #include "server/request_context.h"
 #include "server/services/call_env.h"
 #include "server/services/call_record.h"
+#include "server/services/request_reader.h"
 #include "server/status.h"
 #include "server/step_workspaces.h"
 
@@ -115,18 +114,7 @@ class MessageStream : public Reactor, public OpenCall {
   // The message that was read; its charge lasts as long as what is returned.
   template <typename Message>
   absl::StatusOr<BytesInWork> TakeMessage(Message& message) {
-    ASSIGN_OR_RETURN(BytesInWork bytes, env_.admission.TakeBytes(static_cast<int64_t>(message_.Length())));
-    const bool is_parsed = grpc::SerializationTraits<Message>::Deserialize(&message_, &message).ok();
-    message_.Clear();
-    if (is_parsed) return bytes;
-    return errors::MalformedMessage("", "the message is not a " + message.GetDescriptor()->name());
-  }
-
-  template <typename Message>
-  static absl::Status Serialize(const Message& message, grpc::ByteBuffer& buffer) {
-    bool owns_buffer = false;
-    const grpc::Status status = grpc::SerializationTraits<Message>::Serialize(message, &buffer, &owns_buffer);
-    return status.ok() ? absl::OkStatus() : errors::Internal("the reply cannot be serialised");
+    return ReadRequest(message_, env_.admission, message);
   }
 
   // For the rows of a message, one by one.

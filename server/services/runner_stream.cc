@@ -9,8 +9,8 @@
 #include "server/converters/error.h"
 #include "server/converters/model.h"
 #include "server/converters/runner.h"
-#include "server/converters/strictness.h"
 #include "server/logging.h"
+#include "server/services/request_reader.h"
 #include "server/status.h"
 
 namespace logitd::server {
@@ -24,14 +24,14 @@ void RunnerOutbox::SendBatch(Batch batch) {
     pieces_.clear();
     for (WorkPiece& piece : batch.work) pieces_.emplace(piece.sequence_id, std::move(piece));
   }
-  Send(std::move(message));
+  Send(message);
 }
 
 void RunnerOutbox::SendCancel(int64_t batch_id, std::vector<int64_t> sequence_ids) {
   v1::AttachResponse message;
   message.mutable_cancel()->set_batch_id(batch_id);
   message.mutable_cancel()->mutable_sequence_ids()->Add(sequence_ids.begin(), sequence_ids.end());
-  Send(std::move(message));
+  Send(message);
 }
 
 void RunnerOutbox::SendTokenize(int64_t call_id, std::vector<std::string> texts, const TokenizationOptions& options) {
@@ -39,7 +39,7 @@ void RunnerOutbox::SendTokenize(int64_t call_id, std::vector<std::string> texts,
   message.mutable_tokenize()->set_call_id(call_id);
   for (std::string& text : texts) message.mutable_tokenize()->add_texts(std::move(text));
   ToProto(options, *message.mutable_tokenize()->mutable_options());
-  Send(std::move(message));
+  Send(message);
 }
 
 void RunnerOutbox::SendDetokenize(int64_t call_id, std::vector<std::vector<TokenId>> tokens,
@@ -50,14 +50,18 @@ void RunnerOutbox::SendDetokenize(int64_t call_id, std::vector<std::vector<Token
   for (const std::vector<TokenId>& ids : tokens) {
     message.mutable_detokenize()->add_tokens()->mutable_token_ids()->Add(ids.begin(), ids.end());
   }
-  Send(std::move(message));
+  Send(message);
 }
 
-void RunnerOutbox::Send(v1::AttachResponse message) {
+void RunnerOutbox::Send(const v1::AttachResponse& message) {
+  grpc::ByteBuffer bytes;
+  const absl::Status written = WriteReply(message, bytes);
+  if (!written.ok())
+    return Log(LogLevel::kError, "no message to the runner", {{"error", std::string(written.message())}});
   std::lock_guard lock(mutex_);
   if (stream_ == nullptr) return;
   if (message.has_accepted()) is_accepted_ = true;
-  queue_.push_back(std::move(message));
+  queue_.push_back(std::move(bytes));
   if (is_writing_) return;
   is_writing_ = true;
   stream_->StartWrite(&queue_.front());
@@ -70,7 +74,7 @@ void RunnerOutbox::SendHeartbeat() {
     std::lock_guard lock(mutex_);
     if (!is_accepted_ || is_writing_) return;
   }
-  Send(std::move(message));
+  Send(message);
 }
 
 void RunnerOutbox::OnWriteDone(bool ok) {
@@ -99,7 +103,7 @@ RunnerStream::RunnerStream(ModelPool& models, OpenCalls& open_calls, RunnerMonit
   if (!is_open_) {
     FinishOnce(errors::Draining());
   } else {
-    StartRead(&request_);
+    StartRead(&bytes_);
   }
 }
 
@@ -130,11 +134,13 @@ void RunnerStream::OnReadDone(bool ok) {
   }
   request_.Clear();
   std::lock_guard lock(mutex_);
-  if (!is_finished_) StartRead(&request_);
+  if (!is_finished_) StartRead(&bytes_);
 }
 
 absl::Status RunnerStream::Handle() {
-  RETURN_IF_ERROR(CheckKnown(request_));
+  static const WireShape& shape = WireShape::Of(*v1::AttachRequest::descriptor());
+  RETURN_IF_ERROR(CheckBytes(bytes_, kHoldsRows<v1::AttachRequest>, shape).status());
+  RETURN_IF_ERROR(ParseAndDrop(bytes_, request_));
   switch (request_.kind_case()) {
     case v1::AttachRequest::kHello:
       if (description_) return errors::RunnerProtocol("a second hello");
@@ -202,7 +208,7 @@ absl::Status RunnerStream::HandleHello(const v1::RunnerHello& hello) {
   accepted.set_numerics_version(kNumericsVersion);
   accepted.set_heartbeat_interval_ms(static_cast<int32_t>(monitor_.times().interval.count()));
   accepted.set_silence_limit_ms(static_cast<int32_t>(monitor_.times().silence_limit.count()));
-  outbox_->Send(std::move(message));
+  outbox_->Send(message);
   return vocabulary == nullptr ? absl::OkStatus() : Attach(std::move(vocabulary));
 }
 

@@ -27,14 +27,14 @@ namespace logitd::server {
 // stream, after which it drops what it is given. Thread-safe.
 class RunnerOutbox final : public RunnerLink {
  public:
-  using Stream = grpc::ServerBidiReactor<v1::AttachRequest, v1::AttachResponse>;
+  using Stream = grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>;
   explicit RunnerOutbox(Stream* stream) : stream_(stream) {}
 
   void SendBatch(Batch batch) override;
   void SendCancel(int64_t batch_id, std::vector<int64_t> sequence_ids) override;
   void SendTokenize(int64_t call_id, std::vector<std::string> texts, const TokenizationOptions& options) override;
   void SendDetokenize(int64_t call_id, std::vector<std::vector<TokenId>> tokens, bool render_special_tokens) override;
-  void Send(v1::AttachResponse message);
+  void Send(const v1::AttachResponse& message);
   // A heartbeat, unless something else is on its way, or the runner has not been accepted yet.
   void SendHeartbeat();
 
@@ -53,16 +53,14 @@ class RunnerOutbox final : public RunnerLink {
  private:
   std::mutex mutex_;
   Stream* stream_;
-  std::deque<v1::AttachResponse> queue_;
+  std::deque<grpc::ByteBuffer> queue_;
   bool is_accepted_ = false;
   bool is_writing_ = false;
   int64_t batch_id_ = 0;
   std::unordered_map<int64_t, WorkPiece> pieces_;
 };
 
-class RunnerStream final : public grpc::ServerBidiReactor<v1::AttachRequest, v1::AttachResponse>,
-                           public OpenCall,
-                           public WatchedRunner {
+class RunnerStream final : public RunnerOutbox::Stream, public OpenCall, public WatchedRunner {
  public:
   RunnerStream(ModelPool& models, OpenCalls& open_calls, RunnerMonitor& monitor, int64_t runner_id);
 
@@ -88,6 +86,7 @@ class RunnerStream final : public grpc::ServerBidiReactor<v1::AttachRequest, v1:
   const int64_t runner_id_;
   bool is_open_ = false;
   const std::shared_ptr<RunnerOutbox> outbox_;
+  grpc::ByteBuffer bytes_;
   v1::AttachRequest request_;
   // From hello on; the reading thread's.
   std::optional<ModelDescription> description_;

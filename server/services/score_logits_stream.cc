@@ -20,7 +20,7 @@ absl::StatusOr<ScoreLogitsStream::Next> ScoreLogitsStream::OnMessage() {
 absl::StatusOr<ScoreLogitsStream::Next> ScoreLogitsStream::Reply() {
   v1::ScoreLogitsResponse response;
   RETURN_IF_ERROR(session_.Finish(response));
-  RETURN_IF_ERROR(Serialize(response, response_));
+  RETURN_IF_ERROR(server::WriteReply(response, response_));
   return Next::kEnd;
 }
 

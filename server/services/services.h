@@ -1,4 +1,5 @@
-// The gRPC services: one line per call, to its handler (server/handlers).
+// The gRPC services: one line per call, to its handler (server/handlers). All of them take raw bytes
+// (server/services/request_reader.h).
 #ifndef LOGITD_SERVER_SERVICES_SERVICES_H_
 #define LOGITD_SERVER_SERVICES_SERVICES_H_
 
@@ -28,16 +29,17 @@
 
 namespace logitd::server {
 
-class DecodingService final : public v1::DecodingService::WithRawCallbackMethod_Decode<
-                                  v1::DecodingService::WithCallbackMethod_Distribution<v1::DecodingService::Service>> {
+class DecodingService final
+    : public v1::DecodingService::WithRawCallbackMethod_Decode<
+          v1::DecodingService::WithRawCallbackMethod_Distribution<v1::DecodingService::Service>> {
  public:
   explicit DecodingService(CallEnv env) : env_(env) {}
 
   grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Decode(grpc::CallbackServerContext* context) override {
     return new DecodeStream(env_, context);
   }
-  grpc::ServerUnaryReactor* Distribution(grpc::CallbackServerContext* context, const v1::DistributionRequest* request,
-                                         v1::DistributionResponse* response) override {
+  grpc::ServerUnaryReactor* Distribution(grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
+                                         grpc::ByteBuffer* response) override {
     return UnaryCall<v1::DistributionRequest, v1::DistributionResponse>::Start(env_, context, request, response,
                                                                                ComputeDistribution);
   }
@@ -46,12 +48,13 @@ class DecodingService final : public v1::DecodingService::WithRawCallbackMethod_
   const CallEnv env_;
 };
 
-class GenerationService final : public v1::GenerationService::CallbackService {
+class GenerationService final
+    : public v1::GenerationService::WithRawCallbackMethod_Generate<v1::GenerationService::Service> {
  public:
   explicit GenerationService(CallEnv env) : env_(env) {}
 
-  grpc::ServerWriteReactor<v1::GenerateResponse>* Generate(grpc::CallbackServerContext* context,
-                                                           const v1::GenerateRequest* request) override {
+  grpc::ServerWriteReactor<grpc::ByteBuffer>* Generate(grpc::CallbackServerContext* context,
+                                                       const grpc::ByteBuffer* request) override {
     return ServerStreamCall<v1::GenerateRequest, v1::GenerateResponse>::Start(env_, context, request, server::Generate);
   }
 
@@ -60,16 +63,17 @@ class GenerationService final : public v1::GenerationService::CallbackService {
 };
 
 class ScoringService final
-    : public v1::ScoringService::WithRawCallbackMethod_ScoreLogits<v1::ScoringService::CallbackService> {
+    : public v1::ScoringService::WithRawCallbackMethod_ScoreLogits<v1::ScoringService::WithRawCallbackMethod_Score<
+          v1::ScoringService::WithRawCallbackMethod_Rank<v1::ScoringService::Service>>> {
  public:
   explicit ScoringService(CallEnv env) : env_(env) {}
 
-  grpc::ServerWriteReactor<v1::ScoreResponse>* Score(grpc::CallbackServerContext* context,
-                                                     const v1::ScoreRequest* request) override {
+  grpc::ServerWriteReactor<grpc::ByteBuffer>* Score(grpc::CallbackServerContext* context,
+                                                    const grpc::ByteBuffer* request) override {
     return ServerStreamCall<v1::ScoreRequest, v1::ScoreResponse>::Start(env_, context, request, server::Score);
   }
-  grpc::ServerUnaryReactor* Rank(grpc::CallbackServerContext* context, const v1::RankRequest* request,
-                                 v1::RankResponse* response) override {
+  grpc::ServerUnaryReactor* Rank(grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
+                                 grpc::ByteBuffer* response) override {
     return UnaryCall<v1::RankRequest, v1::RankResponse>::Start(env_, context, request, response, server::Rank);
   }
   grpc::ServerReadReactor<grpc::ByteBuffer>* ScoreLogits(grpc::CallbackServerContext* context,
@@ -81,22 +85,24 @@ class ScoringService final
   const CallEnv env_;
 };
 
-class ModelService final : public v1::ModelService::CallbackService {
+class ModelService final
+    : public v1::ModelService::WithRawCallbackMethod_ListModels<v1::ModelService::WithRawCallbackMethod_Tokenize<
+          v1::ModelService::WithRawCallbackMethod_Detokenize<v1::ModelService::Service>>> {
  public:
   explicit ModelService(CallEnv env) : env_(env) {}
 
-  grpc::ServerUnaryReactor* ListModels(grpc::CallbackServerContext* context, const v1::ListModelsRequest* request,
-                                       v1::ListModelsResponse* response) override {
+  grpc::ServerUnaryReactor* ListModels(grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
+                                       grpc::ByteBuffer* response) override {
     return UnaryCall<v1::ListModelsRequest, v1::ListModelsResponse>::Start(env_, context, request, response,
                                                                            server::ListModels);
   }
-  grpc::ServerUnaryReactor* Tokenize(grpc::CallbackServerContext* context, const v1::TokenizeRequest* request,
-                                     v1::TokenizeResponse* response) override {
+  grpc::ServerUnaryReactor* Tokenize(grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
+                                     grpc::ByteBuffer* response) override {
     return UnaryCall<v1::TokenizeRequest, v1::TokenizeResponse>::Start(env_, context, request, response,
                                                                        server::Tokenize);
   }
-  grpc::ServerUnaryReactor* Detokenize(grpc::CallbackServerContext* context, const v1::DetokenizeRequest* request,
-                                       v1::DetokenizeResponse* response) override {
+  grpc::ServerUnaryReactor* Detokenize(grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
+                                       grpc::ByteBuffer* response) override {
     return UnaryCall<v1::DetokenizeRequest, v1::DetokenizeResponse>::Start(env_, context, request, response,
                                                                            server::Detokenize);
   }
@@ -105,12 +111,12 @@ class ModelService final : public v1::ModelService::CallbackService {
   const CallEnv env_;
 };
 
-class ServerService final : public v1::ServerService::CallbackService {
+class ServerService final : public v1::ServerService::WithRawCallbackMethod_GetServerInfo<v1::ServerService::Service> {
  public:
   explicit ServerService(CallEnv env) : env_(env) {}
 
-  grpc::ServerUnaryReactor* GetServerInfo(grpc::CallbackServerContext* context, const v1::GetServerInfoRequest* request,
-                                          v1::GetServerInfoResponse* response) override {
+  grpc::ServerUnaryReactor* GetServerInfo(grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
+                                          grpc::ByteBuffer* response) override {
     return UnaryCall<v1::GetServerInfoRequest, v1::GetServerInfoResponse>::Start(env_, context, request, response,
                                                                                  server::GetServerInfo);
   }
@@ -120,12 +126,13 @@ class ServerService final : public v1::ServerService::CallbackService {
 };
 
 // Served on --runner-listen alone: whoever may attach can read prompts and forge scores.
-class ModelRunnerService final : public v1::ModelRunnerService::CallbackService {
+class ModelRunnerService final
+    : public v1::ModelRunnerService::WithRawCallbackMethod_Attach<v1::ModelRunnerService::Service> {
  public:
   ModelRunnerService(ModelPool& models, OpenCalls& open_calls, HeartbeatTimes times)
       : models_(models), open_calls_(open_calls), monitor_(times) {}
 
-  grpc::ServerBidiReactor<v1::AttachRequest, v1::AttachResponse>* Attach(grpc::CallbackServerContext*) override {
+  RunnerOutbox::Stream* Attach(grpc::CallbackServerContext*) override {
     return new RunnerStream(models_, open_calls_, monitor_, ++last_runner_id_);
   }
 

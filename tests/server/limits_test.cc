@@ -111,6 +111,31 @@ TEST_F(LimitsTest, max_message_bytes) {
   EXPECT_EQ(Decode({Config("vocab_size: 4"), batch}).status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
 }
 
+// What takes no rows takes less; nothing of it is parsed.
+TEST_F(LimitsTest, max_request_bytes) {
+  v1::ScoreRequest score;
+  score.set_model(std::string(kMaxRequestBytes + 1, 'x'));
+  EXPECT_EQ(LimitOf(Score(score)), "max_request_bytes");
+  v1::TokenizeRequest tokenize;
+  tokenize.set_model(std::string(kMaxRequestBytes + 1, 'x'));
+  v1::TokenizeResponse response;
+  EXPECT_EQ(LimitOf(models_->Tokenize(Context().get(), tokenize, &response)), "max_request_bytes");
+}
+
+TEST_F(LimitsTest, max_message_elements) {
+  v1::ScoreRequest score;
+  for (int i = 0; i <= kMaxMessageElements; ++i) score.add_items();
+  EXPECT_EQ(LimitOf(Score(score)), "max_message_elements");
+  v1::DecodeRequest batch = Open(1, 1);
+  for (int i = 0; i < kMaxMessageElements; ++i) batch.mutable_batch()->add_steps();
+  EXPECT_EQ(LimitOf(Decode({Config("vocab_size: 4"), batch}).status), "max_message_elements");
+  // A list that is within it, and too long for its own limit, is named.
+  v1::TokenizeRequest tokenize;
+  for (int i = 0; i <= kMaxItems; ++i) tokenize.add_texts("x");
+  v1::TokenizeResponse response;
+  EXPECT_EQ(LimitOf(models_->Tokenize(Context().get(), tokenize, &response)), "max_items");
+}
+
 TEST_F(LimitsTest, max_vocab_size) {
   v1::DistributionResponse response;
   EXPECT_EQ(

@@ -354,12 +354,6 @@ TEST_F(DecodeSessionTest, WhatCannotBeTakenApartEndsTheStream) {
   EXPECT_THAT(
       Refused(Request("batch { batch_id: 1 blocks { dtype: LOGITS_DTYPE_F32 row_count: 2147483647 width: 4 } }")),
       HasReason(ErrorReason::kLimitExceeded));
-  auto unknown = Request("batch { batch_id: 1 }");
-  unknown.mutable_batch()->GetReflection()->MutableUnknownFields(unknown.mutable_batch())->AddVarint(99, 1);
-  EXPECT_THAT(Refused(unknown), HasReason(ErrorReason::kUnknownField));
-  auto unknown_enum = Request("batch { batch_id: 1 blocks { row_count: 1 width: 4 } }", kRow);
-  unknown_enum.mutable_batch()->mutable_blocks(0)->set_dtype(static_cast<v1::LogitsDtype>(9));
-  EXPECT_THAT(Refused(unknown_enum), HasReason(ErrorReason::kUnknownEnumValue));
   EXPECT_THAT(Refused(Request("batch { batch_id: 0 }")), HasReason(ErrorReason::kFieldOutOfRange));
   Send(Request("batch { batch_id: 3 }"));
   EXPECT_THAT(Refused(Request("batch { batch_id: 3 }")), HasReason(ErrorReason::kFieldOutOfRange));

@@ -319,10 +319,6 @@ TEST_F(ScoreLogitsSessionTest, BadConfigsAreRefused) {
     session_ = ScoreLogitsSession();
     EXPECT_EQ(RefusedAs(Config(test.config)), test.error);
   }
-  auto unknown = Config("vocab_size: 4");
-  unknown.mutable_config()->GetReflection()->MutableUnknownFields(unknown.mutable_config())->AddVarint(99, 1);
-  session_ = ScoreLogitsSession();
-  EXPECT_EQ(RefusedAs(unknown), "UNKNOWN_FIELD of config");
 }
 
 // Log-probs of kRow: 6 - ln(e^6 + e^3 + 2 e^0.5) and so on, as RowsGiveTheLogProbsOfTheirTargets has them.
