@@ -122,16 +122,17 @@ class ServerService final : public v1::ServerService::CallbackService {
 // Served on --runner-listen alone: whoever may attach can read prompts and forge scores.
 class ModelRunnerService final : public v1::ModelRunnerService::CallbackService {
  public:
-  ModelRunnerService(ModelPool& models, OpenCalls& open_calls, HeartbeatTimes times)
-      : models_(models), open_calls_(open_calls), monitor_(times) {}
+  ModelRunnerService(ModelPool& models, OpenCalls& open_calls, HeartbeatTimes times, AwaitRunnerEnd await_end)
+      : models_(models), open_calls_(open_calls), await_end_(std::move(await_end)), monitor_(times) {}
 
   grpc::ServerBidiReactor<v1::AttachRequest, v1::AttachResponse>* Attach(grpc::CallbackServerContext*) override {
-    return new RunnerStream(models_, open_calls_, monitor_, ++last_runner_id_);
+    return new RunnerStream(models_, open_calls_, monitor_, await_end_, ++last_runner_id_);
   }
 
  private:
   ModelPool& models_;
   OpenCalls& open_calls_;
+  const AwaitRunnerEnd await_end_;
   RunnerMonitor monitor_;
   std::atomic<int64_t> last_runner_id_{0};
 };

@@ -51,9 +51,10 @@ def cache_dir() -> pathlib.Path:
 class Server:
     """A running logitd. `address` is where it listens, `runner_address` where runners attach, `pid` its process id."""
 
-    def __init__(self, model: pathlib.Path | None = None, flags: tuple[str, ...] = ()):
+    def __init__(self, model: pathlib.Path | None = None, flags: tuple[str, ...] = (),
+                 program: pathlib.Path = BIN / "logitd"):
         self._folder = pathlib.Path(tempfile.mkdtemp(prefix="logitd-e2e-"))
-        command = [BIN / "logitd", "--listen", "127.0.0.1:0", "--runner-listen", f"unix:{self._folder}/runner.sock"]
+        command = [program, "--listen", "127.0.0.1:0", "--runner-listen", f"unix:{self._folder}/runner.sock"]
         if model is not None:
             command += ["--model", model, "--model-name", "smollm2", "--cache-dir", cache_dir()]
         self._log = open(self._folder / "log", "w+", encoding="utf-8")

@@ -8,6 +8,8 @@ import re
 import shutil
 import subprocess
 import tempfile
+import threading
+import time
 import unittest
 from unittest import mock
 
@@ -92,10 +94,31 @@ class LogsTest(unittest.TestCase):
         finally:
             server.stop()
 
+    def test_runner_from_elsewhere_that_is_gone(self):
+        server = harness.Server(flags=("--log-format", "json"))
+        try:
+            for number, (end, level, cause) in enumerate([
+                    (fake_runner.FakeRunner.stop, "info", "it left"),
+                    (fake_runner.FakeRunner.break_off, "warn", "its connection broke")]):
+                runner = fake_runner.FakeRunner(server.runner_address)
+                self.assertTrue(runner.attached.wait(10))
+                end(runner)
+                gone = []
+                limit = time.monotonic() + 60
+                while len(gone) <= number and time.monotonic() < limit:
+                    gone = [line for line in map(json.loads, server.log().splitlines())
+                            if line["message"] == "runner gone"]
+                    threading.Event().wait(0.02)
+                self.assertEqual((gone[number]["level"], gone[number]["cause"]), (level, cause))
+        finally:
+            server.stop()
+
     def failures(self) -> list[tuple[list[object], dict[str, str], int, str]]:
         """What stops a start: flags, environment, exit status, and words of the message."""
         config = self.folder / "config.textproto"
         config.write_text('log_format: "json"\nrunners: 99\n', encoding="utf-8")
+        no_model = self.folder / "no.gguf"
+        no_model.write_text("not a model", encoding="utf-8")
         json_flag = ["--log-format", "json"]
         return [
             ([*json_flag, "--modle", "x"], {}, 2, "--modle"),
@@ -107,6 +130,7 @@ class LogsTest(unittest.TestCase):
             ([*json_flag, "--listen", self.server.address], {}, 1, self.server.address),
             ([*json_flag, "--log-level", "off", "--listen", self.server.address], {}, 1, self.server.address),
             ([*json_flag, "--model", self.folder / "nothing.gguf"], {}, None, "nothing.gguf"),
+            ([*json_flag, "--model", no_model], {}, None, "no.gguf"),
         ]
 
     def test_failures_are_lines_too(self):
@@ -118,7 +142,8 @@ class LogsTest(unittest.TestCase):
             with self.subTest(flags=flags, environment=environment):
                 with mock.patch.dict(os.environ, environment):
                     outcome = harness.run("logitd", "--listen", "127.0.0.1:0", "--runner-listen",
-                                          f"unix:{self.folder}/r.sock", "--cache-dir", self.folder, *flags, timeout_s=60)
+                                          f"unix:{self.folder}/r.sock", "--cache-dir", self.folder, *flags,
+                                          timeout_s=60)
                 self.assertIn(outcome.status, [status] if status else [1, 2])
                 lines = [json.loads(line) for line in outcome.stderr.splitlines()]
                 for line in lines:
