@@ -3,8 +3,10 @@
 #include <cstdlib>
 #include <iostream>
 #include <map>
+#include <string_view>
 
 #include "core/status_macros.h"
+#include "server/logging.h"
 #include "server/options.h"
 #include "server/start_checks.h"
 #include "server/version.h"
@@ -84,14 +86,29 @@ absl::StatusOr<Config> Gather(const CommandLine& command_line) {
   return config;
 }
 
+// Whether a flag or the environment asks for JSON logs: known before anything is checked, so that what is wrong is said
+// in the form that was asked for.
+bool AsksForJson(int argc, char** argv) {
+  constexpr std::string_view kFlag = "--log-format";
+  const char* variable = std::getenv("LOGITD_LOG_FORMAT");
+  std::string_view format = variable == nullptr ? "" : variable;
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view word = argv[i];
+    if (word == kFlag && i + 1 < argc) format = argv[i + 1];
+    if (word.starts_with(kFlag) && word.substr(kFlag.size()).starts_with('=')) format = word.substr(kFlag.size() + 1);
+  }
+  return format == "json";
+}
+
 ParsedOptions Fail(const absl::Status& status, int exit_status) {
-  std::cerr << "logitd: " << std::string(status.message()) << "\n";
+  ReportFailure(std::string(status.message()));
   return {std::nullopt, exit_status};
 }
 
 }  // namespace
 
 ParsedOptions ParseOptions(int argc, char** argv) {
+  if (AsksForJson(argc, argv)) SetUpLog(LogFormat::kJson, LogLevel::kInfo);
   const config::v1::ServerConfig defaults = DefaultConfig();
   CommandLine command_line;
   CLI::App app("logitd: decoding and scoring of language models, as a gRPC service.", "logitd");
@@ -121,11 +138,12 @@ ParsedOptions ParseOptions(int argc, char** argv) {
   } catch (const CLI::Success& wanted) {
     return {std::nullopt, app.exit(wanted)};
   } catch (const CLI::ParseError& error) {
-    std::cerr << "logitd: " << error.what() << "; `logitd --help` lists the flags\n";
+    ReportFailure(std::string(error.what()) + "; `logitd --help` lists the flags");
     return {std::nullopt, kUsageError};
   }
   auto config = Gather(command_line);
   if (!config.ok()) return Fail(config.status(), kUsageError);
+  SetUpLog(config->values.log_format() == "json" ? LogFormat::kJson : LogFormat::kText, LogLevel::kInfo);
   auto options = ToOptions(*config);
   if (!options.ok()) {
     const bool usage = command_line.check_config || options.status().code() == absl::StatusCode::kInvalidArgument;

@@ -3,6 +3,8 @@
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <ctime>
@@ -46,17 +48,52 @@ nlohmann::ordered_json ToJson(const LogField& field) {
   return std::visit([](const auto& value) { return nlohmann::ordered_json(value); }, field.value);
 }
 
-// Bytes that are not UTF-8 are replaced: a line is always valid.
-std::string Dump(const nlohmann::ordered_json& json) {
-  return json.dump(-1, ' ', /*ensure_ascii=*/false, nlohmann::ordered_json::error_handler_t::replace);
+// The bytes at `at` that make what some readers take for the end of a line, or terminals for a command, and that JSON
+// need not escape: DEL, U+0080 to U+009F, U+2028 and U+2029. `text` is UTF-8.
+size_t ControlBytes(std::string_view text, size_t at) {
+  const std::string_view rest = text.substr(at, 3);
+  if (rest[0] == '\x7f') return 1;
+  if (rest.size() >= 2 && rest[0] == '\xc2' && static_cast<unsigned char>(rest[1]) <= 0x9f) return 2;
+  return rest == "\xe2\x80\xa8" || rest == "\xe2\x80\xa9" ? 3 : 0;
 }
+
+// Bytes that are not UTF-8 are replaced, and all control characters escaped: a line is always valid, and one line.
+std::string Dump(const nlohmann::ordered_json& json) {
+  const std::string dumped =
+      json.dump(-1, ' ', /*ensure_ascii=*/false, nlohmann::ordered_json::error_handler_t::replace);
+  std::string text;
+  text.reserve(dumped.size());
+  for (size_t i = 0; i < dumped.size();) {
+    const size_t size = ControlBytes(dumped, i);
+    if (size == 0) {
+      text += dumped[i++];
+      continue;
+    }
+    const int code = size == 1   ? 0x7f
+                     : size == 2 ? static_cast<unsigned char>(dumped[i + 1])
+                                 : 0x2000 + static_cast<unsigned char>(dumped[i + 2]) - 0x80;
+    char escaped[8];
+    std::snprintf(escaped, sizeof(escaped), "\\u%04x", code);
+    text += escaped;
+    i += size;
+  }
+  return text;
+}
+
+bool IsBare(char c) { return c > ' ' && c < '\x7f' && c != '"' && c != '=' && c != '\\'; }
 
 // In text a value is bare if that is unambiguous.
 std::string ShowValue(const LogField& field) {
   const std::string* text = std::get_if<std::string>(&field.value);
   if (text == nullptr) return Dump(ToJson(field));
-  const bool bare = !text->empty() && text->find_first_of(" \"=\n\r\t") == std::string::npos;
-  return bare ? *text : Dump(ToJson(field));
+  return !text->empty() && std::all_of(text->begin(), text->end(), IsBare) ? *text : Dump(ToJson(field));
+}
+
+std::string JsonLine(std::chrono::system_clock::time_point time, const char* level, std::string_view message,
+                     std::span<const LogField> fields) {
+  nlohmann::ordered_json json = {{"time", Timestamp(time)}, {"level", level}, {"message", std::string(message)}};
+  for (const LogField& field : fields) json[std::string(field.name)] = ToJson(field);
+  return Dump(json) + '\n';
 }
 
 class TextFormatter final : public spdlog::formatter {
@@ -74,11 +111,8 @@ class TextFormatter final : public spdlog::formatter {
 class JsonFormatter final : public spdlog::formatter {
  public:
   void format(const spdlog::details::log_msg& line, spdlog::memory_buf_t& out) override {
-    nlohmann::ordered_json json = {{"time", Timestamp(line.time)},
-                                   {"level", LevelName(line.level)},
-                                   {"message", std::string(line.payload.data(), line.payload.size())}};
-    for (const LogField& field : current_fields) json[std::string(field.name)] = ToJson(field);
-    const std::string text = Dump(json) + '\n';
+    const std::string text =
+        JsonLine(line.time, LevelName(line.level), {line.payload.data(), line.payload.size()}, current_fields);
     out.append(text.data(), text.data() + text.size());
   }
   std::unique_ptr<formatter> clone() const override { return std::make_unique<JsonFormatter>(); }
@@ -100,6 +134,8 @@ spdlog::level::level_enum ToSpdlog(LogLevel level) {
   return spdlog::level::off;
 }
 
+std::atomic<LogFormat> log_format{LogFormat::kText};
+
 // Standard output is for "listening on" alone.
 spdlog::logger& TheLog() {
   static const std::shared_ptr<spdlog::logger> log = [] {
@@ -115,6 +151,7 @@ spdlog::logger& TheLog() {
 }  // namespace
 
 void SetUpLog(LogFormat format, LogLevel level) {
+  log_format = format;
   if (format == LogFormat::kJson) {
     TheLog().set_formatter(std::make_unique<JsonFormatter>());
   } else {
@@ -129,6 +166,15 @@ void Log(LogLevel level, std::string_view message, std::initializer_list<LogFiel
   current_fields = {fields.begin(), fields.size()};
   TheLog().log(ToSpdlog(level), spdlog::string_view_t(message.data(), message.size()));
   current_fields = {};
+}
+
+void ReportFailure(std::string_view error) {
+  const LogField field = {"error", std::string(error)};
+  const std::string line = log_format == LogFormat::kJson
+                               ? JsonLine(std::chrono::system_clock::now(), "error", "failed", {&field, 1})
+                               : "logitd: " + std::string(error) + "\n";
+  // Whatever the level is: a process that fails says why.
+  std::fwrite(line.data(), 1, line.size(), stderr);
 }
 
 }  // namespace logitd::server

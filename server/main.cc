@@ -16,6 +16,7 @@
 
 #include "core/kernel_target.h"
 #include "host/available_memory.h"
+#include "server/foreign_logs.h"
 #include "server/logging.h"
 #include "server/memory.h"
 #include "server/options.h"
@@ -33,7 +34,7 @@ constexpr int kCannotServe = 1;
 constexpr int kUsageError = 2;
 
 int Fail(const std::string& message, int exit_status) {
-  std::cerr << "logitd: " << message << "\n";
+  logitd::server::ReportFailure(message);
   return exit_status;
 }
 
@@ -77,8 +78,8 @@ bool ServeModel(const Options& options, Server& server, const std::atomic<bool>&
          return RunnerCommand(options, memory, server.runner_address(), runner_name);
        }});
   if (server.WaitForModel(options.model_name, [&] { return stop.load(); }) || stop.load()) return true;
-  std::cerr << "logitd: the model runner ended before it could serve " << options.model_file << " ("
-            << server.RunnersFailure().value_or("") << "); its own message above says why\n";
+  logitd::server::ReportFailure("the model runner ended before it could serve " + options.model_file + " (" +
+                                server.RunnersFailure().value_or("") + ")");
   return false;
 }
 
@@ -102,6 +103,7 @@ void AllowAllFiles() {
 }  // namespace
 
 int main(int argc, char** argv) {
+  logitd::server::RouteForeignLogs();
   const auto [parsed, exit_status] = logitd::server::ParseOptions(argc, argv);
   if (!parsed) return exit_status;
   const Options& options = *parsed;

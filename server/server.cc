@@ -21,6 +21,7 @@
 #include "core/status_macros.h"
 #include "server/listen_address.h"
 #include "server/listen_failure.h"
+#include "server/logging.h"
 #include "server/memory.h"
 #include "server/services/health_service.h"
 #include "server/services/services.h"
@@ -117,6 +118,14 @@ class PrivateDirectory {
   std::string path_;
 };
 
+void LogExit(const RunnerExit& exit) {
+  Log(exit.end.kind == RunnerEnd::Kind::kLeft ? LogLevel::kInfo : LogLevel::kWarn, "runner ended",
+      {{"name", exit.runner_name},
+       {"cause", exit.end.cause},
+       {"last_line", exit.last_line},
+       {"restart_in_ms", static_cast<int64_t>(exit.restart_in.count())}});
+}
+
 absl::Status CheckAddresses(const ServerOptions& options) {
   if (options.listen.empty()) return absl::InvalidArgumentError("--listen must name at least one address");
   for (const std::string& address : options.listen) {
@@ -159,12 +168,16 @@ struct Server::Parts {
         models([this](const std::string& model, const std::string& runner, bool is_attached) {
           OnRunnerChange(model, runner, is_attached);
         }),
-        runner_service(models, open_attachments, options.heartbeats) {}
+        runner_service(models, open_attachments, options.heartbeats,
+                       [this](const std::string& runner, std::function<void(const RunnerEnd&)> then) {
+                         std::lock_guard lock(mutex);
+                         return fleet == nullptr ? RunnerEnd() : fleet->AwaitEnd(runner, std::move(then));
+                       }) {}
 
   void OnRunnerChange(const std::string& model, const std::string& runner, bool is_attached) {
     std::lock_guard lock(mutex);
     // As it is now: of two changes at once the later one may be told first.
-    health.Set(ModelHealthName(model), models.Find(model).ok());
+    health.Set(ModelHealthName(model), models.IsServed(model));
     if (fleet != nullptr) is_attached ? fleet->OnAttached(runner) : fleet->OnDetached(runner);
     changed.notify_all();
   }
@@ -269,8 +282,16 @@ void Server::StartRunners(FleetOptions options) {
   const std::string name = options.model_name;
   std::lock_guard lock(parts_->mutex);
   // Made under the lock: a runner that attaches at once finds it there.
-  parts_->fleet = std::make_unique<RunnerFleet>(std::move(options), parts_->models, [this] { Wake(); });
-  parts_->health.Set(ModelHealthName(name), parts_->models.Find(name).ok());
+  FleetEvents events;
+  events.on_exit = [this](const RunnerExit& exit) {
+    LogExit(exit);
+    Wake();
+  };
+  events.on_line = [](const std::string& runner, const std::string& line) {
+    Log(LogLevel::kInfo, "runner says", {{"name", runner}, {"line", line}});
+  };
+  parts_->fleet = std::make_unique<RunnerFleet>(std::move(options), parts_->models, std::move(events));
+  parts_->health.Set(ModelHealthName(name), parts_->models.IsServed(name));
 }
 
 std::optional<std::string> Server::RunnersFailure() const {
@@ -283,7 +304,7 @@ bool Server::WaitForModel(const std::string& name, const std::function<bool()>& 
   std::unique_lock lock(parts_->mutex);
   bool attached = false;
   parts_->changed.wait(lock, [&] {
-    attached = parts_->models.Find(name).ok();
+    attached = parts_->models.IsServed(name);
     return attached || give_up() || (parts_->fleet != nullptr && parts_->fleet->HasFailed());
   });
   return attached;

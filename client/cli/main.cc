@@ -1,5 +1,6 @@
 // `logit`: the command line of logitd.
 #include <fcntl.h>
+#include <google/protobuf/stubs/logging.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -57,6 +58,8 @@ int main(int argc, char** argv) {
   std::ios::sync_with_stdio(false);
   // gRPC logs failed connections on its own; this program says it once, in its own words.
   setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);
+  // Text that is not UTF-8 is an error of a call, and is said as one.
+  google::protobuf::SetLogHandler(nullptr);
   logitd::cli::Environment environment{
       .in = std::cin,
       .out = std::cout,

@@ -119,8 +119,13 @@ bool AttachedRunner::IsOverdue(std::chrono::steady_clock::time_point now) {
   return !calls_.empty() && now - waiting_since_ > kTokenizerTime;
 }
 
-void AttachedRunner::OnLost(const absl::Status& status) {
-  scheduler_->OnLost(status);
+void AttachedRunner::OnLost(const absl::Status& status, const RunnerEnd& end) {
+  bool was_tokenizing = false;
+  {
+    std::lock_guard lock(mutex_);
+    was_tokenizing = !calls_.empty();
+  }
+  scheduler_->OnLost(status, end.signal, was_tokenizing);
   std::lock_guard lock(mutex_);
   if (lost_.ok()) lost_ = status;
   calls_.clear();

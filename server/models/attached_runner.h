@@ -16,6 +16,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "server/models/batch_scheduler.h"
+#include "server/models/runner_end.h"
 #include "server/models/runner_link.h"
 #include "server/models/work.h"
 #include "server/request_context.h"
@@ -47,8 +48,10 @@ class AttachedRunner {
   // What the runner answered. Errors: RUNNER_PROTOCOL.
   absl::Status OnTokenized(int64_t call_id, absl::StatusOr<std::vector<std::vector<TokenId>>> tokens);
   absl::Status OnDetokenized(int64_t call_id, absl::StatusOr<std::vector<std::string>> texts);
-  // The runner is gone: whoever waits gets `status`, and so do all later calls.
-  void OnLost(const absl::Status& status);
+  // The runner is gone, and it will be known soon why: it is sent no more batches.
+  void StopBatches() { scheduler_->StopBatches(); }
+  // The runner is gone: whoever waits gets `status`, and so do all later calls. `end`: how it ended.
+  void OnLost(const absl::Status& status, const RunnerEnd& end = {});
 
  private:
   struct TokenizerCall {

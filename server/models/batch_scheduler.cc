@@ -57,10 +57,11 @@ absl::StatusOr<std::vector<SequenceRows>> BatchScheduler::Evaluate(RunnerSession
   job->work = std::move(work);
   job->results.resize(job->work.size());
   job->unfinished = job->work.size();
+  job->is_alone = session->is_alone_;
 
   std::unique_lock lock(mutex_);
   StopExpecting(session);
-  if (!lost_.ok()) return lost_;
+  if (!lost_.ok()) return TellLost(session, Suspicion::kBystander);
   for (size_t index = 0; index < job->work.size(); ++index) {
     if (!job->work[index].records) {
       job->results[index].logits.reserve(static_cast<size_t>(job->work[index].row_count()) * vocab_size_);
@@ -74,7 +75,7 @@ absl::StatusOr<std::vector<SequenceRows>> BatchScheduler::Evaluate(RunnerSession
   job->abandoned = true;
   waiting_.remove_if([&](const Pending& pending) { return pending.job == job; });
   changed_.notify_all();
-  if (!lost_.ok()) return lost_;
+  if (!lost_.ok()) return TellLost(session, job->suspicion);
   std::vector<int64_t> cancelled;
   for (const auto& [sequence_id, entry] : in_flight_) {
     if (entry.job == job) cancelled.push_back(sequence_id);
@@ -85,8 +86,14 @@ absl::StatusOr<std::vector<SequenceRows>> BatchScheduler::Evaluate(RunnerSession
   return errors::Cancelled();
 }
 
-absl::Status BatchScheduler::AcquireRoom(int32_t sequences, int64_t tokens, const std::string& field,
-                                         const RequestContext& context) {
+absl::Status BatchScheduler::TellLost(RunnerSession* session, Suspicion suspicion) const {
+  session->suspicion_ = own_signal_.empty() ? Suspicion::kNone : suspicion;
+  session->signal_ = own_signal_;
+  return lost_;
+}
+
+absl::Status BatchScheduler::AcquireRoom(RunnerSession* session, int32_t sequences, int64_t tokens,
+                                         const std::string& field, const RequestContext& context) {
   if (sequences > capacity_.max_sequences) {
     return errors::LimitExceeded(field, sequences, "[1, " + std::to_string(capacity_.max_sequences) + "] sequences",
                                  "capacity.max_sequences");
@@ -110,7 +117,7 @@ absl::Status BatchScheduler::AcquireRoom(int32_t sequences, int64_t tokens, cons
     free_tokens_ -= tokens;
   }
   changed_.notify_all();
-  if (!lost_.ok()) return lost_;
+  if (!lost_.ok()) return TellLost(session, Suspicion::kBystander);
   if (has_room) return absl::OkStatus();
   lock.unlock();
   RETURN_IF_ERROR(context.Check());
@@ -137,13 +144,15 @@ void BatchScheduler::StopExpecting(RunnerSession* session) { expected_.erase(ses
 void BatchScheduler::Dispatch() {
   std::unique_lock lock(mutex_);
   while (true) {
-    changed_.wait(lock, [this] { return stopping_ || (lost_.ok() && batch_in_flight_ == 0 && !waiting_.empty()); });
+    changed_.wait(lock, [this] {
+      return stopping_ || (sends_batches_ && lost_.ok() && batch_in_flight_ == 0 && !waiting_.empty());
+    });
     if (stopping_) return;
     changed_.wait_for(lock, kGatherTime, [this] { return stopping_ || expected_.empty(); });
     // Whoever has not come back by now is not waited for again.
     expected_.clear();
     if (stopping_) return;
-    if (!lost_.ok() || waiting_.empty()) continue;
+    if (!sends_batches_ || !lost_.ok() || waiting_.empty()) continue;
     Batch batch = TakeBatch();
     batch_in_flight_ = batch.batch_id;
     overdue_at_ = std::chrono::steady_clock::now() + batch.time_limit +
@@ -153,13 +162,25 @@ void BatchScheduler::Dispatch() {
   }
 }
 
+const BatchScheduler::Job* BatchScheduler::NextAlone() const {
+  const auto is_alone = [](const Pending& pending) { return pending.job->is_alone; };
+  const auto first = std::find_if(waiting_.begin(), waiting_.end(), is_alone);
+  if (first == waiting_.end()) return nullptr;
+  // In turns, as long as there are both.
+  if (was_alone_ && !std::all_of(waiting_.begin(), waiting_.end(), is_alone)) return nullptr;
+  return first->job.get();
+}
+
 Batch BatchScheduler::TakeBatch() {
+  const Job* alone = NextAlone();
+  was_alone_ = alone != nullptr;
   Batch batch;
   batch.batch_id = ++last_batch_id_;
   batch.release_sequence_ids = std::exchange(releases_, {});
   size_t budget = static_cast<size_t>(std::max(1, capacity_.max_batch_tokens));
   std::vector<std::pair<std::list<Pending>::iterator, WorkPiece>> pieces;
   for (auto it = waiting_.begin(); it != waiting_.end() && budget > 0; ++it) {
+    if (alone != nullptr ? it->job.get() != alone : it->job->is_alone) continue;
     const SequenceWork& work = it->job->work[it->index];
     WorkPiece piece;
     piece.sequence_id = work.sequence_id;
@@ -206,6 +227,11 @@ double BatchScheduler::load() const {
   int64_t promised = capacity_.max_cached_tokens - free_tokens_;
   for (const RoomRequest* request : room_queue_) promised += request->tokens;
   return static_cast<double>(promised) / static_cast<double>(capacity_.max_cached_tokens);
+}
+
+size_t BatchScheduler::waiting_count() const {
+  std::lock_guard lock(mutex_);
+  return waiting_.size();
 }
 
 bool BatchScheduler::IsOverdue(std::chrono::steady_clock::time_point now) const {
@@ -280,9 +306,23 @@ absl::Status BatchScheduler::OnOutput(int64_t batch_id, std::vector<PieceOutput>
   return absl::OkStatus();
 }
 
-void BatchScheduler::OnLost(const absl::Status& status) {
+void BatchScheduler::StopBatches() {
   std::lock_guard lock(mutex_);
-  if (lost_.ok()) lost_ = status;
+  sends_batches_ = false;
+}
+
+void BatchScheduler::OnLost(const absl::Status& status, const std::string& own_signal, bool was_tokenizing) {
+  std::lock_guard lock(mutex_);
+  if (lost_.ok()) {
+    lost_ = status;
+    // Without a batch it was nobody's work.
+    if (!in_flight_.empty()) own_signal_ = own_signal;
+  }
+  for (const Pending& pending : waiting_) pending.job->suspicion = Suspicion::kBystander;
+  for (const auto& [sequence_id, entry] : in_flight_) {
+    // A text may have been the reason as well. That is no reason to refuse a request that was alone in its batch.
+    entry.job->suspicion = was_tokenizing && entry.job->is_alone ? Suspicion::kNone : Suspicion::kSuspect;
+  }
   waiting_.clear();
   in_flight_.clear();
   batch_in_flight_ = 0;
@@ -296,7 +336,7 @@ RunnerSession::~RunnerSession() {
 absl::Status RunnerSession::Reserve(int32_t sequences, int64_t tokens, const std::string& field,
                                     const RequestContext& context) {
   scheduler_->LeaveSession(this, std::exchange(reserved_sequences_, 0), std::exchange(reserved_tokens_, 0), {});
-  RETURN_IF_ERROR(scheduler_->AcquireRoom(sequences, tokens, field, context));
+  RETURN_IF_ERROR(scheduler_->AcquireRoom(this, sequences, tokens, field, context));
   reserved_sequences_ = sequences;
   reserved_tokens_ = tokens;
   return absl::OkStatus();

@@ -13,6 +13,9 @@
 // left of the batch goes to the longer ones, in order of arrival. So a long prompt cannot hold up running sequences
 // for longer than one batch.
 //
+// A session that is suspected of killing runners is evaluated alone: no other session's work is in its batches. They
+// take turns with the others' batches.
+//
 // Requests do not use this class directly, but through ModelSession (model_session.h), which survives a lost runner.
 //
 // Free of gRPC and protobuf; thread-safe; std::mutex only (so that ThreadSanitizer sees everything).
@@ -41,6 +44,16 @@ namespace logitd::server {
 
 class RunnerSession;
 
+// What the end of its runner says of a session's work.
+enum class Suspicion {
+  // Nothing: the runner was killed, was silent, left, had no work, or nobody knows.
+  kNone,
+  // The runner ended by a signal of its own, and did not have this session's work at that time.
+  kBystander,
+  // The runner ended by a signal of its own while it had this session's work.
+  kSuspect,
+};
+
 class BatchScheduler {
  public:
   BatchScheduler(const ModelDescription& model, const RunnerCapacity& capacity, std::shared_ptr<RunnerLink> link);
@@ -52,12 +65,17 @@ class BatchScheduler {
   // A part of the answer to batch `batch_id`; `final`: the last part.
   // Errors: RUNNER_PROTOCOL, for what was not asked for.
   absl::Status OnOutput(int64_t batch_id, std::vector<PieceOutput> outputs, bool final);
-  // The runner is gone: all waiting work fails with `status`, and so does all that comes later.
-  void OnLost(const absl::Status& status);
+  // No batch is sent any more.
+  void StopBatches();
+  // The runner is gone: all waiting work fails with `status`, and so does all that comes later. `own_signal`: by which
+  // signal of its own it ended, or empty. `was_tokenizing`: not only a batch may be the reason.
+  void OnLost(const absl::Status& status, const std::string& own_signal = "", bool was_tokenizing = false);
 
   const RunnerCapacity& capacity() const { return capacity_; }
   // How much of the cache is promised to sessions, those that still wait for it included: 1 is all of it.
   double load() const;
+  // Entries of work that wait for a batch.
+  size_t waiting_count() const;
   // The runner has had its batch for the time that it was given and as long again, or a minute if that is more.
   bool IsOverdue(std::chrono::steady_clock::time_point now) const;
 
@@ -73,6 +91,9 @@ class BatchScheduler {
     // Works that have not got all of their rows yet.
     size_t unfinished = 0;
     bool abandoned = false;
+    // No other session's work may be in its batches.
+    bool is_alone = false;
+    Suspicion suspicion = Suspicion::kNone;
   };
   // A SequenceWork that is waiting, from token `offset` on.
   struct Pending {
@@ -97,11 +118,16 @@ class BatchScheduler {
 
   absl::StatusOr<std::vector<SequenceRows>> Evaluate(RunnerSession* session, std::vector<SequenceWork> work,
                                                      const RequestContext& context);
-  absl::Status AcquireRoom(int32_t sequences, int64_t tokens, const std::string& field, const RequestContext& context);
+  // What to say to a session whose runner is lost. REQUIRES: mutex_ is held.
+  absl::Status TellLost(RunnerSession* session, Suspicion suspicion) const;
+  absl::Status AcquireRoom(RunnerSession* session, int32_t sequences, int64_t tokens, const std::string& field,
+                           const RequestContext& context);
   void LeaveSession(RunnerSession* session, int32_t sequences, int64_t tokens, std::vector<int64_t> sequence_ids);
   void ReleaseSequences(std::vector<int64_t> sequence_ids);
 
   void Dispatch();
+  // The job that the next batch is for alone; null: it is for all that are not alone.
+  const Job* NextAlone() const;
   Batch TakeBatch();
   // Takes up to `max_tokens` more tokens of `pending` into `piece`.
   void ExtendPiece(Pending& pending, WorkPiece& piece, size_t max_tokens) const;
@@ -117,12 +143,16 @@ class BatchScheduler {
   mutable std::mutex mutex_;
   std::condition_variable_any changed_;
   absl::Status lost_;
+  std::string own_signal_;
   bool stopping_ = false;
+  bool sends_batches_ = true;
   std::list<Pending> waiting_;
   std::vector<int64_t> releases_;
   int64_t last_batch_id_ = 0;
   // Not 0: the batch that the runner has.
   int64_t batch_in_flight_ = 0;
+  // Whether the last batch was of one session alone.
+  bool was_alone_ = false;
   std::chrono::steady_clock::time_point overdue_at_;
   std::unordered_map<int64_t, InFlight> in_flight_;
   std::set<RunnerSession*> expected_;
@@ -156,12 +186,23 @@ class RunnerSession {
   // Evaluates all of `work` together, at most one entry per sequence. Shapes: one result per work, in order.
   // Errors: CANCELLED, DEADLINE_EXCEEDED, RUNNER_LOST; what fails for one entry is in its SequenceRows.status.
   absl::StatusOr<std::vector<SequenceRows>> Evaluate(std::vector<SequenceWork> work, const RequestContext& context);
+  // From now on no other session's work is in a batch with this one's.
+  void SetAlone(bool is_alone) { is_alone_ = is_alone; }
+
+  // After RUNNER_LOST: what that says of this session's work, and the signal if the runner ended by one of its own.
+  Suspicion suspicion() const { return suspicion_; }
+  const std::string& signal() const { return signal_; }
 
   const RunnerCapacity& capacity() const { return scheduler_->capacity(); }
 
  private:
+  friend class BatchScheduler;
+
   std::shared_ptr<BatchScheduler> scheduler_;
   std::vector<int64_t> sequence_ids_;
+  bool is_alone_ = false;
+  Suspicion suspicion_ = Suspicion::kNone;
+  std::string signal_;
   int32_t reserved_sequences_ = 0;
   int64_t reserved_tokens_ = 0;
 };

@@ -1,5 +1,6 @@
 #include "server/models/child_runner.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/eventfd.h>
@@ -12,6 +13,7 @@
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
+#include <iterator>
 #include <utility>
 
 namespace logitd::server {
@@ -22,21 +24,24 @@ constexpr std::chrono::milliseconds kFirstDelay{100};
 constexpr std::chrono::milliseconds kLongestDelay{30'000};
 constexpr std::chrono::milliseconds kAskAgain{100};
 
-std::string DescribeExit(int status) {
-  if (WIFEXITED(status)) return "exit status " + std::to_string(WEXITSTATUS(status));
-  if (WIFSIGNALED(status)) return std::string("signal ") + strsignal(WTERMSIG(status));
-  return "an unknown end";
-}
+// A line of a runner that is longer is cut.
+constexpr size_t kMaxLineBytes = 2000;
+// What is read at once, and of a child that has ended: more than a pipe holds.
+constexpr size_t kReadBytes = 16 << 10;
+constexpr size_t kLastBytes = 1 << 20;
 
 }  // namespace
 
-ChildRunner::ChildRunner(std::vector<std::string> command,
-                         std::function<void(std::chrono::milliseconds restart_in)> on_exit,
-                         std::chrono::milliseconds end_time)
+ChildRunner::ChildRunner(std::vector<std::string> command, Events events, std::chrono::milliseconds end_time)
     : command_(std::move(command)),
-      on_exit_(std::move(on_exit)),
+      events_(std::move(events)),
       end_time_(end_time),
       wake_fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      lines_(kMaxLineBytes,
+             [this](std::string line) {
+               line_ = line;
+               events_.on_line(std::move(line));
+             }),
       supervisor_([this] { Supervise(); }) {}
 
 ChildRunner::~ChildRunner() {
@@ -58,6 +63,7 @@ void ChildRunner::RequestStop() {
 void ChildRunner::OnAttached() {
   std::lock_guard lock(mutex_);
   has_served_ = true;
+  has_unclaimed_end_ = false;
   if (!stopping_) kill_at_.reset();
 }
 
@@ -71,6 +77,34 @@ void ChildRunner::OnDetached() {
   Wake();
 }
 
+std::optional<RunnerEnd> ChildRunner::AwaitEnd(std::function<void(const RunnerEnd&)> then) {
+  {
+    std::lock_guard lock(mutex_);
+    if (std::exchange(has_unclaimed_end_, false)) return last_end_;
+    if (!has_served_) return RunnerEnd();
+    waiters_.push_back({Clock::now() + kCauseTime, std::move(then)});
+  }
+  Wake();
+  return std::nullopt;
+}
+
+void ChildRunner::TellWaiters(const RunnerEnd* end) {
+  std::vector<Waiter> told;
+  {
+    std::lock_guard lock(mutex_);
+    const auto now = Clock::now();
+    for (size_t i = 0; i < waiters_.size();) {
+      if (end == nullptr && now < waiters_[i].until) {
+        ++i;
+        continue;
+      }
+      told.push_back(std::move(waiters_[i]));
+      waiters_.erase(waiters_.begin() + static_cast<ptrdiff_t>(i));
+    }
+  }
+  for (const Waiter& waiter : told) waiter.then(end == nullptr ? RunnerEnd() : *end);
+}
+
 int ChildRunner::exit_count() const {
   std::lock_guard lock(mutex_);
   return exit_count_;
@@ -78,7 +112,12 @@ int ChildRunner::exit_count() const {
 
 std::string ChildRunner::last_exit() const {
   std::lock_guard lock(mutex_);
-  return last_exit_;
+  return last_end_.cause;
+}
+
+std::string ChildRunner::last_line() const {
+  std::lock_guard lock(mutex_);
+  return last_line_;
 }
 
 void ChildRunner::Wake() {
@@ -87,16 +126,33 @@ void ChildRunner::Wake() {
   (void)!::write(wake_fd_, &one, sizeof(one));
 }
 
-void ChildRunner::Wait(int child_fd, std::optional<std::chrono::steady_clock::time_point> until) {
-  pollfd fds[] = {{wake_fd_, POLLIN, 0}, {child_fd, POLLIN, 0}};
+void ChildRunner::Wait(int child_fd, std::optional<Clock::time_point> until) {
+  // A negative descriptor is passed over.
+  pollfd fds[] = {{wake_fd_, POLLIN, 0}, {child_fd, POLLIN, 0}, {output_fd_, POLLIN, 0}};
   int timeout_ms = -1;
   if (until) {
-    const auto left = std::chrono::ceil<std::chrono::milliseconds>(*until - std::chrono::steady_clock::now());
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(*until - Clock::now());
     timeout_ms = static_cast<int>(std::max<int64_t>(0, left.count()));
   }
-  ::poll(fds, child_fd < 0 ? 1 : 2, timeout_ms);
+  ::poll(fds, std::size(fds), timeout_ms);
   uint64_t count;
   (void)!::read(wake_fd_, &count, sizeof(count));
+  if (fds[2].revents != 0) ReadOutput(kReadBytes);
+}
+
+void ChildRunner::ReadOutput(size_t most) {
+  char bytes[kReadBytes];
+  while (output_fd_ >= 0 && most > 0) {
+    const ssize_t size = ::read(output_fd_, bytes, std::min(most, sizeof(bytes)));
+    if (size > 0) {
+      lines_.Append({bytes, static_cast<size_t>(size)});
+      most -= static_cast<size_t>(size);
+      continue;
+    }
+    if (size < 0 && (errno == EAGAIN || errno == EINTR)) return;
+    // The end: the child has closed its output.
+    ::close(std::exchange(output_fd_, -1));
+  }
 }
 
 // The child is started from this thread, which lives as long as the child may: PR_SET_PDEATHSIG is about the thread.
@@ -104,16 +160,31 @@ void ChildRunner::Supervise() {
   std::chrono::milliseconds delay = kFirstDelay;
   while (true) {
     if (Spawn()) Reap();
+    // All that it has written. Its own children may still hold the other end: they have no reader any more.
+    ReadOutput(kLastBytes);
+    if (output_fd_ >= 0) ::close(std::exchange(output_fd_, -1));
+    lines_.Finish();
+    bool is_stopping;
+    RunnerEnd end;
+    std::string line;
     {
       std::lock_guard lock(mutex_);
-      if (!stopping_) kill_at_.reset();
+      is_stopping = stopping_;
+      if (!is_stopping) kill_at_.reset();
       ++exit_count_;
-      if (stopping_) return;
-      if (std::exchange(has_served_, false)) delay = kFirstDelay;
+      last_line_ = std::exchange(line_, {});
+      line = last_line_;
+      end = last_end_;
+      if (std::exchange(has_served_, false)) {
+        delay = kFirstDelay;
+        has_unclaimed_end_ = waiters_.empty();
+      }
     }
-    on_exit_(delay);
-    const auto restart_at = std::chrono::steady_clock::now() + delay;
-    while (std::chrono::steady_clock::now() < restart_at) {
+    TellWaiters(&end);
+    if (is_stopping) return;
+    events_.on_exit(end, line, delay);
+    const auto restart_at = Clock::now() + delay;
+    while (Clock::now() < restart_at) {
       {
         std::lock_guard lock(mutex_);
         if (stopping_) return;
@@ -131,6 +202,10 @@ bool ChildRunner::Spawn() {
 
   std::lock_guard lock(mutex_);
   if (stopping_) return false;
+  // Both ends are closed on exec: no other child holds this one's.
+  int output[2] = {-1, -1};
+  // Without descriptors the child writes where this process does.
+  (void)!::pipe2(output, O_CLOEXEC);
   const pid_t parent = ::getpid();
   const pid_t pid = ::fork();
   if (pid == 0) {
@@ -138,17 +213,25 @@ bool ChildRunner::Spawn() {
     sigset_t none;
     ::sigemptyset(&none);
     ::sigprocmask(SIG_SETMASK, &none, nullptr);
+    // When this process is gone, the child ends because it is told to, not because it says why to nobody.
+    ::signal(SIGPIPE, SIG_IGN);
     ::prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (::getppid() != parent) ::_exit(1);
+    if (output[1] >= 0) ::dup2(output[1], STDERR_FILENO);
     // Standard output is the server's own.
     ::dup2(STDERR_FILENO, STDOUT_FILENO);
     ::execvp(arguments[0], arguments.data());
     ::_exit(127);
   }
+  const int error = errno;
+  if (output[1] >= 0) ::close(output[1]);
   if (pid < 0) {
-    last_exit_ = std::string("cannot start ") + command_[0] + ": " + std::strerror(errno);
+    if (output[0] >= 0) ::close(output[0]);
+    last_end_ = {RunnerEnd::Kind::kOther, "", std::string("cannot start ") + command_[0] + ": " + std::strerror(error)};
     return false;
   }
+  output_fd_ = output[0];
+  if (output_fd_ >= 0) ::fcntl(output_fd_, F_SETFL, O_NONBLOCK);
   pid_ = pid;
   return true;
 }
@@ -162,27 +245,32 @@ void ChildRunner::Reap() {
   // Readable when the child has ended. It is reaped under the lock, so that pid_ never names a process that is not ours
   // when a signal is sent to it.
   const int child_fd = static_cast<int>(::syscall(SYS_pidfd_open, pid, 0));
+  bool was_killed = false;
   while (true) {
-    std::optional<std::chrono::steady_clock::time_point> until;
+    std::optional<Clock::time_point> until;
     {
       std::lock_guard lock(mutex_);
       int status = 0;
       const pid_t ended = ::waitpid(pid, &status, WNOHANG);
       if (ended == pid) {
         pid_ = 0;
-        last_exit_ = DescribeExit(status);
-        if (WIFEXITED(status) && WEXITSTATUS(status) == 127) last_exit_ = "cannot start " + command_[0];
+        last_end_ = EndOf(status);
+        if (WIFEXITED(status) && WEXITSTATUS(status) == 127) last_end_.cause = "cannot start " + command_[0];
+        if (was_killed) last_end_.cause += ": it had not ended by itself, and was killed";
         break;
       }
-      if (kill_at_ && std::chrono::steady_clock::now() >= *kill_at_) {
+      if (kill_at_ && Clock::now() >= *kill_at_) {
         ::kill(pid, SIGKILL);
+        was_killed = true;
       } else {
         until = kill_at_;
       }
+      for (const Waiter& waiter : waiters_) until = std::min(until.value_or(waiter.until), waiter.until);
     }
     // Without a pidfd (no descriptor is left, or the kernel has none) nothing tells of the end: it is asked for again.
-    if (child_fd < 0) until = std::chrono::steady_clock::now() + kAskAgain;
+    if (child_fd < 0) until = Clock::now() + kAskAgain;
     Wait(child_fd, until);
+    TellWaiters(nullptr);
   }
   if (child_fd >= 0) ::close(child_fd);
 }

@@ -2,7 +2,7 @@
 //
 // A runner that ends is started again: soon if it had served, after a delay that grows if it had not. One that has lost
 // its attachment but does not end (because it hangs) is killed. The child ends with this process, whatever way that
-// ends.
+// ends. What the child writes to its standard output and error is read here, line by line.
 #ifndef LOGITD_SERVER_MODELS_CHILD_RUNNER_H_
 #define LOGITD_SERVER_MODELS_CHILD_RUNNER_H_
 
@@ -16,6 +16,9 @@
 #include <thread>
 #include <vector>
 
+#include "server/models/line_splitter.h"
+#include "server/models/runner_end.h"
+
 namespace logitd::server {
 
 // Thread-safe.
@@ -23,11 +26,22 @@ class ChildRunner {
  public:
   // How long a child may take to end after SIGTERM, or after it has lost its attachment.
   static constexpr std::chrono::milliseconds kEndTime{5000};
+  // How long it is waited for the end of a child whose stream has ended. A process that dies closes its files a moment
+  // before it can be waited for; one that leaves in order gives back its memory in between.
+  static constexpr std::chrono::milliseconds kCauseTime{1000};
 
-  // Starts `command` (the program's path, then its arguments). `on_exit` is told of every end of the child and when it
-  // will be started again, on a thread of this object.
-  ChildRunner(std::vector<std::string> command, std::function<void(std::chrono::milliseconds restart_in)> on_exit,
-              std::chrono::milliseconds end_time = kEndTime);
+  // All are called on a thread of this object, none while it holds a lock.
+  struct Events {
+    // Of every end of the child, after all of its lines: how it ended, the last line or "", and when it will be started
+    // again.
+    std::function<void(const RunnerEnd& end, const std::string& last_line, std::chrono::milliseconds restart_in)>
+        on_exit;
+    // A line that the child has written, bounded in length.
+    std::function<void(std::string line)> on_line = [](std::string) {};
+  };
+
+  // Starts `command` (the program's path, then its arguments).
+  ChildRunner(std::vector<std::string> command, Events events, std::chrono::milliseconds end_time = kEndTime);
   // Stops the child and waits for its end.
   ~ChildRunner();
 
@@ -40,37 +54,60 @@ class ChildRunner {
   void OnAttached();
   // The child's attachment has ended: it has to end, too.
   void OnDetached();
+  // After OnDetached: how the child ended whose attachment it was. Unset: that is not known yet, and `then` is told of
+  // it, within kCauseTime; kUnknown if it still runs then.
+  std::optional<RunnerEnd> AwaitEnd(std::function<void(const RunnerEnd&)> then);
 
   // How often the child has ended.
   int exit_count() const;
-  // How it ended the last time, for people: "exit status 1".
+  // How it ended the last time, for people: "exit status 1"; and the last line that it wrote before, or "".
   std::string last_exit() const;
+  std::string last_line() const;
 
  private:
+  using Clock = std::chrono::steady_clock;
+  struct Waiter {
+    Clock::time_point until;
+    std::function<void(const RunnerEnd&)> then;
+  };
+
   void Supervise();
   // Starts the child; false if that failed.
   bool Spawn();
   // Waits for the child's end, and sees to it if that is due.
   void Reap();
-  // Waits until something changes, the child ends, or `until`. REQUIRES: mutex_ is not held.
-  void Wait(int child_fd, std::optional<std::chrono::steady_clock::time_point> until);
+  // Reads what the child has written, up to `most` bytes.
+  void ReadOutput(size_t most);
+  // Tells those who wait for the end: all, if it is known, else those whose time is over.
+  void TellWaiters(const RunnerEnd* end);
+  // Waits until something changes, the child ends or writes, or `until`. REQUIRES: mutex_ is not held.
+  void Wait(int child_fd, std::optional<Clock::time_point> until);
   void Wake();
 
   const std::vector<std::string> command_;
-  const std::function<void(std::chrono::milliseconds)> on_exit_;
+  const Events events_;
   const std::chrono::milliseconds end_time_;
   // An eventfd: written to when one of the below changes.
   const int wake_fd_;
+
+  // The supervisor's: where the child's output comes from, or -1, its lines, and the last of them.
+  int output_fd_ = -1;
+  std::string line_;
+  LineSplitter lines_;
 
   mutable std::mutex mutex_;
   bool stopping_ = false;
   // 0: not running.
   pid_t pid_ = 0;
   bool has_served_ = false;
+  // A child that had served has ended, and its end has not been asked for yet.
+  bool has_unclaimed_end_ = false;
   // When the child is killed if it still runs.
-  std::optional<std::chrono::steady_clock::time_point> kill_at_;
+  std::optional<Clock::time_point> kill_at_;
   int exit_count_ = 0;
-  std::string last_exit_;
+  RunnerEnd last_end_;
+  std::string last_line_;
+  std::vector<Waiter> waiters_;
   std::thread supervisor_;
 };
 

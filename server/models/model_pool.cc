@@ -47,8 +47,16 @@ absl::StatusOr<std::shared_ptr<ServedModel>> ModelPool::Find(std::string_view na
     found = models_.begin();
   }
   const auto& model = found->second.model;
-  if (model == nullptr || model->runner_count() == 0) return errors::ModelUnavailable(found->first);
+  if (model == nullptr || !(model->runner_count() > 0 || model->is_expected())) {
+    return errors::ModelUnavailable(found->first);
+  }
   return model;
+}
+
+bool ModelPool::IsServed(std::string_view name) const {
+  std::lock_guard lock(mutex_);
+  const auto found = models_.find(name);
+  return found != models_.end() && found->second.model != nullptr && found->second.model->runner_count() > 0;
 }
 
 std::vector<ModelPool::Entry> ModelPool::List() const {
@@ -105,8 +113,8 @@ absl::StatusOr<std::shared_ptr<ServedModel>> ModelPool::Attach(const ModelDescri
   return model;
 }
 
-void ModelPool::Detach(const std::shared_ptr<ServedModel>& model, const std::shared_ptr<AttachedRunner>& runner,
-                       const absl::Status& reason) {
+void ModelPool::Detach(const std::shared_ptr<ServedModel>& model, const std::shared_ptr<AttachedRunner>& runner) {
+  runner->StopBatches();
   const std::string& name = model->description().name;
   {
     std::lock_guard lock(mutex_);
@@ -119,7 +127,6 @@ void ModelPool::Detach(const std::shared_ptr<ServedModel>& model, const std::sha
     }
   }
   on_change_(name, runner->name(), false);
-  runner->OnLost(reason);
 }
 
 void ModelPool::Expect(std::string_view name) {

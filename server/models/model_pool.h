@@ -22,9 +22,12 @@ class ModelPool {
   using Listener = std::function<void(const std::string& model, const std::string& runner, bool is_attached)>;
   explicit ModelPool(Listener on_change) : on_change_(std::move(on_change)) {}
 
-  // The model of that name; "" is the only one there is.
+  // The model of that name; "" is the only one there is. It has a runner, or one is on its way back: ServedModel::Pick
+  // waits for it.
   // Errors: MODEL_NOT_FOUND, MODEL_AMBIGUOUS, MODEL_UNAVAILABLE (known, but its runners are away; or "" and none).
   absl::StatusOr<std::shared_ptr<ServedModel>> Find(std::string_view name) const;
+  // Whether the model of that name has a runner now.
+  bool IsServed(std::string_view name) const;
 
   // All known models, sorted by name; null where no runner has come yet. One without runners is waiting for them.
   struct Entry {
@@ -43,9 +46,9 @@ class ModelPool {
                                                       const RunnerCapabilities& capabilities,
                                                       std::shared_ptr<const Vocabulary> vocabulary,
                                                       const std::shared_ptr<AttachedRunner>& runner);
-  // The runner is gone. The model's name stays known only if it has other runners or is expected.
-  void Detach(const std::shared_ptr<ServedModel>& model, const std::shared_ptr<AttachedRunner>& runner,
-              const absl::Status& reason);
+  // The runner is gone: it gets no more work. The model's name stays known only if it has other runners or is expected.
+  // Whoever waits for the runner waits until it is told (AttachedRunner::OnLost).
+  void Detach(const std::shared_ptr<ServedModel>& model, const std::shared_ptr<AttachedRunner>& runner);
 
   // Runners of this name are being started, and started again: the name is known from now on, and requests wait for one
   // that is lost.

@@ -16,7 +16,7 @@ absl::Status ModelSession::Reserve(int32_t sequences, int64_t tokens, const std:
     ASSIGN_OR_RETURN(const auto runner, model_.Pick(sequences, tokens, field, context));
     const absl::Status status = TakeRunner(*runner, field, context);
     if (!IsRunnerLost(status)) return status;
-    RETURN_IF_ERROR(CountLoss());
+    RETURN_IF_ERROR(CountLoss({}));
   }
 }
 
@@ -40,14 +40,16 @@ void ModelSession::Release(int64_t sequence_id) {
 
 absl::StatusOr<std::vector<SequenceRows>> ModelSession::Evaluate(std::vector<SequenceWork> work,
                                                                  const RequestContext& context) {
-  if (!runner_) RETURN_IF_ERROR(Settle(context));
+  RETURN_IF_ERROR(Recall(work));
+  if (!runner_) RETURN_IF_ERROR(Settle(work, context));
   absl::StatusOr<std::vector<SequenceRows>> rows = EvaluateThere(work, context);
   while (!rows.ok() && IsRunnerLost(rows.status())) {
-    RETURN_IF_ERROR(CountLoss());
-    RETURN_IF_ERROR(Settle(context));
+    RETURN_IF_ERROR(CountLoss(work));
+    RETURN_IF_ERROR(Settle(work, context));
     rows = EvaluateThere(work, context);
   }
   RETURN_IF_ERROR(rows.status());
+  OnSuccess(work);
   // Sources first: what they get in the same batch comes after the copy.
   for (const SequenceWork& done : work) {
     if (done.fork_from_sequence_id) {
@@ -74,15 +76,49 @@ absl::StatusOr<std::vector<SequenceRows>> ModelSession::EvaluateThere(std::vecto
       next.fork_from_sequence_id = sequences_[*next.fork_from_sequence_id].runner_sequence_id;
     }
   }
+  runner_->SetAlone(strikes_.is_alone());
   return runner_->Evaluate(std::move(work), context);
 }
 
-absl::Status ModelSession::CountLoss() {
+std::span<const TokenId> ModelSession::TokensBefore(const SequenceWork& work) const {
+  const auto found = sequences_.find(work.fork_from_sequence_id.value_or(work.sequence_id));
+  return found == sequences_.end() ? std::span<const TokenId>() : found->second.tokens;
+}
+
+WorkFingerprint ModelSession::FingerprintOf(const std::vector<SequenceWork>& work) const {
+  WorkFingerprint fingerprint;
+  for (const SequenceWork& next : work) fingerprint.AddSequence(TokensBefore(next), next.append_token_ids);
+  return fingerprint;
+}
+
+absl::Status ModelSession::Recall(const std::vector<SequenceWork>& work) {
+  size_t token_count = 0;
+  for (const SequenceWork& next : work) token_count += TokensBefore(next).size() + next.append_token_ids.size();
+  if (!model_.suspects().MayKnow(token_count)) return absl::OkStatus();
+  const SuspectMemory::Known known = model_.suspects().Find(FingerprintOf(work));
+  strikes_.StartWith(known.strikes);
+  return strikes_.is_refused() ? errors::RunnerKilled(model_.description().name, known.signal) : absl::OkStatus();
+}
+
+absl::Status ModelSession::CountLoss(const std::vector<SequenceWork>& work) {
+  // Not this request's fault. Whoever's it is will be refused: there is an end to it.
+  if (runner_->suspicion() == Suspicion::kBystander) return absl::OkStatus();
+  if (runner_->suspicion() == Suspicion::kSuspect) {
+    strikes_.Add();
+    model_.suspects().Remember(FingerprintOf(work), strikes_.count(), runner_->signal());
+    return strikes_.is_refused() ? errors::RunnerKilled(model_.description().name, runner_->signal())
+                                 : absl::OkStatus();
+  }
   if (++lost_runners_ <= kMaxLostRunners) return absl::OkStatus();
   return errors::RunnerLost(model_.description().name);
 }
 
-absl::Status ModelSession::Settle(const RequestContext& context) {
+void ModelSession::OnSuccess(const std::vector<SequenceWork>& work) {
+  if (strikes_.is_alone() && strikes_.count() > 0) model_.suspects().Forget(FingerprintOf(work));
+  strikes_.OnSuccess();
+}
+
+absl::Status ModelSession::Settle(const std::vector<SequenceWork>& work, const RequestContext& context) {
   while (true) {
     for (auto& [sequence_id, sequence] : sequences_) sequence.runner_sequence_id = 0;
     runner_.reset();
@@ -95,7 +131,7 @@ absl::Status ModelSession::Settle(const RequestContext& context) {
     absl::Status status = TakeRunner(**runner, "", context);
     if (status.ok()) status = Rebuild(context);
     if (!IsRunnerLost(status)) return status;
-    RETURN_IF_ERROR(CountLoss());
+    RETURN_IF_ERROR(CountLoss(work));
   }
 }
 

@@ -9,6 +9,8 @@
 // again), evaluates what its sequences hold there, and goes on with the work that was asked for: the caller gets its
 // rows, once, and does not notice. Logits differ from what the lost runner would have given by what batching makes them
 // differ: see ModelInfo.precision.
+//
+// A session whose work ends runner after runner is refused: see server/models/strikes.h.
 #ifndef LOGITD_SERVER_MODELS_MODEL_SESSION_H_
 #define LOGITD_SERVER_MODELS_MODEL_SESSION_H_
 
@@ -16,6 +18,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -23,6 +26,7 @@
 #include "absl/status/statusor.h"
 #include "server/models/batch_scheduler.h"
 #include "server/models/served_model.h"
+#include "server/models/strikes.h"
 #include "server/models/work.h"
 #include "server/request_context.h"
 
@@ -51,8 +55,8 @@ class ModelSession {
   void Release(int64_t sequence_id);
 
   // Evaluates all of `work` together, at most one entry per sequence. Shapes: one result per work, in order.
-  // Errors: CANCELLED, DEADLINE_EXCEEDED, RUNNER_LOST; what fails for one entry is in its SequenceRows.status, and its
-  // sequence is lost.
+  // Errors: CANCELLED, DEADLINE_EXCEEDED, RUNNER_LOST, RUNNER_KILLED; what fails for one entry is in its
+  // SequenceRows.status, and its sequence is lost.
   absl::StatusOr<std::vector<SequenceRows>> Evaluate(std::vector<SequenceWork> work, const RequestContext& context);
 
   // What every runner of the model had when the session began: it does not change under a request.
@@ -68,10 +72,16 @@ class ModelSession {
 
   // Waits for the room on that runner.
   absl::Status TakeRunner(const AttachedRunner& runner, const std::string& field, const RequestContext& context);
-  // Takes a runner and puts the sequences there.
-  absl::Status Settle(const RequestContext& context);
-  // Counts a lost runner; the error if it was one too many.
-  absl::Status CountLoss();
+  // Takes a runner and puts the sequences there; `work` comes then.
+  absl::Status Settle(const std::vector<SequenceWork>& work, const RequestContext& context);
+  // Begins with the strikes that the same work has got before; RUNNER_KILLED if those are too many.
+  absl::Status Recall(const std::vector<SequenceWork>& work);
+  // Counts a lost runner; the error if it was one too many. `work`: what was asked for then.
+  absl::Status CountLoss(const std::vector<SequenceWork>& work);
+  // The evaluation of `work` went well.
+  void OnSuccess(const std::vector<SequenceWork>& work);
+  WorkFingerprint FingerprintOf(const std::vector<SequenceWork>& work) const;
+  std::span<const TokenId> TokensBefore(const SequenceWork& work) const;
   absl::Status Rebuild(const RequestContext& context);
   // With the runner's numbers instead of the session's.
   absl::StatusOr<std::vector<SequenceRows>> EvaluateThere(std::vector<SequenceWork> work,
@@ -81,6 +91,7 @@ class ModelSession {
   const RunnerCapacity capacity_;
   std::optional<RunnerSession> runner_;
   int lost_runners_ = 0;
+  Strikes strikes_;
   int32_t reserved_sequences_ = 0;
   int64_t reserved_tokens_ = 0;
   int64_t last_sequence_id_ = 0;

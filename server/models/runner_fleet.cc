@@ -20,13 +20,17 @@ std::string RandomText() {
 
 }  // namespace
 
-RunnerFleet::RunnerFleet(FleetOptions options, ModelPool& pool, std::function<void()> on_exit)
-    : options_(std::move(options)), pool_(pool), on_exit_(std::move(on_exit)) {
+RunnerFleet::RunnerFleet(FleetOptions options, ModelPool& pool, FleetEvents events)
+    : options_(std::move(options)), pool_(pool), events_(std::move(events)) {
   pool_.Expect(options_.model_name);
   for (int i = 1; i <= options_.count; ++i) {
     const std::string name = options_.model_name + "#" + std::to_string(i) + "-" + RandomText();
-    runners_.emplace(name, std::make_unique<ChildRunner>(options_.command(name),
-                                                         [this, name](auto restart_in) { OnExit(name, restart_in); }));
+    ChildRunner::Events child;
+    child.on_exit = [this, name](const RunnerEnd& end, const std::string& line, std::chrono::milliseconds restart_in) {
+      OnExit({name, end, line, restart_in});
+    };
+    child.on_line = [this, name](const std::string& line) { events_.on_line(name, line); };
+    runners_.emplace(name, std::make_unique<ChildRunner>(options_.command(name), std::move(child)));
   }
 }
 
@@ -50,6 +54,12 @@ void RunnerFleet::OnDetached(const std::string& runner_name) {
   if (found != runners_.end()) found->second->OnDetached();
 }
 
+std::optional<RunnerEnd> RunnerFleet::AwaitEnd(const std::string& runner_name,
+                                               std::function<void(const RunnerEnd&)> then) {
+  const auto found = runners_.find(runner_name);
+  return found == runners_.end() ? RunnerEnd() : found->second->AwaitEnd(std::move(then));
+}
+
 bool RunnerFleet::HasFailed() const {
   std::lock_guard lock(mutex_);
   return !any_attached_ && exited_.size() == static_cast<size_t>(options_.count);
@@ -57,25 +67,27 @@ bool RunnerFleet::HasFailed() const {
 
 std::string RunnerFleet::last_exit() const {
   for (const auto& [name, runner] : runners_) {
-    if (runner->exit_count() > 0) return runner->last_exit();
+    if (runner->exit_count() == 0) continue;
+    const std::string line = runner->last_line();
+    return runner->last_exit() + (line.empty() ? "" : ": " + line);
   }
   return "";
 }
 
-void RunnerFleet::OnExit(const std::string& runner_name, std::chrono::milliseconds restart_in) {
+void RunnerFleet::OnExit(const RunnerExit& exit) {
   bool is_returning = false;
   {
     std::lock_guard lock(mutex_);
-    exited_.insert(runner_name);
-    if (restart_in > kShortAbsence) {
-      away_.insert(runner_name);
+    exited_.insert(exit.runner_name);
+    if (exit.restart_in > kShortAbsence) {
+      away_.insert(exit.runner_name);
     } else {
-      away_.erase(runner_name);
+      away_.erase(exit.runner_name);
     }
     is_returning = away_.size() < static_cast<size_t>(options_.count);
   }
   pool_.SetReturning(options_.model_name, is_returning);
-  on_exit_();
+  events_.on_exit(exit);
 }
 
 }  // namespace logitd::server

@@ -7,12 +7,14 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "server/models/child_runner.h"
 #include "server/models/model_pool.h"
+#include "server/models/runner_end.h"
 
 namespace logitd::server {
 
@@ -24,11 +26,27 @@ struct FleetOptions {
   std::function<std::vector<std::string>(const std::string& runner_name)> command;
 };
 
+// How one of the runners ended.
+struct RunnerExit {
+  std::string runner_name;
+  RunnerEnd end;
+  // The last line that it wrote, or "".
+  std::string last_line;
+  std::chrono::milliseconds restart_in{0};
+};
+
+// What is told of the runners, on some thread.
+struct FleetEvents {
+  std::function<void(const RunnerExit&)> on_exit;
+  // What a runner has written to its standard output or error, a line at a time.
+  std::function<void(const std::string& runner_name, const std::string& line)> on_line;
+};
+
 // Thread-safe.
 class RunnerFleet {
  public:
-  // Starts the runners and tells the pool to expect them. `on_exit` is told of every end of one, on some thread.
-  RunnerFleet(FleetOptions options, ModelPool& pool, std::function<void()> on_exit);
+  // Starts the runners and tells the pool to expect them.
+  RunnerFleet(FleetOptions options, ModelPool& pool, FleetEvents events);
   // Stops them all.
   ~RunnerFleet();
 
@@ -38,18 +56,20 @@ class RunnerFleet {
   // A runner of that name has attached, or has ended its attachment. Others' names are ignored.
   void OnAttached(const std::string& runner_name);
   void OnDetached(const std::string& runner_name);
+  // As ChildRunner::AwaitEnd; kUnknown for others' names.
+  std::optional<RunnerEnd> AwaitEnd(const std::string& runner_name, std::function<void(const RunnerEnd&)> then);
 
   // Whether every runner has ended before any had attached: the model cannot be served.
   bool HasFailed() const;
-  // How one that ended did, for people.
+  // How one that ended did, for people, with the last line that it wrote.
   std::string last_exit() const;
 
  private:
-  void OnExit(const std::string& runner_name, std::chrono::milliseconds restart_in);
+  void OnExit(const RunnerExit& exit);
 
   const FleetOptions options_;
   ModelPool& pool_;
-  const std::function<void()> on_exit_;
+  const FleetEvents events_;
   mutable std::mutex mutex_;
   bool any_attached_ = false;
   std::set<std::string> exited_;

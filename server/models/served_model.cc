@@ -16,7 +16,8 @@ ServedModel::ServedModel(ModelDescription description, RunnerCapabilities capabi
     : description_(std::move(description)),
       capabilities_(capabilities),
       vocabulary_(std::move(vocabulary)),
-      return_time_(return_time) {}
+      return_time_(return_time),
+      suspects_(std::make_unique<SuspectMemory>()) {}
 
 RunnerCapacity ServedModel::capacity() const {
   std::lock_guard lock(mutex_);
@@ -58,6 +59,11 @@ absl::Status ServedModel::CheckFitsACache(int64_t tokens, const std::string& fie
 int ServedModel::runner_count() const {
   std::lock_guard lock(mutex_);
   return static_cast<int>(runners_.size());
+}
+
+bool ServedModel::is_expected() const {
+  std::lock_guard lock(mutex_);
+  return is_expected_;
 }
 
 absl::StatusOr<std::shared_ptr<AttachedRunner>> ServedModel::Pick(int32_t sequences, int64_t tokens,

@@ -18,13 +18,14 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "server/models/attached_runner.h"
+#include "server/models/strikes.h"
 #include "server/models/work.h"
 #include "server/request_context.h"
 
 namespace logitd::server {
 
-// How often one request may lose its runner before it fails: a request that kills every runner must not take the whole
-// fleet with it.
+// How often one request may lose its runner before it fails, runners that ended by a signal of their own left out:
+// those are server/models/strikes.h.
 inline constexpr int kMaxLostRunners = 3;
 
 // Whether `status` says that the runner is gone, so that another one may be tried.
@@ -50,12 +51,17 @@ class ServedModel {
   // Errors: LIMIT_EXCEEDED.
   absl::Status CheckFitsACache(int64_t tokens, const std::string& field) const;
   int runner_count() const;
+  // Whether requests wait for a runner while there is none.
+  bool is_expected() const;
 
   // The runner with the least load of those that have so much room altogether. Blocks while there is none and one is
   // expected. `field`: of the request, named if no runner could ever hold it.
   // Errors: LIMIT_EXCEEDED; RUNNER_LOST, CANCELLED, DEADLINE_EXCEEDED.
   absl::StatusOr<std::shared_ptr<AttachedRunner>> Pick(int32_t sequences, int64_t tokens, const std::string& field,
                                                        const RequestContext& context) const;
+
+  // The work that has killed runners.
+  SuspectMemory& suspects() const { return *suspects_; }
 
   // As AttachedRunner's, on any runner. Errors: also TOKENIZER_UNAVAILABLE.
   absl::StatusOr<std::vector<std::vector<TokenId>>> Tokenize(const std::vector<std::string>& texts,
@@ -68,7 +74,6 @@ class ServedModel {
   void Add(std::shared_ptr<AttachedRunner> runner);
   // Whether it was one of them.
   bool Remove(const std::shared_ptr<AttachedRunner>& runner);
-  // Whether requests wait for a runner while there is none.
   void SetExpected(bool is_expected);
 
  private:
@@ -79,6 +84,7 @@ class ServedModel {
   const RunnerCapabilities capabilities_;
   const std::shared_ptr<const Vocabulary> vocabulary_;
   const std::chrono::milliseconds return_time_;
+  const std::unique_ptr<SuspectMemory> suspects_;
 
   mutable std::mutex mutex_;
   mutable std::condition_variable_any changed_;

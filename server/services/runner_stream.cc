@@ -14,6 +14,25 @@
 #include "server/status.h"
 
 namespace logitd::server {
+namespace {
+
+void LogGone(int64_t runner_id, const std::string& model, const std::string& name, const RunnerEnd& end) {
+  const LogLevel level = end.kind == RunnerEnd::Kind::kLeft ? LogLevel::kInfo : LogLevel::kWarn;
+  const bool runs = end.kind == RunnerEnd::Kind::kUnknown;
+  Log(level, "runner gone",
+      {{"runner", runner_id},
+       {"name", name},
+       {"model", model},
+       {"cause", runs ? "its stream ended, and its process still runs" : end.cause}});
+}
+
+// Says that the runner is gone, and tells whoever waits for it.
+void Lose(int64_t runner_id, const std::string& model, AttachedRunner& runner, const RunnerEnd& end) {
+  LogGone(runner_id, model, runner.name(), end);
+  runner.OnLost(errors::RunnerLost(model), end);
+}
+
+}  // namespace
 
 void RunnerOutbox::SendBatch(Batch batch) {
   v1::AttachResponse message;
@@ -92,10 +111,12 @@ std::unordered_map<int64_t, WorkPiece> RunnerOutbox::BatchInFlight(int64_t batch
   return pieces_;
 }
 
-RunnerStream::RunnerStream(ModelPool& models, OpenCalls& open_calls, RunnerMonitor& monitor, int64_t runner_id)
+RunnerStream::RunnerStream(ModelPool& models, OpenCalls& open_calls, RunnerMonitor& monitor,
+                           const AwaitRunnerEnd& await_end, int64_t runner_id)
     : models_(models),
       open_calls_(open_calls),
       monitor_(monitor),
+      await_end_(await_end),
       runner_id_(runner_id),
       outbox_(std::make_shared<RunnerOutbox>(this)) {
   monitor_.Add(this);
@@ -107,7 +128,9 @@ RunnerStream::RunnerStream(ModelPool& models, OpenCalls& open_calls, RunnerMonit
   }
 }
 
-void RunnerStream::End(const absl::Status& status) { FinishOnce(status); }
+void RunnerStream::End(const absl::Status& status) {
+  FinishOnce(status, {RunnerEnd::Kind::kLeft, "", "the server stops"});
+}
 
 void RunnerStream::OnHeartbeat(std::chrono::steady_clock::time_point now) {
   std::shared_ptr<AttachedRunner> attached;
@@ -116,12 +139,15 @@ void RunnerStream::OnHeartbeat(std::chrono::steady_clock::time_point now) {
     if (is_finished_) return;
     attached = attached_;
   }
-  const char* why = nullptr;
-  if (now - last_heard_.load() > monitor_.times().silence_limit) why = "is silent";
-  if (attached != nullptr && attached->IsOverdue(now)) why = "does not answer what it was asked";
-  if (why == nullptr) return outbox_->SendHeartbeat();
-  Log(LogLevel::kWarn, "runner taken for dead", {{"runner", runner_id_}, {"reason", std::string(why)}});
-  FinishOnce(errors::RunnerLost(attached == nullptr ? "" : attached->name()));
+  std::string why;
+  if (const auto silence = now - last_heard_.load(); silence > monitor_.times().silence_limit) {
+    why = "it was silent for " +
+          std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(silence).count()) + " ms";
+  }
+  if (attached != nullptr && attached->IsOverdue(now)) why = "it hung: what it was asked was not answered in time";
+  if (why.empty()) return outbox_->SendHeartbeat();
+  if (attached == nullptr) Log(LogLevel::kWarn, "runner refused", {{"runner", runner_id_}, {"reason", why}});
+  FinishOnce(errors::RunnerLost(attached == nullptr ? "" : attached->name()), {RunnerEnd::Kind::kOther, "", why});
 }
 
 void RunnerStream::OnReadDone(bool ok) {
@@ -130,7 +156,7 @@ void RunnerStream::OnReadDone(bool ok) {
   const absl::Status status = Handle();
   if (!status.ok()) {
     Log(LogLevel::kWarn, "runner refused", {{"runner", runner_id_}, {"reason", std::string(status.message())}});
-    return FinishOnce(status);
+    return FinishOnce(status, {RunnerEnd::Kind::kOther, "", "refused: " + std::string(status.message())});
   }
   request_.Clear();
   std::lock_guard lock(mutex_);
@@ -194,6 +220,7 @@ absl::Status RunnerStream::HandleHello(const v1::RunnerHello& hello) {
   description_ = std::move(description);
   Log(LogLevel::kInfo, "runner attached",
       {{"runner", runner_id_},
+       {"name", runner_name_},
        {"model", description_->name},
        {"precision", description_->precision},
        {"cache", capacity_.cache_choice}});
@@ -225,9 +252,15 @@ absl::Status RunnerStream::Attach(std::shared_ptr<const Vocabulary> vocabulary) 
   return absl::OkStatus();
 }
 
-void RunnerStream::OnCancel() { FinishOnce(errors::Cancelled()); }
+void RunnerStream::OnCancel() {
+  {
+    std::lock_guard lock(mutex_);
+    is_cancelled_ = true;
+  }
+  FinishOnce(errors::Cancelled());
+}
 
-void RunnerStream::FinishOnce(const absl::Status& status) {
+void RunnerStream::FinishOnce(const absl::Status& status, const RunnerEnd& end) {
   std::shared_ptr<AttachedRunner> attached;
   std::shared_ptr<ServedModel> model;
   {
@@ -239,13 +272,32 @@ void RunnerStream::FinishOnce(const absl::Status& status) {
   }
   // Before the runner can see its end, so that it, or another one, may attach again at once.
   if (attached != nullptr) {
-    Log(LogLevel::kInfo, "runner gone", {{"runner", runner_id_}, {"model", model->description().name}});
-    models_.Detach(model, attached, errors::RunnerLost(model->description().name));
+    models_.Detach(model, attached);
+    const std::string& name = model->description().name;
+    if (end.kind != RunnerEnd::Kind::kUnknown) {
+      Lose(runner_id_, name, *attached, end);
+    } else if (const auto known = await_end_(
+                   attached->name(),
+                   [id = runner_id_, name, attached](const RunnerEnd& later) { Lose(id, name, *attached, later); })) {
+      if (known->kind == RunnerEnd::Kind::kUnknown) {
+        attached->OnLost(errors::RunnerLost(name));
+        std::lock_guard lock(mutex_);
+        is_gone_ = true;
+      } else {
+        Lose(runner_id_, name, *attached, *known);
+      }
+    }
   }
   outbox_->Close([&] { Finish(ToGrpcStatus(status)); });
 }
 
 void RunnerStream::OnDone() {
+  if (is_gone_) {
+    // A stream that is ended in order is not cancelled.
+    const RunnerEnd end = is_cancelled_ ? RunnerEnd{RunnerEnd::Kind::kOther, "", "its connection broke"}
+                                        : RunnerEnd{RunnerEnd::Kind::kLeft, "", "it left"};
+    LogGone(runner_id_, description_->name, runner_name_, end);
+  }
   monitor_.Remove(this);
   if (is_open_) open_calls_.Remove(this);
   delete this;

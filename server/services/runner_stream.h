@@ -7,6 +7,7 @@
 #include <atomic>
 #include <chrono>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -60,9 +61,15 @@ class RunnerOutbox final : public RunnerLink {
   std::unordered_map<int64_t, WorkPiece> pieces_;
 };
 
+// How the runner of that name ended, whose attachment has just ended, as far as whoever started it knows. Unset: it is
+// not known yet, and `then` is told of it soon.
+using AwaitRunnerEnd =
+    std::function<std::optional<RunnerEnd>(const std::string& runner_name, std::function<void(const RunnerEnd&)> then)>;
+
 class RunnerStream final : public RunnerOutbox::Stream, public OpenCall, public WatchedRunner {
  public:
-  RunnerStream(ModelPool& models, OpenCalls& open_calls, RunnerMonitor& monitor, int64_t runner_id);
+  RunnerStream(ModelPool& models, OpenCalls& open_calls, RunnerMonitor& monitor, const AwaitRunnerEnd& await_end,
+               int64_t runner_id);
 
   void End(const absl::Status& status) override;
   bool EndsByItself() const override { return false; }
@@ -78,11 +85,13 @@ class RunnerStream final : public RunnerOutbox::Stream, public OpenCall, public 
   absl::Status HandleHello(const v1::RunnerHello& hello);
   absl::Status HandleAnswer();
   absl::Status Attach(std::shared_ptr<const Vocabulary> vocabulary);
-  void FinishOnce(const absl::Status& status);
+  // `end`: how the runner ended, if it is known here.
+  void FinishOnce(const absl::Status& status, const RunnerEnd& end = {});
 
   ModelPool& models_;
   OpenCalls& open_calls_;
   RunnerMonitor& monitor_;
+  const AwaitRunnerEnd& await_end_;
   const int64_t runner_id_;
   bool is_open_ = false;
   const std::shared_ptr<RunnerOutbox> outbox_;
@@ -98,6 +107,10 @@ class RunnerStream final : public RunnerOutbox::Stream, public OpenCall, public 
   std::atomic<std::chrono::steady_clock::time_point> last_heard_{std::chrono::steady_clock::now()};
   std::mutex mutex_;
   bool is_finished_ = false;
+  // The stream broke.
+  bool is_cancelled_ = false;
+  // It was attached, and nobody knows how it ended: OnDone says that it is gone, and whether it broke.
+  bool is_gone_ = false;
   // The same, and its model, while they are in the pool.
   std::shared_ptr<AttachedRunner> attached_;
   std::shared_ptr<ServedModel> model_;

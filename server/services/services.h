@@ -129,16 +129,17 @@ class ServerService final : public v1::ServerService::WithRawCallbackMethod_GetS
 class ModelRunnerService final
     : public v1::ModelRunnerService::WithRawCallbackMethod_Attach<v1::ModelRunnerService::Service> {
  public:
-  ModelRunnerService(ModelPool& models, OpenCalls& open_calls, HeartbeatTimes times)
-      : models_(models), open_calls_(open_calls), monitor_(times) {}
+  ModelRunnerService(ModelPool& models, OpenCalls& open_calls, HeartbeatTimes times, AwaitRunnerEnd await_end)
+      : models_(models), open_calls_(open_calls), await_end_(std::move(await_end)), monitor_(times) {}
 
   RunnerOutbox::Stream* Attach(grpc::CallbackServerContext*) override {
-    return new RunnerStream(models_, open_calls_, monitor_, ++last_runner_id_);
+    return new RunnerStream(models_, open_calls_, monitor_, await_end_, ++last_runner_id_);
   }
 
  private:
   ModelPool& models_;
   OpenCalls& open_calls_;
+  const AwaitRunnerEnd await_end_;
   RunnerMonitor monitor_;
   std::atomic<int64_t> last_runner_id_{0};
 };

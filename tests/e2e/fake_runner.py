@@ -79,3 +79,9 @@ class FakeRunner:
         self._messages.put(None)
         self._thread.join(timeout=10)
         self._channel.close()
+
+    def break_off(self) -> None:
+        """Is gone without a word, as a process that is killed."""
+        self._channel.close()
+        self._messages.put(None)
+        self._thread.join(timeout=10)

@@ -2,8 +2,16 @@
 
 import datetime
 import json
+import os
+import pathlib
 import re
+import shutil
+import subprocess
+import tempfile
+import threading
+import time
 import unittest
+from unittest import mock
 
 import fake_runner
 import grpc
@@ -83,6 +91,88 @@ class LogsTest(unittest.TestCase):
         try:
             harness.logit("distribution", "--logits=1,2", server=server).json()
             self.assertNotIn("Distribution", server.log())
+        finally:
+            server.stop()
+
+    def test_runner_from_elsewhere_that_is_gone(self):
+        server = harness.Server(flags=("--log-format", "json"))
+        try:
+            for number, (end, level, cause) in enumerate([
+                    (fake_runner.FakeRunner.stop, "info", "it left"),
+                    (fake_runner.FakeRunner.break_off, "warn", "its connection broke")]):
+                runner = fake_runner.FakeRunner(server.runner_address)
+                self.assertTrue(runner.attached.wait(10))
+                end(runner)
+                gone = []
+                limit = time.monotonic() + 60
+                while len(gone) <= number and time.monotonic() < limit:
+                    gone = [line for line in map(json.loads, server.log().splitlines())
+                            if line["message"] == "runner gone"]
+                    threading.Event().wait(0.02)
+                self.assertEqual((gone[number]["level"], gone[number]["cause"]), (level, cause))
+        finally:
+            server.stop()
+
+    def failures(self) -> list[tuple[list[object], dict[str, str], int, str]]:
+        """What stops a start: flags, environment, exit status, and words of the message."""
+        config = self.folder / "config.textproto"
+        config.write_text('log_format: "json"\nrunners: 99\n', encoding="utf-8")
+        no_model = self.folder / "no.gguf"
+        no_model.write_text("not a model", encoding="utf-8")
+        json_flag = ["--log-format", "json"]
+        return [
+            ([*json_flag, "--modle", "x"], {}, 2, "--modle"),
+            (["--runners", "99", "--log-format=json"], {}, 2, "--runners must be in [1, 64], got 99"),
+            (["--runners", "many"], {"LOGITD_LOG_FORMAT": "json"}, 2, "many"),
+            (["--config", config], {}, 2, "runners must be in [1, 64], got 99"),
+            (["--check-config", "--runners", "99"], {"LOGITD_LOG_FORMAT": "json"}, 2, "--runners"),
+            ([*json_flag, "--listen", "127.0.0.1:1x"], {}, 2, "127.0.0.1:1x"),
+            ([*json_flag, "--listen", self.server.address], {}, 1, self.server.address),
+            ([*json_flag, "--log-level", "off", "--listen", self.server.address], {}, 1, self.server.address),
+            ([*json_flag, "--model", self.folder / "nothing.gguf"], {}, None, "nothing.gguf"),
+            ([*json_flag, "--model", no_model], {}, None, "no.gguf"),
+        ]
+
+    def test_failures_are_lines_too(self):
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="logitd-e2e-"))
+        self.addCleanup(shutil.rmtree, self.folder)
+        self.server = harness.Server()
+        self.addCleanup(self.server.stop)
+        for flags, environment, status, words in self.failures():
+            with self.subTest(flags=flags, environment=environment):
+                with mock.patch.dict(os.environ, environment):
+                    outcome = harness.run("logitd", "--listen", "127.0.0.1:0", "--runner-listen",
+                                          f"unix:{self.folder}/r.sock", "--cache-dir", self.folder, *flags,
+                                          timeout_s=60)
+                self.assertIn(outcome.status, [status] if status else [1, 2])
+                lines = [json.loads(line) for line in outcome.stderr.splitlines()]
+                for line in lines:
+                    self.assertEqual(list(line)[:3], ["time", "level", "message"])
+                failed = [line for line in lines if line["message"] == "failed"]
+                self.assertEqual([line["level"] for line in failed], ["error"])
+                self.assertIn(words, failed[0]["error"])
+
+    def test_failures_are_sentences_in_text(self):
+        outcome = harness.run("logitd", "--runners", "99")
+        self.assertEqual(outcome.stderr, "logitd: --runners must be in [1, 64], got 99\n")
+
+    def test_text_that_is_not_utf8_prints_nothing(self):
+        """libprotobuf says so on standard error, unless it is told not to."""
+        server = harness.Server(flags=("--log-format", "json", "--log-level", "debug"))
+        try:
+            with wire.connect(server.address) as client:
+                # TokenizeRequest{texts: "\xff"}, as bytes.
+                call = client.channel.unary_unary("/logitd.v1.ModelService/Tokenize")
+                with self.assertRaises(grpc.RpcError):
+                    call(b"\x12\x01\xff", timeout=wire.TIMEOUT_S)
+            for text in [b"a\xff", b"\xed\xa0\x80"]:
+                done = subprocess.run([str(harness.BIN / "logit"), "complete", text, "--server", server.address],
+                                      capture_output=True, check=False, timeout=harness.CALL_TIMEOUT_S)
+                self.assertNotEqual(done.returncode, 0)
+                self.assertNotIn(b"libprotobuf", done.stderr)
+            said = [line for line in map(json.loads, server.log().splitlines()) if line["message"] == "protobuf says"]
+            self.assertTrue(said, server.log())
+            self.assertEqual({line["level"] for line in said}, {"debug"})
         finally:
             server.stop()
 

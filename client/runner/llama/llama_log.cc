@@ -1,8 +1,10 @@
 #include "client/runner/llama/llama_log.h"
 
+#include <google/protobuf/stubs/logging.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdio>
 
 #include "llama.h"
@@ -14,6 +16,7 @@ namespace {
 thread_local int quiet_count = 0;
 thread_local ggml_log_level level_of_line = GGML_LOG_LEVEL_NONE;
 thread_local std::string last_error;
+std::atomic<bool> is_serving = false;
 
 void OnMessage(ggml_log_level level, const char* text, void*) {
   // A continued line belongs to the level it began with.
@@ -34,7 +37,9 @@ void OnAbort(const char* message) {
   char line[512];
   const int size = std::snprintf(line, sizeof(line), "logitd-llama: llama.cpp gave up: %s\n", message);
   if (size > 0) (void)!write(STDERR_FILENO, line, std::min<size_t>(size, sizeof(line) - 1));
-  _exit(1);
+  // While it serves, it ends by the signal of what it is, a fault in what it was asked (ggml calls abort): the server
+  // finds out which request that was.
+  if (!is_serving) _exit(1);
 }
 
 }  // namespace
@@ -42,7 +47,10 @@ void OnAbort(const char* message) {
 void InstallLlamaLog() {
   llama_log_set(OnMessage, nullptr);
   ggml_set_abort_callback(OnAbort);
+  google::protobuf::SetLogHandler(nullptr);
 }
+
+void SetServing() { is_serving = true; }
 
 QuietLlamaLog::QuietLlamaLog() { ++quiet_count; }
 QuietLlamaLog::~QuietLlamaLog() { --quiet_count; }

@@ -6,8 +6,11 @@
 
 namespace logitd::runner {
 
-// Routes llama.cpp's messages, and makes its aborts end the process with one line and exit code 1. Call once, first.
+// Routes llama.cpp's messages, and makes its aborts end the process with one line and exit code 1; libprotobuf says
+// nothing any more. Call once, first.
 void InstallLlamaLog();
+// From now on an abort of llama.cpp ends the process by SIGABRT: it is the fault of what is evaluated.
+void SetServing();
 
 // While it lives, this thread's llama.cpp messages are not printed (the last error is kept all the same). For calls
 // whose failure is reported by the caller.

@@ -179,6 +179,7 @@ int Run(int argc, char** argv) {
   if (runner_options.runner_name.empty() && gethostname(host, sizeof(host) - 1) == 0) runner_options.runner_name = host;
 
   signals.BeginServing();
+  SetServing();
   const absl::Status status = ServeModel(runner_options, **model, signals.token());
   if (status.ok()) return 0;
   std::fprintf(stderr, "logitd-llama: %s\n", std::string(status.message()).c_str());

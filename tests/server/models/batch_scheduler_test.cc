@@ -1,5 +1,6 @@
 #include "server/models/batch_scheduler.h"
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <deque>
@@ -52,6 +53,11 @@ class ManualRunner {
     Batch batch = std::move(sent_.front());
     sent_.pop_front();
     return batch;
+  }
+
+  // Until so many entries wait for a batch.
+  void WaitUntilWaiting(size_t count) {
+    while (scheduler_->waiting_count() < count) std::this_thread::yield();
   }
 
   absl::Status Answer(const Batch& batch) { return scheduler_->OnOutput(batch.batch_id, Rows(batch), true); }
@@ -211,6 +217,116 @@ TEST(BatchSchedulerTest, LostRunnerFailsWhatWaitsAndWhatComesLater) {
   EXPECT_THAT(rows, HasReason(ErrorReason::kRunnerLost));
   EXPECT_THAT(session.Evaluate({Append(session, 1)}, RequestContext()), HasReason(ErrorReason::kRunnerLost));
   EXPECT_THAT(session.Reserve(1, 1, "items", RequestContext()), HasReason(ErrorReason::kRunnerLost));
+}
+
+// A session whose Evaluate of one entry runs on a thread of its own.
+struct Caller {
+  explicit Caller(ManualRunner& runner, bool is_alone = false, size_t tokens = 1) : session(runner.scheduler()) {
+    session.SetAlone(is_alone);
+    work = Append(session, tokens);
+    thread = std::thread([this] { rows = session.Evaluate({work}, RequestContext()); });
+  }
+  ~Caller() { thread.join(); }
+
+  RunnerSession session;
+  SequenceWork work;
+  absl::StatusOr<std::vector<SequenceRows>> rows;
+  std::thread thread;
+};
+
+std::vector<int64_t> SequencesOf(const Batch& batch) {
+  std::vector<int64_t> ids;
+  for (const WorkPiece& piece : batch.work) ids.push_back(piece.sequence_id);
+  std::sort(ids.begin(), ids.end());
+  return ids;
+}
+
+TEST(BatchSchedulerTest, SessionThatIsAloneSharesNoBatchAndTakesTurns) {
+  ManualRunner runner({16, 1000, 100});
+  std::deque<Caller> callers;
+  callers.emplace_back(runner);
+  Batch batch = runner.Next();
+  // While the runner works: three that may share, and two that may not, one of them with two batches' work.
+  for (size_t i = 1; i <= 5; ++i) {
+    callers.emplace_back(runner, /*is_alone=*/i > 3, /*tokens=*/i == 4 ? 150 : 1);
+    runner.WaitUntilWaiting(i);
+  }
+  std::vector<std::vector<int64_t>> batches;
+  while (batches.size() < 4) {
+    EXPECT_THAT(runner.Answer(batch), IsOk());
+    batch = runner.Next();
+    batches.push_back(SequencesOf(batch));
+  }
+  EXPECT_THAT(runner.Answer(batch), IsOk());
+  const auto id = [&](size_t i) { return callers[i].work.sequence_id; };
+  EXPECT_THAT(batches[0], ElementsAre(id(4)));
+  EXPECT_THAT(batches[1], ElementsAre(id(1), id(2), id(3))) << "in turns";
+  EXPECT_THAT(batches[2], ElementsAre(id(4)));
+  EXPECT_THAT(batches[3], ElementsAre(id(5)));
+}
+
+TEST(BatchSchedulerTest, OwnSignalOfTheRunnerMakesSuspectsOfItsBatchAlone) {
+  ManualRunner runner;
+  std::deque<Caller> callers;
+  callers.emplace_back(runner);
+  runner.Next();
+  callers.emplace_back(runner);
+  runner.WaitUntilWaiting(1);
+  RunnerSession idle(runner.scheduler());
+  runner.scheduler()->OnLost(errors::RunnerLost("manual"), "SIGSEGV");
+  for (Caller& caller : callers) caller.thread.join();
+  for (Caller& caller : callers) caller.thread = std::thread([] {});
+  EXPECT_EQ(callers[0].session.suspicion(), Suspicion::kSuspect);
+  EXPECT_EQ(callers[0].session.signal(), "SIGSEGV");
+  EXPECT_EQ(callers[1].session.suspicion(), Suspicion::kBystander);
+  EXPECT_THAT(idle.Reserve(1, 1, "items", RequestContext()), HasReason(ErrorReason::kRunnerLost));
+  EXPECT_EQ(idle.suspicion(), Suspicion::kBystander);
+}
+
+TEST(BatchSchedulerTest, RunnerThatWasKilledMakesNoSuspects) {
+  ManualRunner runner;
+  std::deque<Caller> callers;
+  callers.emplace_back(runner);
+  runner.Next();
+  runner.scheduler()->OnLost(errors::RunnerLost("manual"));
+  callers[0].thread.join();
+  callers[0].thread = std::thread([] {});
+  EXPECT_EQ(callers[0].session.suspicion(), Suspicion::kNone);
+}
+
+TEST(BatchSchedulerTest, RunnerThatDiedWithoutABatchMakesNoSuspectsNorBystanders) {
+  // Else whoever waits would wait for ever while a runner dies again and again of something else.
+  ManualRunner runner;
+  RunnerSession session(runner.scheduler());
+  runner.scheduler()->OnLost(errors::RunnerLost("manual"), "SIGSEGV");
+  EXPECT_THAT(session.Reserve(1, 1, "items", RequestContext()), HasReason(ErrorReason::kRunnerLost));
+  EXPECT_EQ(session.suspicion(), Suspicion::kNone);
+}
+
+TEST(BatchSchedulerTest, TextThatWasTokenizedMeanwhileIsADoubt) {
+  for (const bool is_alone : {false, true}) {
+    ManualRunner runner;
+    std::deque<Caller> callers;
+    callers.emplace_back(runner, is_alone);
+    runner.Next();
+    runner.scheduler()->OnLost(errors::RunnerLost("manual"), "SIGSEGV", /*was_tokenizing=*/true);
+    callers[0].thread.join();
+    callers[0].thread = std::thread([] {});
+    EXPECT_EQ(callers[0].session.suspicion(), is_alone ? Suspicion::kNone : Suspicion::kSuspect);
+  }
+}
+
+TEST(BatchSchedulerTest, StoppedSchedulerSendsNothing) {
+  std::atomic<int> sent = 0;
+  ModelDescription description;
+  description.vocab_size = kVocabSize;
+  const auto scheduler = std::make_shared<BatchScheduler>(description, RunnerCapacity{8, 1000, 100},
+                                                          std::make_shared<CallbackLink>([&](Batch) { ++sent; }));
+  scheduler->StopBatches();
+  RunnerSession session(scheduler);
+  const RequestContext context{{}, std::chrono::system_clock::now() + std::chrono::milliseconds(20)};
+  EXPECT_THAT(session.Evaluate({Append(session, 1)}, context), HasReason(ErrorReason::kDeadlineExceeded));
+  EXPECT_EQ(sent, 0);
 }
 
 TEST(BatchSchedulerTest, FailedEntryLeavesTheOthersAlone) {

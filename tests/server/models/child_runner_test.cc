@@ -1,6 +1,12 @@
 #include "server/models/child_runner.h"
 
+#include <fcntl.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <algorithm>
 #include <condition_variable>
+#include <future>
 #include <mutex>
 #include <optional>
 #include <thread>
@@ -11,6 +17,8 @@
 
 namespace logitd::server {
 namespace {
+
+using ::testing::ElementsAre;
 
 // Waits for ends of a child.
 class Exits {
@@ -31,9 +39,13 @@ class Exits {
   int count_ = 0;
 };
 
+ChildRunner::Events Counting(Exits& exits) {
+  return {.on_exit = [&](const RunnerEnd&, const std::string&, std::chrono::milliseconds) { exits.Count(); }};
+}
+
 TEST(ChildRunnerTest, ChildThatEndsIsStartedAgain) {
   Exits exits;
-  ChildRunner runner({"/bin/sh", "-c", "exit 7"}, [&](std::chrono::milliseconds) { exits.Count(); });
+  ChildRunner runner({"/bin/sh", "-c", "exit 7"}, Counting(exits));
   EXPECT_TRUE(exits.WaitFor(2));
   EXPECT_EQ(runner.last_exit(), "exit status 7");
   EXPECT_GE(runner.exit_count(), 2);
@@ -41,7 +53,7 @@ TEST(ChildRunnerTest, ChildThatEndsIsStartedAgain) {
 
 TEST(ChildRunnerTest, MissingProgramIsSaid) {
   Exits exits;
-  ChildRunner runner({"/nowhere/logitd-llama"}, [&](std::chrono::milliseconds) { exits.Count(); });
+  ChildRunner runner({"/nowhere/logitd-llama"}, Counting(exits));
   EXPECT_TRUE(exits.WaitFor(1));
   EXPECT_EQ(runner.last_exit(), "cannot start /nowhere/logitd-llama");
 }
@@ -49,9 +61,7 @@ TEST(ChildRunnerTest, MissingProgramIsSaid) {
 TEST(ChildRunnerTest, RunningChildIsStopped) {
   Exits exits;
   const auto start = std::chrono::steady_clock::now();
-  {
-    ChildRunner runner({"/bin/sleep", "1000"}, [&](std::chrono::milliseconds) { exits.Count(); });
-  }
+  { ChildRunner runner({"/bin/sleep", "1000"}, Counting(exits)); }
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(20));
 }
 
@@ -60,13 +70,14 @@ TEST(ChildRunnerTest, DelayGrowsForAChildThatNeverServed) {
   std::vector<std::chrono::milliseconds> delays;
   Exits exits;
   {
-    ChildRunner runner({"/bin/false"}, [&](std::chrono::milliseconds restart_in) {
-      {
-        std::lock_guard lock(mutex);
-        delays.push_back(restart_in);
-      }
-      exits.Count();
-    });
+    ChildRunner runner({"/bin/false"},
+                       {.on_exit = [&](const RunnerEnd&, const std::string&, std::chrono::milliseconds restart_in) {
+                         {
+                           std::lock_guard lock(mutex);
+                           delays.push_back(restart_in);
+                         }
+                         exits.Count();
+                       }});
     EXPECT_TRUE(exits.WaitFor(3));
   }
   ASSERT_GE(delays.size(), 3u);
@@ -81,7 +92,8 @@ TEST(ChildRunnerTest, ChildThatHadServedIsStartedAgainAtOnce) {
   std::optional<ChildRunner> runner;
   std::mutex made;
   std::unique_lock making(made);
-  runner.emplace(std::vector<std::string>{"/bin/cat", "/dev/null"}, [&](std::chrono::milliseconds restart_in) {
+  ChildRunner::Events events;
+  events.on_exit = [&](const RunnerEnd&, const std::string&, std::chrono::milliseconds restart_in) {
     { std::lock_guard wait(made); }
     {
       std::lock_guard lock(mutex);
@@ -90,7 +102,8 @@ TEST(ChildRunnerTest, ChildThatHadServedIsStartedAgainAtOnce) {
     // Of the one that is started next.
     runner->OnAttached();
     exits.Count();
-  });
+  };
+  runner.emplace(std::vector<std::string>{"/bin/cat", "/dev/null"}, events);
   making.unlock();
   EXPECT_TRUE(exits.WaitFor(5));
   runner.reset();
@@ -100,9 +113,8 @@ TEST(ChildRunnerTest, ChildThatHadServedIsStartedAgainAtOnce) {
 TEST(ChildRunnerTest, ChildThatHangsAfterItsAttachmentIsKilled) {
   Exits exits;
   // It does not mind SIGTERM, and a stopped process would not even get it.
-  ChildRunner runner(
-      {"/bin/sh", "-c", "trap '' TERM; exec sleep 1000"}, [&](std::chrono::milliseconds) { exits.Count(); },
-      std::chrono::milliseconds(50));
+  ChildRunner runner({"/bin/sh", "-c", "trap '' TERM; exec sleep 1000"}, Counting(exits),
+                     std::chrono::milliseconds(50));
   // Whenever the child has been started: told until it is.
   std::thread watcher([&] {
     runner.OnAttached();
@@ -113,17 +125,133 @@ TEST(ChildRunnerTest, ChildThatHangsAfterItsAttachmentIsKilled) {
   });
   EXPECT_TRUE(exits.WaitFor(1));
   watcher.join();
-  EXPECT_EQ(runner.last_exit(), "signal Killed");
+  EXPECT_EQ(runner.last_exit(), "signal SIGKILL (Killed): it had not ended by itself, and was killed");
 }
 
 TEST(ChildRunnerTest, StubbornChildIsKilledAtTheEnd) {
   const auto start = std::chrono::steady_clock::now();
   {
-    ChildRunner runner(
-        {"/bin/sh", "-c", "trap '' TERM; exec sleep 1000"}, [](std::chrono::milliseconds) {},
-        std::chrono::milliseconds(50));
+    ChildRunner runner({"/bin/sh", "-c", "trap '' TERM; exec sleep 1000"},
+                       {.on_exit = [](const RunnerEnd&, const std::string&, std::chrono::milliseconds) {}},
+                       std::chrono::milliseconds(50));
   }
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(20));
+}
+
+// What a child's events said, in order.
+class Story {
+ public:
+  ChildRunner::Events events() {
+    return {.on_exit = [this](const RunnerEnd& end, const std::string& last_line,
+                              std::chrono::milliseconds) { Tell("end: " + end.cause + " after '" + last_line + "'"); },
+            .on_line = [this](const std::string& line) { Tell("line: " + line); }};
+  }
+  // Its first `count` events.
+  std::vector<std::string> First(size_t count) {
+    std::unique_lock lock(mutex_);
+    changed_.wait_for(lock, std::chrono::seconds(30), [&] { return told_.size() >= count; });
+    return {told_.begin(), told_.begin() + static_cast<ptrdiff_t>(std::min(count, told_.size()))};
+  }
+
+ private:
+  void Tell(std::string event) {
+    std::lock_guard lock(mutex_);
+    told_.push_back(std::move(event));
+    changed_.notify_all();
+  }
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<std::string> told_;
+};
+
+TEST(ChildRunnerTest, LinesOfAChildAreReadToTheLast) {
+  Story story;
+  ChildRunner runner({"/bin/sh", "-c", "echo out; echo err >&2; printf 'no end'; exit 3"}, story.events());
+  EXPECT_THAT(story.First(4),
+              ElementsAre("line: out", "line: err", "line: no end", "end: exit status 3 after 'no end'"));
+  EXPECT_EQ(runner.last_line(), "no end");
+}
+
+TEST(ChildRunnerTest, LongLineIsCutAndAFullPipeHoldsNobodyUp) {
+  Story story;
+  // Four times what a pipe holds, in one line.
+  ChildRunner runner({"/bin/sh", "-c", "head -c 262144 /dev/zero | tr '\\0' x; echo; echo after"}, story.events());
+  EXPECT_THAT(story.First(2), ElementsAre("line: " + std::string(2000, 'x') + " [260144 bytes more]", "line: after"));
+}
+
+TEST(ChildRunnerTest, GrandchildThatKeepsTheOutputHoldsNobodyUp) {
+  Story story;
+  ChildRunner runner({"/bin/sh", "-c", "sleep 100 & echo $!; exit 4"}, story.events());
+  const std::vector<std::string> told = story.First(2);
+  ASSERT_EQ(told.size(), 2u);
+  const std::string pid = told[0].substr(sizeof("line: ") - 1);
+  EXPECT_EQ(told[1], "end: exit status 4 after '" + pid + "'");
+  ::kill(std::stoi(pid), SIGKILL);
+}
+
+// The end that AwaitEnd tells of a child that has served.
+RunnerEnd EndOfServing(const std::string& script) {
+  std::promise<RunnerEnd> told;
+  Exits exits;
+  std::optional<ChildRunner> runner;
+  // The child waits until it is known to serve.
+  int gate[2];
+  EXPECT_EQ(::pipe(gate), 0);
+  ::fcntl(gate[1], F_SETFD, FD_CLOEXEC);
+  runner.emplace(std::vector<std::string>{"/bin/sh", "-c", "read line <&" + std::to_string(gate[0]) + "; " + script},
+                 Counting(exits));
+  runner->OnAttached();
+  runner->OnDetached();
+  const std::optional<RunnerEnd> known = runner->AwaitEnd([&](const RunnerEnd& end) { told.set_value(end); });
+  EXPECT_FALSE(known.has_value()) << "it runs";
+  ::close(gate[1]);
+  RunnerEnd end = told.get_future().get();
+  ::close(gate[0]);
+  return end;
+}
+
+TEST(ChildRunnerTest, SignalOfAChildIsToldToWhoWaitsForIt) {
+  const RunnerEnd own = EndOfServing("kill -SEGV $$");
+  EXPECT_EQ(own.kind, RunnerEnd::Kind::kOwnSignal);
+  EXPECT_EQ(own.signal, "SIGSEGV");
+  EXPECT_EQ(own.cause, "signal SIGSEGV (Segmentation fault)");
+  const RunnerEnd killed = EndOfServing("kill -KILL $$");
+  EXPECT_EQ(killed.kind, RunnerEnd::Kind::kOther);
+  EXPECT_EQ(killed.signal, "");
+  EXPECT_EQ(EndOfServing("exit 0").kind, RunnerEnd::Kind::kLeft);
+}
+
+TEST(ChildRunnerTest, EndThatCameFirstIsKnownAtOnce) {
+  Exits exits;
+  std::optional<ChildRunner> runner;
+  std::mutex made;
+  std::unique_lock making(made);
+  std::vector<RunnerEnd> known;
+  ChildRunner::Events events;
+  events.on_exit = [&](const RunnerEnd&, const std::string&, std::chrono::milliseconds) {
+    { std::lock_guard wait(made); }
+    // Of the child that has just ended; the first one had not served.
+    known.push_back(runner->AwaitEnd([](const RunnerEnd&) {}).value_or(RunnerEnd{}));
+    // Of the one that is started next.
+    runner->OnAttached();
+    exits.Count();
+  };
+  runner.emplace(std::vector<std::string>{"/bin/sh", "-c", "kill -ABRT $$"}, events);
+  making.unlock();
+  EXPECT_TRUE(exits.WaitFor(2));
+  runner.reset();
+  EXPECT_EQ(known[0].kind, RunnerEnd::Kind::kUnknown);
+  EXPECT_EQ(known[1].signal, "SIGABRT");
+}
+
+TEST(ChildRunnerTest, WhoWaitsForAChildThatHangsIsTold) {
+  Exits exits;
+  ChildRunner runner({"/bin/sleep", "1000"}, Counting(exits));
+  runner.OnAttached();
+  std::promise<RunnerEnd> told;
+  ASSERT_FALSE(runner.AwaitEnd([&](const RunnerEnd& end) { told.set_value(end); }).has_value());
+  EXPECT_EQ(told.get_future().get().kind, RunnerEnd::Kind::kUnknown) << "it runs on";
 }
 
 }  // namespace

@@ -1,5 +1,8 @@
 #include "server/models/model_pool.h"
 
+#include <chrono>
+#include <thread>
+
 #include "core/errors.h"
 #include "tests/server/models/runner_doubles.h"
 #include "tests/testing/matchers.h"
@@ -31,7 +34,10 @@ class ModelPoolTest : public ::testing::Test {
     model_ = *model;
     return absl::OkStatus();
   }
-  void Detach() { pool_.Detach(model_, runner_, errors::RunnerLost(model_->description().name)); }
+  void Detach() {
+    pool_.Detach(model_, runner_);
+    runner_->OnLost(errors::RunnerLost(model_->description().name));
+  }
 
   std::vector<std::string> changes_;
   ModelPool pool_{[this](const std::string& model, const std::string&, bool) { changes_.push_back(model); }};
@@ -58,10 +64,35 @@ TEST_F(ModelPoolTest, StrangerThatLeftIsForgotten) {
   EXPECT_THAT(Attach(Describe("a", "another vocabulary")), IsOk());
 }
 
-TEST_F(ModelPoolTest, LostModelThatIsExpectedIsUnavailable) {
+TEST_F(ModelPoolTest, CallsWaitForARunnerThatIsOnItsWayBack) {
   pool_.Expect("a");
   ASSERT_THAT(Attach(Describe("a")), IsOk());
   Detach();
+  EXPECT_FALSE(pool_.IsServed("a"));
+  const auto model = pool_.Find("a");
+  ASSERT_THAT(model, IsOk());
+  absl::StatusOr<std::shared_ptr<AttachedRunner>> picked;
+  std::thread caller([&] { picked = (*model)->Pick(1, 1, "prompt", RequestContext()); });
+  ASSERT_THAT(Attach(Describe("a")), IsOk());
+  caller.join();
+  ASSERT_THAT(picked, IsOk());
+  EXPECT_EQ(*picked, runner_);
+  EXPECT_TRUE(pool_.IsServed("a"));
+}
+
+TEST_F(ModelPoolTest, CallsDoNotWaitForLongerThanADeadline) {
+  pool_.Expect("a");
+  ASSERT_THAT(Attach(Describe("a")), IsOk());
+  Detach();
+  const RequestContext context{{}, std::chrono::system_clock::now() + std::chrono::milliseconds(1)};
+  EXPECT_THAT((*pool_.Find("a"))->Pick(1, 1, "prompt", context), HasReason(ErrorReason::kDeadlineExceeded));
+}
+
+TEST_F(ModelPoolTest, LostModelThatIsAwayForLongIsUnavailable) {
+  pool_.Expect("a");
+  ASSERT_THAT(Attach(Describe("a")), IsOk());
+  Detach();
+  pool_.SetReturning("a", false);
   EXPECT_THAT(pool_.Find("a"), HasReason(ErrorReason::kModelUnavailable));
   EXPECT_THAT(runner_->Tokenize({"x"}, {}, RequestContext()), HasReason(ErrorReason::kRunnerLost));
   EXPECT_THAT(changes_, ElementsAre("a", "a"));

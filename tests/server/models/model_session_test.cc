@@ -3,6 +3,8 @@
 
 #include <atomic>
 #include <deque>
+#include <mutex>
+#include <stop_token>
 #include <thread>
 
 #include "core/errors.h"
@@ -32,7 +34,10 @@ class ModelSessionTest : public ::testing::Test {
     if (model_ == nullptr) model_ = *model;
     return runner;
   }
-  void Lose(RememberingRunner& runner) { pool_.Detach(model_, runner.runner(), errors::RunnerLost("m")); }
+  void Lose(RememberingRunner& runner, const RunnerEnd& end = {}) {
+    pool_.Detach(model_, runner.runner());
+    runner.runner()->OnLost(errors::RunnerLost("m"), end);
+  }
 
   static ModelDescription Description() {
     ModelDescription description;
@@ -270,6 +275,148 @@ TEST_F(ModelSessionTest, ManySessionsWhileRunnersAreLost) {
   for (std::thread& caller : callers) caller.join();
   done = true;
   chaos.join();
+}
+
+// One runner, started again whenever it dies; its deaths are by SIGSEGV.
+class QuarantineTest : public ModelSessionTest {
+ protected:
+  QuarantineTest() {
+    pool_.Expect("m");
+    Restart();
+  }
+
+  ~QuarantineTest() override {
+    // The last restart is over.
+    while (model_->runner_count() == 0) std::this_thread::yield();
+    std::lock_guard lock(runners_mutex_);
+  }
+
+  void Restart() {
+    std::lock_guard lock(runners_mutex_);
+    RememberingRunner& runner =
+        runners_.emplace_back(Description(), kCapacity, RememberingRunner::kNever, [this](RememberingRunner& lost) {
+          ++deaths_;
+          Lose(lost, {RunnerEnd::Kind::kOwnSignal, "SIGSEGV", "signal SIGSEGV"});
+          Restart();
+        });
+    auto model = pool_.Attach(Description(), RunnerCapabilities{.fork = fork_}, std::make_shared<const Vocabulary>(),
+                              runner.runner());
+    if (model_ == nullptr) model_ = *model;
+  }
+
+  // Evaluates a prompt of these tokens.
+  absl::StatusOr<std::vector<SequenceRows>> Ask(Tokens tokens, const RequestContext& context = {}) {
+    ModelSession session(*model_);
+    const absl::Status reserved = session.Reserve(1, 100, "prompt", context_);
+    if (!reserved.ok()) return reserved;
+    SequenceWork work;
+    work.sequence_id = session.NewSequence();
+    work.append_token_ids = std::move(tokens);
+    work.want = RowsWanted::kLast;
+    return session.Evaluate({work}, context);
+  }
+
+  std::mutex runners_mutex_;
+  std::atomic<int> deaths_ = 0;
+};
+
+constexpr TokenId kPoison = RememberingRunner::kPoison;
+
+TEST_F(QuarantineTest, ThePoisonousRequestAloneIsRefusedAfterThreeDeaths) {
+  constexpr int kOthers = 8;
+  std::atomic<bool> is_refused = false;
+  std::atomic<int> running = 0;
+  std::vector<std::thread> others;
+  for (int other = 0; other < kOthers; ++other) {
+    others.emplace_back([&, other] {
+      ModelSession session(*model_);
+      ASSERT_THAT(session.Reserve(1, 50, "prompt", context_), IsOk());
+      int64_t sequence = session.NewSequence();
+      Tokens tokens;
+      // Generates until the poison is gone, and some more; begins anew when its room is full.
+      for (int after = 0; after < 20; after += is_refused ? 1 : 0) {
+        if (tokens.size() == 40) {
+          session.Release(sequence);
+          sequence = session.NewSequence();
+          tokens.clear();
+        }
+        SequenceWork work;
+        work.sequence_id = sequence;
+        work.want = RowsWanted::kLast;
+        work.append_token_ids = {static_cast<TokenId>(other + tokens.size()) % 4};
+        tokens.push_back(work.append_token_ids[0]);
+        const auto rows = session.Evaluate({work}, context_);
+        ASSERT_THAT(rows, IsOk());
+        ASSERT_EQ((*rows)[0].logits, RememberingRunner::Row(tokens, tokens.size()));
+        if (after == 0 && tokens.size() == 1) ++running;
+      }
+    });
+  }
+  while (running < kOthers) std::this_thread::yield();
+  const auto rows = Ask({1, kPoison, 2});
+  EXPECT_THAT(rows, HasReason(ErrorReason::kRunnerKilled));
+  EXPECT_THAT(std::string(rows.status().message()), ::testing::HasSubstr("SIGSEGV"));
+  EXPECT_EQ(deaths_, 3);
+  is_refused = true;
+  for (std::thread& other : others) other.join();
+  EXPECT_EQ(deaths_, 3);
+  EXPECT_THAT(Ask({1, 2, 3}), IsOk());
+}
+
+TEST_F(QuarantineTest, RepeatedRequestIsRefusedAtOnce) {
+  EXPECT_THAT(Ask({1, kPoison}), HasReason(ErrorReason::kRunnerKilled));
+  EXPECT_EQ(deaths_, 3);
+  for (int i = 0; i < 5; ++i) EXPECT_THAT(Ask({1, kPoison}), HasReason(ErrorReason::kRunnerKilled));
+  EXPECT_EQ(deaths_, 3);
+  EXPECT_THAT(Ask({2, kPoison}), HasReason(ErrorReason::kRunnerKilled));
+  EXPECT_EQ(deaths_, 6) << "another request: nobody knows what kills";
+}
+
+TEST_F(QuarantineTest, StrikesOutliveARequestThatIsGivenUp) {
+  // A client that gives up at its first death, and tries again.
+  for (int attempt = 1; attempt <= 5; ++attempt) {
+    std::stop_source given_up;
+    std::jthread client([&, before = deaths_.load()] {
+      while (deaths_ == before && !given_up.stop_requested()) std::this_thread::yield();
+      given_up.request_stop();
+    });
+    const auto rows = Ask({1, kPoison}, RequestContext{given_up.get_token()});
+    EXPECT_FALSE(rows.ok());
+    given_up.request_stop();
+  }
+  EXPECT_EQ(deaths_, 3);
+}
+
+TEST_F(QuarantineTest, PoisonInTheMiddleOfASequence) {
+  ModelSession session(*model_);
+  ASSERT_THAT(session.Reserve(1, 100, "prompt", context_), IsOk());
+  SequenceWork work;
+  work.sequence_id = session.NewSequence();
+  work.want = RowsWanted::kLast;
+  for (int step = 0; step < 5; ++step) {
+    work.append_token_ids = {1, 2};
+    ASSERT_THAT(session.Evaluate({work}, context_), IsOk());
+  }
+  work.append_token_ids = {kPoison};
+  EXPECT_THAT(session.Evaluate({work}, context_), HasReason(ErrorReason::kRunnerKilled));
+  EXPECT_EQ(deaths_, 3);
+}
+
+TEST_F(QuarantineTest, ManyPoisonousRequestsAtOnceAreEachRefusedAndNobodyElse) {
+  std::vector<std::thread> callers;
+  for (int c = 0; c < 6; ++c) {
+    callers.emplace_back([this, c] {
+      for (int round = 0; round < 5; ++round) {
+        if (c % 2 == 0) {
+          EXPECT_THAT(Ask({c, round, kPoison}), HasReason(ErrorReason::kRunnerKilled));
+        } else {
+          EXPECT_THAT(Ask({c, round, 3}), IsOk());
+        }
+      }
+    });
+  }
+  for (std::thread& caller : callers) caller.join();
+  EXPECT_LE(deaths_, 3 * 15);
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #ifndef LOGITD_TESTS_SERVER_MODELS_RUNNER_DOUBLES_H_
 #define LOGITD_TESTS_SERVER_MODELS_RUNNER_DOUBLES_H_
 
+#include <algorithm>
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
@@ -42,13 +43,14 @@ class CallbackLink : public RunnerLink {
 
 // Answers batches on a thread of its own, as a real runner does: it keeps each sequence's tokens, copies on a fork, and
 // its rows are {number of tokens, sum over i of (i + 1) * token, token, 0}, so that a token fed twice, left out or fed
-// to the wrong sequence shows. It can be lost after any number of batches.
+// to the wrong sequence shows. It can be lost after any number of batches, and it dies of the token kPoison.
 class RememberingRunner {
  public:
   static constexpr int32_t kVocabSize = 4;
   static constexpr int kNever = 1 << 30;
+  static constexpr TokenId kPoison = 666;
 
-  // `on_lost`: told, on its thread, instead of answering batch number `lost_at_batch` (from 0).
+  // `on_lost`: told, on its thread, instead of answering batch number `lost_at_batch` (from 0), or one with poison.
   RememberingRunner(const ModelDescription& model, RunnerCapacity capacity, int lost_at_batch = kNever,
                     std::function<void(RememberingRunner&)> on_lost = nullptr)
       : lost_at_batch_(lost_at_batch),
@@ -89,14 +91,17 @@ class RememberingRunner {
  private:
   void Serve() {
     std::unique_lock lock(mutex_);
+    bool is_lost = false;
     for (int number = 0;; ++number) {
       changed_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
       if (stopping_) return;
       const Batch batch = std::move(queue_.front());
       queue_.pop_front();
-      if (number >= lost_at_batch_) {
+      if (is_lost) continue;
+      if (number >= lost_at_batch_ || HasPoison(batch)) {
+        is_lost = true;
         lock.unlock();
-        if (number == lost_at_batch_) on_lost_(*this);
+        on_lost_(*this);
         lock.lock();
         continue;
       }
@@ -106,6 +111,13 @@ class RememberingRunner {
       (void)runner_->scheduler()->OnOutput(batch.batch_id, std::move(outputs), true);
       lock.lock();
     }
+  }
+
+  static bool HasPoison(const Batch& batch) {
+    return std::any_of(batch.work.begin(), batch.work.end(), [](const WorkPiece& piece) {
+      return std::find(piece.append_token_ids.begin(), piece.append_token_ids.end(), kPoison) !=
+             piece.append_token_ids.end();
+    });
   }
 
   std::vector<PieceOutput> Evaluate(const Batch& batch) {
