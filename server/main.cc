@@ -4,20 +4,20 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <iostream>
 #include <memory>
 #include <system_error>
-#include <thread>
 #include <vector>
 
 #include "core/kernel_target.h"
 #include "server/logging.h"
 #include "server/options.h"
+#include "server/process_end.h"
 #include "server/server.h"
+#include "server/stop_signals.h"
 #include "server/version.h"
 
 namespace {
@@ -26,6 +26,7 @@ using logitd::server::Log;
 using logitd::server::LogLevel;
 using logitd::server::Options;
 using logitd::server::Server;
+using logitd::server::StopSignals;
 
 constexpr int kCannotServe = 1;
 constexpr int kUsageError = 2;
@@ -58,23 +59,14 @@ std::vector<std::string> RunnerCommand(const Options& options, const std::string
 }
 
 // Starts the runners and waits until one of them serves the model. False: it cannot be served, as has been said.
-bool ServeModel(const Options& options, Server& server, const std::atomic<bool>& stop) {
+bool ServeModel(const Options& options, Server& server, const StopSignals& signals) {
   server.StartRunners({options.model_name, options.runners, [&](const std::string& runner_name) {
                          return RunnerCommand(options, server.runner_address(), runner_name);
                        }});
-  if (server.WaitForModel(options.model_name, [&] { return stop.load(); }) || stop.load()) return true;
+  if (server.WaitForModel(options.model_name, [&] { return signals.requested(); }) || signals.requested()) return true;
   std::cerr << "logitd: the model runner ended before it could serve " << options.model_file << " ("
             << server.RunnersFailure().value_or("") << "); its own message above says why\n";
   return false;
-}
-
-// Ends the process after `time`, in case something hangs. The runners end with it.
-void EndAfter(std::chrono::milliseconds time) {
-  std::thread([time] {
-    std::this_thread::sleep_for(time);
-    Log(LogLevel::kWarn, "stopped: the grace period is over");
-    ::_exit(0);
-  }).detach();
 }
 
 // A connection is a file; the default of 1024 is for programs that use select().
@@ -99,47 +91,38 @@ int main(int argc, char** argv) {
   AllowAllFiles();
   // What gRPC has to say of a failed call is in its status; its own log lines only repeat it.
   ::setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);
-  // Before any thread is made, so that all of them inherit it: signals come to the waiting thread alone.
-  sigset_t signals;
-  ::sigemptyset(&signals);
-  ::sigaddset(&signals, SIGTERM);
-  ::sigaddset(&signals, SIGINT);
-  ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  // Static: its thread waits as long as the process lives.
+  static StopSignals signals;
   ::signal(SIGPIPE, SIG_IGN);
 
   Log(LogLevel::kInfo, "starting",
       {{"version", std::string(logitd::server::kVersion)}, {"kernel_target", logitd::KernelTarget()}});
-  auto server = Server::Start(options.server);
-  if (!server.ok()) {
-    const bool usage = server.status().code() == absl::StatusCode::kInvalidArgument;
-    return Fail(std::string(server.status().message()), usage ? kUsageError : kCannotServe);
+  logitd::server::KeepGrpcRunning();
+  auto started = Server::Start(options.server);
+  if (!started.ok()) {
+    const bool usage = started.status().code() == absl::StatusCode::kInvalidArgument;
+    return Fail(std::string(started.status().message()), usage ? kUsageError : kCannotServe);
   }
-  std::atomic<bool> stop{false};
-  std::thread signal_waiter([&] {
-    int signal = 0;
-    ::sigwait(&signals, &signal);
-    stop = true;
-    (*server)->Wake();
+  // Shared: a signal may come while it is destroyed.
+  std::shared_ptr<Server> server = *std::move(started);
+  signals.Watch([server = std::weak_ptr(server)] {
+    if (const auto alive = server.lock()) alive->Wake();
   });
 
-  const bool can_serve = options.model_file.empty() || ServeModel(options, **server, stop);
-  if (can_serve && !stop.load()) {
-    for (const std::string& address : (*server)->addresses()) {
+  const bool can_serve = options.model_file.empty() || ServeModel(options, *server, signals);
+  if (can_serve && !signals.requested()) {
+    for (const std::string& address : server->addresses()) {
       std::cout << "listening on " << address << std::endl;
       Log(LogLevel::kInfo, "ready", {{"address", address}});
     }
   }
-  if (!can_serve) ::pthread_kill(signal_waiter.native_handle(), SIGTERM);
-  signal_waiter.join();
+  if (can_serve) signals.WaitForStop();
   Log(LogLevel::kInfo, "stopping", {{"grace_period_ms", static_cast<int64_t>(options.grace_period.count())}});
-  // A second signal ends the process at once.
-  ::signal(SIGTERM, SIG_DFL);
-  ::signal(SIGINT, SIG_DFL);
-  ::pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
-  if (can_serve) EndAfter(options.grace_period);
+  if (can_serve) logitd::server::EndProcessAfter(options.grace_period);
   // The rest of the time is for the runners to end.
-  (*server)->Drain(options.grace_period -
-                   std::min<std::chrono::milliseconds>(options.grace_period / 10, std::chrono::seconds(1)));
+  server->Drain(options.grace_period -
+                std::min<std::chrono::milliseconds>(options.grace_period / 10, std::chrono::seconds(1)));
+  server.reset();
   Log(LogLevel::kInfo, "stopped");
-  return can_serve ? 0 : kCannotServe;
+  logitd::server::EndProcess(can_serve ? 0 : kCannotServe);
 }
