@@ -8,12 +8,23 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/cord.h"
+#include "core/shown_text.h"
 
 namespace logitd {
 namespace {
 
 // Where a status carries what code and message do not say.
 constexpr char kPayloadUrl[] = "logitd/ErrorDetail";
+
+// What an error's texts may have at most, bytes. gRPC clients drop a call whose trailers have more than 8 KiB. There
+// the message is written four times, in one of them with three bytes for each that is not ASCII; field, value and bound
+// two or three times: together at most 7 KiB, base64 included. No error of ours comes near it; what a runner says
+// can.
+constexpr size_t kMaxShownMessage = 640;
+constexpr size_t kMaxShownField = 256;
+constexpr size_t kMaxShownValue = 64;
+constexpr size_t kMaxShownBound = 256;
+constexpr size_t kMaxShownLimit = 64;
 
 // The payload: reason;token_id;row;retry_after_ms; then field, value, bound and limit, each as length:bytes. A number
 // that is unset is empty. Read only by this process, so it has no version.
@@ -268,9 +279,15 @@ absl::StatusCode CodeOf(ErrorReason reason) {
   return absl::StatusCode::kInternal;
 }
 
+// Whoever it came from, a runner or a library: on one line each, and no longer than trailers can carry.
 absl::Status ToStatus(const ErrorDetail& detail) {
-  absl::Status status(detail.code, detail.message);
-  status.SetPayload(kPayloadUrl, absl::Cord(WritePayload(detail)));
+  ErrorDetail shown = detail;
+  shown.field = OnOneLine(detail.field, kMaxShownField);
+  shown.value = OnOneLine(detail.value, kMaxShownValue);
+  shown.bound = OnOneLine(detail.bound, kMaxShownBound);
+  shown.limit = OnOneLine(detail.limit, kMaxShownLimit);
+  absl::Status status(detail.code, OnOneLine(detail.message, kMaxShownMessage));
+  status.SetPayload(kPayloadUrl, absl::Cord(WritePayload(shown)));
   return status;
 }
 
@@ -282,7 +299,8 @@ ErrorDetail DetailOf(const absl::Status& status) {
     detail.reason = NearestReason(status.code());
   }
   detail.code = status.code();
-  detail.message = std::string(status.message());
+  const std::string_view message(status.message().data(), status.message().size());
+  detail.message = OnOneLine(message, kMaxShownMessage);
   return detail;
 }
 

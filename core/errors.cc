@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "core/limits.h"
+#include "core/shown_text.h"
 
 namespace logitd {
 namespace errors {
@@ -58,8 +59,6 @@ absl::Status WrongPosition(ErrorReason reason, int64_t position, int64_t latest,
   if (latest != next) bound += " (or " + std::to_string(latest) + " again)";
   return ToStatus(MustBe(reason, "position", bound, std::to_string(position)));
 }
-
-std::string Quoted(std::string_view name) { return std::string("\"").append(name).append("\""); }
 
 }  // namespace
 

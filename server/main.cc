@@ -4,14 +4,12 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <iostream>
 #include <memory>
 #include <system_error>
-#include <thread>
 #include <vector>
 
 #include "core/kernel_target.h"
@@ -20,7 +18,9 @@
 #include "server/logging.h"
 #include "server/memory.h"
 #include "server/options.h"
+#include "server/process_end.h"
 #include "server/server.h"
+#include "server/stop_signals.h"
 #include "server/version.h"
 
 namespace {
@@ -29,6 +29,7 @@ using logitd::server::Log;
 using logitd::server::LogLevel;
 using logitd::server::Options;
 using logitd::server::Server;
+using logitd::server::StopSignals;
 
 constexpr int kCannotServe = 1;
 constexpr int kUsageError = 2;
@@ -71,25 +72,16 @@ std::vector<std::string> RunnerCommand(const Options& options, int64_t memory, c
 }
 
 // Starts the runners and waits until one of them serves the model. False: it cannot be served, as has been said.
-bool ServeModel(const Options& options, Server& server, const std::atomic<bool>& stop) {
+bool ServeModel(const Options& options, Server& server, const StopSignals& signals) {
   const int64_t memory = logitd::host::MeasureAvailableMemory().bytes;
   server.StartRunners(
       {options.model_name, options.runners, [&options, &server, memory](const std::string& runner_name) {
          return RunnerCommand(options, memory, server.runner_address(), runner_name);
        }});
-  if (server.WaitForModel(options.model_name, [&] { return stop.load(); }) || stop.load()) return true;
+  if (server.WaitForModel(options.model_name, [&] { return signals.requested(); }) || signals.requested()) return true;
   logitd::server::ReportFailure("the model runner ended before it could serve " + options.model_file + " (" +
                                 server.RunnersFailure().value_or("") + ")");
   return false;
-}
-
-// Ends the process after `time`, in case something hangs. The runners end with it.
-void EndAfter(std::chrono::milliseconds time) {
-  std::thread([time] {
-    std::this_thread::sleep_for(time);
-    Log(LogLevel::kWarn, "stopped: the grace period is over");
-    ::_exit(0);
-  }).detach();
 }
 
 // A connection is a file; the default of 1024 is for programs that use select().
@@ -116,12 +108,8 @@ int main(int argc, char** argv) {
   logitd::server::SetUpAllocator();
   // What gRPC has to say of a failed call is in its status; its own log lines only repeat it.
   ::setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);
-  // Before any thread is made, so that all of them inherit it: signals come to the waiting thread alone.
-  sigset_t signals;
-  ::sigemptyset(&signals);
-  ::sigaddset(&signals, SIGTERM);
-  ::sigaddset(&signals, SIGINT);
-  ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  // Static: its thread waits as long as the process lives.
+  static StopSignals signals;
   ::signal(SIGPIPE, SIG_IGN);
 
   Log(LogLevel::kInfo, "starting",
@@ -129,37 +117,32 @@ int main(int argc, char** argv) {
   for (const std::string& name : options.ignored_variables) {
     Log(LogLevel::kInfo, "variable ignored: not an option", {{"name", name}});
   }
-  auto server = Server::Start(options.server);
-  if (!server.ok()) {
-    const bool usage = server.status().code() == absl::StatusCode::kInvalidArgument;
-    return Fail(std::string(server.status().message()), usage ? kUsageError : kCannotServe);
+  logitd::server::KeepGrpcRunning();
+  auto started = Server::Start(options.server);
+  if (!started.ok()) {
+    const bool usage = started.status().code() == absl::StatusCode::kInvalidArgument;
+    return Fail(std::string(started.status().message()), usage ? kUsageError : kCannotServe);
   }
-  std::atomic<bool> stop{false};
-  std::thread signal_waiter([&] {
-    int signal = 0;
-    ::sigwait(&signals, &signal);
-    stop = true;
-    (*server)->Wake();
+  // Shared: a signal may come while it is destroyed.
+  std::shared_ptr<Server> server = *std::move(started);
+  signals.Watch([server = std::weak_ptr(server)] {
+    if (const auto alive = server.lock()) alive->Wake();
   });
 
-  const bool can_serve = options.model_file.empty() || ServeModel(options, **server, stop);
-  if (can_serve && !stop.load()) {
-    for (const std::string& address : (*server)->addresses()) {
+  const bool can_serve = options.model_file.empty() || ServeModel(options, *server, signals);
+  if (can_serve && !signals.requested()) {
+    for (const std::string& address : server->addresses()) {
       std::cout << "listening on " << address << std::endl;
       Log(LogLevel::kInfo, "ready", {{"address", address}});
     }
   }
-  if (!can_serve) ::pthread_kill(signal_waiter.native_handle(), SIGTERM);
-  signal_waiter.join();
+  if (can_serve) signals.WaitForStop();
   Log(LogLevel::kInfo, "stopping", {{"grace_period_ms", static_cast<int64_t>(options.grace_period.count())}});
-  // A second signal ends the process at once.
-  ::signal(SIGTERM, SIG_DFL);
-  ::signal(SIGINT, SIG_DFL);
-  ::pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
-  if (can_serve) EndAfter(options.grace_period);
+  if (can_serve) logitd::server::EndProcessAfter(options.grace_period);
   // The rest of the time is for the runners to end.
-  (*server)->Drain(options.grace_period -
-                   std::min<std::chrono::milliseconds>(options.grace_period / 10, std::chrono::seconds(1)));
+  server->Drain(options.grace_period -
+                std::min<std::chrono::milliseconds>(options.grace_period / 10, std::chrono::seconds(1)));
+  server.reset();
   Log(LogLevel::kInfo, "stopped");
-  return can_serve ? 0 : kCannotServe;
+  logitd::server::EndProcess(can_serve ? 0 : kCannotServe);
 }

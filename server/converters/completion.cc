@@ -1,12 +1,12 @@
 #include "server/converters/completion.h"
 
 #include <bit>
-#include <cmath>
 #include <cstring>
 #include <optional>
 #include <string>
 
 #include "core/errors.h"
+#include "core/log_prob_range.h"
 #include "core/status_macros.h"
 
 namespace logitd::server {
@@ -54,10 +54,16 @@ void ToProto(std::span<const TokenAlternative> alternatives, TopLayout layout, v
   message.set_ranks(Column<int32_t>(alternatives, by_id, [](const TokenAlternative& one) { return one.rank; }));
 }
 
-absl::StatusOr<CompensatedSum> ToSum(double sum, double compensation, const std::string& name) {
-  if (!std::isfinite(sum) || sum > 0) return errors::OutOfRange(name + "_sum", sum, "finite and <= 0");
-  if (!std::isfinite(compensation)) return errors::OutOfRange(name + "_compensation", compensation, "finite");
-  return CompensatedSum{sum, compensation};
+absl::StatusOr<std::optional<CompensatedSum>> ToSum(std::optional<double> sum, double compensation, int64_t token_count,
+                                                    double least, const std::string& name) {
+  if (sum) {
+    // -0 becomes 0, as sums that began here have it.
+    const CompensatedSum carried{*sum + 0.0, compensation + 0.0};
+    RETURN_IF_ERROR(CheckSum(carried, token_count, least, name));
+    return carried;
+  }
+  if (compensation == 0) return std::nullopt;
+  return errors::OutOfRange(name + "_compensation", compensation, "0 without " + name + "_sum");
 }
 
 }  // namespace
@@ -119,14 +125,14 @@ void ToProto(const Draw& draw, v1::DrawRecord& message) {
   message.set_weight(draw.weight);
 }
 
-absl::StatusOr<SequenceSums> FromProto(const v1::ResumeState& message) {
+absl::StatusOr<SequenceSums> FromProto(const v1::ResumeState& message, int64_t token_count) {
   SequenceSums sums{std::nullopt, std::nullopt};
-  if (message.has_model_sum()) {
-    ASSIGN_OR_RETURN(sums.model, ToSum(message.model_sum(), message.model_compensation(), "model"));
-  }
-  if (message.has_sampling_sum()) {
-    ASSIGN_OR_RETURN(sums.sampling, ToSum(message.sampling_sum(), message.sampling_compensation(), "sampling"));
-  }
+  const auto set = [](bool has, double sum) { return has ? std::optional<double>(sum) : std::nullopt; };
+  ASSIGN_OR_RETURN(sums.model, ToSum(set(message.has_model_sum(), message.model_sum()), message.model_compensation(),
+                                     token_count, kLeastModelLogProb, "model"));
+  ASSIGN_OR_RETURN(sums.sampling,
+                   ToSum(set(message.has_sampling_sum(), message.sampling_sum()), message.sampling_compensation(),
+                         token_count, kLeastSamplingLogProb, "sampling"));
   return sums;
 }
 

@@ -25,8 +25,9 @@ void ToProto(const SequenceSums& sums, v1::ResumeState& message);
 void ToProto(const Finish& finish, v1::Finish& message);
 void ToProto(const Draw& draw, v1::DrawRecord& message);
 
-// The sums that a sequence is resumed with. Errors: FIELD_OUT_OF_RANGE for what is not finite or not <= 0.
-absl::StatusOr<SequenceSums> FromProto(const v1::ResumeState& message);
+// The sums that a sequence of `token_count` tokens is resumed with. Errors: FIELD_OUT_OF_RANGE for what cannot be the
+// sum of so many log-probs (core/log_prob_range.h).
+absl::StatusOr<SequenceSums> FromProto(const v1::ResumeState& message, int64_t token_count);
 
 }  // namespace logitd::server
 

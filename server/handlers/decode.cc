@@ -198,7 +198,7 @@ absl::Status DecodeSession::Open(const v1::OpenSequence& open, v1::OpenResult& r
       CheckTokenIds({so_far.data(), static_cast<size_t>(so_far.size())}, "fresh.state.token_ids", vocab_size_));
   SequenceSums sums;
   if (state.has_resume_state()) {
-    auto carried = FromProto(state.resume_state());
+    auto carried = FromProto(state.resume_state(), so_far.size());
     if (!carried.ok()) return WithFieldPrefix(carried.status(), "fresh.state.resume_state.");
     sums = *carried;
   } else if (!so_far.empty()) {

@@ -10,6 +10,7 @@
 
 #include "core/errors.h"
 #include "core/limits.h"
+#include "core/log_prob_range.h"
 #include "core/ranker.h"
 #include "core/status_macros.h"
 #include "server/converters/error.h"
@@ -41,13 +42,15 @@ absl::StatusOr<RankOptions> OptionsOf(const v1::RankRequest& request) {
 }
 
 absl::StatusOr<CandidateScore> ScoreOf(const v1::CandidateSums& sums, const std::string& field) {
-  if (!std::isfinite(sums.sum_model_log_prob()) || sums.sum_model_log_prob() > 0) {
-    return errors::OutOfRange(field + ".sum_model_log_prob", sums.sum_model_log_prob(), "finite and <= 0");
-  }
   if (sums.token_count() < 1) {
     return errors::OutOfRange(field + ".token_count", int64_t{sums.token_count()}, ">= 1");
   }
-  CandidateScore score{sums.sum_model_log_prob(), sums.token_count(), std::nullopt, std::nullopt};
+  if (!IsSum(sums.sum_model_log_prob(), sums.token_count(), kLeastModelLogProb)) {
+    return errors::OutOfRange(field + ".sum_model_log_prob", sums.sum_model_log_prob(),
+                              SumRange(sums.token_count(), kLeastModelLogProb));
+  }
+  // -0 becomes 0.
+  CandidateScore score{sums.sum_model_log_prob() + 0.0, sums.token_count(), std::nullopt, std::nullopt};
   if (sums.has_byte_count()) {
     if (sums.byte_count() < 1) return errors::OutOfRange(field + ".byte_count", sums.byte_count(), ">= 1");
     score.byte_count = sums.byte_count();

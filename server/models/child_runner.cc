@@ -210,6 +210,11 @@ bool ChildRunner::Spawn() {
   const pid_t pid = ::fork();
   if (pid == 0) {
     // Only what is safe after a fork of a process with threads. Signals were blocked for main's sigwait.
+    //
+    // A group of its own: what a terminal or GNU timeout sends to the server's group does not reach the runner, which
+    // has to outlive the drain. SIGHUP may have come already, and must not end what the server itself ignores.
+    ::setpgid(0, 0);
+    ::signal(SIGHUP, SIG_IGN);
     sigset_t none;
     ::sigemptyset(&none);
     ::sigprocmask(SIG_SETMASK, &none, nullptr);

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "core/shown_text.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/testing/matchers.h"
@@ -45,7 +46,7 @@ TEST(ErrorsTest, DetailSurvivesTheStatus) {
   detail.reason = ErrorReason::kLimitExceeded;
   detail.message = "n must be in [1, 128], got 129";
   detail.field = "n;1:2";
-  detail.value = std::string("a\0b", 3);
+  detail.value = "12:a;";
   detail.bound = "";
   detail.limit = "max_completions";
   detail.token_id = 0;
@@ -155,6 +156,79 @@ TEST(ErrorsTest, EveryConstructorHasTheReasonItSays) {
   EXPECT_EQ(DetailOf(errors::Overloaded(1, 1, 50)).retry_after_ms, 50);
   EXPECT_TRUE(DetailOf(errors::KvCacheFull(1, 1)).retry_after_ms);
   EXPECT_EQ(DetailOf(errors::LimitExceeded("f", 2, "at most 1", "max_items")).limit, "max_items");
+}
+
+// A hundred thousand bytes of what does harm where it is shown: escape sequences, line ends, quotation marks, bytes
+// that are not UTF-8, characters that turn the direction of a line, and a character of four bytes at every cut.
+std::string Hostile() {
+  std::string text;
+  while (text.size() < 100'000) text += "a\x1b[31m\n\r\t\"\\\x7f\xff\xc2\x9b\xe2\x80\xae\xf0\x9f\x98\x80\xed\xa0\x80";
+  return text;
+}
+
+TEST(ErrorsTest, NoTextMakesAnErrorLongOrHarmful) {
+  const std::string text = Hostile();
+  std::vector<absl::Status> all = {
+      errors::OutOfRange(text, 1.0, text),
+      errors::OutOfRange(text, int64_t{1}, text),
+      errors::OutOfRange(text, text, text),
+      errors::Required(text),
+      errors::MissingFrom(text, text),
+      errors::Exclusive(text, text),
+      errors::UnknownField(text, 1),
+      errors::UnknownEnumValue(text, 1),
+      errors::MalformedMessage(text, text),
+      errors::MalformedMessage("", text),
+      errors::UnexpectedMessage(text),
+      errors::LimitExceeded(text, 1, text, text),
+      errors::RowLengthMismatch(text, 1, 2, text),
+      errors::RowIndexOutOfRange(text, 1, 1),
+      errors::TokenIdOutOfRange(text, 1, 1),
+      errors::DuplicateTokenId(text, 1),
+      errors::EmptyTokenSet(text),
+      errors::SequenceNotOpen(text, 1),
+      errors::ModelNotFound(text),
+      errors::ModelUnavailable(text),
+      errors::RunnerLost(text),
+      errors::RunnerProtocol(text),
+      errors::ModelOutputInvalid(text),
+      errors::TokenizerUnavailable(text),
+      errors::ContextLengthExceeded(text, 2, 1),
+      errors::ModelMismatch(text),
+      errors::TokenizerFailed(text, 1),
+      errors::RunnerKilled(text, text),
+      errors::EmptyContinuation(text),
+      errors::EmptyPrompt(text),
+      errors::NoCandidates(text),
+      errors::BoundaryToken(text),
+      errors::TargetCountMismatch(text, 1, 2),
+      errors::NormalizationUndefined(text, text),
+      errors::Internal(text),
+      // One that was made elsewhere.
+      absl::UnknownError(text),
+      WithFieldPrefix(errors::Required("f"), text),
+  };
+  const size_t made = all.size();
+  for (size_t i = 0; i < made; ++i) all.push_back(WithRow(WithPosition(WithFieldPrefix(all[i], text), 1, 2, 3), 4));
+  for (const absl::Status& status : all) {
+    const ErrorDetail detail = DetailOf(status);
+    SCOPED_TRACE(detail.message);
+    EXPECT_LE(detail.message.size(), 640u);
+    EXPECT_LE(detail.field.size(), 256u);
+    EXPECT_LE(detail.value.size(), 64u);
+    EXPECT_LE(detail.bound.size(), 256u);
+    EXPECT_LE(detail.limit.size(), 64u);
+    for (const std::string& shown : {detail.message, detail.field, detail.value, detail.bound, detail.limit}) {
+      EXPECT_EQ(OnOneLine(shown, 1000), shown) << "something in it had to be escaped or replaced";
+    }
+  }
+}
+
+TEST(ErrorsTest, AValueIsQuotedWithItsLength) {
+  const absl::Status status = errors::ModelNotFound(std::string(100'000, 'a'));
+  EXPECT_EQ(status.message(),
+            "model: no model \"" + std::string(64, 'a') + "...\" (100,000 bytes) is known to this server");
+  EXPECT_EQ(DetailOf(errors::OutOfRange("f", "a\nb", "short")).value, "\"a\\nb\"");
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cctype>
+#include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
@@ -30,6 +31,8 @@ constexpr int kExitRefused = 3;
 constexpr int kExitNotReachable = 4;
 
 constexpr size_t kMaxNameSize = 128;
+// A second signal within this time of the first is the same request.
+constexpr std::chrono::milliseconds kSameRequest{1000};
 
 bool IsNameCharacter(unsigned char c) {
   return std::isalnum(c) != 0 || (c != '\0' && std::strchr("._:/-", c) != nullptr);
@@ -55,14 +58,14 @@ std::string MissingCpuFeatures() {
   return missing;
 }
 
-// SIGTERM and SIGINT, taken by a thread of its own so that nothing has to be done in a signal handler.
+// The signals that end the runner, taken by a thread of its own so that nothing has to be done in a signal handler.
+// SIGHUP is not one of them: the server does not end by it, and a terminal sends it to both.
 class Signals {
  public:
   // Before any other thread is started: they inherit the mask.
   Signals() {
     sigemptyset(&set_);
-    sigaddset(&set_, SIGTERM);
-    sigaddset(&set_, SIGINT);
+    for (const int signal : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&set_, signal);
     pthread_sigmask(SIG_BLOCK, &set_, nullptr);
     std::thread([this] { Wait(); }).detach();
   }
@@ -72,21 +75,39 @@ class Signals {
   void BeginServing() { serving_ = true; }
 
  private:
+  int Next() {
+    int signal = SIGHUP;
+    while (signal == SIGHUP) sigwait(&set_, &signal);
+    return signal;
+  }
+
   void Wait() {
-    int signal = 0;
-    sigwait(&set_, &signal);
+    Next();
     // A conversion that is cut leaves a temporary file, which the next start removes.
     if (!serving_) _exit(0);
+    const auto requested_at = std::chrono::steady_clock::now();
     stop_.request_stop();
-    // Twice: at once.
-    sigwait(&set_, &signal);
-    _exit(0);
+    // Twice: at once. Soon after the first it is the same request: GNU timeout sends its signal twice.
+    while (true) {
+      Next();
+      if (std::chrono::steady_clock::now() - requested_at > kSameRequest) _exit(0);
+    }
   }
 
   sigset_t set_;
   std::stop_source stop_;
   std::atomic<bool> serving_ = false;
 };
+
+// Ends the process. What is left to be destroyed may take long: gRPC's own shutdown waits up to 10 s for threads that
+// have polled for a server which read slowly. Sanitizers look for leaks behind the order that `return` keeps.
+int End(int exit_code) {
+  std::fflush(nullptr);
+#ifndef __SANITIZE_ADDRESS__
+  _exit(exit_code);
+#endif
+  return exit_code;
+}
 
 int Run(int argc, char** argv) {
   LlamaOptions model_options;
@@ -181,9 +202,9 @@ int Run(int argc, char** argv) {
   signals.BeginServing();
   SetServing();
   const absl::Status status = ServeModel(runner_options, **model, signals.token());
-  if (status.ok()) return 0;
+  if (status.ok()) return End(0);
   std::fprintf(stderr, "logitd-llama: %s\n", std::string(status.message()).c_str());
-  return absl::IsUnavailable(status) ? kExitNotReachable : kExitRefused;
+  return End(absl::IsUnavailable(status) ? kExitNotReachable : kExitRefused);
 }
 
 }  // namespace

@@ -332,6 +332,62 @@ TEST_F(DecodeSessionTest, BadOpensAreTheirOwnErrors) {
             v1::ERROR_REASON_SEQUENCE_ALREADY_OPEN);
 }
 
+TEST_F(DecodeSessionTest, SumsThatNoTokensHaveAreRefused) {
+  Start();
+  constexpr char kOneToken[] = "token_ids: [1] ";
+  const struct {
+    const char* tokens;
+    const char* state;
+    // Of resume_state; empty: taken.
+    const char* field;
+    const char* bound;
+  } cases[] = {
+      {kOneToken, "model_sum: 1e-300", "model_sum", "[-6.80564733841877e+38, 0]"},
+      {kOneToken, "model_sum: 7", "model_sum", "[-6.80564733841877e+38, 0]"},
+      {kOneToken, "model_sum: inf", "model_sum", "[-6.80564733841877e+38, 0]"},
+      {kOneToken, "model_sum: -inf", "model_sum", "[-6.80564733841877e+38, 0]"},
+      {kOneToken, "model_sum: -7e38", "model_sum", "[-6.80564733841877e+38, 0]"},
+      {"token_ids: [1, 2] ", "model_sum: -7e38", "", ""},
+      {kOneToken, "sampling_sum: -7e42", "sampling_sum", "[-6.805647338418769e+42, 0]"},
+      {kOneToken, "sampling_sum: -6.8e42", "", ""},
+      {kOneToken, "sampling_sum: nan", "sampling_sum", "[-6.805647338418769e+42, 0]"},
+      {kOneToken, "model_sum: -1 model_compensation: 1e300", "model_compensation",
+       "[-2.220446049250313e-16, 2.220446049250313e-16]"},
+      {kOneToken, "model_sum: -1 model_compensation: -1", "model_compensation",
+       "[-2.220446049250313e-16, 2.220446049250313e-16]"},
+      {kOneToken, "model_sum: -1 model_compensation: nan", "model_compensation",
+       "[-2.220446049250313e-16, 2.220446049250313e-16]"},
+      {kOneToken, "sampling_sum: -4 sampling_compensation: 9e-16", "sampling_compensation",
+       "[-8.881784197001252e-16, 8.881784197001252e-16]"},
+      {kOneToken, "sampling_sum: -4 sampling_compensation: 8e-16", "", ""},
+      {kOneToken, "model_sum: 0 model_compensation: 5e-324", "model_compensation", "[0, 0]"},
+      {kOneToken, "model_compensation: 1e-300", "model_compensation", "0 without model_sum"},
+      {kOneToken, "sampling_compensation: nan", "sampling_compensation", "0 without sampling_sum"},
+      {"", "model_sum: -1", "model_sum", "0, the sum of no tokens"},
+      {"", "model_sum: 0 model_compensation: -1", "model_compensation", "[0, 0]"},
+      {"", "model_sum: 0 sampling_sum: -0.0", "", ""},
+  };
+  int id = 0;
+  for (const auto& test : cases) {
+    SCOPED_TRACE(std::string(test.tokens) + test.state);
+    const std::string number = std::to_string(++id);
+    const auto response =
+        Send(Request("batch { batch_id: " + number + " opens { sequence_id: " + number + " fresh { state { " +
+                     test.tokens + "resume_state { " + test.state + " } } } } }"));
+    const v1::OpenResult& opened = response.result().opens(0);
+    if (*test.field == '\0') {
+      EXPECT_FALSE(opened.has_error()) << opened.error().message();
+      continue;
+    }
+    EXPECT_EQ(Describe(opened.error()),
+              "FIELD_OUT_OF_RANGE of batch.opens[0].fresh.state.resume_state." + std::string(test.field));
+    EXPECT_EQ(opened.error().bound(), test.bound);
+  }
+  // What was taken is reported without a sign that no sum has.
+  const auto closed = Send(Request("batch { batch_id: 100 close_sequence_ids: " + std::to_string(id) + " }"));
+  EXPECT_FALSE(std::signbit(closed.result().closes(0).totals().cumulative_sampling_log_prob()));
+}
+
 TEST_F(DecodeSessionTest, WhatCannotBeTakenApartEndsTheStream) {
   EXPECT_THAT(Refused(StepRequest(1, 0, kRow)), HasReason(ErrorReason::kUnexpectedMessage)) << "batch before config";
   EXPECT_THAT(Refused(v1::DecodeRequest()), HasReason(ErrorReason::kUnexpectedMessage));

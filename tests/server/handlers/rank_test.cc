@@ -86,6 +86,26 @@ TEST_F(RankTest, EmptyCandidateNeverRanks) {
   EXPECT_THAT(item.orderings(0).candidate_indices(), ElementsAre(1));
 }
 
+TEST_F(RankTest, SumsThatNoTokensHaveAreRefused) {
+  v1::RankResponse response;
+  ASSERT_TRUE(Rank(R"(items {
+      candidates { sums { sum_model_log_prob: -1e39 token_count: 2 byte_count: 1 } }
+      candidates { sums { sum_model_log_prob: -1.5e39 token_count: 2 byte_count: 1 } }
+      candidates { sums { sum_model_log_prob: 1e-9 token_count: 2 byte_count: 1 } }
+      candidates { sums { sum_model_log_prob: -0.0 token_count: 2 byte_count: 1 } } })",
+                   &response)
+                  .ok());
+  const v1::RankedItem& item = response.items(0);
+  EXPECT_EQ(item.candidates(0).place(), 2);
+  for (const int bad : {1, 2}) {
+    EXPECT_EQ(Describe(item.candidates(bad).error()),
+              "FIELD_OUT_OF_RANGE of items[0].candidates[" + std::to_string(bad) + "].sums.sum_model_log_prob");
+    EXPECT_EQ(item.candidates(bad).error().bound(), "[-1.361129467683754e+39, 0]");
+  }
+  EXPECT_EQ(item.candidates(3).place(), 1);
+  EXPECT_FALSE(std::signbit(item.candidates(3).sum()));
+}
+
 TEST_F(RankTest, WhatCannotBeRankedIsNamed) {
   v1::RankResponse response;
   EXPECT_EQ(Describe(Rank("", &response)), "NO_CANDIDATES of items");

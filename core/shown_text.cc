@@ -1,0 +1,114 @@
+// A text is read unit by unit (a character, or a byte that is part of none), each is shown as itself or escaped, and a
+// unit is shown as a whole or not at all:
+//
+//   text    a  \n    ESC      "    0xff    U+202E
+//   shown   a  \n  \u{1b}    \"    \xff    \u{202e}
+#include "core/shown_text.h"
+
+#include <cstdint>
+#include <cstdio>
+#include <optional>
+
+namespace logitd {
+namespace {
+
+constexpr std::string_view kCut = "...";
+
+struct Unit {
+  size_t bytes = 1;
+  // Unset: the byte is part of no character.
+  std::optional<uint32_t> code_point;
+};
+
+// REQUIRES: text is not empty.
+Unit FirstUnit(std::string_view text) {
+  const auto byte = [text](size_t i) { return static_cast<unsigned char>(text[i]); };
+  const uint32_t lead = byte(0);
+  if (lead < 0x80) return {1, lead};
+  const size_t bytes = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2;
+  if (lead < 0xc2 || lead > 0xf4 || text.size() < bytes) return {};
+  uint32_t code_point = lead & (0x7fu >> bytes);
+  for (size_t i = 1; i < bytes; ++i) {
+    if ((byte(i) & 0xc0) != 0x80) return {};
+    code_point = code_point << 6 | (byte(i) & 0x3f);
+  }
+  // Overlong forms, surrogates and what is above U+10FFFF are not UTF-8.
+  constexpr uint32_t kFirst[] = {0, 0, 0x80, 0x800, 0x10000};
+  if (code_point < kFirst[bytes] || code_point > 0x10ffff || (code_point >> 11) == 0x1b) return {};
+  return {bytes, code_point};
+}
+
+bool IsHidden(uint32_t c) {
+  const auto within = [c](uint32_t first, uint32_t last) { return c >= first && c <= last; };
+  return c < 0x20 || within(0x7f, 0x9f) || within(0x200b, 0x200f) || within(0x2028, 0x202e) || within(0x2060, 0x206f) ||
+         c == 0xfeff || within(0xfff9, 0xfffb) || within(0xe0000, 0xe007f);
+}
+
+std::string Shown(const Unit& unit, std::string_view bytes, bool in_quotes) {
+  char escaped[16];
+  if (!unit.code_point) {
+    std::snprintf(escaped, sizeof(escaped), "\\x%02x", static_cast<unsigned char>(bytes[0]));
+    return escaped;
+  }
+  switch (*unit.code_point) {
+    case '\n':
+      return "\\n";
+    case '\t':
+      return "\\t";
+    case '\r':
+      return "\\r";
+    case '"':
+      return in_quotes ? "\\\"" : "\"";
+    case '\\':
+      return in_quotes ? "\\\\" : "\\";
+    default:
+      break;
+  }
+  if (!IsHidden(*unit.code_point)) return std::string(bytes);
+  std::snprintf(escaped, sizeof(escaped), "\\u{%x}", *unit.code_point);
+  return escaped;
+}
+
+// An escape is ASCII; else a unit is one character.
+size_t CharactersOf(std::string_view shown) { return shown[0] == '\\' ? shown.size() : 1; }
+
+// 1234567 as "1,234,567".
+std::string Grouped(size_t number) {
+  std::string digits = std::to_string(number);
+  for (size_t i = digits.size(); i > 3;) digits.insert(i -= 3, ",");
+  return digits;
+}
+
+}  // namespace
+
+std::string Quoted(std::string_view text) {
+  std::string out = "\"";
+  size_t characters = 0;
+  for (std::string_view rest = text; !rest.empty();) {
+    const Unit unit = FirstUnit(rest);
+    const std::string shown = Shown(unit, rest.substr(0, unit.bytes), /*in_quotes=*/true);
+    characters += CharactersOf(shown);
+    if (characters > kMaxQuotedCharacters) {
+      return out.append(kCut).append("\" (").append(Grouped(text.size())).append(" bytes)");
+    }
+    out += shown;
+    rest.remove_prefix(unit.bytes);
+  }
+  return out + "\"";
+}
+
+std::string OnOneLine(std::string_view text, size_t max_bytes) {
+  std::string out;
+  // Where the text is cut if it turns out to be too long.
+  size_t cut = 0;
+  while (!text.empty()) {
+    const Unit unit = FirstUnit(text);
+    out += Shown(unit, text.substr(0, unit.bytes), /*in_quotes=*/false);
+    if (out.size() > max_bytes) return out.substr(0, cut).append(kCut);
+    if (out.size() + kCut.size() <= max_bytes) cut = out.size();
+    text.remove_prefix(unit.bytes);
+  }
+  return out;
+}
+
+}  // namespace logitd
