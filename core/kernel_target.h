@@ -16,7 +16,7 @@
 namespace logitd {
 
 // What this program has and this processor can run, the best first; the last is "SCALAR", which every one can.
-// Names: "AVX512", "AVX2", "NEON", "SCALAR".
+// Names: "AVX512", "AVX2", "SCALAR". (On 64-bit Arm, for which logitd is not built so far: "NEON", "SCALAR".)
 std::vector<std::string> AvailableKernelTargets();
 
 // Uses `name`, in any case, from now on. Errors: FIELD_OUT_OF_RANGE (field "kernel_target") naming what this processor

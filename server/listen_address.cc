@@ -1,54 +1,32 @@
 #include "server/listen_address.h"
 
-#include <arpa/inet.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
-#include <charconv>
 #include <cstring>
 #include <string_view>
 
 #include "core/status_macros.h"
+#include "host/address.h"
 
 namespace logitd::server {
 namespace {
 
 constexpr std::string_view kUnix = "unix:";
-constexpr int kMaxPort = 65535;
 
 }  // namespace
 
 absl::Status CheckListenAddress(const std::string& flag, const std::string& address) {
-  const auto bad = [&](const std::string& why) {
-    return absl::InvalidArgumentError(flag + " must be HOST:PORT or unix:PATH, got " + address + ": " + why);
-  };
-  if (address.starts_with(kUnix)) {
-    const std::string path = SocketPath(address);
-    if (path.empty()) return bad("the path is empty");
-    if (path.size() >= sizeof(sockaddr_un::sun_path)) {
-      return bad("the path must be shorter than " + std::to_string(sizeof(sockaddr_un::sun_path)) + " bytes");
-    }
-    return absl::OkStatus();
-  }
-  const size_t colon = address.rfind(':');
-  if (colon == std::string::npos || colon == 0) return bad("there is no host or no port");
-  const std::string_view port = std::string_view(address).substr(colon + 1);
-  int number = -1;
-  const auto [end, error] = std::from_chars(port.data(), port.data() + port.size(), number);
-  if (error != std::errc() || end != port.data() + port.size() || number < 0 || number > kMaxPort) {
-    return bad("the port must be in [0, 65535]");
-  }
-  return absl::OkStatus();
+  const auto parsed = host::ParseHostAddress(address, host::PortUse::kListen);
+  if (parsed.ok()) return absl::OkStatus();
+  return absl::InvalidArgumentError(flag + " " + std::string(parsed.status().message()));
 }
 
 bool IsLocal(const std::string& address) {
-  if (address.starts_with(kUnix)) return true;
-  const std::string host = address.substr(0, address.rfind(':'));
-  in_addr ipv4;
-  if (::inet_pton(AF_INET, host.c_str(), &ipv4) == 1) return (ntohl(ipv4.s_addr) >> 24) == 127;
-  return host == "localhost" || host == "[::1]";
+  const auto parsed = host::ParseHostAddress(address, host::PortUse::kListen);
+  return parsed.ok() && parsed->IsLocal();
 }
 
 absl::Status CheckClientAddress(const std::string& flag, const std::string& address, bool allow_plaintext) {

@@ -1,7 +1,6 @@
 #include "client/runner/model_runner.h"
 
 #include <grpcpp/grpcpp.h>
-#include <openssl/sha.h>
 
 #include <algorithm>
 #include <atomic>
@@ -22,6 +21,7 @@
 #include "core/errors.h"
 #include "core/float_environment.h"
 #include "core/limits.h"
+#include "host/vocab_fingerprint.h"
 #include "logitd/v1/model_runner_service.grpc.pb.h"
 
 namespace logitd::runner {
@@ -419,24 +419,10 @@ absl::Status ServeModel(const RunnerOptions& options, Model& model, std::stop_to
 }
 
 std::string VocabFingerprint(const v1::Vocabulary& vocabulary) {
-  const std::set<int32_t> control(vocabulary.control_token_ids().begin(), vocabulary.control_token_ids().end());
-  std::string bytes;
-  const auto append = [&bytes](int32_t value) {
-    for (int shift = 0; shift < 32; shift += 8)
-      bytes.push_back(static_cast<char>(static_cast<uint32_t>(value) >> shift));
-  };
-  append(vocabulary.token_lengths_size());
-  size_t begin = 0;
-  for (int32_t i = 0; i < vocabulary.token_lengths_size(); ++i) {
-    const int32_t length = vocabulary.token_lengths(i);
-    append(control.contains(i) ? -1 : length);
-    bytes.append(vocabulary.token_bytes(), begin, length);
-    begin += length;
-  }
-  std::string fingerprint(SHA256_DIGEST_LENGTH, '\0');
-  SHA256(reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size(),
-         reinterpret_cast<unsigned char*>(fingerprint.data()));
-  return fingerprint;
+  const auto& lengths = vocabulary.token_lengths();
+  const auto& controls = vocabulary.control_token_ids();
+  return host::VocabFingerprint(vocabulary.token_bytes(), {lengths.data(), static_cast<size_t>(lengths.size())},
+                                {controls.data(), static_cast<size_t>(controls.size())});
 }
 
 }  // namespace logitd::runner

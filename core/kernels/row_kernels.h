@@ -99,7 +99,7 @@ inline constexpr size_t kCollectPadding = 64;
 
 // The functions of one target.
 struct RowKernels {
-  // "AVX512", "AVX2", "NEON" or "SCALAR".
+  // "AVX512", "AVX2" or "SCALAR"; on 64-bit Arm "NEON" or "SCALAR".
   const char* target;
 
   // Pass 1. `block_max` is filled unless it is null.

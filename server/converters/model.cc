@@ -1,7 +1,5 @@
 #include "server/converters/model.h"
 
-#include <openssl/evp.h>
-
 #include <algorithm>
 #include <cctype>
 #include <cstring>
@@ -11,6 +9,7 @@
 #include "core/errors.h"
 #include "core/limits.h"
 #include "core/status_macros.h"
+#include "host/vocab_fingerprint.h"
 #include "server/converters/sampling.h"
 
 namespace logitd::server {
@@ -33,26 +32,6 @@ bool IsModelName(const std::string& name) {
 bool IsPlain(const std::string& text) {
   return std::all_of(text.begin(), text.end(), [](unsigned char c) { return c >= ' ' && c < 0x7f; });
 }
-
-// The SHA-256 that logitd.v1.Vocabulary documents.
-class Fingerprint {
- public:
-  Fingerprint() { EVP_DigestInit_ex(context_, EVP_sha256(), nullptr); }
-  ~Fingerprint() { EVP_MD_CTX_free(context_); }
-  Fingerprint(const Fingerprint&) = delete;
-  Fingerprint& operator=(const Fingerprint&) = delete;
-
-  void Add(const void* bytes, size_t size) { EVP_DigestUpdate(context_, bytes, size); }
-  void Add(int32_t value) { Add(&value, sizeof(value)); }
-  std::string Take() {
-    std::string digest(kVocabFingerprintBytes, '\0');
-    EVP_DigestFinal_ex(context_, reinterpret_cast<unsigned char*>(digest.data()), nullptr);
-    return digest;
-  }
-
- private:
-  EVP_MD_CTX* context_ = EVP_MD_CTX_new();
-};
 
 }  // namespace
 
@@ -152,29 +131,30 @@ absl::StatusOr<Vocabulary> FromProto(const v1::Vocabulary& message, const ModelD
   std::vector<bool> is_control(static_cast<size_t>(model.vocab_size), false);
   for (const TokenId id : controls) is_control[static_cast<size_t>(id)] = true;
 
+  const std::string& bytes = message.token_bytes();
   Vocabulary vocabulary;
+  vocabulary.bytes.reserve(bytes.size());
   vocabulary.offsets.reserve(static_cast<size_t>(model.vocab_size) + 1);
   vocabulary.offsets.push_back(0);
-  Fingerprint fingerprint;
-  fingerprint.Add(model.vocab_size);
+  size_t begin = 0;
   for (TokenId id = 0; id < model.vocab_size; ++id) {
     const int32_t length = message.token_lengths(id);
-    const int64_t begin = vocabulary.offsets.back();
-    if (length < 0 || begin + length > static_cast<int64_t>(message.token_bytes().size())) {
+    if (length < 0 || static_cast<size_t>(length) > bytes.size() - begin) {
       return errors::RunnerProtocol("vocabulary.token_lengths must be >= 0 and add up to the size of token_bytes");
     }
-    const bool control = is_control[static_cast<size_t>(id)];
-    fingerprint.Add(control ? -1 : length);
-    if (!control) fingerprint.Add(message.token_bytes().data() + begin, static_cast<size_t>(length));
-    vocabulary.offsets.push_back(begin + length);
+    // A control token has no bytes in a text, whatever its runner calls it.
+    if (!is_control[static_cast<size_t>(id)]) vocabulary.bytes.append(bytes, begin, static_cast<size_t>(length));
+    begin += static_cast<size_t>(length);
+    vocabulary.offsets.push_back(static_cast<int64_t>(vocabulary.bytes.size()));
   }
-  if (vocabulary.offsets.back() != static_cast<int64_t>(message.token_bytes().size())) {
+  if (begin != bytes.size()) {
     return errors::RunnerProtocol("vocabulary.token_lengths must add up to the size of token_bytes");
   }
-  if (fingerprint.Take() != model.vocab_fingerprint) {
+  const auto& lengths = message.token_lengths();
+  if (host::VocabFingerprint(bytes, {lengths.data(), static_cast<size_t>(lengths.size())},
+                             {controls.data(), static_cast<size_t>(controls.size())}) != model.vocab_fingerprint) {
     return errors::RunnerProtocol("vocabulary is not the one of hello.model.vocab_fingerprint");
   }
-  vocabulary.bytes = message.token_bytes();
   return vocabulary;
 }
 

@@ -328,6 +328,17 @@ TEST(LogitsProcessorTest, ATemperatureAloneChangesNoLogit) {
   EXPECT_THAT(ProcessStep(params, {.row = {0.1f, 0.7f, 1e30f, 1e-40f}, .output = {0, 1, 2}}).logits, IsEmpty());
 }
 
+// docs/numerics.md, section 7: what a run touches is divided and multiplied, a token of the bias alone too. The logits
+// are numpy's: float32((17.00040054321289 + 100) / 0.7 * 0.7), which differs from float32(17.00040054321289 + 100).
+TEST(LogitsProcessorTest, EveryTouchedLogitOfARunPassesTheTemperature) {
+  SamplingParams params = WithLists({.logit_biases = {{0, 100}}}, {.temperature = 0.7, .presence_penalty = 0.5});
+  const Step step = {.row = {17.00040054321289f, 3, 2, 1}, .output = {1}};
+  params.order.stages = {kLogitBiases, kTemperature, kPresencePenalty};
+  EXPECT_EQ(ProcessStep(params, step).logits.at(0), 117.00040435791016f);
+  params.order.stages = {kLogitBiases, kPresencePenalty, kTemperature};
+  EXPECT_EQ(ProcessStep(params, step).logits.at(0), 117.00039672851562f);
+}
+
 TEST(LogitsProcessorTest, ARunAfterACutGoesOnWhereTheTemperatureLeftIt) {
   SamplingParams params{.temperature = 2, .top_k = 3, .presence_penalty = 0.5};
   params.order.stages = {kTemperature, kTopK, kPresencePenalty};

@@ -93,6 +93,17 @@ TEST(TopPTest, BoundariesOfEqualTokens) {
   }
 }
 
+// The factor is 1 - p in f64, as transformers has it: 1 - 0.1 is a little more than 0.9 of S there, so that 9 of 10 go.
+// numpy: cumsum(sort(full(10, 0.1))) <= 1 - 0.1 is true 9 times of S = 1 in exact arithmetic.
+TEST(TopPTest, AscendingTakesOneMinusPInF64) {
+  for (double temperature : {0.7, 1.0, 2.5}) {
+    EXPECT_EQ(KeptBy(std::vector<float>(10, 1.5f),
+                     {.temperature = temperature, .top_p = 0.1, .order = {.top_p_boundary = TopPBoundary::kAscending}})
+                  .size(),
+              1);
+  }
+}
+
 TEST(TopPTest, WorkedExample) {
   const std::vector<float> row = {6, 3, .5, .5};
   EXPECT_THAT(KeptBy(row, {.top_p = 0.9}), ElementsAre(0));

@@ -1,5 +1,6 @@
 #include "server/services/runner_stream.h"
 
+#include <algorithm>
 #include <thread>
 
 #include "logitd/v1/model_runner_service.grpc.pb.h"
@@ -108,6 +109,33 @@ TEST_F(RunnerStreamTest, VocabularyMustBeTheOneThatWasAnnounced) {
   vocabulary = Vocabulary();
   vocabulary.mutable_vocabulary()->set_token_lengths(5, -1);
   EXPECT_EQ(Describe(StatusOf({Hello(), vocabulary})), "RUNNER_PROTOCOL of ");
+}
+
+// A runner may name its control tokens; they have no bytes in a text all the same.
+TEST_F(RunnerStreamTest, ControlTokensMayHaveBytes) {
+  v1::AttachRequest vocabulary = Vocabulary();
+  v1::Vocabulary& named = *vocabulary.mutable_vocabulary();
+  const std::string bytes = named.token_bytes();
+  named.clear_token_bytes();
+  size_t begin = 0;
+  for (int32_t id = 0; id < named.token_lengths_size(); ++id) {
+    const auto length = static_cast<size_t>(named.token_lengths(id));
+    const bool is_control = std::count(named.control_token_ids().begin(), named.control_token_ids().end(), id) > 0;
+    *named.mutable_token_bytes() += is_control ? "<control>" : bytes.substr(begin, length);
+    if (is_control) named.set_token_lengths(id, 9);
+    begin += length;
+  }
+  v1::AttachRequest hello = Hello();
+  hello.mutable_hello()->mutable_model()->set_vocab_fingerprint(runner::VocabFingerprint(named));
+  const auto context = Context();
+  const auto stream = stub_->Attach(context.get());
+  ASSERT_TRUE(stream->Write(hello));
+  ASSERT_TRUE(stream->Write(vocabulary));
+  stream->WritesDone();
+  v1::AttachResponse response;
+  while (stream->Read(&response)) {
+  }
+  EXPECT_EQ(Describe(stream->Finish()), "OK");
 }
 
 TEST_F(RunnerStreamTest, RunnerThatIsNotInterchangeableIsRefused) {

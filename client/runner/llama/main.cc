@@ -21,6 +21,7 @@
 #include "client/runner/llama/llama_log.h"
 #include "client/runner/llama/llama_model.h"
 #include "client/runner/model_runner.h"
+#include "host/address.h"
 
 namespace logitd::runner {
 namespace {
@@ -126,7 +127,11 @@ int Run(int argc, char** argv) {
                        std::string("logitd-llama ") + LOGITD_VERSION + " (llama.cpp " + llama_version() + ")");
   app.add_option("--attach", runner_options.server_address,
                  "The server's --runner-listen address: HOST:PORT or unix:PATH")
-      ->required();
+      ->required()
+      ->check([](const std::string& address) {
+        const auto parsed = host::ParseHostAddress(address, host::PortUse::kConnect);
+        return parsed.ok() ? std::string() : std::string(parsed.status().message());
+      });
   app.add_option("--model", model_options.file, "The model, a GGUF file")->required();
   app.add_option("--model-name", model_options.name, "Name that clients use (default: the file's stem)")
       ->check([](const std::string& name) {

@@ -34,24 +34,10 @@ TEST(AddressTest, TakesHostPortAndUnixPath) {
   }
 }
 
+// The grammar's own cases are in tests/host/address_test.cc.
 TEST(AddressTest, RefusesWhatIsNeitherAndSaysWhy) {
-  const std::pair<const char*, const char*> cases[] = {
-      {"", "no port"},
-      {"localhost", "no port"},
-      {":50051", "no host"},
-      {"unix:", "no path"},
-      {"h:0", "[1, 65535]"},
-      {"h:65536", "[1, 65535]"},
-      {"h:", "[1, 65535]"},
-      {"h:+5", "[1, 65535]"},
-      {"h: 5", "[1, 65535]"},
-      {"::1:50051", "brackets"},
-      {"http://h/x:1", "leave out http://"},
-      {"https://h:1", "leave out https://"},
-      {"h/x:1", "not a host name"},
-  };
-  for (const auto& [text, why] : cases) {
-    SCOPED_TRACE(text);
+  for (const auto& [text, why] :
+       {std::pair{"localhost", "no port"}, {"h:0", "[1, 65535]"}, {"::1:50051", "brackets"}}) {
     const absl::StatusOr<Address> address = ParseAddress(text);
     ASSERT_FALSE(address.ok());
     EXPECT_EQ(address.status().code(), absl::StatusCode::kInvalidArgument);

@@ -1,0 +1,46 @@
+// How far a token's log-prob moves with what it is batched with, measured on the loaded model itself.
+//
+// A model's kernels add up in another order for another batch, and what they round on the way (an f16 cache, quantised
+// activations) makes a small difference large: 1e-5 nats for f32 weights and cache, tenths for 4-bit weights. What it
+// is depends on the weights, the precision, the number of threads and the CPU, so it is measured and not promised.
+//
+//   const double tolerance = MeasureBatchTolerance(context, vocab_size, budget);
+//
+// Thread-safe: free functions without state.
+#ifndef LOGITD_CLIENT_RUNNER_LLAMA_BATCH_TOLERANCE_H_
+#define LOGITD_CLIENT_RUNNER_LLAMA_BATCH_TOLERANCE_H_
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "llama.h"
+
+namespace logitd::runner {
+
+// The bound, nats, > 0: kToleranceMargin times the largest difference that was seen, rounded up to two digits, and at
+// least kLeastTolerance. A few tokens are evaluated one by one (the reference), as one prompt, in parts of many sizes,
+// beside other sequences, and after a fork; a text of up to 128 tokens in parts of 32 and at once; every token of a row
+// counts whose log-prob is above -20, and the token that comes next. Clears the context's memory before and after.
+// REQUIRES: nothing else uses `context`; n_batch tokens fit one llama_decode.
+//
+// `budget`: how long it may take, about; fewer tokens and shapes are tried in less, but never fewer than the reference,
+// one prompt, and halves of 4 tokens. nullopt: the model could not be evaluated.
+std::optional<double> MeasureBatchTolerance(llama_context* context, std::chrono::milliseconds budget);
+
+// Twice what the few shapes of a short measurement have shown covered fifty shapes of other texts; three is for those
+// that nobody has tried.
+inline constexpr double kToleranceMargin = 3;
+// The log-prob itself is rounded by less; no sum of f32 logits is reproduced better.
+inline constexpr double kLeastTolerance = 1e-6;
+
+// `measure`'s value, kept in `cache_dir` under `key`, so that a restarted runner states the same number without
+// measuring again. A file that cannot be read or written is measured again and again: never an error.
+std::optional<double> CachedBatchTolerance(const std::string& cache_dir, const std::string& key,
+                                           const std::function<std::optional<double>()>& measure);
+
+}  // namespace logitd::runner
+
+#endif  // LOGITD_CLIENT_RUNNER_LLAMA_BATCH_TOLERANCE_H_

@@ -1,0 +1,23 @@
+// The fingerprint of a vocabulary, as logitd.v1.Vocabulary documents it: runners state it, the server checks it.
+//
+// Thread-safe: a free function without state.
+#ifndef LOGITD_HOST_VOCAB_FINGERPRINT_H_
+#define LOGITD_HOST_VOCAB_FINGERPRINT_H_
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace logitd::host {
+
+// SHA-256, 32 bytes, over int32 values and bytes, little endian: the number of tokens; then for each token its length
+// (-1 for a control token) and its bytes, a control token's too, if it has any.
+// Shapes: token_lengths [vocab_size], each >= 0, their sum is the size of `token_bytes`; control_token_ids in
+// [0, vocab_size), in any order. REQUIRES: that.
+std::string VocabFingerprint(std::string_view token_bytes, std::span<const int32_t> token_lengths,
+                             std::span<const int32_t> control_token_ids);
+
+}  // namespace logitd::host
+
+#endif  // LOGITD_HOST_VOCAB_FINGERPRINT_H_
