@@ -1,5 +1,6 @@
 #include "server/start_checks.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <cerrno>
