@@ -132,6 +132,7 @@ RunnerCapabilities FromProto(const v1::RunnerCapabilities& message) {
       message.has_records_numerics_version() && message.records_numerics_version() == kNumericsVersion;
   capabilities.tokenizer = message.tokenizer();
   capabilities.vocabulary = message.vocabulary();
+  capabilities.tokens_spell_text = message.tokens_spell_text();
   return capabilities;
 }
 
@@ -160,6 +161,7 @@ absl::StatusOr<Vocabulary> FromProto(const v1::Vocabulary& message, const ModelD
     fingerprint.Add(control ? -1 : length);
     if (!control) fingerprint.Add(message.token_bytes().data() + begin, static_cast<size_t>(length));
     vocabulary.offsets.push_back(begin + length);
+    vocabulary.longest_token_bytes = std::max(vocabulary.longest_token_bytes, int64_t{length});
   }
   if (vocabulary.offsets.back() != static_cast<int64_t>(message.token_bytes().size())) {
     return errors::RunnerProtocol("vocabulary.token_lengths must add up to the size of token_bytes");
@@ -197,6 +199,7 @@ void ToProto(const RunnerCapabilities& capabilities, v1::RunnerCapabilities& mes
   if (capabilities.records) message.set_records_numerics_version(kNumericsVersion);
   message.set_tokenizer(capabilities.tokenizer);
   message.set_vocabulary(capabilities.vocabulary);
+  message.set_tokens_spell_text(capabilities.tokens_spell_text);
 }
 
 TokenizationOptions FromProto(const v1::TokenizationOptions& message) {

@@ -53,6 +53,12 @@ void RunnerOutbox::SendDetokenize(int64_t call_id, std::vector<std::vector<Token
   Send(std::move(message));
 }
 
+void RunnerOutbox::SendCancelCall(int64_t call_id) {
+  v1::AttachResponse message;
+  message.mutable_cancel()->add_call_ids(call_id);
+  Send(std::move(message));
+}
+
 void RunnerOutbox::Send(v1::AttachResponse message) {
   std::lock_guard lock(mutex_);
   if (stream_ == nullptr) return;
