@@ -232,6 +232,11 @@ absl::Status ContextLengthExceeded(std::string_view field, int64_t token_count, 
                          std::to_string(token_count)));
 }
 
+absl::Status TextExceedsContext(std::string_view field, int64_t text_bytes, int64_t least_tokens, int64_t bound) {
+  return ToStatus(MustBe(ErrorReason::kContextLengthExceeded, field, "at most " + std::to_string(bound) + " tokens",
+                         std::to_string(text_bytes) + " bytes, at least " + std::to_string(least_tokens) + " tokens"));
+}
+
 absl::Status KvCacheFull(int64_t used, int64_t capacity) {
   return Retry(
       ErrorReason::kKvCacheFull,
@@ -242,10 +247,10 @@ absl::Status KvCacheFull(int64_t used, int64_t capacity) {
 absl::Status ModelMismatch(std::string_view what) { return Plain(ErrorReason::kModelMismatch, std::string(what)); }
 
 absl::Status TokenizerFailed(std::string_view field, int64_t text_bytes) {
-  ErrorDetail detail =
-      Detail(ErrorReason::kTokenizerFailed, std::string(field) + ": this text of " + std::to_string(text_bytes) +
-                                                " bytes has ended the model's tokenizer twice, and is not tried "
-                                                "again; change the text, or send token ids");
+  ErrorDetail detail = Detail(ErrorReason::kTokenizerFailed,
+                              std::string(field) + ": this text of " + std::to_string(text_bytes) +
+                                  " bytes ended the model's tokenizer twice, or takes it too long, and is not tried "
+                                  "again; change the text, or send token ids");
   detail.field = field;
   detail.value = std::to_string(text_bytes) + " bytes";
   return ToStatus(detail);

@@ -61,9 +61,11 @@ absl::Status RunnerProtocol(std::string_view what);
 absl::Status ModelOutputInvalid(std::string_view what);
 absl::Status TokenizerUnavailable(std::string_view model);
 absl::Status ContextLengthExceeded(std::string_view field, int64_t token_count, int64_t bound);
+// Found without the tokenizer: a text of so many bytes has at least `least_tokens`.
+absl::Status TextExceedsContext(std::string_view field, int64_t text_bytes, int64_t least_tokens, int64_t bound);
 absl::Status KvCacheFull(int64_t used, int64_t capacity);
 absl::Status ModelMismatch(std::string_view what);
-// The text has ended the process that makes tokens of it, twice.
+// The text has ended the process that makes tokens of it, twice, or has cost it more time than a text may.
 absl::Status TokenizerFailed(std::string_view field, int64_t text_bytes);
 // Three runners have ended by a signal of their own (`signal`: "SIGSEGV") while they evaluated this request.
 absl::Status RunnerKilled(std::string_view model, std::string_view signal);

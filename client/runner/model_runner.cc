@@ -6,7 +6,6 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
-#include <deque>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -17,7 +16,8 @@
 
 #include "client/runner/batch_control.h"
 #include "client/runner/batch_reply.h"
-#include "client/runner/runner_error.h"
+#include "client/runner/text_calls.h"
+#include "client/runner/work_queue.h"
 #include "core/errors.h"
 #include "core/float_environment.h"
 #include "core/limits.h"
@@ -50,45 +50,6 @@ std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
   return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), args);
 }
 
-// Work handed from the reading thread to another one, in order.
-template <typename T>
-class WorkQueue {
- public:
-  void Push(T item) {
-    {
-      std::lock_guard lock(mutex_);
-      items_.push_back(std::move(item));
-    }
-    changed_.notify_one();
-  }
-
-  // What has not begun is dropped: its results have nowhere to go.
-  void Close() {
-    {
-      std::lock_guard lock(mutex_);
-      closed_ = true;
-      items_.clear();
-    }
-    changed_.notify_all();
-  }
-
-  // Blocks; nothing once closed.
-  std::optional<T> Pop() {
-    std::unique_lock lock(mutex_);
-    changed_.wait(lock, [this] { return closed_ || !items_.empty(); });
-    if (closed_) return std::nullopt;
-    T item = std::move(items_.front());
-    items_.pop_front();
-    return item;
-  }
-
- private:
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::deque<T> items_;
-  bool closed_ = false;
-};
-
 // A batch, and who waits for it.
 struct BatchWork {
   explicit BatchWork(v1::RunBatch received) : batch(std::move(received)), control(batch) {}
@@ -96,7 +57,8 @@ struct BatchWork {
   BatchControl control;
 };
 
-// One stream. Threads: the caller's reads, one evaluates, one tokenises, one sends heartbeats, one waits for `stop`.
+// One stream. Threads: the caller's reads, one evaluates, those of TextCalls tokenise, one sends heartbeats, one waits
+// for `stop`.
 class Attachment {
  public:
   Attachment(const RunnerOptions& options, Model& model)
@@ -116,9 +78,6 @@ class Attachment {
   void Cancel(const v1::CancelBatch& cancel);
   void EvaluateBatches();
   void Evaluate(const BatchWork& work);
-  void AnswerCalls();
-  v1::AttachRequest Tokenize(const v1::TokenizeCall& call);
-  v1::AttachRequest Detokenize(const v1::DetokenizeCall& call);
   void LeaveWhenStopped(std::stop_token stop);
   void SetEnded();
   // Sends heartbeats, and cuts the stream of a server that is silent.
@@ -146,7 +105,7 @@ class Attachment {
   // Those that are not answered yet, by number.
   std::mutex open_batches_mutex_;
   std::map<int64_t, std::shared_ptr<BatchWork>> open_batches_;
-  WorkQueue<v1::AttachResponse> calls_;
+  std::optional<TextCalls> calls_;
 
   std::mutex end_mutex_;
   std::condition_variable_any ended_changed_;
@@ -158,13 +117,13 @@ absl::Status Attachment::Run(std::stop_token stop) {
   std::jthread leaver([this, stop] { LeaveWhenStopped(stop); });
   absl::Status protocol = Introduce();
   if (protocol.ok() && accepted_) {
+    calls_.emplace(model_, vocab_size_, [this](const v1::AttachRequest& answer) { Write(answer); });
     std::jthread evaluator([this] { EvaluateBatches(); });
-    std::jthread tokenizer([this] { AnswerCalls(); });
     std::jthread heart([this] { Beat(); });
     protocol = ReadWork();
     model_.Interrupt();
     batches_.Close();
-    calls_.Close();
+    calls_.reset();
     SetEnded();
   }
   if (!protocol.ok()) context_.TryCancel();
@@ -229,7 +188,7 @@ absl::Status Attachment::ReadWork() {
         break;
       case v1::AttachResponse::kTokenize:
       case v1::AttachResponse::kDetokenize:
-        calls_.Push(std::move(response));
+        calls_->Push(std::move(response));
         break;
       default:
         return errors::RunnerProtocol("the server sent a message that this runner does not know");
@@ -257,6 +216,7 @@ absl::Status Attachment::TakeBatch(v1::RunBatch batch) {
 }
 
 void Attachment::Cancel(const v1::CancelBatch& cancel) {
+  calls_->Cancel(cancel.call_ids());
   std::lock_guard lock(open_batches_mutex_);
   // One that is not there has been answered meanwhile.
   if (const auto found = open_batches_.find(cancel.batch_id()); found != open_batches_.end()) {
@@ -313,54 +273,6 @@ void Attachment::Evaluate(const BatchWork& work) {
 
   for (int64_t sequence_id : reply.SequencesToDrop()) drops.add_release_sequence_ids(sequence_id);
   if (!drops.release_sequence_ids().empty()) model_.Evaluate(drops, sink);
-}
-
-void Attachment::AnswerCalls() {
-  while (std::optional<v1::AttachResponse> call = calls_.Pop()) {
-    Write(call->has_tokenize() ? Tokenize(call->tokenize()) : Detokenize(call->detokenize()));
-  }
-}
-
-v1::AttachRequest Attachment::Tokenize(const v1::TokenizeCall& call) {
-  v1::AttachRequest message;
-  v1::TokenizeResult& result = *message.mutable_tokenized();
-  result.set_call_id(call.call_id());
-  for (const std::string& text : call.texts()) {
-    absl::StatusOr<std::vector<TokenId>> token_ids = model_.Tokenize(text, call.options());
-    if (!token_ids.ok()) {
-      result.clear_tokens();
-      *result.mutable_error() = ToProtoError(token_ids.status());
-      break;
-    }
-    result.add_tokens()->mutable_token_ids()->Assign(token_ids->begin(), token_ids->end());
-  }
-  return message;
-}
-
-v1::AttachRequest Attachment::Detokenize(const v1::DetokenizeCall& call) {
-  v1::AttachRequest message;
-  v1::DetokenizeResult& result = *message.mutable_detokenized();
-  result.set_call_id(call.call_id());
-  const auto fail = [&result](const absl::Status& status) {
-    result.clear_texts();
-    *result.mutable_error() = ToProtoError(status);
-  };
-  for (const v1::TokenIds& tokens : call.tokens()) {
-    for (TokenId token_id : tokens.token_ids()) {
-      if (token_id < 0 || token_id >= vocab_size_) {
-        fail(errors::TokenIdOutOfRange("tokens", token_id, vocab_size_));
-        return message;
-      }
-    }
-    absl::StatusOr<std::string> text = model_.Detokenize(
-        {tokens.token_ids().data(), static_cast<size_t>(tokens.token_ids_size())}, call.render_special_tokens());
-    if (!text.ok()) {
-      fail(text.status());
-      return message;
-    }
-    result.add_texts(*std::move(text));
-  }
-  return message;
 }
 
 void Attachment::LeaveWhenStopped(std::stop_token stop) {

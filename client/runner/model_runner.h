@@ -39,8 +39,19 @@ class RowSink {
   virtual absl::Status CheckWanted(int work_index) const = 0;
 };
 
+// Whom a model makes tokens for.
+struct TextTask {
+  // Of Model::TextLanes.
+  int lane = 0;
+  // The text's name in errors.
+  std::string field = "texts";
+  // OK while somebody waits for the tokens; else what the text should be given up with, soon. Cheap, thread-safe.
+  std::function<absl::Status()> check_wanted = [] { return absl::OkStatus(); };
+};
+
 // A model. Evaluate, Tokenize and Detokenize may be called at the same time from two threads (one evaluates, one
-// tokenises); no function is called from two threads at once.
+// tokenises); no function is called from two threads at once. With TextLanes, TokenizeInLane and Detokenize are called
+// from one more thread for each lane, Tokenize never.
 class Model {
  public:
   virtual ~Model() = default;
@@ -63,6 +74,15 @@ class Model {
 
   virtual absl::StatusOr<std::vector<TokenId>> Tokenize(const std::string& text,
                                                         const v1::TokenizationOptions& options) = 0;
+  // Lanes let short texts pass long ones: bytes of text of the largest call of each lane but the last, ascending. A
+  // model that has any overrides TokenizeInLane, which may end with ABORTED if a text takes longer than its lane
+  // should: the next lane then takes it. Constant.
+  virtual std::vector<int64_t> TextLanes() const { return {}; }
+  virtual absl::StatusOr<std::vector<TokenId>> TokenizeInLane(const std::string& text,
+                                                              const v1::TokenizationOptions& options,
+                                                              const TextTask& /*task*/) {
+    return Tokenize(text, options);
+  }
   // The bytes of the text; not always UTF-8.
   virtual absl::StatusOr<std::string> Detokenize(std::span<const TokenId> token_ids, bool render_special_tokens) = 0;
 };

@@ -118,6 +118,7 @@ RunnerCapabilities FromProto(const v1::RunnerCapabilities& message) {
       message.has_records_numerics_version() && message.records_numerics_version() == kNumericsVersion;
   capabilities.tokenizer = message.tokenizer();
   capabilities.vocabulary = message.vocabulary();
+  capabilities.tokens_spell_text = message.tokens_spell_text();
   return capabilities;
 }
 
@@ -143,7 +144,10 @@ absl::StatusOr<Vocabulary> FromProto(const v1::Vocabulary& message, const ModelD
       return errors::RunnerProtocol("vocabulary.token_lengths must be >= 0 and add up to the size of token_bytes");
     }
     // A control token has no bytes in a text, whatever its runner calls it.
-    if (!is_control[static_cast<size_t>(id)]) vocabulary.bytes.append(bytes, begin, static_cast<size_t>(length));
+    if (!is_control[static_cast<size_t>(id)]) {
+      vocabulary.bytes.append(bytes, begin, static_cast<size_t>(length));
+      vocabulary.longest_token_bytes = std::max(vocabulary.longest_token_bytes, int64_t{length});
+    }
     begin += static_cast<size_t>(length);
     vocabulary.offsets.push_back(static_cast<int64_t>(vocabulary.bytes.size()));
   }
@@ -185,6 +189,7 @@ void ToProto(const RunnerCapabilities& capabilities, v1::RunnerCapabilities& mes
   if (capabilities.records) message.set_records_numerics_version(kNumericsVersion);
   message.set_tokenizer(capabilities.tokenizer);
   message.set_vocabulary(capabilities.vocabulary);
+  message.set_tokens_spell_text(capabilities.tokens_spell_text);
 }
 
 TokenizationOptions FromProto(const v1::TokenizationOptions& message) {

@@ -9,6 +9,8 @@
 #include "core/status_macros.h"
 #include "server/converters/sampling.h"
 #include "server/converters/text.h"
+#include "server/models/text_outcomes.h"
+#include "server/models/token_bound.h"
 
 namespace logitd::server {
 namespace {
@@ -234,8 +236,11 @@ absl::StatusOr<std::vector<TokenId>> PromptTokens(const v1::Input& prompt, const
         return errors::LimitExceeded("prompt.text", static_cast<int64_t>(prompt.text().size()),
                                      UpTo(kMaxTextBytes) + " bytes", "max_text_bytes");
       }
-      ASSIGN_OR_RETURN(auto lists, model.Tokenize({prompt.text()}, options, context));
-      ids = std::move(lists[0]);
+      RETURN_IF_ERROR(CheckTextFits("prompt.text", static_cast<int64_t>(prompt.text().size()), options, model,
+                                    description.context_length));
+      ASSIGN_OR_RETURN(auto lists, TokenizeEach(model, {prompt.text()}, options, context));
+      if (!lists[0]) return errors::TokenizerFailed("prompt.text", static_cast<int64_t>(prompt.text().size()));
+      ids = *std::move(lists[0]);
       break;
     }
     case v1::Input::kTokens: {

@@ -1,5 +1,6 @@
 #include "server/models/attached_runner.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "core/errors.h"
@@ -8,11 +9,18 @@
 namespace logitd::server {
 namespace {
 
-// Calls that the runner has not answered yet, given up ones included. It has one thread for them, and each may hold
-// megabytes of text: what is above waits here, where it can be given up.
-constexpr size_t kMaxTokenizerCalls = 16;
-// Megabytes of text take seconds; a tokenizer that has not answered for so long hangs.
+// Calls that the runner has not answered yet, given up ones included. Each may hold megabytes of text: what is above
+// waits here. Short calls have room of their own, so that they do not wait behind long ones; many runners answer them
+// first, too.
+constexpr int64_t kShortCallBytes = 16 << 10;
+constexpr size_t kMaxShortCalls = 16;
+constexpr size_t kMaxLongCalls = 8;
+// What a token counts where calls are sorted by size.
+constexpr int64_t kBytesPerToken = 4;
+// A tokenizer that has not answered any call for so long hangs: megabytes of text take seconds, and a text may take
+// logitd-llama 15 us of CPU time a byte, at low priority, before it is refused.
 constexpr std::chrono::minutes kTokenizerTime{2};
+constexpr std::chrono::microseconds kTokenizerTimePerByte{60};
 
 }  // namespace
 
@@ -28,9 +36,10 @@ absl::StatusOr<std::vector<std::vector<TokenId>>> AttachedRunner::Tokenize(std::
                                                                            const RequestContext& context) {
   auto call = std::make_shared<TokenizerCall>();
   call->expected = texts.size();
+  for (const std::string& text : texts) call->text_bytes += static_cast<int64_t>(text.size());
   ASSIGN_OR_RETURN(const int64_t call_id, BeginCall(call, context));
   link_->SendTokenize(call_id, std::move(texts), options);
-  RETURN_IF_ERROR(WaitForCall(call, context));
+  RETURN_IF_ERROR(WaitForCall(call_id, call, context));
   return std::move(call->tokens);
 }
 
@@ -39,32 +48,39 @@ absl::StatusOr<std::vector<std::string>> AttachedRunner::Detokenize(std::vector<
                                                                     const RequestContext& context) {
   auto call = std::make_shared<TokenizerCall>();
   call->expected = tokens.size();
+  for (const auto& ids : tokens) call->text_bytes += kBytesPerToken * static_cast<int64_t>(ids.size());
   ASSIGN_OR_RETURN(const int64_t call_id, BeginCall(call, context));
   link_->SendDetokenize(call_id, std::move(tokens), render_special_tokens);
-  RETURN_IF_ERROR(WaitForCall(call, context));
+  RETURN_IF_ERROR(WaitForCall(call_id, call, context));
   return std::move(call->texts);
 }
 
 absl::StatusOr<int64_t> AttachedRunner::BeginCall(std::shared_ptr<TokenizerCall> call, const RequestContext& context) {
+  const bool is_short = call->text_bytes <= kShortCallBytes;
+  size_t& open = is_short ? short_calls_ : long_calls_;
+  const size_t limit = is_short ? kMaxShortCalls : kMaxLongCalls;
   std::unique_lock lock(mutex_);
-  context.WaitFor(answered_, lock, [this] { return calls_.size() < kMaxTokenizerCalls || !lost_.ok(); });
+  context.WaitFor(answered_, lock, [&] { return open < limit || !lost_.ok(); });
   if (!lost_.ok()) return lost_;
-  if (calls_.size() >= kMaxTokenizerCalls) {
+  if (open >= limit) {
     RETURN_IF_ERROR(context.Check());
     return errors::Cancelled();
   }
   if (calls_.empty()) waiting_since_ = std::chrono::steady_clock::now();
+  ++open;
   calls_.emplace(++last_call_id_, std::move(call));
   return last_call_id_;
 }
 
-absl::Status AttachedRunner::WaitForCall(const std::shared_ptr<TokenizerCall>& call, const RequestContext& context) {
+absl::Status AttachedRunner::WaitForCall(int64_t call_id, const std::shared_ptr<TokenizerCall>& call,
+                                         const RequestContext& context) {
   std::unique_lock lock(mutex_);
   context.WaitFor(answered_, lock, [&] { return call->done || !lost_.ok(); });
   if (call->done) return call->status;
   // The answer may still come: it is dropped then (TakeCall keeps the number until it does).
   if (!lost_.ok()) return lost_;
   lock.unlock();
+  link_->SendCancelCall(call_id);
   RETURN_IF_ERROR(context.Check());
   return errors::Cancelled();
 }
@@ -74,6 +90,7 @@ std::shared_ptr<AttachedRunner::TokenizerCall> AttachedRunner::TakeCall(int64_t 
   if (found == calls_.end()) return nullptr;
   auto call = std::move(found->second);
   calls_.erase(found);
+  --(call->text_bytes <= kShortCallBytes ? short_calls_ : long_calls_);
   waiting_since_ = std::chrono::steady_clock::now();
   return call;
 }
@@ -116,7 +133,9 @@ absl::Status AttachedRunner::OnDetokenized(int64_t call_id, absl::StatusOr<std::
 bool AttachedRunner::IsOverdue(std::chrono::steady_clock::time_point now) {
   if (scheduler_->IsOverdue(now)) return true;
   std::lock_guard lock(mutex_);
-  return !calls_.empty() && now - waiting_since_ > kTokenizerTime;
+  int64_t longest = 0;
+  for (const auto& [id, call] : calls_) longest = std::max(longest, call->text_bytes);
+  return !calls_.empty() && now - waiting_since_ > kTokenizerTime + kTokenizerTimePerByte * longest;
 }
 
 void AttachedRunner::OnLost(const absl::Status& status, const RunnerEnd& end) {
@@ -129,6 +148,7 @@ void AttachedRunner::OnLost(const absl::Status& status, const RunnerEnd& end) {
   std::lock_guard lock(mutex_);
   if (lost_.ok()) lost_ = status;
   calls_.clear();
+  short_calls_ = long_calls_ = 0;
   answered_.notify_all();
 }
 

@@ -56,6 +56,8 @@ class AttachedRunner {
  private:
   struct TokenizerCall {
     size_t expected = 0;
+    // Of all texts, or about what the tokens spell.
+    int64_t text_bytes = 0;
     bool done = false;
     absl::Status status;
     std::vector<std::vector<TokenId>> tokens;
@@ -63,7 +65,8 @@ class AttachedRunner {
   };
 
   absl::StatusOr<int64_t> BeginCall(std::shared_ptr<TokenizerCall> call, const RequestContext& context);
-  absl::Status WaitForCall(const std::shared_ptr<TokenizerCall>& call, const RequestContext& context);
+  // Gives the call up, and tells the runner so, if nobody waits for it any more.
+  absl::Status WaitForCall(int64_t call_id, const std::shared_ptr<TokenizerCall>& call, const RequestContext& context);
   std::shared_ptr<TokenizerCall> TakeCall(int64_t call_id);
 
   const std::string name_;
@@ -78,6 +81,9 @@ class AttachedRunner {
   // When calls were first waiting, or the last answer came.
   std::chrono::steady_clock::time_point waiting_since_;
   std::unordered_map<int64_t, std::shared_ptr<TokenizerCall>> calls_;
+  // How many of them are short, and long.
+  size_t short_calls_ = 0;
+  size_t long_calls_ = 0;
 };
 
 }  // namespace logitd::server

@@ -20,6 +20,8 @@ class RunnerLink {
   virtual void SendTokenize(int64_t call_id, std::vector<std::string> texts, const TokenizationOptions& options) = 0;
   virtual void SendDetokenize(int64_t call_id, std::vector<std::vector<TokenId>> tokens,
                               bool render_special_tokens) = 0;
+  // Nobody waits for this call of the tokenizer any more. It is still answered.
+  virtual void SendCancelCall(int64_t call_id) = 0;
 };
 
 }  // namespace logitd::server

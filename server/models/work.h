@@ -122,6 +122,8 @@ struct RunnerCapabilities {
   bool records = false;
   bool tokenizer = false;
   bool vocabulary = false;
+  // See logitd.v1.RunnerCapabilities: what token_bound.h needs.
+  bool tokens_spell_text = false;
 
   bool operator==(const RunnerCapabilities&) const = default;
 };
@@ -141,6 +143,8 @@ struct Vocabulary {
   std::string bytes;
   // [vocab_size + 1]: token i has bytes [offsets[i], offsets[i + 1]).
   std::vector<int64_t> offsets;
+  // Bytes of the longest token.
+  int64_t longest_token_bytes = 0;
 
   std::string_view TokenBytes(TokenId id) const {
     if (id < 0 || static_cast<size_t>(id) + 1 >= offsets.size()) return {};

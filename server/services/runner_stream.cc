@@ -72,6 +72,12 @@ void RunnerOutbox::SendDetokenize(int64_t call_id, std::vector<std::vector<Token
   Send(message);
 }
 
+void RunnerOutbox::SendCancelCall(int64_t call_id) {
+  v1::AttachResponse message;
+  message.mutable_cancel()->add_call_ids(call_id);
+  Send(message);
+}
+
 void RunnerOutbox::Send(const v1::AttachResponse& message) {
   grpc::ByteBuffer bytes;
   const absl::Status written = WriteReply(message, bytes);

@@ -131,6 +131,7 @@ TEST(ErrorsTest, EveryConstructorHasTheReasonItSays) {
       {errors::ModelOutputInvalid("bad"), ErrorReason::kModelOutputInvalid},
       {errors::TokenizerUnavailable("m"), ErrorReason::kTokenizerUnavailable},
       {errors::ContextLengthExceeded("f", 2, 1), ErrorReason::kContextLengthExceeded},
+      {errors::TextExceedsContext("f", 9, 3, 2), ErrorReason::kContextLengthExceeded},
       {errors::KvCacheFull(1, 1), ErrorReason::kKvCacheFull},
       {errors::ModelMismatch("bad"), ErrorReason::kModelMismatch},
       {errors::TokenizerFailed("prompt.text", 60000), ErrorReason::kTokenizerFailed},

@@ -1,10 +1,14 @@
 #include "client/runner/llama/llama_model.h"
 
 #include <algorithm>
+#include <bitset>
 #include <cctype>
+#include <chrono>
 #include <cstdio>
 #include <exception>
+#include <iterator>
 #include <limits>
+#include <string_view>
 #include <utility>
 
 #include "client/runner/llama/context_params.h"
@@ -61,6 +65,16 @@ std::string NativePrecision(const llama_model* model) {
   return name;
 }
 
+// Texts wait only for their like. Most take 2 us a byte, so that few leave their lane; 4 MiB of one letter take 6 to 9
+// s. The CPU time of the last lane is what a text may cost at all: 68 s for 4 MiB. Nice values: others' evaluations go
+// first.
+constexpr int64_t kLaneBytes[] = {16 << 10, 256 << 10};
+constexpr TokenizerLane kLanes[] = {
+    {.nice = 0, .cpu_time = std::chrono::milliseconds(100)},
+    {.nice = 5, .cpu_time = std::chrono::seconds(1)},
+    {.nice = 10, .cpu_time = std::chrono::seconds(5), .cpu_time_per_byte = std::chrono::microseconds(15)},
+};
+
 }  // namespace
 
 LlamaModel::LlamaModel(std::unique_ptr<llama_model, ModelDeleter> model, const CacheChoice& cache)
@@ -113,6 +127,7 @@ absl::StatusOr<std::unique_ptr<LlamaModel>> LlamaModel::Load(const LlamaOptions&
 
   std::unique_ptr<LlamaModel> loaded(new LlamaModel(std::move(model), *cache));
   RETURN_IF_ERROR(loaded->CreateContext(options, weights.all_f32));
+  RETURN_IF_ERROR(loaded->StartTokenizer(options));
   loaded->ReadVocabulary(weights.path);
   loaded->info_.set_context_length(context_length);
   loaded->DescribeModel(options, weights);
@@ -142,6 +157,18 @@ absl::Status LlamaModel::CreateContext(const LlamaOptions& options, bool f32) {
   return absl::OkStatus();
 }
 
+absl::Status LlamaModel::StartTokenizer(const LlamaOptions& options) {
+  TokenizerClientOptions tokenizer;
+  tokenizer.program = options.tokenizer_program;
+  tokenizer.model_file = options.file;
+  tokenizer.lanes.assign(std::begin(kLanes), std::end(kLanes));
+  ASSIGN_OR_RETURN(tokenizer_, TokenizerClient::Start(std::move(tokenizer)));
+  if (tokenizer_->vocab_size() != llama_vocab_n_tokens(vocab_)) {
+    return CannotServe(options.file, "it changed while it was read");
+  }
+  return absl::OkStatus();
+}
+
 void LlamaModel::ReadVocabulary(const std::string& path) {
   const int32_t vocab_size = llama_vocab_n_tokens(vocab_);
   info_.set_vocab_size(vocab_size);
@@ -162,11 +189,48 @@ void LlamaModel::ReadVocabulary(const std::string& path) {
   if (special.bos) info_.set_bos_token_id(*special.bos);
   info_.set_adds_bos(special.adds_bos);
 
+  tokens_spell_text_ = TokensSpellText();
+
   // llama.cpp's C interface does not tell, so it is tried.
-  v1::TokenizationOptions plain;
-  plain.set_add_special_tokens(false);
-  absl::StatusOr<std::vector<TokenId>> probe = Tokenize("a", plain);
-  if (probe.ok() && !probe->empty()) adds_space_prefix_ = Piece(probe->front(), false).rfind(' ', 0) == 0;
+  llama_token probe[8];
+  const int32_t count = llama_tokenize(vocab_, "a", 1, probe, 8, /*add_special=*/false, /*parse_special=*/false);
+  adds_space_prefix_ = count > 0 && Piece(probe[0], false).rfind(' ', 0) == 0;
+}
+
+bool LlamaModel::TokensSpellText() const {
+  switch (llama_vocab_type(vocab_)) {
+    case LLAMA_VOCAB_TYPE_SPM:
+    case LLAMA_VOCAB_TYPE_BPE:
+    case LLAMA_VOCAB_TYPE_RWKV:
+      break;
+    default:
+      // The others normalise, or have no bytes for what they do not know.
+      return false;
+  }
+  // llama.cpp leaves out what has no token, so every byte needs one; but for those that UTF-8 never has.
+  std::bitset<256> bytes;
+  for (const int byte : {0xC0, 0xC1}) bytes.set(static_cast<size_t>(byte));
+  for (size_t byte = 0xF5; byte <= 0xFF; ++byte) bytes.set(byte);
+  size_t begin = 0;
+  for (TokenId token_id = 0; token_id < info_.vocab_size(); ++token_id) {
+    const int32_t length = vocabulary_.token_lengths(token_id);
+    if (length == 1) bytes.set(static_cast<unsigned char>(vocabulary_.token_bytes()[begin]));
+    begin += static_cast<size_t>(length);
+    // Such a token takes the spaces beside it away.
+    const llama_token_attr attributes = llama_vocab_get_attr(vocab_, token_id);
+    const bool strips = (attributes & (LLAMA_TOKEN_ATTR_LSTRIP | LLAMA_TOKEN_ATTR_RSTRIP)) != 0;
+    if (strips && (attributes & (LLAMA_TOKEN_ATTR_CONTROL | LLAMA_TOKEN_ATTR_UNKNOWN)) == 0) return false;
+  }
+  if (!bytes.all()) return false;
+  // Some that go by these types drop spaces or normalise all the same.
+  constexpr std::string_view kProbe = "  A \n\n\tb\u00a0 e\u0301 \u00c9 \ufb01 \u3000.\r\n 12  ";
+  llama_token ids[4 * kProbe.size()];
+  const int32_t count = llama_tokenize(vocab_, kProbe.data(), static_cast<int32_t>(kProbe.size()), ids,
+                                       static_cast<int32_t>(std::size(ids)), /*add_special=*/false,
+                                       /*parse_special=*/false);
+  std::string spelled;
+  for (int32_t i = 0; i < count; ++i) spelled += Piece(ids[i], /*render_special_tokens=*/false);
+  return spelled.ends_with(kProbe);
 }
 
 void LlamaModel::DescribeModel(const LlamaOptions& options, const Weights& weights) {
@@ -190,6 +254,7 @@ v1::RunnerCapabilities LlamaModel::Capabilities() const {
   capabilities.set_trim(!llama_model_is_recurrent(model_.get()) && !llama_model_is_hybrid(model_.get()));
   capabilities.set_tokenizer(true);
   capabilities.set_vocabulary(true);
+  capabilities.set_tokens_spell_text(tokens_spell_text_);
   capabilities.add_dtypes(v1::LOGITS_DTYPE_F32);
   return capabilities;
 }
@@ -387,36 +452,28 @@ void LlamaModel::Drop(int64_t sequence_id) {
   ledger_.Close(sequence_id);
 }
 
+std::vector<int64_t> LlamaModel::TextLanes() const { return {std::begin(kLaneBytes), std::end(kLaneBytes)}; }
+
 absl::StatusOr<std::vector<TokenId>> LlamaModel::Tokenize(const std::string& text,
                                                           const v1::TokenizationOptions& options) {
-  // llama_tokenize's own add_special would also append EOS where a model asks for that; a prompt must not end there.
+  return TokenizeInLane(text, options, {.lane = static_cast<int>(std::size(kLanes)) - 1});
+}
+
+absl::StatusOr<std::vector<TokenId>> LlamaModel::TokenizeInLane(const std::string& text,
+                                                                const v1::TokenizationOptions& options,
+                                                                const TextTask& task) {
   std::vector<TokenId> token_ids;
-  const bool add_bos = options.has_add_special_tokens() ? options.add_special_tokens() : info_.adds_bos();
-  if (add_bos && info_.has_bos_token_id()) token_ids.push_back(info_.bos_token_id());
-  if (text.empty()) return token_ids;
   if (text.size() > static_cast<size_t>(kMaxTextBytes)) {
-    return errors::LimitExceeded("texts", static_cast<int64_t>(text.size()),
+    return errors::LimitExceeded(task.field, static_cast<int64_t>(text.size()),
                                  "at most " + std::to_string(kMaxTextBytes) + " bytes", "max_text_bytes");
   }
-  const size_t first = token_ids.size();
-  // A token has at least one byte; one more for the space that some tokenizers put in front, and some slack.
-  token_ids.resize(first + text.size() + 8);
-  try {
-    for (int attempt = 0; attempt < 2; ++attempt) {
-      const int32_t count = llama_tokenize(vocab_, text.data(), static_cast<int32_t>(text.size()),
-                                           token_ids.data() + first, static_cast<int32_t>(token_ids.size() - first),
-                                           /*add_special=*/false, options.parse_special_tokens());
-      if (count >= 0) {
-        token_ids.resize(first + count);
-        return token_ids;
-      }
-      if (count == std::numeric_limits<int32_t>::min()) break;
-      token_ids.resize(first - count);
-    }
-  } catch (const std::exception& error) {
-    return errors::MalformedMessage("texts", error.what());
+  if (!text.empty()) {
+    ASSIGN_OR_RETURN(token_ids, tokenizer_->Tokenize(text, options.parse_special_tokens(), task));
   }
-  return errors::Internal("llama_tokenize failed");
+  // llama_tokenize's own add_special would also append EOS where a model asks for that; a prompt must not end there.
+  const bool add_bos = options.has_add_special_tokens() ? options.add_special_tokens() : info_.adds_bos();
+  if (add_bos && info_.has_bos_token_id()) token_ids.insert(token_ids.begin(), info_.bos_token_id());
+  return token_ids;
 }
 
 absl::StatusOr<std::string> LlamaModel::Detokenize(std::span<const TokenId> token_ids, bool render_special_tokens) {

@@ -19,6 +19,7 @@
 #include "client/runner/cache_ledger.h"
 #include "client/runner/llama/llama_weights.h"
 #include "client/runner/llama/memory_budget.h"
+#include "client/runner/llama/tokenizer_client.h"
 #include "client/runner/model_runner.h"
 #include "llama.h"
 
@@ -45,6 +46,8 @@ struct LlamaOptions {
   int memory_sharers = 1;
   // Longest sequence; 0: what the model was trained with.
   int32_t context_length = 0;
+  // logitd-llama, which is started once more for the tokenizer. /proc/self/exe is this program.
+  std::string tokenizer_program = "/proc/self/exe";
 };
 
 class LlamaModel : public Model {
@@ -62,6 +65,10 @@ class LlamaModel : public Model {
 
   absl::StatusOr<std::vector<TokenId>> Tokenize(const std::string& text,
                                                 const v1::TokenizationOptions& options) override;
+  std::vector<int64_t> TextLanes() const override;
+  // As Model; in the tokenizer's processes. Errors: as TokenizerClient::Tokenize.
+  absl::StatusOr<std::vector<TokenId>> TokenizeInLane(const std::string& text, const v1::TokenizationOptions& options,
+                                                      const TextTask& task) override;
   absl::StatusOr<std::string> Detokenize(std::span<const TokenId> token_ids, bool render_special_tokens) override;
 
  private:
@@ -78,8 +85,11 @@ class LlamaModel : public Model {
 
   absl::Status CreateContext(const LlamaOptions& options, bool f32);
   void DescribeModel(const LlamaOptions& options, const Weights& weights);
+  absl::Status StartTokenizer(const LlamaOptions& options);
   // `path`: the weights' file.
   void ReadVocabulary(const std::string& path);
+  // RunnerCapabilities.tokens_spell_text.
+  bool TokensSpellText() const;
 
   // Copies and cuts: the sequence is ready for its new tokens.
   absl::Status SetUp(const v1::SequenceWork& work);
@@ -100,8 +110,10 @@ class LlamaModel : public Model {
   CacheLedger ledger_;
   v1::ModelInfo info_;
   v1::Vocabulary vocabulary_;
+  std::unique_ptr<TokenizerClient> tokenizer_;
   // The tokenizer puts a space before every text, as SentencePiece does, which Detokenize takes away again.
   bool adds_space_prefix_ = false;
+  bool tokens_spell_text_ = false;
   std::atomic<bool> interrupted_ = false;
   // While llama.cpp computes: entries of the batch, and whose they are.
   std::vector<int> evaluated_;

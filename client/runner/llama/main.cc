@@ -20,6 +20,8 @@
 
 #include "client/runner/llama/llama_log.h"
 #include "client/runner/llama/llama_model.h"
+#include "client/runner/llama/tokenizer_pipe.h"
+#include "client/runner/llama/vocabulary_process.h"
 #include "client/runner/model_runner.h"
 #include "host/address.h"
 
@@ -215,4 +217,10 @@ int Run(int argc, char** argv) {
 }  // namespace
 }  // namespace logitd::runner
 
-int main(int argc, char** argv) { return logitd::runner::Run(argc, argv); }
+int main(int argc, char** argv) {
+  // The runner's own child, which nobody else starts: not in the help.
+  if (argc == 3 && std::strcmp(argv[1], logitd::runner::kVocabularyProcessFlag) == 0) {
+    return logitd::runner::RunVocabularyProcess(argv[2]);
+  }
+  return logitd::runner::Run(argc, argv);
+}

@@ -35,6 +35,7 @@ class CallbackLink : public RunnerLink {
   }
   void SendTokenize(int64_t, std::vector<std::string>, const TokenizationOptions&) override {}
   void SendDetokenize(int64_t, std::vector<std::vector<TokenId>>, bool) override {}
+  void SendCancelCall(int64_t) override {}
 
  private:
   const std::function<void(Batch)> on_batch_;

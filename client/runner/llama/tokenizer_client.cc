@@ -1,0 +1,269 @@
+#include "client/runner/llama/tokenizer_client.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <utility>
+
+#include "client/runner/llama/tokenizer_pipe.h"
+#include "core/errors.h"
+#include "core/limits.h"
+#include "core/status_macros.h"
+
+extern char** environ;
+
+namespace logitd::runner {
+namespace {
+
+// How often it is looked whether a text is still wanted, and how much it has cost. An answer wakes at once.
+constexpr int kLookMs = 20;
+// A worker that had a longer text is replaced: it keeps up to 320 bytes of stack per byte, and as much again of heap.
+constexpr size_t kKeptWorkerTextBytes = size_t{64} << 10;
+// How often a text is given to a worker.
+constexpr int kAttempts = 2;
+
+std::chrono::nanoseconds CpuTime(pid_t pid) {
+  clockid_t clock;
+  timespec time;
+  if (::clock_getcpuclockid(pid, &clock) != 0 || ::clock_gettime(clock, &time) != 0) return {};
+  return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
+}
+
+std::string DescribeEnd(int status) {
+  if (WIFEXITED(status)) return "exit status " + std::to_string(WEXITSTATUS(status));
+  if (!WIFSIGNALED(status)) return "an unknown end";
+  const char* name = ::sigabbrev_np(WTERMSIG(status));
+  return name != nullptr ? std::string("SIG") + name : "signal " + std::to_string(WTERMSIG(status));
+}
+
+}  // namespace
+
+struct TokenizerClient::Worker {
+  std::mutex mutex;
+  int fd = -1;
+  pid_t pid = -1;
+};
+
+struct TokenizerClient::Turn {
+  End end = End::kGone;
+  // kAnswered: unless the tokenizer refused the text.
+  absl::StatusOr<std::vector<TokenId>> tokens = std::vector<TokenId>();
+};
+
+TokenizerClient::TokenizerClient(TokenizerClientOptions options) : options_(std::move(options)) {
+  for (size_t i = 0; i < options_.lanes.size(); ++i) workers_.push_back(std::make_unique<Worker>());
+}
+
+TokenizerClient::~TokenizerClient() {
+  for (const auto& worker : workers_) {
+    if (worker->fd >= 0) ::close(worker->fd);
+  }
+  StopVocabularyProcess();
+}
+
+absl::StatusOr<std::unique_ptr<TokenizerClient>> TokenizerClient::Start(TokenizerClientOptions options) {
+  std::unique_ptr<TokenizerClient> client(new TokenizerClient(std::move(options)));
+  RETURN_IF_ERROR(client->StartVocabularyProcess());
+  return client;
+}
+
+absl::Status TokenizerClient::StartVocabularyProcess() {
+  int fds[2];
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) != 0) {
+    return errors::Internal(std::string("no socket for the tokenizer: ") + std::strerror(errno));
+  }
+  posix_spawn_file_actions_t files;
+  ::posix_spawn_file_actions_init(&files);
+  // dup2 onto itself takes close-on-exec away, too.
+  ::posix_spawn_file_actions_adddup2(&files, fds[1], kVocabularyProcessFd);
+  // Standard input and output are the runner's own.
+  ::posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+  ::posix_spawn_file_actions_addopen(&files, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
+  posix_spawnattr_t attributes;
+  ::posix_spawnattr_init(&attributes);
+  sigset_t none;
+  ::sigemptyset(&none);
+  ::posix_spawnattr_setsigmask(&attributes, &none);
+  ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
+  std::string name = "logitd-llama", flag = kVocabularyProcessFlag, file = options_.model_file;
+  char* const arguments[] = {name.data(), flag.data(), file.data(), nullptr};
+  pid_t pid = -1;
+  const int failure = ::posix_spawn(&pid, options_.program.c_str(), &files, &attributes, arguments, environ);
+  ::posix_spawn_file_actions_destroy(&files);
+  ::posix_spawnattr_destroy(&attributes);
+  ::close(fds[1]);
+  if (failure != 0) {
+    ::close(fds[0]);
+    return errors::Internal("cannot start the tokenizer, " + options_.program + ": " + std::strerror(failure));
+  }
+  vocabulary_fd_ = fds[0];
+  vocabulary_pid_ = pid;
+  VocabularyReady ready;
+  const bool answered = ReceiveAll(vocabulary_fd_, &ready, sizeof(ready));
+  if (!answered || ready.vocab_size < 0) {
+    StopVocabularyProcess();
+    return errors::Internal("the tokenizer's process " +
+                            std::string(answered ? "finds no vocabulary in " : "ended while it read ") +
+                            options_.model_file);
+  }
+  vocab_size_ = ready.vocab_size;
+  return absl::OkStatus();
+}
+
+void TokenizerClient::StopVocabularyProcess() {
+  if (vocabulary_fd_ >= 0) ::close(vocabulary_fd_);
+  if (vocabulary_pid_ > 0) {
+    ::kill(vocabulary_pid_, SIGKILL);
+    while (::waitpid(vocabulary_pid_, nullptr, 0) < 0 && errno == EINTR) {
+    }
+  }
+  vocabulary_fd_ = -1;
+  vocabulary_pid_ = -1;
+}
+
+std::optional<int32_t> TokenizerClient::Ask(int32_t kind, int32_t argument, int passed_fd) {
+  VocabularyAnswer answer;
+  if (vocabulary_fd_ < 0 || !SendCommand(vocabulary_fd_, {kind, argument}, passed_fd) ||
+      !ReceiveAll(vocabulary_fd_, &answer, sizeof(answer))) {
+    return std::nullopt;
+  }
+  return answer.value;
+}
+
+absl::Status TokenizerClient::StartWorker(Worker& worker, int nice) {
+  int fds[2];
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) != 0) {
+    return errors::Internal(std::string("no socket for the tokenizer: ") + std::strerror(errno));
+  }
+  std::optional<int32_t> pid;
+  absl::Status status;
+  {
+    std::lock_guard lock(vocabulary_mutex_);
+    pid = Ask(VocabularyCommand::kFork, nice, fds[1]);
+    if (!pid) {
+      // It was killed: its workers ended with it.
+      std::fprintf(stderr, "logitd-llama: the tokenizer's process has ended; starting it again\n");
+      StopVocabularyProcess();
+      status = StartVocabularyProcess();
+      if (status.ok()) pid = Ask(VocabularyCommand::kFork, nice, fds[1]);
+    }
+  }
+  ::close(fds[1]);
+  if (status.ok() && (!pid || *pid <= 0)) {
+    status = errors::Internal(std::string("no process for the tokenizer") +
+                              (pid ? std::string(": ") + std::strerror(-*pid) : std::string()));
+  }
+  if (!status.ok()) {
+    ::close(fds[0]);
+    return status;
+  }
+  ::fcntl(fds[0], F_SETFL, O_NONBLOCK);
+  worker.fd = fds[0];
+  worker.pid = *pid;
+  return absl::OkStatus();
+}
+
+std::string TokenizerClient::EndWorker(Worker& worker) {
+  if (worker.fd < 0) return "";
+  ::close(worker.fd);
+  worker.fd = -1;
+  std::lock_guard lock(vocabulary_mutex_);
+  const std::optional<int32_t> status = Ask(VocabularyCommand::kEnd, worker.pid, -1);
+  worker.pid = -1;
+  return status ? DescribeEnd(*status) : "the end of its parent";
+}
+
+TokenizerClient::Turn TokenizerClient::TakeTurn(Worker& worker, const std::string& text, bool parse_special_tokens,
+                                                const TextTask& task) {
+  const TokenizerLane& lane = options_.lanes[static_cast<size_t>(task.lane)];
+  const std::chrono::nanoseconds cpu_limit =
+      CpuTime(worker.pid) + lane.cpu_time + lane.cpu_time_per_byte * static_cast<int64_t>(text.size());
+  const TextHeader text_header{static_cast<uint32_t>(text.size()), parse_special_tokens ? 1u : 0u};
+  std::string request(sizeof(text_header), '\0');
+  std::memcpy(request.data(), &text_header, sizeof(text_header));
+  size_t sent = 0;
+  TokensHeader tokens_header;
+  std::string body;
+  size_t received = 0;
+  bool has_header = false;
+  // The two halves of a request, so that a text is not copied.
+  const auto send_some = [&] {
+    const bool in_header = sent < request.size();
+    const char* data = in_header ? request.data() + sent : text.data() + (sent - request.size());
+    const size_t size = in_header ? request.size() - sent : text.size() - (sent - request.size());
+    return ::send(worker.fd, data, size, MSG_NOSIGNAL);
+  };
+  const auto receive_some = [&] {
+    char* data = has_header ? body.data() + received : reinterpret_cast<char*>(&tokens_header) + received;
+    return ::recv(worker.fd, data, (has_header ? body.size() : sizeof(tokens_header)) - received, 0);
+  };
+  while (true) {
+    const bool sending = sent < request.size() + text.size();
+    const ssize_t moved = sending ? send_some() : receive_some();
+    if (moved < 0 && errno == EINTR) continue;
+    if (moved == 0 || (moved < 0 && errno != EAGAIN)) return {End::kGone};
+    if (moved < 0) {
+      pollfd ready{worker.fd, static_cast<short>(sending ? POLLOUT : POLLIN), 0};
+      if (::poll(&ready, 1, kLookMs) > 0) continue;
+      if (absl::Status wanted = task.check_wanted(); !wanted.ok()) return {End::kNotWanted, std::move(wanted)};
+      if (CpuTime(worker.pid) > cpu_limit) return {End::kTooLong};
+      continue;
+    }
+    (sending ? sent : received) += static_cast<size_t>(moved);
+    if (sending) continue;
+    if (!has_header && received == sizeof(tokens_header)) {
+      // Tokenizers that normalise may write a character in many; nothing writes it in 64 tokens a byte.
+      if (tokens_header.count > static_cast<int64_t>(64 * (text.size() + 64))) return {End::kGone};
+      has_header = true;
+      received = 0;
+      body.resize(tokens_header.count >= 0 ? static_cast<size_t>(tokens_header.count) * sizeof(TokenId)
+                                           : static_cast<size_t>(-static_cast<int64_t>(tokens_header.count)));
+    }
+    if (has_header && received == body.size()) break;
+  }
+  if (tokens_header.count < 0) return {End::kAnswered, errors::MalformedMessage(task.field, body)};
+  std::vector<TokenId> tokens(static_cast<size_t>(tokens_header.count));
+  if (!tokens.empty()) std::memcpy(tokens.data(), body.data(), body.size());
+  return {End::kAnswered, std::move(tokens)};
+}
+
+absl::StatusOr<std::vector<TokenId>> TokenizerClient::Tokenize(const std::string& text, bool parse_special_tokens,
+                                                               const TextTask& task) {
+  const auto lane = static_cast<size_t>(task.lane);
+  Worker& worker = *workers_[lane];
+  std::lock_guard lock(worker.mutex);
+  // One that ended between two texts is nobody's fault.
+  if (pollfd idle{worker.fd, POLLIN, 0}; worker.fd >= 0 && ::poll(&idle, 1, 0) != 0) EndWorker(worker);
+  for (int attempt = 1; attempt <= kAttempts; ++attempt) {
+    RETURN_IF_ERROR(task.check_wanted());
+    if (worker.fd < 0) RETURN_IF_ERROR(StartWorker(worker, options_.lanes[lane].nice));
+    Turn turn = TakeTurn(worker, text, parse_special_tokens, task);
+    if (turn.end == End::kAnswered && text.size() <= kKeptWorkerTextBytes) return std::move(turn.tokens);
+    const std::string how = EndWorker(worker);
+    switch (turn.end) {
+      case End::kAnswered:
+      case End::kNotWanted:
+        return std::move(turn.tokens);
+      case End::kTooLong:
+        if (lane + 1 < options_.lanes.size()) return absl::AbortedError("takes longer than this lane allows");
+        std::fprintf(stderr, "logitd-llama: a text of %zu bytes takes the tokenizer too long; it is refused\n",
+                     text.size());
+        return errors::TokenizerFailed(task.field, static_cast<int64_t>(text.size()));
+      case End::kGone:
+        std::fprintf(stderr, "logitd-llama: a text of %zu bytes ended the tokenizer (%s)%s\n", text.size(), how.c_str(),
+                     attempt < kAttempts ? "; it is tried once more" : " again; it is refused");
+    }
+  }
+  return errors::TokenizerFailed(task.field, static_cast<int64_t>(text.size()));
+}
+
+}  // namespace logitd::runner

@@ -1,0 +1,93 @@
+// A runner's way to its tokenizer's processes (vocabulary_process.h): starts them, hands them texts, outlives them.
+//
+//   ASSIGN_OR_RETURN(auto tokenizer, TokenizerClient::Start({.program = ..., .model_file = ..., .lanes = ...}));
+//   absl::StatusOr<std::vector<TokenId>> ids = tokenizer->Tokenize(lane, text, /*parse_special_tokens=*/false, task);
+//
+// Each lane has one worker, which has one text at a time: who ends the worker is known. Workers are forked when they
+// are first needed. Thread-safe; texts of one lane wait for each other.
+#ifndef LOGITD_CLIENT_RUNNER_LLAMA_TOKENIZER_CLIENT_H_
+#define LOGITD_CLIENT_RUNNER_LLAMA_TOKENIZER_CLIENT_H_
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "client/runner/model_runner.h"
+#include "core/types.h"
+
+namespace logitd::runner {
+
+// What one lane's worker may do.
+struct TokenizerLane {
+  // Added to the runner's nice value.
+  int nice = 0;
+  // CPU time that a text may take: this, and so much for each of its bytes.
+  std::chrono::milliseconds cpu_time{0};
+  std::chrono::nanoseconds cpu_time_per_byte{0};
+};
+
+struct TokenizerClientOptions {
+  // logitd-llama.
+  std::string program;
+  std::string model_file;
+  // At least one. A text that takes longer than its lane allows is ABORTED, so that the next one takes it; in the last
+  // one it is refused.
+  std::vector<TokenizerLane> lanes;
+};
+
+class TokenizerClient {
+ public:
+  // Starts the vocabulary process, and waits until it has loaded.
+  // Errors: one line, for people.
+  static absl::StatusOr<std::unique_ptr<TokenizerClient>> Start(TokenizerClientOptions options);
+  ~TokenizerClient();
+  TokenizerClient(const TokenizerClient&) = delete;
+  TokenizerClient& operator=(const TokenizerClient&) = delete;
+
+  int32_t vocab_size() const { return vocab_size_; }
+
+  // Without special tokens around them. Blocks. A text whose worker ends, by whatever signal, is tried once more.
+  // Errors: TOKENIZER_FAILED (both workers ended, or the last lane's time is over), ABORTED (no reason: takes longer
+  // than this lane allows), what task.check_wanted says, MALFORMED_MESSAGE, INTERNAL (no worker can be started).
+  // REQUIRES: 0 <= task.lane < lanes; at most kMaxTextBytes bytes.
+  absl::StatusOr<std::vector<TokenId>> Tokenize(const std::string& text, bool parse_special_tokens,
+                                                const TextTask& task);
+
+ private:
+  struct Worker;
+  // How a worker's turn with one text ended.
+  enum class End { kAnswered, kGone, kTooLong, kNotWanted };
+  struct Turn;
+
+  explicit TokenizerClient(TokenizerClientOptions options);
+
+  absl::Status StartVocabularyProcess();
+  void StopVocabularyProcess();
+  // One command and its answer; unset: the vocabulary process is gone.
+  std::optional<int32_t> Ask(int32_t kind, int32_t argument, int passed_fd);
+  absl::Status StartWorker(Worker& worker, int nice);
+  // Ends it if it runs. How it ended, for people.
+  std::string EndWorker(Worker& worker);
+  Turn TakeTurn(Worker& worker, const std::string& text, bool parse_special_tokens, const TextTask& task);
+
+  const TokenizerClientOptions options_;
+  std::vector<std::unique_ptr<Worker>> workers_;
+  int32_t vocab_size_ = 0;
+
+  // Held while the vocabulary process is asked or started.
+  std::mutex vocabulary_mutex_;
+  int vocabulary_fd_ = -1;
+  pid_t vocabulary_pid_ = -1;
+};
+
+}  // namespace logitd::runner
+
+#endif  // LOGITD_CLIENT_RUNNER_LLAMA_TOKENIZER_CLIENT_H_

@@ -1,0 +1,62 @@
+// What a runner, its vocabulary process and the workers of that say to each other: small structs over sockets.
+//
+//   runner -> vocabulary process: VocabularyCommand (kFork carries the worker's end of a new socket pair)
+//   vocabulary process -> runner: VocabularyReady once, then one VocabularyAnswer per command
+//   runner -> worker:             TextHeader, the text's bytes
+//   worker -> runner:             TokensHeader, then `count` token ids, or -`count` bytes of a message
+//
+// Both ends are one program on one machine: native byte order, no versions.
+#ifndef LOGITD_CLIENT_RUNNER_LLAMA_TOKENIZER_PIPE_H_
+#define LOGITD_CLIENT_RUNNER_LLAMA_TOKENIZER_PIPE_H_
+
+#include <cstddef>
+#include <cstdint>
+
+namespace logitd::runner {
+
+// argv[1] of the vocabulary process: `logitd-llama --tokenize-for-runner FILE`, with the runner's socket as
+// descriptor 3.
+inline constexpr char kVocabularyProcessFlag[] = "--tokenize-for-runner";
+inline constexpr int kVocabularyProcessFd = 3;
+
+struct VocabularyReady {
+  // -1: the file has no vocabulary that llama.cpp can read.
+  int32_t vocab_size = -1;
+};
+
+struct VocabularyCommand {
+  enum Kind : int32_t {
+    // A new worker, at nice value `argument` above the runner's. Answer: its process id, or -errno.
+    kFork = 1,
+    // Ends worker `argument`, if it still runs, and forgets it. Answer: its wait status.
+    kEnd = 2,
+  };
+  int32_t kind = 0;
+  int32_t argument = 0;
+};
+
+struct VocabularyAnswer {
+  int32_t value = 0;
+};
+
+struct TextHeader {
+  uint32_t text_bytes = 0;
+  uint32_t parse_special_tokens = 0;
+};
+
+struct TokensHeader {
+  int32_t count = 0;
+};
+
+// Whole buffers, blocking. False: the other end is gone. Never SIGPIPE.
+bool SendAll(int fd, const void* data, size_t size);
+bool ReceiveAll(int fd, void* data, size_t size);
+
+// A command, with descriptor `passed_fd` if that is not -1.
+bool SendCommand(int fd, const VocabularyCommand& command, int passed_fd);
+// `passed_fd`: -1 if none came.
+bool ReceiveCommand(int fd, VocabularyCommand& command, int& passed_fd);
+
+}  // namespace logitd::runner
+
+#endif  // LOGITD_CLIENT_RUNNER_LLAMA_TOKENIZER_PIPE_H_

@@ -1,0 +1,203 @@
+#include "client/runner/llama/vocabulary_process.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdint>
+#include <exception>
+#include <limits>
+#include <set>
+#include <vector>
+
+#include "client/runner/llama/llama_log.h"
+#include "client/runner/llama/tokenizer_pipe.h"
+#include "llama.h"
+
+namespace logitd::runner {
+namespace {
+
+// Below the stack: what runs over it ends the process instead of writing over something else.
+constexpr size_t kGuardBytes = size_t{1} << 20;
+// What a machine that promises no memory it does not have may leave of the stack.
+constexpr size_t kLeastStackBytes = size_t{64} << 20;
+
+struct Worker {
+  const llama_vocab* vocab = nullptr;
+  int fd = -1;
+};
+
+bool SendFailure(int fd, const std::string& message) {
+  const TokensHeader header{-static_cast<int32_t>(message.size())};
+  return SendAll(fd, &header, sizeof(header)) && SendAll(fd, message.data(), message.size());
+}
+
+// False: the runner is gone.
+bool AnswerText(const Worker& worker, const std::string& text, bool parse_special_tokens) {
+  try {
+    // A token has at least one byte; one more for the space that some tokenizers put in front, and some slack.
+    std::vector<llama_token> ids(text.size() + 8);
+    for (int attempt = 0; attempt < 2; ++attempt) {
+      const int32_t count =
+          llama_tokenize(worker.vocab, text.data(), static_cast<int32_t>(text.size()), ids.data(),
+                         static_cast<int32_t>(ids.size()), /*add_special=*/false, parse_special_tokens);
+      if (count >= 0) {
+        const TokensHeader header{count};
+        return SendAll(worker.fd, &header, sizeof(header)) &&
+               SendAll(worker.fd, ids.data(), static_cast<size_t>(count) * sizeof(llama_token));
+      }
+      if (count == std::numeric_limits<int32_t>::min()) break;
+      ids.resize(static_cast<size_t>(-static_cast<int64_t>(count)));
+    }
+    return SendFailure(worker.fd, "llama_tokenize failed");
+  } catch (const std::exception& error) {
+    const std::string message = error.what();
+    return SendFailure(worker.fd, message.empty() ? "llama_tokenize failed" : message.substr(0, 256));
+  }
+}
+
+void* ServeTexts(void* argument) {
+  const Worker& worker = *static_cast<const Worker*>(argument);
+  TextHeader header;
+  std::string text;
+  while (ReceiveAll(worker.fd, &header, sizeof(header))) {
+    text.resize(header.text_bytes);
+    if (!ReceiveAll(worker.fd, text.data(), text.size())) break;
+    if (!AnswerText(worker, text, header.parse_special_tokens != 0)) break;
+  }
+  return nullptr;
+}
+
+// The lowest address of a stack with its guard below it, or null. `size`: of the stack.
+char* MapStack(size_t& size) {
+  for (size = kTokenizerStackBytes; size >= kLeastStackBytes; size /= 2) {
+    void* map = ::mmap(nullptr, size + kGuardBytes, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
+    if (map == MAP_FAILED) continue;
+    ::mprotect(map, kGuardBytes, PROT_NONE);
+    // Whole huge pages would be taken for the few kilobytes that most texts need.
+    ::madvise(map, size + kGuardBytes, MADV_NOHUGEPAGE);
+    return static_cast<char*>(map) + kGuardBytes;
+  }
+  return nullptr;
+}
+
+// A text that needs too much memory should cost its own process, not the runner or the server.
+void BeFirstOutOfMemory() {
+  const int fd = ::open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+  if (fd < 0) return;
+  (void)!::write(fd, "1000", 4);
+  ::close(fd);
+}
+
+[[noreturn]] void RunWorker(Worker worker, int nice, pid_t parent) {
+  ::prctl(PR_SET_NAME, "logitd-tokenize");
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (::getppid() != parent) ::_exit(0);
+  BeFirstOutOfMemory();
+  // A core file would hold the user's text, and gigabytes of stack.
+  const rlimit no_core = {0, 0};
+  ::setrlimit(RLIMIT_CORE, &no_core);
+  if (nice > 0) {
+    errno = 0;
+    (void)!::nice(nice);
+    // Does not preempt what wakes up: an evaluation, or a probe of another client.
+    const sched_param priority = {};
+    ::sched_setscheduler(0, SCHED_BATCH, &priority);
+  }
+  size_t stack_bytes = 0;
+  char* stack = MapStack(stack_bytes);
+  pthread_attr_t attributes;
+  pthread_t thread;
+  ::pthread_attr_init(&attributes);
+  if (stack != nullptr) ::pthread_attr_setstack(&attributes, stack, stack_bytes);
+  if (::pthread_create(&thread, &attributes, ServeTexts, &worker) != 0) ::_exit(1);
+  ::pthread_join(thread, nullptr);
+  ::_exit(0);
+}
+
+class VocabularyProcess {
+ public:
+  VocabularyProcess(const llama_vocab* vocab, int fd) : vocab_(vocab), fd_(fd) {}
+
+  // Until the runner ends. Workers end with this process.
+  void Serve() {
+    VocabularyCommand command;
+    int passed_fd = -1;
+    while (ReceiveCommand(fd_, command, passed_fd)) {
+      VocabularyAnswer answer;
+      if (command.kind == VocabularyCommand::kFork) {
+        answer.value = passed_fd < 0 ? -EINVAL : Fork(passed_fd, command.argument);
+      } else if (command.kind == VocabularyCommand::kEnd) {
+        answer.value = End(command.argument);
+      }
+      if (passed_fd >= 0) ::close(passed_fd);
+      if (!SendAll(fd_, &answer, sizeof(answer))) return;
+    }
+  }
+
+ private:
+  int32_t Fork(int worker_fd, int nice) {
+    const pid_t self = ::getpid();
+    const pid_t pid = ::fork();
+    if (pid == 0) {
+      ::close(fd_);
+      RunWorker({vocab_, worker_fd}, nice, self);
+    }
+    if (pid < 0) return -errno;
+    workers_.insert(pid);
+    return pid;
+  }
+
+  // Only this process waits for workers, and only here, so that a number never means another process by then.
+  int32_t End(pid_t pid) {
+    if (workers_.erase(pid) == 0) return 0;
+    int status = 0;
+    // One that has ended by itself keeps the status that it ended with.
+    ::kill(pid, SIGKILL);
+    while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+    }
+    return status;
+  }
+
+  const llama_vocab* const vocab_;
+  const int fd_;
+  std::set<pid_t> workers_;
+};
+
+}  // namespace
+
+int RunVocabularyProcess(const std::string& model_file) {
+  // Nothing of the runner but the socket and standard error.
+  ::close_range(kVocabularyProcessFd + 1, ~0U, 0);
+  ::fcntl(kVocabularyProcessFd, F_SETFD, FD_CLOEXEC);
+  ::prctl(PR_SET_NAME, "logitd-vocab");
+  // Signals to the whole group are the runner's to answer; this process ends when the runner's socket closes.
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGPIPE}) ::signal(signal, SIG_IGN);
+  InstallLlamaLog();
+  llama_model_params params = llama_model_default_params();
+  params.vocab_only = true;
+  llama_model* model = nullptr;
+  {
+    // What is wrong with the file, the runner says.
+    QuietLlamaLog quiet;
+    llama_backend_init();
+    model = llama_model_load_from_file(model_file.c_str(), params);
+  }
+  VocabularyReady ready;
+  const llama_vocab* vocab = model == nullptr ? nullptr : llama_model_get_vocab(model);
+  if (vocab != nullptr) ready.vocab_size = llama_vocab_n_tokens(vocab);
+  if (!SendAll(kVocabularyProcessFd, &ready, sizeof(ready)) || vocab == nullptr) return 1;
+  VocabularyProcess(vocab, kVocabularyProcessFd).Serve();
+  // Without llama.cpp's destructors: they only cost time.
+  ::_exit(0);
+}
+
+}  // namespace logitd::runner

@@ -1,0 +1,141 @@
+#include "client/runner/text_calls.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "client/runner/runner_error.h"
+#include "core/errors.h"
+
+namespace logitd::runner {
+namespace {
+
+// What a token costs where calls are sorted by size: a guess that suits most vocabularies.
+constexpr int64_t kBytesPerToken = 4;
+
+int64_t TextBytes(const v1::AttachResponse& call) {
+  int64_t bytes = 0;
+  for (const std::string& text : call.tokenize().texts()) bytes += static_cast<int64_t>(text.size());
+  for (const v1::TokenIds& tokens : call.detokenize().tokens()) bytes += kBytesPerToken * tokens.token_ids_size();
+  return bytes;
+}
+
+}  // namespace
+
+struct TextCalls::Call {
+  v1::AttachResponse message;
+  std::atomic<bool> cancelled = false;
+  // What is done so far.
+  v1::TokenizeResult result;
+
+  int64_t id() const { return message.has_tokenize() ? message.tokenize().call_id() : message.detokenize().call_id(); }
+};
+
+TextCalls::TextCalls(Model& model, int32_t vocab_size, std::function<void(const v1::AttachRequest&)> write)
+    : model_(model), vocab_size_(vocab_size), write_(std::move(write)), lane_bytes_(model.TextLanes()) {
+  const int lanes = static_cast<int>(lane_bytes_.size()) + 1;
+  for (int lane = 0; lane < lanes; ++lane) queues_.push_back(std::make_unique<WorkQueue<std::shared_ptr<Call>>>());
+  for (int lane = 0; lane < lanes; ++lane) threads_.emplace_back([this, lane] { Serve(lane); });
+}
+
+TextCalls::~TextCalls() { Close(); }
+
+void TextCalls::Push(v1::AttachResponse message) {
+  auto call = std::make_shared<Call>();
+  call->message = std::move(message);
+  const auto fitting = std::lower_bound(lane_bytes_.begin(), lane_bytes_.end(), TextBytes(call->message));
+  {
+    std::lock_guard lock(open_mutex_);
+    open_[call->id()] = call;
+  }
+  queues_[static_cast<size_t>(fitting - lane_bytes_.begin())]->Push(std::move(call));
+}
+
+void TextCalls::Cancel(const google::protobuf::RepeatedField<int64_t>& call_ids) {
+  std::lock_guard lock(open_mutex_);
+  for (const int64_t id : call_ids) {
+    // One that is not there has been answered meanwhile.
+    if (const auto found = open_.find(id); found != open_.end()) found->second->cancelled = true;
+  }
+}
+
+void TextCalls::Close() {
+  closed_ = true;
+  for (const auto& queue : queues_) queue->Close();
+}
+
+absl::Status TextCalls::CheckWanted(const Call& call) const {
+  return closed_ || call.cancelled ? errors::Cancelled() : absl::OkStatus();
+}
+
+void TextCalls::Serve(int lane) {
+  while (const auto next = queues_[static_cast<size_t>(lane)]->Pop()) {
+    const std::shared_ptr<Call>& call = *next;
+    std::optional<v1::AttachRequest> answer;
+    if (call->message.has_tokenize()) {
+      answer = Tokenize(call, lane);
+      if (!answer) continue;
+    } else {
+      answer = Detokenize(call->message.detokenize());
+    }
+    {
+      std::lock_guard lock(open_mutex_);
+      open_.erase(call->id());
+    }
+    write_(*answer);
+  }
+}
+
+std::optional<v1::AttachRequest> TextCalls::Tokenize(const std::shared_ptr<Call>& call, int lane) {
+  const v1::TokenizeCall& request = call->message.tokenize();
+  TextTask task{.lane = lane, .check_wanted = [this, &call] { return CheckWanted(*call); }};
+  while (!call->result.has_error() && call->result.tokens_size() < request.texts_size()) {
+    const int index = call->result.tokens_size();
+    task.field = "texts[" + std::to_string(index) + "]";
+    const absl::Status wanted = CheckWanted(*call);
+    absl::StatusOr<std::vector<TokenId>> ids =
+        wanted.ok() ? model_.TokenizeInLane(request.texts(index), request.options(), task) : wanted;
+    if (absl::IsAborted(ids.status()) && lane + 1 < static_cast<int>(queues_.size())) {
+      queues_[static_cast<size_t>(lane) + 1]->Push(call);
+      return std::nullopt;
+    }
+    if (ids.ok()) {
+      call->result.add_tokens()->mutable_token_ids()->Assign(ids->begin(), ids->end());
+    } else {
+      call->result.clear_tokens();
+      *call->result.mutable_error() = ToProtoError(ids.status());
+    }
+  }
+  call->result.set_call_id(request.call_id());
+  v1::AttachRequest answer;
+  *answer.mutable_tokenized() = std::move(call->result);
+  return answer;
+}
+
+v1::AttachRequest TextCalls::Detokenize(const v1::DetokenizeCall& call) {
+  v1::AttachRequest message;
+  v1::DetokenizeResult& result = *message.mutable_detokenized();
+  result.set_call_id(call.call_id());
+  const auto fail = [&result](const absl::Status& status) {
+    result.clear_texts();
+    *result.mutable_error() = ToProtoError(status);
+  };
+  for (const v1::TokenIds& tokens : call.tokens()) {
+    for (TokenId token_id : tokens.token_ids()) {
+      if (token_id < 0 || token_id >= vocab_size_) {
+        fail(errors::TokenIdOutOfRange("tokens", token_id, vocab_size_));
+        return message;
+      }
+    }
+    absl::StatusOr<std::string> text = model_.Detokenize(
+        {tokens.token_ids().data(), static_cast<size_t>(tokens.token_ids_size())}, call.render_special_tokens());
+    if (!text.ok()) {
+      fail(text.status());
+      return message;
+    }
+    result.add_texts(*std::move(text));
+  }
+  return message;
+}
+
+}  // namespace logitd::runner

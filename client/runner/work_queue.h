@@ -1,0 +1,54 @@
+// Work that one thread hands to another.
+#ifndef LOGITD_CLIENT_RUNNER_WORK_QUEUE_H_
+#define LOGITD_CLIENT_RUNNER_WORK_QUEUE_H_
+
+#include <condition_variable>
+#include <deque>
+#include <mutex>
+#include <optional>
+#include <utility>
+
+namespace logitd::runner {
+
+// In order. Thread-safe.
+template <typename T>
+class WorkQueue {
+ public:
+  void Push(T item) {
+    {
+      std::lock_guard lock(mutex_);
+      items_.push_back(std::move(item));
+    }
+    changed_.notify_one();
+  }
+
+  // What has not begun is dropped: its results have nowhere to go.
+  void Close() {
+    {
+      std::lock_guard lock(mutex_);
+      closed_ = true;
+      items_.clear();
+    }
+    changed_.notify_all();
+  }
+
+  // Blocks; nothing once closed.
+  std::optional<T> Pop() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return closed_ || !items_.empty(); });
+    if (closed_) return std::nullopt;
+    T item = std::move(items_.front());
+    items_.pop_front();
+    return item;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<T> items_;
+  bool closed_ = false;
+};
+
+}  // namespace logitd::runner
+
+#endif  // LOGITD_CLIENT_RUNNER_WORK_QUEUE_H_
