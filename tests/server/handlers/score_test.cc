@@ -308,7 +308,7 @@ TEST_F(ScoreTest, WhatIsLongerThanTheCacheIsRefusedAlone) {
                     &responses)
                   .ok());
   ASSERT_EQ(responses.size(), 1u);
-  const auto& scored = responses[0].items(0).continuations().continuations();
+  const auto& scored = responses[0].item().continuations().continuations();
   EXPECT_EQ(scored[0].score().tokens_size(), 4);
   EXPECT_EQ(Describe(scored[1].error()), "LIMIT_EXCEEDED of items[0].continuations.continuations[1].input");
   EXPECT_EQ(scored[1].error().limit(), "capacity.max_cached_tokens");
