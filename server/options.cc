@@ -91,7 +91,10 @@ absl::Status CheckNoRunnerOptions(const Config& config) {
   const ServerConfig defaults = DefaultConfig();
   for (const ConfigField* field : ConfigFields()) {
     const std::string& name = field->name();
-    if (name != "runners" && name != "threads" && name != "precision") continue;
+    if (name != "runners" && name != "threads" && name != "precision" && name != "context_length" &&
+        name != "cache_tokens" && name != "max_sequences") {
+      continue;
+    }
     if (WordsOf(*field, config.values) == WordsOf(*field, defaults)) continue;
     return absl::InvalidArgumentError(config.OriginOf(name) +
                                       " is an option of the model's runners, and needs --model FILE");

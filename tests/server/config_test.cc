@@ -212,6 +212,9 @@ TEST(OptionsTest, ValuesAreCheckedWhereTheyWereGiven) {
       {"runners", "2", "--model FILE"},
       {"threads", "2", "--model FILE"},
       {"precision", "f32", "--model FILE"},
+      {"context_length", "4096", "--model FILE"},
+      {"cache_tokens", "4096", "--model FILE"},
+      {"max_sequences", "2", "--model FILE"},
   };
   for (const auto& test : cases) {
     SCOPED_TRACE(std::string(test.field) + "=" + test.value);
