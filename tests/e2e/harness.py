@@ -149,6 +149,11 @@ def run(program: str | pathlib.Path, *arguments: object, timeout_s: float = CALL
     return Outcome(done.returncode, done.stdout, done.stderr)
 
 
+def last_words(outcome: Outcome) -> str:
+    """The line with which logitd ended: "logitd: ..."."""
+    return next(line for line in reversed(outcome.stderr.splitlines()) if line.startswith("logitd: "))
+
+
 def logit(*arguments: object, server: Server) -> Outcome:
     """Runs `logit ARGUMENTS --server ADDRESS --json`."""
     return run("logit", *arguments, "--server", server.address, "--json")

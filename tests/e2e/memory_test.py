@@ -155,10 +155,8 @@ class MemoryTest(unittest.TestCase):
         outcome = harness.run(*group.prefix[:1], *group.prefix[1:], harness.BIN / "logitd", "--listen", "127.0.0.1:0",
                               "--model", path, "--cache-dir", self.folder, timeout_s=120)
         self.assertEqual(outcome.status, 1, outcome.stderr)
-        lines = {line for line in outcome.stderr.splitlines() if f"model file {path} " in line}
-        self.assertEqual(len(lines), 1, outcome.stderr)
-        line = lines.pop()
-        for words in ("its weights take ", "the control group's limit of 96 MiB", "give more memory"):
+        line = harness.last_words(outcome)
+        for words in (f"model file {path} ", "its weights take ", "the control group's limit of 96 MiB", "give more memory"):
             self.assertIn(words, line)
         self.assertEqual(group.killed(), 0)
 

@@ -265,7 +265,7 @@ TEST(OptionsTest, ModelFileThatIsNoneCannotBeServed) {
   EXPECT_THAT(refusal("/tmp"), StatusIs(absl::StatusCode::kUnavailable, HasSubstr("is a folder")));
   EXPECT_THAT(refusal("/dev/null"), StatusIs(absl::StatusCode::kUnavailable, HasSubstr("not a regular file")));
   EXPECT_THAT(refusal(html.path() + "/model.gguf"),
-              StatusIs(absl::StatusCode::kUnavailable, HasSubstr("there is no file")));
+              StatusIs(absl::StatusCode::kUnavailable, HasSubstr("does not exist")));
 }
 
 TEST(StartChecksTest, ConvertedWeightsNeedAFolderThatCanBeWritten) {
