@@ -136,6 +136,8 @@ struct TokenizationOptions {
   std::optional<bool> add_special_tokens;
   bool parse_special_tokens = false;
   Boundary boundary = Boundary::kLmEval;
+  // The text goes on after other text: nothing is put before it.
+  bool continues_text = false;
 };
 
 // The bytes of a model's tokens.
