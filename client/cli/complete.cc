@@ -13,6 +13,7 @@
 #include "client/cli/session.h"
 #include "client/cli/terminal.h"
 #include "client/cli/token_text.h"
+#include "client/cli/tokenization_notes.h"
 
 namespace logitd::cli {
 namespace {
@@ -163,6 +164,12 @@ class StreamView {
   bool started_ = false;
 };
 
+// What the first message of the reply says, in the last one's object.
+std::string WithTokenization(const std::string& json, const v1::TokenizationReport& report) {
+  if (report.ByteSizeLong() == 0) return json;
+  return absl::StrCat("{\"tokenization\":", ToJson(report), ",", json.substr(1));
+}
+
 // The completions as far as deltas have told them, for when their final message does not come.
 class PartialCompletions {
  public:
@@ -210,17 +217,18 @@ class Printer {
       : session_(session), is_streamed_(is_streamed), list_tokens_(list_tokens) {}
 
   // Whether none of them failed.
-  bool Print(const v1::GenerateFinal& final) {
+  bool Print(const v1::GenerateFinal& final, const v1::TokenizationReport& tokenization) {
     std::ostream& out = session_.out();
     bool is_fine = true;
     for (const v1::Completion& completion : final.completions()) is_fine = is_fine && !completion.has_error();
     if (session_.json) {
-      out << ToJson(final) << "\n";
+      out << WithTokenization(ToJson(final), tokenization) << "\n";
       return is_fine;
     }
     for (const v1::Completion& completion : final.completions()) {
       PrintOne(completion, final.completions_size() > 1, final.seed());
     }
+    out << TokenizationNote(tokenization, "the prompt");
     if (session_.colour && (is_streamed_ || list_tokens_)) out << "\n" << LogProbLegend(true) << "\n";
     return is_fine;
   }
@@ -267,8 +275,10 @@ int RunComplete(const std::vector<std::string>& args, Environment& environment) 
     if (shows_stream) view.Take(delta);
     return true;
   };
-  const auto on_started = [&partial](const v1::GenerateStarted& started) {
+  v1::TokenizationReport tokenization;
+  const auto on_started = [&](const v1::GenerateStarted& started) {
     partial.Take(started);
+    tokenization = started.tokenization();
     return true;
   };
   // Deltas come in any case: they are what is left if the call ends before its time.
@@ -278,13 +288,13 @@ int RunComplete(const std::vector<std::string>& args, Environment& environment) 
       session->client->Complete(*request, on_delta, on_started, interrupted);
   if (shows_stream) view.End();
   Printer printer(*session, shows_stream, list_tokens);
-  if (final.ok()) return printer.Print(*final) ? kExitOk : kExitItemFailed;
+  if (final.ok()) return printer.Print(*final, tokenization) ? kExitOk : kExitItemFailed;
 
   const bool is_interrupt = interrupted.stop_requested();
   const absl::Status status = is_interrupt ? absl::CancelledError("interrupted") : final.status();
   v1::GenerateFinal come = std::move(partial).EndWith(session->ErrorOf(status));
   if (come.completions_size() > 0) {
-    printer.Print(come);
+    printer.Print(come, tokenization);
     session->out() << std::flush;
   }
   exit_code = session->Fail(status);

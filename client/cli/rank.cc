@@ -17,6 +17,7 @@
 #include "client/cli/table.h"
 #include "client/cli/terminal.h"
 #include "client/cli/token_text.h"
+#include "client/cli/tokenization_notes.h"
 #include "client/logitd/client_error.h"
 
 namespace logitd::cli {
@@ -118,6 +119,8 @@ std::string ItemView(const v1::RankedItem& item, const std::vector<std::string>&
                {"per character"},
                {"perplexity"}});
   std::string errors;
+  std::vector<std::string> names;
+  for (int i = 0; i < item.candidates_size(); ++i) names.push_back(label_of(i));
   for (const int i : order) {
     const v1::RankedCandidate& candidate = item.candidates(i);
     if (candidate.has_error()) absl::StrAppend(&errors, label_of(i), ": ", ShowError(candidate.error()));
@@ -132,7 +135,7 @@ std::string ItemView(const v1::RankedItem& item, const std::vector<std::string>&
                {ShowNumber(LOGITD_CLI_OPTIONAL(candidate, per_character)), std::nullopt},
                {ShowNumber(LOGITD_CLI_OPTIONAL(candidate, perplexity)), std::nullopt}});
   }
-  std::string out = table.Render(style);
+  std::string out = table.Render(style) + BoundaryNotes(item, names);
   for (const v1::RankOrdering& ordering : item.orderings()) {
     std::vector<std::string> winners;
     for (int i = 0; i < ordering.candidate_indices_size() && i < ordering.places_size(); ++i) {

@@ -8,6 +8,7 @@
 #include "client/cli/record_table.h"
 #include "client/cli/terminal.h"
 #include "client/cli/token_text.h"
+#include "client/cli/tokenization_notes.h"
 #include "client/logitd/client_error.h"
 
 namespace logitd::cli {
@@ -177,7 +178,7 @@ std::string ScoreSummary(const v1::ScoredItem& item, const std::vector<std::stri
                    std::nullopt});
     table.Add(std::move(row));
   }
-  return table.Render(style) + errors;
+  return table.Render(style) + BoundaryNotes(item) + errors;
 }
 
 std::string ScoreExplanation(const v1::ScoredItem& item, const std::vector<std::string>& labels, const Style& style,
@@ -221,8 +222,17 @@ std::string ScoreLineErrors(const v1::ScoreResponse& response) {
     return absl::StrCat(item, ": ", FirstLine(response.item().error()), "\n");
   }
   std::string out;
+  // What changes a number without a sign of it in the line.
+  if (response.item().tokenization().doubled_bos()) {
+    v1::TokenizationReport doubled;
+    doubled.set_doubled_bos(true);
+    absl::StrAppend(&out, item, ": ", TokenizationNote(doubled, "the context"));
+  }
   const Continuations& continuations = response.item().continuations().continuations();
   for (int c = 0; c < continuations.size(); ++c) {
+    if (continuations[c].boundary().text_changed()) {
+      absl::StrAppend(&out, item, ", continuation ", c, ": the tokens scored do not spell context + continuation\n");
+    }
     if (!continuations[c].has_error()) continue;
     absl::StrAppend(&out, item, ", continuation ", c, ": ", FirstLine(continuations[c].error()), "\n");
   }

@@ -25,7 +25,8 @@ std::string ScoreExplanation(const v1::ScoredItem& item, const std::vector<std::
 // zero, or "error:REASON"; separated by tabs.
 std::string ScoreLine(const v1::ScoreResponse& response);
 
-// What failed in it, one line each with the message: "item 3: ...", "item 3, continuation 1: ...". Empty: nothing.
+// What failed in it, with the message, and where its tokens do not spell the text, one line each: "item 3: ...",
+// "item 3, continuation 1: ...". Empty: nothing.
 std::string ScoreLineErrors(const v1::ScoreResponse& response);
 
 // Whether the item or one of its continuations failed.

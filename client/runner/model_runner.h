@@ -11,6 +11,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <stop_token>
 #include <string>
@@ -49,6 +50,16 @@ struct TextTask {
   std::function<absl::Status()> check_wanted = [] { return absl::OkStatus(); };
 };
 
+// How a text becomes tokens. See logitd.v1.TokenizationOptions and logitd.v1.TokenizeCall.
+struct TokenizeOptions {
+  // Unset: as ModelInfo.adds_bos says.
+  std::optional<bool> add_special_tokens;
+  bool parse_special_tokens = false;
+  // The text goes on after other text: neither special tokens nor the space that some tokenizers put before a text are
+  // added. The model's own tokens for names (parse_special_tokens) are found all the same.
+  bool continues_text = false;
+};
+
 // A model. Evaluate, Tokenize and Detokenize may be called at the same time from two threads (one evaluates, one
 // tokenises); no function is called from two threads at once. With TextLanes, TokenizeInLane and Detokenize are called
 // from one more thread for each lane, Tokenize never.
@@ -72,14 +83,12 @@ class Model {
   // the end, from any thread.
   virtual void Interrupt() {}
 
-  virtual absl::StatusOr<std::vector<TokenId>> Tokenize(const std::string& text,
-                                                        const v1::TokenizationOptions& options) = 0;
+  virtual absl::StatusOr<std::vector<TokenId>> Tokenize(const std::string& text, const TokenizeOptions& options) = 0;
   // Lanes let short texts pass long ones: bytes of text of the largest call of each lane but the last, ascending. A
   // model that has any overrides TokenizeInLane, which may end with ABORTED if a text takes longer than its lane
   // should: the next lane then takes it. Constant.
   virtual std::vector<int64_t> TextLanes() const { return {}; }
-  virtual absl::StatusOr<std::vector<TokenId>> TokenizeInLane(const std::string& text,
-                                                              const v1::TokenizationOptions& options,
+  virtual absl::StatusOr<std::vector<TokenId>> TokenizeInLane(const std::string& text, const TokenizeOptions& options,
                                                               const TextTask& /*task*/) {
     return Tokenize(text, options);
   }

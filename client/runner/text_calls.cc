@@ -88,13 +88,17 @@ void TextCalls::Serve(int lane) {
 
 std::optional<v1::AttachRequest> TextCalls::Tokenize(const std::shared_ptr<Call>& call, int lane) {
   const v1::TokenizeCall& request = call->message.tokenize();
+  TokenizeOptions options;
+  if (request.options().has_add_special_tokens()) options.add_special_tokens = request.options().add_special_tokens();
+  options.parse_special_tokens = request.options().parse_special_tokens();
+  options.continues_text = request.continues_text();
   TextTask task{.lane = lane, .check_wanted = [this, &call] { return CheckWanted(*call); }};
   while (!call->result.has_error() && call->result.tokens_size() < request.texts_size()) {
     const int index = call->result.tokens_size();
     task.field = "texts[" + std::to_string(index) + "]";
     const absl::Status wanted = CheckWanted(*call);
     absl::StatusOr<std::vector<TokenId>> ids =
-        wanted.ok() ? model_.TokenizeInLane(request.texts(index), request.options(), task) : wanted;
+        wanted.ok() ? model_.TokenizeInLane(request.texts(index), options, task) : wanted;
     if (absl::IsAborted(ids.status()) && lane + 1 < static_cast<int>(queues_.size())) {
       queues_[static_cast<size_t>(lane) + 1]->Push(call);
       return std::nullopt;

@@ -3,12 +3,14 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <span>
 #include <string>
 #include <utility>
 
 #include "core/errors.h"
 #include "core/scorer.h"
 #include "core/status_macros.h"
+#include "server/handlers/shared_contexts.h"
 #include "server/models/model_session.h"
 
 namespace logitd::server {
@@ -21,23 +23,23 @@ constexpr size_t kRowsAtOnce = 16;
 
 // A continuation on its way.
 struct Running {
-  const ItemInput* item;
   const ContinuationInput* input;
   ContinuationScore* score;
-  // Index of its item's context in the group.
+  // Index of its group among those that are evaluated together.
   size_t context;
-  int64_t sequence = 0;
-  // What is fed: the last token of the context, then all of its own but the last. Row t predicts token t.
+  // What of its context is fed before: all but what is shared, and the last token.
+  std::span<const TokenId> own_context;
+  // What is fed then: the last token of the context, then all of its own but the last. Row t predicts token t.
   std::vector<TokenId> fed;
-  size_t fed_count = 0;
   Scorer scorer;
+  int64_t sequence = 0;
+  size_t fed_count = 0;
   std::optional<int64_t> context_sequence = std::nullopt;
 };
 
-// A context that is evaluated once for all of its continuations.
+// What a group's contexts begin with, evaluated once for all of its continuations.
 struct Context {
-  const ItemInput* item;
-  bool is_shared = false;
+  std::span<const TokenId> tokens;
   std::optional<int64_t> sequence = std::nullopt;
   absl::Status status = absl::OkStatus();
 };
@@ -77,13 +79,13 @@ class Evaluation {
     can_fork_ = model.capabilities().fork && session_.capacity().max_sequences > 1;
   }
 
-  // Scores items [begin, end): evaluates their contexts, then their continuations in rounds.
-  absl::Status ScoreItems(const std::vector<ItemInput>& items, size_t begin, size_t end,
-                          std::vector<std::vector<ContinuationScore>>& scores);
+  // Scores the continuations of `groups`: evaluates what they share, then the continuations in rounds.
+  absl::Status ScoreGroups(const std::vector<ItemInput>& items, std::span<const ContextGroup> groups,
+                           std::vector<std::vector<ContinuationScore>>& scores);
 
  private:
   absl::Status EvaluateContexts(std::vector<Context>& contexts);
-  absl::Status FeedContext(Running& running);
+  absl::Status FeedOwnContexts(std::vector<Running>& round);
   absl::Status EvaluateRound(std::vector<Running> round);
   SequenceWork WorkOf(Running& running);
   absl::Status TakeRows(Running& running, const SequenceWork& work, const SequenceRows& rows);
@@ -97,40 +99,45 @@ class Evaluation {
   bool can_fork_ = false;
 };
 
-absl::Status Evaluation::ScoreItems(const std::vector<ItemInput>& items, size_t begin, size_t end,
-                                    std::vector<std::vector<ContinuationScore>>& scores) {
-  std::vector<Context> group;
+absl::Status Evaluation::ScoreGroups(const std::vector<ItemInput>& items, std::span<const ContextGroup> groups,
+                                     std::vector<std::vector<ContinuationScore>>& scores) {
+  std::vector<Context> contexts;
   std::vector<Running> running;
   // The same tokens after the same context are evaluated once, so that they tie: in another place of a batch the model
   // might give them another last digit.
   std::vector<std::pair<ContinuationScore*, const ContinuationScore*>> copies;
   int64_t shared_tokens = 0;
   int64_t shared_contexts = 0;
-  for (size_t i = begin; i < end; ++i) {
-    scores[i].resize(items[i].continuations.size());
-    Context& context = group.emplace_back(Context{&items[i]});
-    bool any = false;
-    std::map<std::vector<TokenId>, ContinuationScore*> first_with;
-    for (size_t j = 0; j < items[i].continuations.size(); ++j) {
-      const ContinuationInput& input = items[i].continuations[j];
-      scores[i][j].status = input.status;
-      if (!input.status.ok()) continue;
-      any = true;
-      const auto [first, is_new] = first_with.emplace(input.token_ids, &scores[i][j]);
+  for (const ContextGroup& group : groups) {
+    const ItemInput& item = items[group.item_index];
+    const std::vector<TokenId>& first = *item.continuations[group.continuations.front()].context;
+    Context& context = contexts.emplace_back();
+    if (can_fork_) context.tokens = std::span(first).first(group.shared_count);
+    if (!context.tokens.empty()) {
+      shared_tokens += std::ssize(context.tokens);
+      ++shared_contexts;
+    }
+    // By what comes after the shared tokens, to the end.
+    std::map<std::pair<std::vector<TokenId>, std::vector<TokenId>>, ContinuationScore*> first_with;
+    for (const size_t j : group.continuations) {
+      const ContinuationInput& input = item.continuations[j];
+      ContinuationScore& score = scores[group.item_index][j];
+      const auto own = std::span(*input.context).subspan(group.shared_count);
+      const auto [same, is_new] =
+          first_with.emplace(std::pair(std::vector<TokenId>(own.begin(), own.end()), input.token_ids), &score);
       if (!is_new) {
-        copies.emplace_back(&scores[i][j], first->second);
+        copies.emplace_back(&score, same->second);
         continue;
       }
-      Running& next = running.emplace_back(
-          Running{&items[i], &input, &scores[i][j], i - begin, 0, {}, 0, Scorer(options_.record, options_.sampling)});
-      next.fed.push_back(items[i].context_token_ids.back());
+      const std::span<const TokenId> body = std::span(*input.context).first(input.context->size() - 1);
+      Running& next = running.emplace_back(Running{&input,
+                                                   &score,
+                                                   contexts.size() - 1,
+                                                   body.subspan(context.tokens.size()),
+                                                   {},
+                                                   Scorer(options_.record, options_.sampling)});
+      next.fed.push_back(input.context->back());
       next.fed.insert(next.fed.end(), input.token_ids.begin(), input.token_ids.end() - 1);
-    }
-    // The last token of a context is fed with each continuation, whose first row it gives.
-    context.is_shared = can_fork_ && any && items[i].context_token_ids.size() > 1;
-    if (context.is_shared) {
-      shared_tokens += std::ssize(items[i].context_token_ids) - 1;
-      ++shared_contexts;
     }
   }
   if (running.empty()) return absl::OkStatus();
@@ -147,7 +154,7 @@ absl::Status Evaluation::ScoreItems(const std::vector<ItemInput>& items, size_t 
   int64_t most_tokens = 0;
   size_t most_sequences = 0;
   for (Running& next : running) {
-    const int64_t tokens = TokensOf(*next.input) + (can_fork_ ? 0 : std::ssize(next.item->context_token_ids) - 1);
+    const int64_t tokens = TokensOf(*next.input) + std::ssize(next.own_context);
     if (rounds.empty() || rounds.back().size() >= most || round_tokens + tokens > room) {
       rounds.emplace_back();
       round_tokens = 0;
@@ -159,17 +166,17 @@ absl::Status Evaluation::ScoreItems(const std::vector<ItemInput>& items, size_t 
   }
   RETURN_IF_ERROR(session_.Reserve(static_cast<int32_t>(shared_contexts + static_cast<int64_t>(most_sequences)),
                                    shared_tokens + most_tokens, "items", context_));
-  RETURN_IF_ERROR(EvaluateContexts(group));
+  RETURN_IF_ERROR(EvaluateContexts(contexts));
   for (std::vector<Running>& round : rounds) {
     // What a context failed with is what its continuations fail with, and no others.
-    std::erase_if(round, [&group](Running& next) {
-      next.score->status = group[next.context].status;
+    std::erase_if(round, [&contexts](Running& next) {
+      next.score->status = contexts[next.context].status;
       return !next.score->status.ok();
     });
-    for (Running& next : round) next.context_sequence = group[next.context].sequence;
+    for (Running& next : round) next.context_sequence = contexts[next.context].sequence;
     RETURN_IF_ERROR(EvaluateRound(std::move(round)));
   }
-  for (const Context& context : group) {
+  for (const Context& context : contexts) {
     if (context.sequence) session_.Release(*context.sequence);
   }
   for (const auto& [copy, original] : copies) *copy = *original;
@@ -180,12 +187,11 @@ absl::Status Evaluation::EvaluateContexts(std::vector<Context>& contexts) {
   std::vector<SequenceWork> work;
   std::vector<Context*> evaluated;
   for (Context& context : contexts) {
-    if (!context.is_shared) continue;
+    if (context.tokens.empty()) continue;
     context.sequence = session_.NewSequence();
     SequenceWork& next = work.emplace_back();
     next.sequence_id = *context.sequence;
-    const std::vector<TokenId>& ids = context.item->context_token_ids;
-    next.append_token_ids.assign(ids.begin(), ids.end() - 1);
+    next.append_token_ids.assign(context.tokens.begin(), context.tokens.end());
     evaluated.push_back(&context);
   }
   if (work.empty()) return absl::OkStatus();
@@ -194,14 +200,21 @@ absl::Status Evaluation::EvaluateContexts(std::vector<Context>& contexts) {
   return absl::OkStatus();
 }
 
-absl::Status Evaluation::FeedContext(Running& running) {
-  const std::vector<TokenId>& ids = running.item->context_token_ids;
-  if (ids.size() < 2) return absl::OkStatus();
-  SequenceWork work;
-  work.sequence_id = running.sequence;
-  work.append_token_ids.assign(ids.begin(), ids.end() - 1);
-  ASSIGN_OR_RETURN(const std::vector<SequenceRows> rows, session_.Evaluate({std::move(work)}, context_));
-  running.score->status = rows[0].status;
+// The part of each context that is its own. No rows: they would cost as much as all else.
+absl::Status Evaluation::FeedOwnContexts(std::vector<Running>& round) {
+  std::vector<SequenceWork> work;
+  std::vector<Running*> fed;
+  for (Running& running : round) {
+    if (running.own_context.empty()) continue;
+    SequenceWork& next = work.emplace_back();
+    next.sequence_id = running.sequence;
+    next.fork_from_sequence_id = std::exchange(running.context_sequence, std::nullopt);
+    next.append_token_ids.assign(running.own_context.begin(), running.own_context.end());
+    fed.push_back(&running);
+  }
+  if (work.empty()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const std::vector<SequenceRows> rows, session_.Evaluate(std::move(work), context_));
+  for (size_t i = 0; i < rows.size(); ++i) fed[i]->score->status = rows[i].status;
   return absl::OkStatus();
 }
 
@@ -223,12 +236,11 @@ SequenceWork Evaluation::WorkOf(Running& running) {
 
 absl::Status Evaluation::EvaluateRound(std::vector<Running> round) {
   for (Running& running : round) running.sequence = session_.NewSequence();
-  if (!can_fork_ && !round.empty()) {
-    RETURN_IF_ERROR(FeedContext(round.front()));
-    if (!round.front().score->status.ok()) return absl::OkStatus();
-  }
+  RETURN_IF_ERROR(FeedOwnContexts(round));
   std::vector<Running*> active;
-  for (Running& running : round) active.push_back(&running);
+  for (Running& running : round) {
+    if (running.score->status.ok()) active.push_back(&running);
+  }
   while (!active.empty()) {
     std::vector<SequenceWork> work;
     for (Running* running : active) work.push_back(WorkOf(*running));
@@ -269,7 +281,7 @@ absl::Status Evaluation::TakeRows(Running& running, const SequenceWork& work, co
       const LogitsView row(rows.logits.data() + i * vocab_size, vocab_size);
       // What the stages may look at: the context, and the targets before this one.
       StepContext step;
-      step.prompt = running.item->context_token_ids;
+      step.prompt = *running.input->context;
       step.output = std::span(running.input->token_ids).first(running.fed_count);
       step.position = static_cast<int32_t>(running.fed_count);
       ASSIGN_OR_RETURN(const StepWorkspaces::Lease workspace, workspaces_.Lend(context_));
@@ -289,34 +301,46 @@ absl::Status ScoreContinuations(const std::vector<ItemInput>& items, const Score
                                 const RequestContext& context, StepWorkspaces& workspaces,
                                 const std::function<bool(size_t, std::vector<ContinuationScore>)>& done) {
   std::vector<std::vector<ContinuationScore>> scores(items.size());
+  std::vector<ContextGroup> groups;
+  for (size_t i = 0; i < items.size(); ++i) {
+    for (const ContinuationInput& input : items[i].continuations) scores[i].emplace_back().status = input.status;
+    for (ContextGroup& group : GroupByContext(items[i], i)) groups.push_back(std::move(group));
+  }
   const RunnerCapacity capacity = model.capacity();
   size_t begin = 0;
-  while (begin < items.size()) {
-    // As many whole items as are evaluated at once; at least one.
+  size_t next_item = 0;
+  while (next_item < items.size()) {
+    // As many whole groups as are evaluated at once; at least one.
     size_t end = begin;
     size_t continuations = 0;
     int64_t tokens = 0;
-    while (end < items.size()) {
-      int64_t item_tokens = static_cast<int64_t>(items[end].context_token_ids.size());
-      for (const ContinuationInput& input : items[end].continuations) item_tokens += TokensOf(input);
-      const size_t more = items[end].continuations.size();
+    while (end < groups.size()) {
+      const ContextGroup& group = groups[end];
+      auto group_tokens = static_cast<int64_t>(group.shared_count);
+      for (const size_t j : group.continuations) {
+        const ContinuationInput& input = items[group.item_index].continuations[j];
+        group_tokens += TokensOf(input) + std::ssize(*input.context) - static_cast<int64_t>(group.shared_count);
+      }
+      const size_t more = group.continuations.size();
       const bool fits = continuations + more <= kContinuationsAtOnce &&
                         static_cast<int64_t>(end - begin + 1 + continuations + more) <= capacity.max_sequences / 2 &&
-                        tokens + item_tokens <= capacity.max_cached_tokens / 4;
+                        tokens + group_tokens <= capacity.max_cached_tokens / 4;
       if (end > begin && !fits) break;
       continuations += more;
-      tokens += item_tokens;
+      tokens += group_tokens;
       ++end;
     }
-    {
+    if (end > begin) {
       // Its room in the cache is given back before a client that may be slow is written to.
       Evaluation evaluation(options, model, context, workspaces);
-      RETURN_IF_ERROR(evaluation.ScoreItems(items, begin, end, scores));
-    }
-    for (size_t i = begin; i < end; ++i) {
-      if (!done(i, std::move(scores[i]))) return context.Check();
+      RETURN_IF_ERROR(evaluation.ScoreGroups(items, std::span(groups).subspan(begin, end - begin), scores));
     }
     begin = end;
+    // Every item whose last group is done, and those that have none.
+    const size_t done_items = begin < groups.size() ? groups[begin].item_index : items.size();
+    for (; next_item < done_items; ++next_item) {
+      if (!done(next_item, std::move(scores[next_item]))) return context.Check();
+    }
   }
   return absl::OkStatus();
 }

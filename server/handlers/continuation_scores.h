@@ -37,8 +37,9 @@ struct ScoreOptions {
 };
 
 // Scores `items`, several at once, and calls `done(item_index, scores)` for each, in order; false from it stops.
-// A context is evaluated once for all of its continuations. A workspace is lent for each row.
-// Errors: those of the call as a whole (CANCELLED, RUNNER_LOST, ...); what concerns one continuation is in its status.
+// A context is evaluated once for all of its continuations, as far as it has the same tokens for them. A workspace is
+// lent for each row. Errors: those of the call as a whole (CANCELLED, RUNNER_LOST, ...); what concerns one continuation
+// is in its status.
 absl::Status ScoreContinuations(const std::vector<ItemInput>& items, const ScoreOptions& options, ServedModel& model,
                                 const RequestContext& context, StepWorkspaces& workspaces,
                                 const std::function<bool(size_t, std::vector<ContinuationScore>)>& done);

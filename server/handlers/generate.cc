@@ -17,8 +17,8 @@
 #include "server/converters/model.h"
 #include "server/converters/sampling.h"
 #include "server/converters/text.h"
-#include "server/handlers/inputs.h"
 #include "server/handlers/numerics_version.h"
+#include "server/handlers/prompt_input.h"
 #include "server/models/model_session.h"
 
 namespace logitd::server {
@@ -337,19 +337,20 @@ absl::Status Generate(const v1::GenerateRequest& request, const ServerEnv& env, 
   ASSIGN_OR_RETURN(const std::shared_ptr<ServedModel> model, env.models.Find(request.model()));
   const ModelDescription& description = model->description();
   ASSIGN_OR_RETURN(const GenerateOptions options, OptionsOf(request, description));
-  ASSIGN_OR_RETURN(std::vector<TokenId> prompt,
+  ASSIGN_OR_RETURN(PromptInput prompt,
                    PromptTokens(request.prompt(), FromProto(request.tokenization()), *model, context));
 
   v1::GenerateResponse started;
   started.mutable_started()->set_seed(options.decoder.seed);
-  started.mutable_started()->set_prompt_token_count(static_cast<int32_t>(prompt.size()));
+  started.mutable_started()->set_prompt_token_count(static_cast<int32_t>(prompt.token_ids.size()));
+  if (HasReport(prompt.report)) *started.mutable_started()->mutable_tokenization() = prompt.report;
   started.mutable_started()->set_model(description.name);
   started.mutable_started()->set_numerics_version(kNumericsVersion);
   started.mutable_started()->set_precision(description.precision);
   if (!writer.Write(started)) return context.Check();
 
   v1::GenerateResponse last;
-  Generation generation(options, std::move(prompt), *model, context, env.workspaces, writer);
+  Generation generation(options, std::move(prompt.token_ids), *model, context, env.workspaces, writer);
   RETURN_IF_ERROR(generation.Run(*last.mutable_final()));
   writer.Write(last);
   return absl::OkStatus();

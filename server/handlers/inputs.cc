@@ -1,6 +1,7 @@
 #include "server/handlers/inputs.h"
 
 #include <algorithm>
+#include <memory>
 #include <string_view>
 #include <utility>
 
@@ -9,92 +10,36 @@
 #include "core/status_macros.h"
 #include "server/converters/sampling.h"
 #include "server/converters/text.h"
+#include "server/handlers/boundary.h"
+#include "server/handlers/prompt_input.h"
+#include "server/handlers/spelling.h"
 #include "server/models/text_outcomes.h"
 #include "server/models/token_bound.h"
 
 namespace logitd::server {
 namespace {
 
-// Texts are tokenised in calls of bounded size.
+// Texts are tokenised in calls of bounded size, and joined for one call at a time.
 constexpr size_t kTextsPerCall = 256;
+constexpr size_t kBytesPerCall = 1 << 20;
 
 std::string UpTo(int64_t limit) { return "[0, " + std::to_string(limit) + "]"; }
 
-// Collects texts and tokenises all of them together.
-class TokenizerBatch {
- public:
-  explicit TokenizerBatch(TokenizationOptions options) : options_(std::move(options)) {}
-
-  // The number of the text, for Tokens().
-  size_t Add(std::string text) {
-    bytes_ += static_cast<int64_t>(text.size());
-    texts_.push_back(std::move(text));
-    return texts_.size() - 1;
-  }
-
-  absl::Status Run(ServedModel& model, const RequestContext& context) {
-    for (size_t begin = 0; begin < texts_.size(); begin += kTextsPerCall) {
-      const size_t end = std::min(begin + kTextsPerCall, texts_.size());
-      ASSIGN_OR_RETURN(auto lists, model.Tokenize({texts_.begin() + static_cast<ptrdiff_t>(begin),
-                                                   texts_.begin() + static_cast<ptrdiff_t>(end)},
-                                                  options_, context));
-      std::move(lists.begin(), lists.end(), std::back_inserter(tokens_));
-    }
-    return absl::OkStatus();
-  }
-
-  int64_t bytes() const { return bytes_; }
-  const std::vector<TokenId>& Tokens(size_t index) const { return tokens_[index]; }
-  const std::string& Text(size_t index) const { return texts_[index]; }
-
- private:
-  const TokenizationOptions options_;
-  std::vector<std::string> texts_;
-  int64_t bytes_ = 0;
-  std::vector<std::vector<TokenId>> tokens_;
+// How a continuation's tokens are made.
+enum class Making {
+  // It has none: it is wrong already.
+  kNone,
+  // They are given.
+  kGiven,
+  // They are given, after a context whose spaces at the end would move to a text: it keeps them.
+  kGivenAfterSpaces,
+  // As a text that begins: the context is empty.
+  kBeginning,
+  // As a text that goes on.
+  kContinuing,
+  // Out of one text with the context.
+  kJoined,
 };
-
-// Where an item's texts stand in the tokenizer's batches.
-struct PendingContinuation {
-  std::optional<size_t> joint;  // with the context before it
-  std::optional<size_t> alone;  // after a context of token ids
-};
-
-struct PendingItem {
-  std::string context_text;
-  int32_t moved_space_count = 0;
-  std::optional<size_t> context;
-  std::vector<PendingContinuation> continuations;
-};
-
-// Where text meets text: what the cut of the joint tokens did.
-v1::BoundaryReport ReportBoundary(const ServedModel& model, const std::vector<TokenId>& context_ids,
-                                  const std::vector<TokenId>& joint_ids, size_t context_bytes, size_t text_bytes,
-                                  int32_t moved) {
-  v1::BoundaryReport report;
-  report.set_moved_space_count(moved);
-  report.set_context_tokens_changed(joint_ids.size() < context_ids.size() ||
-                                    !std::equal(context_ids.begin(), context_ids.end(), joint_ids.begin()));
-  const Vocabulary& vocabulary = model.vocabulary();
-  // Without the tokens' bytes nothing is known of the place of the boundary.
-  if (vocabulary.offsets.empty()) return report;
-  size_t piece_bytes = 0;
-  for (const TokenId id : joint_ids) piece_bytes += vocabulary.TokenBytes(id).size();
-  // Some tokenizers put a space in front of a text: the boundary lies so much later in the bytes of the tokens.
-  if (piece_bytes > text_bytes) context_bytes += piece_bytes - text_bytes;
-  size_t begin = 0;
-  for (size_t i = 0; i < joint_ids.size(); ++i) {
-    const size_t end = begin + vocabulary.TokenBytes(joint_ids[i]).size();
-    if (begin < context_bytes && context_bytes < end) {
-      report.set_token_spans_boundary(true);
-      // The token counts as the continuation's if it comes after the cut, else as the context's.
-      const bool is_continuation = i >= context_ids.size();
-      report.set_spanning_bytes(static_cast<int32_t>(is_continuation ? context_bytes - begin : end - context_bytes));
-    }
-    begin = end;
-  }
-  return report;
-}
 
 // Bytes and characters that the length normalisations divide by.
 absl::Status SetCounts(const v1::Continuation& message, const std::optional<std::string>& text,
@@ -126,189 +71,389 @@ absl::Status SetCounts(const v1::Continuation& message, const std::optional<std:
   return absl::OkStatus();
 }
 
-// Reads the item's context; texts go to `with_special`, tokenised at the beginning of a text.
-absl::Status BeginItem(const ItemRequest& request, const TokenizationOptions& options, const ServedModel& model,
-                       TokenizerBatch& with_special, TokenizerBatch& without_special, ItemInput& item,
-                       PendingItem& pending) {
-  const ModelDescription& description = model.description();
-  bool text_context = false;
-  if (request.context != nullptr && request.context->has_text()) {
-    pending.context_text = request.context->text();
-    text_context = !pending.context_text.empty();
-  } else if (request.context != nullptr && request.context->has_tokens()) {
-    const auto& ids = request.context->tokens().token_ids();
-    RETURN_IF_ERROR(CheckTokenIds({ids.data(), static_cast<size_t>(ids.size())}, "context.tokens.token_ids",
-                                  description.vocab_size));
-    item.context_token_ids.assign(ids.begin(), ids.end());
+// The items of one request on their way from messages to tokens.
+class Resolution {
+ public:
+  Resolution(const std::vector<ItemRequest>& items, const TokenizationOptions& options, ServedModel& model,
+             const RequestContext& context)
+      : items_(items),
+        options_(options),
+        model_(model),
+        description_(model.description()),
+        context_(context),
+        inputs_(items.size()),
+        pending_(items.size()) {}
+
+  absl::StatusOr<std::vector<ItemInput>> Run();
+
+ private:
+  // What is known of an item before its texts are tokens. Views look into the request.
+  struct Pending {
+    bool has_text_context = false;
+    // LM_EVAL: without the white space at its end, which is `moved`.
+    std::string_view context;
+    std::string_view moved;
+    bool context_changed = false;
+    std::vector<Making> continuations;
+  };
+  // One text to be tokenised.
+  struct Place {
+    size_t item = 0;
+    // The context itself: unset.
+    std::optional<size_t> continuation;
+  };
+
+  absl::Status ReadContext(size_t item);
+  absl::Status ReadContinuation(size_t item, size_t index);
+  // Before it is tokenised: whether a text may fit the model's context.
+  absl::Status CheckFits(const Place& place) const;
+  // Takes out what does not, and what belongs to an item that failed.
+  void LeaveOut(std::vector<Place>& places);
+  std::string TextAt(const Place& place) const;
+  size_t BytesAt(const Place& place) const;
+  // Tokenises the texts at all places, and calls `take(place, text, tokens)` for each.
+  template <typename Take>
+  absl::Status Tokenize(const std::vector<Place>& places, const TokenizationOptions& options, Take take);
+  // The tokenizer does not survive the text.
+  void Refuse(const Place& place, int64_t text_bytes);
+  absl::Status TakeContext(size_t item, const std::string& text, std::vector<TokenId> tokens);
+  absl::Status TakeContinuation(const Place& place, const std::string& text, std::vector<TokenId> tokens);
+  // What every continuation needs at the end, however it was made.
+  absl::Status Finish(const v1::Continuation& message, ItemInput& item, ContinuationInput& continuation);
+  absl::Status CountTokens(size_t count);
+  absl::StatusOr<TokenId> ImplicitContext() const;
+  bool IsJoined(const Place& place) const {
+    const Making making = pending_[place.item].continuations[*place.continuation];
+    return making == Making::kJoined || making == Making::kGivenAfterSpaces;
   }
-  std::string moved;
-  if (text_context && options.boundary == Boundary::kLmEval) {
-    const size_t last = pending.context_text.find_last_not_of(" \t\n\r\f\v");
-    const size_t kept = last == std::string::npos ? 0 : last + 1;
-    // A context of nothing but spaces stays as it is: it must not become empty.
-    if (kept > 0) moved = pending.context_text.substr(kept);
-    pending.context_text.resize(pending.context_text.size() - moved.size());
-    pending.moved_space_count = static_cast<int32_t>(moved.size());
+  std::string FieldOf(const Place& place) const {
+    return items_[place.item].field + "." + items_[place.item].continuations[*place.continuation].field + ".";
   }
-  if (text_context) pending.context = with_special.Add(pending.context_text);
-  if (!text_context && item.context_token_ids.empty()) {
-    if (description.bos_token_id) {
-      item.implicit_context_token_id = description.bos_token_id;
-    } else if (!description.eos_token_ids.empty()) {
-      item.implicit_context_token_id = description.eos_token_ids.front();
-    } else {
-      return errors::EmptyPrompt("context");
+
+  const std::vector<ItemRequest>& items_;
+  const TokenizationOptions& options_;
+  ServedModel& model_;
+  const ModelDescription& description_;
+  const RequestContext& context_;
+  std::vector<ItemInput> inputs_;
+  std::vector<Pending> pending_;
+  std::optional<Spelling> spelling_;
+  int64_t token_count_ = 0;
+};
+
+absl::StatusOr<TokenId> Resolution::ImplicitContext() const {
+  if (description_.bos_token_id) return *description_.bos_token_id;
+  if (!description_.eos_token_ids.empty()) return description_.eos_token_ids.front();
+  return errors::EmptyPrompt("context");
+}
+
+absl::Status Resolution::ReadContext(size_t item) {
+  const v1::Input* message = items_[item].context;
+  Pending& pending = pending_[item];
+  std::vector<TokenId> ids;
+  if (message != nullptr && message->has_text()) {
+    pending.context = message->text();
+    pending.has_text_context = !pending.context.empty();
+  } else if (message != nullptr && message->has_tokens()) {
+    const auto& given = message->tokens().token_ids();
+    RETURN_IF_ERROR(CheckTokenIds({given.data(), static_cast<size_t>(given.size())}, "context.tokens.token_ids",
+                                  description_.vocab_size));
+    ids.assign(given.begin(), given.end());
+  }
+  if (pending.has_text_context) {
+    if (options_.boundary == Boundary::kLmEval) {
+      const size_t kept = StrippedSize(pending.context);
+      pending.moved = pending.context.substr(kept);
+      pending.context = pending.context.substr(0, kept);
     }
-    item.context_token_ids = {*item.implicit_context_token_id};
+    return absl::OkStatus();
   }
-  for (const ItemRequest::Part& part : request.continuations) {
-    PendingContinuation& continuation = pending.continuations.emplace_back();
-    if (!part.continuation->input().has_text() || part.continuation->input().text().empty()) continue;
-    const std::string text = moved + part.continuation->input().text();
-    if (text_context) {
-      continuation.joint = with_special.Add(pending.context_text + text);
-    } else {
-      continuation.alone = without_special.Add(text);
+  if (ids.empty()) {
+    ASSIGN_OR_RETURN(inputs_[item].implicit_context_token_id, ImplicitContext());
+    ids = {*inputs_[item].implicit_context_token_id};
+  }
+  inputs_[item].context = std::make_shared<const std::vector<TokenId>>(std::move(ids));
+  return absl::OkStatus();
+}
+
+absl::Status Resolution::ReadContinuation(size_t item, size_t index) {
+  const v1::Input& message = items_[item].continuations[index].continuation->input();
+  Making& making = pending_[item].continuations[index];
+  switch (message.input_case()) {
+    case v1::Input::kTokens: {
+      const auto& ids = message.tokens().token_ids();
+      RETURN_IF_ERROR(CheckTokenIds({ids.data(), static_cast<size_t>(ids.size())}, "input.tokens.token_ids",
+                                    description_.vocab_size));
+      if (ids.empty()) return errors::EmptyContinuation("input.tokens");
+      making = pending_[item].moved.empty() ? Making::kGiven : Making::kGivenAfterSpaces;
+      return absl::OkStatus();
     }
+    case v1::Input::kText:
+      if (message.text().empty()) return errors::EmptyContinuation("input.text");
+      if (pending_[item].has_text_context) {
+        making = options_.boundary == Boundary::kSeparate ? Making::kContinuing : Making::kJoined;
+      } else {
+        making = inputs_[item].implicit_context_token_id ? Making::kBeginning : Making::kContinuing;
+      }
+      return absl::OkStatus();
+    case v1::Input::INPUT_NOT_SET:
+      break;
+  }
+  return errors::Required("input");
+}
+
+absl::Status Resolution::CheckFits(const Place& place) const {
+  const auto bytes = static_cast<int64_t>(BytesAt(place));
+  const int64_t most = description_.context_length;
+  if (!place.continuation) return CheckTextFits("context.text", bytes, options_, model_, most);
+  // The last token is not fed.
+  return CheckTextFits("input.text", bytes, options_, model_, most + 1);
+}
+
+void Resolution::LeaveOut(std::vector<Place>& places) {
+  std::erase_if(places, [this](const Place& place) {
+    ItemInput& item = inputs_[place.item];
+    if (!item.status.ok()) return true;
+    const absl::Status fits = CheckFits(place);
+    if (fits.ok()) return false;
+    if (place.continuation) {
+      item.continuations[*place.continuation].status = fits;
+    } else {
+      item.status = WithFieldPrefix(fits, items_[place.item].field + ".");
+    }
+    return true;
+  });
+}
+
+size_t Resolution::BytesAt(const Place& place) const {
+  const Pending& pending = pending_[place.item];
+  if (!place.continuation) return pending.context.size();
+  // None where it is ids.
+  const size_t own = items_[place.item].continuations[*place.continuation].continuation->input().text().size();
+  return IsJoined(place) ? pending.context.size() + pending.moved.size() + own : own;
+}
+
+std::string Resolution::TextAt(const Place& place) const {
+  const Pending& pending = pending_[place.item];
+  if (!place.continuation) return std::string(pending.context);
+  const std::string& own = items_[place.item].continuations[*place.continuation].continuation->input().text();
+  if (!IsJoined(place)) return own;
+  std::string text;
+  text.reserve(BytesAt(place));
+  return text.append(pending.context).append(pending.moved).append(own);
+}
+
+absl::Status Resolution::CountTokens(size_t count) {
+  token_count_ += static_cast<int64_t>(count);
+  if (token_count_ <= kMaxScoreTokens) return absl::OkStatus();
+  return errors::LimitExceeded("items", token_count_, UpTo(kMaxScoreTokens) + " tokens", "max_score_tokens");
+}
+
+template <typename Take>
+absl::Status Resolution::Tokenize(const std::vector<Place>& places, const TokenizationOptions& options, Take take) {
+  for (size_t begin = 0; begin < places.size();) {
+    std::vector<std::string> texts;
+    size_t bytes = 0;
+    size_t end = begin;
+    for (; end < places.size() && texts.size() < kTextsPerCall; ++end) {
+      bytes += BytesAt(places[end]);
+      if (end > begin && bytes > kBytesPerCall) break;
+      texts.push_back(TextAt(places[end]));
+    }
+    ASSIGN_OR_RETURN(auto lists, TokenizeEach(model_, texts, options, context_));
+    for (const auto& list : lists) {
+      if (list) RETURN_IF_ERROR(spelling_->Learn(*list, context_));
+    }
+    for (size_t i = begin; i < end; ++i) {
+      if (std::optional<std::vector<TokenId>>& list = lists[i - begin]) {
+        RETURN_IF_ERROR(take(places[i], texts[i - begin], *std::move(list)));
+      } else {
+        Refuse(places[i], static_cast<int64_t>(texts[i - begin].size()));
+      }
+    }
+    begin = end;
   }
   return absl::OkStatus();
 }
 
-absl::Status FinishContinuation(const v1::Continuation& message, const PendingItem& pending,
-                                const PendingContinuation& where, const TokenizerBatch& with_special,
-                                const TokenizerBatch& without_special, const ServedModel& model, const ItemInput& item,
-                                ContinuationInput& continuation) {
-  const ModelDescription& description = model.description();
-  const Vocabulary& vocabulary = model.vocabulary();
+void Resolution::Refuse(const Place& place, int64_t text_bytes) {
+  if (place.continuation) {
+    inputs_[place.item].continuations[*place.continuation].status = errors::TokenizerFailed("input.text", text_bytes);
+  } else {
+    inputs_[place.item].status =
+        WithFieldPrefix(errors::TokenizerFailed("context.text", text_bytes), items_[place.item].field + ".");
+  }
+}
+
+absl::Status Resolution::TakeContext(size_t item, const std::string& text, std::vector<TokenId> tokens) {
+  ItemInput& input = inputs_[item];
+  input.report = ReportText(*spelling_, description_, options_, text, tokens);
+  pending_[item].context_changed = input.report.text_changed();
+  input.context = std::make_shared<const std::vector<TokenId>>(std::move(tokens));
+  return CountTokens(input.context->size());
+}
+
+absl::Status Resolution::TakeContinuation(const Place& place, const std::string& text, std::vector<TokenId> tokens) {
+  ItemInput& item = inputs_[place.item];
+  ContinuationInput& continuation = item.continuations[*place.continuation];
+  const Pending& pending = pending_[place.item];
+  const bool is_lm_eval = options_.boundary == Boundary::kLmEval;
+  JoinedTokens joined;
+  switch (pending.continuations[*place.continuation]) {
+    case Making::kNone:
+    case Making::kGiven:
+      return absl::OkStatus();
+    case Making::kGivenAfterSpaces:
+      continuation.context = std::make_shared<const std::vector<TokenId>>(std::move(tokens));
+      return CountTokens(continuation.context->size());
+    case Making::kJoined:
+      joined = is_lm_eval ? CutAsLmEval(*spelling_, text, pending.context.size(), item.context, tokens)
+                          : CutJoint(*spelling_, text, pending.context.size(), item.context, tokens);
+      joined.report.set_moved_space_count(static_cast<int32_t>(CountCharacters(pending.moved).value_or(0)));
+      break;
+    case Making::kBeginning:
+      joined = PutAfter(*spelling_, text, /*begins_text=*/true, item.context, false, std::move(tokens));
+      if (!joined.token_ids.empty() && joined.token_ids.front() == *item.implicit_context_token_id) {
+        // As the harness: a continuation that brings its own BOS is scored after that one.
+        if (is_lm_eval) {
+          joined.token_ids.erase(joined.token_ids.begin());
+        } else if (item.implicit_context_token_id == description_.bos_token_id) {
+          item.report.set_doubled_bos(true);
+        }
+      }
+      joined.report.set_rule(static_cast<v1::Boundary>(options_.boundary));
+      break;
+    case Making::kContinuing:
+      joined =
+          PutAfter(*spelling_, text, /*begins_text=*/false, item.context, pending.context_changed, std::move(tokens));
+      break;
+  }
+  continuation.context = std::move(joined.context);
+  continuation.token_ids = std::move(joined.token_ids);
+  continuation.boundary = std::move(joined.report);
+  // What is evaluated besides the item's own context.
+  const auto ends = std::mismatch(item.context->begin(), item.context->end(), continuation.context->begin(),
+                                  continuation.context->end());
+  RETURN_IF_ERROR(
+      CountTokens(static_cast<size_t>(continuation.context->end() - ends.second) + continuation.token_ids.size()));
+  if (continuation.token_ids.empty()) {
+    const bool is_swallowed = is_lm_eval && pending.continuations[*place.continuation] == Making::kJoined;
+    continuation.status = is_swallowed ? errors::BoundaryToken("input.text") : errors::EmptyContinuation("input.text");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Resolution::Finish(const v1::Continuation& message, ItemInput& item, ContinuationInput& continuation) {
+  RETURN_IF_ERROR(continuation.status);
+  const Vocabulary& vocabulary = model_.vocabulary();
   std::optional<std::string> text;
-  switch (message.input().input_case()) {
-    case v1::Input::kTokens: {
-      const auto& ids = message.input().tokens().token_ids();
-      RETURN_IF_ERROR(CheckTokenIds({ids.data(), static_cast<size_t>(ids.size())}, "input.tokens.token_ids",
-                                    description.vocab_size));
-      continuation.token_ids.assign(ids.begin(), ids.end());
-      if (continuation.token_ids.empty()) return errors::EmptyContinuation("input.tokens");
-      if (!vocabulary.offsets.empty()) {
-        text.emplace();
-        for (const TokenId id : continuation.token_ids) text->append(vocabulary.TokenBytes(id));
-      }
-      break;
+  if (message.input().has_text()) {
+    // Its own: spaces that came from the context never count, nor does what a spanning token has of it.
+    text = message.input().text();
+  } else {
+    const auto& ids = message.input().tokens().token_ids();
+    if (continuation.context == nullptr) continuation.context = item.context;
+    continuation.token_ids.assign(ids.begin(), ids.end());
+    RETURN_IF_ERROR(CountTokens(continuation.token_ids.size()));
+    if (!vocabulary.offsets.empty()) {
+      text.emplace();
+      for (const TokenId id : continuation.token_ids) text->append(vocabulary.TokenBytes(id));
     }
-    case v1::Input::kText:
-      if (message.input().text().empty()) return errors::EmptyContinuation("input.text");
-      // Spaces that came from the context never count.
-      text = message.input().text();
-      if (where.joint) {
-        const std::vector<TokenId>& context_ids = with_special.Tokens(*pending.context);
-        const std::vector<TokenId>& joint_ids = with_special.Tokens(*where.joint);
-        continuation.boundary = ReportBoundary(model, context_ids, joint_ids, pending.context_text.size(),
-                                               with_special.Text(*where.joint).size(), pending.moved_space_count);
-        if (joint_ids.size() <= context_ids.size()) return errors::BoundaryToken("input.text");
-        continuation.token_ids.assign(joint_ids.begin() + static_cast<ptrdiff_t>(context_ids.size()), joint_ids.end());
-      } else {
-        continuation.token_ids = without_special.Tokens(*where.alone);
-        if (continuation.token_ids.empty()) return errors::EmptyContinuation("input.text");
-      }
-      break;
-    case v1::Input::INPUT_NOT_SET:
-      return errors::Required("input");
   }
+  if (continuation.context->empty()) {
+    ASSIGN_OR_RETURN(const TokenId implicit, ImplicitContext());
+    continuation.context = std::make_shared<const std::vector<TokenId>>(std::vector<TokenId>{implicit});
+    if (continuation.boundary) continuation.boundary->set_implicit_context_token_id(implicit);
+  }
+  const auto context_token_count = static_cast<int32_t>(continuation.context->size());
+  if (continuation.boundary) continuation.boundary->set_context_token_count(context_token_count);
   RETURN_IF_ERROR(SetCounts(message, text, continuation));
-  const auto total = static_cast<int64_t>(item.context_token_ids.size() + continuation.token_ids.size());
+  const int64_t total = context_token_count + std::ssize(continuation.token_ids);
   // The last token is not fed: its row is not needed.
-  if (total > int64_t{description.context_length} + 1) {
-    return errors::ContextLengthExceeded("input", total, int64_t{description.context_length} + 1);
+  if (total > int64_t{description_.context_length} + 1) {
+    return errors::ContextLengthExceeded("input", total, int64_t{description_.context_length} + 1);
   }
-  return model.CheckFitsACache(total - 1, "input");
+  return model_.CheckFitsACache(total - 1, "input");
+}
+
+absl::StatusOr<std::vector<ItemInput>> Resolution::Run() {
+  std::vector<Place> contexts;
+  std::vector<Place> joined;
+  std::vector<Place> beginning;
+  std::vector<Place> continuing;
+  int64_t bytes = 0;
+  for (size_t i = 0; i < items_.size(); ++i) {
+    inputs_[i].status = WithFieldPrefix(ReadContext(i), items_[i].field + ".");
+    if (!inputs_[i].status.ok()) continue;
+    if (pending_[i].has_text_context) contexts.push_back({i, std::nullopt});
+    if (inputs_[i].context != nullptr) RETURN_IF_ERROR(CountTokens(inputs_[i].context->size()));
+    inputs_[i].continuations.resize(items_[i].continuations.size());
+    pending_[i].continuations.resize(items_[i].continuations.size(), Making::kNone);
+    bytes += static_cast<int64_t>(pending_[i].has_text_context ? pending_[i].context.size() : 0);
+    for (size_t j = 0; j < items_[i].continuations.size(); ++j) {
+      const Place place{i, j};
+      inputs_[i].continuations[j].status = ReadContinuation(i, j);
+      const Making making = pending_[i].continuations[j];
+      if (IsJoined(place)) joined.push_back(place);
+      if (making == Making::kBeginning) beginning.push_back(place);
+      if (making == Making::kContinuing) continuing.push_back(place);
+      if (making != Making::kNone && making != Making::kGiven) bytes += static_cast<int64_t>(BytesAt(place));
+    }
+  }
+  // Before any text is copied.
+  if (bytes > kMaxTextBytes) {
+    return errors::LimitExceeded("items", bytes, UpTo(kMaxTextBytes) + " bytes of text", "max_text_bytes");
+  }
+  if (!contexts.empty() || !beginning.empty() || !continuing.empty()) {
+    ASSIGN_OR_RETURN(spelling_, Spelling::Of(model_, options_, context_));
+  }
+  TokenizationOptions begins = options_;
+  begins.add_special_tokens = false;
+  TokenizationOptions continues = begins;
+  continues.continues_text = true;
+  const auto take_context = [this](const Place& place, const std::string& text, std::vector<TokenId> tokens) {
+    return TakeContext(place.item, text, std::move(tokens));
+  };
+  const auto take = [this](const Place& place, const std::string& text, std::vector<TokenId> tokens) {
+    return TakeContinuation(place, text, std::move(tokens));
+  };
+  LeaveOut(contexts);
+  RETURN_IF_ERROR(Tokenize(contexts, options_, take_context));
+  for (std::vector<Place>* places : {&joined, &beginning, &continuing}) LeaveOut(*places);
+  RETURN_IF_ERROR(Tokenize(joined, options_, take));
+  RETURN_IF_ERROR(Tokenize(beginning, begins, take));
+  RETURN_IF_ERROR(Tokenize(continuing, continues, take));
+
+  for (size_t i = 0; i < items_.size(); ++i) {
+    ItemInput& item = inputs_[i];
+    if (!item.status.ok()) {
+      item.continuations.clear();
+      continue;
+    }
+    for (size_t j = 0; j < item.continuations.size(); ++j) {
+      ContinuationInput& continuation = item.continuations[j];
+      continuation.status =
+          WithFieldPrefix(Finish(*items_[i].continuations[j].continuation, item, continuation), FieldOf({i, j}));
+    }
+    // No token came of the context's text: the same token stands for it.
+    if (!item.context->empty()) continue;
+    const absl::StatusOr<TokenId> implicit = ImplicitContext();
+    if (!implicit.ok()) {
+      item.status = WithFieldPrefix(implicit.status(), items_[i].field + ".");
+      continue;
+    }
+    item.implicit_context_token_id = *implicit;
+    item.context = std::make_shared<const std::vector<TokenId>>(std::vector<TokenId>{*implicit});
+  }
+  return std::move(inputs_);
 }
 
 }  // namespace
 
-absl::StatusOr<std::vector<TokenId>> PromptTokens(const v1::Input& prompt, const TokenizationOptions& options,
-                                                  ServedModel& model, const RequestContext& context) {
-  const ModelDescription& description = model.description();
-  std::vector<TokenId> ids;
-  switch (prompt.input_case()) {
-    case v1::Input::kText: {
-      // Whether or not a BOS would be added: a prompt says something.
-      if (prompt.text().empty()) return errors::EmptyPrompt("prompt.text");
-      if (static_cast<int64_t>(prompt.text().size()) > kMaxTextBytes) {
-        return errors::LimitExceeded("prompt.text", static_cast<int64_t>(prompt.text().size()),
-                                     UpTo(kMaxTextBytes) + " bytes", "max_text_bytes");
-      }
-      RETURN_IF_ERROR(CheckTextFits("prompt.text", static_cast<int64_t>(prompt.text().size()), options, model,
-                                    description.context_length));
-      ASSIGN_OR_RETURN(auto lists, TokenizeEach(model, {prompt.text()}, options, context));
-      if (!lists[0]) return errors::TokenizerFailed("prompt.text", static_cast<int64_t>(prompt.text().size()));
-      ids = *std::move(lists[0]);
-      break;
-    }
-    case v1::Input::kTokens: {
-      const auto& tokens = prompt.tokens().token_ids();
-      RETURN_IF_ERROR(CheckTokenIds({tokens.data(), static_cast<size_t>(tokens.size())}, "prompt.tokens.token_ids",
-                                    description.vocab_size));
-      ids.assign(tokens.begin(), tokens.end());
-      break;
-    }
-    case v1::Input::INPUT_NOT_SET:
-      return errors::Required("prompt");
-  }
-  if (ids.empty()) return errors::EmptyPrompt("prompt");
-  if (static_cast<int64_t>(ids.size()) > description.context_length) {
-    return errors::ContextLengthExceeded("prompt", static_cast<int64_t>(ids.size()), description.context_length);
-  }
-  if (ids.size() > kMaxPromptTokens) {
-    return errors::LimitExceeded("prompt", static_cast<int64_t>(ids.size()), UpTo(kMaxPromptTokens),
-                                 "max_prompt_tokens");
-  }
-  return ids;
-}
-
 absl::StatusOr<std::vector<ItemInput>> ResolveItems(const std::vector<ItemRequest>& items,
                                                     const TokenizationOptions& options, ServedModel& model,
                                                     const RequestContext& context) {
-  TokenizationOptions continues = options;
-  continues.add_special_tokens = false;
-  TokenizerBatch with_special(options);
-  TokenizerBatch without_special(continues);
-  std::vector<ItemInput> inputs(items.size());
-  std::vector<PendingItem> pending(items.size());
-  for (size_t i = 0; i < items.size(); ++i) {
-    inputs[i].status =
-        WithFieldPrefix(BeginItem(items[i], options, model, with_special, without_special, inputs[i], pending[i]),
-                        items[i].field + ".");
-  }
-  const int64_t bytes = with_special.bytes() + without_special.bytes();
-  if (bytes > kMaxTextBytes) {
-    return errors::LimitExceeded("items", bytes, UpTo(kMaxTextBytes) + " bytes of text", "max_text_bytes");
-  }
-  RETURN_IF_ERROR(with_special.Run(model, context));
-  RETURN_IF_ERROR(without_special.Run(model, context));
-
-  int64_t token_count = 0;
-  for (size_t i = 0; i < items.size(); ++i) {
-    ItemInput& item = inputs[i];
-    if (!item.status.ok()) continue;
-    if (pending[i].context) item.context_token_ids = with_special.Tokens(*pending[i].context);
-    if (item.context_token_ids.empty()) {
-      item.status = WithFieldPrefix(errors::EmptyPrompt("context"), items[i].field + ".");
-      continue;
-    }
-    token_count += static_cast<int64_t>(item.context_token_ids.size());
-    for (size_t j = 0; j < items[i].continuations.size(); ++j) {
-      const ItemRequest::Part& part = items[i].continuations[j];
-      ContinuationInput& continuation = item.continuations.emplace_back();
-      continuation.status =
-          WithFieldPrefix(FinishContinuation(*part.continuation, pending[i], pending[i].continuations[j], with_special,
-                                             without_special, model, item, continuation),
-                          items[i].field + "." + part.field + ".");
-      token_count += static_cast<int64_t>(continuation.token_ids.size());
-    }
-  }
-  if (token_count > kMaxScoreTokens) {
-    return errors::LimitExceeded("items", token_count, UpTo(kMaxScoreTokens) + " tokens", "max_score_tokens");
-  }
-  return inputs;
+  return Resolution(items, options, model, context).Run();
 }
 
 }  // namespace logitd::server

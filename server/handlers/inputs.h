@@ -1,4 +1,4 @@
-// Text or token ids in a request -> token ids of the model.
+// Contexts and continuations of a request, text or token ids -> token ids of the model.
 #ifndef LOGITD_SERVER_HANDLERS_INPUTS_H_
 #define LOGITD_SERVER_HANDLERS_INPUTS_H_
 
@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "core/decoder.h"
 #include "core/types.h"
 #include "logitd/v1/completion.pb.h"
 #include "logitd/v1/scoring_service.pb.h"
@@ -17,22 +18,18 @@
 
 namespace logitd::server {
 
-// The tokens of a prompt: at least one, at most the model's context_length.
-// Errors (field "prompt"): FIELD_REQUIRED, EMPTY_PROMPT, TOKEN_ID_OUT_OF_RANGE, CONTEXT_LENGTH_EXCEEDED,
-// LIMIT_EXCEEDED, TOKENIZER_UNAVAILABLE.
-absl::StatusOr<std::vector<TokenId>> PromptTokens(const v1::Input& prompt, const TokenizationOptions& options,
-                                                  ServedModel& model, const RequestContext& context);
-
 // One continuation, ready to be scored after its context.
 struct ContinuationInput {
   // Why it cannot be scored: EMPTY_CONTINUATION, BOUNDARY_TOKEN, TOKEN_ID_OUT_OF_RANGE, CONTEXT_LENGTH_EXCEEDED, ...
   absl::Status status;
+  // What it is scored after: mostly the item's own context, the same list. >= 1 token.
+  SharedTokens context;
   // >= 1 token.
   std::vector<TokenId> token_ids;
   // Unset: not known.
   std::optional<int64_t> byte_count;
   std::optional<int64_t> character_count;
-  // Set for text after text.
+  // Set for a text.
   std::optional<v1::BoundaryReport> boundary;
 };
 
@@ -40,9 +37,10 @@ struct ContinuationInput {
 struct ItemInput {
   // Why the item as a whole cannot be scored.
   absl::Status status;
-  // >= 1 token.
-  std::vector<TokenId> context_token_ids;
+  // The context by itself. >= 1 token.
+  SharedTokens context;
   std::optional<TokenId> implicit_context_token_id;
+  v1::TokenizationReport report;
   std::vector<ContinuationInput> continuations;
 };
 
@@ -59,10 +57,10 @@ struct ItemRequest {
   std::vector<Part> continuations;
 };
 
-// Tokenises all items together. Text after text is tokenised jointly, the way lm-evaluation-harness does: spaces at the
-// end of the context move to the continuation, context + continuation becomes tokens as a whole, and the continuation
-// is what comes after as many tokens as the context alone has. What is wrong with one item or continuation is in its
-// status. Errors (of the whole): LIMIT_EXCEEDED, what the tokenizer or the call as a whole fails with.
+// Tokenises all items together. Text after text meets it as options.boundary says (server/handlers/boundary.h); text
+// after ids goes on after other text; ids are kept as they are. What is wrong with one item or continuation is in its
+// status. Texts are counted before they are joined, and joined a few at a time.
+// Errors (of the whole): LIMIT_EXCEEDED, what the tokenizer or the call as a whole fails with.
 absl::StatusOr<std::vector<ItemInput>> ResolveItems(const std::vector<ItemRequest>& items,
                                                     const TokenizationOptions& options, ServedModel& model,
                                                     const RequestContext& context);

@@ -19,6 +19,7 @@
 #include "server/handlers/continuation_scores.h"
 #include "server/handlers/inputs.h"
 #include "server/handlers/numerics_version.h"
+#include "server/handlers/prompt_input.h"
 #include "server/handlers/scored_continuation.h"
 
 namespace logitd::server {
@@ -126,8 +127,11 @@ absl::Status ScoreWithModel(const v1::RankRequest& request, const ServerEnv& env
       *item.mutable_error() = ToProto(inputs[i].status);
       return true;
     }
+    // The model has nothing to do with an item whose candidates bring their sums, whatever its context is.
+    if (candidate_of[i].empty()) return true;
     v1::Usage& usage = *response.mutable_usage();
-    usage.set_prompt_token_count(usage.prompt_token_count() + static_cast<int32_t>(inputs[i].context_token_ids.size()));
+    usage.set_prompt_token_count(usage.prompt_token_count() + static_cast<int32_t>(inputs[i].context->size()));
+    if (HasReport(inputs[i].report)) *item.mutable_tokenization() = inputs[i].report;
     for (size_t part = 0; part < scores.size(); ++part) {
       const int j = candidate_of[i][part];
       v1::ScoredContinuation scored;

@@ -14,6 +14,7 @@
 #include "server/handlers/continuation_scores.h"
 #include "server/handlers/inputs.h"
 #include "server/handlers/numerics_version.h"
+#include "server/handlers/prompt_input.h"
 #include "server/handlers/scored_continuation.h"
 
 namespace logitd::server {
@@ -83,7 +84,8 @@ absl::Status Score(const v1::ScoreRequest& request, const ServerEnv& env, const 
       *item.mutable_error() = ToProto(inputs[i].status);
       return writer.Write(response);
     }
-    item.set_context_token_count(static_cast<int32_t>(inputs[i].context_token_ids.size()));
+    item.set_context_token_count(static_cast<int32_t>(inputs[i].context->size()));
+    if (HasReport(inputs[i].report)) *item.mutable_tokenization() = inputs[i].report;
     if (inputs[i].implicit_context_token_id) item.set_implicit_context_token_id(*inputs[i].implicit_context_token_id);
     for (size_t j = 0; j < scores.size(); ++j) {
       ToProto(inputs[i].continuations[j], scores[j], options.record, model->vocabulary(),

@@ -10,6 +10,8 @@
 #include "server/converters/model.h"
 #include "server/converters/sampling.h"
 #include "server/converters/text.h"
+#include "server/handlers/prompt_input.h"
+#include "server/handlers/spelling.h"
 
 namespace logitd::server {
 
@@ -25,11 +27,17 @@ absl::Status Tokenize(const v1::TokenizeRequest& request, const ServerEnv& env, 
     return errors::LimitExceeded("texts", bytes, "[0, " + std::to_string(kMaxTextBytes) + "] bytes", "max_text_bytes");
   }
   ASSIGN_OR_RETURN(const std::shared_ptr<ServedModel> model, env.models.Find(request.model()));
-  ASSIGN_OR_RETURN(const auto lists, model->Tokenize({request.texts().begin(), request.texts().end()},
-                                                     FromProto(request.options()), context));
+  const TokenizationOptions options = FromProto(request.options());
+  ASSIGN_OR_RETURN(const auto lists,
+                   model->Tokenize({request.texts().begin(), request.texts().end()}, options, context));
+  ASSIGN_OR_RETURN(Spelling spelling, Spelling::Of(*model, options, context));
   for (const std::vector<TokenId>& ids : lists) {
+    const std::string& asked = request.texts(response.texts_size());
     v1::TokenizedText& text = *response.add_texts();
     text.mutable_token_ids()->Add(ids.begin(), ids.end());
+    RETURN_IF_ERROR(spelling.Learn(ids, context));
+    const v1::TokenizationReport report = ReportText(spelling, model->description(), options, asked, ids);
+    if (HasReport(report)) *text.mutable_tokenization() = report;
     if (!request.token_bytes()) continue;
     for (const TokenId id : ids) text.add_token_bytes(std::string(model->vocabulary().TokenBytes(id)));
   }

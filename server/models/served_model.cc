@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <string_view>
 #include <utility>
 
 #include "core/errors.h"
@@ -123,6 +124,48 @@ absl::StatusOr<std::vector<std::string>> ServedModel::Detokenize(const std::vect
                                                                  const RequestContext& context) {
   return OnAnyRunner(context,
                      [&](AttachedRunner& runner) { return runner.Detokenize(tokens, render_special_tokens, context); });
+}
+
+absl::StatusOr<std::string> ServedModel::TextPrefix(const RequestContext& context) {
+  if (std::optional<std::string> known = facts_.text_prefix()) return *std::move(known);
+  constexpr std::string_view kProbe = "a";
+  TokenizationOptions plain;
+  plain.add_special_tokens = false;
+  auto lists = Tokenize({std::string(kProbe)}, plain, context);
+  std::string spelled;
+  if (lists.ok()) {
+    for (const TokenId id : lists->front()) spelled += vocabulary_->TokenBytes(id);
+  } else if (lists.status().code() != absl::StatusCode::kInvalidArgument) {
+    return lists.status();
+  }
+  // A tokenizer that has no token for the probe, or changes it, says nothing of what it puts before.
+  const bool is_told = spelled.ends_with(kProbe);
+  std::string prefix = is_told ? spelled.substr(0, spelled.size() - kProbe.size()) : "";
+  facts_.set_text_prefix(prefix);
+  return prefix;
+}
+
+absl::StatusOr<std::vector<std::string>> ServedModel::TokenNames(const std::vector<TokenId>& ids,
+                                                                 const RequestContext& context) {
+  std::vector<std::string> names(ids.size());
+  std::vector<size_t> asked;
+  std::vector<std::vector<TokenId>> tokens;
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (std::optional<std::string> known = facts_.Name(ids[i])) {
+      names[i] = *std::move(known);
+    } else {
+      asked.push_back(i);
+      tokens.push_back({ids[i]});
+    }
+  }
+  if (asked.empty()) return names;
+  ASSIGN_OR_RETURN(std::vector<std::string> texts, Detokenize(tokens, /*render_special_tokens=*/true, context));
+  for (size_t i = 0; i < asked.size(); ++i) {
+    if (texts[i].size() > TokenizerFacts::kMaxNameBytes) texts[i].clear();
+    facts_.SetName(ids[asked[i]], texts[i]);
+    names[asked[i]] = std::move(texts[i]);
+  }
+  return names;
 }
 
 void ServedModel::Add(std::shared_ptr<AttachedRunner> runner) {

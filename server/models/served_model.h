@@ -19,6 +19,7 @@
 #include "absl/status/statusor.h"
 #include "server/models/attached_runner.h"
 #include "server/models/strikes.h"
+#include "server/models/tokenizer_facts.h"
 #include "server/models/work.h"
 #include "server/request_context.h"
 
@@ -70,6 +71,12 @@ class ServedModel {
   absl::StatusOr<std::vector<std::string>> Detokenize(const std::vector<std::vector<TokenId>>& tokens,
                                                       bool render_special_tokens, const RequestContext& context);
 
+  // What the tokenizer puts before a text (SentencePiece: a space), found by asking once. Empty: nothing, or what it
+  // puts cannot be told from the text. Errors: as Tokenize.
+  absl::StatusOr<std::string> TextPrefix(const RequestContext& context);
+  // The text that stands for each of these control tokens; empty: none. Asked for once. Errors: as Detokenize.
+  absl::StatusOr<std::vector<std::string>> TokenNames(const std::vector<TokenId>& ids, const RequestContext& context);
+
   // For the pool. A runner that was removed is told so by whoever removes it.
   void Add(std::shared_ptr<AttachedRunner> runner);
   // Whether it was one of them.
@@ -85,6 +92,7 @@ class ServedModel {
   const std::shared_ptr<const Vocabulary> vocabulary_;
   const std::chrono::milliseconds return_time_;
   const std::unique_ptr<SuspectMemory> suspects_;
+  TokenizerFacts facts_;
 
   mutable std::mutex mutex_;
   mutable std::condition_variable_any changed_;

@@ -135,7 +135,9 @@ enum class Boundary { kJoint = 1, kSeparate = 2, kLmEval = 3 };
 struct TokenizationOptions {
   std::optional<bool> add_special_tokens;
   bool parse_special_tokens = false;
-  Boundary boundary = Boundary::kLmEval;
+  Boundary boundary = Boundary::kJoint;
+  // The text goes on after other text: nothing is put before it.
+  bool continues_text = false;
 };
 
 // The bytes of a model's tokens.

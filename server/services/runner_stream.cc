@@ -58,6 +58,7 @@ void RunnerOutbox::SendTokenize(int64_t call_id, std::vector<std::string> texts,
   message.mutable_tokenize()->set_call_id(call_id);
   for (std::string& text : texts) message.mutable_tokenize()->add_texts(std::move(text));
   ToProto(options, *message.mutable_tokenize()->mutable_options());
+  message.mutable_tokenize()->set_continues_text(options.continues_text);
   Send(message);
 }
 

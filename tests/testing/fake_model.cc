@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <chrono>
 #include <cstdlib>
 #include <limits>
@@ -211,22 +212,31 @@ void FakeModel::Drop(int64_t sequence_id) {
 }
 
 absl::StatusOr<std::vector<TokenId>> FakeModel::Tokenize(const std::string& text,
-                                                         const v1::TokenizationOptions& options) {
+                                                         const runner::TokenizeOptions& options) {
   std::vector<TokenId> token_ids;
-  const bool add_bos = options.has_add_special_tokens() ? options.add_special_tokens() : options_.adds_bos;
+  const bool add_bos = !options.continues_text && options.add_special_tokens.value_or(options_.adds_bos);
   if (add_bos && options_.has_bos) token_ids.push_back(kFakeBos);
+  bool begins_text = !options.continues_text;
   std::string_view rest = text;
   while (!rest.empty()) {
     size_t end = rest.size();
     TokenId control = -1;
-    for (TokenId i = 0; options.parse_special_tokens() && i < 2; ++i) {
+    for (TokenId i = 0; options.parse_special_tokens && i < 2; ++i) {
       if (const size_t at = rest.find(kControlNames[i]); at < end) {
         end = at;
         control = i;
       }
     }
-    ASSIGN_OR_RETURN(const std::vector<TokenId> plain, FakeTokenize(rest.substr(0, end)));
-    token_ids.insert(token_ids.end(), plain.begin(), plain.end());
+    std::string part(rest.substr(0, end));
+    if (begins_text && end > 0 && options_.space_prefix) part.insert(0, " ");
+    if (options_.changes_text) {
+      std::transform(part.begin(), part.end(), part.begin(), [](unsigned char c) { return std::tolower(c); });
+    }
+    absl::StatusOr<std::vector<TokenId>> plain = FakeTokenize(part);
+    if (!plain.ok() && options_.changes_text) plain = std::vector<TokenId>{kFakeBos};
+    RETURN_IF_ERROR(plain.status());
+    token_ids.insert(token_ids.end(), plain->begin(), plain->end());
+    begins_text = true;
     rest.remove_prefix(end);
     if (control >= 0) {
       token_ids.push_back(control);

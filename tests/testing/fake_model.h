@@ -58,6 +58,10 @@ struct FakeModelOptions {
   bool adds_bos = false;
   bool has_bos = true;
   bool tokenizer = true;
+  // The tokenizer puts a space before a text and after a control token, as SentencePiece does.
+  bool space_prefix = false;
+  // The tokenizer turns capitals into small letters, and takes <s> for what it has no token for.
+  bool changes_text = false;
   bool records = true;
   bool fork = true;
   bool trim = true;
@@ -83,7 +87,7 @@ class FakeModel : public runner::Model {
   v1::Vocabulary Vocabulary() const override;
   void Evaluate(const v1::RunBatch& batch, runner::RowSink& sink) override;
   absl::StatusOr<std::vector<TokenId>> Tokenize(const std::string& text,
-                                                const v1::TokenizationOptions& options) override;
+                                                const runner::TokenizeOptions& options) override;
   absl::StatusOr<std::string> Detokenize(std::span<const TokenId> token_ids, bool render_special_tokens) override;
 
   // Batches with work, so far.

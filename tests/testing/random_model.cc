@@ -1,13 +1,13 @@
 // Writes a GGUF file with another file's vocabulary and random weights: a model of any family, in a second.
 //
 //   random_model --vocab ggml-vocab-gpt-2.gguf --out model.gguf
-//     [--arch llama|gemma] [--layers 2] [--embedding 64] [--context 2048] [--seed 1] [--unset KEY]... [--type f32|f16]
-//     [--fill TENSOR=VALUE]... [--set KEY=NUMBER]...
+//     [--arch llama|gemma] [--layers 2] [--embedding 64] [--context 2048] [--seed 1] [--unset KEY]...
+//     [--set-false KEY]... [--type f32|f16] [--fill TENSOR=VALUE]... [--set KEY=NUMBER]...
 //
-// The vocabulary is every tokenizer.* key of the file, without those of --unset. Weights are f32 (or f16), normal with
-// a deviation of 1 / sqrt(columns), from SplitMix64 of the seed: equal arguments write equal files. Heads: 4 of
-// embedding / 4. --fill gives every element of a matrix one value ("nan", too), --set adds a key of 32 bits. Exit code
-// 2: the arguments are wrong; 1: a file cannot be read or written.
+// The vocabulary is every tokenizer.* key of the file, without those of --unset, and false for those of --set-false.
+// Weights are f32 (or f16), normal with a deviation of 1 / sqrt(columns), from SplitMix64 of the seed: equal arguments
+// write equal files. Heads: 4 of embedding / 4. --fill gives every element of a matrix one value ("nan", too), --set
+// adds a key of 32 bits. Exit code 2: the arguments are wrong; 1: a file cannot be read or written.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -36,6 +36,7 @@ struct Arguments {
   std::vector<std::string> unset;
   std::map<std::string, float> fill;
   std::map<std::string, uint32_t> set;
+  std::vector<std::string> set_false;
 };
 
 class NormalStream {
@@ -187,6 +188,8 @@ int main(int argc, char** argv) {
       } else {
         arguments.set[name] = static_cast<uint32_t>(std::strtoul(number, nullptr, 10));
       }
+    } else if (flag == "--set-false") {
+      arguments.set_false.push_back(value);
     } else {
       return Fail("what is " + flag + " " + value + "?", 2);
     }
@@ -203,6 +206,7 @@ int main(int argc, char** argv) {
   if (tokens < 0) return Fail(arguments.vocab + " has no vocabulary", 1);
   const auto vocab_size = static_cast<int64_t>(gguf_get_arr_n(file.get(), tokens));
   KeepTokenizerKeys(file.get(), arguments.unset);
+  for (const std::string& key : arguments.set_false) gguf_set_val_bool(file.get(), key.c_str(), false);
   Writer writer(arguments, file.get());
   WriteModel(arguments, file.get(), vocab_size, writer);
   if (!gguf_write_to_file(file.get(), arguments.out.c_str(), /*only_meta=*/false)) {

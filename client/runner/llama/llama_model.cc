@@ -13,6 +13,7 @@
 
 #include "client/runner/llama/context_params.h"
 #include "client/runner/llama/context_size.h"
+#include "client/runner/llama/continuing_text.h"
 #include "client/runner/llama/cpu_count.h"
 #include "client/runner/llama/llama_log.h"
 #include "client/runner/llama/model_probe.h"
@@ -454,24 +455,27 @@ void LlamaModel::Drop(int64_t sequence_id) {
 
 std::vector<int64_t> LlamaModel::TextLanes() const { return {std::begin(kLaneBytes), std::end(kLaneBytes)}; }
 
-absl::StatusOr<std::vector<TokenId>> LlamaModel::Tokenize(const std::string& text,
-                                                          const v1::TokenizationOptions& options) {
+absl::StatusOr<std::vector<TokenId>> LlamaModel::Tokenize(const std::string& text, const TokenizeOptions& options) {
   return TokenizeInLane(text, options, {.lane = static_cast<int>(std::size(kLanes)) - 1});
 }
 
-absl::StatusOr<std::vector<TokenId>> LlamaModel::TokenizeInLane(const std::string& text,
-                                                                const v1::TokenizationOptions& options,
+absl::StatusOr<std::vector<TokenId>> LlamaModel::TokenizeInLane(const std::string& text, const TokenizeOptions& options,
                                                                 const TextTask& task) {
-  std::vector<TokenId> token_ids;
   if (text.size() > static_cast<size_t>(kMaxTextBytes)) {
     return errors::LimitExceeded(task.field, static_cast<int64_t>(text.size()),
                                  "at most " + std::to_string(kMaxTextBytes) + " bytes", "max_text_bytes");
   }
-  if (!text.empty()) {
-    ASSIGN_OR_RETURN(token_ids, tokenizer_->Tokenize(text, options.parse_special_tokens(), task));
+  // Of a part of the text, or of the text after another.
+  const auto tokenize = [&](const std::string& part) -> absl::StatusOr<std::vector<TokenId>> {
+    if (part.empty()) return std::vector<TokenId>();
+    return tokenizer_->Tokenize(part, options.parse_special_tokens, task);
+  };
+  if (options.continues_text) {
+    return TokenizeContinuing(text, tokenize, [&](TokenId id) { return Piece(id, options.parse_special_tokens); });
   }
+  ASSIGN_OR_RETURN(std::vector<TokenId> token_ids, tokenize(text));
   // llama_tokenize's own add_special would also append EOS where a model asks for that; a prompt must not end there.
-  const bool add_bos = options.has_add_special_tokens() ? options.add_special_tokens() : info_.adds_bos();
+  const bool add_bos = options.add_special_tokens.value_or(info_.adds_bos());
   if (add_bos && info_.has_bos_token_id()) token_ids.insert(token_ids.begin(), info_.bos_token_id());
   return token_ids;
 }

@@ -63,11 +63,10 @@ class LlamaModel : public Model {
   void Evaluate(const v1::RunBatch& batch, RowSink& sink) override;
   void Interrupt() override { interrupted_ = true; }
 
-  absl::StatusOr<std::vector<TokenId>> Tokenize(const std::string& text,
-                                                const v1::TokenizationOptions& options) override;
+  absl::StatusOr<std::vector<TokenId>> Tokenize(const std::string& text, const TokenizeOptions& options) override;
   std::vector<int64_t> TextLanes() const override;
   // As Model; in the tokenizer's processes. Errors: as TokenizerClient::Tokenize.
-  absl::StatusOr<std::vector<TokenId>> TokenizeInLane(const std::string& text, const v1::TokenizationOptions& options,
+  absl::StatusOr<std::vector<TokenId>> TokenizeInLane(const std::string& text, const TokenizeOptions& options,
                                                       const TextTask& task) override;
   absl::StatusOr<std::string> Detokenize(std::span<const TokenId> token_ids, bool render_special_tokens) override;
 

@@ -33,10 +33,10 @@ class LanedModel : public Model {
   v1::Vocabulary Vocabulary() const override { return {}; }
   void Evaluate(const v1::RunBatch&, RowSink&) override {}
   std::vector<int64_t> TextLanes() const override { return lanes_; }
-  absl::StatusOr<std::vector<TokenId>> Tokenize(const std::string& text, const v1::TokenizationOptions&) override {
+  absl::StatusOr<std::vector<TokenId>> Tokenize(const std::string& text, const TokenizeOptions&) override {
     return std::vector<TokenId>{static_cast<TokenId>(text.size())};
   }
-  absl::StatusOr<std::vector<TokenId>> TokenizeInLane(const std::string& text, const v1::TokenizationOptions& options,
+  absl::StatusOr<std::vector<TokenId>> TokenizeInLane(const std::string& text, const TokenizeOptions& options,
                                                       const TextTask& task) override {
     if (absl::Status status = hook_(text, task); !status.ok()) return status;
     return Tokenize(text, options);

@@ -209,37 +209,6 @@ TEST_F(ScoreTest, ManyItemsComeBackEachWithItsIndex) {
   }
 }
 
-TEST_F(ScoreTest, TextAfterTextIsTokenisedJointly) {
-  Attach();
-  // " cat" begins with the token " c"; the space at the end of the context moves over.
-  const auto scored =
-      ScoreOne(R"(items { context { text: "the " } continuations { continuations { input { text: "cat" } } } })");
-  const auto joint = FakeTokens("the cat");
-  const auto context = FakeTokens("the");
-  ASSERT_EQ(scored.score().tokens_size(), static_cast<int>(joint.size() - context.size()));
-  for (int i = 0; i < scored.score().tokens_size(); ++i) {
-    EXPECT_EQ(scored.score().tokens(i).token_id(), joint[context.size() + i]);
-  }
-  EXPECT_EQ(scored.boundary().moved_space_count(), 1);
-  EXPECT_FALSE(scored.boundary().token_spans_boundary());
-  EXPECT_EQ(scored.score().byte_count(), 3) << "the space that was moved does not count";
-  EXPECT_EQ(scored.score().character_count(), 3);
-}
-
-TEST_F(ScoreTest, TokenThatSpansTheBoundaryIsReported) {
-  Attach();
-  // "a" and "t" together are one token: nothing is left after as many tokens as the context alone has.
-  const auto vanished =
-      ScoreOne(R"(items { context { text: "a" } continuations { continuations { input { text: "t" } } } })");
-  EXPECT_EQ(Describe(vanished.error()), "BOUNDARY_TOKEN of items[0].continuations.continuations[0].input.text");
-  const auto scored =
-      ScoreOne(R"(items { context { text: "a" } continuations { continuations { input { text: "t." } } } })");
-  EXPECT_TRUE(scored.boundary().token_spans_boundary());
-  EXPECT_TRUE(scored.boundary().context_tokens_changed());
-  EXPECT_EQ(scored.boundary().spanning_bytes(), 1);
-  ASSERT_EQ(scored.score().tokens_size(), 1);
-}
-
 TEST_F(ScoreTest, EmptyContextIsTheModelsBos) {
   Attach();
   std::vector<v1::ScoreResponse> responses;

@@ -1,0 +1,79 @@
+#include "server/handlers/prompt_input.h"
+
+#include <utility>
+
+#include "core/errors.h"
+#include "core/limits.h"
+#include "core/status_macros.h"
+#include "server/converters/sampling.h"
+#include "server/models/text_outcomes.h"
+#include "server/models/token_bound.h"
+
+namespace logitd::server {
+namespace {
+
+std::string UpTo(int64_t limit) { return "[0, " + std::to_string(limit) + "]"; }
+
+bool AddsBos(const TokenizationOptions& options, const ModelDescription& model) {
+  return model.bos_token_id && options.add_special_tokens.value_or(model.adds_bos);
+}
+
+}  // namespace
+
+bool HasReport(const v1::TokenizationReport& report) { return report.text_changed() || report.doubled_bos(); }
+
+v1::TokenizationReport ReportText(const Spelling& spelling, const ModelDescription& model,
+                                  const TokenizationOptions& options, std::string_view text,
+                                  const std::vector<TokenId>& token_ids) {
+  v1::TokenizationReport report;
+  report.set_text_changed(spelling.IsChanged(token_ids, text));
+  report.set_doubled_bos(AddsBos(options, model) && token_ids.size() > 1 && token_ids[0] == *model.bos_token_id &&
+                         token_ids[1] == *model.bos_token_id);
+  return report;
+}
+
+absl::StatusOr<PromptInput> PromptTokens(const v1::Input& prompt, const TokenizationOptions& options,
+                                         ServedModel& model, const RequestContext& context) {
+  const ModelDescription& description = model.description();
+  PromptInput input;
+  std::vector<TokenId>& ids = input.token_ids;
+  switch (prompt.input_case()) {
+    case v1::Input::kText: {
+      // Whether or not a BOS would be added: a prompt says something.
+      if (prompt.text().empty()) return errors::EmptyPrompt("prompt.text");
+      if (static_cast<int64_t>(prompt.text().size()) > kMaxTextBytes) {
+        return errors::LimitExceeded("prompt.text", static_cast<int64_t>(prompt.text().size()),
+                                     UpTo(kMaxTextBytes) + " bytes", "max_text_bytes");
+      }
+      RETURN_IF_ERROR(CheckTextFits("prompt.text", static_cast<int64_t>(prompt.text().size()), options, model,
+                                    description.context_length));
+      ASSIGN_OR_RETURN(auto lists, TokenizeEach(model, {prompt.text()}, options, context));
+      if (!lists[0]) return errors::TokenizerFailed("prompt.text", static_cast<int64_t>(prompt.text().size()));
+      ids = *std::move(lists[0]);
+      ASSIGN_OR_RETURN(Spelling spelling, Spelling::Of(model, options, context));
+      RETURN_IF_ERROR(spelling.Learn(ids, context));
+      input.report = ReportText(spelling, description, options, prompt.text(), ids);
+      break;
+    }
+    case v1::Input::kTokens: {
+      const auto& tokens = prompt.tokens().token_ids();
+      RETURN_IF_ERROR(CheckTokenIds({tokens.data(), static_cast<size_t>(tokens.size())}, "prompt.tokens.token_ids",
+                                    description.vocab_size));
+      ids.assign(tokens.begin(), tokens.end());
+      break;
+    }
+    case v1::Input::INPUT_NOT_SET:
+      return errors::Required("prompt");
+  }
+  if (ids.empty()) return errors::EmptyPrompt("prompt");
+  if (static_cast<int64_t>(ids.size()) > description.context_length) {
+    return errors::ContextLengthExceeded("prompt", static_cast<int64_t>(ids.size()), description.context_length);
+  }
+  if (ids.size() > kMaxPromptTokens) {
+    return errors::LimitExceeded("prompt", static_cast<int64_t>(ids.size()), UpTo(kMaxPromptTokens),
+                                 "max_prompt_tokens");
+  }
+  return input;
+}
+
+}  // namespace logitd::server

@@ -1,0 +1,39 @@
+// A prompt, text or token ids -> token ids of the model, and what should be known about a text that became tokens.
+#ifndef LOGITD_SERVER_HANDLERS_PROMPT_INPUT_H_
+#define LOGITD_SERVER_HANDLERS_PROMPT_INPUT_H_
+
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "core/types.h"
+#include "logitd/v1/completion.pb.h"
+#include "server/handlers/spelling.h"
+#include "server/models/served_model.h"
+#include "server/request_context.h"
+
+namespace logitd::server {
+
+// A prompt, ready to be evaluated.
+struct PromptInput {
+  // At least one, at most the model's context_length.
+  std::vector<TokenId> token_ids;
+  v1::TokenizationReport report;
+};
+
+// Errors (field "prompt"): FIELD_REQUIRED, EMPTY_PROMPT, TOKEN_ID_OUT_OF_RANGE, CONTEXT_LENGTH_EXCEEDED,
+// LIMIT_EXCEEDED, TOKENIZER_UNAVAILABLE.
+absl::StatusOr<PromptInput> PromptTokens(const v1::Input& prompt, const TokenizationOptions& options,
+                                         ServedModel& model, const RequestContext& context);
+
+// Whether there is something to report.
+bool HasReport(const v1::TokenizationReport& report);
+
+// The tokens that a text by itself became.
+v1::TokenizationReport ReportText(const Spelling& spelling, const ModelDescription& model,
+                                  const TokenizationOptions& options, std::string_view text,
+                                  const std::vector<TokenId>& token_ids);
+
+}  // namespace logitd::server
+
+#endif  // LOGITD_SERVER_HANDLERS_PROMPT_INPUT_H_

@@ -1,0 +1,388 @@
+#include "server/handlers/boundary.h"
+
+#include <string>
+#include <vector>
+
+#include "core/distribution.h"
+#include "core/limits.h"
+#include "core/scorer.h"
+#include "server/handlers/shared_contexts.h"
+#include "tests/server/in_process.h"
+#include "tests/testing/matchers.h"
+
+namespace logitd::server {
+namespace {
+
+using logitd::testing::Describe;
+using logitd::testing::FakeModelOptions;
+using logitd::testing::FakeRow;
+using logitd::testing::FakeTokens;
+using logitd::testing::kFakeBos;
+using logitd::testing::Parse;
+using ::testing::ElementsAre;
+
+// Sums over the fake model's own rows, without a server.
+double LogProbOf(std::vector<TokenId> context, const std::vector<TokenId>& targets) {
+  Scorer scorer(RecordOptions{}, std::nullopt);
+  Distribution distribution;
+  double sum = 0;
+  for (const TokenId target : targets) {
+    sum += *scorer.Score(FakeRow(context), target, distribution, StepContext())->model_log_prob;
+    context.push_back(target);
+  }
+  return sum;
+}
+
+std::vector<TokenId> TokensOf(const v1::ScoredContinuation& continuation) {
+  std::vector<TokenId> ids;
+  for (const v1::TokenRecord& token : continuation.score().tokens()) ids.push_back(token.token_id());
+  return ids;
+}
+
+// "joint 2 spans 1 implicit 0 context-changed text-changed": a report in one line.
+std::string Show(const v1::BoundaryReport& report) {
+  std::string out = v1::Boundary_Name(report.rule()).substr(std::string("BOUNDARY_").size());
+  out += " after " + std::to_string(report.context_token_count());
+  if (report.token_spans_boundary()) out += " spans " + std::to_string(report.spanning_bytes());
+  if (report.moved_space_count() > 0) out += " moved " + std::to_string(report.moved_space_count());
+  if (report.has_implicit_context_token_id()) out += " implicit " + std::to_string(report.implicit_context_token_id());
+  if (report.context_tokens_changed()) out += " context-changed";
+  if (report.text_changed()) out += " text-changed";
+  return out;
+}
+
+struct Case {
+  const char* context;
+  const char* continuation;
+  const char* options;
+  // What is scored, made by hand from the fake vocabulary.
+  std::vector<TokenId> context_ids;
+  std::vector<TokenId> token_ids;
+  const char* report;
+};
+
+class BoundaryTest : public logitd::testing::InProcessServer {
+ protected:
+  void Check(const std::vector<Case>& cases) {
+    for (const Case& test : cases) {
+      SCOPED_TRACE(std::string(test.context) + " + " + test.continuation + "  " + test.options);
+      v1::ScoreRequest request;
+      *request.mutable_tokenization() = Parse<v1::TokenizationOptions>(test.options);
+      v1::ScoreItem& item = *request.add_items();
+      item.mutable_context()->set_text(test.context);
+      v1::Continuation& continuation = *item.mutable_continuations()->add_continuations();
+      continuation.mutable_input()->set_text(test.continuation);
+      const v1::ScoredContinuation scored = ScoreOne(request.ShortDebugString());
+      EXPECT_EQ(TokensOf(scored), test.token_ids);
+      EXPECT_EQ(Show(scored.boundary()), test.report);
+      EXPECT_NEAR(scored.score().totals().cumulative_model_log_prob(), LogProbOf(test.context_ids, test.token_ids),
+                  1e-9);
+      EXPECT_EQ(scored.score().byte_count(), static_cast<int64_t>(std::string(test.continuation).size()))
+          << "the continuation's own";
+    }
+  }
+};
+
+std::vector<TokenId> operator+(std::vector<TokenId> a, const std::vector<TokenId>& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
+
+TEST_F(BoundaryTest, JointTokensSpellTheText) {
+  Attach();
+  const std::vector<TokenId> bos = {kFakeBos};
+  Check({
+      {"the", " cat.", "", FakeTokens("the"), FakeTokens(" cat") + FakeTokens("."), "JOINT after 1"},
+      // "at" is one token, and no other is left for the context.
+      {"a", "t", "", bos, FakeTokens("at"), "JOINT after 1 spans 1 implicit 0 context-changed"},
+      {"a", "t.", "boundary: BOUNDARY_JOINT", bos, FakeTokens("at."),
+       "JOINT after 1 spans 1 implicit 0 context-changed"},
+      {"a", "t", "add_special_tokens: true", bos, FakeTokens("at"), "JOINT after 1 spans 1 context-changed"},
+      {"the ", "cat", "", FakeTokens("the"), FakeTokens(" cat"), "JOINT after 1 spans 1 context-changed"},
+      {" ", "cat", "", bos, FakeTokens(" cat"), "JOINT after 1 spans 1 implicit 0 context-changed"},
+      {"   ", "x", "", FakeTokens("   "), FakeTokens("x"), "JOINT after 3"},
+      // The token that spans takes two of the context's with it.
+      {"at t", "he", "", FakeTokens("at"), FakeTokens(" the"), "JOINT after 1 spans 2 context-changed"},
+      // A character of two tokens.
+      {"c", "\xC3\xA9", "", FakeTokens("c"), FakeTokens("\xC3\xA9"), "JOINT after 1"},
+  });
+}
+
+TEST_F(BoundaryTest, SeparateTokensMeetAsTheyAre) {
+  Attach();
+  Check({
+      {"a", "t", "boundary: BOUNDARY_SEPARATE", FakeTokens("a"), FakeTokens("t"), "SEPARATE after 1"},
+      {"the ", "cat", "boundary: BOUNDARY_SEPARATE", FakeTokens("the "), FakeTokens("cat"), "SEPARATE after 2"},
+  });
+}
+
+TEST_F(BoundaryTest, LmEvalLeavesOutAsManyTokensAsTheContextHas) {
+  Attach();
+  const std::string at = "boundary: BOUNDARY_LM_EVAL";
+  Check({
+      {"the ", "cat", at.c_str(), FakeTokens("the"), FakeTokens(" cat"), "LM_EVAL after 1 moved 1"},
+      // Scored as "a.".
+      {"a", "t.", at.c_str(), FakeTokens("a"), FakeTokens("."), "LM_EVAL after 1 spans 1 context-changed text-changed"},
+      // The harness's context has no token then, and the prefix token stands for it.
+      {"  ", "x", at.c_str(), {kFakeBos}, FakeTokens("  x"), "LM_EVAL after 1 moved 2 implicit 0"},
+      {"  ",
+       "x",
+       "boundary: BOUNDARY_LM_EVAL add_special_tokens: true",
+       {kFakeBos},
+       FakeTokens("  x"),
+       "LM_EVAL after 1 moved 2"},
+  });
+  const auto vanished = ScoreOne(
+      R"(items { context { text: "a" } continuations { continuations { input { text: "t" } } } }
+         tokenization { boundary: BOUNDARY_LM_EVAL })");
+  EXPECT_EQ(Describe(vanished.error()), "BOUNDARY_TOKEN of items[0].continuations.continuations[0].input.text");
+}
+
+TEST_F(BoundaryTest, WhiteSpaceIsWhatPythonStrips) {
+  // Python 3.11: [c for c in map(chr, range(0x110000)) if c.isspace()].
+  const std::string spaces =
+      "\t\n\v\f\r\x1c\x1d\x1e\x1f \xC2\x85\xC2\xA0\xE1\x9A\x80\xE2\x80\x80\xE2\x80\x81\xE2\x80\x82\xE2\x80\x83"
+      "\xE2\x80\x84\xE2\x80\x85\xE2\x80\x86\xE2\x80\x87\xE2\x80\x88\xE2\x80\x89\xE2\x80\x8A\xE2\x80\xA8\xE2\x80\xA9"
+      "\xE2\x80\xAF\xE2\x81\x9F\xE3\x80\x80";
+  EXPECT_EQ(StrippedSize("a b" + spaces), 3u);
+  EXPECT_EQ(StrippedSize(spaces), 0u);
+  EXPECT_EQ(StrippedSize(""), 0u);
+  // Zero-width space, byte order mark, a lone continuation byte.
+  for (const std::string kept : {"a\xE2\x80\x8B", "a\xEF\xBB\xBF", "a\x80"}) EXPECT_EQ(StrippedSize(kept), kept.size());
+}
+
+TEST_F(BoundaryTest, SpaceBeforeATextIsNotTheTexts) {
+  FakeModelOptions options;
+  options.space_prefix = true;
+  Attach(options);
+  Check({
+      {"the", " cat", "", FakeTokens(" the"), FakeTokens(" cat"), "JOINT after 1"},
+      // Text "  cat": the first space is the tokenizer's, the second the context's.
+      {" ", "cat", "", FakeTokens(" "), FakeTokens(" cat"), "JOINT after 1 spans 1 context-changed"},
+      {"", "cat", "", {kFakeBos}, FakeTokens(" cat"), "JOINT after 1"},
+      {"the", "cat", "boundary: BOUNDARY_SEPARATE", FakeTokens(" the"), FakeTokens("cat"), "SEPARATE after 1"},
+      {"the", "cat", "boundary: BOUNDARY_LM_EVAL", FakeTokens(" the"), FakeTokens("cat"), "LM_EVAL after 1"},
+      // After a control token a text begins; in the midst of one the space is not in the text.
+      {"<s>", "cat", "parse_special_tokens: true", {kFakeBos}, FakeTokens(" cat"), "JOINT after 1"},
+      {"the<s>", "cat", "parse_special_tokens: true", FakeTokens(" the") + std::vector<TokenId>{kFakeBos},
+       FakeTokens(" cat"), "JOINT after 2 text-changed"},
+  });
+}
+
+TEST_F(BoundaryTest, TextAfterIdsGoesOn) {
+  FakeModelOptions options;
+  options.space_prefix = true;
+  options.adds_bos = true;
+  Attach(options);
+  for (const std::string rule : {"JOINT", "SEPARATE", "LM_EVAL"}) {
+    const auto scored = ScoreOne(
+        "items { context { tokens { token_ids: [5, 6] } } continuations { continuations { "
+        "input { text: \"at.\" } } } } tokenization { boundary: BOUNDARY_" +
+        rule + " }");
+    EXPECT_EQ(TokensOf(scored), FakeTokens("at."));
+    EXPECT_EQ(Show(scored.boundary()), "SEPARATE after 2");
+  }
+  const auto ids = ScoreOne(
+      R"(items { context { text: "the " } continuations { continuations { input { tokens { token_ids: [5, 6] } } } } }
+         tokenization { boundary: BOUNDARY_LM_EVAL })");
+  EXPECT_NEAR(ids.score().totals().cumulative_model_log_prob(),
+              LogProbOf(std::vector<TokenId>{kFakeBos} + FakeTokens(" the "), {5, 6}), 1e-9)
+      << "the space at the context's end has nowhere to move to";
+}
+
+TEST_F(BoundaryTest, NamesOfControlTokensHaveTheirBytes) {
+  Attach();
+  const std::vector<TokenId> bos = {kFakeBos};
+  Check({
+      // Without the names' bytes this span would be missed ...
+      {"<s>a", "t", "parse_special_tokens: true", bos, FakeTokens("at"), "JOINT after 1 spans 1 context-changed"},
+      // ... and one would be invented here.
+      {"<s>x", "the", "parse_special_tokens: true", bos + FakeTokens("x"), FakeTokens("the"), "JOINT after 2"},
+      {"a<s>", "t", "parse_special_tokens: true", FakeTokens("a") + bos, FakeTokens("t"), "JOINT after 2"},
+  });
+}
+
+TEST_F(BoundaryTest, TokenizerThatChangesTextIsReported) {
+  FakeModelOptions options;
+  options.changes_text = true;
+  Attach(options);
+  const std::vector<TokenId> bos = {kFakeBos};
+  Check({
+      {"THE", " CAT", "", FakeTokens("the"), FakeTokens(" cat"), "JOINT after 1 text-changed"},
+      {"the", " CAT", "boundary: BOUNDARY_SEPARATE", FakeTokens("the"), FakeTokens(" cat"),
+       "SEPARATE after 1 text-changed"},
+      {"the", " CAT", "boundary: BOUNDARY_LM_EVAL", FakeTokens("the"), FakeTokens(" cat"),
+       "LM_EVAL after 1 text-changed"},
+      {"a", "T", "", bos, FakeTokens("at"), "JOINT after 1 implicit 0 context-changed text-changed"},
+      // One unknown token stands for both.
+      {"12", "34", "", bos, bos, "JOINT after 1 implicit 0 context-changed text-changed"},
+      {"", "THE", "", bos, FakeTokens("the"), "JOINT after 1 text-changed"},
+  });
+  std::vector<v1::ScoreResponse> responses;
+  ASSERT_TRUE(Score(R"(items { context { text: "THE" } continuations { continuations { input { text: "a" } } } }
+                       items { context { text: "the" } continuations { continuations { input { text: "a" } } } })",
+                    &responses)
+                  .ok());
+  EXPECT_TRUE(responses[0].item().tokenization().text_changed());
+  EXPECT_FALSE(responses[1].item().has_tokenization());
+}
+
+TEST_F(BoundaryTest, DoubledBosIsReportedWhereverATextBegins) {
+  FakeModelOptions options;
+  options.adds_bos = true;
+  Attach(options);
+  const std::string parse = " { parse_special_tokens: true }";
+  std::vector<v1::ScoreResponse> scored;
+  ASSERT_TRUE(Score(R"(items { context { text: "<s>the" } continuations { continuations { input { text: "a" } } } }
+                       items { context { text: "the" } continuations { continuations { input { text: "<s>a" } } } }
+                       items { continuations { continuations { input { text: "<s>a" } } } }
+                       tokenization)" +
+                        parse,
+                    &scored)
+                  .ok());
+  EXPECT_TRUE(scored[0].item().tokenization().doubled_bos());
+  EXPECT_FALSE(scored[1].item().has_tokenization());
+  EXPECT_TRUE(scored[2].item().tokenization().doubled_bos()) << "BOS stands for the empty context already";
+
+  // The harness takes the continuation's own BOS for the context.
+  const auto own = ScoreOne(R"(items { continuations { continuations { input { text: "<s>a" } } } }
+                               tokenization { parse_special_tokens: true boundary: BOUNDARY_LM_EVAL })");
+  EXPECT_EQ(TokensOf(own), FakeTokens("a"));
+
+  v1::RankResponse ranked;
+  ASSERT_TRUE(
+      scoring_
+          ->Rank(
+              Context().get(),
+              Parse<v1::RankRequest>(
+                  R"(items { context { text: "<s>the" } candidates { continuation { input { text: "a" } } } } tokenization)" +
+                  parse),
+              &ranked)
+          .ok());
+  EXPECT_TRUE(ranked.items(0).tokenization().doubled_bos());
+  EXPECT_EQ(ranked.items(0).candidates(0).boundary().rule(), v1::BOUNDARY_JOINT);
+
+  std::vector<v1::GenerateResponse> generated;
+  ASSERT_TRUE(
+      Generate(Parse<v1::GenerateRequest>(R"(prompt { text: "<s>the" } stop { max_tokens: 1 } tokenization)" + parse),
+               &generated)
+          .ok());
+  EXPECT_TRUE(generated[0].started().tokenization().doubled_bos());
+
+  v1::TokenizeResponse tokens;
+  ASSERT_TRUE(models_
+                  ->Tokenize(Context().get(),
+                             Parse<v1::TokenizeRequest>(R"(texts: ["<s>the", "the<s>"] options)" + parse), &tokens)
+                  .ok());
+  EXPECT_TRUE(tokens.texts(0).tokenization().doubled_bos());
+  EXPECT_FALSE(tokens.texts(1).has_tokenization());
+  // Ids are as they are given.
+  generated.clear();
+  ASSERT_TRUE(Generate(Parse<v1::GenerateRequest>("prompt { tokens { token_ids: [0, 0, 5] } } stop { max_tokens: 1 }"),
+                       &generated)
+                  .ok());
+  EXPECT_FALSE(generated[0].started().has_tokenization());
+}
+
+TEST_F(BoundaryTest, ContextOfCandidatesWithSumsIsNotRead) {
+  Attach();
+  v1::RankResponse ranked;
+  const auto request = Parse<v1::RankRequest>(
+      R"(items { context { tokens { token_ids: 99 } } candidates { sums { sum_model_log_prob: -2 token_count: 1 } } }
+         items { context { text: "the" } candidates { continuation { input { text: "a" } } } })");
+  ASSERT_TRUE(scoring_->Rank(Context().get(), request, &ranked).ok());
+  EXPECT_EQ(ranked.items(0).candidates(0).sum(), -2);
+  EXPECT_EQ(ranked.usage().prompt_token_count(), 1);
+}
+
+TEST_F(BoundaryTest, ContextsThatDifferShareWhatTheyBeginWith) {
+  for (const bool fork : {true, false}) {
+    SCOPED_TRACE(fork ? "forks" : "no forks");
+    FakeModelOptions options;
+    options.fork = fork;
+    options.name = fork ? "forks" : "plain";
+    auto& model = Attach(options);
+    std::vector<v1::ScoreResponse> responses;
+    ASSERT_TRUE(Score(R"(items { context { text: "the cat and the " } continuations {
+                           continuations { input { text: "dog" } } continuations { input { text: "mat." } }
+                           continuations { input { text: "x" } } continuations { input { text: "dog" } } } }
+                         model: ")" +
+                          options.name + "\"",
+                      &responses)
+                    .ok());
+    const auto context = FakeTokens("the cat and the");
+    const auto space = FakeTokens(" ");
+    ASSERT_EQ(context.size(), 4u);
+    const auto& scored = responses[0].item().continuations().continuations();
+    EXPECT_NEAR(scored[0].score().totals().cumulative_model_log_prob(), LogProbOf(context, FakeTokens(" dog")), 1e-9);
+    EXPECT_NEAR(scored[1].score().totals().cumulative_model_log_prob(), LogProbOf(context, FakeTokens(" mat.")), 1e-9);
+    EXPECT_NEAR(scored[2].score().totals().cumulative_model_log_prob(), LogProbOf(context + space, FakeTokens("x")),
+                1e-9);
+    EXPECT_EQ(scored[3].score().SerializeAsString(), scored[0].score().SerializeAsString());
+    EXPECT_EQ(responses[0].item().context_token_count(), 5);
+    EXPECT_EQ(scored[0].boundary().context_token_count(), 4);
+    // Shared: 3 of the 4 tokens that all begin with. Then 1, 2 and, after one more of its own context, 1.
+    EXPECT_EQ(model.token_count(), fork ? 3 + 1 + 2 + (1 + 1) : (3 + 1) + (3 + 2) + (4 + 1));
+    fake_.reset();
+  }
+}
+
+ItemInput ItemOf(const std::vector<std::vector<TokenId>>& contexts) {
+  ItemInput item;
+  for (const auto& context : contexts) {
+    item.continuations.emplace_back().context = std::make_shared<const std::vector<TokenId>>(context);
+  }
+  return item;
+}
+
+std::vector<TokenId> Long(TokenId first, TokenId last) {
+  std::vector<TokenId> ids(100, 7);
+  ids.front() = first;
+  ids.back() = last;
+  return ids;
+}
+
+TEST(GroupByContextTest, OneContextIsOneGroup) {
+  const auto groups = GroupByContext(ItemOf({{1, 2, 3}, {1, 2, 3}, {1, 2}, {1, 2, 4}}), 5);
+  ASSERT_EQ(groups.size(), 1u);
+  EXPECT_EQ(groups[0].item_index, 5u);
+  EXPECT_EQ(groups[0].shared_count, 1u);
+  EXPECT_THAT(groups[0].continuations, ElementsAre(0, 1, 2, 3));
+}
+
+TEST(GroupByContextTest, AnOddContextDoesNotKeepTheOthersFromSharing) {
+  auto item = ItemOf({Long(1, 8), {5}, Long(1, 9), Long(2, 8), Long(1, 8), Long(2, 8)});
+  item.continuations.emplace_back().status = absl::InvalidArgumentError("cannot be scored");
+  const auto groups = GroupByContext(item, 0);
+  ASSERT_EQ(groups.size(), 3u);
+  EXPECT_THAT(groups[0].continuations, ElementsAre(0, 2, 4));
+  EXPECT_EQ(groups[0].shared_count, 99u);
+  EXPECT_THAT(groups[1].continuations, ElementsAre(1));
+  EXPECT_EQ(groups[1].shared_count, 0u);
+  EXPECT_THAT(groups[2].continuations, ElementsAre(3, 5));
+  EXPECT_EQ(groups[2].shared_count, 99u);
+  EXPECT_TRUE(GroupByContext(ItemInput(), 0).empty());
+}
+
+TEST_F(BoundaryTest, TextsAreCountedBeforeTheyAreJoined) {
+  Attach();
+  constexpr int kContinuations = 1000;
+  constexpr int64_t kContextBytes = 1 << 20;
+  v1::ScoreRequest request;
+  v1::ScoreItem& item = *request.add_items();
+  item.mutable_context()->set_text(std::string(kContextBytes, 'a'));
+  for (int i = 0; i < kContinuations; ++i) {
+    item.mutable_continuations()->add_continuations()->mutable_input()->set_text("a");
+  }
+  const auto context = Context();
+  const auto reader = scoring_->Score(context.get(), request);
+  v1::ScoreResponse response;
+  EXPECT_FALSE(reader->Read(&response));
+  const grpc::Status status = reader->Finish();
+  EXPECT_EQ(Describe(status), "LIMIT_EXCEEDED of items");
+  EXPECT_EQ(logitd::testing::ErrorOf(status)->value(),
+            std::to_string(kContextBytes + kContinuations * (kContextBytes + 1)));
+}
+
+}  // namespace
+}  // namespace logitd::server
