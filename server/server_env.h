@@ -30,7 +30,7 @@ struct ServerEnv {
 };
 
 // Minor version of package logitd.v1; every addition to the .proto files raises it.
-inline constexpr int kApiMinorVersion = 2;
+inline constexpr int kApiMinorVersion = 3;
 
 }  // namespace logitd::server
 
