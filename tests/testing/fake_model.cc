@@ -94,6 +94,7 @@ v1::RunnerCapabilities FakeModel::Capabilities() const {
   capabilities.set_trim(options_.trim);
   capabilities.set_tokenizer(options_.tokenizer);
   capabilities.set_vocabulary(true);
+  capabilities.set_tokens_spell_text(options_.tokens_spell_text);
   capabilities.add_dtypes(v1::LOGITS_DTYPE_F32);
   return capabilities;
 }
@@ -244,6 +245,15 @@ absl::StatusOr<std::vector<TokenId>> FakeModel::Tokenize(const std::string& text
     }
   }
   return token_ids;
+}
+
+absl::StatusOr<std::vector<TokenId>> FakeModel::TokenizeInLane(const std::string& text,
+                                                               const runner::TokenizeOptions& options,
+                                                               const runner::TextTask& task) {
+  if (!options_.fatal_text.empty() && text.find(options_.fatal_text) != std::string::npos) {
+    return errors::TokenizerFailed(task.field, static_cast<int64_t>(text.size()));
+  }
+  return Tokenize(text, options);
 }
 
 absl::StatusOr<std::string> FakeModel::Detokenize(std::span<const TokenId> token_ids, bool render_special_tokens) {

@@ -62,6 +62,10 @@ struct FakeModelOptions {
   bool space_prefix = false;
   // The tokenizer turns capitals into small letters, and takes <s> for what it has no token for.
   bool changes_text = false;
+  // The runner promises that tokens spell the text.
+  bool tokens_spell_text = false;
+  // A text that holds this ends the tokenizer. Empty: none does.
+  std::string fatal_text;
   bool records = true;
   bool fork = true;
   bool trim = true;
@@ -88,6 +92,8 @@ class FakeModel : public runner::Model {
   void Evaluate(const v1::RunBatch& batch, runner::RowSink& sink) override;
   absl::StatusOr<std::vector<TokenId>> Tokenize(const std::string& text,
                                                 const runner::TokenizeOptions& options) override;
+  absl::StatusOr<std::vector<TokenId>> TokenizeInLane(const std::string& text, const runner::TokenizeOptions& options,
+                                                      const runner::TextTask& task) override;
   absl::StatusOr<std::string> Detokenize(std::span<const TokenId> token_ids, bool render_special_tokens) override;
 
   // Batches with work, so far.

@@ -327,6 +327,54 @@ TEST_F(BoundaryTest, ContextsThatDifferShareWhatTheyBeginWith) {
   }
 }
 
+TEST_F(BoundaryTest, TextThatEndsTheTokenizerIsRefusedAlone) {
+  FakeModelOptions options;
+  options.fatal_text = "zz";
+  Attach(options);
+  for (const std::string rule : {"JOINT", "SEPARATE", "LM_EVAL"}) {
+    SCOPED_TRACE(rule);
+    std::vector<v1::ScoreResponse> responses;
+    ASSERT_TRUE(Score(R"(items { context { text: "the" } continuations { continuations { input { text: " zz" } }
+                             continuations { input { text: " cat" } } } }
+                         items { context { text: "zz" } continuations { continuations { input { text: "a" } } } }
+                         items { context { tokens { token_ids: 5 } } continuations {
+                             continuations { input { text: "zz" } } continuations { input { text: "a" } } } }
+                         tokenization { boundary: BOUNDARY_)" +
+                          rule + " }",
+                      &responses)
+                    .ok());
+    ASSERT_EQ(responses.size(), 3u);
+    const auto& first = responses[0].item().continuations().continuations();
+    EXPECT_EQ(Describe(first[0].error()), "TOKENIZER_FAILED of items[0].continuations.continuations[0].input.text");
+    EXPECT_EQ(TokensOf(first[1]), FakeTokens(" cat"));
+    EXPECT_EQ(Describe(responses[1].item().error()), "TOKENIZER_FAILED of items[1].context.text");
+    const auto& last = responses[2].item().continuations().continuations();
+    EXPECT_EQ(Describe(last[0].error()), "TOKENIZER_FAILED of items[2].continuations.continuations[0].input.text");
+    EXPECT_EQ(TokensOf(last[1]), FakeTokens("a"));
+  }
+}
+
+TEST_F(BoundaryTest, TextThatCannotFitIsNotTokenised) {
+  // The longest fake token has four bytes. Were these texts tokenised, they would end the tokenizer.
+  FakeModelOptions options;
+  options.fatal_text = "zzzz";
+  options.tokens_spell_text = true;
+  options.context_length = 8;
+  Attach(options);
+  std::vector<v1::ScoreResponse> responses;
+  ASSERT_TRUE(Score("items { context { text: \"" + std::string(33, 'z') +
+                        "\" } continuations { continuations { input { text: \"a\" } } } } "
+                        "items { context { text: \"a\" } continuations { continuations { input { text: \"" +
+                        std::string(36, 'z') + "\" } } continuations { input { text: \"b\" } } } }",
+                    &responses)
+                  .ok());
+  EXPECT_EQ(Describe(responses[0].item().error()), "CONTEXT_LENGTH_EXCEEDED of items[0].context.text");
+  const auto& second = responses[1].item().continuations().continuations();
+  EXPECT_EQ(Describe(second[0].error()),
+            "CONTEXT_LENGTH_EXCEEDED of items[1].continuations.continuations[0].input.text");
+  EXPECT_EQ(TokensOf(second[1]), FakeTokens("b"));
+}
+
 ItemInput ItemOf(const std::vector<std::vector<TokenId>>& contexts) {
   ItemInput item;
   for (const auto& context : contexts) {
