@@ -55,6 +55,8 @@ struct FakeModelOptions {
   // Model fingerprint, any bytes.
   std::string model_fingerprint = "fake-weights";
   int32_t context_length = 64;
+  // ModelInfo.batch_tolerance_nats. Unset: not known.
+  std::optional<double> batch_tolerance_nats = std::nullopt;
   bool adds_bos = false;
   bool has_bos = true;
   bool tokenizer = true;
@@ -62,6 +64,8 @@ struct FakeModelOptions {
   bool space_prefix = false;
   // The tokenizer turns capitals into small letters, and takes <s> for what it has no token for.
   bool changes_text = false;
+  // The vocabulary has the names of control tokens as their bytes.
+  bool names_control_tokens = false;
   bool records = true;
   bool fork = true;
   bool trim = true;
