@@ -1,5 +1,7 @@
 // `logit info`: what the server is, allows and has.
+#include <cstdio>
 #include <ostream>
+#include <string>
 
 #include "absl/strings/str_cat.h"
 #include "client/cli/commands.h"
@@ -33,18 +35,28 @@ std::string LimitsTable(const v1::Limits& limits, const Style& style) {
   return table.Render(style);
 }
 
+// "0.000031 nats", with two digits that count.
+std::string ToleranceText(const v1::ModelInfo& model) {
+  if (!model.has_batch_tolerance_nats()) return "not known";
+  char text[32];
+  std::snprintf(text, sizeof(text), "%.2g nats", model.batch_tolerance_nats());
+  return text;
+}
+
 std::string ModelsTable(const v1::ListModelsResponse& models, const Style& style) {
   Table table({{"model", Table::kLeft, Table::kShorten, /*is_key=*/true},
                {"precision", Table::kLeft},
                {"context length"},
                {"vocab size"},
-               {"runners"}});
+               {"runners"},
+               {"batch tolerance"}});
   for (const v1::ModelStatus& status : models.models()) {
     table.Add({{status.model().name(), std::nullopt},
                {status.model().precision(), std::nullopt},
                {absl::StrCat(status.model().context_length()), std::nullopt},
                {absl::StrCat(status.model().vocab_size()), std::nullopt},
-               {absl::StrCat(status.runner_count()), std::nullopt}});
+               {absl::StrCat(status.runner_count()), std::nullopt},
+               {ToleranceText(status.model()), std::nullopt}});
   }
   std::string text = table.Render(style);
   for (const v1::ModelStatus& status : models.models()) {

@@ -179,6 +179,7 @@ int PrintResponse(const v1::RankResponse& response, const std::vector<std::vecto
 void MergeHead(const v1::RankResponse& part, v1::RankResponse& whole) {
   whole.set_model(part.model());
   whole.set_precision(part.precision());
+  if (part.has_batch_tolerance_nats()) whole.set_batch_tolerance_nats(part.batch_tolerance_nats());
   whole.set_numerics_version(part.numerics_version());
   if (!part.has_usage()) return;
   v1::Usage& usage = *whole.mutable_usage();

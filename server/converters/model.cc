@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cmath>
 #include <cstring>
 #include <string>
 #include <utility>
@@ -84,6 +85,13 @@ absl::StatusOr<ModelDescription> FromProto(const v1::ModelInfo& info) {
   model.precision = info.precision();
   if (info.has_parameter_count()) model.parameter_count = info.parameter_count();
   model.chat_template = info.chat_template();
+  if (info.has_batch_tolerance_nats()) {
+    const double nats = info.batch_tolerance_nats();
+    if (!std::isfinite(nats) || nats < 0) {
+      return errors::OutOfRange("hello.model.batch_tolerance_nats", nats, "finite and >= 0");
+    }
+    model.batch_tolerance_nats = nats;
+  }
   return model;
 }
 
@@ -174,6 +182,7 @@ void ToProto(const ModelDescription& model, v1::ModelInfo& info) {
   info.set_precision(model.precision);
   if (model.parameter_count) info.set_parameter_count(*model.parameter_count);
   info.set_chat_template(model.chat_template);
+  if (model.batch_tolerance_nats) info.set_batch_tolerance_nats(*model.batch_tolerance_nats);
 }
 
 void ToProto(const RunnerCapacity& capacity, v1::RunnerCapacity& message) {

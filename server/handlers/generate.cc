@@ -347,6 +347,7 @@ absl::Status Generate(const v1::GenerateRequest& request, const ServerEnv& env, 
   started.mutable_started()->set_model(description.name);
   started.mutable_started()->set_numerics_version(kNumericsVersion);
   started.mutable_started()->set_precision(description.precision);
+  if (const auto nats = model->batch_tolerance_nats()) started.mutable_started()->set_batch_tolerance_nats(*nats);
   if (!writer.Write(started)) return context.Check();
 
   v1::GenerateResponse last;

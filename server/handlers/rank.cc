@@ -117,6 +117,7 @@ absl::Status ScoreWithModel(const v1::RankRequest& request, const ServerEnv& env
   options.record.sampling_log_prob = false;
   response.set_model(model->description().name);
   response.set_precision(model->description().precision);
+  if (const auto nats = model->batch_tolerance_nats()) response.set_batch_tolerance_nats(*nats);
   ASSIGN_OR_RETURN(const std::vector<ItemInput> inputs,
                    ResolveItems(items, FromProto(request.tokenization()), *model, context));
   RETURN_IF_ERROR(CheckAlternatives(inputs, options.record));

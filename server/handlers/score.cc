@@ -78,6 +78,7 @@ absl::Status Score(const v1::ScoreRequest& request, const ServerEnv& env, const 
     response.set_item_index(static_cast<int32_t>(i));
     response.set_model(model->description().name);
     response.set_precision(model->description().precision);
+    if (const auto nats = model->batch_tolerance_nats()) response.set_batch_tolerance_nats(*nats);
     response.set_numerics_version(kNumericsVersion);
     v1::ScoredItem& item = *response.mutable_item();
     if (!inputs[i].status.ok()) {

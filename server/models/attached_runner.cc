@@ -28,6 +28,7 @@ AttachedRunner::AttachedRunner(std::string name, const ModelDescription& model, 
                                std::shared_ptr<RunnerLink> link)
     : name_(std::move(name)),
       vocab_size_(model.vocab_size),
+      batch_tolerance_nats_(model.batch_tolerance_nats),
       link_(std::move(link)),
       scheduler_(std::make_shared<BatchScheduler>(model, capacity, link_)) {}
 

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -30,6 +31,8 @@ class AttachedRunner {
                  std::shared_ptr<RunnerLink> link);
 
   const std::string& name() const { return name_; }
+  // As ModelDescription's.
+  std::optional<double> batch_tolerance_nats() const { return batch_tolerance_nats_; }
   const RunnerCapacity& capacity() const { return scheduler_->capacity(); }
   const std::shared_ptr<BatchScheduler>& scheduler() const { return scheduler_; }
 
@@ -71,6 +74,7 @@ class AttachedRunner {
 
   const std::string name_;
   const int32_t vocab_size_;
+  const std::optional<double> batch_tolerance_nats_;
   const std::shared_ptr<RunnerLink> link_;
   const std::shared_ptr<BatchScheduler> scheduler_;
 

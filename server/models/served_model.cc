@@ -57,6 +57,12 @@ absl::Status ServedModel::CheckFitsACache(int64_t tokens, const std::string& fie
   return errors::LimitExceeded(field, tokens, "[1, " + std::to_string(most) + "] tokens", "capacity.max_cached_tokens");
 }
 
+std::optional<double> ServedModel::batch_tolerance_nats() const {
+  std::lock_guard lock(mutex_);
+  if (!is_tolerance_known_) return std::nullopt;
+  return batch_tolerance_nats_;
+}
+
 int ServedModel::runner_count() const {
   std::lock_guard lock(mutex_);
   return static_cast<int>(runners_.size());
@@ -171,6 +177,8 @@ absl::StatusOr<std::vector<std::string>> ServedModel::TokenNames(const std::vect
 void ServedModel::Add(std::shared_ptr<AttachedRunner> runner) {
   std::lock_guard lock(mutex_);
   last_capacity_ = runner->capacity();
+  batch_tolerance_nats_ = std::max(batch_tolerance_nats_, runner->batch_tolerance_nats().value_or(0));
+  if (!runner->batch_tolerance_nats()) is_tolerance_known_ = false;
   runners_.push_back(std::move(runner));
   changed_.notify_all();
 }

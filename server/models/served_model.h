@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -54,6 +55,9 @@ class ServedModel {
   int runner_count() const;
   // Whether requests wait for a runner while there is none.
   bool is_expected() const;
+  // How far a log-prob may move with what it is batched with, nats: the largest that any of its runners has said, those
+  // that have left included, because what they computed is part of requests that go on. Unset: one did not say.
+  std::optional<double> batch_tolerance_nats() const;
 
   // The runner with the least load of those that have so much room altogether. Blocks while there is none and one is
   // expected. `field`: of the request, named if no runner could ever hold it.
@@ -98,6 +102,8 @@ class ServedModel {
   mutable std::condition_variable_any changed_;
   std::vector<std::shared_ptr<AttachedRunner>> runners_;
   RunnerCapacity last_capacity_;
+  double batch_tolerance_nats_ = 0;
+  bool is_tolerance_known_ = true;
   bool is_expected_ = false;
 };
 

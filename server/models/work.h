@@ -104,6 +104,8 @@ struct ModelDescription {
   std::string precision;
   std::optional<int64_t> parameter_count;
   std::string chat_template;
+  // How far a log-prob may move with the batch, nats, >= 0, as this runner says. Runners of one model may differ.
+  std::optional<double> batch_tolerance_nats;
 };
 
 // How much a runner takes.

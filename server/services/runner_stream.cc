@@ -2,6 +2,7 @@
 
 #include <string>
 #include <system_error>
+#include <variant>
 
 #include "core/errors.h"
 #include "core/limits.h"
@@ -225,11 +226,14 @@ absl::Status RunnerStream::HandleHello(const v1::RunnerHello& hello) {
   capabilities_ = FromProto(hello.capabilities());
   runner_name_ = hello.runner_name();
   description_ = std::move(description);
+  std::variant<std::string, int64_t, double> tolerance = "not known";
+  if (description_->batch_tolerance_nats) tolerance = *description_->batch_tolerance_nats;
   Log(LogLevel::kInfo, "runner attached",
       {{"runner", runner_id_},
        {"name", runner_name_},
        {"model", description_->name},
        {"precision", description_->precision},
+       {"batch_tolerance_nats", tolerance},
        {"cache", capacity_.cache_choice}});
 
   auto vocabulary = models_.KnownVocabulary(*description_);

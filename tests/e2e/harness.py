@@ -52,12 +52,13 @@ class Server:
     """A running logitd. `address` is where it listens, `runner_address` where runners attach, `pid` its process id."""
 
     def __init__(self, model: pathlib.Path | None = None, flags: tuple[str, ...] = (),
-                 program: pathlib.Path = BIN / "logitd", prefix: tuple[str, ...] = ()):
-        """`prefix`: a command that runs the one behind it, e.g. in a control group."""
+                 program: pathlib.Path = BIN / "logitd", prefix: tuple[str, ...] = (),
+                 cache: pathlib.Path | None = None):
+        """`prefix`: a command that runs the one behind it, e.g. in a control group. `cache`: instead of cache_dir()."""
         self._folder = pathlib.Path(tempfile.mkdtemp(prefix="logitd-e2e-"))
         command = [*prefix, program, "--listen", "127.0.0.1:0", "--runner-listen", f"unix:{self._folder}/runner.sock"]
         if model is not None:
-            command += ["--model", model, "--model-name", "smollm2", "--cache-dir", cache_dir()]
+            command += ["--model", model, "--model-name", "smollm2", "--cache-dir", cache or cache_dir()]
         self._log = open(self._folder / "log", "w+", encoding="utf-8")
         self._process = subprocess.Popen([*map(str, command), *flags], stdout=subprocess.PIPE, stderr=self._log,
                                          stdin=subprocess.DEVNULL, text=True)

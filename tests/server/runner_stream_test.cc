@@ -1,6 +1,7 @@
 #include "server/services/runner_stream.h"
 
 #include <algorithm>
+#include <cmath>
 #include <thread>
 
 #include "logitd/v1/model_runner_service.grpc.pb.h"
@@ -83,6 +84,12 @@ TEST_F(RunnerStreamTest, HelloIsNotBelieved) {
        "FIELD_OUT_OF_RANGE of hello.model.context_length"},
       {"eos out of range", [](v1::RunnerHello& h) { h.mutable_model()->add_eos_token_ids(64); },
        "TOKEN_ID_OUT_OF_RANGE of hello.model.eos_token_ids[1]"},
+      {"tolerance is not a number", [](v1::RunnerHello& h) { h.mutable_model()->set_batch_tolerance_nats(NAN); },
+       "FIELD_OUT_OF_RANGE of hello.model.batch_tolerance_nats"},
+      {"tolerance is infinite", [](v1::RunnerHello& h) { h.mutable_model()->set_batch_tolerance_nats(INFINITY); },
+       "FIELD_OUT_OF_RANGE of hello.model.batch_tolerance_nats"},
+      {"tolerance below 0", [](v1::RunnerHello& h) { h.mutable_model()->set_batch_tolerance_nats(-1e-9); },
+       "FIELD_OUT_OF_RANGE of hello.model.batch_tolerance_nats"},
       {"no capacity", [](v1::RunnerHello& h) { h.clear_capacity(); },
        "FIELD_OUT_OF_RANGE of hello.capacity.max_sequences"},
       {"long cache choice", [](v1::RunnerHello& h) { h.mutable_capacity()->set_cache_choice(std::string(257, 'x')); },

@@ -85,6 +85,7 @@ v1::ModelInfo FakeModel::Info() const {
   info.set_context_length(options_.context_length);
   info.set_precision("f32");
   info.set_parameter_count(1);
+  if (options_.batch_tolerance_nats) info.set_batch_tolerance_nats(*options_.batch_tolerance_nats);
   return info;
 }
 
@@ -111,6 +112,9 @@ v1::RunnerCapacity FakeModel::Capacity() const {
 v1::Vocabulary FakeModel::Vocabulary() const {
   v1::Vocabulary vocabulary;
   for (std::string_view bytes : kTokens) {
+    const int32_t id = vocabulary.token_lengths_size();
+    if (options_.names_control_tokens && id == kFakeBos) bytes = "<s>";
+    if (options_.names_control_tokens && id == kFakeEos) bytes = "</s>";
     vocabulary.mutable_token_bytes()->append(bytes);
     vocabulary.add_token_lengths(static_cast<int32_t>(bytes.size()));
   }

@@ -55,6 +55,8 @@ struct FakeModelOptions {
   // Model fingerprint, any bytes.
   std::string model_fingerprint = "fake-weights";
   int32_t context_length = 64;
+  // ModelInfo.batch_tolerance_nats. Unset: not known.
+  std::optional<double> batch_tolerance_nats = std::nullopt;
   bool adds_bos = false;
   bool has_bos = true;
   bool tokenizer = true;
@@ -66,6 +68,8 @@ struct FakeModelOptions {
   bool tokens_spell_text = false;
   // A text that holds this ends the tokenizer. Empty: none does.
   std::string fatal_text;
+  // The vocabulary has the names of control tokens as their bytes.
+  bool names_control_tokens = false;
   bool records = true;
   bool fork = true;
   bool trim = true;

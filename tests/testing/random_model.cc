@@ -1,8 +1,9 @@
 // Writes a GGUF file with another file's vocabulary and random weights: a model of any family, in a second.
 //
 //   random_model --vocab ggml-vocab-gpt-2.gguf --out model.gguf
-//     [--arch llama|gemma] [--layers 2] [--embedding 64] [--context 2048] [--seed 1] [--unset KEY]...
-//     [--set-false KEY]... [--type f32|f16] [--fill TENSOR=VALUE]... [--set KEY=NUMBER]...
+//     [--arch llama|gemma|gemma3|qwen2|gpt2|gptneox|phi2|falcon|starcoder2] [--layers 2] [--embedding 64]
+//     [--context 2048] [--seed 1] [--unset KEY]... [--set-false KEY]... [--type f32|f16] [--fill TENSOR=VALUE]...
+//     [--set KEY=NUMBER]...
 //
 // The vocabulary is every tokenizer.* key of the file, without those of --unset, and false for those of --set-false.
 // Weights are f32 (or f16), normal with a deviation of 1 / sqrt(columns), from SplitMix64 of the seed: equal arguments
@@ -14,6 +15,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <string>
@@ -83,6 +85,13 @@ class Writer {
     gguf_add_tensor(file_, tensor);
   }
 
+  // A bias: normal with a deviation of 0.1.
+  void RandomVector(const std::string& name, int64_t size) {
+    ggml_tensor* tensor = Add(name, GGML_TYPE_F32, size, 0);
+    for (int64_t i = 0; i < size; ++i) static_cast<float*>(tensor->data)[i] = normal_.Next() * 0.1f;
+    gguf_add_tensor(file_, tensor);
+  }
+
   void Vector(const std::string& name, int64_t size, float value) {
     ggml_tensor* tensor = Add(name, GGML_TYPE_F32, size, 0);
     for (int64_t i = 0; i < size; ++i) static_cast<float*>(tensor->data)[i] = value;
@@ -120,8 +129,93 @@ void KeepTokenizerKeys(gguf_context* file, const std::vector<std::string>& unset
   for (const std::string& key : others) gguf_remove_key(file, key.c_str());
 }
 
-// llama and gemma: the same tensors; gemma's feed-forward is GELU, and its rows come from token_embd.
+// What tensors a family has besides those that all have: token_embd, a norm before the attention, attn_output, ffn_up,
+// ffn_down, output_norm. Names as llama.cpp's, "{}.weight" and so on.
+struct Family {
+  const char* name;
+  // Norms subtract the mean and have a bias; else they only scale.
+  bool has_layer_norm = false;
+  // One matrix for queries, keys and values.
+  bool has_fused_qkv = false;
+  bool has_qkv_bias = false;
+  // Of attn_output, ffn_up and ffn_down.
+  bool has_bias = false;
+  bool has_gate = false;
+  // Else the feed-forward reads what the attention reads.
+  bool has_ffn_norm = true;
+  // Else rows are computed from token_embd.
+  bool has_output = false;
+  bool has_output_bias = false;
+  // Positions are learned, not rotated.
+  bool has_positions = false;
+  // Norms after the attention and the feed-forward, and of each head's queries and keys.
+  bool has_more_norms = false;
+};
+
+// The feed-forward of gemma, gemma3, gpt2, gptneox, phi2, falcon and starcoder2 is GELU, of the others SiLU.
+constexpr Family kFamilies[] = {
+    {.name = "llama", .has_gate = true, .has_output = true},
+    {.name = "gemma", .has_gate = true},
+    {.name = "gemma3", .has_gate = true, .has_more_norms = true},
+    {.name = "qwen2", .has_qkv_bias = true, .has_gate = true, .has_output = true},
+    {.name = "gpt2",
+     .has_layer_norm = true,
+     .has_fused_qkv = true,
+     .has_qkv_bias = true,
+     .has_bias = true,
+     .has_positions = true},
+    {.name = "gptneox",
+     .has_layer_norm = true,
+     .has_fused_qkv = true,
+     .has_qkv_bias = true,
+     .has_bias = true,
+     .has_output = true},
+    {.name = "phi2",
+     .has_layer_norm = true,
+     .has_qkv_bias = true,
+     .has_bias = true,
+     .has_ffn_norm = false,
+     .has_output = true,
+     .has_output_bias = true},
+    {.name = "falcon", .has_layer_norm = true, .has_fused_qkv = true, .has_ffn_norm = false},
+    {.name = "starcoder2", .has_layer_norm = true, .has_qkv_bias = true, .has_bias = true},
+};
+
+const Family* FindFamily(const std::string& name) {
+  const auto* found = std::find_if(std::begin(kFamilies), std::end(kFamilies),
+                                   [&](const Family& family) { return name == family.name; });
+  return found == std::end(kFamilies) ? nullptr : found;
+}
+
+void WriteNorm(const Family& family, const std::string& name, int64_t size, Writer& writer) {
+  writer.Vector(name + ".weight", size, 1.0f);
+  if (family.has_layer_norm) writer.RandomVector(name + ".bias", size);
+}
+
+void WriteBlock(const Family& family, const std::string& block, uint32_t width, uint32_t inner, Writer& writer) {
+  const auto matrix = [&](const char* name, uint32_t columns, uint32_t rows, bool has_bias) {
+    writer.Matrix(block + name + ".weight", columns, rows);
+    if (has_bias) writer.RandomVector(block + name + ".bias", rows);
+  };
+  WriteNorm(family, block + "attn_norm", width, writer);
+  if (family.has_fused_qkv) {
+    matrix("attn_qkv", width, 3 * width, family.has_qkv_bias);
+  } else {
+    for (const char* name : {"attn_q", "attn_k", "attn_v"}) matrix(name, width, width, family.has_qkv_bias);
+  }
+  matrix("attn_output", width, width, family.has_bias);
+  if (family.has_more_norms) {
+    for (const char* name : {"attn_q_norm", "attn_k_norm"}) writer.Vector(block + name + ".weight", width / 4, 1.0f);
+    for (const char* name : {"post_attention_norm", "post_ffw_norm"}) WriteNorm(family, block + name, width, writer);
+  }
+  if (family.has_ffn_norm) WriteNorm(family, block + "ffn_norm", width, writer);
+  if (family.has_gate) matrix("ffn_gate", width, inner, false);
+  matrix("ffn_up", width, inner, family.has_bias);
+  matrix("ffn_down", inner, width, family.has_bias);
+}
+
 void WriteModel(const Arguments& arguments, gguf_context* file, int64_t vocab_size, Writer& writer) {
+  const Family& family = *FindFamily(arguments.arch);
   const auto key = [&](const char* name) { return arguments.arch + "." + name; };
   const uint32_t width = arguments.embedding;
   const uint32_t inner = 2 * width;
@@ -136,23 +230,20 @@ void WriteModel(const Arguments& arguments, gguf_context* file, int64_t vocab_si
   gguf_set_val_u32(file, key("attention.key_length").c_str(), width / 4);
   gguf_set_val_u32(file, key("attention.value_length").c_str(), width / 4);
   gguf_set_val_u32(file, key("rope.dimension_count").c_str(), width / 4);
-  gguf_set_val_f32(file, key("attention.layer_norm_rms_epsilon").c_str(), 1e-5f);
+  gguf_set_val_f32(
+      file, key(family.has_layer_norm ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon").c_str(),
+      1e-5f);
+  if (arguments.arch == "gptneox") gguf_set_val_bool(file, key("use_parallel_residual").c_str(), true);
   gguf_set_val_u32(file, key("vocab_size").c_str(), static_cast<uint32_t>(vocab_size));
   for (const auto& [name, value] : arguments.set) gguf_set_val_u32(file, name.c_str(), value);
   writer.Matrix("token_embd.weight", width, vocab_size);
+  if (family.has_positions) writer.Matrix("position_embd.weight", width, arguments.context);
   for (uint32_t i = 0; i < arguments.layers; ++i) {
-    const std::string block = "blk." + std::to_string(i) + ".";
-    writer.Vector(block + "attn_norm.weight", width, 1.0f);
-    for (const char* name : {"attn_q", "attn_k", "attn_v", "attn_output"}) {
-      writer.Matrix(block + name + ".weight", width, width);
-    }
-    writer.Vector(block + "ffn_norm.weight", width, 1.0f);
-    writer.Matrix(block + "ffn_gate.weight", width, inner);
-    writer.Matrix(block + "ffn_up.weight", width, inner);
-    writer.Matrix(block + "ffn_down.weight", inner, width);
+    WriteBlock(family, "blk." + std::to_string(i) + ".", width, inner, writer);
   }
-  writer.Vector("output_norm.weight", width, 1.0f);
-  if (arguments.arch == "llama") writer.Matrix("output.weight", width, vocab_size);
+  WriteNorm(family, "output_norm", width, writer);
+  if (family.has_output) writer.Matrix("output.weight", width, vocab_size);
+  if (family.has_output_bias) writer.RandomVector("output.bias", vocab_size);
 }
 
 }  // namespace
@@ -166,7 +257,7 @@ int main(int argc, char** argv) {
       arguments.vocab = value;
     } else if (flag == "--out") {
       arguments.out = value;
-    } else if (flag == "--arch" && (value == "llama" || value == "gemma")) {
+    } else if (flag == "--arch" && FindFamily(value) != nullptr) {
       arguments.arch = value;
     } else if (flag == "--type" && (value == "f32" || value == "f16")) {
       arguments.type = value;
@@ -195,7 +286,7 @@ int main(int argc, char** argv) {
     }
   }
   if (argc % 2 == 0 || arguments.vocab.empty() || arguments.out.empty()) {
-    return Fail("usage: random_model --vocab FILE --out FILE [--arch llama|gemma] ...", 2);
+    return Fail("usage: random_model --vocab FILE --out FILE [--arch llama|gemma|gpt2|...] ...", 2);
   }
   std::unique_ptr<gguf_context, decltype(&gguf_free)> source(
       gguf_init_from_file(arguments.vocab.c_str(), {.no_alloc = true, .ctx = nullptr}), &gguf_free);

@@ -10,10 +10,12 @@
 // takes another way (with an f16 cache that moves log-probs by tenths).
 #include "client/runner/llama/batch_tolerance.h"
 
+#include <openssl/evp.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <limits>
@@ -25,6 +27,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+// Raised when the shapes, the texts or the margin change: what was kept of other ones is not read any more.
+constexpr int kMethod = 1;
 constexpr int kMostTokens = 24;
 constexpr int kFewestTokens = 4;
 // Rows of a text that are compared, its last ones: each costs vocab_size * 8 bytes.
@@ -255,6 +259,22 @@ std::optional<double> MeasureBatchTolerance(llama_context* context, std::chrono:
   const std::optional<double> largest = Measurement(context, Clock::now() + budget).Run(budget);
   if (!largest) return std::nullopt;
   return std::max(kLeastTolerance, *largest > 0 ? RoundUp(kToleranceMargin * *largest) : 0);
+}
+
+std::string ToleranceKey(const std::string& model_fingerprint, const std::string& precision, int threads) {
+  const std::string parts = std::to_string(kMethod) + "\n" + model_fingerprint + "\n" + precision + "\n" +
+                            std::to_string(threads) + "\n" + llama_version() + "\n" + LOGITD_LLAMA_STAMP + "\n" +
+                            llama_print_system_info();
+  unsigned char digest[EVP_MAX_MD_SIZE];
+  unsigned int size = 0;
+  EVP_Digest(parts.data(), parts.size(), digest, &size, EVP_sha256(), nullptr);
+  std::string key;
+  for (unsigned int i = 0; i < size; ++i) {
+    char digits[3];
+    std::snprintf(digits, sizeof(digits), "%02x", digest[i]);
+    key += digits;
+  }
+  return key;
 }
 
 std::optional<double> CachedBatchTolerance(const std::string& cache_dir, const std::string& key,

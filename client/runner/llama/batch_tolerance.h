@@ -4,7 +4,7 @@
 // activations) makes a small difference large: 1e-5 nats for f32 weights and cache, tenths for 4-bit weights. What it
 // is depends on the weights, the precision, the number of threads and the CPU, so it is measured and not promised.
 //
-//   const double tolerance = MeasureBatchTolerance(context, vocab_size, budget);
+//   const std::optional<double> nats = MeasureBatchTolerance(context, budget);
 //
 // Thread-safe: free functions without state.
 #ifndef LOGITD_CLIENT_RUNNER_LLAMA_BATCH_TOLERANCE_H_
@@ -35,6 +35,13 @@ std::optional<double> MeasureBatchTolerance(llama_context* context, std::chrono:
 inline constexpr double kToleranceMargin = 3;
 // The log-prob itself is rounded by less; no sum of f32 logits is reproduced better.
 inline constexpr double kLeastTolerance = 1e-6;
+
+// What a load may spend on it: this, or a tenth of what the load has taken if that is more.
+inline constexpr std::chrono::milliseconds kToleranceTime{2000};
+
+// Names what a measurement depends on: the weights, the precision, the number of threads, the build of llama.cpp (its
+// version, its sources and flags) and the instruction sets that it uses here. 64 hexadecimal digits.
+std::string ToleranceKey(const std::string& model_fingerprint, const std::string& precision, int threads);
 
 // `measure`'s value, kept in `cache_dir` under `key`, so that a restarted runner states the same number without
 // measuring again. A file that cannot be read or written is measured again and again: never an error.

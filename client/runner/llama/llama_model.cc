@@ -11,6 +11,7 @@
 #include <string_view>
 #include <utility>
 
+#include "client/runner/llama/batch_tolerance.h"
 #include "client/runner/llama/context_params.h"
 #include "client/runner/llama/context_size.h"
 #include "client/runner/llama/continuing_text.h"
@@ -55,11 +56,13 @@ absl::StatusOr<CacheChoice> CacheFor(const LlamaOptions& options, const MemoryBu
 }
 
 // llama.cpp's name of the weights' type, as ModelInfo.precision has it: "f32", "f16", "bf16", "Q4_1".
-std::string NativePrecision(const llama_model* model) {
+// REQUIRES: not all of them are F32.
+std::string NativePrecision(const llama_model* model, const Weights& weights) {
   std::string name = llama_ftype_name(llama_model_ftype(model));
   constexpr char kGuessed[] = "(guessed) ";
   if (name.rfind(kGuessed, 0) == 0) name.erase(0, sizeof(kGuessed) - 1);
-  if (name == "all F32") return "f32";
+  // A file that does not say has the type of most tensors for llama.cpp, and most may be norms, which are F32.
+  if (name == "all F32") return weights.all_f32_or_f16 ? "f16" : "mixed";
   if (name == "F16" || name == "BF16") {
     std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return std::tolower(c); });
   }
@@ -85,6 +88,7 @@ LlamaModel::LlamaModel(std::unique_ptr<llama_model, ModelDeleter> model, const C
       ledger_(cache.sequences, cache.cells) {}
 
 absl::StatusOr<std::unique_ptr<LlamaModel>> LlamaModel::Load(const LlamaOptions& options) {
+  const auto load_begin = std::chrono::steady_clock::now();
   ASSIGN_OR_RETURN(const ModelFile file, InspectModelFile(options.file));
   const MemoryBudget budget = BudgetOf(options);
   // Before minutes are spent on a file that is too large: the weights as they are, or as f32, take no less.
@@ -132,6 +136,8 @@ absl::StatusOr<std::unique_ptr<LlamaModel>> LlamaModel::Load(const LlamaOptions&
   loaded->ReadVocabulary(weights.path);
   loaded->info_.set_context_length(context_length);
   loaded->DescribeModel(options, weights);
+  loaded->MeasureTolerance(options.cache_dir, load_begin);
+  std::fprintf(stderr, "logitd-llama: %s\n", loaded->PrecisionNotice(options.file, weights).c_str());
   return loaded;
 }
 
@@ -240,12 +246,36 @@ void LlamaModel::DescribeModel(const LlamaOptions& options, const Weights& weigh
   if (weights.all_f32) {
     info_.set_precision("f32");
   } else {
-    info_.set_precision(weights.precision == Precision::kF16 ? "f16" : NativePrecision(model_.get()));
+    info_.set_precision(weights.precision == Precision::kF16 ? "f16" : NativePrecision(model_.get(), weights));
   }
   info_.set_parameter_count(static_cast<int64_t>(llama_model_n_params(model_.get())));
   if (const char* chat_template = llama_model_chat_template(model_.get(), nullptr)) {
     info_.set_chat_template(chat_template);
   }
+}
+
+void LlamaModel::MeasureTolerance(const std::string& cache_dir, std::chrono::steady_clock::time_point load_begin) {
+  const auto tenth =
+      std::chrono::duration_cast<std::chrono::milliseconds>((std::chrono::steady_clock::now() - load_begin) / 10);
+  const std::string key = ToleranceKey(info_.model_fingerprint(), info_.precision(), llama_n_threads(context_.get()));
+  const std::optional<double> nats = CachedBatchTolerance(cache_dir, key, [&] {
+    QuietLlamaLog quiet;
+    return MeasureBatchTolerance(context_.get(), std::max(kToleranceTime, tenth));
+  });
+  if (nats) info_.set_batch_tolerance_nats(*nats);
+}
+
+std::string LlamaModel::PrecisionNotice(const std::string& file, const Weights& weights) const {
+  std::string text = "serving " + file;
+  text += weights.path == file ? " as it is (" + info_.precision() + ")" : " in " + info_.precision();
+  if (!info_.has_batch_tolerance_nats()) {
+    text += "; how far a token's log-prob moves with what it is batched with is not known";
+  } else {
+    char nats[32];
+    std::snprintf(nats, sizeof(nats), "%.2g", info_.batch_tolerance_nats());
+    text += std::string(": a token's log-prob moves by up to ") + nats + " nats with what it is batched with";
+  }
+  return text + (weights.all_f32 ? "" : "; --precision f32 narrows that");
 }
 
 v1::RunnerCapabilities LlamaModel::Capabilities() const {

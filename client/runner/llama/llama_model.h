@@ -9,6 +9,7 @@
 #define LOGITD_CLIENT_RUNNER_LLAMA_LLAMA_MODEL_H_
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -89,6 +90,10 @@ class LlamaModel : public Model {
   void ReadVocabulary(const std::string& path);
   // RunnerCapabilities.tokens_spell_text.
   bool TokensSpellText() const;
+  // Last, once what the model is is known. `load_begin`: a tenth of the load may be spent on it.
+  void MeasureTolerance(const std::string& cache_dir, std::chrono::steady_clock::time_point load_begin);
+  // What a user has to know of it, in a line.
+  std::string PrecisionNotice(const std::string& file, const Weights& weights) const;
 
   // Copies and cuts: the sequence is ready for its new tokens.
   absl::Status SetUp(const v1::SequenceWork& work);

@@ -107,7 +107,7 @@ absl::Status Convert(const ModelFile& file, Precision precision, const fs::path&
 }  // namespace
 
 absl::StatusOr<Weights> PrepareWeights(const ModelFile& file, Precision precision, const std::string& cache_dir) {
-  Weights weights{.path = file.path, .all_f32 = file.all_f32, .fingerprint = ""};
+  Weights weights{.path = file.path, .all_f32 = file.all_f32, .all_f32_or_f16 = file.all_f32_or_f16, .fingerprint = ""};
   ASSIGN_OR_RETURN(weights.fingerprint, HashFile(file.path));
   if (precision == Precision::kAuto) {
     precision = Hex(weights.fingerprint) == kDefaultModel ? Precision::kF32 : Precision::kNative;

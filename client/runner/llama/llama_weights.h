@@ -1,8 +1,9 @@
 // The weights in the precision asked for: the model file itself, or a converted copy in the cache folder.
 //
-// Quantised weights make a token's log-prob depend on what it was batched with (0.07 nats a token on average for a
-// 4-bit model); f32 weights, cache and attention keep it within 1e-4, and cost one conversion. A user's file is served
-// as it is: somebody chose its precision, and f32 may not fit the memory. The default model is small, and f32.
+// Quantised weights make a token's log-prob depend on what it was batched with (tenths of a nat for a 4-bit model); f32
+// weights, cache and attention keep it near 1e-5, and cost one conversion. batch_tolerance.h measures how far it is. A
+// user's file is served as it is: somebody chose its precision, and f32 may not fit the memory. The default model is
+// small, and f32.
 #ifndef LOGITD_CLIENT_RUNNER_LLAMA_LLAMA_WEIGHTS_H_
 #define LOGITD_CLIENT_RUNNER_LLAMA_LLAMA_WEIGHTS_H_
 
@@ -21,6 +22,8 @@ struct Weights {
   std::string path;
   // Every matrix is F32.
   bool all_f32 = false;
+  // Every matrix is F32 or F16. Of the original file.
+  bool all_f32_or_f16 = false;
   // What kAuto stood for; else what was asked for.
   Precision precision = Precision::kNative;
   // SHA-256 of the original file, 32 bytes.

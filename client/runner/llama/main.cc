@@ -144,10 +144,12 @@ int Run(int argc, char** argv) {
   std::string precision = "auto";
   const std::map<std::string, Precision> precisions = {
       {"auto", Precision::kAuto}, {"f32", Precision::kF32}, {"f16", Precision::kF16}, {"native", Precision::kNative}};
-  app.add_option(
-         "--precision", precision,
-         "f32: log-probs do not depend on the batch (to 1e-4); weights are converted once. f16: half the memory. "
-         "native: the file as it is. auto: f32 for the default model (scripts/fetch-model), native for any other")
+  app.add_option("--precision", precision,
+                 "f32: log-probs hardly depend on the batch (usually below 1e-4 nats; logit info shows what was "
+                 "measured); weights "
+                 "are converted once. f16: half the memory. native: the file as it is, where log-probs may move by "
+                 "tenths. auto: "
+                 "f32 for the default model (scripts/fetch-model), native for any other")
       ->check(CLI::IsMember({"auto", "native", "f16", "f32"}))
       ->capture_default_str();
   app.add_option("--runner-name", runner_options.runner_name,
