@@ -174,8 +174,8 @@ class Served(unittest.TestCase):
                 else:
                     self.assertEqual(value, expected)
                 server.stop()
-        # Other threads, another measurement.
-        server = self.serve(model, "--threads", "2")
+        # Another precision, another measurement.
+        server = self.serve(model, "--precision", "f16")
         self.assertEqual(len(list(self.folder.glob("*.tolerance"))), 2)
         server.stop()
 

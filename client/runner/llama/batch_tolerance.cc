@@ -6,8 +6,9 @@
 //   beside      0 x y z | 1 x y z | ...      x, y, z: tokens of other sequences, in the same call
 //   fork        0 1 2 (copied) | 3 4 5
 //
-// Then a longer text, of which only the last rows are looked at: from 64 tokens in a call on, llama.cpp's attention
-// takes another way (with an f16 cache that moves log-probs by tenths).
+// Before that a longer text, of which only the last rows are looked at: from 64 tokens in a call on, llama.cpp's
+// attention takes another way (with an f16 cache that moves log-probs by tenths). Where that takes too long, the
+// beginning of a text of 64 tokens in one call, against the beginning alone.
 #include "client/runner/llama/batch_tolerance.h"
 
 #include <openssl/evp.h>
@@ -16,6 +17,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <limits>
@@ -28,13 +30,17 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 // Raised when the shapes, the texts or the margin change: what was kept of other ones is not read any more.
-constexpr int kMethod = 1;
+constexpr int kMethod = 3;
 constexpr int kMostTokens = 24;
 constexpr int kFewestTokens = 4;
 // Rows of a text that are compared, its last ones: each costs vocab_size * 8 bytes.
 constexpr int kRows = 16;
 constexpr int kLongText = 128;
 constexpr int kLongParts = 32;
+// From here on attention goes in tiles (GGML_FA_TILE_Q in ggml's common.h).
+constexpr int kTile = 64;
+// What a text of kTile tokens begins with.
+constexpr int kBeginning = 16;
 // Shapes that a short budget still pays for, the reference included; with `n` tokens each.
 constexpr int kUsualShapes = 12;
 // Tokens below this are hardly ever scored, and their log-probs move with the row's sum as the others do.
@@ -99,7 +105,7 @@ class Measurement {
         most_tokens_(static_cast<int>(std::min(llama_n_batch(context), llama_n_ctx(context)))),
         batch_(most_tokens_) {}
 
-  std::optional<double> Run(std::chrono::milliseconds budget);
+  std::optional<double> Run();
 
  private:
   // Evaluates the tokens in parts of `size`, beside `others` other sequences of one token a call; compares.
@@ -110,11 +116,16 @@ class Measurement {
   void AddText(int begin, int end, int sequence);
   // Evaluates the batch, which begins with token `begin` of the text, and compares the rows of [begin, end).
   bool Decode(int begin, int end);
-  bool IsCompared(int token) const { return token >= static_cast<int>(tokens_.size()) - kRows; }
-  // The reference of a text, in parts of `size`.
+  bool IsCompared(int token) const { return token >= compared_begin_ && token < compared_end_; }
+  // The reference of a text, in parts of `size`. Its last kRows rows are compared.
   bool SetReference(std::vector<llama_token> tokens, int size);
   bool TryShortText(int count);
   bool TryLongText(int count);
+  // The beginning of a text of kTile tokens, which is the reference already, in one call with the rest.
+  bool TryTile();
+  double SecondsLeft() const { return std::chrono::duration<double>(end_ - Clock::now()).count(); }
+  // For a shape such as those that have been tried since the text began.
+  bool HasTimeForAnother() const { return SecondsLeft() > longest_shape_; }
   void Clear() { llama_memory_clear(llama_get_memory(context_), /*data=*/false); }
 
   llama_context* const context_;
@@ -128,7 +139,11 @@ class Measurement {
   // [compared tokens, vocab_size].
   std::vector<std::vector<double>> reference_;
   bool is_reference_ = false;
+  int compared_begin_ = 0;
+  int compared_end_ = 0;
   double largest_ = 0;
+  // Seconds.
+  double longest_shape_ = 0;
 };
 
 void Measurement::AddText(int begin, int end, int sequence) {
@@ -146,8 +161,7 @@ bool Measurement::Decode(int begin, int end) {
       reference_.push_back(std::move(log_probs));
       continue;
     }
-    const int first = std::max(0, static_cast<int>(tokens_.size()) - kRows);
-    const std::vector<double>& expected = reference_[static_cast<size_t>(i - first)];
+    const std::vector<double>& expected = reference_[static_cast<size_t>(i - compared_begin_)];
     const size_t next = static_cast<size_t>(i) + 1;
     const size_t target = next < tokens_.size() ? static_cast<size_t>(tokens_[next]) : 0;
     for (size_t id = 0; id < expected.size(); ++id) {
@@ -160,6 +174,7 @@ bool Measurement::Decode(int begin, int end) {
 }
 
 bool Measurement::TryParts(int size, int others) {
+  const Clock::time_point begun = Clock::now();
   Clear();
   const int count = static_cast<int>(tokens_.size());
   for (int begin = 0, call = 0; begin < count; begin += size, ++call) {
@@ -171,6 +186,7 @@ bool Measurement::TryParts(int size, int others) {
     }
     if (!Decode(begin, end)) return false;
   }
+  longest_shape_ = std::max(longest_shape_, std::chrono::duration<double>(Clock::now() - begun).count());
   return true;
 }
 
@@ -188,6 +204,9 @@ bool Measurement::TryFork() {
 
 bool Measurement::SetReference(std::vector<llama_token> tokens, int size) {
   tokens_ = std::move(tokens);
+  compared_end_ = static_cast<int>(tokens_.size());
+  compared_begin_ = std::max(0, compared_end_ - kRows);
+  longest_shape_ = 0;
   reference_.clear();
   is_reference_ = true;
   const bool is_done = TryParts(size, 0);
@@ -204,26 +223,32 @@ bool Measurement::TryShortText(int count) {
   };
   for (const Shape shape :
        {Shape{1, 7}, {4, 0}, {1, 3}, {count, 7}, {2, 0}, {1, 15}, {8, 0}, {3, 2}, {1, 1}, {16, 0}}) {
-    if (Clock::now() >= end_) return true;
+    if (!HasTimeForAnother()) return true;
     if (shape.size > count || shape.others >= most_sequences_ || shape.size + shape.others > most_tokens_) continue;
     // The other sequences need room, too.
     const int calls = (count + shape.size - 1) / shape.size;
     if (count + shape.others * calls > static_cast<int>(llama_n_ctx(context_))) continue;
     if (!TryParts(shape.size, shape.others)) return false;
   }
-  return most_sequences_ < 2 || count < 2 || TryFork();
+  return most_sequences_ < 2 || count < 2 || !HasTimeForAnother() || TryFork();
 }
 
 bool Measurement::TryLongText(int count) {
   if (!SetReference(SomeTokens(vocab_, count), kLongParts)) return false;
   for (const int size : {count, count / 2}) {
     if (!TryParts(size, 0)) return false;
-    if (Clock::now() >= end_) break;
+    if (!HasTimeForAnother()) break;
   }
   return true;
 }
 
-std::optional<double> Measurement::Run(std::chrono::milliseconds budget) {
+bool Measurement::TryTile() {
+  // The same stream of tokens: the first kBeginning are the reference's.
+  tokens_ = SomeTokens(vocab_, kTile);
+  return TryParts(kTile, 0);
+}
+
+std::optional<double> Measurement::Run() {
   // What a token costs decides how many there are. The first call of a context is slow: the second one counts.
   double cost = 0;
   for (int i = 0; i < 2; ++i) {
@@ -234,14 +259,23 @@ std::optional<double> Measurement::Run(std::chrono::milliseconds budget) {
     if (llama_decode(context_, batch_.get()) != 0) return std::nullopt;
     cost = std::max(1e-4, std::chrono::duration<double>(Clock::now() - begin).count());
   }
-  const double total = std::chrono::duration<double>(budget).count();
-  // The long text first: it is cheap, for many tokens in a call cost much less each, and most depends on it.
-  const int long_text = std::min({kLongText, most_tokens_, static_cast<int>(std::min(1e6, total / cost))});
-  if (long_text > kLongParts && !TryLongText(std::max(long_text, std::min(2 * kLongParts, most_tokens_)))) {
-    return std::nullopt;
+  const int beginning = std::min(kBeginning, most_tokens_);
+  if (!SetReference(SomeTokens(vocab_, beginning), beginning)) return std::nullopt;
+  const double cost_in_call = longest_shape_ / beginning;
+  // The long text first: it is cheap, for many tokens in a call cost much less each, and most depends on it. Without a
+  // call of kTile tokens a bound would be wrong by far for what needs it most: none is stated.
+  if (most_tokens_ >= kTile) {
+    const int longest = std::min(kLongText, most_tokens_);
+    // The reference, one call, and room for the short text.
+    const auto fits = [&](int count) { return 3 * count * cost_in_call < SecondsLeft(); };
+    if (fits(longest) || fits(kTile)) {
+      if (!TryLongText(fits(longest) ? longest : kTile)) return std::nullopt;
+    } else if (kTile * cost_in_call > SecondsLeft() || !TryTile()) {
+      return std::nullopt;
+    }
   }
   const int most = std::min(kMostTokens, most_tokens_);
-  const auto affordable = static_cast<int>(std::min(1e6, total / (cost * kUsualShapes / 2)));
+  const auto affordable = static_cast<int>(std::clamp(SecondsLeft() / (cost * kUsualShapes / 2), 0.0, 1e6));
   if (!TryShortText(std::clamp(affordable, std::min(kFewestTokens, most), most))) return std::nullopt;
   Clear();
   return largest_;
@@ -250,13 +284,16 @@ std::optional<double> Measurement::Run(std::chrono::milliseconds budget) {
 // The next number up that has two digits: 0.00001234 -> 0.000013.
 double RoundUp(double value) {
   const double unit = std::pow(10.0, std::floor(std::log10(value)) - 1);
-  return std::ceil(value / unit) * unit;
+  // Through text: the number that is written with two digits, not one an ulp beside it.
+  char text[32];
+  std::snprintf(text, sizeof(text), "%.1e", std::ceil(value / unit) * unit);
+  return std::strtod(text, nullptr);
 }
 
 }  // namespace
 
 std::optional<double> MeasureBatchTolerance(llama_context* context, std::chrono::milliseconds budget) {
-  const std::optional<double> largest = Measurement(context, Clock::now() + budget).Run(budget);
+  const std::optional<double> largest = Measurement(context, Clock::now() + budget).Run();
   if (!largest) return std::nullopt;
   return std::max(kLeastTolerance, *largest > 0 ? RoundUp(kToleranceMargin * *largest) : 0);
 }
