@@ -320,8 +320,7 @@ void BatchScheduler::OnLost(const absl::Status& status, const std::string& own_s
   }
   for (const Pending& pending : waiting_) pending.job->suspicion = Suspicion::kBystander;
   for (const auto& [sequence_id, entry] : in_flight_) {
-    // A text may have been the reason as well. That is no reason to refuse a request that was alone in its batch.
-    entry.job->suspicion = was_tokenizing && entry.job->is_alone ? Suspicion::kNone : Suspicion::kSuspect;
+    entry.job->suspicion = was_tokenizing && entry.job->is_alone ? Suspicion::kDoubt : Suspicion::kSuspect;
   }
   waiting_.clear();
   in_flight_.clear();

@@ -52,6 +52,8 @@ enum class Suspicion {
   kBystander,
   // The runner ended by a signal of its own while it had this session's work.
   kSuspect,
+  // The same, of work that was alone, but the runner was also making tokens of a text, which may have been the reason.
+  kDoubt,
 };
 
 class BatchScheduler {

@@ -103,7 +103,8 @@ absl::Status ModelSession::Recall(const std::vector<SequenceWork>& work) {
 absl::Status ModelSession::CountLoss(const std::vector<SequenceWork>& work) {
   // Not this request's fault. Whoever's it is will be refused: there is an end to it.
   if (runner_->suspicion() == Suspicion::kBystander) return absl::OkStatus();
-  if (runner_->suspicion() == Suspicion::kSuspect) {
+  // The benefit of a doubt is given once: whoever has texts made into tokens all the time must not protect anybody.
+  if (runner_->suspicion() == Suspicion::kSuspect || (runner_->suspicion() == Suspicion::kDoubt && ++doubts_ > 1)) {
     strikes_.Add();
     model_.suspects().Remember(FingerprintOf(work), strikes_.count(), runner_->signal());
     return strikes_.is_refused() ? errors::RunnerKilled(model_.description().name, runner_->signal())

@@ -91,6 +91,7 @@ class ModelSession {
   const RunnerCapacity capacity_;
   std::optional<RunnerSession> runner_;
   int lost_runners_ = 0;
+  int doubts_ = 0;
   Strikes strikes_;
   int32_t reserved_sequences_ = 0;
   int64_t reserved_tokens_ = 0;

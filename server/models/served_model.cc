@@ -59,8 +59,13 @@ absl::Status ServedModel::CheckFitsACache(int64_t tokens, const std::string& fie
 
 std::optional<double> ServedModel::batch_tolerance_nats() const {
   std::lock_guard lock(mutex_);
-  if (!is_tolerance_known_) return std::nullopt;
-  return batch_tolerance_nats_;
+  double largest = last_tolerance_nats_.value_or(0);
+  if (runners_.empty()) return last_tolerance_nats_;
+  for (const auto& runner : runners_) {
+    if (!runner->batch_tolerance_nats()) return std::nullopt;
+    largest = std::max(largest, *runner->batch_tolerance_nats());
+  }
+  return largest;
 }
 
 int ServedModel::runner_count() const {
@@ -141,7 +146,9 @@ absl::StatusOr<std::string> ServedModel::TextPrefix(const RequestContext& contex
   std::string spelled;
   if (lists.ok()) {
     for (const TokenId id : lists->front()) spelled += vocabulary_->TokenBytes(id);
-  } else if (lists.status().code() != absl::StatusCode::kInvalidArgument) {
+  } else if (lists.status().code() != absl::StatusCode::kInvalidArgument ||
+             DetailOf(lists.status()).reason == ErrorReason::kTokenizerFailed) {
+    // A worker that was killed twice says nothing of the vocabulary, and is not remembered.
     return lists.status();
   }
   // A tokenizer that has no token for the probe, or changes it, says nothing of what it puts before.
@@ -177,8 +184,7 @@ absl::StatusOr<std::vector<std::string>> ServedModel::TokenNames(const std::vect
 void ServedModel::Add(std::shared_ptr<AttachedRunner> runner) {
   std::lock_guard lock(mutex_);
   last_capacity_ = runner->capacity();
-  batch_tolerance_nats_ = std::max(batch_tolerance_nats_, runner->batch_tolerance_nats().value_or(0));
-  if (!runner->batch_tolerance_nats()) is_tolerance_known_ = false;
+  last_tolerance_nats_ = std::max(last_tolerance_nats_, runner->batch_tolerance_nats());
   runners_.push_back(std::move(runner));
   changed_.notify_all();
 }

@@ -102,8 +102,8 @@ class ServedModel {
   mutable std::condition_variable_any changed_;
   std::vector<std::shared_ptr<AttachedRunner>> runners_;
   RunnerCapacity last_capacity_;
-  double batch_tolerance_nats_ = 0;
-  bool is_tolerance_known_ = true;
+  // The largest that any runner has stated.
+  std::optional<double> last_tolerance_nats_;
   bool is_expected_ = false;
 };
 

@@ -3,6 +3,7 @@
 #include <charconv>
 #include <cstddef>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <utility>
 
@@ -24,6 +25,16 @@ std::optional<size_t> FailedText(const absl::Status& status, size_t count) {
   return index;
 }
 
+// The runner's field names a text of a call that the client has not made.
+absl::Status TooManyFailedTexts(const absl::Status& status) {
+  ErrorDetail detail = DetailOf(status);
+  detail.message = "more than " + std::to_string(kMaxFailedTexts) +
+                   " texts of this request have ended the model's tokenizer; send them in requests of their own";
+  detail.field.clear();
+  detail.value.clear();
+  return ToStatus(detail);
+}
+
 }  // namespace
 
 absl::StatusOr<std::vector<std::optional<std::vector<TokenId>>>> TokenizeEach(ServedModel& model,
@@ -41,7 +52,8 @@ absl::StatusOr<std::vector<std::optional<std::vector<TokenId>>>> TokenizeEach(Se
       break;
     }
     const std::optional<size_t> index = FailedText(lists.status(), texts.size());
-    if (!index || failed == kMaxFailedTexts) return lists.status();
+    if (!index) return lists.status();
+    if (failed == kMaxFailedTexts) return TooManyFailedTexts(lists.status());
     texts.erase(texts.begin() + static_cast<ptrdiff_t>(*index));
     places.erase(places.begin() + static_cast<ptrdiff_t>(*index));
   }

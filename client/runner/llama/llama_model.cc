@@ -229,8 +229,9 @@ bool LlamaModel::TokensSpellText() const {
     if (strips && (attributes & (LLAMA_TOKEN_ATTR_CONTROL | LLAMA_TOKEN_ATTR_UNKNOWN)) == 0) return false;
   }
   if (!bytes.all()) return false;
-  // Some that go by these types drop spaces or normalise all the same.
-  constexpr std::string_view kProbe = "  A \n\n\tb\u00a0 e\u0301 \u00c9 \ufb01 \u3000.\r\n 12  ";
+  // Some that go by these types drop spaces or normalise all the same; SentencePiece takes U+2581, three bytes, for a
+  // space, one.
+  constexpr std::string_view kProbe = "  A \n\n\tb\u00a0 e\u0301 \u00c9 \ufb01 \u3000.\u2581\r\n 12  ";
   llama_token ids[4 * kProbe.size()];
   const int32_t count = llama_tokenize(vocab_, kProbe.data(), static_cast<int32_t>(kProbe.size()), ids,
                                        static_cast<int32_t>(std::size(ids)), /*add_special=*/false,

@@ -312,7 +312,7 @@ TEST(BatchSchedulerTest, TextThatWasTokenizedMeanwhileIsADoubt) {
     runner.scheduler()->OnLost(errors::RunnerLost("manual"), "SIGSEGV", /*was_tokenizing=*/true);
     callers[0].thread.join();
     callers[0].thread = std::thread([] {});
-    EXPECT_EQ(callers[0].session.suspicion(), is_alone ? Suspicion::kNone : Suspicion::kSuspect);
+    EXPECT_EQ(callers[0].session.suspicion(), is_alone ? Suspicion::kDoubt : Suspicion::kSuspect);
   }
 }
 
