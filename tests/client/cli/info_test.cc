@@ -37,8 +37,8 @@ class InfoTest : public ::testing::Test {
 TEST_F(InfoTest, TellsVersionsModelsAndEveryLimit) {
   EXPECT_EQ(Run({}, true), kExitOk);
   for (const char* part : {"logitd 0.1.0 at 127.0.0.1:50051\n", "numerics version: 1\n", "kernel target: SCALAR\n",
-                           "model    precision  context length  vocab size  runners\n"
-                           "smollm2  f32                  8192       49152        2\n",
+                           "model    precision  context length  vocab size  runners  batch tolerance\n"
+                           "smollm2  f32                  8192       49152        2        not known\n",
                            "max_score_tokens            1099511627776\n", "max_calls"}) {
     EXPECT_THAT(rig_.out(), HasSubstr(part));
   }
