@@ -107,6 +107,11 @@ absl::Status CheckModel(const Config& config, Options& options) {
   options.model_file = values.model();
   options.model_name = values.model_name();
   if (options.model_file.empty()) {
+    // Somebody's `--model "$(command)"` whose command has failed.
+    if (const auto origin = config.origins.find("model");
+        origin != config.origins.end() && origin->second == "--model") {
+      return absl::InvalidArgumentError("--model must be the path of a GGUF file, got an empty text");
+    }
     if (!options.model_name.empty()) {
       return absl::InvalidArgumentError(config.OriginOf("model_name") + " needs --model FILE, the model that it names");
     }

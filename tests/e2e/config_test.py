@@ -96,6 +96,9 @@ class ConfigTest(unittest.TestCase):
                 self.assert_wrong(logitd("--check-config", *flags), flags[0], "needs --model FILE")
                 self.assertEqual(logitd("--check-config", *flags, "--model", self.model()).status, 0)
 
+    def test_an_empty_model_is_not_no_model(self):
+        self.assert_wrong(logitd("--check-config", "--model", ""), "--model", "empty text")
+
     def test_check_reads_the_start_of_the_model(self):
         for start, what in [(b"<html>", "web page (HTML)"), (b"", "is empty"), (b"GGU", "not a GGUF file")]:
             with self.subTest(start):

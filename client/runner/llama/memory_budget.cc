@@ -66,9 +66,11 @@ absl::StatusOr<CacheChoice> ChooseCache(const CacheRequest& request, const Memor
   const auto fits = [&](int64_t cells, int sequences) { return needs.context(cells, sequences) <= room; };
 
   CacheChoice choice;
-  choice.sequences = request.max_sequences > 0 ? request.max_sequences : kMaxSequences;
   const int64_t wanted = request.cache_tokens > 0 ? request.cache_tokens : 2 * request.context_length;
   const int64_t least = std::min({kFewestCells, request.context_length, wanted});
+  // A sequence without a cell is none, and llama.cpp aborts if there are more sequences than cells.
+  choice.sequences =
+      static_cast<int>(std::min<int64_t>(least, request.max_sequences > 0 ? request.max_sequences : kMaxSequences));
   // States of sequences take at most half of the room, unless somebody said how many there are.
   while (request.max_sequences == 0 && request.sequences_cost && choice.sequences > 1 &&
          needs.context(least, choice.sequences) > room / 2) {
