@@ -373,18 +373,24 @@ TEST_F(QuarantineTest, RepeatedRequestIsRefusedAtOnce) {
 }
 
 TEST_F(QuarantineTest, StrikesOutliveARequestThatIsGivenUp) {
-  // A client that gives up at its first death, and tries again.
-  for (int attempt = 1; attempt <= 5; ++attempt) {
+  // A client that gives up at its first death, and tries again. One that gives up in the moment between a death and its
+  // strike gets none for it; it is refused all the same, a try or two later.
+  bool is_refused = false;
+  for (int attempt = 1; attempt <= 50 && !is_refused; ++attempt) {
     std::stop_source given_up;
     std::jthread client([&, before = deaths_.load()] {
       while (deaths_ == before && !given_up.stop_requested()) std::this_thread::yield();
       given_up.request_stop();
     });
     const auto rows = Ask({1, kPoison}, RequestContext{given_up.get_token()});
-    EXPECT_FALSE(rows.ok());
+    ASSERT_FALSE(rows.ok());
+    is_refused = DetailOf(rows.status()).reason == ErrorReason::kRunnerKilled;
     given_up.request_stop();
   }
-  EXPECT_EQ(deaths_, 3);
+  EXPECT_TRUE(is_refused);
+  const int deaths = deaths_;
+  EXPECT_THAT(Ask({1, kPoison}), HasReason(ErrorReason::kRunnerKilled));
+  EXPECT_EQ(deaths_, deaths);
 }
 
 TEST_F(QuarantineTest, PoisonInTheMiddleOfASequence) {
