@@ -50,6 +50,12 @@ class Stated(unittest.TestCase):
                 self.assertEqual(result["shapes"], SHAPES)
                 self.assertLessEqual(result["observed"], result["stated"])
                 self.assertLessEqual(result["observed"], SMALL_TOLERANCE)
+                self.assertEqual(result["left_sequences"], 0)
+
+    def test_one_that_is_given_up_leaves_nothing_behind(self):
+        """A slow machine, a large model: the first batch of the server finds an empty context all the same."""
+        result = probe(random_model(self.folder, "llama"), "--f32-cache", "--seconds", 0)
+        self.assertEqual(result, {"stated": None, "left_sequences": 0})
 
     def test_f16_weights_and_cache(self):
         for architecture in ["llama", "gpt2"]:
@@ -79,8 +85,8 @@ class Served(unittest.TestCase):
         self.addCleanup(lambda: server.is_alive() and server.stop())
         return server
 
-    def compare(self, server: harness.Server, weights: pathlib.Path, token_count: int) -> tuple[float, float]:
-        """Scores one text in fifty shapes; returns (the largest difference from libllama, what the replies state)."""
+    def compare(self, server: harness.Server, weights: pathlib.Path, token_count: int) -> tuple[float, float | None]:
+        """Scores one text in fifty shapes; returns (the largest difference from libllama, what the replies state: None if nothing)."""
         dice = random.Random(5)
         tokens = [dice.randrange(1000, 30000) for _ in range(token_count)]
         outcome = harness.run("llama_reference", weights, "--tokens", ",".join(map(str, tokens)))
@@ -100,10 +106,13 @@ class Served(unittest.TestCase):
             items[0], items[place] = items[place], items[0]
             largest = 0.0
             for reply in client.scoring.Score(scoring_service_pb2.ScoreRequest(items=items), timeout=wire.TIMEOUT_S):
-                stated.add(reply.batch_tolerance_nats)
+                stated.add(reply.batch_tolerance_nats if reply.HasField("batch_tolerance_nats") else None)
                 if reply.item_index != place:
                     continue
-                scored = reply.item.continuations.continuations[0].score.tokens
+                self.assertFalse(reply.item.HasField("error"), reply.item.error)
+                (scored_continuation,) = reply.item.continuations.continuations
+                self.assertFalse(scored_continuation.HasField("error"), scored_continuation.error)
+                scored = scored_continuation.score.tokens
                 self.assertEqual(len(scored), token_count - begin)
                 for i, token in enumerate(scored):
                     largest = max(largest, abs(token.model_log_prob - expected[begin + i]))
@@ -190,9 +199,13 @@ class Served(unittest.TestCase):
         server = self.serve(pathlib.Path(os.environ["LOGITD_GEMMA"]), "--precision", "f32", "--cache-tokens", "4096")
         (weights,) = self.folder.glob("*-f32.gguf")
         largest, stated = self.compare(server, weights, 40)
-        print(f"gemma in f32: the largest difference of {SHAPES} shapes is {largest:.2g} nats, stated are {stated:.2g}")
+        print(f"gemma in f32: the largest difference of {SHAPES} shapes is {largest:.2g} nats, stated are {stated}")
         self.assertLessEqual(largest, F32_TOLERANCE)
-        self.assertLessEqual(largest, stated)
+        # A machine that is busy, with a vocabulary of 262,144, has no time to measure: nothing is stated then.
+        if stated is None:
+            self.assertIn("is not known", server.log())
+        else:
+            self.assertLessEqual(largest, stated)
         server.stop()
 
 

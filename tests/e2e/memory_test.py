@@ -3,6 +3,7 @@
 Needs root and the memory controller of control groups (v1 or v2); where they are not, the tests are skipped with a line.
 """
 
+import json
 import os
 import pathlib
 import re
@@ -126,8 +127,13 @@ class MemoryTest(unittest.TestCase):
         self.assertIn("twice the context length", capacity["cache_choice"])
         if os.environ.get("LOGITD_LONG"):
             # All that evaluating takes is touched only at the end of a long text: a token a letter, minutes of work.
-            outcome = harness.logit("score", " a b" * 65000, " c", "--timeout", 3000, server=server)
+            item = {"context": {"text": " a b" * 65000},
+                    "continuations": {"continuations": [{"input": {"text": " c"}}]}}
+            outcome = harness.run("logit", "score", "--timeout", 3000, "--server", server.address, "--json", timeout_s=3100,
+                                  stdin=json.dumps(item) + "\n")
             self.assertEqual(outcome.status, 0, outcome.stderr)
+            (scored,) = [json.loads(line) for line in outcome.stdout.splitlines()]
+            self.assertEqual(scored["item"]["continuations"]["continuations"][0]["score"]["token_count"], 2)
         self.assertLess(group.peak_bytes(), 2048 * MIB)
         self.assertEqual(group.killed(), 0)
         print(f"peak {group.peak_bytes() / MIB:.0f} MiB of 2048, {group.anonymous_bytes() / MIB:.0f} MiB without files")

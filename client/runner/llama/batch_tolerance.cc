@@ -104,6 +104,8 @@ class Measurement {
         most_sequences_(static_cast<int>(llama_n_seq_max(context))),
         most_tokens_(static_cast<int>(std::min(llama_n_batch(context), llama_n_ctx(context)))),
         batch_(most_tokens_) {}
+  // However it ends, the next user of the context finds nothing in its way.
+  ~Measurement() { Clear(); }
 
   std::optional<double> Run();
 
@@ -277,7 +279,6 @@ std::optional<double> Measurement::Run() {
   const int most = std::min(kMostTokens, most_tokens_);
   const auto affordable = static_cast<int>(std::clamp(SecondsLeft() / (cost * kUsualShapes / 2), 0.0, 1e6));
   if (!TryShortText(std::clamp(affordable, std::min(kFewestTokens, most), most))) return std::nullopt;
-  Clear();
   return largest_;
 }
 

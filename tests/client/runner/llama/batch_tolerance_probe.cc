@@ -1,11 +1,14 @@
 // What a model's log-probs really do over fifty batch shapes, beside what the runner states of them.
 //
 //   batch_tolerance_probe MODEL.gguf [--f32-cache] [--seconds 2] [--tokens 100] [--others 24]
-//     ->   {"stated": 3.1e-05, "observed": 9.8e-06, "shapes": 50, "seconds": 1.9}
+//     ->   {"stated": 3.1e-05, "observed": 9.8e-06, "shapes": 50, "seconds": 1.9, "left_sequences": 0}
+//   batch_tolerance_probe MODEL.gguf --seconds 0
+//     ->   {"stated": null, "left_sequences": 0}
 //
 // `observed` is the largest difference of any token's log-prob above -20, over texts and shapes that the runner does
 // not try: other tokens, 100 of them in parts of 1 to 100, 0 to 24 other sequences (all 51 evaluate some 60,000 tokens;
-// fewer take less time). `seconds`: what the measurement took, of --seconds. libllama alone.
+// fewer take less time). `seconds`: what the measurement took, of --seconds. `left_sequences`: those that it left in
+// the context. libllama alone.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -77,7 +80,14 @@ int main(int argc, char** argv) {
   const auto begun = std::chrono::steady_clock::now();
   const auto stated = logitd::runner::MeasureBatchTolerance(context, budget);
   const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - begun;
-  if (!stated) return Fail("cannot be evaluated");
+  int left = 0;
+  for (int sequence = 0; sequence < static_cast<int>(llama_n_seq_max(context)); ++sequence) {
+    if (llama_memory_seq_pos_max(llama_get_memory(context), sequence) >= 0) ++left;
+  }
+  if (!stated) {
+    std::printf("{\"stated\": null, \"left_sequences\": %d}\n", left);
+    return 0;
+  }
 
   const llama_vocab* vocab = llama_model_get_vocab(model);
   const int vocab_size = llama_vocab_n_tokens(vocab);
@@ -123,8 +133,8 @@ int main(int argc, char** argv) {
       }
     }
   }
-  std::printf("{\"stated\": %.3g, \"observed\": %.3g, \"shapes\": %d, \"seconds\": %.2f}\n", *stated, observed, kShapes,
-              taken.count());
+  std::printf("{\"stated\": %.3g, \"observed\": %.3g, \"shapes\": %d, \"seconds\": %.2f, \"left_sequences\": %d}\n",
+              *stated, observed, kShapes, taken.count(), left);
   llama_batch_free(batch);
   llama_free(context);
   llama_model_free(model);
