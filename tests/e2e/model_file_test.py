@@ -59,6 +59,15 @@ class ModelFileTest(unittest.TestCase):
         path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n", encoding="utf-8")
         self.assert_refused(path, "is a Git LFS pointer", "git lfs pull")
 
+    def test_a_file_that_does_not_say_how_texts_are_cut_is_served_with_a_warning(self):
+        """llama.cpp cuts by a rule of its own then, and everything is a little wrong."""
+        for unset, vocabulary in [(True, "gpt-2"), (False, "gpt-2"), (True, "phi-3")]:
+            with self.subTest(unset=unset, vocabulary=vocabulary):
+                flags = ["--unset", "tokenizer.ggml.pre"] if unset else []
+                server = self.served(self.model(*flags, vocabulary=vocabulary))
+                # SentencePiece has no such rule.
+                self.assertEqual("no key tokenizer.ggml.pre" in server.log(), unset and vocabulary == "gpt-2")
+
     def test_a_vocabulary_without_bos_and_eos_has_none(self):
         """llama.cpp takes token 11 for both, which is "," in GPT-2's vocabulary; "<|endoftext|>" ends by its text."""
         server = self.served(self.model("--unset", "tokenizer.ggml.bos_token_id",

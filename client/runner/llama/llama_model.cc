@@ -69,6 +69,12 @@ std::string NativePrecision(const llama_model* model, const Weights& weights) {
   return name;
 }
 
+// Whether the file leaves open by which rule texts are cut before they are merged: llama.cpp takes its default then.
+bool GuessesPreTokenizer(const llama_model* model) {
+  return llama_vocab_type(llama_model_get_vocab(model)) == LLAMA_VOCAB_TYPE_BPE &&
+         llama_model_meta_val_str(model, "tokenizer.ggml.pre", nullptr, 0) < 0;
+}
+
 // Texts wait only for their like. Most take 2 us a byte, so that few leave their lane; 4 MiB of one letter take 6 to 9
 // s. The CPU time of the last lane is what a text may cost at all: 68 s for 4 MiB. Nice values: others' evaluations go
 // first.
@@ -129,6 +135,14 @@ absl::StatusOr<std::unique_ptr<LlamaModel>> LlamaModel::Load(const LlamaOptions&
                llama_model_is_recurrent(model.get()) || llama_model_is_hybrid(model.get()));
   if (!cache.ok()) return WithFile(options.file, cache.status());
   std::fprintf(stderr, "logitd-llama: %scache of %s\n", cache->is_short ? "warning: " : "", cache->why.c_str());
+
+  if (GuessesPreTokenizer(model.get())) {
+    std::fprintf(
+        stderr,
+        "logitd-llama: warning: %s has no key tokenizer.ggml.pre, so texts may get other tokens than the model "
+        "was trained with (token ids of your own are not concerned); convert the model again to have it\n",
+        options.file.c_str());
+  }
 
   std::unique_ptr<LlamaModel> loaded(new LlamaModel(std::move(model), *cache));
   RETURN_IF_ERROR(loaded->CreateContext(options, weights.all_f32));
