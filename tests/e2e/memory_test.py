@@ -133,7 +133,9 @@ class MemoryTest(unittest.TestCase):
                                   stdin=json.dumps(item) + "\n")
             self.assertEqual(outcome.status, 0, outcome.stderr)
             (scored,) = [json.loads(line) for line in outcome.stdout.splitlines()]
-            self.assertEqual(scored["item"]["continuations"]["continuations"][0]["score"]["token_count"], 2)
+            self.assertEqual(scored["item"]["context_token_count"], 130000)
+            (continuation,) = scored["item"]["continuations"]["continuations"]
+            self.assertEqual(continuation["score"]["totals"]["token_count"], 1)
         self.assertLess(group.peak_bytes(), 2048 * MIB)
         self.assertEqual(group.killed(), 0)
         print(f"peak {group.peak_bytes() / MIB:.0f} MiB of 2048, {group.anonymous_bytes() / MIB:.0f} MiB without files")
