@@ -219,6 +219,12 @@ class PoisonTest(unittest.TestCase):
             self.assertRegex(lines[0]["name"], "^smollm2#1-")
             # Escaped: nothing reaches a terminal, and a line is one line for every reader.
             self.assertNotRegex(server.log(), CONTROLS)
+        warnings = b"logitd-llama: warning: a small cache\nwarning: another\nlogitd-llama: no warning: here\nforewarning: x\n"
+        with self.start(says=warnings) as server:
+            self.assertEqual([(line["line"], line["level"]) for line in self.log(server)
+                              if line["message"] == "runner says"],
+                             [("logitd-llama: warning: a small cache", "warn"), ("warning: another", "warn"),
+                              ("logitd-llama: no warning: here", "info"), ("forewarning: x", "info")])
         with self.start(log_format="text", says=says) as server:
             self.assertNotRegex(server.log(), CONTROLS)
             for line in server.log().splitlines():
