@@ -118,6 +118,15 @@ class PrivateDirectory {
   std::string path_;
 };
 
+// "logitd-llama: warning: ...", or without the program's name.
+bool IsWarning(std::string_view line) {
+  constexpr std::string_view kBegin = "warning: ";
+  if (line.starts_with(kBegin)) return true;
+  const size_t name = line.find(": ");
+  return name != std::string_view::npos && line.substr(0, name).find(' ') == std::string_view::npos &&
+         line.substr(name + 2).starts_with(kBegin);
+}
+
 void LogExit(const RunnerExit& exit) {
   Log(exit.end.kind == RunnerEnd::Kind::kLeft ? LogLevel::kInfo : LogLevel::kWarn, "runner ended",
       {{"name", exit.runner_name},
@@ -288,7 +297,7 @@ void Server::StartRunners(FleetOptions options) {
     Wake();
   };
   events.on_line = [](const std::string& runner, const std::string& line) {
-    Log(LogLevel::kInfo, "runner says", {{"name", runner}, {"line", line}});
+    Log(IsWarning(line) ? LogLevel::kWarn : LogLevel::kInfo, "runner says", {{"name", runner}, {"line", line}});
   };
   parts_->fleet = std::make_unique<RunnerFleet>(std::move(options), parts_->models, std::move(events));
   parts_->health.Set(ModelHealthName(name), parts_->models.IsServed(name));

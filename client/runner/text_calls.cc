@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "client/runner/runner_error.h"
+#include "core/error_field.h"
 #include "core/errors.h"
 
 namespace logitd::runner {
@@ -107,7 +108,9 @@ std::optional<v1::AttachRequest> TextCalls::Tokenize(const std::shared_ptr<Call>
       call->result.add_tokens()->mutable_token_ids()->Assign(ids->begin(), ids->end());
     } else {
       call->result.clear_tokens();
-      *call->result.mutable_error() = ToProtoError(ids.status());
+      // A model that has one lane does not know which text of the call it has.
+      const bool is_of_text = absl::IsInvalidArgument(ids.status()) && DetailOf(ids.status()).field != task.field;
+      *call->result.mutable_error() = ToProtoError(is_of_text ? WithField(ids.status(), task.field) : ids.status());
     }
   }
   call->result.set_call_id(request.call_id());

@@ -9,6 +9,7 @@
 
 #include "core/errors.h"
 #include "core/limits.h"
+#include "core/shown_text.h"
 #include "core/status_macros.h"
 #include "host/vocab_fingerprint.h"
 #include "server/converters/sampling.h"
@@ -18,6 +19,8 @@ namespace {
 
 constexpr size_t kMaxNameBytes = 128;
 constexpr size_t kMaxCacheChoiceBytes = 256;
+// Room for a model's name and what a supervisor puts behind it.
+constexpr size_t kMaxRunnerNameBytes = 256;
 constexpr size_t kMaxChatTemplateBytes = size_t{1} << 20;
 constexpr size_t kMaxFingerprintBytes = 64;
 constexpr size_t kVocabFingerprintBytes = 32;
@@ -80,6 +83,9 @@ absl::StatusOr<ModelDescription> FromProto(const v1::ModelInfo& info) {
   model.vocab_size = info.vocab_size();
   model.eos_token_ids.assign(eos.begin(), eos.end());
   std::sort(model.eos_token_ids.begin(), model.eos_token_ids.end());
+  // However often a runner names them: they are in replies.
+  model.eos_token_ids.erase(std::unique(model.eos_token_ids.begin(), model.eos_token_ids.end()),
+                            model.eos_token_ids.end());
   model.adds_bos = info.adds_bos();
   model.context_length = info.context_length();
   model.precision = info.precision();
@@ -93,6 +99,17 @@ absl::StatusOr<ModelDescription> FromProto(const v1::ModelInfo& info) {
     model.batch_tolerance_nats = nats;
   }
   return model;
+}
+
+absl::Status CheckNames(const v1::RunnerHello& hello) {
+  for (const auto& [field, text] :
+       {std::pair<const char*, const std::string&>{"hello.runner_name", hello.runner_name()},
+        {"hello.runner_version", hello.runner_version()}}) {
+    // Any language, but nothing that hides or breaks a line: what is shown is what was sent.
+    if (text.size() <= kMaxRunnerNameBytes && OnOneLine(text, kMaxRunnerNameBytes) == text) continue;
+    return errors::OutOfRange(field, static_cast<int64_t>(text.size()), "at most 256 bytes of printable characters");
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<RunnerCapacity> FromProto(const v1::RunnerCapacity& message) {

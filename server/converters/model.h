@@ -14,6 +14,8 @@ namespace logitd::server {
 // What a runner says of itself. Nothing in it is believed: errors are FIELD_REQUIRED, FIELD_OUT_OF_RANGE,
 // LIMIT_EXCEEDED, TOKEN_ID_OUT_OF_RANGE, with fields "hello.model....".
 absl::StatusOr<ModelDescription> FromProto(const v1::ModelInfo& info);
+// Name and version of the runner itself: they stand in log lines. Fields "hello....".
+absl::Status CheckNames(const v1::RunnerHello& hello);
 absl::StatusOr<RunnerCapacity> FromProto(const v1::RunnerCapacity& capacity);
 RunnerCapabilities FromProto(const v1::RunnerCapabilities& capabilities);
 

@@ -5,6 +5,7 @@
 #include <string_view>
 #include <utility>
 
+#include "core/error_field.h"
 #include "core/errors.h"
 #include "core/limits.h"
 #include "core/status_macros.h"
@@ -81,6 +82,7 @@ class Resolution {
         model_(model),
         description_(model.description()),
         context_(context),
+        outcomes_(model, context),
         inputs_(items.size()),
         pending_(items.size()) {}
 
@@ -93,6 +95,7 @@ class Resolution {
     // LM_EVAL: without the white space at its end, which is `moved`.
     std::string_view context;
     std::string_view moved;
+    TextSize whole_context_size;
     bool context_changed = false;
     std::vector<Making> continuations;
   };
@@ -105,6 +108,8 @@ class Resolution {
 
   absl::Status ReadContext(size_t item);
   absl::Status ReadContinuation(size_t item, size_t index);
+  // A context that is scored as it is: with it no continuation fits.
+  absl::Status CheckContextFits(const std::vector<TokenId>& ids, std::string_view field) const;
   // Before it is tokenised: whether a text may fit the model's context.
   absl::Status CheckFits(const Place& place) const;
   // Takes out what does not, and what belongs to an item that failed.
@@ -114,8 +119,8 @@ class Resolution {
   // Tokenises the texts at all places, and calls `take(place, text, tokens)` for each.
   template <typename Take>
   absl::Status Tokenize(const std::vector<Place>& places, const TokenizationOptions& options, Take take);
-  // The tokenizer does not survive the text.
-  void Refuse(const Place& place, int64_t text_bytes);
+  // The text cannot be tokenised.
+  void Refuse(const Place& place, const absl::Status& status);
   absl::Status TakeContext(size_t item, const std::string& text, std::vector<TokenId> tokens);
   absl::Status TakeContinuation(const Place& place, const std::string& text, std::vector<TokenId> tokens);
   // What every continuation needs at the end, however it was made.
@@ -126,6 +131,11 @@ class Resolution {
     const Making making = pending_[place.item].continuations[*place.continuation];
     return making == Making::kJoined || making == Making::kGivenAfterSpaces;
   }
+  // What of a continuation the text is, which may have come from the context alone.
+  std::string_view TextField(const Place& place) const {
+    const bool is_text = pending_[place.item].continuations[*place.continuation] != Making::kGivenAfterSpaces;
+    return is_text ? "input.text" : "input";
+  }
   std::string FieldOf(const Place& place) const {
     return items_[place.item].field + "." + items_[place.item].continuations[*place.continuation].field + ".";
   }
@@ -135,6 +145,7 @@ class Resolution {
   ServedModel& model_;
   const ModelDescription& description_;
   const RequestContext& context_;
+  TextOutcomes outcomes_;
   std::vector<ItemInput> inputs_;
   std::vector<Pending> pending_;
   std::optional<Spelling> spelling_;
@@ -154,14 +165,21 @@ absl::Status Resolution::ReadContext(size_t item) {
   if (message != nullptr && message->has_text()) {
     pending.context = message->text();
     pending.has_text_context = !pending.context.empty();
+    pending.whole_context_size = SizeOf(pending.context);
   } else if (message != nullptr && message->has_tokens()) {
     const auto& given = message->tokens().token_ids();
     RETURN_IF_ERROR(CheckTokenIds({given.data(), static_cast<size_t>(given.size())}, "context.tokens.token_ids",
                                   description_.vocab_size));
     ids.assign(given.begin(), given.end());
+    RETURN_IF_ERROR(CheckContextFits(ids, "context.tokens"));
   }
   if (pending.has_text_context) {
-    if (options_.boundary == Boundary::kLmEval) {
+    const auto& parts = items_[item].continuations;
+    const bool meets_text = std::any_of(parts.begin(), parts.end(), [](const ItemRequest::Part& part) {
+      return part.continuation->input().has_text();
+    });
+    // The rule moves spaces to a text; before ids they stay.
+    if (options_.boundary == Boundary::kLmEval && meets_text) {
       const size_t kept = StrippedSize(pending.context);
       pending.moved = pending.context.substr(kept);
       pending.context = pending.context.substr(0, kept);
@@ -174,6 +192,11 @@ absl::Status Resolution::ReadContext(size_t item) {
   }
   inputs_[item].context = std::make_shared<const std::vector<TokenId>>(std::move(ids));
   return absl::OkStatus();
+}
+
+absl::Status Resolution::CheckContextFits(const std::vector<TokenId>& ids, std::string_view field) const {
+  if (std::ssize(ids) <= description_.context_length) return absl::OkStatus();
+  return errors::ContextLengthExceeded(field, std::ssize(ids), description_.context_length);
 }
 
 absl::Status Resolution::ReadContinuation(size_t item, size_t index) {
@@ -203,11 +226,13 @@ absl::Status Resolution::ReadContinuation(size_t item, size_t index) {
 }
 
 absl::Status Resolution::CheckFits(const Place& place) const {
-  const auto bytes = static_cast<int64_t>(BytesAt(place));
+  const Pending& pending = pending_[place.item];
   const int64_t most = description_.context_length;
-  if (!place.continuation) return CheckTextFits("context.text", bytes, options_, model_, most);
+  if (!place.continuation) return CheckTextFits("context.text", SizeOf(pending.context), options_, model_, most);
+  TextSize size = SizeOf(items_[place.item].continuations[*place.continuation].continuation->input().text());
+  if (IsJoined(place)) size = size + pending.whole_context_size;
   // The last token is not fed.
-  return CheckTextFits("input.text", bytes, options_, model_, most + 1);
+  return CheckTextFits(TextField(place), size, options_, model_, most + 1);
 }
 
 void Resolution::LeaveOut(std::vector<Place>& places) {
@@ -260,15 +285,16 @@ absl::Status Resolution::Tokenize(const std::vector<Place>& places, const Tokeni
       if (end > begin && bytes > kBytesPerCall) break;
       texts.push_back(TextAt(places[end]));
     }
-    ASSIGN_OR_RETURN(auto lists, TokenizeEach(model_, texts, options, context_));
-    for (const auto& list : lists) {
-      if (list) RETURN_IF_ERROR(spelling_->Learn(*list, context_));
+    ASSIGN_OR_RETURN(auto outcomes, outcomes_.Tokenize(texts, options));
+    for (const TextOutcome& outcome : outcomes) {
+      if (outcome.ok()) RETURN_IF_ERROR(spelling_->Learn(*outcome, context_));
     }
     for (size_t i = begin; i < end; ++i) {
-      if (std::optional<std::vector<TokenId>>& list = lists[i - begin]) {
-        RETURN_IF_ERROR(take(places[i], texts[i - begin], *std::move(list)));
+      TextOutcome& outcome = outcomes[i - begin];
+      if (outcome.ok()) {
+        RETURN_IF_ERROR(take(places[i], texts[i - begin], *std::move(outcome)));
       } else {
-        Refuse(places[i], static_cast<int64_t>(texts[i - begin].size()));
+        Refuse(places[i], outcome.status());
       }
     }
     begin = end;
@@ -276,12 +302,12 @@ absl::Status Resolution::Tokenize(const std::vector<Place>& places, const Tokeni
   return absl::OkStatus();
 }
 
-void Resolution::Refuse(const Place& place, int64_t text_bytes) {
+void Resolution::Refuse(const Place& place, const absl::Status& status) {
+  ItemInput& item = inputs_[place.item];
   if (place.continuation) {
-    inputs_[place.item].continuations[*place.continuation].status = errors::TokenizerFailed("input.text", text_bytes);
+    item.continuations[*place.continuation].status = WithField(status, TextField(place));
   } else {
-    inputs_[place.item].status =
-        WithFieldPrefix(errors::TokenizerFailed("context.text", text_bytes), items_[place.item].field + ".");
+    item.status = WithFieldPrefix(WithField(status, "context.text"), items_[place.item].field + ".");
   }
 }
 
@@ -290,6 +316,10 @@ absl::Status Resolution::TakeContext(size_t item, const std::string& text, std::
   input.report = ReportText(*spelling_, description_, options_, text, tokens);
   pending_[item].context_changed = input.report.text_changed();
   input.context = std::make_shared<const std::vector<TokenId>>(std::move(tokens));
+  // JOINT may leave less of it.
+  if (options_.boundary != Boundary::kJoint) {
+    input.status = WithFieldPrefix(CheckContextFits(*input.context, "context.text"), items_[item].field + ".");
+  }
   return CountTokens(input.context->size());
 }
 
@@ -305,6 +335,11 @@ absl::Status Resolution::TakeContinuation(const Place& place, const std::string&
       return absl::OkStatus();
     case Making::kGivenAfterSpaces:
       continuation.context = std::make_shared<const std::vector<TokenId>>(std::move(tokens));
+      // The item's report is of the context without its spaces.
+      joined.report.set_rule(v1::BOUNDARY_SEPARATE);
+      joined.report.set_context_tokens_changed(*continuation.context != *item.context);
+      joined.report.set_text_changed(spelling_->IsChanged(*continuation.context, text));
+      continuation.boundary = std::move(joined.report);
       return CountTokens(continuation.context->size());
     case Making::kJoined:
       joined = is_lm_eval ? CutAsLmEval(*spelling_, text, pending.context.size(), item.context, tokens)

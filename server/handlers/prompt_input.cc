@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "core/error_field.h"
 #include "core/errors.h"
 #include "core/limits.h"
 #include "core/status_macros.h"
@@ -45,11 +46,10 @@ absl::StatusOr<PromptInput> PromptTokens(const v1::Input& prompt, const Tokeniza
         return errors::LimitExceeded("prompt.text", static_cast<int64_t>(prompt.text().size()),
                                      UpTo(kMaxTextBytes) + " bytes", "max_text_bytes");
       }
-      RETURN_IF_ERROR(CheckTextFits("prompt.text", static_cast<int64_t>(prompt.text().size()), options, model,
-                                    description.context_length));
-      ASSIGN_OR_RETURN(auto lists, TokenizeEach(model, {prompt.text()}, options, context));
-      if (!lists[0]) return errors::TokenizerFailed("prompt.text", static_cast<int64_t>(prompt.text().size()));
-      ids = *std::move(lists[0]);
+      RETURN_IF_ERROR(CheckTextFits("prompt.text", SizeOf(prompt.text()), options, model, description.context_length));
+      ASSIGN_OR_RETURN(auto outcomes, TextOutcomes(model, context).Tokenize({prompt.text()}, options));
+      if (!outcomes[0].ok()) return WithField(outcomes[0].status(), "prompt.text");
+      ids = *std::move(outcomes[0]);
       ASSIGN_OR_RETURN(Spelling spelling, Spelling::Of(model, options, context));
       RETURN_IF_ERROR(spelling.Learn(ids, context));
       input.report = ReportText(spelling, description, options, prompt.text(), ids);

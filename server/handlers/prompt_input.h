@@ -21,8 +21,9 @@ struct PromptInput {
   v1::TokenizationReport report;
 };
 
-// Errors (field "prompt"): FIELD_REQUIRED, EMPTY_PROMPT, TOKEN_ID_OUT_OF_RANGE, CONTEXT_LENGTH_EXCEEDED,
-// LIMIT_EXCEEDED, TOKENIZER_UNAVAILABLE.
+// Errors (field "prompt", or one in it): FIELD_REQUIRED, EMPTY_PROMPT, TOKEN_ID_OUT_OF_RANGE, CONTEXT_LENGTH_EXCEEDED,
+// LIMIT_EXCEEDED, TOKENIZER_FAILED, MALFORMED_MESSAGE and whatever else the runner says of the text. Without a field:
+// TOKENIZER_UNAVAILABLE, RUNNER_LOST, CANCELLED, DEADLINE_EXCEEDED.
 absl::StatusOr<PromptInput> PromptTokens(const v1::Input& prompt, const TokenizationOptions& options,
                                          ServedModel& model, const RequestContext& context);
 

@@ -70,7 +70,17 @@ absl::StatusOr<Spelling> Spelling::Of(ServedModel& model, const TokenizationOpti
   if (!model.vocabulary().offsets.empty()) {
     ASSIGN_OR_RETURN(prefix, model.TextPrefix(context));
   }
-  return Spelling(model, options.parse_special_tokens, std::move(prefix));
+  return Spelling(model, options, std::move(prefix));
+}
+
+Spelling::Spelling(ServedModel& model, const TokenizationOptions& options, std::string prefix)
+    : model_(&model),
+      vocabulary_(&model.vocabulary()),
+      has_names_(options.parse_special_tokens),
+      prefix_(std::move(prefix)) {
+  if (options.add_special_tokens.value_or(model.description().adds_bos)) {
+    added_token_id_ = model.description().bos_token_id;
+  }
 }
 
 absl::Status Spelling::Learn(std::span<const TokenId> tokens, const RequestContext& context) {
@@ -129,11 +139,15 @@ std::optional<TextCut> Spelling::Match(std::span<const TokenId> tokens, std::str
       }
       // Within the prefix no control token stands. An untouched prefix is one that was not put.
       if (state.prefix != prefix_.size()) continue;
-      // One that the tokenizer added stands for nothing, one that it found for its name.
-      AddBegin(state, prefix_, next);
+      // One that the tokenizer added stands for nothing, one that it found for its name. What comes first in `next` is
+      // preferred among ways that spell as much.
+      const State added = state;
+      const bool is_added_first = begins_text && i == 0 && tokens[i] == added_token_id_;
+      if (is_added_first) AddBegin(added, prefix_, next);
       const auto name = names_.find(tokens[i]);
-      if (name == names_.end() || name->second.empty()) continue;
-      if (Spell(name->second, i, prefix_, text, byte, state)) AddBegin(state, prefix_, next);
+      const bool has_name = name != names_.end() && !name->second.empty();
+      if (has_name && Spell(name->second, i, prefix_, text, byte, state)) AddBegin(state, prefix_, next);
+      if (!is_added_first) AddBegin(added, prefix_, next);
     }
     std::swap(states, next);
   }

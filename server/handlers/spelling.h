@@ -7,6 +7,10 @@
 //   text "<s>ab c", tokens [<s>] [▁a] [b▁] [c], prefix " "      [<s>] is its name; then a text begins: its prefix may
 //        0  3   6              3    4   6   7  <- end of each    stand there; byte 4 ("b") lies in token 2
 //
+// A control token may be one that the tokenizer added, or one that it found by its name. Added ones stand before the
+// text (BOS), and some tokenizers add one behind it, so that a name in the text belongs to the earliest token that it
+// can.
+//
 // Nothing is guessed from differences of lengths: what does not match is said not to.
 #ifndef LOGITD_SERVER_HANDLERS_SPELLING_H_
 #define LOGITD_SERVER_HANDLERS_SPELLING_H_
@@ -64,8 +68,7 @@ class Spelling {
   bool IsChanged(std::span<const TokenId> tokens, std::string_view text, bool begins_text = true) const;
 
  private:
-  Spelling(ServedModel& model, bool has_names, std::string prefix)
-      : model_(&model), vocabulary_(&model.vocabulary()), has_names_(has_names), prefix_(std::move(prefix)) {}
+  Spelling(ServedModel& model, const TokenizationOptions& options, std::string prefix);
 
   std::optional<TextCut> Match(std::span<const TokenId> tokens, std::string_view text, size_t byte, bool begins_text,
                                bool prefix_anywhere) const;
@@ -74,6 +77,8 @@ class Spelling {
   const Vocabulary* vocabulary_;
   // Names of control tokens in the text are control tokens.
   bool has_names_;
+  // The token that the tokenizer puts before a text, if any: as the text's first, it stands for nothing.
+  std::optional<TokenId> added_token_id_;
   // What the tokenizer puts before a text.
   std::string prefix_;
   std::map<TokenId, std::string> names_;

@@ -67,8 +67,18 @@ absl::StatusOr<int64_t> AttachedRunner::BeginCall(std::shared_ptr<TokenizerCall>
     RETURN_IF_ERROR(context.Check());
     return errors::Cancelled();
   }
-  if (calls_.empty()) waiting_since_ = std::chrono::steady_clock::now();
   ++open;
+  // With room, so that quiet work waits for no more calls than have it.
+  lock.unlock();
+  const absl::Status begun = scheduler_->BeginText(context);
+  lock.lock();
+  if (!lost_.ok()) return lost_;
+  if (!begun.ok()) {
+    --open;
+    answered_.notify_all();
+    return begun;
+  }
+  if (calls_.empty()) waiting_since_ = std::chrono::steady_clock::now();
   calls_.emplace(++last_call_id_, std::move(call));
   return last_call_id_;
 }
@@ -93,6 +103,7 @@ std::shared_ptr<AttachedRunner::TokenizerCall> AttachedRunner::TakeCall(int64_t 
   calls_.erase(found);
   --(call->text_bytes <= kShortCallBytes ? short_calls_ : long_calls_);
   waiting_since_ = std::chrono::steady_clock::now();
+  scheduler_->EndText();
   return call;
 }
 
@@ -140,12 +151,7 @@ bool AttachedRunner::IsOverdue(std::chrono::steady_clock::time_point now) {
 }
 
 void AttachedRunner::OnLost(const absl::Status& status, const RunnerEnd& end) {
-  bool was_tokenizing = false;
-  {
-    std::lock_guard lock(mutex_);
-    was_tokenizing = !calls_.empty();
-  }
-  scheduler_->OnLost(status, end.signal, was_tokenizing);
+  scheduler_->OnLost(status, end.signal);
   std::lock_guard lock(mutex_);
   if (lost_.ok()) lost_ = status;
   calls_.clear();

@@ -58,6 +58,7 @@ absl::StatusOr<std::vector<SequenceRows>> BatchScheduler::Evaluate(RunnerSession
   job->results.resize(job->work.size());
   job->unfinished = job->work.size();
   job->is_alone = session->is_alone_;
+  job->is_quiet = session->is_quiet_;
 
   std::unique_lock lock(mutex_);
   StopExpecting(session);
@@ -145,14 +146,14 @@ void BatchScheduler::Dispatch() {
   std::unique_lock lock(mutex_);
   while (true) {
     changed_.wait(lock, [this] {
-      return stopping_ || (sends_batches_ && lost_.ok() && batch_in_flight_ == 0 && !waiting_.empty());
+      return stopping_ || (sends_batches_ && lost_.ok() && batch_in_flight_ == 0 && HasReadyWork());
     });
     if (stopping_) return;
     changed_.wait_for(lock, kGatherTime, [this] { return stopping_ || expected_.empty(); });
     // Whoever has not come back by now is not waited for again.
     expected_.clear();
     if (stopping_) return;
-    if (!sends_batches_ || !lost_.ok() || waiting_.empty()) continue;
+    if (!sends_batches_ || !lost_.ok() || !HasReadyWork()) continue;
     Batch batch = TakeBatch();
     batch_in_flight_ = batch.batch_id;
     overdue_at_ = std::chrono::steady_clock::now() + batch.time_limit +
@@ -164,11 +165,47 @@ void BatchScheduler::Dispatch() {
 
 const BatchScheduler::Job* BatchScheduler::NextAlone() const {
   const auto is_alone = [](const Pending& pending) { return pending.job->is_alone; };
-  const auto first = std::find_if(waiting_.begin(), waiting_.end(), is_alone);
+  const auto first = std::find_if(waiting_.begin(), waiting_.end(), [this](const Pending& pending) {
+    return pending.job->is_alone && (!pending.job->is_quiet || open_texts_ == 0);
+  });
   if (first == waiting_.end()) return nullptr;
   // In turns, as long as there are both.
   if (was_alone_ && !std::all_of(waiting_.begin(), waiting_.end(), is_alone)) return nullptr;
   return first->job.get();
+}
+
+bool BatchScheduler::HasReadyWork() const {
+  return std::any_of(waiting_.begin(), waiting_.end(),
+                     [this](const Pending& pending) { return !pending.job->is_quiet || open_texts_ == 0; });
+}
+
+bool BatchScheduler::HasQuietWork() const {
+  return std::any_of(waiting_.begin(), waiting_.end(), [](const Pending& pending) { return pending.job->is_quiet; }) ||
+         std::any_of(in_flight_.begin(), in_flight_.end(),
+                     [](const auto& entry) { return entry.second.job->is_quiet; });
+}
+
+absl::Status BatchScheduler::BeginText(const RequestContext& context) {
+  std::unique_lock lock(mutex_);
+  context.WaitFor(changed_, lock, [this] { return !lost_.ok() || !HasQuietWork(); });
+  if (!lost_.ok()) return lost_;
+  if (HasQuietWork()) {
+    lock.unlock();
+    RETURN_IF_ERROR(context.Check());
+    return errors::Cancelled();
+  }
+  ++open_texts_;
+  return absl::OkStatus();
+}
+
+void BatchScheduler::EndText() {
+  std::lock_guard lock(mutex_);
+  if (--open_texts_ == 0) changed_.notify_all();
+}
+
+int BatchScheduler::open_texts() const {
+  std::lock_guard lock(mutex_);
+  return open_texts_;
 }
 
 Batch BatchScheduler::TakeBatch() {
@@ -311,7 +348,7 @@ void BatchScheduler::StopBatches() {
   sends_batches_ = false;
 }
 
-void BatchScheduler::OnLost(const absl::Status& status, const std::string& own_signal, bool was_tokenizing) {
+void BatchScheduler::OnLost(const absl::Status& status, const std::string& own_signal) {
   std::lock_guard lock(mutex_);
   if (lost_.ok()) {
     lost_ = status;
@@ -320,7 +357,7 @@ void BatchScheduler::OnLost(const absl::Status& status, const std::string& own_s
   }
   for (const Pending& pending : waiting_) pending.job->suspicion = Suspicion::kBystander;
   for (const auto& [sequence_id, entry] : in_flight_) {
-    entry.job->suspicion = was_tokenizing && entry.job->is_alone ? Suspicion::kDoubt : Suspicion::kSuspect;
+    entry.job->suspicion = open_texts_ > 0 && entry.job->is_alone ? Suspicion::kDoubt : Suspicion::kSuspect;
   }
   waiting_.clear();
   in_flight_.clear();

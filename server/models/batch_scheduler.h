@@ -14,7 +14,8 @@
 // for longer than one batch.
 //
 // A session that is suspected of killing runners is evaluated alone: no other session's work is in its batches. They
-// take turns with the others' batches.
+// take turns with the others' batches. If need be it is evaluated quietly: while its batch waits and is there, the
+// runner gets no texts.
 //
 // Requests do not use this class directly, but through ModelSession (model_session.h), which survives a lost runner.
 //
@@ -52,7 +53,8 @@ enum class Suspicion {
   kBystander,
   // The runner ended by a signal of its own while it had this session's work.
   kSuspect,
-  // The same, of work that was alone, but the runner was also making tokens of a text, which may have been the reason.
+  // The same, of work that was alone but not quiet: the runner also had texts, and one of them may have been the
+  // reason.
   kDoubt,
 };
 
@@ -70,8 +72,14 @@ class BatchScheduler {
   // No batch is sent any more.
   void StopBatches();
   // The runner is gone: all waiting work fails with `status`, and so does all that comes later. `own_signal`: by which
-  // signal of its own it ended, or empty. `was_tokenizing`: not only a batch may be the reason.
-  void OnLost(const absl::Status& status, const std::string& own_signal = "", bool was_tokenizing = false);
+  // signal of its own it ended, or empty.
+  void OnLost(const absl::Status& status, const std::string& own_signal = "");
+
+  // Around each call of the runner's tokenizer, until it is answered. The first waits while quiet work waits or is
+  // evaluated. Errors: CANCELLED, DEADLINE_EXCEEDED, RUNNER_LOST.
+  absl::Status BeginText(const RequestContext& context);
+  void EndText();
+  int open_texts() const;
 
   const RunnerCapacity& capacity() const { return capacity_; }
   // How much of the cache is promised to sessions, those that still wait for it included: 1 is all of it.
@@ -95,6 +103,8 @@ class BatchScheduler {
     bool abandoned = false;
     // No other session's work may be in its batches.
     bool is_alone = false;
+    // Nor may the runner have texts.
+    bool is_quiet = false;
     Suspicion suspicion = Suspicion::kNone;
   };
   // A SequenceWork that is waiting, from token `offset` on.
@@ -130,6 +140,9 @@ class BatchScheduler {
   void Dispatch();
   // The job that the next batch is for alone; null: it is for all that are not alone.
   const Job* NextAlone() const;
+  // Whether there is something for a batch now: not quiet work alone while the runner has texts.
+  bool HasReadyWork() const;
+  bool HasQuietWork() const;
   Batch TakeBatch();
   // Takes up to `max_tokens` more tokens of `pending` into `piece`.
   void ExtendPiece(Pending& pending, WorkPiece& piece, size_t max_tokens) const;
@@ -153,6 +166,8 @@ class BatchScheduler {
   int64_t last_batch_id_ = 0;
   // Not 0: the batch that the runner has.
   int64_t batch_in_flight_ = 0;
+  // Calls of the tokenizer that the runner has, or will have soon.
+  int open_texts_ = 0;
   // Whether the last batch was of one session alone.
   bool was_alone_ = false;
   std::chrono::steady_clock::time_point overdue_at_;
@@ -188,8 +203,11 @@ class RunnerSession {
   // Evaluates all of `work` together, at most one entry per sequence. Shapes: one result per work, in order.
   // Errors: CANCELLED, DEADLINE_EXCEEDED, RUNNER_LOST; what fails for one entry is in its SequenceRows.status.
   absl::StatusOr<std::vector<SequenceRows>> Evaluate(std::vector<SequenceWork> work, const RequestContext& context);
-  // From now on no other session's work is in a batch with this one's.
-  void SetAlone(bool is_alone) { is_alone_ = is_alone; }
+  // From now on no other session's work is in a batch with this one's; `is_quiet`: nor has the runner any texts then.
+  void SetAlone(bool is_alone, bool is_quiet) {
+    is_alone_ = is_alone;
+    is_quiet_ = is_alone && is_quiet;
+  }
 
   // After RUNNER_LOST: what that says of this session's work, and the signal if the runner ended by one of its own.
   Suspicion suspicion() const { return suspicion_; }
@@ -203,6 +221,7 @@ class RunnerSession {
   std::shared_ptr<BatchScheduler> scheduler_;
   std::vector<int64_t> sequence_ids_;
   bool is_alone_ = false;
+  bool is_quiet_ = false;
   Suspicion suspicion_ = Suspicion::kNone;
   std::string signal_;
   int32_t reserved_sequences_ = 0;

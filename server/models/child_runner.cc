@@ -23,6 +23,8 @@ namespace {
 constexpr std::chrono::milliseconds kFirstDelay{100};
 constexpr std::chrono::milliseconds kLongestDelay{30'000};
 constexpr std::chrono::milliseconds kAskAgain{100};
+// How often it is looked for processes that children have left.
+constexpr std::chrono::milliseconds kLookForOrphans{1000};
 
 // A line of a runner that is longer is cut.
 constexpr size_t kMaxLineBytes = 2000;
@@ -164,6 +166,7 @@ void ChildRunner::Supervise() {
     ReadOutput(kLastBytes);
     if (output_fd_ >= 0) ::close(std::exchange(output_fd_, -1));
     lines_.Finish();
+    ReapOrphans();
     bool is_stopping;
     RunnerEnd end;
     std::string line;
@@ -191,8 +194,22 @@ void ChildRunner::Supervise() {
       }
       Wait(-1, restart_at);
     }
+    ReapOrphans();
     delay = std::min(delay * 4, kLongestDelay);
   }
+}
+
+// Where logitd is process 1, as in a container, a runner's own children (its tokenizer) become its children when the
+// runner dies, and would stay zombies for ever. They are in the runner's process group, whose number no other process
+// gets as long as one of them is there; elsewhere they are not this process's children, and the group is forgotten at
+// once.
+void ChildRunner::ReapOrphans() {
+  std::erase_if(orphaned_groups_, [](pid_t group) {
+    pid_t ended;
+    while ((ended = ::waitpid(-group, nullptr, WNOHANG)) > 0 || (ended < 0 && errno == EINTR)) {
+    }
+    return ended < 0;
+  });
 }
 
 bool ChildRunner::Spawn() {
@@ -259,6 +276,7 @@ void ChildRunner::Reap() {
       const pid_t ended = ::waitpid(pid, &status, WNOHANG);
       if (ended == pid) {
         pid_ = 0;
+        orphaned_groups_.push_back(pid);
         last_end_ = EndOf(status);
         if (WIFEXITED(status) && WEXITSTATUS(status) == 127) last_end_.cause = "cannot start " + command_[0];
         if (was_killed) last_end_.cause += ": it had not ended by itself, and was killed";
@@ -271,6 +289,11 @@ void ChildRunner::Reap() {
         until = kill_at_;
       }
       for (const Waiter& waiter : waiters_) until = std::min(until.value_or(waiter.until), waiter.until);
+    }
+    if (!orphaned_groups_.empty()) {
+      ReapOrphans();
+      const auto look_at = Clock::now() + kLookForOrphans;
+      until = std::min(until.value_or(look_at), look_at);
     }
     // Without a pidfd (no descriptor is left, or the kernel has none) nothing tells of the end: it is asked for again.
     if (child_fd < 0) until = Clock::now() + kAskAgain;

@@ -80,6 +80,8 @@ class ChildRunner {
   void ReadOutput(size_t most);
   // Tells those who wait for the end: all, if it is known, else those whose time is over.
   void TellWaiters(const RunnerEnd* end);
+  // Reaps what processes that have ended have left, if it is this process that they were left to.
+  void ReapOrphans();
   // Waits until something changes, the child ends or writes, or `until`. REQUIRES: mutex_ is not held.
   void Wait(int child_fd, std::optional<Clock::time_point> until);
   void Wake();
@@ -94,6 +96,8 @@ class ChildRunner {
   int output_fd_ = -1;
   std::string line_;
   LineSplitter lines_;
+  // Process groups of children that have ended, some of whose processes may not have.
+  std::vector<pid_t> orphaned_groups_;
 
   mutable std::mutex mutex_;
   bool stopping_ = false;

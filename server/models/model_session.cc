@@ -76,7 +76,7 @@ absl::StatusOr<std::vector<SequenceRows>> ModelSession::EvaluateThere(std::vecto
       next.fork_from_sequence_id = sequences_[*next.fork_from_sequence_id].runner_sequence_id;
     }
   }
-  runner_->SetAlone(strikes_.is_alone());
+  runner_->SetAlone(strikes_.is_alone(), is_quiet_);
   return runner_->Evaluate(std::move(work), context);
 }
 
@@ -97,14 +97,17 @@ absl::Status ModelSession::Recall(const std::vector<SequenceWork>& work) {
   if (!model_.suspects().MayKnow(token_count)) return absl::OkStatus();
   const SuspectMemory::Known known = model_.suspects().Find(FingerprintOf(work));
   strikes_.StartWith(known.strikes);
+  // A client that gives up at each doubt must not begin with another one.
+  is_quiet_ = is_quiet_ || known.strikes >= kStrikesToBeAlone;
   return strikes_.is_refused() ? errors::RunnerKilled(model_.description().name, known.signal) : absl::OkStatus();
 }
 
 absl::Status ModelSession::CountLoss(const std::vector<SequenceWork>& work) {
   // Not this request's fault. Whoever's it is will be refused: there is an end to it.
   if (runner_->suspicion() == Suspicion::kBystander) return absl::OkStatus();
-  // The benefit of a doubt is given once: whoever has texts made into tokens all the time must not protect anybody.
-  if (runner_->suspicion() == Suspicion::kSuspect || (runner_->suspicion() == Suspicion::kDoubt && ++doubts_ > 1)) {
+  // It has to be shown without texts: whoever has some made into tokens all the time protects nobody.
+  if (runner_->suspicion() == Suspicion::kDoubt) is_quiet_ = true;
+  if (runner_->suspicion() == Suspicion::kSuspect) {
     strikes_.Add();
     model_.suspects().Remember(FingerprintOf(work), strikes_.count(), runner_->signal());
     return strikes_.is_refused() ? errors::RunnerKilled(model_.description().name, runner_->signal())
@@ -117,6 +120,7 @@ absl::Status ModelSession::CountLoss(const std::vector<SequenceWork>& work) {
 void ModelSession::OnSuccess(const std::vector<SequenceWork>& work) {
   if (strikes_.is_alone() && strikes_.count() > 0) model_.suspects().Forget(FingerprintOf(work));
   strikes_.OnSuccess();
+  is_quiet_ = false;
 }
 
 absl::Status ModelSession::Settle(const std::vector<SequenceWork>& work, const RequestContext& context) {

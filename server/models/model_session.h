@@ -91,7 +91,8 @@ class ModelSession {
   const RunnerCapacity capacity_;
   std::optional<RunnerSession> runner_;
   int lost_runners_ = 0;
-  int doubts_ = 0;
+  // A doubt has to be resolved: the runner may have no texts meanwhile.
+  bool is_quiet_ = false;
   Strikes strikes_;
   int32_t reserved_sequences_ = 0;
   int64_t reserved_tokens_ = 0;

@@ -1,10 +1,12 @@
 #include "server/models/text_outcomes.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cstddef>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 #include "core/error_detail.h"
@@ -14,10 +16,12 @@ namespace {
 
 // Which text a runner's error is about: 3 of "texts[3]".
 std::optional<size_t> FailedText(const absl::Status& status, size_t count) {
-  if (status.ok()) return std::nullopt;
+  if (status.code() != absl::StatusCode::kInvalidArgument && status.code() != absl::StatusCode::kResourceExhausted) {
+    return std::nullopt;
+  }
   const ErrorDetail detail = DetailOf(status);
   constexpr std::string_view kBegin = "texts[";
-  if (detail.reason != ErrorReason::kTokenizerFailed || !detail.field.starts_with(kBegin)) return std::nullopt;
+  if (!detail.field.starts_with(kBegin)) return std::nullopt;
   size_t index = 0;
   const char* end = detail.field.data() + detail.field.size();
   const auto parsed = std::from_chars(detail.field.data() + kBegin.size(), end, index);
@@ -25,11 +29,11 @@ std::optional<size_t> FailedText(const absl::Status& status, size_t count) {
   return index;
 }
 
-// The runner's field names a text of a call that the client has not made.
 absl::Status TooManyFailedTexts(const absl::Status& status) {
   ErrorDetail detail = DetailOf(status);
   detail.message = "more than " + std::to_string(kMaxFailedTexts) +
-                   " texts of this request have ended the model's tokenizer; send them in requests of their own";
+                   " texts of this request have ended the model's tokenizer, which is as many as one request may "
+                   "have; send such texts in requests of their own";
   detail.field.clear();
   detail.value.clear();
   return ToStatus(detail);
@@ -37,26 +41,30 @@ absl::Status TooManyFailedTexts(const absl::Status& status) {
 
 }  // namespace
 
-absl::StatusOr<std::vector<std::optional<std::vector<TokenId>>>> TokenizeEach(ServedModel& model,
-                                                                              std::vector<std::string> texts,
-                                                                              const TokenizationOptions& options,
-                                                                              const RequestContext& context) {
-  std::vector<std::optional<std::vector<TokenId>>> outcomes(texts.size());
-  // Where each text that is left stands among all.
-  std::vector<size_t> places;
-  for (size_t i = 0; i < texts.size(); ++i) places.push_back(i);
-  for (int failed = 0; !texts.empty(); ++failed) {
-    auto lists = model.Tokenize(texts, options, context);
+absl::StatusOr<std::vector<TextOutcome>> TextOutcomes::Tokenize(const std::vector<std::string>& texts,
+                                                                const TokenizationOptions& options) {
+  std::vector<std::optional<TextOutcome>> known(texts.size());
+  const auto is_known = [](const auto& outcome) { return outcome.has_value(); };
+  while (true) {
+    // The first texts in a row of which nothing is known.
+    const auto first = std::find_if_not(known.begin(), known.end(), is_known);
+    if (first == known.end()) break;
+    const auto last = std::find_if(first, known.end(), is_known);
+    const auto text = texts.begin() + (first - known.begin());
+    auto lists = model_.Tokenize({text, text + (last - first)}, options, context_);
     if (lists.ok()) {
-      for (size_t i = 0; i < places.size(); ++i) outcomes[places[i]] = std::move((*lists)[i]);
-      break;
+      std::move(lists->begin(), lists->end(), first);
+      continue;
     }
-    const std::optional<size_t> index = FailedText(lists.status(), texts.size());
+    const std::optional<size_t> index = FailedText(lists.status(), static_cast<size_t>(last - first));
     if (!index) return lists.status();
-    if (failed == kMaxFailedTexts) return TooManyFailedTexts(lists.status());
-    texts.erase(texts.begin() + static_cast<ptrdiff_t>(*index));
-    places.erase(places.begin() + static_cast<ptrdiff_t>(*index));
+    if (DetailOf(lists.status()).reason == ErrorReason::kTokenizerFailed && ++failed_ > kMaxFailedTexts) {
+      return TooManyFailedTexts(lists.status());
+    }
+    first[static_cast<ptrdiff_t>(*index)] = lists.status();
   }
+  std::vector<TextOutcome> outcomes;
+  for (std::optional<TextOutcome>& outcome : known) outcomes.push_back(*std::move(outcome));
   return outcomes;
 }
 

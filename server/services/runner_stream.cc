@@ -222,6 +222,7 @@ absl::Status RunnerStream::HandleAnswer() {
 absl::Status RunnerStream::HandleHello(const v1::RunnerHello& hello) {
   if (!hello.has_model()) return errors::Required("hello.model");
   ASSIGN_OR_RETURN(ModelDescription description, FromProto(hello.model()));
+  RETURN_IF_ERROR(CheckNames(hello));
   ASSIGN_OR_RETURN(capacity_, FromProto(hello.capacity()));
   capabilities_ = FromProto(hello.capabilities());
   runner_name_ = hello.runner_name();

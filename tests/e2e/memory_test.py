@@ -11,7 +11,10 @@ import shutil
 import tempfile
 import unittest
 
+import grpc
 import harness
+import wire
+from logitd.v1 import error_pb2
 
 MIB = 1 << 20
 
@@ -156,6 +159,24 @@ class MemoryTest(unittest.TestCase):
         caches = [int(cells) for cells in re.findall(r"logitd-llama: .*cache of (\d+) tokens", server.log())]
         self.assertEqual(len(caches), 2)
         self.assertLess(abs(caches[0] - caches[1]), caches[0] / 20)
+
+    def test_a_text_that_needs_more_than_is_there_costs_its_own_process(self):
+        """4 MiB of one letter take 1.4 GB of stack with this vocabulary."""
+        group = self.group(600 * MIB)
+        path = harness.random_model(harness.vocabulary_path("deepseek-llm"), self.folder / "model.gguf", "--layers", 1,
+                                    "--embedding", 64, "--context", 4096)
+        server = self.start(group, path)
+        with wire.connect(server.address) as client:
+            with self.assertRaises(grpc.RpcError) as failure:
+                client.tokenize("a" * (4 << 20))
+            self.assertEqual(wire.error_of(failure.exception).reason, error_pb2.ERROR_REASON_TOKENIZER_FAILED)
+            self.assertTrue(client.tokenize("The cat sat"))
+        self.assert_serves(server)
+        self.assertNotIn("runner ended", server.log())
+        self.assertEqual(group.killed(), 0, "the text ran over its stack before the memory was used up")
+        self.assertLess(group.peak_bytes(), 600 * MIB)
+        self.assertRegex(server.log(), r"a text of 4194304 bytes ended the tokenizer \(SIGSEGV\) again")
+        print(f"peak {group.peak_bytes() / MIB:.0f} MiB of 600")
 
     def test_weights_that_cannot_fit_are_refused_in_one_sentence(self):
         group = self.group(96 * MIB)

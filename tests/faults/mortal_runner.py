@@ -20,7 +20,7 @@ import grpc
 import harness
 from logitd.v1 import logits_pb2 as rows
 from logitd.v1 import model_runner_service_pb2 as runner_pb2
-from logitd.v1 import model_runner_service_pb2_grpc
+from logitd.v1 import model_runner_service_pb2_grpc, sampling_pb2
 
 VOCAB_SIZE = 8
 POISON = 7
@@ -62,7 +62,8 @@ class MortalRunner:
             runner_name=runner_name,
             model=runner_pb2.ModelInfo(name=model_name, model_fingerprint=b"mortal", vocab_fingerprint=bytes(32),
                                        vocab_size=VOCAB_SIZE, context_length=100_000, precision="f32"),
-            capabilities=runner_pb2.RunnerCapabilities(fork=True, trim=True, dtypes=[rows.LOGITS_DTYPE_F32]),
+            capabilities=runner_pb2.RunnerCapabilities(fork=True, trim=True, tokenizer=True,
+                                                        dtypes=[rows.LOGITS_DTYPE_F32]),
             capacity=runner_pb2.RunnerCapacity(max_sequences=1000, max_cached_tokens=100_000_000,
                                                max_batch_tokens=4096))))
 
@@ -72,6 +73,12 @@ class MortalRunner:
             kind = message.WhichOneof("kind")
             if kind == "heartbeat":
                 self._messages.put(runner_pb2.AttachRequest(heartbeat=runner_pb2.Heartbeat()))
+            elif kind == "tokenize" and not self._is_hanging:
+                # It tokenises in itself: each byte is a token.
+                lists = [sampling_pb2.TokenIds(token_ids=[byte % 7 for byte in text.encode()])
+                         for text in message.tokenize.texts]
+                self._messages.put(runner_pb2.AttachRequest(
+                    tokenized=runner_pb2.TokenizeResult(call_id=message.tokenize.call_id, tokens=lists)))
             elif kind == "batch" and not self._is_hanging:
                 self._answer(message.batch)
 

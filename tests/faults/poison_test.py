@@ -19,7 +19,7 @@ import grpc
 import harness
 import mortal_runner
 import wire
-from logitd.v1 import completion_pb2, error_pb2, generation_service_pb2, sampling_pb2
+from logitd.v1 import completion_pb2, error_pb2, generation_service_pb2, model_service_pb2, sampling_pb2
 
 GENERATIONS = 8
 TOKENS = 1500
@@ -153,6 +153,39 @@ class PoisonTest(unittest.TestCase):
     def test_poisonous_request_alone_is_refused_with_two_runners(self):
         self.check_poison(runners=2)
 
+    def test_poison_is_refused_also_while_texts_become_tokens_all_the_time(self):
+        with self.start() as server, wire.connect(server.address) as client:
+            is_over = threading.Event()
+            has_begun = threading.Barrier(5)
+            failures: list[grpc.RpcError] = []
+
+            def tokenize() -> None:
+                has_begun.wait(harness.CALL_TIMEOUT_S)
+                while not is_over.is_set():
+                    try:
+                        reply = client.models.Tokenize(model_service_pb2.TokenizeRequest(texts=["abc"]),
+                                                       timeout=wire.TIMEOUT_S)
+                        self.assertEqual(list(reply.texts[0].token_ids), [byte % 7 for byte in b"abc"])
+                    except grpc.RpcError as failure:
+                        failures.append(failure)
+
+            threads = [threading.Thread(target=tokenize, daemon=True) for _ in range(4)]
+            for thread in threads:
+                thread.start()
+            generation = Generation(client, [1, 3, 5])
+            self.assertTrue(generation.has_begun.wait(harness.CALL_TIMEOUT_S))
+            has_begun.wait(harness.CALL_TIMEOUT_S)
+            self.assert_fails(client, [1, mortal_runner.POISON], grpc.StatusCode.INTERNAL, "RUNNER_KILLED")
+            generation.join(harness.CALL_TIMEOUT_S)
+            is_over.set()
+            for thread in threads:
+                thread.join(harness.CALL_TIMEOUT_S)
+            self.assertEqual([failure for failure in failures
+                              if wire.error_of(failure).reason != error_pb2.ERROR_REASON_RUNNER_LOST], [])
+            self.assertEqual(generation.tokens, mortal_runner.completion([1, 3, 5], TOKENS))
+            # Two to be alone, at most one in doubt, one that is sure.
+            self.assertLessEqual(len(self.gone(server, DEATHS)), DEATHS + 1)
+
     def test_deaths_that_are_no_fault_of_a_request(self):
         # Four runners are lost, then the request is told to come again later: as before.
         for death, level, cause in [("KILL", "warn", "signal SIGKILL (Killed)"),
@@ -186,6 +219,12 @@ class PoisonTest(unittest.TestCase):
             self.assertRegex(lines[0]["name"], "^smollm2#1-")
             # Escaped: nothing reaches a terminal, and a line is one line for every reader.
             self.assertNotRegex(server.log(), CONTROLS)
+        warnings = b"logitd-llama: warning: a small cache\nwarning: another\nlogitd-llama: no warning: here\nforewarning: x\n"
+        with self.start(says=warnings) as server:
+            self.assertEqual([(line["line"], line["level"]) for line in self.log(server)
+                              if line["message"] == "runner says"],
+                             [("logitd-llama: warning: a small cache", "warn"), ("warning: another", "warn"),
+                              ("logitd-llama: no warning: here", "info"), ("forewarning: x", "info")])
         with self.start(log_format="text", says=says) as server:
             self.assertNotRegex(server.log(), CONTROLS)
             for line in server.log().splitlines():

@@ -8,6 +8,7 @@ against six vocabularies, and how long other clients' short texts wait meanwhile
 import contextlib
 import os
 import pathlib
+import random
 import statistics
 import subprocess
 import tempfile
@@ -53,10 +54,10 @@ def nice_of(pid: int) -> int:
 class ServedVocabulary:
     """A server whose one runner has one thread, and a model with random weights."""
 
-    def __init__(self, name: str):
+    def __init__(self, name: str, context: int = CONTEXT):
         self.folder = tempfile.TemporaryDirectory(prefix="logitd-tokenizer-")
         self.vocabulary = harness.vocabulary_path(name)
-        model = harness.random_model(self.vocabulary, pathlib.Path(self.folder.name) / "model.gguf", "--context", CONTEXT)
+        model = harness.random_model(self.vocabulary, pathlib.Path(self.folder.name) / "model.gguf", "--context", context)
         self.server = harness.Server(model=model, flags=("--threads", "1"))
         # Millions of tokens are more than gRPC's 4 MiB.
         self.client = wire.Client.on(grpc.insecure_channel(self.server.address,
@@ -224,6 +225,53 @@ class TokenizerTest(unittest.TestCase):
             links = [os.readlink(entry) for entry in pathlib.Path(f"/proc/{pid}/fd").iterdir()]
             self.assertLessEqual(sum(link.startswith("socket:") for link in links), 2, links)
             self.assertFalse([link for link in links if "model.gguf" in link], links)
+
+
+class SentencePieceTest(unittest.TestCase):
+    """It takes U+2581, three bytes, for a space, one: what a text spells is shorter than the text."""
+
+    CONTEXT = 64
+
+    def setUp(self):
+        self.other = ServedVocabulary("llama-spm", self.CONTEXT)
+        self.addCleanup(self.other.stop)
+
+    def refusal(self, text: str) -> error_pb2.Error:
+        with self.assertRaises(grpc.RpcError) as failure:
+            list(self.other.generate(text))
+        self.assertEqual(reason(failure.exception), "CONTEXT_LENGTH_EXCEEDED")
+        return wire.error_of(failure.exception)
+
+    def test_a_text_that_cannot_fit_is_refused_before_it_is_tokenised(self):
+        longest = max(len(piece) for piece in self.other.tokenize(" " * 1000).texts[0].token_bytes)
+        self.assertEqual(longest, 16, "the vocabulary has longer ones than this, of letters or spaces")
+        before = set(self.other.workers())
+        message = self.refusal("a" * (4 << 20)).message
+        self.assertRegex(message, r"got 4194304 bytes, at least \d+ tokens")
+        # Each counts as a byte: 3 x 400,000 bytes that spell 400,000.
+        self.assertRegex(self.refusal("▁" * 400_000).message, r"got 1200000 bytes, at least \d+ tokens")
+        self.assertEqual(set(self.other.workers()), before, "no worker has begun")
+
+    def test_no_text_that_fits_is_refused(self):
+        draw = random.Random(11)
+        units = ["▁", " ", "  ", "▁" * 16, " " * 16, "▁ ", "a", "the", " the", "中", "\n", "▂", "é"]
+        texts = ["▁" * size for size in range(1, 16 * self.CONTEXT, 13)]
+        texts += ["".join(draw.choices(draw.sample(units, 3), k=draw.randint(1, 100))) for _ in range(200)]
+        reply = self.other.client.models.Tokenize(model_service_pb2.TokenizeRequest(texts=texts),
+                                                  timeout=wire.TIMEOUT_S)
+        outcomes = {True: 0, False: 0}
+        for text, tokens in zip(texts, reply.texts, strict=True):
+            fits = len(tokens.token_ids) <= self.CONTEXT
+            outcomes[fits] += 1
+            if fits:
+                self.assertTrue(list(self.other.generate(text)), text)
+            else:
+                self.refusal(text)
+        self.assertGreater(min(outcomes.values()), 20, outcomes)
+        # As dense as can be: the longest tokens alone, spelled with three bytes for each of theirs.
+        dense = max((text for text, tokens in zip(texts, reply.texts, strict=True)
+                     if len(tokens.token_ids) <= self.CONTEXT), key=lambda text: len(text.encode()))
+        self.assertGreater(len(dense.encode()), 2 * 16 * self.CONTEXT, "the bytes alone would have refused it")
 
 
 class EndTest(unittest.TestCase):

@@ -96,6 +96,16 @@ TEST_F(RunnerStreamTest, HelloIsNotBelieved) {
        "FIELD_OUT_OF_RANGE of hello.capacity.cache_choice"},
       {"cache choice of two lines", [](v1::RunnerHello& h) { h.mutable_capacity()->set_cache_choice("a\nb"); },
        "FIELD_OUT_OF_RANGE of hello.capacity.cache_choice"},
+      {"long name", [](v1::RunnerHello& h) { h.set_runner_name(std::string(257, 'x')); },
+       "FIELD_OUT_OF_RANGE of hello.runner_name"},
+      {"name of two lines", [](v1::RunnerHello& h) { h.set_runner_name("a\nb"); },
+       "FIELD_OUT_OF_RANGE of hello.runner_name"},
+      {"name for a terminal", [](v1::RunnerHello& h) { h.set_runner_name("a\x1b[2J"); },
+       "FIELD_OUT_OF_RANGE of hello.runner_name"},
+      {"name that turns its direction", [](v1::RunnerHello& h) { h.set_runner_name("a\u202eb"); },
+       "FIELD_OUT_OF_RANGE of hello.runner_name"},
+      {"long version", [](v1::RunnerHello& h) { h.set_runner_version(std::string(100'000, 'x')); },
+       "FIELD_OUT_OF_RANGE of hello.runner_version"},
       {"no model", [](v1::RunnerHello& h) { h.clear_model(); }, "FIELD_REQUIRED of hello.model"},
   };
   for (const auto& test : cases) {
@@ -104,6 +114,14 @@ TEST_F(RunnerStreamTest, HelloIsNotBelieved) {
     test.change(*hello.mutable_hello());
     EXPECT_EQ(Describe(StatusOf({hello})), test.error);
   }
+}
+
+TEST_F(RunnerStreamTest, NamesMayBeInAnyLanguage) {
+  v1::AttachRequest hello = Hello();
+  hello.mutable_hello()->set_runner_name("M\u00fcnchen \u4e2d #1 " + std::string(230, 'x'));
+  hello.mutable_hello()->mutable_model()->add_eos_token_ids(1);
+  // The next thing that is wrong.
+  EXPECT_EQ(Describe(StatusOf({hello, Hello()})), "RUNNER_PROTOCOL of ");
 }
 
 TEST_F(RunnerStreamTest, VocabularyMustBeTheOneThatWasAnnounced) {

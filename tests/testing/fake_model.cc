@@ -248,12 +248,16 @@ absl::StatusOr<std::vector<TokenId>> FakeModel::Tokenize(const std::string& text
       rest.remove_prefix(kControlNames[control].size());
     }
   }
+  if (options_.adds_eos && !options.continues_text && options.add_special_tokens.value_or(true)) {
+    token_ids.push_back(kFakeEos);
+  }
   return token_ids;
 }
 
 absl::StatusOr<std::vector<TokenId>> FakeModel::TokenizeInLane(const std::string& text,
                                                                const runner::TokenizeOptions& options,
                                                                const runner::TextTask& task) {
+  if (options_.on_text) options_.on_text(text);
   if (!options_.fatal_text.empty() && text.find(options_.fatal_text) != std::string::npos) {
     return errors::TokenizerFailed(task.field, static_cast<int64_t>(text.size()));
   }

@@ -59,6 +59,8 @@ struct FakeModelOptions {
   std::optional<double> batch_tolerance_nats = std::nullopt;
   bool adds_bos = false;
   bool has_bos = true;
+  // The tokenizer puts EOS behind a text, wherever it puts BOS before one.
+  bool adds_eos = false;
   bool tokenizer = true;
   // The tokenizer puts a space before a text and after a control token, as SentencePiece does.
   bool space_prefix = false;
@@ -68,6 +70,8 @@ struct FakeModelOptions {
   bool tokens_spell_text = false;
   // A text that holds this ends the tokenizer. Empty: none does.
   std::string fatal_text;
+  // Called with each text that is tokenised. Null: nothing.
+  std::function<void(const std::string& text)> on_text = nullptr;
   // The vocabulary has the names of control tokens as their bytes.
   bool names_control_tokens = false;
   bool records = true;

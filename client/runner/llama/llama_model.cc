@@ -11,6 +11,7 @@
 #include <string_view>
 #include <utility>
 
+#include "absl/strings/str_replace.h"
 #include "client/runner/llama/batch_tolerance.h"
 #include "client/runner/llama/context_params.h"
 #include "client/runner/llama/context_size.h"
@@ -243,8 +244,8 @@ bool LlamaModel::TokensSpellText() const {
     if (strips && (attributes & (LLAMA_TOKEN_ATTR_CONTROL | LLAMA_TOKEN_ATTR_UNKNOWN)) == 0) return false;
   }
   if (!bytes.all()) return false;
-  // Some that go by these types drop spaces or normalise all the same; SentencePiece takes U+2581, three bytes, for a
-  // space, one.
+  // Some that go by these types drop spaces or normalise all the same. SentencePiece takes U+2581 for a space, which
+  // the capability allows.
   constexpr std::string_view kProbe = "  A \n\n\tb\u00a0 e\u0301 \u00c9 \ufb01 \u3000.\u2581\r\n 12  ";
   llama_token ids[4 * kProbe.size()];
   const int32_t count = llama_tokenize(vocab_, kProbe.data(), static_cast<int32_t>(kProbe.size()), ids,
@@ -252,7 +253,8 @@ bool LlamaModel::TokensSpellText() const {
                                        /*parse_special=*/false);
   std::string spelled;
   for (int32_t i = 0; i < count; ++i) spelled += Piece(ids[i], /*render_special_tokens=*/false);
-  return spelled.ends_with(kProbe);
+  const auto with_spaces = [](const std::string& text) { return absl::StrReplaceAll(text, {{"\u2581", " "}}); };
+  return with_spaces(spelled).ends_with(with_spaces(std::string(kProbe)));
 }
 
 void LlamaModel::DescribeModel(const LlamaOptions& options, const Weights& weights) {

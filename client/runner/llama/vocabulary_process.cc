@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdint>
 #include <exception>
@@ -19,6 +20,7 @@
 
 #include "client/runner/llama/llama_log.h"
 #include "client/runner/llama/tokenizer_pipe.h"
+#include "host/available_memory.h"
 #include "llama.h"
 
 namespace logitd::runner {
@@ -75,9 +77,18 @@ void* ServeTexts(void* argument) {
   return nullptr;
 }
 
+// No more than is there now: a text that needs more shall end its worker by running over the stack, not by using up the
+// control group's memory, where some kernels and Kubernetes (memory.oom.group) end the whole group.
+size_t LargestStack() {
+  const int64_t most = host::MeasureAvailableMemory().bytes / 4 * 3;
+  const auto page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
+  return std::clamp(static_cast<size_t>(std::max<int64_t>(most, 0)), kLeastStackBytes, kTokenizerStackBytes) / page *
+         page;
+}
+
 // The lowest address of a stack with its guard below it, or null. `size`: of the stack.
 char* MapStack(size_t& size) {
-  for (size = kTokenizerStackBytes; size >= kLeastStackBytes; size /= 2) {
+  for (size = LargestStack(); size >= kLeastStackBytes; size /= 2) {
     void* map = ::mmap(nullptr, size + kGuardBytes, PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
     if (map == MAP_FAILED) continue;

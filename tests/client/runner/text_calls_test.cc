@@ -151,6 +151,24 @@ TEST(TextCallsTest, ErrorNamesTheText) {
   EXPECT_EQ(result.error().field(), "texts[1]");
 }
 
+TEST(TextCallsTest, ErrorOfAModelThatDoesNotKnowTheTextsPlaceNamesIt) {
+  LanedModel model({100}, [](const std::string& text, const TextTask&) {
+    if (text == "odd") return absl::InvalidArgumentError("no token for this");
+    return text == "bad" ? errors::MalformedMessage("texts", "no token for byte 66") : absl::OkStatus();
+  });
+  Answers answers;
+  TextCalls calls(model, 10, std::ref(answers));
+  calls.Push(TokenizeCall(1, {"a", "bad"}));
+  v1::Error error = answers.Number(0).tokenized().error();
+  EXPECT_EQ(error.reason(), v1::ERROR_REASON_MALFORMED_MESSAGE);
+  EXPECT_EQ(error.field(), "texts[1]");
+  EXPECT_EQ(error.message(), "texts[1]: no token for byte 66");
+  calls.Push(TokenizeCall(2, {"a", "b", "odd"}));
+  error = answers.Number(1).tokenized().error();
+  EXPECT_EQ(error.field(), "texts[2]");
+  EXPECT_EQ(error.message(), "texts[2]: no token for this");
+}
+
 TEST(TextCallsTest, CancelledCallsEndWhetherTheyRunOrWait) {
   Door begun;
   LanedModel model({4}, [&](const std::string&, const TextTask& task) {

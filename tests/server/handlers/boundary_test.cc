@@ -327,52 +327,62 @@ TEST_F(BoundaryTest, ContextsThatDifferShareWhatTheyBeginWith) {
   }
 }
 
-TEST_F(BoundaryTest, TextThatEndsTheTokenizerIsRefusedAlone) {
-  FakeModelOptions options;
-  options.fatal_text = "zz";
-  Attach(options);
-  for (const std::string rule : {"JOINT", "SEPARATE", "LM_EVAL"}) {
-    SCOPED_TRACE(rule);
+TEST_F(BoundaryTest, IdsAfterAContextThatEndsInSpacesKeepThem) {
+  Attach();
+  const auto score = [&](const std::string& continuations) {
     std::vector<v1::ScoreResponse> responses;
-    ASSERT_TRUE(Score(R"(items { context { text: "the" } continuations { continuations { input { text: " zz" } }
-                             continuations { input { text: " cat" } } } }
-                         items { context { text: "zz" } continuations { continuations { input { text: "a" } } } }
-                         items { context { tokens { token_ids: 5 } } continuations {
-                             continuations { input { text: "zz" } } continuations { input { text: "a" } } } }
-                         tokenization { boundary: BOUNDARY_)" +
-                          rule + " }",
+    EXPECT_TRUE(Score("items { context { text: \"the  \" } continuations {" + continuations +
+                          "} } items { context { text: \"  \" } continuations {" + continuations +
+                          "} } tokenization { boundary: BOUNDARY_LM_EVAL }",
                       &responses)
                     .ok());
-    ASSERT_EQ(responses.size(), 3u);
-    const auto& first = responses[0].item().continuations().continuations();
-    EXPECT_EQ(Describe(first[0].error()), "TOKENIZER_FAILED of items[0].continuations.continuations[0].input.text");
-    EXPECT_EQ(TokensOf(first[1]), FakeTokens(" cat"));
-    EXPECT_EQ(Describe(responses[1].item().error()), "TOKENIZER_FAILED of items[1].context.text");
-    const auto& last = responses[2].item().continuations().continuations();
-    EXPECT_EQ(Describe(last[0].error()), "TOKENIZER_FAILED of items[2].continuations.continuations[0].input.text");
-    EXPECT_EQ(TokensOf(last[1]), FakeTokens("a"));
+    return responses;
+  };
+  const std::string ids = "continuations { input { tokens { token_ids: 5 } } } ";
+  // The rule is about texts: without any, the contexts are what they are.
+  const auto alone = score(ids);
+  EXPECT_EQ(alone[0].item().context_token_count(), 3);
+  EXPECT_EQ(alone[1].item().context_token_count(), 2);
+  EXPECT_FALSE(alone[1].item().has_implicit_context_token_id());
+  for (int i = 0; i < 2; ++i) EXPECT_FALSE(alone[i].item().continuations().continuations(0).has_boundary());
+  // Beside a text, to which the spaces move, the report says what the ids are scored after.
+  const auto mixed = score(ids + "continuations { input { text: \"x\" } } ");
+  EXPECT_EQ(mixed[0].item().context_token_count(), 1);
+  EXPECT_EQ(mixed[1].item().context_token_count(), 1);
+  EXPECT_EQ(mixed[1].item().implicit_context_token_id(), kFakeBos);
+  for (const auto& responses : {alone, mixed}) {
+    EXPECT_NEAR(responses[0].item().continuations().continuations(0).score().totals().cumulative_model_log_prob(),
+                LogProbOf(FakeTokens("the  "), {5}), 1e-9);
+    EXPECT_NEAR(responses[1].item().continuations().continuations(0).score().totals().cumulative_model_log_prob(),
+                LogProbOf(FakeTokens("  "), {5}), 1e-9);
   }
+  EXPECT_EQ(Show(mixed[0].item().continuations().continuations(0).boundary()), "SEPARATE after 3 context-changed");
+  EXPECT_EQ(Show(mixed[1].item().continuations().continuations(0).boundary()), "SEPARATE after 2 context-changed");
+  EXPECT_EQ(Show(mixed[0].item().continuations().continuations(1).boundary()), "LM_EVAL after 1 moved 2");
 }
 
-TEST_F(BoundaryTest, TextThatCannotFitIsNotTokenised) {
-  // The longest fake token has four bytes. Were these texts tokenised, they would end the tokenizer.
+TEST_F(BoundaryTest, ANameInTheTextIsNotTakenForATokenBehindIt) {
+  // [the][</s>][</s>]: the name is the first of the two, the tokenizer has added the second.
   FakeModelOptions options;
-  options.fatal_text = "zzzz";
-  options.tokens_spell_text = true;
-  options.context_length = 8;
+  options.adds_eos = true;
   Attach(options);
-  std::vector<v1::ScoreResponse> responses;
-  ASSERT_TRUE(Score("items { context { text: \"" + std::string(33, 'z') +
-                        "\" } continuations { continuations { input { text: \"a\" } } } } "
-                        "items { context { text: \"a\" } continuations { continuations { input { text: \"" +
-                        std::string(36, 'z') + "\" } } continuations { input { text: \"b\" } } } }",
-                    &responses)
-                  .ok());
-  EXPECT_EQ(Describe(responses[0].item().error()), "CONTEXT_LENGTH_EXCEEDED of items[0].context.text");
-  const auto& second = responses[1].item().continuations().continuations();
-  EXPECT_EQ(Describe(second[0].error()),
-            "CONTEXT_LENGTH_EXCEEDED of items[1].continuations.continuations[0].input.text");
-  EXPECT_EQ(TokensOf(second[1]), FakeTokens("b"));
+  const std::string parse = "parse_special_tokens: true";
+  const std::vector<TokenId> eos = {testing::kFakeEos};
+  Check({
+      {"the", " cat", "", FakeTokens("the"), FakeTokens(" cat") + eos, "JOINT after 1 context-changed"},
+      {"the", "</s>", parse.c_str(), FakeTokens("the"), eos + eos, "JOINT after 1 context-changed"},
+      {"the</s>", "</s>", parse.c_str(), FakeTokens("the") + eos, eos + eos, "JOINT after 2 context-changed"},
+      {"</s>", "</s>", parse.c_str(), eos, eos + eos, "JOINT after 1 context-changed"},
+  });
+  fake_.reset();
+  options.name = "both";
+  options.adds_bos = true;
+  Attach(options);
+  const std::vector<TokenId> bos = {kFakeBos};
+  Check({
+      {"<s>", "<s>a", parse.c_str(), bos + bos, bos + FakeTokens("a") + eos, "JOINT after 2 context-changed"},
+      {"</s>", "</s>", parse.c_str(), bos + eos, eos + eos, "JOINT after 2 context-changed"},
+  });
 }
 
 ItemInput ItemOf(const std::vector<std::vector<TokenId>>& contexts) {
@@ -410,26 +420,6 @@ TEST(GroupByContextTest, AnOddContextDoesNotKeepTheOthersFromSharing) {
   EXPECT_THAT(groups[2].continuations, ElementsAre(3, 5));
   EXPECT_EQ(groups[2].shared_count, 99u);
   EXPECT_TRUE(GroupByContext(ItemInput(), 0).empty());
-}
-
-TEST_F(BoundaryTest, TextsAreCountedBeforeTheyAreJoined) {
-  Attach();
-  constexpr int kContinuations = 1000;
-  constexpr int64_t kContextBytes = 1 << 20;
-  v1::ScoreRequest request;
-  v1::ScoreItem& item = *request.add_items();
-  item.mutable_context()->set_text(std::string(kContextBytes, 'a'));
-  for (int i = 0; i < kContinuations; ++i) {
-    item.mutable_continuations()->add_continuations()->mutable_input()->set_text("a");
-  }
-  const auto context = Context();
-  const auto reader = scoring_->Score(context.get(), request);
-  v1::ScoreResponse response;
-  EXPECT_FALSE(reader->Read(&response));
-  const grpc::Status status = reader->Finish();
-  EXPECT_EQ(Describe(status), "LIMIT_EXCEEDED of items");
-  EXPECT_EQ(logitd::testing::ErrorOf(status)->value(),
-            std::to_string(kContextBytes + kContinuations * (kContextBytes + 1)));
 }
 
 }  // namespace

@@ -8,7 +8,6 @@
 #include <map>
 #include <memory>
 #include <mutex>
-#include <optional>
 #include <set>
 #include <string>
 #include <thread>
@@ -26,7 +25,6 @@ namespace {
 
 using ::testing::ElementsAre;
 using testing::HasReason;
-using ::testing::Optional;
 
 // Remembers what it is asked, for a test that answers.
 class QuietLink : public CallbackLink {
@@ -102,16 +100,49 @@ TEST_F(AttachedRunnerTest, TokenizerMayTakeLongerForLongTexts) {
 TEST_F(AttachedRunnerTest, TextThatEndsTheTokenizerDoesNotEndTheOthers) {
   ServedModel model(description_, {.tokenizer = true}, std::make_shared<const Vocabulary>());
   model.Add(runner_);
-  absl::StatusOr<std::vector<std::optional<std::vector<TokenId>>>> outcomes;
+  const RequestContext context;
+  TextOutcomes texts(model, context);
+  absl::StatusOr<std::vector<TextOutcome>> outcomes;
   {
-    std::jthread caller([&] { outcomes = TokenizeEach(model, {"a", "bad", "c"}, {}, RequestContext()); });
-    EXPECT_THAT(link_->AwaitCall(1), ElementsAre("a", "bad", "c"));
+    std::jthread caller([&] { outcomes = texts.Tokenize({"a", "bad", "c", "odd", "e"}, {}); });
+    // Those before one that fails are asked for again, and once only.
+    EXPECT_THAT(link_->AwaitCall(1), ElementsAre("a", "bad", "c", "odd", "e"));
     EXPECT_THAT(runner_->OnTokenized(1, errors::TokenizerFailed("texts[1]", 3)), testing::IsOk());
-    EXPECT_THAT(link_->AwaitCall(2), ElementsAre("a", "c"));
-    EXPECT_THAT(runner_->OnTokenized(2, std::vector<std::vector<TokenId>>{{1}, {2, 3}}), testing::IsOk());
+    EXPECT_THAT(link_->AwaitCall(2), ElementsAre("a"));
+    EXPECT_THAT(runner_->OnTokenized(2, std::vector<std::vector<TokenId>>{{1}}), testing::IsOk());
+    EXPECT_THAT(link_->AwaitCall(3), ElementsAre("c", "odd", "e"));
+    EXPECT_THAT(runner_->OnTokenized(3, errors::MalformedMessage("texts[1]", "what")), testing::IsOk());
+    EXPECT_THAT(link_->AwaitCall(4), ElementsAre("c"));
+    EXPECT_THAT(runner_->OnTokenized(4, std::vector<std::vector<TokenId>>{{2, 3}}), testing::IsOk());
+    EXPECT_THAT(link_->AwaitCall(5), ElementsAre("e"));
+    EXPECT_THAT(runner_->OnTokenized(5, std::vector<std::vector<TokenId>>{{}}), testing::IsOk());
   }
   ASSERT_THAT(outcomes, testing::IsOk());
-  EXPECT_THAT(*outcomes, ElementsAre(Optional(ElementsAre(1)), std::nullopt, Optional(ElementsAre(2, 3))));
+  ASSERT_EQ(outcomes->size(), 5u);
+  EXPECT_THAT(*(*outcomes)[0], ElementsAre(1));
+  EXPECT_THAT((*outcomes)[1], HasReason(ErrorReason::kTokenizerFailed));
+  EXPECT_THAT(*(*outcomes)[2], ElementsAre(2, 3));
+  EXPECT_THAT((*outcomes)[3], HasReason(ErrorReason::kMalformedMessage));
+  EXPECT_THAT(*(*outcomes)[4], ElementsAre());
+}
+
+TEST_F(AttachedRunnerTest, ErrorThatIsOfNoTextEndsTheCall) {
+  ServedModel model(description_, {.tokenizer = true}, std::make_shared<const Vocabulary>());
+  model.Add(runner_);
+  const RequestContext context;
+  TextOutcomes texts(model, context);
+  int64_t call_id = 0;
+  for (const absl::Status& status :
+       {errors::Internal("x"), errors::MalformedMessage("texts[2]", "of two"), errors::MalformedMessage("texts", "x"),
+        errors::MalformedMessage("texts[1]x", "x"), errors::TokenizerUnavailable("m")}) {
+    absl::StatusOr<std::vector<TextOutcome>> outcomes;
+    {
+      std::jthread caller([&] { outcomes = texts.Tokenize({"a", "b"}, {}); });
+      link_->AwaitCall(++call_id);
+      EXPECT_THAT(runner_->OnTokenized(call_id, status), testing::IsOk());
+    }
+    EXPECT_EQ(outcomes.status().message(), status.message());
+  }
 }
 
 }  // namespace

@@ -221,8 +221,9 @@ TEST(BatchSchedulerTest, LostRunnerFailsWhatWaitsAndWhatComesLater) {
 
 // A session whose Evaluate of one entry runs on a thread of its own.
 struct Caller {
-  explicit Caller(ManualRunner& runner, bool is_alone = false, size_t tokens = 1) : session(runner.scheduler()) {
-    session.SetAlone(is_alone);
+  explicit Caller(ManualRunner& runner, bool is_alone = false, size_t tokens = 1, bool is_quiet = false)
+      : session(runner.scheduler()) {
+    session.SetAlone(is_alone, is_quiet);
     work = Append(session, tokens);
     thread = std::thread([this] { rows = session.Evaluate({work}, RequestContext()); });
   }
@@ -309,11 +310,47 @@ TEST(BatchSchedulerTest, TextThatWasTokenizedMeanwhileIsADoubt) {
     std::deque<Caller> callers;
     callers.emplace_back(runner, is_alone);
     runner.Next();
-    runner.scheduler()->OnLost(errors::RunnerLost("manual"), "SIGSEGV", /*was_tokenizing=*/true);
+    EXPECT_THAT(runner.scheduler()->BeginText(RequestContext()), IsOk());
+    runner.scheduler()->OnLost(errors::RunnerLost("manual"), "SIGSEGV");
     callers[0].thread.join();
     callers[0].thread = std::thread([] {});
     EXPECT_EQ(callers[0].session.suspicion(), is_alone ? Suspicion::kDoubt : Suspicion::kSuspect);
   }
+}
+
+TEST(BatchSchedulerTest, QuietWorkAndTextsAreNeverThereTogether) {
+  ManualRunner runner;
+  BatchScheduler& scheduler = *runner.scheduler();
+  EXPECT_THAT(scheduler.BeginText(RequestContext()), IsOk());
+  EXPECT_THAT(scheduler.BeginText(RequestContext()), IsOk());
+  std::deque<Caller> callers;
+  callers.emplace_back(runner, /*is_alone=*/true, /*tokens=*/1, /*is_quiet=*/true);
+  runner.WaitUntilWaiting(1);
+  // Others are evaluated meanwhile; a text that comes now waits.
+  callers.emplace_back(runner);
+  const Batch others = runner.Next();
+  EXPECT_THAT(SequencesOf(others), ElementsAre(callers[1].work.sequence_id));
+  EXPECT_THAT(runner.Answer(others), IsOk());
+  const RequestContext short_time{{}, std::chrono::system_clock::now() + std::chrono::milliseconds(20)};
+  EXPECT_THAT(scheduler.BeginText(short_time), HasReason(ErrorReason::kDeadlineExceeded));
+  std::atomic<bool> has_begun = false;
+  std::thread text([&] {
+    EXPECT_THAT(scheduler.BeginText(RequestContext()), IsOk());
+    has_begun = true;
+  });
+  scheduler.EndText();
+  EXPECT_EQ(scheduler.waiting_count(), 1u) << "there is one more text";
+  scheduler.EndText();
+  const Batch quiet = runner.Next();
+  EXPECT_THAT(SequencesOf(quiet), ElementsAre(callers[0].work.sequence_id));
+  EXPECT_FALSE(has_begun);
+  EXPECT_THAT(runner.Answer(quiet), IsOk());
+  text.join();
+  // What has a text now is in doubt, and does not wait for ever if the runner is lost.
+  callers.emplace_back(runner, /*is_alone=*/true, /*tokens=*/1, /*is_quiet=*/true);
+  runner.WaitUntilWaiting(1);
+  scheduler.OnLost(errors::RunnerLost("manual"), "SIGSEGV");
+  EXPECT_THAT(scheduler.BeginText(RequestContext()), HasReason(ErrorReason::kRunnerLost));
 }
 
 TEST(BatchSchedulerTest, StoppedSchedulerSendsNothing) {

@@ -2,9 +2,11 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <condition_variable>
 #include <future>
 #include <mutex>
@@ -63,6 +65,42 @@ TEST(ChildRunnerTest, RunningChildIsStopped) {
   const auto start = std::chrono::steady_clock::now();
   { ChildRunner runner({"/bin/sleep", "1000"}, Counting(exits)); }
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(20));
+}
+
+TEST(ChildRunnerTest, ProcessesThatADeadChildLeavesAreReaped) {
+  // As process 1 is of all: orphans become this process's children.
+  ASSERT_EQ(::prctl(PR_SET_CHILD_SUBREAPER, 1), 0);
+  int door[2];
+  ASSERT_EQ(::pipe2(door, O_CLOEXEC), 0);
+  // Each reads until the door is closed, and dies after its parent.
+  const std::string script = "cat <&" + std::to_string(door[0]) + " & echo $!; cat <&" + std::to_string(door[0]) +
+                             " & echo $!; echo end; kill -SEGV $$";
+  ASSERT_EQ(::fcntl(door[0], F_SETFD, 0), 0);
+  std::promise<std::vector<pid_t>> orphans;
+  std::vector<pid_t> pids;
+  std::atomic<bool> is_told = false;
+  {
+    ChildRunner runner({"/bin/sh", "-c", script},
+                       {.on_exit = [](const RunnerEnd&, const std::string&, std::chrono::milliseconds) {},
+                        .on_line =
+                            [&](const std::string& line) {
+                              if (is_told) return;
+                              if (line != "end") return pids.push_back(std::stoi(line));
+                              is_told = true;
+                              orphans.set_value(pids);
+                            }});
+    const std::vector<pid_t> left = orphans.get_future().get();
+    ASSERT_EQ(left.size(), 2u);
+    for (const pid_t pid : left) EXPECT_EQ(::kill(pid, 0), 0) << "it still reads";
+    ::close(door[1]);
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+    for (const pid_t pid : left) {
+      while (::kill(pid, 0) == 0 && std::chrono::steady_clock::now() < deadline) std::this_thread::yield();
+      EXPECT_NE(::kill(pid, 0), 0) << "a zombie";
+    }
+  }
+  ::close(door[0]);
+  ASSERT_EQ(::prctl(PR_SET_CHILD_SUBREAPER, 0), 0);
 }
 
 TEST(ChildRunnerTest, DelayGrowsForAChildThatNeverServed) {

@@ -295,12 +295,13 @@ class QuarantineTest : public ModelSessionTest {
     std::lock_guard lock(runners_mutex_);
     RememberingRunner& runner =
         runners_.emplace_back(Description(), kCapacity, RememberingRunner::kNever, [this](RememberingRunner& lost) {
+          if (before_death_) before_death_();
           ++deaths_;
           Lose(lost, {RunnerEnd::Kind::kOwnSignal, "SIGSEGV", "signal SIGSEGV"});
           Restart();
         });
-    auto model = pool_.Attach(Description(), RunnerCapabilities{.fork = fork_}, std::make_shared<const Vocabulary>(),
-                              runner.runner());
+    auto model = pool_.Attach(Description(), RunnerCapabilities{.fork = fork_, .tokenizer = true},
+                              std::make_shared<const Vocabulary>(), runner.runner());
     if (model_ == nullptr) model_ = *model;
   }
 
@@ -318,6 +319,7 @@ class QuarantineTest : public ModelSessionTest {
 
   std::mutex runners_mutex_;
   std::atomic<int> deaths_ = 0;
+  std::function<void()> before_death_;
 };
 
 constexpr TokenId kPoison = RememberingRunner::kPoison;
@@ -406,6 +408,102 @@ TEST_F(QuarantineTest, PoisonInTheMiddleOfASequence) {
   work.append_token_ids = {kPoison};
   EXPECT_THAT(session.Evaluate({work}, context_), HasReason(ErrorReason::kRunnerKilled));
   EXPECT_EQ(deaths_, 3);
+}
+
+TEST_F(QuarantineTest, PoisonIsRefusedAlsoWhileTextsBecomeTokensAllTheTime) {
+  // Before each of the first deaths the runner has texts; whether it has some at the last is the scheduler's to say.
+  constexpr int kDeaths = 4;
+  std::atomic<int64_t> tokenized = 0;
+  std::atomic<bool> is_over = false;
+  std::vector<std::thread> clients;
+  for (int c = 0; c < 4; ++c) {
+    clients.emplace_back([&] {
+      while (!is_over) {
+        const auto lists = model_->Tokenize({"text"}, {}, context_);
+        // A text was there at more deaths than a call survives: it comes again.
+        if (!lists.ok()) {
+          ASSERT_THAT(lists, HasReason(ErrorReason::kRunnerLost));
+        }
+        ++tokenized;
+      }
+    });
+  }
+  std::thread innocent([&] {
+    while (!is_over) EXPECT_THAT(Ask({1, 2, 3}), IsOk());
+  });
+  for (TokenId round = 0; round < 4; ++round) {
+    const int64_t before = tokenized;
+    while (tokenized < before + 10) std::this_thread::yield();
+    EXPECT_THAT(Ask({round, kPoison}), HasReason(ErrorReason::kRunnerKilled));
+    EXPECT_LE(deaths_, kDeaths * (round + 1)) << "two to be alone, at most one in doubt, and one that is sure";
+    const int deaths = deaths_;
+    EXPECT_THAT(Ask({round, kPoison}), HasReason(ErrorReason::kRunnerKilled));
+    EXPECT_EQ(deaths_, deaths);
+  }
+  is_over = true;
+  innocent.join();
+  for (std::thread& client : clients) client.join();
+}
+
+TEST_F(QuarantineTest, DoubtIsResolvedWithoutTexts) {
+  // At each death of the first three the runner surely has a text, at the fourth surely none: it would not come.
+  std::vector<std::jthread> texts;
+  before_death_ = [&] {
+    if (deaths_ >= 3) return;
+    std::shared_ptr<AttachedRunner> runner;
+    {
+      std::lock_guard lock(runners_mutex_);
+      runner = runners_.back().runner();
+    }
+    texts.emplace_back([runner] { (void)runner->Tokenize({"text"}, {}, RequestContext()); });
+    while (runner->scheduler()->open_texts() == 0) std::this_thread::yield();
+  };
+  EXPECT_THAT(Ask({1, kPoison}), HasReason(ErrorReason::kRunnerKilled));
+  EXPECT_EQ(deaths_, 4);
+}
+
+TEST_F(QuarantineTest, ClientThatGivesUpAtEachDoubtIsRefusedAtLast) {
+  const auto fingerprint = [] {
+    WorkFingerprint work;
+    work.AddSequence({}, Tokens{1, kPoison});
+    return work;
+  };
+  model_->suspects().Remember(fingerprint(), kStrikesToBeAlone, "SIGSEGV");
+  std::atomic<bool> is_over = false;
+  std::thread client([&] {
+    while (!is_over) (void)model_->Tokenize({"text"}, {}, context_);
+  });
+  EXPECT_THAT(Ask({1, kPoison}), HasReason(ErrorReason::kRunnerKilled));
+  EXPECT_EQ(deaths_, 1) << "quiet from the beginning";
+  is_over = true;
+  client.join();
+}
+
+TEST_F(QuarantineTest, TextThatKillsRunnersHasNoInnocentRequestRefused) {
+  std::atomic<bool> is_over = false;
+  std::vector<std::thread> innocents;
+  std::atomic<int> served = 0;
+  for (int i = 0; i < 4; ++i) {
+    innocents.emplace_back([&, i] {
+      while (!is_over) {
+        const auto rows = Ask({i, 2, 3});
+        // An attack that never ends costs each more runners than it survives; but it is not to blame.
+        if (rows.ok()) {
+          ++served;
+        } else {
+          EXPECT_THAT(rows, HasReason(ErrorReason::kRunnerLost));
+        }
+      }
+    });
+  }
+  for (int attack = 0; attack < 25; ++attack) {
+    EXPECT_THAT(model_->Tokenize({RememberingRunner::kPoisonText}, {}, context_), HasReason(ErrorReason::kRunnerLost));
+  }
+  const int before = served;
+  while (served < before + 20) std::this_thread::yield();
+  is_over = true;
+  for (std::thread& innocent : innocents) innocent.join();
+  EXPECT_GT(deaths_, 50);
 }
 
 TEST_F(QuarantineTest, ManyPoisonousRequestsAtOnceAreEachRefusedAndNobodyElse) {

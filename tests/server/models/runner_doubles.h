@@ -26,30 +26,36 @@ class CallbackLink : public RunnerLink {
  public:
   explicit CallbackLink(
       std::function<void(Batch)> on_batch = [](Batch) {},
-      std::function<void(int64_t, std::vector<int64_t>)> on_cancel = [](int64_t, std::vector<int64_t>) {})
-      : on_batch_(std::move(on_batch)), on_cancel_(std::move(on_cancel)) {}
+      std::function<void(int64_t, std::vector<int64_t>)> on_cancel = [](int64_t, std::vector<int64_t>) {},
+      std::function<void(int64_t, std::vector<std::string>)> on_tokenize = [](int64_t, std::vector<std::string>) {})
+      : on_batch_(std::move(on_batch)), on_cancel_(std::move(on_cancel)), on_tokenize_(std::move(on_tokenize)) {}
 
   void SendBatch(Batch batch) override { on_batch_(std::move(batch)); }
   void SendCancel(int64_t batch_id, std::vector<int64_t> sequence_ids) override {
     on_cancel_(batch_id, std::move(sequence_ids));
   }
-  void SendTokenize(int64_t, std::vector<std::string>, const TokenizationOptions&) override {}
+  void SendTokenize(int64_t call_id, std::vector<std::string> texts, const TokenizationOptions&) override {
+    on_tokenize_(call_id, std::move(texts));
+  }
   void SendDetokenize(int64_t, std::vector<std::vector<TokenId>>, bool) override {}
   void SendCancelCall(int64_t) override {}
 
  private:
   const std::function<void(Batch)> on_batch_;
   const std::function<void(int64_t, std::vector<int64_t>)> on_cancel_;
+  const std::function<void(int64_t, std::vector<std::string>)> on_tokenize_;
 };
 
 // Answers batches on a thread of its own, as a real runner does: it keeps each sequence's tokens, copies on a fork, and
 // its rows are {number of tokens, sum over i of (i + 1) * token, token, 0}, so that a token fed twice, left out or fed
-// to the wrong sequence shows. It can be lost after any number of batches, and it dies of the token kPoison.
+// to the wrong sequence shows. It can be lost after any number of batches, and it dies of the token kPoison. A text
+// becomes no tokens; it dies of the text kPoisonText, whatever it has then.
 class RememberingRunner {
  public:
   static constexpr int32_t kVocabSize = 4;
   static constexpr int kNever = 1 << 30;
   static constexpr TokenId kPoison = 666;
+  static constexpr const char* kPoisonText = "poison";
 
   // `on_lost`: told, on its thread, instead of answering batch number `lost_at_batch` (from 0), or one with poison.
   RememberingRunner(const ModelDescription& model, RunnerCapacity capacity, int lost_at_batch = kNever,
@@ -57,11 +63,18 @@ class RememberingRunner {
       : lost_at_batch_(lost_at_batch),
         on_lost_(std::move(on_lost)),
         runner_(std::make_shared<AttachedRunner>("remembering", model, capacity,
-                                                 std::make_shared<CallbackLink>([this](Batch batch) {
-                                                   std::lock_guard lock(mutex_);
-                                                   queue_.push_back(std::move(batch));
-                                                   changed_.notify_all();
-                                                 }))),
+                                                 std::make_shared<CallbackLink>(
+                                                     [this](Batch batch) {
+                                                       std::lock_guard lock(mutex_);
+                                                       queue_.push_back(std::move(batch));
+                                                       changed_.notify_all();
+                                                     },
+                                                     [](int64_t, std::vector<int64_t>) {},
+                                                     [this](int64_t call_id, std::vector<std::string> texts) {
+                                                       std::lock_guard lock(mutex_);
+                                                       texts_.emplace_back(call_id, std::move(texts));
+                                                       changed_.notify_all();
+                                                     }))),
         thread_([this] { Serve(); }) {}
 
   ~RememberingRunner() {
@@ -94,8 +107,23 @@ class RememberingRunner {
     std::unique_lock lock(mutex_);
     bool is_lost = false;
     for (int number = 0;; ++number) {
-      changed_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
+      changed_.wait(lock, [this] { return stopping_ || !queue_.empty() || !texts_.empty(); });
       if (stopping_) return;
+      if (!texts_.empty()) {
+        const auto [call_id, texts] = std::move(texts_.front());
+        texts_.pop_front();
+        --number;
+        if (is_lost) continue;
+        lock.unlock();
+        if (std::count(texts.begin(), texts.end(), kPoisonText) > 0) {
+          is_lost = true;
+          on_lost_(*this);
+        } else {
+          (void)runner_->OnTokenized(call_id, std::vector<std::vector<TokenId>>(texts.size()));
+        }
+        lock.lock();
+        continue;
+      }
       const Batch batch = std::move(queue_.front());
       queue_.pop_front();
       if (is_lost) continue;
@@ -150,6 +178,7 @@ class RememberingRunner {
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<Batch> queue_;
+  std::deque<std::pair<int64_t, std::vector<std::string>>> texts_;
   bool stopping_ = false;
   std::map<int64_t, std::vector<TokenId>> sequences_;
   int64_t token_count_ = 0;

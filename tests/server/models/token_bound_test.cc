@@ -27,6 +27,16 @@ TEST(TokenBoundTest, RoundsUp) {
   EXPECT_EQ(LeastTokens(9, {}, kSpells, vocabulary), 3);
 }
 
+TEST(TokenBoundTest, SentencePiecesMarkOfASpaceCountsAsAByte) {
+  const TextSize size = SizeOf("a\u2581\u2581b\u2582 ");
+  EXPECT_EQ(size.bytes, 1 + 3 + 3 + 1 + 3 + 1);
+  EXPECT_EQ(size.spelled_bytes, 1 + 1 + 1 + 1 + 3 + 1);
+  EXPECT_EQ(SizeOf("").spelled_bytes, 0);
+  const TextSize both = size + SizeOf("\u2581");
+  EXPECT_EQ(both.bytes, size.bytes + 3);
+  EXPECT_EQ(both.spelled_bytes, size.spelled_bytes + 1);
+}
+
 TEST(TokenBoundTest, ProvesNothingWhereTokensMayNotSpellTheText) {
   const Vocabulary vocabulary = FourTokens();
   RunnerCapabilities normalises = kSpells;
@@ -39,8 +49,8 @@ TEST(TokenBoundTest, ProvesNothingWhereTokensMayNotSpellTheText) {
 
 TEST(TokenBoundTest, ErrorNamesFieldMinimumAndBound) {
   const ServedModel model({.name = "m", .vocab_size = 4}, kSpells, std::make_shared<const Vocabulary>(FourTokens()));
-  EXPECT_THAT(CheckTextFits("prompt.text", 12, {}, model, 3), testing::IsOk());
-  const absl::Status status = CheckTextFits("prompt.text", 13, {}, model, 3);
+  EXPECT_THAT(CheckTextFits("prompt.text", SizeOf("aaaaaaaaaaaa"), {}, model, 3), testing::IsOk());
+  const absl::Status status = CheckTextFits("prompt.text", SizeOf("aaaaaaaaaaaaa"), {}, model, 3);
   EXPECT_THAT(status, HasReason(ErrorReason::kContextLengthExceeded));
   const ErrorDetail detail = DetailOf(status);
   EXPECT_EQ(detail.field, "prompt.text");
