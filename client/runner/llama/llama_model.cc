@@ -1,23 +1,21 @@
 #include "client/runner/llama/llama_model.h"
 
 #include <algorithm>
-#include <bitset>
 #include <cctype>
 #include <chrono>
 #include <cstdio>
 #include <exception>
 #include <iterator>
 #include <limits>
-#include <string_view>
 #include <utility>
 
-#include "absl/strings/str_replace.h"
 #include "client/runner/llama/batch_tolerance.h"
 #include "client/runner/llama/context_params.h"
 #include "client/runner/llama/context_size.h"
 #include "client/runner/llama/continuing_text.h"
 #include "client/runner/llama/cpu_count.h"
 #include "client/runner/llama/llama_log.h"
+#include "client/runner/llama/llama_vocabulary.h"
 #include "client/runner/llama/model_probe.h"
 #include "client/runner/llama/special_tokens.h"
 #include "core/errors.h"
@@ -68,12 +66,6 @@ std::string NativePrecision(const llama_model* model, const Weights& weights) {
     std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return std::tolower(c); });
   }
   return name;
-}
-
-// Whether the file leaves open by which rule texts are cut before they are merged: llama.cpp takes its default then.
-bool GuessesPreTokenizer(const llama_model* model) {
-  return llama_vocab_type(llama_model_get_vocab(model)) == LLAMA_VOCAB_TYPE_BPE &&
-         llama_model_meta_val_str(model, "tokenizer.ggml.pre", nullptr, 0) < 0;
 }
 
 // Texts wait only for their like. Most take 2 us a byte, so that few leave their lane; 4 MiB of one letter take 6 to 9
@@ -192,69 +184,15 @@ absl::Status LlamaModel::StartTokenizer(const LlamaOptions& options) {
 }
 
 void LlamaModel::ReadVocabulary(const std::string& path) {
-  const int32_t vocab_size = llama_vocab_n_tokens(vocab_);
-  info_.set_vocab_size(vocab_size);
-  for (TokenId token_id = 0; token_id < vocab_size; ++token_id) {
-    const llama_token_attr attributes = llama_vocab_get_attr(vocab_, token_id);
-    std::string piece;
-    if (attributes & (LLAMA_TOKEN_ATTR_CONTROL | LLAMA_TOKEN_ATTR_UNKNOWN)) {
-      vocabulary_.add_control_token_ids(token_id);
-    } else {
-      piece = Piece(token_id, /*render_special_tokens=*/false);
-    }
-    vocabulary_.add_token_lengths(static_cast<int32_t>(piece.size()));
-    vocabulary_.mutable_token_bytes()->append(piece);
-  }
+  vocabulary_ = VocabularyOf(vocab_);
+  info_.set_vocab_size(vocabulary_.token_lengths_size());
   info_.set_vocab_fingerprint(VocabFingerprint(vocabulary_));
   const SpecialTokens special = ReadSpecialTokens(model_.get(), path);
   for (const TokenId token_id : special.end_of_generation) info_.add_eos_token_ids(token_id);
   if (special.bos) info_.set_bos_token_id(*special.bos);
   info_.set_adds_bos(special.adds_bos);
-
-  tokens_spell_text_ = TokensSpellText();
-
-  // llama.cpp's C interface does not tell, so it is tried.
-  llama_token probe[8];
-  const int32_t count = llama_tokenize(vocab_, "a", 1, probe, 8, /*add_special=*/false, /*parse_special=*/false);
-  adds_space_prefix_ = count > 0 && Piece(probe[0], false).rfind(' ', 0) == 0;
-}
-
-bool LlamaModel::TokensSpellText() const {
-  switch (llama_vocab_type(vocab_)) {
-    case LLAMA_VOCAB_TYPE_SPM:
-    case LLAMA_VOCAB_TYPE_BPE:
-    case LLAMA_VOCAB_TYPE_RWKV:
-      break;
-    default:
-      // The others normalise, or have no bytes for what they do not know.
-      return false;
-  }
-  // llama.cpp leaves out what has no token, so every byte needs one; but for those that UTF-8 never has.
-  std::bitset<256> bytes;
-  for (const int byte : {0xC0, 0xC1}) bytes.set(static_cast<size_t>(byte));
-  for (size_t byte = 0xF5; byte <= 0xFF; ++byte) bytes.set(byte);
-  size_t begin = 0;
-  for (TokenId token_id = 0; token_id < info_.vocab_size(); ++token_id) {
-    const int32_t length = vocabulary_.token_lengths(token_id);
-    if (length == 1) bytes.set(static_cast<unsigned char>(vocabulary_.token_bytes()[begin]));
-    begin += static_cast<size_t>(length);
-    // Such a token takes the spaces beside it away.
-    const llama_token_attr attributes = llama_vocab_get_attr(vocab_, token_id);
-    const bool strips = (attributes & (LLAMA_TOKEN_ATTR_LSTRIP | LLAMA_TOKEN_ATTR_RSTRIP)) != 0;
-    if (strips && (attributes & (LLAMA_TOKEN_ATTR_CONTROL | LLAMA_TOKEN_ATTR_UNKNOWN)) == 0) return false;
-  }
-  if (!bytes.all()) return false;
-  // Some that go by these types drop spaces or normalise all the same. SentencePiece takes U+2581 for a space, which
-  // the capability allows.
-  constexpr std::string_view kProbe = "  A \n\n\tb\u00a0 e\u0301 \u00c9 \ufb01 \u3000.\u2581\r\n 12  ";
-  llama_token ids[4 * kProbe.size()];
-  const int32_t count = llama_tokenize(vocab_, kProbe.data(), static_cast<int32_t>(kProbe.size()), ids,
-                                       static_cast<int32_t>(std::size(ids)), /*add_special=*/false,
-                                       /*parse_special=*/false);
-  std::string spelled;
-  for (int32_t i = 0; i < count; ++i) spelled += Piece(ids[i], /*render_special_tokens=*/false);
-  const auto with_spaces = [](const std::string& text) { return absl::StrReplaceAll(text, {{"\u2581", " "}}); };
-  return with_spaces(spelled).ends_with(with_spaces(std::string(kProbe)));
+  tokens_spell_text_ = TokensSpellText(vocab_, vocabulary_);
+  adds_space_prefix_ = AddsSpacePrefix(vocab_);
 }
 
 void LlamaModel::DescribeModel(const LlamaOptions& options, const Weights& weights) {
@@ -518,7 +456,8 @@ absl::StatusOr<std::vector<TokenId>> LlamaModel::TokenizeInLane(const std::strin
     return tokenizer_->Tokenize(part, options.parse_special_tokens, task);
   };
   if (options.continues_text) {
-    return TokenizeContinuing(text, tokenize, [&](TokenId id) { return Piece(id, options.parse_special_tokens); });
+    return TokenizeContinuing(text, tokenize,
+                              [&](TokenId id) { return TokenPiece(vocab_, id, options.parse_special_tokens); });
   }
   ASSIGN_OR_RETURN(std::vector<TokenId> token_ids, tokenize(text));
   // llama_tokenize's own add_special would also append EOS where a model asks for that; a prompt must not end there.
@@ -532,26 +471,13 @@ absl::StatusOr<std::string> LlamaModel::Detokenize(std::span<const TokenId> toke
   std::string text;
   bool at_start = adds_space_prefix_;
   for (TokenId token_id : token_ids) {
-    std::string piece = Piece(token_id, render_special_tokens);
+    std::string piece = TokenPiece(vocab_, token_id, render_special_tokens);
     const bool is_control = llama_vocab_is_control(vocab_, token_id);
     if (at_start && !is_control && piece.rfind(' ', 0) == 0) piece.erase(0, 1);
     if (!is_control) at_start = false;
     text += piece;
   }
   return text;
-}
-
-std::string LlamaModel::Piece(TokenId token_id, bool render_special_tokens) const {
-  std::string piece(64, '\0');
-  int32_t size = llama_token_to_piece(vocab_, token_id, piece.data(), static_cast<int32_t>(piece.size()), /*lstrip=*/0,
-                                      render_special_tokens);
-  if (size < 0) {
-    piece.resize(-size);
-    size = llama_token_to_piece(vocab_, token_id, piece.data(), static_cast<int32_t>(piece.size()), 0,
-                                render_special_tokens);
-  }
-  piece.resize(std::max(size, 0));
-  return piece;
 }
 
 }  // namespace logitd::runner

@@ -88,8 +88,6 @@ class LlamaModel : public Model {
   absl::Status StartTokenizer(const LlamaOptions& options);
   // `path`: the weights' file.
   void ReadVocabulary(const std::string& path);
-  // RunnerCapabilities.tokens_spell_text.
-  bool TokensSpellText() const;
   // Last, once what the model is is known. `load_begin`: a tenth of the load may be spent on it.
   void MeasureTolerance(const std::string& cache_dir, std::chrono::steady_clock::time_point load_begin);
   // What a user has to know of it, in a line.
@@ -105,7 +103,6 @@ class LlamaModel : public Model {
   // Whether nobody waits for what llama.cpp is computing. Asked by its threads.
   bool ShouldAbort() const;
   void Drop(int64_t sequence_id);
-  std::string Piece(TokenId token_id, bool render_special_tokens) const;
 
   std::unique_ptr<llama_model, ModelDeleter> model_;
   std::unique_ptr<llama_context, ContextDeleter> context_;

@@ -1,0 +1,32 @@
+// What llama.cpp's vocabulary says of its tokens, and how its tokenizer treats texts.
+//
+// Thread-safe: free functions without state.
+#ifndef LOGITD_CLIENT_RUNNER_LLAMA_LLAMA_VOCABULARY_H_
+#define LOGITD_CLIENT_RUNNER_LLAMA_LLAMA_VOCABULARY_H_
+
+#include <string>
+
+#include "core/types.h"
+#include "llama.h"
+#include "logitd/v1/logits.pb.h"
+
+namespace logitd::runner {
+
+// The bytes that a token stands for; of a control token none, or its name if `render_special_tokens`.
+std::string TokenPiece(const llama_vocab* vocab, TokenId token_id, bool render_special_tokens);
+
+// The bytes of every token, and which are control tokens.
+v1::Vocabulary VocabularyOf(const llama_vocab* vocab);
+
+// RunnerCapabilities.tokens_spell_text. `vocabulary`: as VocabularyOf.
+bool TokensSpellText(const llama_vocab* vocab, const v1::Vocabulary& vocabulary);
+
+// Whether the tokenizer puts a space before every text, as SentencePiece does.
+bool AddsSpacePrefix(const llama_vocab* vocab);
+
+// Whether the file leaves open by which rule texts are cut before they are merged: llama.cpp takes its default then.
+bool GuessesPreTokenizer(const llama_model* model);
+
+}  // namespace logitd::runner
+
+#endif  // LOGITD_CLIENT_RUNNER_LLAMA_LLAMA_VOCABULARY_H_
