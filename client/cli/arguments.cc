@@ -8,7 +8,9 @@
 #include "absl/strings/cord.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
+#include "client/cli/filled_text.h"
 #include "client/cli/token_text.h"
 
 namespace logitd::cli {
@@ -21,6 +23,8 @@ constexpr int kValueColumns = 64;
 // Help beside a flag is not squeezed into less than this; below it stands on lines of its own.
 constexpr int kLeastHelpColumns = 24;
 constexpr size_t kIndentBelow = 6;
+// Examples fit a terminal of 80 columns, and stay as they are on others.
+constexpr int kExampleColumns = 78;
 
 absl::Status MakeUsageError(v1::Error error) {
   error.set_code(static_cast<int>(absl::StatusCode::kInvalidArgument));
@@ -33,31 +37,6 @@ bool LooksLikeFlag(const std::string& argument) {
   if (argument.size() < 2 || argument[0] != '-') return false;
   if (argument.find_first_of(" \t\n") != std::string::npos && argument.find('=') == std::string::npos) return false;
   return std::isdigit(static_cast<unsigned char>(argument[1])) == 0 && argument[1] != ' ';
-}
-
-// `text` in lines of at most `width` columns, of which `indent` are taken: further lines are indented by so many. The
-// text's own line ends stay. Width 0: lines are not broken.
-std::string Filled(const std::string& text, int width, size_t indent) {
-  const size_t room = width > static_cast<int>(indent) ? static_cast<size_t>(width) - indent : 0;
-  const std::string line_end = "\n" + std::string(indent, ' ');
-  std::string out;
-  size_t column = 0;
-  const std::vector<std::string> lines = absl::StrSplit(text, '\n');
-  for (size_t i = 0; i < lines.size(); ++i) {
-    if (i > 0) out += line_end;
-    column = 0;
-    for (const std::string& word : std::vector<std::string>(absl::StrSplit(lines[i], ' '))) {
-      const auto columns = static_cast<size_t>(DisplayWidth(word));
-      if (column > 0 && width > 0 && column + 1 + columns > room) {
-        out += line_end;
-        column = 0;
-      }
-      if (column > 0) out += ' ';
-      out += word;
-      column += columns + (column > 0 ? 1 : 0);
-    }
-  }
-  return out;
 }
 
 template <typename Number, typename Parse>
@@ -226,7 +205,7 @@ absl::StatusOr<std::optional<std::vector<int32_t>>> Arguments::TokenIds(const st
 }
 
 std::string Arguments::HelpText(int width) const {
-  std::string out = absl::StrCat(Filled(help_.summary, width, 0), "\n\nUsage: logit ", help_.name, " [FLAGS]",
+  std::string out = absl::StrCat(Filled(help_.summary, width), "\n\nUsage: logit ", help_.name, " [FLAGS]",
                                  help_.positionals.empty() ? "" : " ", help_.positionals, "\n");
   const auto left = [](const Flag& flag) {
     return absl::StrCat("  ", flag.alias.rfind("--", 0) != 0 && !flag.alias.empty() ? flag.alias + ", " : "", flag.name,
@@ -246,17 +225,18 @@ std::string Arguments::HelpText(int width) const {
       std::string head = left(flag);
       if (is_below) head = absl::StrCat(head.substr(0, head.size() - 2), "\n");
       head.append(indent - (is_below ? 0 : head.size()), ' ');
-      absl::StrAppend(&out, head, Filled(flag.help, width, indent), "\n");
+      absl::StrAppend(&out, head, Filled(flag.help, width, static_cast<int>(indent), static_cast<int>(indent)), "\n");
     }
   }
   absl::StrAppend(&out, "\nExamples:\n");
   for (const std::string& line : std::vector<std::string>(absl::StrSplit(help_.examples, '\n', absl::SkipEmpty()))) {
-    absl::StrAppend(&out, "  ", line, "\n");
+    const std::string command = FilledCommand(line, kExampleColumns);
+    absl::StrAppend(&out, "  ", absl::StrReplaceAll(command, {{"\n", "\n  "}}), "\n");
   }
   absl::StrAppend(&out, "\n",
                   Filled("Exit codes: 0 fine, 1 an item failed, 2 usage, 3 refused by the server, 4 server not "
-                         "reachable, 130 interrupted.",
-                         width, 0),
+                         "reachable, 5 standard output cannot be written, 130 interrupted.",
+                         width),
                   "\n");
   return out;
 }

@@ -89,7 +89,8 @@ class Arguments {
   absl::StatusOr<std::optional<bool>> Bool(const std::string& name) const;
   absl::StatusOr<std::optional<std::vector<int32_t>>> TokenIds(const std::string& name) const;
 
-  // The whole help page, its text in lines of at most `width` columns (0: of any length); examples stay whole.
+  // The whole help page, its text in lines of at most `width` columns (0: of any length), its examples in lines of at
+  // most 80.
   std::string HelpText(int width = 0) const;
 
  private:

@@ -21,6 +21,10 @@ int RunInfo(const std::vector<std::string>& args, Environment& environment);
 // The whole program: `args` is the command line without the program's name.
 int RunLogit(const std::vector<std::string>& args, Environment& environment);
 
+// Standard output could not be written, for the reason `error` (an errno): says so on standard error, unless its reader
+// has only gone away, and returns the exit code. `exit_code`: of the command itself; a failure of its own stays.
+int ReportUnwrittenOutput(int error, int exit_code, const std::vector<std::string>& args, Environment& environment);
+
 }  // namespace logitd::cli
 
 #endif  // LOGITD_CLIENT_CLI_COMMANDS_H_

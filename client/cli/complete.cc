@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/cli/commands.h"
+#include "client/cli/filled_text.h"
 #include "client/cli/json_lines.h"
 #include "client/cli/record_table.h"
 #include "client/cli/request_flags.h"
@@ -164,10 +165,18 @@ class StreamView {
   bool started_ = false;
 };
 
-// What the first message of the reply says, in the last one's object.
-std::string WithTokenization(const std::string& json, const v1::TokenizationReport& report) {
-  if (report.ByteSizeLong() == 0) return json;
-  return absl::StrCat("{\"tokenization\":", ToJson(report), ",", json.substr(1));
+// What only the first message of the reply says, in the last one's object.
+std::string WithStarted(std::string json, const v1::GenerateStarted& started) {
+  std::string more =
+      absl::StrCat(",\"model\":", JsonText(started.model()), ",\"precision\":", JsonText(started.precision()),
+                   ",\"numerics_version\":", started.numerics_version());
+  if (started.has_batch_tolerance_nats()) {
+    absl::StrAppend(&more, ",\"batch_tolerance_nats\":", JsonNumber(started.batch_tolerance_nats()));
+  }
+  if (started.tokenization().ByteSizeLong() > 0) {
+    absl::StrAppend(&more, ",\"tokenization\":", ToJson(started.tokenization()));
+  }
+  return json.insert(json.size() - 1, more);
 }
 
 // The completions as far as deltas have told them, for when their final message does not come.
@@ -217,19 +226,19 @@ class Printer {
       : session_(session), is_streamed_(is_streamed), list_tokens_(list_tokens) {}
 
   // Whether none of them failed.
-  bool Print(const v1::GenerateFinal& final, const v1::TokenizationReport& tokenization) {
+  bool Print(const v1::GenerateFinal& final, const v1::GenerateStarted& started) {
     std::ostream& out = session_.out();
     bool is_fine = true;
     for (const v1::Completion& completion : final.completions()) is_fine = is_fine && !completion.has_error();
     if (session_.json) {
-      out << WithTokenization(ToJson(final), tokenization) << "\n";
+      out << WithStarted(ToJson(final), started) << "\n";
       return is_fine;
     }
     for (const v1::Completion& completion : final.completions()) {
       PrintOne(completion, final.completions_size() > 1, final.seed());
     }
-    out << TokenizationNote(tokenization, "the prompt");
-    if (session_.colour && (is_streamed_ || list_tokens_)) out << "\n" << LogProbLegend(true) << "\n";
+    out << Filled(TokenizationNote(started.tokenization(), "the prompt"), session_.style().width);
+    if (session_.colour && (is_streamed_ || list_tokens_)) out << "\n" << LogProbLegend(session_.style()) << "\n";
     return is_fine;
   }
 
@@ -246,7 +255,7 @@ class Printer {
     // A streamed completion stands further up: here its heading and its summary belong together.
     if (!(is_one_of_several && is_streamed_)) out << "\n";
     if (list_tokens_) out << TokenTable(completion.tokens(), session_.style()) << "\n";
-    out << CompletionSummary(completion, seed);
+    out << Filled(CompletionSummary(completion, seed), session_.style().width);
   }
 
   Session& session_;
@@ -275,10 +284,10 @@ int RunComplete(const std::vector<std::string>& args, Environment& environment) 
     if (shows_stream) view.Take(delta);
     return true;
   };
-  v1::TokenizationReport tokenization;
-  const auto on_started = [&](const v1::GenerateStarted& started) {
-    partial.Take(started);
-    tokenization = started.tokenization();
+  v1::GenerateStarted started;
+  const auto on_started = [&](const v1::GenerateStarted& first) {
+    partial.Take(first);
+    started = first;
     return true;
   };
   // Deltas come in any case: they are what is left if the call ends before its time.
@@ -288,13 +297,13 @@ int RunComplete(const std::vector<std::string>& args, Environment& environment) 
       session->client->Complete(*request, on_delta, on_started, interrupted);
   if (shows_stream) view.End();
   Printer printer(*session, shows_stream, list_tokens);
-  if (final.ok()) return printer.Print(*final, tokenization) ? kExitOk : kExitItemFailed;
+  if (final.ok()) return printer.Print(*final, started) ? kExitOk : kExitItemFailed;
 
   const bool is_interrupt = interrupted.stop_requested();
   const absl::Status status = is_interrupt ? absl::CancelledError("interrupted") : final.status();
   v1::GenerateFinal come = std::move(partial).EndWith(session->ErrorOf(status));
   if (come.completions_size() > 0) {
-    printer.Print(come, tokenization);
+    printer.Print(come, started);
     session->out() << std::flush;
   }
   exit_code = session->Fail(status);

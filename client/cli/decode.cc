@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/cli/commands.h"
+#include "client/cli/filled_text.h"
 #include "client/cli/json_lines.h"
 #include "client/cli/logits_input.h"
 #include "client/cli/record_table.h"
@@ -33,19 +34,17 @@ Arguments MakeArguments() {
       {.name = "decode",
        .positionals = "",
        .summary = "Chooses a token from each row of --logits: row t is step t, whatever was chosen before. The rows do "
-                  "not depend\n"
-                  "on the tokens chosen, so this replays recorded or teacher-forced logits, tests sampling parameters, "
-                  "and picks\n"
-                  "labels; it is a completion only if the model was fed these very tokens. A model that is fed what is "
-                  "chosen\n"
-                  "uses the Decode stream itself. Needs no model.",
-       .examples =
-           "python3 -c 'import numpy; numpy.save(\"rows.npy\", numpy.float32([[6, 3, 0.5, 0.5], [1, 2, 3, 4]]))'\n"
-           "logit decode --logits rows.npy --temperature 0\n"
-           "logit decode --logits 6,3,0.5,0.5 --seed 7\n"
-           "logit decode --logits rows.npy --temperature 0.7 --top-p 0.9 --seed 7 --eos-token-ids 3\n"
-           "logit decode --logits rows.npy --seed 7 --frequency-penalty 0.5 --prompt-tokens 1,1,2\n"
-           "logit decode --logits - --seed 7 --json < rows.npy\n"},
+                  "not depend on the tokens chosen, so this replays recorded or teacher-forced logits, tests sampling "
+                  "parameters, "
+                  "and picks labels; it is a completion only if the model was fed these very tokens. A model that is "
+                  "fed what is "
+                  "chosen uses the Decode stream itself. Needs no model.",
+       .examples = "python3 -c 'from numpy import *; save(\"rows.npy\", float32([[6,3,1,1]]*3))'\n"
+                   "logit decode --logits rows.npy --temperature 0\n"
+                   "logit decode --logits 6,3,0.5,0.5 --seed 7\n"
+                   "logit decode --logits rows.npy --temperature 0.7 --top-p 0.9 --seed 7 --eos-token-ids 3\n"
+                   "logit decode --logits rows.npy --seed 7 --frequency-penalty 0.5 --prompt-tokens 1,1,2\n"
+                   "logit decode --logits - --seed 7 --json < rows.npy\n"},
       WithPenaltyFlags(
           {{"Request", request}, {"Sampling", sampling}, {"Stop", stop}, {"Output", RecordFlags(/*draws=*/true)}}));
 }
@@ -180,7 +179,7 @@ void Print(const v1::Completion& completion, uint64_t seed, bool is_one_of_sever
         << "\n";
   }
   out << TokenTable(completion.tokens(), session.style(), /*has_text=*/false) << "\n"
-      << CompletionSummary(completion, seed);
+      << Filled(CompletionSummary(completion, seed), session.style().width);
   if (completion.has_error()) {
     out << "the row that failed: " << completion.tokens_size() << "\n";
   } else if (completion.finish().reason() == v1::FINISH_REASON_CANCELLED) {
@@ -209,14 +208,14 @@ int RunDecode(const std::vector<std::string>& args, Environment& environment) {
   const absl::StatusOr<std::unique_ptr<client::DecodeStream>> stream = session->client->Decode(*config);
   if (!stream.ok()) return session->Fail(stream.status());
   FileDecoder decoder(*file, **stream, key->value_or(0), std::move(*prompt).value_or(std::vector<int32_t>()));
-  while (file->next_sequence() < file->sequence_count()) {
+  while (file->next_sequence() < file->sequence_count() && session->out()) {
     const absl::StatusOr<v1::Completion> completion = decoder.Next();
     if (!completion.ok()) return session->Fail(completion.status());
     Print(*completion, decoder.seed(), file->sequence_count() > 1, *session);
     if (completion->has_error()) exit_code = kExitItemFailed;
   }
   if (const absl::Status status = (*stream)->Finish(); !status.ok()) return session->Fail(status);
-  if (!session->json && session->colour) session->out() << "\n" << LogProbLegend(true) << "\n";
+  if (!session->json && session->colour) session->out() << "\n" << LogProbLegend(session->style()) << "\n";
   return exit_code;
 }
 

@@ -8,6 +8,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "client/cli/commands.h"
+#include "client/cli/filled_text.h"
 #include "client/cli/json_lines.h"
 #include "client/cli/row_flags.h"
 #include "client/cli/sampling_flags.h"
@@ -22,7 +23,6 @@ namespace logitd::cli {
 namespace {
 
 constexpr int kBarWidth = 20;
-constexpr int kLabelColumns = 40;
 
 constexpr int kNamedLabels = 10;
 
@@ -35,8 +35,8 @@ Arguments MakeArguments() {
       {.name = "distribution",
        .positionals = "",
        .summary =
-           "Prints the distribution that a row of logits gives, after all stages: allowed set, biases and penalties,\n"
-           "temperature, truncation. With --seed, --sequence-key or --position also draws from it.",
+           "Prints the distribution that a row of logits gives, after all stages: allowed set, biases and penalties, "
+           "temperature, truncation. With --seed and --sequence-key also draws the token of --position from it.",
        .examples = "logit distribution --logits 6,3,0.5,0.5 --labels mat,rug,floor,chair\n"
                    "logit distribution --logits 6,3,0.5,0.5 --temperature 0.5\n"
                    "logit distribution --logits 6,3,0.5,0.5 --labels mat,rug,floor,chair --allowed rug,floor\n"
@@ -140,7 +140,7 @@ int RunDistribution(const std::vector<std::string>& args, Environment& environme
     const double probability = response->probabilities(i);
     const std::optional<double> log_prob =
         i < response->sampling_log_probs_size() ? std::optional<double>(response->sampling_log_probs(i)) : std::nullopt;
-    table.Add({{Shorten(EscapeText(label_of(response->token_ids(i))), kLabelColumns), std::nullopt},
+    table.Add({{EscapeText(label_of(response->token_ids(i))), std::nullopt},
                {ShowNumber(probability), std::nullopt},
                {Bar(probability, largest, kBarWidth), log_prob},
                {ShowNumber(log_prob), std::nullopt}});
@@ -148,7 +148,7 @@ int RunDistribution(const std::vector<std::string>& args, Environment& environme
   session->out() << table.Render(session->style());
   if (response->has_verification()) {
     const int32_t drawn = response->verification().token_id();
-    session->out() << "\ndrawn: " << Shorten(EscapeText(label_of(drawn)), kLabelColumns) << "\n";
+    session->out() << "\n" << Filled("drawn: " + EscapeText(label_of(drawn)), session->style().width) << "\n";
   }
   if (response->stages_size() > 0) session->out() << "\n" << StageTable(response->stages(), session->style());
   return kExitOk;

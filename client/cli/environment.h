@@ -28,6 +28,8 @@ enum ExitCode : int {
   kExitRefused = 3,
   // No server there, or the connection was lost.
   kExitUnreachable = 4,
+  // The call went through, but its result could not be written to standard output.
+  kExitNotWritten = 5,
   // Ctrl-C (128 + SIGINT), where a command ends in order after it.
   kExitInterrupted = 130,
 };
@@ -51,6 +53,12 @@ struct Environment {
   // From now on Ctrl-C does not end the process but requests this stop, once; the second one ends it.
   std::function<std::stop_token()> take_interrupts;
 };
+
+// Columns of a help page: those of the terminal, else as many as fit every one.
+inline int HelpWidth(const Environment& environment) {
+  constexpr int kElsewhere = 80;
+  return environment.out_is_terminal ? environment.width : kElsewhere;
+}
 
 }  // namespace logitd::cli
 

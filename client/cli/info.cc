@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/cli/commands.h"
+#include "client/cli/filled_text.h"
 #include "client/cli/json_lines.h"
 #include "client/cli/session.h"
 #include "client/cli/table.h"
@@ -61,8 +62,9 @@ std::string ModelsTable(const v1::ListModelsResponse& models, const Style& style
   std::string text = table.Render(style);
   for (const v1::ModelStatus& status : models.models()) {
     if (status.capacity().cache_choice().empty()) continue;
-    absl::StrAppend(&text, status.runner_count() > 1 ? "cache of each runner of " : "cache of ", status.model().name(),
-                    ": ", status.capacity().cache_choice(), "\n");
+    const std::string choice = absl::StrCat(status.runner_count() > 1 ? "cache of each runner of " : "cache of ",
+                                            status.model().name(), ": ", status.capacity().cache_choice());
+    absl::StrAppend(&text, Filled(choice, style.width, /*indent=*/2), "\n");
   }
   return text;
 }
@@ -85,12 +87,15 @@ int RunInfo(const std::vector<std::string>& args, Environment& environment) {
     out << "{\"server\":" << ToJson(*server) << "," << ToJson(*models).substr(1) << "\n";
     return kExitOk;
   }
-  out << "logitd " << server->server_version() << " at " << session->address << "\n"
+  const int width = session->style().width;
+  out << Filled(absl::StrCat("logitd ", server->server_version(), " at ", session->address), width) << "\n"
       << "numerics version: " << server->numerics_version() << "\n"
       << "api minor version: " << server->api_minor_version() << "\n"
       << "kernel target: " << server->kernel_target() << "\n\n";
   if (models->models_size() == 0) {
-    out << "No model is attached: distribution works; complete, score and rank need one (logitd --model FILE).\n";
+    out << Filled("No model is attached: distribution works; complete, score and rank need one (logitd --model FILE).",
+                  width)
+        << "\n";
   } else {
     out << ModelsTable(*models, session->style());
   }

@@ -5,8 +5,11 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "client/cli/token_text.h"
 #include "google/protobuf/struct.pb.h"
 #include "google/protobuf/util/json_util.h"
+#include "google/protobuf/wrappers.pb.h"
 
 namespace logitd::cli {
 namespace {
@@ -14,6 +17,10 @@ namespace {
 constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 // Of a request there is more than its items: parameters, token sets.
 constexpr int64_t kMaxItemBytes = kMaxLineBytes - (int64_t{1} << 20);
+
+// Of what protobuf says, which quotes names and values of any length; and of the place that it means.
+constexpr int kMostSaidColumns = 200;
+constexpr int kQuotedColumns = 24;
 
 }  // namespace
 
@@ -33,6 +40,37 @@ std::string ToJsonArray(const std::vector<std::string>& strings) {
   return ToJson(list);
 }
 
+std::string JsonText(const std::string& text) {
+  google::protobuf::StringValue value;
+  value.set_value(text);
+  return ToJson(value);
+}
+
+std::string JsonNumber(double number) {
+  google::protobuf::DoubleValue value;
+  value.set_value(number);
+  return ToJson(value);
+}
+
+namespace {
+
+// What protobuf says of JSON, in one line. Of a text that is no JSON it says what it expected, and in two lines more
+// draws an arrow below the place; that place is quoted instead.
+std::string OnOneLine(std::string_view said) {
+  const std::vector<std::string> lines = absl::StrSplit(std::string(said), '\n');
+  std::string what = EscapeText(lines[0]);
+  // Of the whole message no field is named.
+  if (what.rfind(": ", 0) == 0) what.erase(0, 2);
+  while (!what.empty() && what.back() == '.') what.pop_back();
+  what = Shorten(what, kMostSaidColumns);
+  if (lines.size() < 3) return what;
+  const size_t arrow = lines.back().find('^');
+  if (arrow == std::string::npos || arrow >= lines[1].size()) return what + ", at the end of the line";
+  return absl::StrCat(what, ", at \"", Shorten(EscapeText(lines[1].substr(arrow)), kQuotedColumns), "\"");
+}
+
+}  // namespace
+
 std::optional<v1::Error> FromJson(const std::string& line, int64_t line_number, google::protobuf::Message* message) {
   const auto status = google::protobuf::util::JsonStringToMessage(line, message);
   if (status.ok()) return std::nullopt;
@@ -40,7 +78,7 @@ std::optional<v1::Error> FromJson(const std::string& line, int64_t line_number, 
   error.set_code(static_cast<int>(absl::StatusCode::kInvalidArgument));
   error.set_reason(v1::ERROR_REASON_MALFORMED_MESSAGE);
   error.set_message(absl::StrCat("line ", line_number, " of standard input is not a ", message->GetDescriptor()->name(),
-                                 " in JSON: ", std::string(status.message().data(), status.message().size())));
+                                 " in JSON: ", OnOneLine({status.message().data(), status.message().size()})));
   error.set_field("stdin");
   error.set_value(absl::StrCat("line ", line_number));
   return error;

@@ -55,7 +55,7 @@ v1::LogitsDtype DtypeOf(NpyType type) {
 
 std::vector<Flag> LogitsFlags() {
   return {{"--logits", "X,Y,...|FILE",
-           "one row as numbers, one per token id, or rows that numpy.save wrote, float32 or float16, [V], [T, V] or\n"
+           "one row as numbers, one per token id, or rows that numpy.save wrote, float32 or float16, [V], [T, V] or "
            "[B, T, V]; - reads such a file from standard input; -inf excludes a token"},
           {"--dtype", "TYPE",
            "bf16: the file holds bfloat16, which numpy saves as '<V2' or uint16; f32: round its float64 values"}};

@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "client/cli/commands.h"
+#include "client/cli/output_file.h"
 #include "client/cli/terminal.h"
 
 namespace {
@@ -56,13 +57,15 @@ std::stop_token TakeInterrupts() {
 
 int main(int argc, char** argv) {
   std::ios::sync_with_stdio(false);
+  logitd::cli::OutputFile output_file(STDOUT_FILENO);
+  std::ostream out(&output_file);
   // gRPC logs failed connections on its own; this program says it once, in its own words.
   setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);
   // Text that is not UTF-8 is an error of a call, and is said as one.
   google::protobuf::SetLogHandler(nullptr);
   logitd::cli::Environment environment{
       .in = std::cin,
-      .out = std::cout,
+      .out = out,
       .err = std::cerr,
       .in_is_terminal = logitd::cli::IsTerminal(STDIN_FILENO),
       .out_is_terminal = logitd::cli::IsTerminal(STDOUT_FILENO),
@@ -79,8 +82,10 @@ int main(int argc, char** argv) {
       .sleep = [](std::chrono::milliseconds duration) { std::this_thread::sleep_for(duration); },
       .take_interrupts = TakeInterrupts,
   };
-  const int exit_code = logitd::cli::RunLogit(std::vector<std::string>(argv + 1, argv + argc), environment);
-  std::cout.flush();
+  const std::vector<std::string> arguments(argv + 1, argv + argc);
+  const int exit_code = logitd::cli::RunLogit(arguments, environment);
+  out.flush();
   // A full disk must not look like success.
-  return exit_code == logitd::cli::kExitOk && !std::cout ? logitd::cli::kExitItemFailed : exit_code;
+  if (output_file.error() == 0) return exit_code;
+  return logitd::cli::ReportUnwrittenOutput(output_file.error(), exit_code, arguments, environment);
 }

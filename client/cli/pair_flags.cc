@@ -27,6 +27,11 @@ bool ReadsItems(const Arguments& arguments, const std::vector<std::string>& cont
   return texts.empty() && !environment.in_is_terminal;
 }
 
+absl::Status NoItemsError(const std::string& message_name) {
+  return UsageError("stdin", absl::StrCat("standard input holds no items: give one ", message_name,
+                                          " a line, in JSON, or texts as arguments"));
+}
+
 std::string LabelOf(const v1::Input& input) {
   if (!input.has_tokens()) return absl::StrCat("\"", EscapeText(input.text()), "\"");
   return absl::StrCat("[", absl::StrJoin(input.tokens().token_ids(), ","), "]");

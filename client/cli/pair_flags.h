@@ -29,6 +29,10 @@ std::vector<Flag> PairFlags(const std::vector<std::string>& continuation_flags);
 bool ReadsItems(const Arguments& arguments, const std::vector<std::string>& continuation_flags,
                 const Environment& environment);
 
+// Standard input that was read for items held none: a command that waits for nothing was not meant. `message_name`:
+// what a line should be.
+absl::Status NoItemsError(const std::string& message_name);
+
 // The context is --context-tokens, else the first positional argument; the continuations are the other positional
 // arguments, then those given as tokens. `what` names a continuation in errors: "CONTINUATION", "CANDIDATE".
 absl::StatusOr<Pair> PairFrom(const Arguments& arguments, const std::vector<std::string>& continuation_flags,

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "client/cli/commands.h"
+#include "client/cli/filled_text.h"
 #include "client/cli/item_requests.h"
 #include "client/cli/json_lines.h"
 #include "client/cli/pair_flags.h"
@@ -24,7 +25,9 @@ namespace logitd::cli {
 namespace {
 
 constexpr int kBarWidth = 20;
-constexpr int kLabelColumns = 32;
+// The longest of what stands before a winner's label: "winner by per character: ", and a comma after it.
+constexpr int kWinnerColumns = 26;
+constexpr int kLeastLabelColumns = 12;
 
 const std::vector<std::string>& CandidateFlags() {
   static const auto* const flags = new std::vector<std::string>{"--candidate-tokens", "--continuation-tokens"};
@@ -41,14 +44,14 @@ Arguments MakeArguments() {
       {.name = "rank",
        .positionals = "CONTEXT CANDIDATE...",
        .summary =
-           "Orders candidates under every normalisation; no space is inserted after the context. Without arguments,\n"
+           "Orders candidates under every normalisation; no space is inserted after the context. Without arguments, "
            "or with -, reads one RankItem a line, in protobuf's JSON, from standard input.",
        .examples =
            "logit rank \"The cat sat on the\" \" mat\" \" rug\" \" floor\"\n"
            "logit rank \"Q: What is the capital of Japan? A:\" \" Tokyo\" \" New York City\" --order-by per-byte\n"
            "logit rank --context-tokens 504,2644 --candidate-tokens 335 --candidate-tokens 281,7 --json\n"
-           "echo '{\"candidates\": [{\"sums\": {\"sum_model_log_prob\": -2.5, \"token_count\": 2}},"
-           " {\"sums\": {\"sum_model_log_prob\": -3, \"token_count\": 3}}]}' | logit rank\n"},
+           "echo '{\"candidates\": [' '{\"sums\": {\"sum_model_log_prob\": -2.5, \"token_count\": 2}},' "
+           "'{\"sums\": {\"sum_model_log_prob\": -3, \"token_count\": 3}}]}' | logit rank\n"},
       {{"Request", request}, SessionFlags()});
 }
 
@@ -88,15 +91,21 @@ std::string ShowNormalization(v1::Normalization by) {
 }
 
 std::string ShowError(const v1::Error& error) {
-  return absl::StrCat("error: ", SanitizeForTerminal(error.message()), " (", client::ReasonName(error.reason()), ")\n");
+  // The server knows no flags.
+  const char* flag = error.reason() == v1::ERROR_REASON_NORMALIZATION_UNDEFINED ? "--order-by: " : "";
+  return absl::StrCat("error: ", flag, SanitizeForTerminal(error.message()), " (", client::ReasonName(error.reason()),
+                      ")\n");
 }
 
 // Bars of the posterior, best candidate first, with every value; then the winner under each normalisation.
 std::string ItemView(const v1::RankedItem& item, const std::vector<std::string>& labels, const Style& style) {
-  if (item.has_error()) return ShowError(item.error());
+  if (item.has_error()) return Filled(ShowError(item.error()), style.width);
   const auto label_of = [&labels](int index) {
-    return index >= 0 && index < static_cast<int>(labels.size()) ? Shorten(labels[index], kLabelColumns)
-                                                                 : absl::StrCat(index);
+    return index >= 0 && index < static_cast<int>(labels.size()) ? labels[index] : absl::StrCat(index);
+  };
+  // In a sentence.
+  const auto name_of = [&](int index) {
+    return ShortenOnTerminal(label_of(index), std::max(kLeastLabelColumns, style.width - kWinnerColumns), style);
   };
   std::vector<int> order;
   double largest = 0;
@@ -120,10 +129,10 @@ std::string ItemView(const v1::RankedItem& item, const std::vector<std::string>&
                {"perplexity"}});
   std::string errors;
   std::vector<std::string> names;
-  for (int i = 0; i < item.candidates_size(); ++i) names.push_back(label_of(i));
+  for (int i = 0; i < item.candidates_size(); ++i) names.push_back(name_of(i));
   for (const int i : order) {
     const v1::RankedCandidate& candidate = item.candidates(i);
-    if (candidate.has_error()) absl::StrAppend(&errors, label_of(i), ": ", ShowError(candidate.error()));
+    if (candidate.has_error()) absl::StrAppend(&errors, name_of(i), ": ", ShowError(candidate.error()));
     table.Add({{candidate.has_error() ? "-" : absl::StrCat(candidate.place()), std::nullopt},
                {label_of(i), std::nullopt},
                {ShowNumber(LOGITD_CLI_OPTIONAL(candidate, posterior)), std::nullopt},
@@ -135,16 +144,16 @@ std::string ItemView(const v1::RankedItem& item, const std::vector<std::string>&
                {ShowNumber(LOGITD_CLI_OPTIONAL(candidate, per_character)), std::nullopt},
                {ShowNumber(LOGITD_CLI_OPTIONAL(candidate, perplexity)), std::nullopt}});
   }
-  std::string out = table.Render(style) + BoundaryNotes(item, names);
+  std::string notes = BoundaryNotes(item, names);
   for (const v1::RankOrdering& ordering : item.orderings()) {
     std::vector<std::string> winners;
     for (int i = 0; i < ordering.candidate_indices_size() && i < ordering.places_size(); ++i) {
-      if (ordering.places(i) == 1) winners.push_back(label_of(ordering.candidate_indices(i)));
+      if (ordering.places(i) == 1) winners.push_back(name_of(ordering.candidate_indices(i)));
     }
-    absl::StrAppend(&out, "winner by ", ShowNormalization(ordering.by()), ": ", absl::StrJoin(winners, ", "),
+    absl::StrAppend(&notes, "winner by ", ShowNormalization(ordering.by()), ": ", absl::StrJoin(winners, ", "),
                     ordering.tied() ? " (tied)" : "", "\n");
   }
-  return out + errors;
+  return table.Render(style) + Filled(notes + errors, style.width);
 }
 
 bool HasFailed(const v1::RankedItem& item) {
@@ -196,7 +205,7 @@ int RankItems(const v1::RankRequest& base, Session& session) {
   while (true) {
     const std::vector<InputLine> lines = reader.NextChunk(kItemsPerRequest, kBytesPerRequest);
     if (lines.empty()) {
-      if (whole.items().empty()) session.environment.err << "logit: standard input holds no items\n";
+      if (whole.items().empty()) return session.Fail(NoItemsError("RankItem"));
       break;
     }
     std::vector<std::pair<int, v1::RankItem>> items;

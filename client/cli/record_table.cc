@@ -51,13 +51,13 @@ std::vector<std::string> ShowPacked(const v1::PackedAlternatives& packed) {
 }
 
 // One piece for each alternative, as Table::kWrap takes them.
-std::string ShowAlternatives(const v1::TokenRecord& token) {
+std::string ShowAlternatives(const v1::TokenRecord& token, const Style& style) {
   if (token.has_packed_top()) return absl::StrJoin(ShowPacked(token.packed_top()), "\n");
   const v1::TokenAlternatives& top = token.top();
   std::vector<std::string> shown;
   for (int i = 0; i < top.token_ids_size(); ++i) {
     std::string name = i < top.token_bytes_size() ? ShowToken(top.token_bytes(i)) : absl::StrCat(top.token_ids(i));
-    name = Shorten(name, kTokenColumns);
+    name = ShortenOnTerminal(name, kTokenColumns, style);
     if (i < top.model_log_probs_size()) absl::StrAppend(&name, " ", ShowNumber(top.model_log_probs(i)));
     shown.push_back(std::move(name));
   }
@@ -112,7 +112,7 @@ std::string TokenTable(const TokenRecords& tokens, const Style& style, bool has_
     running_sum = running_sum && log_prob ? std::optional<double>(*running_sum + *log_prob) : std::nullopt;
     std::vector<Table::Cell> row = {{absl::StrCat(token.position()), std::nullopt},
                                     {absl::StrCat(token.token_id()), std::nullopt}};
-    if (has_text) row.push_back({Shorten(ShowToken(token.token_bytes()), kTokenColumns), log_prob});
+    if (has_text) row.push_back({ShortenOnTerminal(ShowToken(token.token_bytes()), kTokenColumns, style), log_prob});
     row.push_back({ShowLogProb(log_prob, token.state()), log_prob});
     if (has_sampling) {
       row.push_back({ShowLogProb(LOGITD_CLI_OPTIONAL(token, sampling_log_prob), token.state()), std::nullopt});
@@ -128,7 +128,7 @@ std::string TokenTable(const TokenRecords& tokens, const Style& style, bool has_
                      std::nullopt});
     }
     row.push_back({ShowNumber(running_sum), std::nullopt});
-    if (has_top) row.push_back({ShowAlternatives(token), std::nullopt});
+    if (has_top) row.push_back({ShowAlternatives(token, style), std::nullopt});
     table.Add(std::move(row));
   }
   return table.Render(style);

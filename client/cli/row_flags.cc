@@ -10,8 +10,10 @@ namespace logitd::cli {
 
 std::vector<Flag> RowFlags() {
   std::vector<Flag> flags = LogitsFlags();
-  flags.push_back({"--row", "T", "which row of a file of several; default: that of the step"});
-  flags.push_back({"--sequence", "B", "which sequence of a file of several; default 0"});
+  flags.push_back({"--row", "T",
+                   "which row of a file that holds several; default: that of the step, --position or else as many as "
+                   "--output-tokens has"});
+  flags.push_back({"--sequence", "B", "which sequence of a file that holds several; default 0"});
   return flags;
 }
 

@@ -186,7 +186,7 @@ std::vector<FlagGroup> WithPenaltyFlags(std::vector<FlagGroup> groups) {
          {"--dry-breaker", "IDS", "DRY: a sequence that ends a repetition; repeatable", /*repeatable=*/true}}},
        {"Order of the stages",
         {{"--stage-order", "ORDER",
-          "a preset (logitd, hf, vllm, llama-cpp, trt-llm), or stages as token-sets,temperature,top-k;\ndefault "
+          "a preset (logitd, hf, vllm, llama-cpp, trt-llm), or stages as token-sets,temperature,top-k; default "
           "logitd"},
          {"--top-k-ties", "RULE", "lowest-id or keep-all; default: the preset's"},
          {"--top-p-boundary", "RULE", "reached, exceeded, ascending or mass-above; default: the preset's"},

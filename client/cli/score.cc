@@ -32,24 +32,24 @@ Arguments MakeArguments() {
   std::vector<Flag> sampling = StageFlags("in [1e-4, 1e6]; default 1");
   for (Flag& flag : TokenSetFlags()) sampling.push_back(std::move(flag));
   std::vector<Flag> output = {{"--explain", "",
-                               "a table of tokens per continuation, who wins token by token and who in total;\n--rank, "
+                               "a table of tokens per continuation, who wins token by token and who in total; --rank, "
                                "--entropy, --top-n and --kept-set list the tokens too"}};
   for (Flag& flag : RecordFlags(/*draws=*/false)) output.push_back(std::move(flag));
   return Arguments(
       {.name = "score",
        .positionals = "CONTEXT CONTINUATION...",
        .summary =
-           "Scores continuations of a context; no space is inserted between them. Without arguments, or with -,\n"
+           "Scores continuations of a context; no space is inserted between them. Without arguments, or with -, "
            "reads one ScoreItem a line, in protobuf's JSON, from standard input. With --logits, scores tokens under "
-           "rows\n"
-           "of logits from a file, without a model.",
-       .examples = "logit score \"The capital of France is\" \" Paris\" \" Rome\"\n"
-                   "logit score \"The cat sat on the\" \" mat\" \" rug\" --explain\n"
-                   "logit score --context-tokens 504,2644 --continuation-tokens 335 --continuation-tokens 281,7\n"
-                   "logit score \"The cat sat on the\" \" mat\" --temperature 0.7 --top-p 0.9 --json\n"
-                   "logit score --logits rows.npy --targets 5,7 --explain\n"
-                   "echo '{\"context\": {\"text\": \"1 + 1 =\"}, \"continuations\": {\"continuations\": "
-                   "[{\"input\": {\"text\": \" 2\"}}]}}' | logit score --json\n"},
+           "rows of logits from a file, without a model.",
+       .examples =
+           "logit score \"The capital of France is\" \" Paris\" \" Rome\"\n"
+           "logit score \"The cat sat on the\" \" mat\" \" rug\" --explain\n"
+           "logit score --context-tokens 504,2644 --continuation-tokens 335 --continuation-tokens 281,7\n"
+           "logit score \"The cat sat on the\" \" mat\" --temperature 0.7 --top-p 0.9 --json\n"
+           "logit score --logits rows.npy --targets 5,7 --explain\n"
+           "echo '{\"context\": {\"text\": \"1 + 1 =\"},' "
+           "'\"continuations\": {\"continuations\": [{\"input\": {\"text\": \" 2\"}}]}}' | logit score --json\n"},
       WithPenaltyFlags({{"Request", request},
                         {"Logits of your own, instead of a model", ScoreLogitsFlags()},
                         {"Score under a processed distribution too", sampling},
@@ -148,7 +148,7 @@ int ScoreItems(const v1::ScoreRequest& base, Shown shown, Session& session) {
   while (true) {
     const std::vector<InputLine> lines = reader.NextChunk(kItemsPerRequest, kBytesPerRequest);
     if (lines.empty()) {
-      if (first_index == 0) session.environment.err << "logit: standard input holds no items\n";
+      if (first_index == 0) return session.Fail(NoItemsError("ScoreItem"));
       break;
     }
     // The items that can be sent, with their indices in the whole input.
@@ -193,6 +193,8 @@ int ScoreItems(const v1::ScoreRequest& base, Shown shown, Session& session) {
       return session.Fail(status);
     }
     first_index += static_cast<int>(lines.size());
+    // Nobody would see the rest.
+    if (!session.out()) break;
   }
   return printer.has_failure() ? kExitItemFailed : kExitOk;
 }
@@ -215,7 +217,7 @@ int ScorePair(v1::ScoreRequest request, const Pair& pair, Shown shown, Session& 
     out << ToJson(*response) << "\n";
   } else if (shown != Shown::kSums) {
     out << ScoreExplanation(response->item(), pair.labels, session.style(), shown == Shown::kComparison);
-    if (session.colour) out << "\n" << LogProbLegend(true) << "\n";
+    if (session.colour) out << "\n" << LogProbLegend(session.style()) << "\n";
   } else {
     out << ScoreSummary(response->item(), pair.labels, session.style());
   }

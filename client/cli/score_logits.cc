@@ -23,7 +23,6 @@ namespace {
 
 // A label shows no more of the targets than a line has room for.
 constexpr size_t kTargetsInLabel = 12;
-constexpr int kLabelColumns = 40;
 
 // The targets of each sequence; row t predicts target t.
 using Targets = std::vector<std::vector<int32_t>>;
@@ -142,10 +141,11 @@ absl::StatusOr<v1::ScoreLogitsConfig> ConfigFrom(const Arguments& arguments, boo
   return config;
 }
 
-std::string LabelOf(const std::vector<int32_t>& targets) {
-  const size_t count = std::min(targets.size(), kTargetsInLabel);
+std::string LabelOf(const std::vector<int32_t>& targets, const Style& style) {
+  // More than these would be cut.
+  const size_t count = style.width > 0 ? std::min(targets.size(), kTargetsInLabel) : targets.size();
   const std::string ids = absl::StrJoin(targets.begin(), targets.begin() + static_cast<std::ptrdiff_t>(count), ",");
-  return Shorten(absl::StrCat("[", ids, count < targets.size() ? ",…" : "", "]"), kLabelColumns);
+  return absl::StrCat("[", ids, count < targets.size() ? ",…" : "", "]");
 }
 
 void Print(const v1::ScoreLogitsResponse& response, const Targets& targets, bool list_tokens, bool has_sampling,
@@ -166,14 +166,14 @@ void Print(const v1::ScoreLogitsResponse& response, const Targets& targets, bool
   for (int i = 0; i < response.sequences_size(); ++i) {
     const v1::ScoredSequence& sequence = response.sequences(i);
     *item.mutable_continuations()->add_continuations()->mutable_score() = sequence;
-    labels.push_back(static_cast<size_t>(i) < targets.size() ? LabelOf(targets[i]) : "");
+    labels.push_back(static_cast<size_t>(i) < targets.size() ? LabelOf(targets[i], session.style()) : "");
     if (!list_tokens) continue;
     out << Bold(absl::StrCat("sequence ", i), session.colour) << "\n"
         << TokenTable(sequence.tokens(), session.style(), /*has_text=*/false) << "\n";
   }
   if (list_tokens) out << Bold("in total", session.colour) << "\n";
   out << ScoreSummary(item, labels, session.style(), "targets", has_sampling);
-  if (list_tokens && session.colour) out << "\n" << LogProbLegend(true) << "\n";
+  if (list_tokens && session.colour) out << "\n" << LogProbLegend(session.style()) << "\n";
 }
 
 }  // namespace
@@ -184,7 +184,7 @@ std::vector<Flag> ScoreLogitsFlags() {
       flags.end(),
       {PromptTokensFlag(),
        {"--targets", "IDS",
-        "the tokens to score, as 5,7: row t predicts the t-th; once for each sequence;\n-100: not scored", true},
+        "the tokens to score, as 5,7: row t predicts the t-th; once for each sequence; -100: not scored", true},
        {"--targets-file", "FILE", "the same from a file: numpy.save'd as int32 or int64, [T] or [B, T]"},
        {"--sums-only", "", "no tokens in --json: for more of them than one reply may hold"}});
   return flags;

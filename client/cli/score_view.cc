@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "client/cli/filled_text.h"
 #include "client/cli/record_table.h"
 #include "client/cli/terminal.h"
 #include "client/cli/token_text.h"
@@ -14,9 +15,10 @@
 namespace logitd::cli {
 namespace {
 
-using Continuations = google::protobuf::RepeatedPtrField<v1::ScoredContinuation>;
+// Of the lines that a sentence goes on in.
+constexpr int kIndent = 2;
 
-constexpr int kLabelColumns = 40;
+using Continuations = google::protobuf::RepeatedPtrField<v1::ScoredContinuation>;
 
 std::optional<double> SumOf(const v1::ScoredContinuation& continuation) {
   return continuation.has_error() ? std::nullopt
@@ -44,13 +46,8 @@ std::string ShowError(const v1::Error& error) {
   return absl::StrCat("error: ", SanitizeForTerminal(error.message()), " (", client::ReasonName(error.reason()), ")\n");
 }
 
-// What parsers say goes on with a drawing of where it is.
-std::string FirstLine(const v1::Error& error) {
-  return SanitizeForTerminal(error.message().substr(0, error.message().find('\n')));
-}
-
 std::string LabelAt(const std::vector<std::string>& labels, int index) {
-  return index < static_cast<int>(labels.size()) ? Shorten(labels[index], kLabelColumns) : absl::StrCat(index);
+  return index < static_cast<int>(labels.size()) ? labels[index] : absl::StrCat(index);
 }
 
 // The largest of some numbers and who has it: one index, or several that tie; none if there is no number.
@@ -104,15 +101,14 @@ std::string TokenByToken(const Continuations& continuations, const Style& style)
     row.push_back({ShowBest(best), std::nullopt});
     table.Add(std::move(row));
   }
-  std::string out = table.Render(style);
-  absl::StrAppend(&out, "positions won:");
+  std::string out = "positions won:";
   for (int c = 0; c < continuations.size(); ++c) {
     absl::StrAppend(&out, c == 0 ? " " : ", ", "continuation ", c, ": ", wins[c]);
   }
-  return out + "\n";
+  return table.Render(style) + Filled(out, style.width, kIndent) + "\n";
 }
 
-std::string Totals(const Continuations& continuations) {
+std::string Totals(const Continuations& continuations, const Style& style) {
   std::vector<std::optional<double>> sums;
   for (const v1::ScoredContinuation& continuation : continuations) sums.push_back(SumOf(continuation));
   const std::vector<int> best = Best(sums);
@@ -122,7 +118,7 @@ std::string Totals(const Continuations& continuations) {
   for (int c = 0; c < continuations.size(); ++c) {
     absl::StrAppend(&out, c == 0 ? " " : ", ", "continuation ", c, ": ", ShowNumber(sums[c]));
   }
-  return out + "\n";
+  return Filled(out, style.width, kIndent) + "\n";
 }
 
 }  // namespace
@@ -136,7 +132,7 @@ bool HasFailed(const v1::ScoredItem& item) {
 
 std::string ScoreSummary(const v1::ScoredItem& item, const std::vector<std::string>& labels, const Style& style,
                          const char* heading, bool has_sampling) {
-  if (item.has_error()) return ShowError(item.error());
+  if (item.has_error()) return Filled(ShowError(item.error()), style.width);
   const Continuations& continuations = item.continuations().continuations();
   has_sampling = has_sampling || std::any_of(continuations.begin(), continuations.end(), [](const auto& continuation) {
                    return continuation.score().totals().has_cumulative_sampling_log_prob() ||
@@ -178,27 +174,28 @@ std::string ScoreSummary(const v1::ScoredItem& item, const std::vector<std::stri
                    std::nullopt});
     table.Add(std::move(row));
   }
-  return table.Render(style) + BoundaryNotes(item) + errors;
+  return table.Render(style) + Filled(BoundaryNotes(item) + errors, style.width);
 }
 
 std::string ScoreExplanation(const v1::ScoredItem& item, const std::vector<std::string>& labels, const Style& style,
                              bool compare) {
-  if (item.has_error()) return ShowError(item.error());
+  if (item.has_error()) return Filled(ShowError(item.error()), style.width);
   std::string out;
   const Continuations& continuations = item.continuations().continuations();
   for (int c = 0; c < continuations.size(); ++c) {
-    absl::StrAppend(&out, Bold(absl::StrCat("continuation ", c, ": ", LabelAt(labels, c)), style.colour), "\n");
+    const std::string heading = absl::StrCat("continuation ", c, ": ", LabelAt(labels, c));
+    absl::StrAppend(&out, Bold(ShortenOnTerminal(heading, style.width, style), style.colour), "\n");
     const v1::ScoredContinuation& continuation = continuations[c];
-    absl::StrAppend(
-        &out,
-        continuation.has_error() ? ShowError(continuation.error()) : TokenTable(continuation.score().tokens(), style),
-        "\n");
+    absl::StrAppend(&out,
+                    continuation.has_error() ? Filled(ShowError(continuation.error()), style.width)
+                                             : TokenTable(continuation.score().tokens(), style),
+                    "\n");
   }
   if (compare && continuations.size() > 1) {
     absl::StrAppend(&out, Bold("token by token", style.colour), "\n", TokenByToken(continuations, style), "\n");
   }
   absl::StrAppend(&out, Bold("in total", style.colour), "\n", ScoreSummary(item, labels, style));
-  if (compare && continuations.size() > 1) out += Totals(continuations);
+  if (compare && continuations.size() > 1) out += Totals(continuations, style);
   return out;
 }
 
@@ -219,7 +216,7 @@ std::string ScoreLine(const v1::ScoreResponse& response) {
 std::string ScoreLineErrors(const v1::ScoreResponse& response) {
   const std::string item = absl::StrCat("item ", response.item_index());
   if (!response.item().has_continuations()) {
-    return absl::StrCat(item, ": ", FirstLine(response.item().error()), "\n");
+    return absl::StrCat(item, ": ", SanitizeForTerminal(response.item().error().message()), "\n");
   }
   std::string out;
   // What changes a number without a sign of it in the line.
@@ -234,7 +231,8 @@ std::string ScoreLineErrors(const v1::ScoreResponse& response) {
       absl::StrAppend(&out, item, ", continuation ", c, ": the tokens scored do not spell context + continuation\n");
     }
     if (!continuations[c].has_error()) continue;
-    absl::StrAppend(&out, item, ", continuation ", c, ": ", FirstLine(continuations[c].error()), "\n");
+    absl::StrAppend(&out, item, ", continuation ", c, ": ", SanitizeForTerminal(continuations[c].error().message()),
+                    "\n");
   }
   return out;
 }

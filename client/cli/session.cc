@@ -136,7 +136,7 @@ std::unique_ptr<Session> OpenSession(Arguments& arguments, const std::vector<std
   const absl::Status parsed = arguments.Parse(args);
   // Help wins over what is wrong with the rest of the line.
   if (arguments.Has("--help") || (!parsed.ok() && (asks_for("--help") || asks_for("-h")))) {
-    environment.out << arguments.HelpText(environment.out_is_terminal ? environment.width : 0);
+    environment.out << arguments.HelpText(HelpWidth(environment));
     exit_code = kExitOk;
     return nullptr;
   }

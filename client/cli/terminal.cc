@@ -7,6 +7,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "client/cli/token_text.h"
 
 namespace logitd::cli {
 namespace {
@@ -51,6 +52,10 @@ bool UseColour(ColourMode mode, bool is_terminal, const Environment& environment
   return is_terminal && environment.variable("NO_COLOR").empty() && environment.variable("TERM") != "dumb";
 }
 
+std::string ShortenOnTerminal(std::string_view text, int columns, const Style& style) {
+  return style.width > 0 ? Shorten(text, columns) : std::string(text);
+}
+
 std::string Dim(std::string_view text, bool colour) {
   return colour ? absl::StrCat("\x1b[2m", std::string(text), "\x1b[0m") : std::string(text);
 }
@@ -63,10 +68,17 @@ std::string InLogProbColour(std::string_view text, double log_prob, bool colour)
   return colour ? Paint(text, StepOf(log_prob).colour) : std::string(text);
 }
 
-std::string LogProbLegend(bool colour) {
-  if (!colour) return "";
-  std::string out = "model log-prob: ";
-  for (const Step& step : kSteps) absl::StrAppend(&out, Paint(absl::StrCat("■ ", step.name), step.colour), "  ");
+std::string LogProbLegend(const Style& style) {
+  if (!style.colour) return "";
+  std::string out = "model log-prob:";
+  int column = DisplayWidth(out);
+  for (const Step& step : kSteps) {
+    const std::string text = absl::StrCat("■ ", step.name);
+    const int gap = column == DisplayWidth("model log-prob:") ? 1 : 2;
+    const bool fits = style.width <= 0 || column + gap + DisplayWidth(text) <= style.width;
+    absl::StrAppend(&out, fits ? std::string(gap, ' ') : "\n", Paint(text, step.colour));
+    column = (fits ? column + gap : 0) + DisplayWidth(text);
+  }
   return out;
 }
 

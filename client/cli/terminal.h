@@ -28,6 +28,9 @@ struct Style {
   int width;
 };
 
+// `text`, on a terminal cut to `columns` columns: what is no terminal gets all of it.
+std::string ShortenOnTerminal(std::string_view text, int columns, const Style& style);
+
 // `text` in dim or bold face, or as it is if `colour` is false.
 std::string Dim(std::string_view text, bool colour);
 std::string Bold(std::string_view text, bool colour);
@@ -36,8 +39,8 @@ std::string Bold(std::string_view text, bool colour);
 // yellow to red (unlikely), all readable on a dark and on a light background.
 std::string InLogProbColour(std::string_view text, double log_prob, bool colour);
 
-// One line that explains the colours. Empty if `colour` is false.
-std::string LogProbLegend(bool colour);
+// What explains the colours, in lines that fit, the last without its end. Empty without colours.
+std::string LogProbLegend(const Style& style);
 
 }  // namespace logitd::cli
 

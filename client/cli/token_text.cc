@@ -119,20 +119,23 @@ int DisplayWidth(std::string_view text) {
   return columns;
 }
 
-std::string Shorten(std::string_view text, int width) {
-  if (DisplayWidth(text) <= width) return std::string(text);
+std::string FirstColumns(std::string_view text, int width) {
   std::string out;
   int columns = 0;
   while (!text.empty()) {
     const CodePoint c = Decode(text);
     const int size = c.size == 0 ? 1 : c.size;
     const int wide = c.size == 0 ? 1 : ColumnsOf(c.value);
-    if (columns + wide > width - 1) break;
+    if (columns + wide > width) break;
     out += text.substr(0, size);
     columns += wide;
     text.remove_prefix(size);
   }
-  return out + "…";
+  return out;
+}
+
+std::string Shorten(std::string_view text, int width) {
+  return DisplayWidth(text) <= width ? std::string(text) : FirstColumns(text, width - 1) + "…";
 }
 
 }  // namespace logitd::cli

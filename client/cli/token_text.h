@@ -24,6 +24,9 @@ std::string ShowToken(std::string_view token_bytes);
 // Columns that UTF-8 text takes on a terminal: 2 for East Asian wide characters and emoji, 0 for combining marks.
 int DisplayWidth(std::string_view text);
 
+// The longest beginning of `text` that takes at most `width` columns.
+std::string FirstColumns(std::string_view text, int width);
+
 // `text` cut to at most `width` columns, the last of them "…" if something was cut.
 std::string Shorten(std::string_view text, int width);
 

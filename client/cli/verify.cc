@@ -5,6 +5,7 @@
 #include "absl/numeric/int128.h"
 #include "absl/strings/str_cat.h"
 #include "client/cli/commands.h"
+#include "client/cli/filled_text.h"
 #include "client/cli/json_lines.h"
 #include "client/cli/request_flags.h"
 #include "client/cli/row_flags.h"
@@ -26,10 +27,8 @@ Arguments MakeArguments() {
        .positionals = "",
        .summary =
            "Draws one token again, and says whether it is --token: with the same row, parameters, seed, sequence "
-           "key and\n"
-           "position it is the same token on any machine. Shows what each stage removed. Exit code 0 if it is "
-           "the one, 1\n"
-           "if it is not. Needs no model.",
+           "key and position it is the same token on any machine. Shows what each stage removed. Exit code 0 if it is "
+           "the one, 1 if it is not. Needs no model.",
        .examples =
            "logit verify --logits 6,3,0.5,0.5 --temperature 0.7 --seed 7 --sequence-key 0 --position 2 --token 0\n"
            "logit decode --logits rows.npy --temperature 0.7 --top-p 0.9 --seed 7\n"
@@ -86,7 +85,7 @@ int RunVerify(const std::vector<std::string>& args, Environment& environment) {
     out << (is_the_one
                 ? absl::StrCat("token ", asked, " is the one that is drawn\n")
                 : absl::StrCat("token ", asked, " is not the one: token ", verification.token_id(), " is drawn\n"))
-        << "draw: " << ShowDraw(verification.draw()) << "\n"
+        << Filled("draw: " + ShowDraw(verification.draw()), session->style().width) << "\n"
         << "kept: " << response->kept_count() << "\n\n"
         << StageTable(response->stages(), session->style());
   }

@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import pty
+import re
 import signal
 import struct
 import subprocess
@@ -24,6 +25,10 @@ from logitd.v1 import generation_service_pb2_grpc
 server = None
 runner = None
 
+TOLERANCE = 0.0625
+CACHE_CHOICE = ("1000 tokens, as many as fit: 1.3 GiB of the 1.3 GiB that this runner may use (the control group's limit "
+                "of 2.0 GiB); less than the context length of 131072")
+
 PAIR = {"candidates": [{"sums": {"sum_model_log_prob": -2.5, "token_count": 2}},
                        {"sums": {"sum_model_log_prob": -3, "token_count": 3}}]}
 
@@ -31,7 +36,7 @@ PAIR = {"candidates": [{"sums": {"sum_model_log_prob": -2.5, "token_count": 2}},
 def setUpModule():
     global server, runner
     server = harness.Server()
-    runner = fake_runner.FakeRunner(server.runner_address)
+    runner = fake_runner.FakeRunner(server.runner_address, batch_tolerance_nats=TOLERANCE, cache_choice=CACHE_CHOICE)
     assert runner.attached.wait(10)
 
 
@@ -97,6 +102,99 @@ class ItemsTest(unittest.TestCase):
         self.assertIn("in total", one.stdout)
         many = run_bytes("score", "--top-n", 1, stdin=(score_item(2) + "\n" + score_item(3) + "\n").encode())
         self.assertEqual(many.stdout.count("alternatives"), 2, many.stdout)
+
+
+    def test_no_items_are_an_error(self):
+        """`score` without arguments, in a script: nothing was meant to be scored silently."""
+        for command, message_name in (("score", "ScoreItem"), ("rank", "RankItem")):
+            for stdin in (b"", b"\n \n"):
+                with self.subTest(command, stdin=stdin):
+                    outcome = run_bytes(command, "--json", stdin=stdin)
+                    self.assertEqual((outcome.status, outcome.stdout), (2, ""))
+                    self.assertEqual(outcome.error()["field"], "stdin")
+                    self.assertIn(f"holds no items: give one {message_name} a line", outcome.error()["message"])
+
+    def test_a_line_that_is_no_item_is_said_in_one_line(self):
+        lines = {'{"context" {"text": "a"}}': 'Expected : between key:value pair, at "{',
+                 '{"context": {"text": "a"': "Unexpected end of string. Expected , or } after key:value pair, at the end",
+                 "nonsense": 'Unexpected token, at "nonsense"',
+                 "[1,2]": "Root element must be a message",
+                 '{"contxt": 1}': "contxt: Cannot find field",
+                 '{"context":{"tokens":{"token_ids":[1 2]}}}': 'Expected , or ] after array value, at "2]}}}"'}
+        for command, message_name in (("score", "ScoreItem"), ("rank", "RankItem")):
+            outcome = run_bytes(command, "--json", stdin="".join(f"\n{line}\n" for line in lines).encode())
+            self.assertEqual(outcome.status, 1)
+            answers = [json.loads(line) for line in outcome.stdout.splitlines()]
+            errors = [answer["item"]["error"] for answer in answers] if command == "score" else \
+                [item["error"] for item in answers[0]["items"]]
+            self.assertEqual(len(errors), len(lines))
+            for number, (error, (line, what)) in enumerate(zip(errors, lines.items())):
+                with self.subTest(command, line=line):
+                    self.assertNotIn("\n", error["message"])
+                    start = f"line {2 * number + 2} of standard input is not a {message_name} in JSON: "
+                    self.assertTrue(error["message"].startswith(start + what), error["message"])
+
+    def test_an_undefined_normalisation_names_the_flag(self):
+        outcome = run_bytes("rank", "--order-by", "per-byte", stdin=json.dumps(PAIR).encode())
+        self.assertEqual(outcome.status, 1)
+        self.assertIn("error: --order-by: NORMALIZATION_PER_BYTE needs byte_count", outcome.stdout)
+
+
+class OutputTest(unittest.TestCase):
+    COMMANDS = [
+        ("--help",), ("--version",), ("score", "--help"), ("info",),
+        ("complete", "--prompt-tokens", "1", "--max-tokens", "2"),
+        ("score", "--context-tokens", "1", "--continuation-tokens", "2"),
+        ("rank", "--context-tokens", "1", "--candidate-tokens", "2"),
+        ("distribution", "--logits", "1,2"), ("decode", "--logits", "1,2", "--seed", "1"),
+        ("score", "--logits", "1,2", "--targets", "1"),
+        ("verify", "--logits", "1,2", "--temperature", "0", "--token", "1")]
+
+    def test_a_full_disk_is_an_error(self):
+        for command in self.COMMANDS:
+            for flags in ((), ("--json",)):
+                with self.subTest(command, flags=flags), open("/dev/full", "wb") as full:
+                    prefix = flags if command[0].startswith("--") else ()
+                    done = subprocess.run([str(harness.BIN / "logit"), *prefix, *command, *(() if prefix else flags)],
+                                          env={**os.environ, "LOGITD_SERVER": server.address}, stdin=subprocess.DEVNULL,
+                                          stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+                    self.assertEqual(done.returncode, 5, done)
+                    said = json.loads(done.stderr)["error"]["message"] if flags else done.stderr.removeprefix("logit: ")
+                    self.assertEqual(said.rstrip("\n"), "cannot write standard output: No space left on device")
+
+    def test_many_items_end_where_nobody_takes_them(self):
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run([str(harness.BIN / "logit"), "score", "--server", server.address],
+                                  input=(score_item(2) + "\n") * 5000, stdout=full, stderr=subprocess.PIPE, text=True,
+                                  timeout=60, check=False)
+        self.assertEqual(done.returncode, 5)
+        self.assertEqual(done.stderr, "logit: cannot write standard output: No space left on device\n")
+
+    def test_a_reader_that_goes_away_is_no_error(self):
+        """`logit ... | head`, with SIGPIPE as a shell has it and ignored, as many programs leave it."""
+        for reset in (lambda: signal.signal(signal.SIGPIPE, signal.SIG_DFL),
+                      lambda: signal.signal(signal.SIGPIPE, signal.SIG_IGN)):
+            for command in self.COMMANDS:
+                with self.subTest(command):
+                    read, write = os.pipe()
+                    os.close(read)
+                    done = subprocess.run([str(harness.BIN / "logit"), *command], stdin=subprocess.DEVNULL, stdout=write,
+                                          env={**os.environ, "LOGITD_SERVER": server.address}, stderr=subprocess.PIPE,
+                                          text=True, timeout=60, check=False, restore_signals=False, preexec_fn=reset)
+                    os.close(write)
+                    self.assertEqual(done.stderr, "")
+                    self.assertIn(done.returncode, (-signal.SIGPIPE, 5))
+
+    def test_every_reply_of_a_model_has_its_tolerance(self):
+        for command in (("complete", "--prompt-tokens", "1", "--max-tokens", "2"),
+                        ("score", "--context-tokens", "1", "--continuation-tokens", "2"),
+                        ("rank", "--context-tokens", "1", "--candidate-tokens", "2")):
+            with self.subTest(command):
+                reply = harness.logit(*command, server=server).json()
+                self.assertEqual(reply["batch_tolerance_nats"], TOLERANCE)
+                self.assertEqual((reply["model"], reply["precision"], reply["numerics_version"]), ("fake", "f32", 1))
+        model = harness.logit("info", server=server).json()["models"][0]["model"]
+        self.assertEqual(model["batch_tolerance_nats"], TOLERANCE)
 
 
 class CutShortTest(unittest.TestCase):
@@ -194,11 +292,11 @@ class CutShortTest(unittest.TestCase):
 
 
 class WidthTest(unittest.TestCase):
-    def on_terminal(self, columns: int, *arguments: object, stdin: str = "") -> list[str]:
-        """The lines that a command writes to a terminal of so many columns."""
+    def on_terminal(self, columns: int, *arguments: object, stdin: str = "", colour: str = "never") -> list[str]:
+        """The lines that a command writes to a terminal of so many columns, without their colours."""
         master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
-        process = subprocess.Popen([str(harness.BIN / "logit"), *map(str, arguments), "--color", "never", "--server",
+        process = subprocess.Popen([str(harness.BIN / "logit"), *map(str, arguments), "--color", colour, "--server",
                                     server.address], stdin=subprocess.PIPE, stdout=slave, stderr=subprocess.DEVNULL,
                                    text=True)
         os.close(slave)
@@ -219,7 +317,7 @@ class WidthTest(unittest.TestCase):
         process.communicate(stdin, timeout=60)
         reader.join(timeout=60)
         os.close(master)
-        return text.decode().replace("\r\n", "\n").splitlines()
+        return re.sub(r"\x1b\[[0-9;]*m", "", text.decode()).replace("\r\n", "\n").splitlines()
 
     @staticmethod
     def width(line: str) -> int:
@@ -239,6 +337,11 @@ class WidthTest(unittest.TestCase):
             "distribution": (("distribution", "--logits", "6,3,0.5,0.5", "--labels", labels, "--explain"), ""),
             "verify": (("verify", "--logits", "6,3,0.5,0.5", "--temperature", "2", "--top-p", "0.95", "--seed", "7",
                         "--sequence-key", "0", "--position", "0", "--token", "0"), ""),
+            "rank ties": (("rank",), json.dumps({"candidates": [
+                {"continuation": {"input": {"tokens": {"token_ids": [2, 3, 4, 5, 6] * 12}}}},
+                {"continuation": {"input": {"tokens": {"token_ids": [3, 2, 4, 5, 6] * 12}}}}],
+                "context": {"tokens": {"token_ids": [1]}}})),
+            "info": (("info",), ""),
             "complete": (("complete", "--prompt-tokens", "1", "--max-tokens", "3", "--rank", "--entropy", "--kept-set",
                           "--draw", "--top-n", "4"), ""),
         }
@@ -249,15 +352,43 @@ class WidthTest(unittest.TestCase):
                     lines = self.on_terminal(columns, *arguments, stdin=stdin)
                     self.assertTrue(lines)
                     for line in lines:
-                        if line.startswith(("draw: ", "winner by")):
-                            continue  # A sentence: the terminal breaks it.
                         self.assertLessEqual(self.width(line), columns, line)
                     # Every number of the wide table is there.
-                    if name != "complete":  # It draws a seed of its own.
+                    # (complete draws a seed of its own.)
+                    if name != "complete":
                         shown = " ".join(lines).split()
                         for word in whole.stdout.split():
                             if word.replace(".", "").replace("-", "").isdigit():
                                 self.assertIn(word, shown, name)
+
+    def test_a_legend_fits(self):
+        for columns in (100, 80, 60, 30):
+            lines = self.on_terminal(columns, "decode", "--logits", "6,3,0.5", "--seed", "1", colour="always")
+            legend = [line for line in lines if "\u25a0" in line]
+            self.assertEqual(sum(line.count("\u25a0") for line in legend), 6)
+            for line in legend:
+                self.assertLessEqual(self.width(line), columns, line)
+
+    def test_nothing_is_shortened_in_a_pipe(self):
+        long = ["2,3,4,5,6,7," * 12 + "2", "7,3,4,5,6,7," * 12 + "2"]
+        tokens = [flag for ids in long for flag in ("--candidate-tokens", ids)]
+        outcome = run_bytes("rank", "--context-tokens", "1", *tokens, stdin=b"")
+        self.assertEqual(outcome.status, 0, outcome)
+        for ids in long:  # In its row, and as a winner (all tie).
+            self.assertEqual(outcome.stdout.count(f"[{ids}]"), 3, outcome.stdout)
+        tokens = [flag for ids in long for flag in ("--continuation-tokens", ids)]
+        for flags, count in (((), 1), (("--explain",), 2)):
+            outcome = run_bytes("score", "--context-tokens", "1", *tokens, *flags, stdin=b"")
+            for ids in long:
+                self.assertEqual(outcome.stdout.count(f"[{ids}]"), count, outcome.stdout)
+        label = "a label of more columns than any table has room for " * 4
+        outcome = run_bytes("distribution", "--logits", "1,2", "--labels", f"{label},b", stdin=b"")
+        self.assertIn(label, outcome.stdout)
+        rows = ",".join(["1"] * 30)
+        outcome = run_bytes("distribution", "--logits", rows, "--seed", 1, "--sequence-key", 0, "--labels",
+                            ",".join(label + str(i) for i in range(30)), stdin=b"")
+        self.assertIn("drawn: " + label, outcome.stdout)
+        self.assertNotIn("\u2026", outcome.stdout)
 
     def test_a_pipe_has_any_width(self):
         outcome = run_bytes("rank", stdin=json.dumps(PAIR).encode())
@@ -273,6 +404,30 @@ class WidthTest(unittest.TestCase):
                     self.assertTrue(any(line.startswith("  -h, --help ") or line == "  -h, --help" for line in lines))
                     for line in lines[:examples]:
                         self.assertLessEqual(self.width(line), columns, line)
+                    for line in lines[examples:]:
+                        self.assertLessEqual(self.width(line), max(columns, 80), line)
+                    # Filled by the width: a line of a paragraph that goes on had no room for the next word.
+                    summary = lines[:lines.index("")]
+                    for line, following in zip(summary, summary[1:]):
+                        self.assertGreater(self.width(line) + 1 + len(following.split()[0]), columns, summary)
+        for columns in (100, 80, 60):
+            for line in self.on_terminal(columns, "--help"):
+                self.assertLessEqual(self.width(line), max(columns, 80), line)
+
+    def test_help_in_a_pipe_fits_every_terminal(self):
+        for command in ("", "complete", "score", "rank", "distribution", "decode", "verify", "info"):
+            done = subprocess.run([str(harness.BIN / "logit"), *command.split(), "--help"], capture_output=True, text=True,
+                                  check=True)
+            for line in done.stdout.splitlines():
+                self.assertLessEqual(self.width(line), 80, line)
+
+    def test_examples_of_help_are_commands(self):
+        """A shell reads them: lines that end with a backslash go on."""
+        done = subprocess.run([str(harness.BIN / "logit"), "rank", "--help"], capture_output=True, text=True, check=True)
+        example = done.stdout[done.stdout.index("  echo "):done.stdout.index("\nExit codes")]
+        path = {**os.environ, "PATH": f"{harness.BIN}:{os.environ['PATH']}", "LOGITD_SERVER": server.address}
+        ranked = subprocess.run(["bash", "-c", example], capture_output=True, text=True, env=path, check=True)
+        self.assertIn("winner by sum: 0\nwinner by per token: 1\n", ranked.stdout)
 
 
 class UsageErrorTest(unittest.TestCase):

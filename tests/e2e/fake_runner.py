@@ -20,8 +20,9 @@ NAME = "fake"
 class FakeRunner:
     """Attached until `stop` or the server's end. `status` is how it ended."""
 
-    def __init__(self, address: str, max_batches: int | None = None):
-        """After `max_batches` it takes batches and never answers."""
+    def __init__(self, address: str, max_batches: int | None = None, batch_tolerance_nats: float | None = None,
+                 cache_choice: str = ""):
+        """After `max_batches` it takes batches and never answers. The others are what it says of itself."""
         self._messages: queue.SimpleQueue = queue.SimpleQueue()
         self._max_batches = max_batches
         self._batches = 0
@@ -32,10 +33,11 @@ class FakeRunner:
         self.status: grpc.StatusCode | None = None
         self._messages.put(runner_pb2.AttachRequest(hello=runner_pb2.RunnerHello(
             model=runner_pb2.ModelInfo(name=NAME, model_fingerprint=b"fake", vocab_fingerprint=bytes(32),
-                                       vocab_size=VOCAB_SIZE, context_length=100_000, precision="f32"),
+                                       vocab_size=VOCAB_SIZE, context_length=100_000, precision="f32",
+                                       batch_tolerance_nats=batch_tolerance_nats),
             capabilities=runner_pb2.RunnerCapabilities(fork=True, trim=True, dtypes=[rows.LOGITS_DTYPE_F32]),
             capacity=runner_pb2.RunnerCapacity(max_sequences=1000, max_cached_tokens=100_000_000,
-                                               max_batch_tokens=4096))))
+                                               max_batch_tokens=4096, cache_choice=cache_choice))))
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 

@@ -252,7 +252,7 @@ TEST_F(DecodeTest, ARefusalOfTheStreamEndsTheCommand) {
 
 TEST_F(DecodeTest, HelpSaysThatRowsDoNotFollowTheTokens) {
   EXPECT_EQ(rig_.Run({"decode", "--help"}), 0);
-  EXPECT_THAT(rig_.out(), HasSubstr("The rows do not depend\non the tokens chosen"));
+  EXPECT_THAT(rig_.out(), HasSubstr("The rows do not depend on the tokens chosen"));
 }
 
 TEST(DecodeUsageTest, WhatIsWrongHereIsNotSent) {

@@ -4,6 +4,7 @@
 #include <limits>
 #include <sstream>
 
+#include "client/cli/filled_text.h"
 #include "client/cli/progress.h"
 #include "client/cli/table.h"
 #include "client/cli/terminal.h"
@@ -207,6 +208,33 @@ TEST(TerminalTest, LogProbsHaveASequentialScale) {
   EXPECT_EQ(InLogProbColour("x", -std::numeric_limits<double>::infinity(), true), "\x1b[38;5;160mx\x1b[0m");
   EXPECT_THAT(LogProbLegend(true), HasSubstr("log-prob"));
   EXPECT_EQ(LogProbLegend(false), "");
+}
+
+TEST(TerminalTest, ALegendIsBrokenBetweenItsSteps) {
+  const std::string legend = LogProbLegend({true, 30});
+  EXPECT_GT(std::count(legend.begin(), legend.end(), '\n'), 1);
+  EXPECT_EQ(LogProbLegend(true).find('\n'), std::string::npos) << "no terminal";
+}
+
+TEST(FilledTextTest, LinesAreBrokenAtSpaces) {
+  EXPECT_EQ(Filled("one two three four", 9), "one two\nthree\nfour");
+  EXPECT_EQ(Filled("one two three four", 9, 2), "one two\n  three\n  four");
+  EXPECT_EQ(Filled("one two three four", 0, 2), "one two three four");
+  EXPECT_EQ(Filled("one two\n\nthree", 40, 2), "one two\n\n  three") << "its own line ends stay";
+  EXPECT_EQ(Filled("a  b", 40), "a  b") << "spaces are kept";
+  EXPECT_EQ(Filled("two words", 12, 4, 4), "two\n    words") << "something stands before it";
+}
+
+TEST(FilledTextTest, AWordThatIsTooWideIsBroken) {
+  EXPECT_EQ(Filled("a 0123456789", 5, 1), "a\n 0123\n 4567\n 89");
+  EXPECT_EQ(Filled("日本語", 4), "日本\n語");
+  EXPECT_EQ(Filled("日本", 1), "日\n本") << "what no line has room for stands alone";
+}
+
+TEST(FilledTextTest, ACommandIsBrokenWhereAShellTakesIt) {
+  EXPECT_EQ(FilledCommand("logit rank \"a b\" ' c d' --json", 20), "logit rank \"a b\" \\\n    ' c d' --json");
+  EXPECT_EQ(FilledCommand("short one", 20), "short one");
+  EXPECT_EQ(FilledCommand("echo '{a a a a a a a a a a}' | x", 12), "echo \\\n    '{a a a a a a a a a a}' \\\n    | x");
 }
 
 TEST(ProgressTest, TheLineTellsShareRateAndTimeLeft) {

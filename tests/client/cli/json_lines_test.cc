@@ -60,6 +60,35 @@ TEST(JsonLinesTest, AFailureNamesTheLine) {
   EXPECT_THAT(error->message(), HasSubstr("contxt"));
 }
 
+TEST(JsonLinesTest, WhatIsNoJsonIsSaidInOneLine) {
+  const struct {
+    const char* line;
+    const char* end;
+  } cases[] = {
+      {"{\"context\" {}}", "Expected : between key:value pair, at \"{}}\""},
+      {"nonsense", "Unexpected token, at \"nonsense\""},
+      {"{\"context\": {", "at the end of the line"},
+      {"[1]", "in JSON: Root element must be a message"},
+  };
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.line);
+    v1::ScoreItem item;
+    const auto error = FromJson(c.line, 3, &item);
+    ASSERT_TRUE(error.has_value());
+    EXPECT_THAT(error->message(), ::testing::EndsWith(c.end));
+    EXPECT_THAT(error->message(), Not(HasSubstr("\n")));
+  }
+  v1::ScoreItem item;
+  const auto error = FromJson("{\"" + std::string(100000, 'x') + "\": 1}", 3, &item);
+  ASSERT_TRUE(error.has_value());
+  EXPECT_LT(error->message().size(), 400u) << "what others wrote is quoted in part";
+}
+
+TEST(JsonLinesTest, SingleValues) {
+  EXPECT_EQ(JsonText("a\"b"), "\"a\\\"b\"");
+  EXPECT_EQ(JsonNumber(9.7e-05), "9.7e-05");
+}
+
 TEST(LineReaderTest, ChunksAreBoundedByLinesAndBytes) {
   std::istringstream in("aaaa\n\n  \r\nbbbb\ncccc\ndddd");
   LineReader reader(in);
