@@ -199,6 +199,19 @@ std::string WhyNotSplit(const std::string& path, const GgufHeader& header) {
   return "";
 }
 
+// Whether a part of a model, of which it is known only that it is there, is a whole GGUF file.
+absl::Status CheckPart(const std::string& path) {
+  std::ifstream stream(path, std::ios::binary);
+  char head[8] = {};
+  stream.read(head, sizeof(head));
+  uint32_t version = 0;
+  std::memcpy(&version, head + 4, sizeof(version));
+  if (std::string_view(head, 4) != "GGUF" || version < 2 || version > kNewestGguf) {
+    return absl::InvalidArgumentError("the first bytes are not those of a GGUF file");
+  }
+  return CheckGgufTensors(path);
+}
+
 std::string WhyNotByHeader(const std::string& path, uint32_t version) {
   if (version == 0) return Truncated(path, "its GGUF version is 0");
   // As llama.cpp tells it: a version in the other byte order is enormous.
@@ -217,7 +230,14 @@ std::string WhyNotByHeader(const std::string& path, uint32_t version) {
   const absl::StatusOr<GgufHeader> header = ReadGgufHeader(path);
   if (!header.ok()) return Truncated(path, std::string(header.status().message()));
   if (const std::string why = WhyNotSplit(path, *header); !why.empty()) return why;
-  return WhyNotALanguageModel(*header);
+  if (const std::string why = WhyNotALanguageModel(*header); !why.empty()) return why;
+  for (const std::string& part : PartsOf(path)) {
+    if (const absl::Status whole = CheckPart(part); !whole.ok()) {
+      const std::string which = part == path ? "" : "in its part " + part + " ";
+      return Truncated(path, which + std::string(whole.message()));
+    }
+  }
+  return "";
 }
 
 }  // namespace

@@ -19,7 +19,8 @@
 namespace logitd::host {
 
 // Whether the file may be a language model in GGUF, by its first bytes and by what its header says. At most the header
-// is read. OK does not mean that llama.cpp knows the architecture, nor that every tensor is there.
+// is read; the file must be as long as the tensors need that it describes. OK does not mean that llama.cpp knows the
+// architecture, nor that these are the tensors that it expects.
 // Errors: NOT_FOUND if there is no such file, else INVALID_ARGUMENT; one sentence that names the file.
 absl::Status CheckModelFile(const std::string& path);
 

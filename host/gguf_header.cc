@@ -1,11 +1,14 @@
 #include "host/gguf_header.h"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <system_error>
+#include <vector>
 
 #include "absl/status/status.h"
 
@@ -143,23 +146,8 @@ bool SkipArray(Reader& reader, uint64_t& count) {
   return size > 0 && count <= reader.left() / size && reader.Skip(count * size);
 }
 
-}  // namespace
-
-std::string GgufHeader::Text(const std::string& key) const {
-  const auto found = values.find(key);
-  return found == values.end() ? "" : found->second;
-}
-
-std::optional<int64_t> GgufHeader::Number(const std::string& key) const {
-  const std::string text = Text(key);
-  int64_t number = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (text.empty() || error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-  return number;
-}
-
-absl::StatusOr<GgufHeader> ReadGgufHeader(const std::string& path) {
-  Reader reader(path);
+// What the header says of the whole file and of its keys; the tensors' descriptions follow.
+absl::StatusOr<GgufHeader> ReadKeys(Reader& reader) {
   GgufHeader header;
   uint64_t key_count = 0;
   if (!reader.Skip(4) || !reader.Read(header.version) || !reader.Read(header.tensor_count) || !reader.Read(key_count)) {
@@ -180,6 +168,91 @@ absl::StatusOr<GgufHeader> ReadGgufHeader(const std::string& path) {
     }
   }
   return header;
+}
+
+// Elements of a block, and its bytes, of each ggml_type; 0: none of this number, or one that was taken out.
+struct BlockSize {
+  uint64_t elements;
+  uint64_t bytes;
+};
+constexpr BlockSize kBlocks[] = {
+    {1, 4},    {1, 2},    {32, 18},   {32, 20},   {0, 0},     {0, 0},     {32, 22},   {32, 24},  {32, 34},
+    {32, 36},  {256, 84}, {256, 110}, {256, 144}, {256, 176}, {256, 210}, {256, 292}, {256, 66}, {256, 74},
+    {256, 98}, {256, 50}, {32, 18},   {256, 110}, {256, 82},  {256, 136}, {1, 1},     {1, 2},    {1, 4},
+    {1, 8},    {1, 8},    {256, 56},  {1, 2},     {0, 0},     {0, 0},     {0, 0},     {256, 54}, {256, 66},
+    {0, 0},    {0, 0},    {0, 0},     {32, 17},   {64, 36},   {128, 18},  {64, 18},
+};
+constexpr uint32_t kMaxDimensions = 4;
+constexpr uint64_t kDefaultAlignment = 32;
+
+// Bytes of a tensor; 0 of a type that is not known here: the runner says so. Unset: this makes no sense.
+std::optional<uint64_t> TensorBytes(uint32_t type, const std::vector<uint64_t>& lengths) {
+  if (type >= std::size(kBlocks) || kBlocks[type].elements == 0) return 0;
+  const uint64_t row = lengths.empty() ? 1 : lengths.front();
+  if (row % kBlocks[type].elements != 0) return std::nullopt;
+  uint64_t bytes = row / kBlocks[type].elements;
+  if (__builtin_mul_overflow(bytes, kBlocks[type].bytes, &bytes)) return std::nullopt;
+  for (size_t i = 1; i < lengths.size(); ++i) {
+    if (__builtin_mul_overflow(bytes, lengths[i], &bytes)) return std::nullopt;
+  }
+  return bytes;
+}
+
+}  // namespace
+
+std::string GgufHeader::Text(const std::string& key) const {
+  const auto found = values.find(key);
+  return found == values.end() ? "" : found->second;
+}
+
+std::optional<int64_t> GgufHeader::Number(const std::string& key) const {
+  const std::string text = Text(key);
+  int64_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (text.empty() || error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return number;
+}
+
+absl::StatusOr<GgufHeader> ReadGgufHeader(const std::string& path) {
+  Reader reader(path);
+  return ReadKeys(reader);
+}
+
+absl::Status CheckGgufTensors(const std::string& path) {
+  Reader reader(path);
+  const uint64_t size = reader.left();
+  const absl::StatusOr<GgufHeader> header = ReadKeys(reader);
+  if (!header.ok()) return header.status();
+  // Of the tensor whose data ends last, from the beginning of all data.
+  uint64_t data_bytes = 0;
+  for (uint64_t i = 0; i < header->tensor_count; ++i) {
+    std::string name;
+    uint32_t dimensions = 0;
+    bool ok = reader.ReadString(name, kMaxTextBytes) && reader.Read(dimensions) && dimensions <= kMaxDimensions;
+    std::vector<uint64_t> lengths(ok ? dimensions : 0);
+    for (uint64_t& length : lengths) ok = ok && reader.Read(length);
+    uint32_t type = 0;
+    uint64_t offset = 0;
+    ok = ok && reader.Read(type) && reader.Read(offset);
+    const std::optional<uint64_t> bytes = ok ? TensorBytes(type, lengths) : std::nullopt;
+    uint64_t end = 0;
+    if (!bytes || __builtin_add_overflow(offset, *bytes, &end)) {
+      return absl::InvalidArgumentError("its header ends, or makes no sense, at tensor " + std::to_string(i + 1) +
+                                        " of " + std::to_string(header->tensor_count));
+    }
+    data_bytes = std::max(data_bytes, end);
+  }
+  const auto alignment = static_cast<uint64_t>(header->Number("general.alignment").value_or(kDefaultAlignment));
+  if (alignment == 0 || (alignment & (alignment - 1)) != 0) {
+    return absl::InvalidArgumentError("its general.alignment is no power of 2");
+  }
+  const uint64_t begin = (size - reader.left() + alignment - 1) / alignment * alignment;
+  uint64_t needed = 0;
+  if (__builtin_add_overflow(begin, data_bytes, &needed) || needed > size) {
+    return absl::InvalidArgumentError("it has " + std::to_string(size) + " bytes, its header describes " +
+                                      std::to_string(needed));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace logitd::host

@@ -3,8 +3,8 @@
 //   ASSIGN_OR_RETURN(const GgufHeader header, ReadGgufHeader("model.gguf"));
 //   header.Text("general.architecture")   // "llama"
 //
-// For both programs: logitd asks it before it starts a runner, and links no llama.cpp. What the tensors hold, and
-// whether all of them are there, is the runner's to find out.
+// For both programs: logitd asks it before it starts a runner, and links no llama.cpp. What the tensors hold is the
+// runner's to find out.
 //
 // Thread-safe: free functions without state.
 #ifndef LOGITD_HOST_GGUF_HEADER_H_
@@ -15,6 +15,7 @@
 #include <optional>
 #include <string>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
 namespace logitd::host {
@@ -36,6 +37,10 @@ struct GgufHeader {
 // Reads the keys. REQUIRES: the file begins with a GGUF header of version 2 or 3, little-endian.
 // Errors: INVALID_ARGUMENT, what is wrong, as it continues "it is truncated or damaged: ".
 absl::StatusOr<GgufHeader> ReadGgufHeader(const std::string& path);
+
+// Whether the file is as long as the tensors that its header describes need, of the types that ggml has today; of
+// others it is only asked where they begin. REQUIRES and errors: as ReadGgufHeader.
+absl::Status CheckGgufTensors(const std::string& path);
 
 }  // namespace logitd::host
 

@@ -1,10 +1,15 @@
 // ParseOptions of server/options.h: flags, --help, --version, --config and --check-config.
 #include <CLI/CLI.hpp>
+#include <cerrno>
 #include <cstdlib>
+#include <cstring>
+#include <fstream>
 #include <iostream>
 #include <map>
+#include <sstream>
 #include <string_view>
 
+#include "core/shown_text.h"
 #include "core/status_macros.h"
 #include "server/logging.h"
 #include "server/options.h"
@@ -17,18 +22,41 @@ namespace {
 constexpr int kCannotServe = 1;
 constexpr int kUsageError = 2;
 constexpr char kConfigVariable[] = "LOGITD_CONFIG";
+// Of an argument that is not known.
+constexpr size_t kMaxShownBytes = 200;
 
 constexpr char kExamples[] = R"(
 Examples:
-  logitd                                     serve Decode and Distribution for your own logits on 127.0.0.1:50051
-  logitd --model model.gguf                  serve a model, too
-  logitd --listen 127.0.0.1:0                on any free port; the line "listening on ADDRESS" says which
+  logitd                          serve your own logits (Decode, Distribution,
+                                  ScoreLogits) on 127.0.0.1:50051
+  logitd --model model.gguf       serve a model, too
+  logitd --listen 127.0.0.1:0     on any free port; the line "listening on
+                                  ADDRESS" says which
   logitd --config logitd.textproto --check-config > effective.textproto
 
-Each flag can be set in the environment (--listen is LOGITD_LISTEN, --cache-dir is LOGITD_CACHE_DIR, ...) and in the
-file of --config (listen: "127.0.0.1:50051", cache_dir: ..., one a line). A flag wins over the environment, the
-environment over the file.
+Each flag can be set in the environment (--listen is LOGITD_LISTEN, --cache-dir
+is LOGITD_CACHE_DIR, ...) and in the file of --config (listen:
+"127.0.0.1:50051", cache_dir: ..., one a line). A flag wins over the
+environment, the environment over the file.
 Exit status: 0 stopped in order, 1 cannot serve (model, port), 2 usage.)";
+
+// Columns of a flag in the help, and of what is said beside it: together those of the narrowest terminal.
+constexpr size_t kFlagColumns = 30;
+constexpr size_t kTextColumns = 50;
+
+// `text`, which is ASCII, in lines of kTextColumns; CLI11 indents them.
+std::string InLines(const std::string& text) {
+  std::string out;
+  size_t column = 0;
+  std::istringstream words(text);
+  for (std::string word; words >> word;) {
+    const bool fits = column + 1 + word.size() <= kTextColumns;
+    if (column > 0) out += fits ? ' ' : '\n';
+    column = (column > 0 && fits ? column + 1 : 0) + word.size();
+    out += word;
+  }
+  return out;
+}
 
 // What --help says of an option: what stands for its value, and what it is.
 struct Help {
@@ -86,23 +114,48 @@ absl::StatusOr<Config> Gather(const CommandLine& command_line) {
   return config;
 }
 
-// Whether a flag or the environment asks for JSON logs: known before anything is checked, so that what is wrong is said
+// The last value of a flag on the command line, else of a variable; "" without either.
+std::string WordOf(std::string_view flag, const char* variable, int argc, char** argv) {
+  const char* value = std::getenv(variable);
+  std::string word = value == nullptr ? "" : value;
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view argument = argv[i];
+    if (argument == flag && i + 1 < argc) word = argv[i + 1];
+    if (argument.starts_with(flag) && argument.substr(flag.size()).starts_with('='))
+      word = argument.substr(flag.size() + 1);
+  }
+  return word;
+}
+
+// Whether a line of the file begins with `log_format: "json"`. It need not be a file that can be parsed.
+bool FileAsksForJson(const std::string& path) {
+  std::ifstream file(path);
+  std::string line;
+  while (std::getline(file, line)) {
+    std::erase_if(line, [](char c) { return c == ' ' || c == '\t'; });
+    if (line.starts_with("log_format:\"json\"") || line.starts_with("log_format:'json'")) return true;
+  }
+  return false;
+}
+
+// Whether JSON logs are asked for, as far as it can be known before anything is checked, so that what is wrong is said
 // in the form that was asked for.
 bool AsksForJson(int argc, char** argv) {
-  constexpr std::string_view kFlag = "--log-format";
-  const char* variable = std::getenv("LOGITD_LOG_FORMAT");
-  std::string_view format = variable == nullptr ? "" : variable;
-  for (int i = 1; i < argc; ++i) {
-    const std::string_view word = argv[i];
-    if (word == kFlag && i + 1 < argc) format = argv[i + 1];
-    if (word.starts_with(kFlag) && word.substr(kFlag.size()).starts_with('=')) format = word.substr(kFlag.size() + 1);
-  }
-  return format == "json";
+  const std::string format = WordOf("--log-format", "LOGITD_LOG_FORMAT", argc, argv);
+  return format.empty() ? FileAsksForJson(WordOf("--config", kConfigVariable, argc, argv)) : format == "json";
 }
 
 ParsedOptions Fail(const absl::Status& status, int exit_status) {
   ReportFailure(std::string(status.message()));
   return {std::nullopt, exit_status};
+}
+
+// What was asked for has been printed, if standard output could be written.
+ParsedOptions Printed() {
+  std::cout.flush();
+  if (std::cout) return {std::nullopt, 0};
+  return Fail(absl::UnavailableError(std::string("cannot write standard output: ") + std::strerror(errno)),
+              kCannotServe);
 }
 
 }  // namespace
@@ -113,32 +166,40 @@ ParsedOptions ParseOptions(int argc, char** argv) {
   CommandLine command_line;
   CLI::App app("logitd: decoding and scoring of language models, as a gRPC service.", "logitd");
   app.footer(kExamples);
+  app.get_formatter()->column_width(kFlagColumns);
   app.set_version_flag("--version", std::string("logitd ") + kVersion);
   for (const ConfigField* field : ConfigFields()) {
     const Help& help = HelpOfOptions().at(field->name());
     std::vector<std::string>& words = command_line.flags[field];
     if (field->cpp_type() == ConfigField::CPPTYPE_BOOL) {
       // "--flag" and "--flag=false".
-      app.add_flag(FlagOf(*field), words.emplace_back(), help.text);
+      app.add_flag(FlagOf(*field), words.emplace_back(), InLines(help.text));
       continue;
     }
-    CLI::Option& option = *app.add_option(FlagOf(*field), words, help.text);
+    CLI::Option& option = *app.add_option(FlagOf(*field), words, InLines(help.text));
     option.type_name(help.value)->default_str(Joined(WordsOf(*field, defaults)));
-    if (field->is_repeated()) {
-      option.allow_extra_args(false);
-    } else {
-      option.expected(1);
-    }
+    if (!field->is_repeated()) option.expected(1);
+    // Each takes one word; whether a flag may be given twice is the field's to say.
+    option.multi_option_policy(CLI::MultiOptionPolicy::TakeAll)->allow_extra_args(false);
   }
   app.add_option("--config", command_line.config_file, "File of options, in protobuf's text format")->type_name("FILE");
   app.add_flag("--check-config", command_line.check_config,
-               "Check all options, print them as a file for --config, and end");
+               InLines("Check all options, print them as a file for --config, and end"));
+  // What is left over is told below: CLI11 lists it from its end.
+  app.allow_extras();
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& wanted) {
-    return {std::nullopt, app.exit(wanted)};
+    app.exit(wanted);
+    return Printed();
   } catch (const CLI::ParseError& error) {
     ReportFailure(std::string(error.what()) + "; `logitd --help` lists the flags");
+    return {std::nullopt, kUsageError};
+  }
+  if (const std::vector<std::string> extras = app.remaining(); !extras.empty()) {
+    const bool is_flag = extras.front().size() > 1 && extras.front().front() == '-';
+    ReportFailure((is_flag ? "unknown flag " : "unexpected argument ") + OnOneLine(extras.front(), kMaxShownBytes) +
+                  "; `logitd --help` lists the flags");
     return {std::nullopt, kUsageError};
   }
   auto config = Gather(command_line);
@@ -160,7 +221,7 @@ ParsedOptions ParseOptions(int argc, char** argv) {
   }
   config->values.set_model_name(options->model_name);
   std::cout << ToText(config->values);
-  return {std::nullopt, 0};
+  return Printed();
 }
 
 }  // namespace logitd::server

@@ -12,10 +12,13 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <map>
 #include <optional>
+#include <sstream>
 #include <string_view>
 #include <system_error>
 
+#include "core/limits.h"
 #include "core/status_macros.h"
 
 namespace logitd::server {
@@ -33,14 +36,21 @@ class FirstError final : public google::protobuf::io::ErrorCollector {
   explicit FirstError(std::string path) : path_(std::move(path)) {}
   void AddError(int line, google::protobuf::io::ColumnNumber column, const std::string& message) override {
     if (!error_.empty()) return;
+    line_ = line;
+    column_ = column;
     error_ = path_ + ":" + std::to_string(line + 1) + ":" + std::to_string(column + 1) + ": " + message;
   }
   void AddWarning(int, google::protobuf::io::ColumnNumber, const std::string&) override {}
   const std::string& error() const { return error_; }
+  // Where it is, from 0.
+  int line() const { return line_; }
+  int column() const { return column_; }
 
  private:
   const std::string path_;
   std::string error_;
+  int line_ = 0;
+  int column_ = 0;
 };
 
 std::optional<bool> ParseBool(const std::string& word) {
@@ -53,12 +63,27 @@ std::optional<bool> ParseBool(const std::string& word) {
   return std::nullopt;
 }
 
-template <typename Number>
-absl::StatusOr<Number> ParseWhole(const std::string& word, const std::string& origin) {
-  Number value = 0;
+std::string ShowRange(const ConfigField& field) {
+  const WholeRange range = RangeOf(field);
+  return "[" + std::to_string(range.least) + ", " + std::to_string(range.most) + "]";
+}
+
+absl::Status NotInRange(const ConfigField& field, const std::string& origin, const std::string& value) {
+  return absl::InvalidArgumentError(origin + " must be in " + ShowRange(field) + ", got " + value);
+}
+
+// A whole number that the field has room for. (Whether it is in range is asked of all of them at the end.)
+absl::StatusOr<int64_t> ParseWhole(const ConfigField& field, const std::string& word, const std::string& origin) {
+  int64_t value = 0;
   const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), value);
-  if (error == std::errc() && end == word.data() + word.size()) return value;
-  return absl::InvalidArgumentError(origin + " must be a whole number, got " + word);
+  const bool is_whole = end == word.data() + word.size() && !word.empty();
+  if (is_whole && error == std::errc::result_out_of_range) return NotInRange(field, origin, word);
+  if (!is_whole || error != std::errc()) {
+    return absl::InvalidArgumentError(origin + " must be a whole number in " + ShowRange(field) + ", got " + word);
+  }
+  const bool is_narrow = field.cpp_type() == ConfigField::CPPTYPE_INT32;
+  if (is_narrow && value != static_cast<int32_t>(value)) return NotInRange(field, origin, word);
+  return value;
 }
 
 // Sets the field to `words`, instead of what it has.
@@ -82,13 +107,34 @@ absl::Status Set(const ConfigField& field, const std::vector<std::string>& words
     if (!value) return absl::InvalidArgumentError(origin + " must be true or false, got " + word);
     reflection.SetBool(&values, &field, *value);
   } else if (field.cpp_type() == ConfigField::CPPTYPE_INT32) {
-    ASSIGN_OR_RETURN(const int32_t value, ParseWhole<int32_t>(word, origin));
-    reflection.SetInt32(&values, &field, value);
+    ASSIGN_OR_RETURN(const int64_t value, ParseWhole(field, word, origin));
+    reflection.SetInt32(&values, &field, static_cast<int32_t>(value));
   } else if (field.cpp_type() == ConfigField::CPPTYPE_INT64) {
-    ASSIGN_OR_RETURN(const int64_t value, ParseWhole<int64_t>(word, origin));
+    ASSIGN_OR_RETURN(const int64_t value, ParseWhole(field, word, origin));
     reflection.SetInt64(&values, &field, value);
   } else {
     reflection.SetString(&values, &field, word);
+  }
+  return absl::OkStatus();
+}
+
+// The error of a whole number in a file that is too large for protobuf's parser, which does not name the field; OK if
+// that is not what stands at this place.
+absl::Status TooLargeNumber(const std::string& text, const std::string& path, int line, int column) {
+  std::istringstream lines(text);
+  std::string at;
+  for (int i = 0; i <= line; ++i) std::getline(lines, at);
+  const auto place = static_cast<size_t>(column);
+  if (place >= at.size()) return absl::OkStatus();
+  const std::string word = at.substr(place, at.find_first_not_of("-0123456789", place) - place);
+  for (const ConfigField* field : ConfigFields()) {
+    const bool is_whole =
+        field->cpp_type() == ConfigField::CPPTYPE_INT32 || field->cpp_type() == ConfigField::CPPTYPE_INT64;
+    const size_t name = at.rfind(field->name(), place);
+    if (!is_whole || word.empty() || name == std::string::npos) continue;
+    const size_t name_end = name + field->name().size();
+    if (at.find_first_not_of(" :\t-", name_end) < place) continue;
+    return ParseWhole(*field, word, path + ":" + std::to_string(line + 1) + ": " + field->name()).status();
   }
   return absl::OkStatus();
 }
@@ -184,6 +230,25 @@ std::string VariableOf(const ConfigField& field) {
   return name;
 }
 
+WholeRange RangeOf(const ConfigField& field) {
+  constexpr int64_t kMaxTokens = int64_t{1} << 30;
+  static const auto& ranges = *new std::map<std::string, WholeRange>{
+      {"runners", {1, kMaxRunners}},
+      {"threads", {0, 1024}},
+      {"context_length", {0, kMaxTokens}},
+      {"cache_tokens", {0, kMaxTokens}},
+      // logitd-llama has so many at most.
+      {"max_sequences", {0, 64}},
+  };
+  return ranges.at(field.name());
+}
+
+absl::Status CheckRange(const ConfigField& field, const std::string& origin, int64_t value) {
+  const WholeRange range = RangeOf(field);
+  if (value >= range.least && value <= range.most) return absl::OkStatus();
+  return NotInRange(field, origin, std::to_string(value));
+}
+
 std::vector<std::string> WordsOf(const ConfigField& field, const ServerConfig& values) {
   const google::protobuf::Reflection& reflection = *ServerConfig::GetReflection();
   std::vector<std::string> words;
@@ -225,7 +290,10 @@ absl::Status AddFile(const std::string& path, Config& config) {
   parser.RecordErrorsTo(&first_error);
   parser.WriteLocationsTo(&places);
   google::protobuf::io::ArrayInputStream input(text.data(), static_cast<int>(text.size()));
-  if (!parser.Parse(&input, &values)) return absl::InvalidArgumentError(first_error.error());
+  if (!parser.Parse(&input, &values)) {
+    RETURN_IF_ERROR(TooLargeNumber(text, path, first_error.line(), first_error.column()));
+    return absl::InvalidArgumentError(first_error.error());
+  }
 
   for (const ConfigField* field : ConfigFields()) {
     const std::vector<std::string> words = WordsOf(*field, values);

@@ -10,6 +10,7 @@
 #ifndef LOGITD_SERVER_CONFIG_H_
 #define LOGITD_SERVER_CONFIG_H_
 
+#include <cstdint>
 #include <map>
 #include <string>
 #include <vector>
@@ -38,6 +39,14 @@ std::vector<const ConfigField*> ConfigFields();
 std::string FlagOf(const ConfigField& field);
 // "LOGITD_RUNNER_LISTEN".
 std::string VariableOf(const ConfigField& field);
+// What a field that is a whole number may be.
+struct WholeRange {
+  int64_t least;
+  int64_t most;
+};
+WholeRange RangeOf(const ConfigField& field);
+// Errors: INVALID_ARGUMENT, naming `origin`, the value and the range.
+absl::Status CheckRange(const ConfigField& field, const std::string& origin, int64_t value);
 // The field's values as a flag takes them; none if it is unset.
 std::vector<std::string> WordsOf(const ConfigField& field, const config::v1::ServerConfig& values);
 

@@ -19,11 +19,6 @@ namespace {
 using config::v1::ServerConfig;
 
 constexpr size_t kMaxModelNameBytes = 128;
-constexpr int32_t kMaxThreads = 1024;
-constexpr int32_t kMaxContextLength = 1 << 30;
-constexpr int64_t kMaxCacheTokens = 1 << 30;
-// Of logitd-llama's sequences.
-constexpr int32_t kMaxRunnerSequences = 64;
 constexpr std::chrono::hours kMaxTime{1};
 constexpr std::chrono::hours kMaxIdleTime{24};
 
@@ -65,12 +60,6 @@ absl::StatusOr<std::chrono::milliseconds> ParseTime(const std::string& origin, c
   return absl::InvalidArgumentError(origin + " must be a time such as 10s, 500ms or 2m, in [" +
                                     std::to_string(least.count()) + "ms, " + std::to_string(most.count()) + "h], got " +
                                     text);
-}
-
-absl::Status CheckRange(const std::string& origin, int64_t value, int64_t least, int64_t most) {
-  if (value >= least && value <= most) return absl::OkStatus();
-  return absl::InvalidArgumentError(origin + " must be in [" + std::to_string(least) + ", " + std::to_string(most) +
-                                    "], got " + std::to_string(value));
 }
 
 // The value that `word` is the name of.
@@ -124,7 +113,8 @@ absl::Status CheckModel(const Config& config, Options& options) {
                                       std::to_string(kMaxModelNameBytes) + " of [A-Za-z0-9._:/-], got " +
                                       options.model_name);
   }
-  return CheckModelFile(config.OriginOf("model"), options.model_file);
+  RETURN_IF_ERROR(CheckModelFile(config.OriginOf("model"), options.model_file));
+  return CheckContextLength(config.OriginOf("context_length"), options.context_length, options.model_file);
 }
 
 absl::Status CheckKernelTarget(const Config& config, Options& options) {
@@ -186,15 +176,17 @@ absl::StatusOr<Options> ToOptions(const Config& config) {
                    ParseTime(config.OriginOf("max_idle"), values.max_idle(), milliseconds(1), kMaxIdleTime));
   ASSIGN_OR_RETURN(server.max_stall,
                    ParseTime(config.OriginOf("max_stall"), values.max_stall(), milliseconds(1), kMaxTime));
-  RETURN_IF_ERROR(CheckRange(config.OriginOf("runners"), values.runners(), 1, kMaxRunners));
+  for (const ConfigField* field : ConfigFields()) {
+    const bool is_narrow = field->cpp_type() == ConfigField::CPPTYPE_INT32;
+    if (!is_narrow && field->cpp_type() != ConfigField::CPPTYPE_INT64) continue;
+    const google::protobuf::Reflection& reflection = *ServerConfig::GetReflection();
+    const int64_t value = is_narrow ? reflection.GetInt32(values, field) : reflection.GetInt64(values, field);
+    RETURN_IF_ERROR(CheckRange(*field, config.OriginOf(field->name()), value));
+  }
   options.runners = values.runners();
-  RETURN_IF_ERROR(CheckRange(config.OriginOf("threads"), values.threads(), 0, kMaxThreads));
   options.threads = values.threads();
-  RETURN_IF_ERROR(CheckRange(config.OriginOf("context_length"), values.context_length(), 0, kMaxContextLength));
   options.context_length = values.context_length();
-  RETURN_IF_ERROR(CheckRange(config.OriginOf("cache_tokens"), values.cache_tokens(), 0, kMaxCacheTokens));
   options.cache_tokens = values.cache_tokens();
-  RETURN_IF_ERROR(CheckRange(config.OriginOf("max_sequences"), values.max_sequences(), 0, kMaxRunnerSequences));
   options.max_sequences = values.max_sequences();
   ASSIGN_OR_RETURN(options.precision,
                    OneOf<std::string>(config.OriginOf("precision"), values.precision(),

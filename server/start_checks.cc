@@ -5,11 +5,15 @@
 
 #include <cerrno>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <optional>
 #include <system_error>
 
+#include "host/file_hash.h"
 #include "host/file_kind.h"
+#include "host/gguf_header.h"
 
 namespace logitd::server {
 namespace {
@@ -20,21 +24,53 @@ namespace fs = std::filesystem;
 // knows it by.)
 constexpr std::uintmax_t kDefaultModelBytes = 98'362'432;
 
-// Why the folder, or where it is not there the nearest one above it that is, cannot be written. Empty: it can.
+// Why no file can be made in the folder, or where it is not there, in one made in the nearest above it that is. Empty:
+// one can, and has been, and is gone again. (Rights alone do not say it: root has them all, in /proc too.)
 std::string WhyNotWritable(const fs::path& folder) {
   std::error_code error;
   fs::path at = fs::absolute(folder, error);
+  const fs::path whole = at;
   while (!fs::exists(at, error) && at.has_relative_path()) at = at.parent_path();
   if (!fs::is_directory(at, error)) return at.string() + " is not a folder";
-  if (::faccessat(AT_FDCWD, at.c_str(), W_OK | X_OK, AT_EACCESS) == 0) return "";
-  return at.string() + ": " + std::strerror(errno);
+  const auto why = [&](const char* what) {
+    return std::string(what) + " in " + at.string() + ": " + std::strerror(errno);
+  };
+  std::string made = (at / ".logitd-check-XXXXXX").string();
+  if (at != whole) {
+    if (::mkdtemp(made.data()) == nullptr) return why("no folder can be made");
+    ::rmdir(made.c_str());
+    return "";
+  }
+  const int file = ::mkostemp(made.data(), O_CLOEXEC);
+  if (file < 0) return why("no file can be made");
+  ::close(file);
+  ::unlink(made.c_str());
+  return "";
 }
 
-bool HoldsConvertedWeights(const fs::path& folder) {
+std::string Hex(const std::string& bytes) {
+  std::string text;
+  for (const unsigned char byte : bytes) {
+    for (const int digit : {byte >> 4, byte & 0xf}) text += "0123456789abcdef"[digit];
+  }
+  return text;
+}
+
+// Whether the folder has this model's weights in this precision, as logitd-llama names them: HASH-llama.cpp-VERSION-f32
+// .gguf. The model is read only if there is a file of such a name.
+bool HoldsConvertedWeights(const fs::path& folder, const std::string& model_file, const std::string& precision) {
+  const std::string end = precision == "f16" ? "-f16.gguf" : "-f32.gguf";
   std::error_code error;
+  std::string begin;
   for (const fs::directory_entry& entry : fs::directory_iterator(folder, error)) {
     const std::string name = entry.path().filename().string();
-    if (name.ends_with("-f32.gguf") || name.ends_with("-f16.gguf")) return true;
+    if (!name.ends_with(end)) continue;
+    if (begin.empty()) {
+      const absl::StatusOr<std::string> hash = host::HashModelFile(model_file);
+      if (!hash.ok()) return false;
+      begin = Hex(*hash) + "-llama.cpp-";
+    }
+    if (name.starts_with(begin) && host::CheckModelFile(entry.path().string()).ok()) return true;
   }
   return false;
 }
@@ -47,6 +83,15 @@ absl::Status CheckModelFile(const std::string& origin, const std::string& path) 
   return absl::UnavailableError(origin + ": " + std::string(status.message()));
 }
 
+absl::Status CheckContextLength(const std::string& origin, int32_t context_length, const std::string& model_file) {
+  const absl::StatusOr<host::GgufHeader> header = host::ReadGgufHeader(model_file);
+  if (!header.ok()) return absl::OkStatus();
+  const std::optional<int64_t> trained = header->Number(header->Text("general.architecture") + ".context_length");
+  if (!trained || *trained <= 0 || context_length <= *trained) return absl::OkStatus();
+  return absl::InvalidArgumentError(origin + " must be at most " + std::to_string(*trained) +
+                                    ", what the model was trained with, got " + std::to_string(context_length));
+}
+
 absl::Status CheckCacheDir(const std::string& origin, const std::string& cache_dir, const std::string& model_file,
                            const std::string& precision) {
   if (precision == "native") return absl::OkStatus();
@@ -57,7 +102,7 @@ absl::Status CheckCacheDir(const std::string& origin, const std::string& cache_d
         "there is no folder for converted weights, for HOME is not set; give --cache-dir DIR");
   }
   const std::string why = WhyNotWritable(cache_dir);
-  if (why.empty() || HoldsConvertedWeights(cache_dir)) return absl::OkStatus();
+  if (why.empty() || HoldsConvertedWeights(cache_dir, model_file, precision)) return absl::OkStatus();
   return absl::UnavailableError(origin + ": converted weights cannot be written to " + cache_dir + " (" + why +
                                 "); choose another --cache-dir, or --precision native");
 }

@@ -1,5 +1,7 @@
 """Configuration: flags, environment and file; --check-config; and docs/operations.md, which lists all of it."""
 
+import hashlib
+import json
 import os
 import pathlib
 import pwd
@@ -38,7 +40,8 @@ class ConfigTest(unittest.TestCase):
             text = lambda value: struct.pack("<Q", len(value)) + value
             start = (b"GGUF" + struct.pack("<IQQ", 3, 1, 2) + text(b"general.architecture") + struct.pack("<I", 8)
                      + text(b"llama") + text(b"tokenizer.ggml.tokens") + struct.pack("<IIQ", 9, 8, 2) + text(b"a")
-                     + text(b"b"))
+                     + text(b"b") + text(b"tensor") + struct.pack("<IQIQ", 1, 1, 0, 0))
+            start = start.ljust((len(start) + 31) // 32 * 32, b"\0") + struct.pack("<f", 1)
         path = self.folder / "model.gguf"
         path.write_bytes(start)
         return path
@@ -131,13 +134,102 @@ class ConfigTest(unittest.TestCase):
                           "Permission denied", "--precision native")
         self.assert_wrong(check("--model", model, "--precision", "f16"), self.folder / ".cache", "Permission denied")
         self.assertEqual(check("--model", model, "--cache-dir", cache).status, 0)
-        # Weights that were converted elsewhere are only read.
-        (cache / "0123-llama.cpp-1-f32.gguf").touch()
-        self.assertEqual(check("--model", model, "--precision", "f32", "--cache-dir", cache).status, 0)
+        # Weights that were converted elsewhere are only read: this model's, whole, in this precision.
+        f32 = ("--model", model, "--precision", "f32", "--cache-dir", cache)
+        name = hashlib.sha256(model.read_bytes()).hexdigest() + "-llama.cpp-1-f32.gguf"
+        for other in ("0123-llama.cpp-1-f32.gguf", name.replace("f32", "f16")):
+            (cache / other).write_bytes(model.read_bytes())
+            self.assert_wrong(check(*f32), cache, "Permission denied")
+            (cache / other).unlink()
+        (cache / name).write_bytes(model.read_bytes()[:-1])
+        self.assert_wrong(check(*f32), cache, "Permission denied")
+        (cache / name).write_bytes(model.read_bytes())
+        self.assertEqual(check(*f32).status, 0)
         cache.chmod(0o777)
-        (cache / "0123-llama.cpp-1-f32.gguf").unlink()
+        (cache / name).unlink()
+        self.assertEqual(check(*f32).status, 0)
         self.assertEqual(check("--model", model, "--precision", "f32", "--cache-dir", cache / "new").status, 0)
         self.assertEqual(list(cache.iterdir()), [])
+
+    def test_check_makes_a_file_in_the_cache_folder(self):
+        """Root may write everywhere, and in /proc nobody can."""
+        model = self.model()
+        for cache in ("/proc", "/proc/logitd", "/proc/self/logitd/cache"):
+            self.assert_wrong(logitd("--check-config", "--model", model, "--precision", "f32", "--cache-dir", cache),
+                              cache, "can be made", "--precision native")
+        self.assertEqual(logitd("--check-config", "--model", model, "--cache-dir", "/proc").status, 0)
+
+    def test_check_finds_every_truncation(self):
+        """A real model: a byte less than its header describes, and half of it."""
+        whole = harness.random_model(harness.vocabulary_path("llama-spm"), self.folder / "whole.gguf")
+        self.assertEqual(logitd("--check-config", "--model", whole).status, 0)
+        size = whole.stat().st_size
+        for left in (size - 1, size // 2):
+            os.truncate(whole, left)
+            outcome = logitd("--check-config", "--model", whole)
+            self.assert_wrong(outcome, whole, "truncated or damaged", f"it has {left} bytes, its header describes {size}")
+
+    def test_check_knows_the_trained_context(self):
+        text = lambda value: struct.pack("<Q", len(value)) + value
+        model = self.model()
+        header = model.read_bytes()
+        key = text(b"llama.context_length") + struct.pack("<II", 4, 4096)
+        bytes_ = header[:16] + struct.pack("<Q", 3) + header[24:header.index(text(b"tensor") + b"\1\0\0\0")] + key + \
+            text(b"tensor") + struct.pack("<IQIQ", 1, 1, 0, 0)
+        model.write_bytes(bytes_.ljust((len(bytes_) + 31) // 32 * 32, b"\0") + struct.pack("<f", 1))
+        self.assertEqual(logitd("--check-config", "--model", model, "--context-length", 4096).status, 0)
+        for flags in (("--check-config",), ("--listen", "127.0.0.1:0")):
+            self.assert_wrong(logitd(*flags, "--model", model, "--context-length", 4097),
+                              "--context-length must be at most 4096", "got 4097")
+
+    def test_a_stray_word_is_not_the_flags_before_it(self):
+        for flags in (("--threads", "2", "stray"), ("--listen", "127.0.0.1:0", "stray"), ("stray",),
+                      ("--allow-plaintext", "stray"), ("--precision", "f32", "stray", "--threads", "2")):
+            with self.subTest(flags):
+                self.assert_wrong(logitd("--check-config", *flags), "logitd: unexpected argument stray;")
+        self.assert_wrong(logitd("--check-config", "--threads", 1, "--threads", 2), "--threads must be given once")
+        self.assert_wrong(logitd("--bogus", "3"), "logitd: unknown flag --bogus;")
+
+    def test_a_number_that_is_too_large_names_its_bound(self):
+        huge = "1" + "0" * 30
+        for value in ("1000000000000", huge, "-1"):
+            for flag, bound in (("context-length", 1 << 30), ("cache-tokens", 1 << 30), ("threads", 1024)):
+                with self.subTest(flag, value=value):
+                    field = flag.replace("-", "_")
+                    said = f"must be in [0, {bound}], got {value}"
+                    self.assert_wrong(logitd("--check-config", f"--{flag}", value), f"--{flag} {said}")
+                    self.assert_wrong(logitd("--check-config", **{f"LOGITD_{field.upper()}": value}), said)
+                    path = self.file(f'listen: "unix:/tmp/x"\n{field}: {value}\n')
+                    self.assert_wrong(logitd("--check-config", "--config", path), f"{path}:2: {field} {said}")
+        self.assert_wrong(logitd("--check-config", "--runners", "2.5"), "--runners must be a whole number in [1, 64], got 2.5")
+
+    def test_errors_have_the_form_that_the_file_asks_for(self):
+        """As far as it can be known: a line that begins so, of a file that is none; a flag or variable wins."""
+        unreadable = 'runners: 2\n  log_format: "json"  # for the collector\nrunner: 3\n'
+        fine = 'log_format: "json"\n'
+        for text, arguments, variables, is_json in [
+                (unreadable, (), {}, True), (unreadable, ("--log-format", "text"), {}, False),
+                (unreadable, (), {"LOGITD_LOG_FORMAT": "text"}, False),
+                (unreadable.replace("log_format", "# log_format"), (), {}, False),
+                (fine, (), {"LOGITD_RUNNERS": "two"}, True), (fine, ("--bogus",), {}, True),
+                (fine, ("--runners", "99"), {}, True), ("runners: 99", ("--log-format=json",), {}, True)]:
+            with self.subTest(text, arguments=arguments, variables=variables):
+                outcome = logitd("--check-config", "--config", self.file(text), *arguments, **variables)
+                self.assertEqual(outcome.status, 2)
+                if is_json:
+                    self.assertEqual(json.loads(outcome.stderr)["message"], "failed")
+                else:
+                    self.assertTrue(outcome.stderr.startswith("logitd: "), outcome.stderr)
+
+    def test_what_cannot_be_printed_is_an_error(self):
+        for flag in ("--help", "--version", "--check-config"):
+            with self.subTest(flag), open("/dev/full", "wb") as full:
+                done = subprocess.run([str(harness.BIN / "logitd"), flag], stdout=full, stderr=subprocess.PIPE, text=True,
+                                      timeout=60, check=False)
+                self.assertEqual(done.returncode, 1)
+                # (Before it: the tests' own variables are no options.)
+                self.assertEqual(done.stderr.splitlines()[-1],
+                                 "logitd: cannot write standard output: No space left on device")
 
     def test_mistyped_variables_are_errors(self):
         for flags in [(), ("--check-config",)]:
@@ -159,6 +251,13 @@ class ConfigTest(unittest.TestCase):
 
 class OperationsTest(unittest.TestCase):
     """docs/operations.md is complete."""
+
+    def test_help_fits_a_terminal(self):
+        lines = logitd("--help").stdout.splitlines()
+        self.assertGreater(len(lines), 30)
+        for line in lines:
+            self.assertLessEqual(len(line), 80, line)
+            self.assertEqual(line.endswith("..."), "--listen " in line, "only --listen is repeatable")
 
     def test_every_option_is_listed(self):
         flags = re.findall(r"^ +(?:-\w,)?(--[a-z-]+)", logitd("--help").stdout, re.MULTILINE)

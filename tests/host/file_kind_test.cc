@@ -196,6 +196,31 @@ TEST_F(FileKindTest, PartsOfASplitModelAreToldApart) {
   EXPECT_EQ(PartsOf(Write(Model().Bytes())), std::vector<std::string>{(folder_ / "model.gguf").string()});
 }
 
+TEST_F(FileKindTest, APartThatIsTruncatedIsNamed) {
+  const auto part = [](uint16_t number) { return Model().Uint16("split.count", 2).Uint16("split.no", number).Bytes(); };
+  const std::string first = Write(part(0), "m-00001-of-00002.gguf");
+  const std::string whole = part(1);
+  const std::string second = Write(whole.substr(0, whole.size() - 1), "m-00002-of-00002.gguf");
+  EXPECT_THAT(CheckModelFile(first),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       AllOf(HasSubstr(second), HasSubstr("header describes " + std::to_string(whole.size())))));
+  Write("<html>", "m-00002-of-00002.gguf");
+  EXPECT_THAT(CheckModelFile(first), StatusIs(absl::StatusCode::kInvalidArgument,
+                                              AllOf(HasSubstr(second), HasSubstr("not those of a GGUF file"))));
+}
+
+TEST_F(FileKindTest, AbsurdTensorsAreNotBelieved) {
+  const std::string bytes = Model().Bytes();
+  const size_t name = bytes.find("t0");
+  // The number of dimensions, the length, the offset.
+  for (const size_t offset : {size_t{2}, size_t{6}, size_t{18}}) {
+    std::string absurd = bytes;
+    std::fill_n(absurd.begin() + static_cast<std::ptrdiff_t>(name + offset), offset == 2 ? 4 : 8, '\xff');
+    EXPECT_THAT(CheckModelFile(Write(absurd)),
+                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("truncated or damaged")));
+  }
+}
+
 TEST_F(FileKindTest, APieceOfACutFileIsToldToBeJoined) {
   const std::string bytes = Model().Bytes();
   for (const char* name : {"m.gguf.part1of2", "m.gguf-split-a"}) {

@@ -109,6 +109,8 @@ TEST(ConfigTest, WrongWordsNameTheirOrigin) {
   Config config = Defaults();
   EXPECT_THAT(AddFlag(FieldNamed("runners"), {"2x"}, config),
               StatusIs(absl::StatusCode::kInvalidArgument, AllOf(HasSubstr("--runners"), HasSubstr("2x"))));
+  EXPECT_THAT(AddFlag(FieldNamed("runners"), {"5000000000"}, config),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("--runners must be in [1, 64], got 5000000000")));
   EXPECT_THAT(AddFlag(FieldNamed("runners"), {"1", "2"}, config),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("--runners must be given once")));
   const Variable plaintext("LOGITD_ALLOW_PLAINTEXT", "perhaps");

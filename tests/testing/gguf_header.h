@@ -29,7 +29,16 @@ class Gguf {
     Gguf head;
     head.bytes_ = "GGUF";
     head.Number(version).Number(tensor_count_).Number(key_count_);
-    return head.bytes_ + bytes_;
+    head.bytes_ += bytes_;
+    // Tensors of one f32, each at a multiple of 32 bytes behind the header.
+    for (uint64_t i = 0; i < tensor_count_; ++i) {
+      head.String("t" + std::to_string(i)).Number<uint32_t>(1).Number<uint64_t>(1).Number<uint32_t>(0).Number(32 * i);
+    }
+    for (uint64_t i = 0; i < tensor_count_; ++i) {
+      head.bytes_.resize((head.bytes_.size() + 31) / 32 * 32);
+      head.Number(1.0f);
+    }
+    return head.bytes_;
   }
 
  private:
@@ -53,7 +62,7 @@ class Gguf {
   std::string bytes_;
 };
 
-// A language model with a vocabulary of two tokens; its tensors are counted and not there.
+// A language model with a vocabulary of two tokens; its tensors hold one number each.
 inline Gguf GgufModel(const std::string& architecture = "llama", uint64_t tensor_count = 1) {
   return Gguf(tensor_count)
       .Text("general.architecture", architecture)

@@ -13,6 +13,7 @@
 
 #include "client/runner/llama/llama_log.h"
 #include "core/status_macros.h"
+#include "host/file_hash.h"
 #include "llama.h"
 
 namespace logitd::runner {
@@ -108,7 +109,7 @@ absl::Status Convert(const ModelFile& file, Precision precision, const fs::path&
 
 absl::StatusOr<Weights> PrepareWeights(const ModelFile& file, Precision precision, const std::string& cache_dir) {
   Weights weights{.path = file.path, .all_f32 = file.all_f32, .all_f32_or_f16 = file.all_f32_or_f16, .fingerprint = ""};
-  ASSIGN_OR_RETURN(weights.fingerprint, HashFile(file.path));
+  ASSIGN_OR_RETURN(weights.fingerprint, host::HashModelFile(file.path));
   if (precision == Precision::kAuto) {
     precision = Hex(weights.fingerprint) == kDefaultModel ? Precision::kF32 : Precision::kNative;
   }

@@ -1,15 +1,9 @@
 #include "client/runner/llama/model_file.h"
 
-#include <openssl/evp.h>
-
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <memory>
 #include <system_error>
-#include <vector>
 
 #include "client/runner/llama/llama_log.h"
 #include "core/status_macros.h"
@@ -69,17 +63,6 @@ absl::Status AddPart(const std::string& path, ModelFile& file) {
   return absl::OkStatus();
 }
 
-absl::Status AddToHash(const std::string& path, EVP_MD_CTX* hash) {
-  std::ifstream stream(path, std::ios::binary);
-  std::vector<char> block(1 << 20);
-  while (stream) {
-    stream.read(block.data(), static_cast<std::streamsize>(block.size()));
-    EVP_DigestUpdate(hash, block.data(), static_cast<size_t>(stream.gcount()));
-  }
-  if (stream.eof()) return absl::OkStatus();
-  return absl::UnavailableError("model file " + path + " cannot be read: " + std::strerror(errno));
-}
-
 }  // namespace
 
 absl::StatusOr<ModelFile> InspectModelFile(const std::string& path) {
@@ -110,15 +93,6 @@ std::string WhyLlamaCannot(const std::string& error) {
            "); it was made for another version, or by another program: convert the model again";
   }
   return "llama.cpp says: " + error;
-}
-
-absl::StatusOr<std::string> HashFile(const std::string& path) {
-  std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> hash(EVP_MD_CTX_new(), &EVP_MD_CTX_free);
-  EVP_DigestInit_ex(hash.get(), EVP_sha256(), nullptr);
-  for (const std::string& part : host::PartsOf(path)) RETURN_IF_ERROR(AddToHash(part, hash.get()));
-  std::string digest(32, '\0');
-  EVP_DigestFinal_ex(hash.get(), reinterpret_cast<unsigned char*>(digest.data()), nullptr);
-  return digest;
 }
 
 }  // namespace logitd::runner

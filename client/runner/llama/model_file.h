@@ -32,10 +32,6 @@ absl::StatusOr<ModelFile> InspectModelFile(const std::string& path);
 // that this version does not know is named, with the version.
 std::string WhyLlamaCannot(const std::string& error);
 
-// SHA-256 of the file, and of the other parts of a split model behind it; 32 bytes. Errors: kUnavailable if it cannot
-// be read.
-absl::StatusOr<std::string> HashFile(const std::string& path);
-
 }  // namespace logitd::runner
 
 #endif  // LOGITD_CLIENT_RUNNER_LLAMA_MODEL_FILE_H_

@@ -11,12 +11,15 @@
 #include <string>
 
 #include "client/runner/llama/llama_log.h"
+#include "host/file_hash.h"
+#include "host/gguf_header.h"
 #include "llama.h"
 #include "tests/testing/matchers.h"
 
 namespace logitd::runner {
 namespace {
 
+using ::logitd::testing::IsOk;
 using ::logitd::testing::StatusIs;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
@@ -78,6 +81,31 @@ TEST_F(ModelFileTest, EveryTruncationIsFound) {
   }
 }
 
+// The host's own reading of a header, against ggml's of every type.
+TEST_F(ModelFileTest, BytesOfEveryTypeAreKnownWithoutGgml) {
+  int type_count = 0;
+  for (int number = 0; number < GGML_TYPE_COUNT; ++number) {
+    const auto type = static_cast<ggml_type>(number);
+    if (ggml_type_size(type) == 0 || ggml_blck_size(type) == 0) continue;
+    SCOPED_TRACE(ggml_type_name(type));
+    ++type_count;
+    std::unique_ptr<ggml_context, decltype(&ggml_free)> tensors(
+        ggml_init({.mem_size = 1 << 20, .mem_buffer = nullptr, .no_alloc = false}), &ggml_free);
+    std::unique_ptr<gguf_context, decltype(&gguf_free)> header(gguf_init_empty(), &gguf_free);
+    ggml_tensor* tensor = ggml_new_tensor_3d(tensors.get(), type, 512, 3, 2);
+    ggml_set_name(tensor, "tensor");
+    gguf_add_tensor(header.get(), tensor);
+    ASSERT_TRUE(gguf_write_to_file(header.get(), path_.c_str(), false));
+    const size_t needed = gguf_get_meta_size(header.get()) + ggml_nbytes(tensor);
+    std::filesystem::resize_file(path_, needed);
+    EXPECT_THAT(host::CheckGgufTensors(path_), IsOk());
+    std::filesystem::resize_file(path_, needed - 1);
+    EXPECT_THAT(host::CheckGgufTensors(path_),
+                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("describes " + std::to_string(needed))));
+  }
+  EXPECT_GT(type_count, 30);
+}
+
 TEST_F(ModelFileTest, NamesWhatIsWrong) {
   EXPECT_THAT(InspectModelFile(path_), StatusIs(absl::StatusCode::kNotFound, HasSubstr("does not exist")));
   EXPECT_THAT(InspectModelFile(folder_.string()),
@@ -130,7 +158,7 @@ TEST_F(ModelFileTest, ATypeOfWeightsThatIsNewIsNoDamage) {
 
 TEST_F(ModelFileTest, HashIsSha256) {
   std::ofstream(path_) << "abc";
-  ASSERT_OK_AND_ASSIGN(const std::string hash, HashFile(path_));
+  ASSERT_OK_AND_ASSIGN(const std::string hash, host::HashModelFile(path_));
   EXPECT_EQ(hash.substr(0, 4), "\xBA\x78\x16\xBF");
   EXPECT_EQ(hash.size(), 32u);
 }
