@@ -133,16 +133,19 @@ int main(int argc, char** argv) {
   if (can_serve && !signals.requested()) {
     for (const std::string& address : server->addresses()) {
       std::cout << "listening on " << address << std::endl;
+      if (!std::cout) Log(LogLevel::kWarn, "standard output cannot be written");
       Log(LogLevel::kInfo, "ready", {{"address", address}});
     }
   }
-  if (can_serve) signals.WaitForStop();
-  Log(LogLevel::kInfo, "stopping", {{"grace_period_ms", static_cast<int64_t>(options.grace_period.count())}});
-  if (can_serve) logitd::server::EndProcessAfter(options.grace_period);
+  if (can_serve) {
+    signals.WaitForStop();
+    Log(LogLevel::kInfo, "stopping", {{"grace_period_ms", static_cast<int64_t>(options.grace_period.count())}});
+    logitd::server::EndProcessAfter(options.grace_period);
+  }
   // The rest of the time is for the runners to end.
   server->Drain(options.grace_period -
                 std::min<std::chrono::milliseconds>(options.grace_period / 10, std::chrono::seconds(1)));
   server.reset();
-  Log(LogLevel::kInfo, "stopped");
+  if (can_serve) Log(LogLevel::kInfo, "stopped");
   logitd::server::EndProcess(can_serve ? 0 : kCannotServe);
 }

@@ -219,6 +219,8 @@ struct Server::Parts {
   std::unique_ptr<grpc::Server> runner_server;
   std::unique_ptr<grpc::Server> server;
   std::unique_ptr<RunnerFleet> fleet;
+  // Until a runner of the fleet has attached for the first time.
+  bool is_waiting_for_model = false;
   MemoryReturn memory_return{[this] { return admission.bytes(); }};
   // Ends the calls whose clients let them wait for too long. Last: it is stopped first.
   std::jthread overdue;
@@ -293,12 +295,14 @@ void Server::StartRunners(FleetOptions options) {
   // Made under the lock: a runner that attaches at once finds it there.
   FleetEvents events;
   events.on_exit = [this](const RunnerExit& exit) {
-    LogExit(exit);
+    // Else the failure of the start says it.
+    if (!IsStartFailing()) LogExit(exit);
     Wake();
   };
   events.on_line = [](const std::string& runner, const std::string& line) {
     Log(IsWarning(line) ? LogLevel::kWarn : LogLevel::kInfo, "runner says", {{"name", runner}, {"line", line}});
   };
+  parts_->is_waiting_for_model = true;
   parts_->fleet = std::make_unique<RunnerFleet>(std::move(options), parts_->models, std::move(events));
   parts_->health.Set(ModelHealthName(name), parts_->models.IsServed(name));
 }
@@ -309,6 +313,11 @@ std::optional<std::string> Server::RunnersFailure() const {
   return parts_->fleet->last_exit();
 }
 
+bool Server::IsStartFailing() const {
+  std::lock_guard lock(parts_->mutex);
+  return parts_->is_waiting_for_model && parts_->fleet != nullptr && parts_->fleet->HasFailed();
+}
+
 bool Server::WaitForModel(const std::string& name, const std::function<bool()>& give_up) {
   std::unique_lock lock(parts_->mutex);
   bool attached = false;
@@ -316,6 +325,7 @@ bool Server::WaitForModel(const std::string& name, const std::function<bool()>& 
     attached = parts_->models.IsServed(name);
     return attached || give_up() || (parts_->fleet != nullptr && parts_->fleet->HasFailed());
   });
+  if (attached) parts_->is_waiting_for_model = false;
   return attached;
 }
 

@@ -69,6 +69,8 @@ class Server {
  private:
   struct Parts;
   explicit Server(std::unique_ptr<Parts> parts);
+  // Whether the model is waited for, and its runners have failed.
+  bool IsStartFailing() const;
 
   const std::unique_ptr<Parts> parts_;
 };

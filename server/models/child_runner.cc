@@ -41,8 +41,10 @@ ChildRunner::ChildRunner(std::vector<std::string> command, Events events, std::c
       wake_fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       lines_(kMaxLineBytes,
              [this](std::string line) {
-               line_ = line;
-               events_.on_line(std::move(line));
+               TellLine();
+               line_ = std::move(line);
+               tell_line_at_ = Clock::now() + kLineTime;
+               if (HasServed()) TellLine();
              }),
       supervisor_([this] { Supervise(); }) {}
 
@@ -63,10 +65,13 @@ void ChildRunner::RequestStop() {
 }
 
 void ChildRunner::OnAttached() {
-  std::lock_guard lock(mutex_);
-  has_served_ = true;
-  has_unclaimed_end_ = false;
-  if (!stopping_) kill_at_.reset();
+  {
+    std::lock_guard lock(mutex_);
+    has_served_ = true;
+    has_unclaimed_end_ = false;
+    if (!stopping_) kill_at_.reset();
+  }
+  Wake();
 }
 
 void ChildRunner::OnDetached() {
@@ -132,6 +137,7 @@ void ChildRunner::Wait(int child_fd, std::optional<Clock::time_point> until) {
   // A negative descriptor is passed over.
   pollfd fds[] = {{wake_fd_, POLLIN, 0}, {child_fd, POLLIN, 0}, {output_fd_, POLLIN, 0}};
   int timeout_ms = -1;
+  if (tell_line_at_) until = std::min(until.value_or(*tell_line_at_), *tell_line_at_);
   if (until) {
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(*until - Clock::now());
     timeout_ms = static_cast<int>(std::max<int64_t>(0, left.count()));
@@ -140,6 +146,18 @@ void ChildRunner::Wait(int child_fd, std::optional<Clock::time_point> until) {
   uint64_t count;
   (void)!::read(wake_fd_, &count, sizeof(count));
   if (fds[2].revents != 0) ReadOutput(kReadBytes);
+  // A child that ends has written its last line before: that is on_exit's.
+  const bool has_ended = child_fd >= 0 && fds[1].revents != 0;
+  if (!has_ended && tell_line_at_ && (Clock::now() >= *tell_line_at_ || HasServed())) TellLine();
+}
+
+bool ChildRunner::HasServed() const {
+  std::lock_guard lock(mutex_);
+  return has_served_;
+}
+
+void ChildRunner::TellLine() {
+  if (std::exchange(tell_line_at_, std::nullopt)) events_.on_line(line_);
 }
 
 void ChildRunner::ReadOutput(size_t most) {
@@ -175,6 +193,7 @@ void ChildRunner::Supervise() {
       is_stopping = stopping_;
       if (!is_stopping) kill_at_.reset();
       ++exit_count_;
+      tell_line_at_.reset();
       last_line_ = std::exchange(line_, {});
       line = last_line_;
       end = last_end_;

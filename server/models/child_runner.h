@@ -29,6 +29,8 @@ class ChildRunner {
   // How long it is waited for the end of a child whose stream has ended. A process that dies closes its files a moment
   // before it can be waited for; one that leaves in order gives back its memory in between.
   static constexpr std::chrono::milliseconds kCauseTime{1000};
+  // How long a line of a child that has not served is kept back, to see whether the child ends with it.
+  static constexpr std::chrono::milliseconds kLineTime{250};
 
   // All are called on a thread of this object, none while it holds a lock.
   struct Events {
@@ -36,7 +38,8 @@ class ChildRunner {
     // again.
     std::function<void(const RunnerEnd& end, const std::string& last_line, std::chrono::milliseconds restart_in)>
         on_exit;
-    // A line that the child has written, bounded in length.
+    // A line that the child has written, bounded in length. Not the one with which a child ends that has not served:
+    // that is the reason, and on_exit tells it.
     std::function<void(std::string line)> on_line = [](std::string) {};
   };
 
@@ -76,6 +79,9 @@ class ChildRunner {
   bool Spawn();
   // Waits for the child's end, and sees to it if that is due.
   void Reap();
+  bool HasServed() const;
+  // Tells the line that is kept back, if there is one.
+  void TellLine();
   // Reads what the child has written, up to `most` bytes.
   void ReadOutput(size_t most);
   // Tells those who wait for the end: all, if it is known, else those whose time is over.
@@ -92,9 +98,11 @@ class ChildRunner {
   // An eventfd: written to when one of the below changes.
   const int wake_fd_;
 
-  // The supervisor's: where the child's output comes from, or -1, its lines, and the last of them.
+  // The supervisor's: where the child's output comes from, or -1, its lines, the last of them, and when that is told;
+  // unset: it has been.
   int output_fd_ = -1;
   std::string line_;
+  std::optional<Clock::time_point> tell_line_at_;
   LineSplitter lines_;
   // Process groups of children that have ended, some of whose processes may not have.
   std::vector<pid_t> orphaned_groups_;

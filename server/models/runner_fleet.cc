@@ -66,12 +66,8 @@ bool RunnerFleet::HasFailed() const {
 }
 
 std::string RunnerFleet::last_exit() const {
-  for (const auto& [name, runner] : runners_) {
-    if (runner->exit_count() == 0) continue;
-    const std::string line = runner->last_line();
-    return runner->last_exit() + (line.empty() ? "" : ": " + line);
-  }
-  return "";
+  std::lock_guard lock(mutex_);
+  return last_exit_;
 }
 
 void RunnerFleet::OnExit(const RunnerExit& exit) {
@@ -79,6 +75,7 @@ void RunnerFleet::OnExit(const RunnerExit& exit) {
   {
     std::lock_guard lock(mutex_);
     exited_.insert(exit.runner_name);
+    last_exit_ = exit.end.cause + (exit.last_line.empty() ? "" : ": " + exit.last_line);
     if (exit.restart_in > kShortAbsence) {
       away_.insert(exit.runner_name);
     } else {

@@ -61,7 +61,7 @@ class RunnerFleet {
 
   // Whether every runner has ended before any had attached: the model cannot be served.
   bool HasFailed() const;
-  // How one that ended did, for people, with the last line that it wrote.
+  // How the one that ended last did, for people, with the last line that it wrote.
   std::string last_exit() const;
 
  private:
@@ -73,6 +73,7 @@ class RunnerFleet {
   mutable std::mutex mutex_;
   bool any_attached_ = false;
   std::set<std::string> exited_;
+  std::string last_exit_;
   // Those that will not be back soon.
   std::set<std::string> away_;
   // Last: their threads use the rest. Constant once made.

@@ -42,6 +42,23 @@ class StartFailureTest(unittest.TestCase):
         path.write_text("not a model", encoding="utf-8")
         self.assert_refused(self.start("--model", path), path)
 
+    def test_a_runners_failure_is_said_once(self):
+        """A model that only the runner finds wrong, by whatever: its sentence is that of the start's failure."""
+        path = self.folder / "model.gguf"
+        shutil.copy(harness.model_path(), path)
+        # The type of llama.cpp's tokenizer, whose length stays.
+        whole = path.read_bytes()
+        path.write_bytes(whole.replace(b"\x04\x00\x00\x00\x00\x00\x00\x00gpt2", b"\x04\x00\x00\x00\x00\x00\x00\x00gpx2", 1))
+        self.assertNotEqual(path.read_bytes(), whole)
+        for flags in ((), ("--log-format", "json")):
+            outcome = self.start("--model", path, *flags)
+            self.assertEqual(outcome.status, 1, outcome.stderr)
+            self.assertEqual(outcome.stderr.count("gpx2"), 1, outcome.stderr)
+            lines = outcome.stderr.splitlines()
+            self.assertIn("gpx2", lines[-1])
+            self.assertTrue('"failed"' in lines[-1] if flags else lines[-1].startswith("logitd: "), outcome.stderr)
+            self.assertEqual(["stop" in line for line in lines], [False] * len(lines), "nothing was started")
+
     def test_port_in_use(self):
         server = harness.Server()
         try:

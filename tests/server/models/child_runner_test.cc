@@ -81,13 +81,14 @@ TEST(ChildRunnerTest, ProcessesThatADeadChildLeavesAreReaped) {
   std::atomic<bool> is_told = false;
   {
     ChildRunner runner({"/bin/sh", "-c", script},
-                       {.on_exit = [](const RunnerEnd&, const std::string&, std::chrono::milliseconds) {},
+                       {.on_exit =
+                            [&](const RunnerEnd&, const std::string& last_line, std::chrono::milliseconds) {
+                              EXPECT_EQ(last_line, "end");
+                              if (!is_told.exchange(true)) orphans.set_value(pids);
+                            },
                         .on_line =
                             [&](const std::string& line) {
-                              if (is_told) return;
-                              if (line != "end") return pids.push_back(std::stoi(line));
-                              is_told = true;
-                              orphans.set_value(pids);
+                              if (!is_told) pids.push_back(std::stoi(line));
                             }});
     const std::vector<pid_t> left = orphans.get_future().get();
     ASSERT_EQ(left.size(), 2u);
@@ -206,8 +207,8 @@ class Story {
 TEST(ChildRunnerTest, LinesOfAChildAreReadToTheLast) {
   Story story;
   ChildRunner runner({"/bin/sh", "-c", "echo out; echo err >&2; printf 'no end'; exit 3"}, story.events());
-  EXPECT_THAT(story.First(4),
-              ElementsAre("line: out", "line: err", "line: no end", "end: exit status 3 after 'no end'"));
+  EXPECT_THAT(story.First(3), ElementsAre("line: out", "line: err", "end: exit status 3 after 'no end'"))
+      << "the line that a child ends with is told once";
   EXPECT_EQ(runner.last_line(), "no end");
 }
 
@@ -215,17 +216,24 @@ TEST(ChildRunnerTest, LongLineIsCutAndAFullPipeHoldsNobodyUp) {
   Story story;
   // Four times what a pipe holds, in one line.
   ChildRunner runner({"/bin/sh", "-c", "head -c 262144 /dev/zero | tr '\\0' x; echo; echo after"}, story.events());
-  EXPECT_THAT(story.First(2), ElementsAre("line: " + std::string(2000, 'x') + " [260144 bytes more]", "line: after"));
+  EXPECT_THAT(story.First(2), ElementsAre("line: " + std::string(2000, 'x') + " [260144 bytes more]",
+                                          "end: exit status 0 after 'after'"));
 }
 
 TEST(ChildRunnerTest, GrandchildThatKeepsTheOutputHoldsNobodyUp) {
   Story story;
   ChildRunner runner({"/bin/sh", "-c", "sleep 100 & echo $!; exit 4"}, story.events());
-  const std::vector<std::string> told = story.First(2);
-  ASSERT_EQ(told.size(), 2u);
-  const std::string pid = told[0].substr(sizeof("line: ") - 1);
-  EXPECT_EQ(told[1], "end: exit status 4 after '" + pid + "'");
-  ::kill(std::stoi(pid), SIGKILL);
+  const std::vector<std::string> told = story.First(1);
+  ASSERT_EQ(told.size(), 1u);
+  const std::string end = "end: exit status 4 after '";
+  ASSERT_EQ(told[0].substr(0, end.size()), end);
+  ::kill(std::stoi(told[0].substr(end.size())), SIGKILL);
+}
+
+TEST(ChildRunnerTest, LineOfAChildThatGoesOnIsToldSoon) {
+  Story story;
+  ChildRunner runner({"/bin/sh", "-c", "echo loading; exec sleep 1000"}, story.events());
+  EXPECT_THAT(story.First(1), ElementsAre("line: loading"));
 }
 
 // The end that AwaitEnd tells of a child that has served.
