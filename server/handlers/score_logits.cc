@@ -142,7 +142,7 @@ absl::Status ScoreLogitsSession::CheckTargets(const v1::ScoreLogitsRows& message
     const absl::Status error =
         is_in_range ? errors::OutOfRange(field, int64_t{targets[i]},
                                          "-100 after another -100, for a stage of config.sampling looks at the targets "
-                                         "before it, and -100 says not which token stands there")
+                                         "before it, and a target of -100 does not name the token that stands there")
                     : errors::TokenIdOutOfRange(field, targets[i], vocab_size_);
     return WithPosition(error, i, message.sequence_index(), position + i);
   }
