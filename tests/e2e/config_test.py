@@ -253,11 +253,11 @@ class OperationsTest(unittest.TestCase):
     """docs/operations.md is complete."""
 
     def test_help_fits_a_terminal(self):
-        lines = logitd("--help").stdout.splitlines()
+        lines = logitd("--help", HOME="/home/user", XDG_CACHE_HOME="").stdout.splitlines()
         self.assertGreater(len(lines), 30)
         for line in lines:
             self.assertLessEqual(len(line), 80, line)
-            self.assertEqual(line.endswith("..."), "--listen " in line, "only --listen is repeatable")
+            self.assertEqual(line.endswith("..."), line.startswith("  --listen "), "only --listen is repeatable")
 
     def test_every_option_is_listed(self):
         flags = re.findall(r"^ +(?:-\w,)?(--[a-z-]+)", logitd("--help").stdout, re.MULTILINE)
