@@ -186,11 +186,16 @@ void ChildRunner::Supervise() {
     lines_.Finish();
     ReapOrphans();
     bool is_stopping;
+    {
+      std::lock_guard lock(mutex_);
+      is_stopping = stopping_;
+    }
+    // Nobody is told how a child ends that was asked to.
+    if (is_stopping) TellLine();
     RunnerEnd end;
     std::string line;
     {
       std::lock_guard lock(mutex_);
-      is_stopping = stopping_;
       if (!is_stopping) kill_at_.reset();
       ++exit_count_;
       tell_line_at_.reset();
