@@ -193,7 +193,7 @@ class MemoryTest(unittest.TestCase):
         path = self.model("--layers", 1, "--embedding", 64, "--context", 4096)
         outcome = harness.run("logitd", "--listen", "127.0.0.1:0", "--model", path, "--context-length", 5000,
                               timeout_s=120)
-        self.assertEqual(outcome.status, 1)
+        self.assertEqual(outcome.status, 2)
         self.assertIn("--context-length must be at most 4096, what the model was trained with, got 5000", outcome.stderr)
         outcome = harness.run("logitd", "--listen", "127.0.0.1:0", "--model", path, "--max-sequences", 65)
         self.assertEqual(outcome.status, 2)
