@@ -22,7 +22,7 @@ constexpr size_t kShownAlternatives = 16;
 template <typename Value>
 std::vector<Value> Unpacked(const std::string& bytes) {
   std::vector<Value> values(bytes.size() / sizeof(Value));
-  std::memcpy(values.data(), bytes.data(), values.size() * sizeof(Value));
+  if (!values.empty()) std::memcpy(values.data(), bytes.data(), values.size() * sizeof(Value));
   return values;
 }
 

@@ -157,8 +157,7 @@ absl::StatusOr<server::WireCost> Scan(const std::string& bytes, const Descriptor
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace logitd::fuzz;  // NOLINT
   using logitd::ErrorReason;
-  static const auto& quiet = *new google::protobuf::LogSilencer;
-  (void)quiet;
+  static google::protobuf::LogSilencer quiet;
   FuzzInput input(data, size);
   const google::protobuf::Message& request = *Requests()[input.Below(Requests().size())];
   const google::protobuf::Descriptor& type = *request.GetDescriptor();
