@@ -86,6 +86,8 @@ int main(int argc, char** argv) {
   }
   if (!stated) {
     std::printf("{\"stated\": null, \"left_sequences\": %d}\n", left);
+    llama_free(context);
+    llama_model_free(model);
     return 0;
   }
 
