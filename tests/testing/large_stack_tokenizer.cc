@@ -15,6 +15,7 @@
 #include <exception>
 #include <fstream>
 #include <iterator>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -82,13 +83,14 @@ int main(int argc, char** argv) {
     std::snprintf(overrides[0].val_str, sizeof(overrides[0].val_str), "%s", pre.c_str());
     params.kv_overrides = overrides;
   }
-  llama_model* model = llama_model_load_from_file(vocab_file.c_str(), params);
+  const std::unique_ptr<llama_model, decltype(&llama_model_free)> model(
+      llama_model_load_from_file(vocab_file.c_str(), params), &llama_model_free);
   std::ifstream file(text_file, std::ios::binary);
   if (model == nullptr || !file) {
     std::fprintf(stderr, "cannot read %s\n", model == nullptr ? vocab_file.c_str() : text_file.c_str());
     return 1;
   }
-  Job job{.vocab = llama_model_get_vocab(model),
+  Job job{.vocab = llama_model_get_vocab(model.get()),
           .text = std::string(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>())};
   void* map = mmap(nullptr, kStackBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (map == MAP_FAILED) return 1;
