@@ -58,8 +58,8 @@ inline constexpr int32_t kMaxCandidates = 1024;
 inline constexpr int64_t kMaxScoreTokens = 1 << 19;
 // Sequences of one ScoreLogits call: each keeps its running sums until the reply, at most 5 KiB with its options.
 inline constexpr int32_t kMaxScoreSequences = 4096;
-// Sharper than any difference of log-probs: beyond it the posterior is one-hot.
-inline constexpr double kMaxPosteriorBeta = 1000;
+// Sharper than any difference of log-probs: beyond it all probability is on one candidate.
+inline constexpr double kMaxInverseTemperature = 1000;
 inline constexpr int64_t kMaxTextBytes = int64_t{4} << 20;
 // HTTP/2 streams of one connection: what is above waits in the client.
 inline constexpr int32_t kMaxStreamsPerConnection = 256;

@@ -51,20 +51,20 @@ Ordering OrderBy(std::span<const std::optional<double>> values) {
   return ordering;
 }
 
-std::vector<std::optional<double>> Posterior(std::span<const std::optional<double>> values, double beta) {
+std::vector<std::optional<double>> CandidateProbabilities(std::span<const std::optional<double>> values, double beta) {
   double max = -std::numeric_limits<double>::infinity();
   for (const auto& value : values) max = std::max(max, value.value_or(max));
-  std::vector<std::optional<double>> posterior(values.size());
+  std::vector<std::optional<double>> probabilities(values.size());
   CompensatedSum total;
   for (size_t i = 0; i < values.size(); ++i) {
     if (!values[i]) continue;
-    posterior[i] = Exp(beta * (*values[i] - max));
-    total.Add(*posterior[i]);
+    probabilities[i] = Exp(beta * (*values[i] - max));
+    total.Add(*probabilities[i]);
   }
-  for (auto& value : posterior) {
+  for (auto& value : probabilities) {
     if (value) *value /= total.value();
   }
-  return posterior;
+  return probabilities;
 }
 
 }  // namespace logitd

@@ -46,7 +46,7 @@ struct Ordering {
 Ordering OrderBy(std::span<const std::optional<double>> values);
 
 // softmax(beta * value) over the candidates that have a value; unset for the others. Range: beta in [0, 1000].
-std::vector<std::optional<double>> Posterior(std::span<const std::optional<double>> values, double beta);
+std::vector<std::optional<double>> CandidateProbabilities(std::span<const std::optional<double>> values, double beta);
 
 }  // namespace logitd
 

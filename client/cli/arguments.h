@@ -2,7 +2,7 @@
 //
 //   Arguments arguments({.name = "rank", ...}, {{.name = "--order-by", .value = "NORM", .help = "..."}, ...});
 //   absl::Status status = arguments.Parse(args);
-//   absl::StatusOr<std::optional<double>> beta = arguments.Double("--posterior-beta");
+//   absl::StatusOr<std::optional<double>> beta = arguments.Double("--inverse-temperature");
 //
 // Written here, and not left to a library, because positional arguments are arbitrary text: a prompt "{}", "[1,2]",
 // "%%", "++" or "" must arrive as it is, "--logits -inf,2" is a value, and `--allowed ""` is an empty set.

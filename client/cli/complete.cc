@@ -167,12 +167,7 @@ class StreamView {
 
 // What only the first message of the reply says, in the last one's object.
 std::string WithStarted(std::string json, const v1::GenerateStarted& started) {
-  std::string more =
-      absl::StrCat(",\"model\":", JsonText(started.model()), ",\"precision\":", JsonText(started.precision()),
-                   ",\"numerics_version\":", started.numerics_version());
-  if (started.has_batch_tolerance_nats()) {
-    absl::StrAppend(&more, ",\"batch_tolerance_nats\":", JsonNumber(started.batch_tolerance_nats()));
-  }
+  std::string more = absl::StrCat(",\"provenance\":", ToJson(started.provenance()));
   if (started.tokenization().ByteSizeLong() > 0) {
     absl::StrAppend(&more, ",\"tokenization\":", ToJson(started.tokenization()));
   }

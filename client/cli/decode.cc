@@ -59,7 +59,7 @@ absl::StatusOr<v1::DecodeConfig> ConfigFrom(const Arguments& arguments, const Lo
            SetIfGiven(RecordFrom(arguments), [&](v1::RecordOptions r) { *config.mutable_record() = std::move(r); }),
            SetIfGiven(
                arguments.TokenIds("--eos-token-ids"),
-               [&](const std::vector<int32_t>& ids) { config.mutable_eos_token_ids()->Add(ids.begin(), ids.end()); }),
+               [&](const std::vector<int32_t>& ids) { config.mutable_end_token_ids()->Add(ids.begin(), ids.end()); }),
        }) {
     if (!status.ok()) return status;
   }

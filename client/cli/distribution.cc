@@ -91,7 +91,7 @@ int RunDistribution(const std::vector<std::string>& args, Environment& environme
   if (session == nullptr) return exit_code;
   session->needs_model = false;
 
-  v1::DistributionRequest request;
+  v1::ComputeDistributionRequest request;
   absl::Status status = SetStep(arguments, request);
   if (status.ok()) status = SetRow(arguments, environment, request);
   if (!status.ok()) return session->Fail(status);
@@ -115,7 +115,7 @@ int RunDistribution(const std::vector<std::string>& args, Environment& environme
   if (!status.ok()) return session->Fail(status);
   if (arguments.Has("--explain")) request.set_explain(true);
 
-  const absl::StatusOr<v1::DistributionResponse> response = session->client->Distribution(request);
+  const absl::StatusOr<v1::ComputeDistributionResponse> response = session->client->ComputeDistribution(request);
   if (!response.ok()) return session->Fail(response.status());
   const auto label_of = [&labels](int32_t id) {
     return id >= 0 && id < static_cast<int32_t>(labels.size()) ? labels[id] : absl::StrCat(id);

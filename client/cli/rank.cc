@@ -38,7 +38,7 @@ Arguments MakeArguments() {
   std::vector<Flag> request = PairFlags(CandidateFlags());
   request.push_back({"--model", "NAME", "default: the only one the server has"});
   request.push_back({"--order-by", "NORM", "sum, per-token, per-byte or per-character; default sum"});
-  request.push_back({"--posterior-beta", "B", "posterior = softmax(B * value), in [0, 1000]; default 1"});
+  request.push_back({"--inverse-temperature", "B", "probability = softmax(B * value), in [0, 1000]; default 1"});
   for (Flag& flag : TokenizationFlags(/*pairs=*/true)) request.push_back(std::move(flag));
   return Arguments(
       {.name = "rank",
@@ -72,7 +72,8 @@ absl::StatusOr<v1::RankRequest> RequestFrom(const Arguments& arguments) {
     request.set_order_by(by);
   }
   for (const absl::Status& status : {
-           SetIfGiven(arguments.Double("--posterior-beta"), [&](double beta) { request.set_posterior_beta(beta); }),
+           SetIfGiven(arguments.Double("--inverse-temperature"),
+                      [&](double beta) { request.set_inverse_temperature(beta); }),
            SetIfGiven(TokenizationFrom(arguments),
                       [&](v1::TokenizationOptions t) { *request.mutable_tokenization() = std::move(t); }),
        }) {
@@ -97,7 +98,7 @@ std::string ShowError(const v1::Error& error) {
                       ")\n");
 }
 
-// Bars of the posterior, best candidate first, with every value; then the winner under each normalisation.
+// Bars of the probabilities, best candidate first, with every value; then the winner under each normalisation.
 std::string ItemView(const v1::RankedItem& item, const std::vector<std::string>& labels, const Style& style) {
   if (item.has_error()) return Filled(ShowError(item.error()), style.width);
   const auto label_of = [&labels](int index) {
@@ -111,7 +112,7 @@ std::string ItemView(const v1::RankedItem& item, const std::vector<std::string>&
   double largest = 0;
   for (int i = 0; i < item.candidates_size(); ++i) {
     order.push_back(i);
-    largest = std::max(largest, item.candidates(i).posterior());
+    largest = std::max(largest, item.candidates(i).candidate_probability());
   }
   // Those without a place come last.
   std::stable_sort(order.begin(), order.end(), [&item](int a, int b) {
@@ -120,7 +121,7 @@ std::string ItemView(const v1::RankedItem& item, const std::vector<std::string>&
   });
   Table table({{"place", Table::kRight, Table::kWhole, /*is_key=*/true},
                {"candidate", Table::kLeft, Table::kShorten, /*is_key=*/true},
-               {"posterior"},
+               {"probability"},
                {"", Table::kLeft, Table::kDrop},
                {"sum"},
                {"per token"},
@@ -135,8 +136,8 @@ std::string ItemView(const v1::RankedItem& item, const std::vector<std::string>&
     if (candidate.has_error()) absl::StrAppend(&errors, name_of(i), ": ", ShowError(candidate.error()));
     table.Add({{candidate.has_error() ? "-" : absl::StrCat(candidate.place()), std::nullopt},
                {label_of(i), std::nullopt},
-               {ShowNumber(LOGITD_CLI_OPTIONAL(candidate, posterior)), std::nullopt},
-               {candidate.has_posterior() ? Bar(candidate.posterior(), largest, kBarWidth) : "",
+               {ShowNumber(LOGITD_CLI_OPTIONAL(candidate, candidate_probability)), std::nullopt},
+               {candidate.has_candidate_probability() ? Bar(candidate.candidate_probability(), largest, kBarWidth) : "",
                 LOGITD_CLI_OPTIONAL(candidate, per_token)},
                {ShowNumber(LOGITD_CLI_OPTIONAL(candidate, sum)), std::nullopt},
                {ShowNumber(LOGITD_CLI_OPTIONAL(candidate, per_token)), std::nullopt},
@@ -186,10 +187,7 @@ int PrintResponse(const v1::RankResponse& response, const std::vector<std::vecto
 
 // Takes over what `part` says of the whole request, and adds up what it cost.
 void MergeHead(const v1::RankResponse& part, v1::RankResponse& whole) {
-  whole.set_model(part.model());
-  whole.set_precision(part.precision());
-  if (part.has_batch_tolerance_nats()) whole.set_batch_tolerance_nats(part.batch_tolerance_nats());
-  whole.set_numerics_version(part.numerics_version());
+  *whole.mutable_provenance() = part.provenance();
   if (!part.has_usage()) return;
   v1::Usage& usage = *whole.mutable_usage();
   usage.set_prompt_token_count(usage.prompt_token_count() + part.usage().prompt_token_count());

@@ -69,7 +69,6 @@ std::string ShowAlternatives(const v1::TokenRecord& token, const Style& style) {
 std::string ShowLogProb(std::optional<double> log_prob, v1::LogProbState state) {
   if (log_prob) return ShowNumber(*log_prob);
   if (state == v1::LOG_PROB_STATE_EXCLUDED) return "excluded";
-  if (state == v1::LOG_PROB_STATE_BEFORE_RESUME) return "before resume";
   return "-";
 }
 
@@ -78,7 +77,7 @@ std::string TokenTable(const TokenRecords& tokens, const Style& style, bool has_
   // A column that only exclusions would fill is shown too: they are what the caller asked about.
   const bool has_sampling = any([](const v1::TokenRecord& token) {
     return token.has_sampling_log_prob() ||
-           (token.state() == v1::LOG_PROB_STATE_EXCLUDED && token.has_model_log_prob());
+           (token.log_prob_state() == v1::LOG_PROB_STATE_EXCLUDED && token.has_model_log_prob());
   });
   const bool has_rank = any([](const v1::TokenRecord& token) { return token.has_rank(); });
   const bool has_entropy = any([](const v1::TokenRecord& token) { return token.has_model_entropy(); });
@@ -113,9 +112,9 @@ std::string TokenTable(const TokenRecords& tokens, const Style& style, bool has_
     std::vector<Table::Cell> row = {{absl::StrCat(token.position()), std::nullopt},
                                     {absl::StrCat(token.token_id()), std::nullopt}};
     if (has_text) row.push_back({ShortenOnTerminal(ShowToken(token.token_bytes()), kTokenColumns, style), log_prob});
-    row.push_back({ShowLogProb(log_prob, token.state()), log_prob});
+    row.push_back({ShowLogProb(log_prob, token.log_prob_state()), log_prob});
     if (has_sampling) {
-      row.push_back({ShowLogProb(LOGITD_CLI_OPTIONAL(token, sampling_log_prob), token.state()), std::nullopt});
+      row.push_back({ShowLogProb(LOGITD_CLI_OPTIONAL(token, sampling_log_prob), token.log_prob_state()), std::nullopt});
     }
     if (has_rank) row.push_back({token.has_rank() ? absl::StrCat(token.rank()) : "-", std::nullopt});
     if (has_entropy) row.push_back({ShowNumber(LOGITD_CLI_OPTIONAL(token, model_entropy)), std::nullopt});

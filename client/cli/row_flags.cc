@@ -17,7 +17,7 @@ std::vector<Flag> RowFlags() {
   return flags;
 }
 
-absl::Status SetRow(const Arguments& arguments, Environment& environment, v1::DistributionRequest& request) {
+absl::Status SetRow(const Arguments& arguments, Environment& environment, v1::ComputeDistributionRequest& request) {
   absl::StatusOr<LogitsInput> input = LogitsInput::Open(arguments, environment);
   if (!input.ok()) return input.status();
   if (input->is_list()) {

@@ -17,7 +17,7 @@ std::vector<Flag> RowFlags();
 // Sets request.logits. Of several rows it is row --row of sequence --sequence; default: the row of the step, which is
 // --position, else the number of --output-tokens; sequence 0. Errors: usage errors.
 // REQUIRES: the step is set (SetStep).
-absl::Status SetRow(const Arguments& arguments, Environment& environment, v1::DistributionRequest& request);
+absl::Status SetRow(const Arguments& arguments, Environment& environment, v1::ComputeDistributionRequest& request);
 
 }  // namespace logitd::cli
 

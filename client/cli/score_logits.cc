@@ -156,7 +156,7 @@ void Print(const v1::ScoreLogitsResponse& response, const Targets& targets, bool
       std::string json = ToJson(response.sequences(i));
       // A line stands for itself: which sequence it is, and which numbers these are, go in front of the closing brace.
       json.insert(json.size() - 1,
-                  absl::StrCat(",\"sequence_index\":", i, ",\"numerics_version\":", response.numerics_version()));
+                  absl::StrCat(",\"sequence_index\":", i, ",\"provenance\":", ToJson(response.provenance())));
       out << json << "\n";
     }
     return;

@@ -34,7 +34,7 @@ bool HasExcluded(const v1::ScoredContinuation& continuation, bool by_model) {
     return !(by_model ? totals.has_cumulative_model_log_prob() : totals.has_cumulative_sampling_log_prob());
   }
   return std::any_of(tokens.begin(), tokens.end(), [by_model](const v1::TokenRecord& token) {
-    return token.state() == v1::LOG_PROB_STATE_EXCLUDED && (!by_model || !token.has_model_log_prob());
+    return token.log_prob_state() == v1::LOG_PROB_STATE_EXCLUDED && (!by_model || !token.has_model_log_prob());
   });
 }
 
@@ -90,7 +90,7 @@ std::string TokenByToken(const Continuations& continuations, const Style& style)
       if (position < continuation.score().tokens_size()) {
         const v1::TokenRecord& token = continuation.score().tokens(position);
         log_prob = LOGITD_CLI_OPTIONAL(token, model_log_prob);
-        shown = ShowLogProb(log_prob, token.state());
+        shown = ShowLogProb(log_prob, token.log_prob_state());
         ++contender_count;
       }
       values.push_back(log_prob);

@@ -17,7 +17,7 @@ std::vector<Flag> StepFlags() {
           {"--excluded-tokens", "IDS", "eos and stop tokens, where min_tokens was not reached"}};
 }
 
-absl::Status SetStep(const Arguments& arguments, v1::DistributionRequest& request) {
+absl::Status SetStep(const Arguments& arguments, v1::ComputeDistributionRequest& request) {
   const auto add = [](google::protobuf::RepeatedField<int32_t>* list) {
     return [list](const std::vector<int32_t>& ids) { list->Add(ids.begin(), ids.end()); };
   };

@@ -14,7 +14,7 @@ namespace logitd::cli {
 std::vector<Flag> StepFlags();
 
 // Sets sampling, the tokens, and if one of the first three flags was given `verify`. Errors: usage errors.
-absl::Status SetStep(const Arguments& arguments, v1::DistributionRequest& request);
+absl::Status SetStep(const Arguments& arguments, v1::ComputeDistributionRequest& request);
 
 }  // namespace logitd::cli
 

@@ -38,8 +38,8 @@ Arguments MakeArguments() {
       WithPenaltyFlags({{"Request", request}, {"The step", StepFlags()}, {"Stages", stages}}));
 }
 
-absl::StatusOr<v1::DistributionRequest> RequestFrom(const Arguments& arguments, Environment& environment) {
-  v1::DistributionRequest request;
+absl::StatusOr<v1::ComputeDistributionRequest> RequestFrom(const Arguments& arguments, Environment& environment) {
+  v1::ComputeDistributionRequest request;
   if (!arguments.Has("--token")) return UsageError("--token", "--token is missing: the token to verify, as --token 5");
   absl::Status status = SetStep(arguments, request);
   if (!status.ok()) return status;
@@ -67,9 +67,9 @@ int RunVerify(const std::vector<std::string>& args, Environment& environment) {
   const std::unique_ptr<Session> session = OpenSession(arguments, args, environment, exit_code);
   if (session == nullptr) return exit_code;
   session->needs_model = false;
-  const absl::StatusOr<v1::DistributionRequest> request = RequestFrom(arguments, environment);
+  const absl::StatusOr<v1::ComputeDistributionRequest> request = RequestFrom(arguments, environment);
   if (!request.ok()) return session->Fail(request.status());
-  const absl::StatusOr<v1::DistributionResponse> response = session->client->Distribution(*request);
+  const absl::StatusOr<v1::ComputeDistributionResponse> response = session->client->ComputeDistribution(*request);
   if (!response.ok()) return session->Fail(response.status());
   if (!response->has_verification()) {
     return session->Fail(absl::InternalError("the server's reply holds no verification"));

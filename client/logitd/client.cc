@@ -109,10 +109,11 @@ absl::StatusOr<v1::RankResponse> Client::Rank(const v1::RankRequest& request) {
   return ResultOf(status, std::move(response));
 }
 
-absl::StatusOr<v1::DistributionResponse> Client::Distribution(const v1::DistributionRequest& request) {
+absl::StatusOr<v1::ComputeDistributionResponse> Client::ComputeDistribution(
+    const v1::ComputeDistributionRequest& request) {
   const auto context = NewContext();
-  v1::DistributionResponse response;
-  const grpc::Status status = connection_->decoding().Distribution(context.get(), request, &response);
+  v1::ComputeDistributionResponse response;
+  const grpc::Status status = connection_->decoding().ComputeDistribution(context.get(), request, &response);
   return ResultOf(status, std::move(response));
 }
 

@@ -60,8 +60,8 @@ class Client {
   // ScoringService.Rank.
   absl::StatusOr<v1::RankResponse> Rank(const v1::RankRequest& request);
 
-  // DecodingService.Distribution. Needs no model.
-  absl::StatusOr<v1::DistributionResponse> Distribution(const v1::DistributionRequest& request);
+  // DecodingService.ComputeDistribution. Needs no model.
+  absl::StatusOr<v1::ComputeDistributionResponse> ComputeDistribution(const v1::ComputeDistributionRequest& request);
 
   // DecodingService.Decode. The stream must not outlive the client.
   absl::StatusOr<std::unique_ptr<DecodeStream>> Decode(const v1::DecodeConfig& config);

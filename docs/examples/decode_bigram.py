@@ -17,7 +17,7 @@ requests = queue.SimpleQueue()
 channel = grpc.insecure_channel(sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1:50051")
 replies = decoding_service_pb2_grpc.DecodingServiceStub(channel).Decode(iter(requests.get, None))
 requests.put(pb.DecodeRequest(config=pb.DecodeConfig(
-    vocab_size=len(words), eos_token_ids=[words.index(".")], stop=sampling_pb2.StopCriteria(max_tokens=12),
+    vocab_size=len(words), end_token_ids=[words.index(".")], stop=sampling_pb2.StopCriteria(max_tokens=12),
     sampling=sampling_pb2.SamplingParams(temperature=0.7, seed=3))))
 next(replies)  # The stream is accepted.
 texts = {1: [words.index("the")], 2: [words.index("a")]}  # Sequence id: its words, from the first one on.

@@ -74,7 +74,7 @@ void ToProto(const TokenRecord& record, const RecordOptions& options, const Voca
   message.set_position(record.position);
   message.set_origin(static_cast<v1::TokenOrigin>(record.origin));
   if (!options.records) return;
-  message.set_state(static_cast<v1::LogProbState>(record.state));
+  message.set_log_prob_state(static_cast<v1::LogProbState>(record.state));
   if (options.token_bytes && vocabulary != nullptr) {
     message.set_token_bytes(std::string(vocabulary->TokenBytes(record.token_id)));
   }

@@ -69,9 +69,9 @@ absl::StatusOr<ModelDescription> FromProto(const v1::ModelInfo& info) {
     return errors::OutOfRange("hello.model.chat_template", static_cast<int64_t>(info.chat_template().size()),
                               "at most 1 MiB");
   }
-  const auto& eos = info.eos_token_ids();
+  const auto& eos = info.end_token_ids();
   RETURN_IF_ERROR(
-      CheckTokenIds({eos.data(), static_cast<size_t>(eos.size())}, "hello.model.eos_token_ids", info.vocab_size()));
+      CheckTokenIds({eos.data(), static_cast<size_t>(eos.size())}, "hello.model.end_token_ids", info.vocab_size()));
   if (info.has_bos_token_id()) {
     const TokenId bos = info.bos_token_id();
     RETURN_IF_ERROR(CheckTokenIds({&bos, 1}, "hello.model.bos_token_id", info.vocab_size()));
@@ -81,11 +81,11 @@ absl::StatusOr<ModelDescription> FromProto(const v1::ModelInfo& info) {
   model.model_fingerprint = info.model_fingerprint();
   model.vocab_fingerprint = info.vocab_fingerprint();
   model.vocab_size = info.vocab_size();
-  model.eos_token_ids.assign(eos.begin(), eos.end());
-  std::sort(model.eos_token_ids.begin(), model.eos_token_ids.end());
+  model.end_token_ids.assign(eos.begin(), eos.end());
+  std::sort(model.end_token_ids.begin(), model.end_token_ids.end());
   // However often a runner names them: they are in replies.
-  model.eos_token_ids.erase(std::unique(model.eos_token_ids.begin(), model.eos_token_ids.end()),
-                            model.eos_token_ids.end());
+  model.end_token_ids.erase(std::unique(model.end_token_ids.begin(), model.end_token_ids.end()),
+                            model.end_token_ids.end());
   model.adds_bos = info.adds_bos();
   model.context_length = info.context_length();
   model.precision = info.precision();
@@ -192,7 +192,7 @@ void ToProto(const ModelDescription& model, v1::ModelInfo& info) {
   info.set_model_fingerprint(model.model_fingerprint);
   info.set_vocab_fingerprint(model.vocab_fingerprint);
   info.set_vocab_size(model.vocab_size);
-  for (const TokenId id : model.eos_token_ids) info.add_eos_token_ids(id);
+  for (const TokenId id : model.end_token_ids) info.add_end_token_ids(id);
   if (model.bos_token_id) info.set_bos_token_id(*model.bos_token_id);
   info.set_adds_bos(model.adds_bos);
   info.set_context_length(model.context_length);

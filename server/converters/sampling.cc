@@ -155,6 +155,11 @@ absl::StatusOr<SamplingParams> FromProto(const v1::SamplingParams& message, int3
   params.occurrence_scope = ToCore<PenaltyScope>(message.occurrence_scope());
   if (message.has_penalty_window()) params.penalty_window = message.penalty_window();
   if (message.has_no_repeat_ngram_size()) params.no_repeat_ngram_size = message.no_repeat_ngram_size();
+  for (int i = 0; i < message.logit_biases_size(); ++i) {
+    if (!message.logit_biases(i).has_token_id()) {
+      return errors::Required("logit_biases[" + std::to_string(i) + "].token_id");
+    }
+  }
   params.lists = ListsOf(message);
   ASSIGN_OR_RETURN(params.subset, SubsetOf(message, vocab_size));
   ASSIGN_OR_RETURN(params.order, OrderOf(message));
@@ -181,7 +186,7 @@ int64_t HeldBytes(const SamplingParams& params, const SamplingParams* shared) {
   return bytes + static_cast<int64_t>(params.order.stages.capacity() * sizeof(Stage));
 }
 
-absl::StatusOr<StopRules> FromProto(const v1::StopCriteria& message, std::span<const TokenId> eos_token_ids,
+absl::StatusOr<StopRules> FromProto(const v1::StopCriteria& message, std::span<const TokenId> end_token_ids,
                                     int32_t vocab_size, int32_t default_max_tokens) {
   StopRules rules;
   const auto& stops = message.stop_token_ids();
@@ -191,7 +196,7 @@ absl::StatusOr<StopRules> FromProto(const v1::StopCriteria& message, std::span<c
   RETURN_IF_ERROR(CheckTokenIds({stops.data(), static_cast<size_t>(stops.size())}, "stop_token_ids", vocab_size));
   rules.stop_token_ids.assign(stops.begin(), stops.end());
   if (!message.ignore_eos()) {
-    rules.stop_token_ids.insert(rules.stop_token_ids.end(), eos_token_ids.begin(), eos_token_ids.end());
+    rules.stop_token_ids.insert(rules.stop_token_ids.end(), end_token_ids.begin(), end_token_ids.end());
   }
   std::sort(rules.stop_token_ids.begin(), rules.stop_token_ids.end());
   rules.stop_token_ids.erase(std::unique(rules.stop_token_ids.begin(), rules.stop_token_ids.end()),

@@ -27,9 +27,9 @@ absl::StatusOr<SamplingParams> ScoringParamsFromProto(const v1::SamplingParams& 
 // Bytes that the token sets and lists of `params` take, without those that it shares with `shared`.
 int64_t HeldBytes(const SamplingParams& params, const SamplingParams* shared = nullptr);
 
-// `eos_token_ids`: those of the vocabulary, ascending. `default_max_tokens` holds where max_tokens is unset.
+// `end_token_ids`: those of the vocabulary, ascending. `default_max_tokens` holds where max_tokens is unset.
 // Errors: TOKEN_ID_OUT_OF_RANGE, FIELD_OUT_OF_RANGE, LIMIT_EXCEEDED.
-absl::StatusOr<StopRules> FromProto(const v1::StopCriteria& stop, std::span<const TokenId> eos_token_ids,
+absl::StatusOr<StopRules> FromProto(const v1::StopCriteria& stop, std::span<const TokenId> end_token_ids,
                                     int32_t vocab_size, int32_t default_max_tokens);
 
 // `default_sampling_log_prob` holds where it is unset; `default_layout` where layout is.

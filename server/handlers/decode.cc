@@ -13,6 +13,7 @@
 #include "server/converters/error.h"
 #include "server/converters/sampling.h"
 #include "server/handlers/numerics_version.h"
+#include "server/handlers/provenance.h"
 
 namespace logitd::server {
 namespace {
@@ -54,24 +55,21 @@ absl::Status DecodeSession::Start(const v1::DecodeConfig& config, v1::DecodeStar
                               "in [1, " + std::to_string(kMaxVocabSize) + "]");
   }
   RETURN_IF_ERROR(CheckNumericsVersion(config));
-  if (!config.vocab_fingerprint().empty() && config.vocab_fingerprint().size() != kVocabFingerprintBytes) {
-    return errors::OutOfRange("vocab_fingerprint", static_cast<int64_t>(config.vocab_fingerprint().size()), "32 bytes");
+  const auto& end = config.end_token_ids();
+  if (end.size() > kMaxStops) {
+    return errors::LimitExceeded("end_token_ids", end.size(), "[0, " + std::to_string(kMaxStops) + "]", "max_stops");
   }
-  const auto& eos = config.eos_token_ids();
-  if (eos.size() > kMaxStops) {
-    return errors::LimitExceeded("eos_token_ids", eos.size(), "[0, " + std::to_string(kMaxStops) + "]", "max_stops");
-  }
-  RETURN_IF_ERROR(CheckTokenIds({eos.data(), static_cast<size_t>(eos.size())}, "eos_token_ids", config.vocab_size()));
+  RETURN_IF_ERROR(CheckTokenIds({end.data(), static_cast<size_t>(end.size())}, "end_token_ids", config.vocab_size()));
   vocab_size_ = config.vocab_size();
-  eos_token_ids_.assign(eos.begin(), eos.end());
-  std::sort(eos_token_ids_.begin(), eos_token_ids_.end());
-  const auto twice = std::adjacent_find(eos_token_ids_.begin(), eos_token_ids_.end());
-  if (twice != eos_token_ids_.end()) return errors::DuplicateTokenId("eos_token_ids", *twice);
+  end_token_ids_.assign(end.begin(), end.end());
+  std::sort(end_token_ids_.begin(), end_token_ids_.end());
+  const auto twice = std::adjacent_find(end_token_ids_.begin(), end_token_ids_.end());
+  if (twice != end_token_ids_.end()) return errors::DuplicateTokenId("end_token_ids", *twice);
 
   auto sampling = FromProto(config.sampling(), vocab_size_);
   if (!sampling.ok()) return WithFieldPrefix(sampling.status(), "sampling.");
   sampling_ = *std::move(sampling);
-  auto stop = FromProto(config.stop(), eos_token_ids_, vocab_size_, kMaxTokens);
+  auto stop = FromProto(config.stop(), end_token_ids_, vocab_size_, kMaxTokens);
   if (!stop.ok()) return WithFieldPrefix(stop.status(), "stop.");
   stop_ = *std::move(stop);
   auto record = FromProto(config.record(), vocab_size_, /*default_sampling_log_prob=*/true, v1::RECORD_LAYOUT_RECORDS);
@@ -82,8 +80,7 @@ absl::Status DecodeSession::Start(const v1::DecodeConfig& config, v1::DecodeStar
   started_ = true;
 
   started.set_seed(seed_);
-  started.set_numerics_version(kNumericsVersion);
-  started.set_vocab_fingerprint(config.vocab_fingerprint());
+  *started.mutable_provenance() = ProvenanceWithoutModel();
   return absl::OkStatus();
 }
 
@@ -126,8 +123,9 @@ absl::Status DecodeSession::Step(const v1::StepBatch& batch, std::string_view pa
     v1::StepResult& stepped = *result.add_steps();
     stepped.set_sequence_id(step.sequence_id());
     stepped.set_position(step.position());
-    const absl::Status status =
-        WithFieldPrefix(StepSequence(step, *rows, *workspace, *stepped.mutable_chosen()), Indexed("batch.steps", i));
+    const absl::Status status = WithFieldPrefix(
+        StepSequence(step, step.has_row() ? step.row() : i, *rows, *workspace, *stepped.mutable_chosen()),
+        Indexed("batch.steps", i));
     if (!status.ok()) {
       // An error ends its sequence, and no other.
       Erase(step.sequence_id());
@@ -148,7 +146,7 @@ absl::StatusOr<DecoderConfig> DecodeSession::ConfigOf(const v1::OpenSequence& op
     if (open.sampling().has_seed()) config.seed = open.sampling().seed();
   }
   if (open.has_stop()) {
-    auto stop = FromProto(open.stop(), eos_token_ids_, vocab_size_, kMaxTokens);
+    auto stop = FromProto(open.stop(), end_token_ids_, vocab_size_, kMaxTokens);
     if (!stop.ok()) return WithFieldPrefix(stop.status(), "stop.");
     config.stop = *std::move(stop);
   }
@@ -249,12 +247,12 @@ void DecodeSession::Erase(int64_t sequence_id) {
   sequences_.erase(found);
 }
 
-absl::Status DecodeSession::StepSequence(const v1::SequenceStep& step, const WireRows& rows, StepWorkspace& workspace,
-                                         v1::StepChosen& chosen) {
+absl::Status DecodeSession::StepSequence(const v1::SequenceStep& step, int32_t row_index, const WireRows& rows,
+                                         StepWorkspace& workspace, v1::StepChosen& chosen) {
   const auto found = sequences_.find(step.sequence_id());
   if (found == sequences_.end()) return errors::SequenceNotOpen("sequence_id", step.sequence_id());
-  if (step.row() < 0 || step.row() >= rows.row_count()) {
-    return errors::RowIndexOutOfRange("row", step.row(), rows.row_count());
+  if (row_index < 0 || row_index >= rows.row_count()) {
+    return errors::RowIndexOutOfRange("row", row_index, rows.row_count());
   }
   Decoder& decoder = *found->second.decoder;
   const RecordOptions& record = decoder.config().record;
@@ -265,10 +263,10 @@ absl::Status DecodeSession::StepSequence(const v1::SequenceStep& step, const Wir
                                  "max_alternatives");
   }
   const int64_t bytes_before = BytesOf(decoder.sequence().token_ids());
-  const auto row = rows.Row(step.row(), workspace.row);
-  if (!row.ok()) return WithRow(row.status(), step.row());
+  const auto row = rows.Row(row_index, workspace.row);
+  if (!row.ok()) return WithRow(row.status(), row_index);
   auto advanced = decoder.Advance(step.position(), *row, workspace.distribution);
-  if (!advanced.ok()) return WithRow(advanced.status(), step.row());
+  if (!advanced.ok()) return WithRow(advanced.status(), row_index);
   const int64_t grown = BytesOf(decoder.sequence().token_ids()) - bytes_before;
   found->second.held_bytes += grown;
   held_bytes_ += grown;

@@ -38,12 +38,13 @@ class DecodeSession {
   absl::StatusOr<DecoderConfig> ConfigOf(const v1::OpenSequence& open) const;
   absl::Status Open(const v1::OpenSequence& open, v1::OpenResult& result);
   absl::Status Close(int64_t sequence_id, const std::string& field, v1::CloseResult& result);
-  absl::Status StepSequence(const v1::SequenceStep& step, const WireRows& rows, StepWorkspace& workspace,
-                            v1::StepChosen& chosen);
+  // `row_index`: of the step's row in `rows`.
+  absl::Status StepSequence(const v1::SequenceStep& step, int32_t row_index, const WireRows& rows,
+                            StepWorkspace& workspace, v1::StepChosen& chosen);
 
   bool started_ = false;
   int32_t vocab_size_ = 0;
-  std::vector<TokenId> eos_token_ids_;
+  std::vector<TokenId> end_token_ids_;
   // The stream's defaults.
   SamplingParams sampling_;
   StopRules stop_;

@@ -17,6 +17,8 @@
 #include "server/converters/completion.h"
 #include "server/converters/logits.h"
 #include "server/converters/sampling.h"
+#include "server/handlers/numerics_version.h"
+#include "server/handlers/provenance.h"
 
 namespace logitd::server {
 namespace {
@@ -64,7 +66,7 @@ absl::Status SetDraw(const v1::VerifyDraw& verify, const SamplingParams& params,
 }
 
 // What the stages may look at besides the row: views of the request.
-absl::StatusOr<StepContext> StepOf(const v1::DistributionRequest& request, const SamplingParams& params,
+absl::StatusOr<StepContext> StepOf(const v1::ComputeDistributionRequest& request, const SamplingParams& params,
                                    int32_t vocab_size) {
   StepContext step;
   step.prompt = SpanOf(request.prompt_token_ids());
@@ -84,7 +86,7 @@ absl::StatusOr<StepContext> StepOf(const v1::DistributionRequest& request, const
 
 // `candidates`: DistributionOptions::candidates, empty unless greedy.
 void AddTokens(std::span<const uint64_t> candidates, const RowStatistics& statistics, Distribution& distribution,
-               v1::DistributionResponse& response) {
+               v1::ComputeDistributionResponse& response) {
   const LogitsRow& row = distribution.row();
   for (int32_t slot = 0; slot < static_cast<int32_t>(row.slots().size()); ++slot) {
     const TokenId id = row.IdOf(slot);
@@ -102,7 +104,7 @@ void AddTokens(std::span<const uint64_t> candidates, const RowStatistics& statis
   }
 }
 
-void AddReport(const StageReport& report, v1::DistributionResponse& response) {
+void AddReport(const StageReport& report, v1::ComputeDistributionResponse& response) {
   v1::StageReport& message = *response.add_stages();
   message.set_stage(static_cast<v1::Stage>(report.stage));
   message.set_kept_before_count(report.kept_before);
@@ -121,8 +123,9 @@ void Verify(const v1::VerifyDraw& verify, const StepContext& step, Distribution&
 
 }  // namespace
 
-absl::Status ComputeDistribution(const v1::DistributionRequest& request, const ServerEnv& env,
-                                 const RequestContext& context, v1::DistributionResponse& response) {
+absl::Status ComputeDistribution(const v1::ComputeDistributionRequest& request, const ServerEnv& env,
+                                 const RequestContext& context, v1::ComputeDistributionResponse& response) {
+  RETURN_IF_ERROR(CheckNumericsVersion(request));
   if (!request.has_logits()) return errors::Required("logits");
   ASSIGN_OR_RETURN(const StepWorkspaces::Lease workspace, env.workspaces.Lend(context));
   ASSIGN_OR_RETURN(const LogitsRow row, SingleRow(request.logits(), workspace->row));
@@ -146,7 +149,7 @@ absl::Status ComputeDistribution(const v1::DistributionRequest& request, const S
   response.set_model_log_sum_exp(statistics.log_sum_exp);
   response.set_sampling_entropy(distribution.Entropy());
   response.set_total_weight(distribution.total_weight());
-  response.set_numerics_version(kNumericsVersion);
+  *response.mutable_provenance() = ProvenanceWithoutModel();
   for (const StageReport& report : reports) AddReport(report, response);
   if (request.has_verify()) Verify(request.verify(), step, distribution, *response.mutable_verification());
   return absl::OkStatus();

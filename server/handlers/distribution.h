@@ -9,8 +9,8 @@
 
 namespace logitd::server {
 
-absl::Status ComputeDistribution(const v1::DistributionRequest& request, const ServerEnv& env,
-                                 const RequestContext& context, v1::DistributionResponse& response);
+absl::Status ComputeDistribution(const v1::ComputeDistributionRequest& request, const ServerEnv& env,
+                                 const RequestContext& context, v1::ComputeDistributionResponse& response);
 
 }  // namespace logitd::server
 

@@ -19,6 +19,7 @@
 #include "server/converters/text.h"
 #include "server/handlers/numerics_version.h"
 #include "server/handlers/prompt_input.h"
+#include "server/handlers/provenance.h"
 #include "server/models/model_session.h"
 
 namespace logitd::server {
@@ -58,7 +59,7 @@ absl::StatusOr<GenerateOptions> OptionsOf(const v1::GenerateRequest& request, co
     // Who draws nothing keeps 0, so that the reply is the same every time.
     options.decoder.seed = DrawSeed();
   }
-  auto stop = FromProto(request.stop(), model.eos_token_ids, model.vocab_size, kDefaultMaxTokens);
+  auto stop = FromProto(request.stop(), model.end_token_ids, model.vocab_size, kDefaultMaxTokens);
   if (!stop.ok()) return WithFieldPrefix(stop.status(), "stop.");
   options.decoder.stop = *std::move(stop);
   auto record =
@@ -136,8 +137,9 @@ class GrowingCompletion {
     if (!vocabulary_.offsets.empty()) {
       message_.set_text(ToUtf8(bytes_));
       if (!IsUtf8(bytes_)) message_.set_text_bytes(bytes_);
-      message_.set_byte_count(static_cast<int64_t>(bytes_.size()));
-      if (const auto characters = CountCharacters(bytes_)) message_.set_character_count(*characters);
+      message_.set_byte_count(static_cast<int32_t>(bytes_.size()));
+      if (const auto characters = CountCharacters(bytes_))
+        message_.set_character_count(static_cast<int32_t>(*characters));
     }
     if (!decoder_.config().record.records) message_.clear_tokens();
     return std::move(message_);
@@ -344,10 +346,7 @@ absl::Status Generate(const v1::GenerateRequest& request, const ServerEnv& env, 
   started.mutable_started()->set_seed(options.decoder.seed);
   started.mutable_started()->set_prompt_token_count(static_cast<int32_t>(prompt.token_ids.size()));
   if (HasReport(prompt.report)) *started.mutable_started()->mutable_tokenization() = prompt.report;
-  started.mutable_started()->set_model(description.name);
-  started.mutable_started()->set_numerics_version(kNumericsVersion);
-  started.mutable_started()->set_precision(description.precision);
-  if (const auto nats = model->batch_tolerance_nats()) started.mutable_started()->set_batch_tolerance_nats(*nats);
+  *started.mutable_started()->mutable_provenance() = ProvenanceOf(*model);
   if (!writer.Write(started)) return context.Check();
 
   v1::GenerateResponse last;

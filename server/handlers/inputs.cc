@@ -62,11 +62,12 @@ absl::Status SetCounts(const v1::Continuation& message, const std::optional<std:
                               "0 where the model's tokens have no bytes");
   }
   if (message.has_byte_count()) {
-    if (message.byte_count() < 1) return errors::OutOfRange("byte_count", message.byte_count(), ">= 1");
+    if (message.byte_count() < 1) return errors::OutOfRange("byte_count", int64_t{message.byte_count()}, ">= 1");
     continuation.byte_count = message.byte_count();
   }
   if (message.has_character_count()) {
-    if (message.character_count() < 1) return errors::OutOfRange("character_count", message.character_count(), ">= 1");
+    if (message.character_count() < 1)
+      return errors::OutOfRange("character_count", int64_t{message.character_count()}, ">= 1");
     continuation.character_count = message.character_count();
   }
   return absl::OkStatus();
@@ -154,7 +155,7 @@ class Resolution {
 
 absl::StatusOr<TokenId> Resolution::ImplicitContext() const {
   if (description_.bos_token_id) return *description_.bos_token_id;
-  if (!description_.eos_token_ids.empty()) return description_.eos_token_ids.front();
+  if (!description_.end_token_ids.empty()) return description_.end_token_ids.front();
   return errors::EmptyPrompt("context");
 }
 

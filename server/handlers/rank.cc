@@ -20,6 +20,7 @@
 #include "server/handlers/inputs.h"
 #include "server/handlers/numerics_version.h"
 #include "server/handlers/prompt_input.h"
+#include "server/handlers/provenance.h"
 #include "server/handlers/scored_continuation.h"
 
 namespace logitd::server {
@@ -27,7 +28,7 @@ namespace {
 
 struct RankOptions {
   Normalization order_by = Normalization::kSum;
-  double posterior_beta = 1;
+  double inverse_temperature = 1;
 };
 
 absl::StatusOr<RankOptions> OptionsOf(const v1::RankRequest& request) {
@@ -35,9 +36,9 @@ absl::StatusOr<RankOptions> OptionsOf(const v1::RankRequest& request) {
   if (request.order_by() != v1::NORMALIZATION_UNSPECIFIED) {
     options.order_by = static_cast<Normalization>(request.order_by());
   }
-  if (request.has_posterior_beta()) options.posterior_beta = request.posterior_beta();
-  if (!(options.posterior_beta >= 0 && options.posterior_beta <= kMaxPosteriorBeta)) {
-    return errors::OutOfRange("posterior_beta", options.posterior_beta, "in [0, 1000]");
+  if (request.has_inverse_temperature()) options.inverse_temperature = request.inverse_temperature();
+  if (!(options.inverse_temperature >= 0 && options.inverse_temperature <= kMaxInverseTemperature)) {
+    return errors::OutOfRange("inverse_temperature", options.inverse_temperature, "in [0, 1000]");
   }
   return options;
 }
@@ -46,6 +47,7 @@ absl::StatusOr<CandidateScore> ScoreOf(const v1::CandidateSums& sums, const std:
   if (sums.token_count() < 1) {
     return errors::OutOfRange(field + ".token_count", int64_t{sums.token_count()}, ">= 1");
   }
+  if (!sums.has_sum_model_log_prob()) return errors::Required(field + ".sum_model_log_prob");
   if (!IsSum(sums.sum_model_log_prob(), sums.token_count(), kLeastModelLogProb)) {
     return errors::OutOfRange(field + ".sum_model_log_prob", sums.sum_model_log_prob(),
                               SumRange(sums.token_count(), kLeastModelLogProb));
@@ -53,12 +55,12 @@ absl::StatusOr<CandidateScore> ScoreOf(const v1::CandidateSums& sums, const std:
   // -0 becomes 0.
   CandidateScore score{sums.sum_model_log_prob() + 0.0, sums.token_count(), std::nullopt, std::nullopt};
   if (sums.has_byte_count()) {
-    if (sums.byte_count() < 1) return errors::OutOfRange(field + ".byte_count", sums.byte_count(), ">= 1");
+    if (sums.byte_count() < 1) return errors::OutOfRange(field + ".byte_count", int64_t{sums.byte_count()}, ">= 1");
     score.byte_count = sums.byte_count();
   }
   if (sums.has_character_count()) {
     if (sums.character_count() < 1) {
-      return errors::OutOfRange(field + ".character_count", sums.character_count(), ">= 1");
+      return errors::OutOfRange(field + ".character_count", int64_t{sums.character_count()}, ">= 1");
     }
     score.character_count = sums.character_count();
   }
@@ -115,9 +117,7 @@ absl::Status ScoreWithModel(const v1::RankRequest& request, const ServerEnv& env
   // Without the model's log-probs there is nothing to rank by.
   options.record.model_log_prob = true;
   options.record.sampling_log_prob = false;
-  response.set_model(model->description().name);
-  response.set_precision(model->description().precision);
-  if (const auto nats = model->batch_tolerance_nats()) response.set_batch_tolerance_nats(*nats);
+  *response.mutable_provenance() = ProvenanceOf(*model);
   ASSIGN_OR_RETURN(const std::vector<ItemInput> inputs,
                    ResolveItems(items, FromProto(request.tokenization()), *model, context));
   RETURN_IF_ERROR(CheckAlternatives(inputs, options.record));
@@ -190,7 +190,7 @@ absl::Status RankItem(const RankedCandidates& ranked, const RankOptions& options
       item.mutable_candidates(ordering.candidate_indices[i])->set_place(ordering.places[i]);
     }
   }
-  const auto posterior = Posterior(ValuesOf(ranked, options.order_by), options.posterior_beta);
+  const auto probabilities = CandidateProbabilities(ValuesOf(ranked, options.order_by), options.inverse_temperature);
   for (size_t j = 0; j < ranked.scores.size(); ++j) {
     if (!ranked.scores[j]) continue;
     v1::RankedCandidate& candidate = *item.mutable_candidates(static_cast<int>(j));
@@ -202,7 +202,7 @@ absl::Status RankItem(const RankedCandidates& ranked, const RankOptions& options
     if (const auto value = BitsPerByte(score); value && std::isfinite(*value)) candidate.set_bits_per_byte(*value);
     // A mean log-prob below -709 nats has a perplexity that no double holds.
     if (const double perplexity = Perplexity(score); std::isfinite(perplexity)) candidate.set_perplexity(perplexity);
-    if (posterior[j]) candidate.set_posterior(*posterior[j]);
+    if (probabilities[j]) candidate.set_candidate_probability(*probabilities[j]);
   }
   return absl::OkStatus();
 }
@@ -215,7 +215,7 @@ absl::Status Rank(const v1::RankRequest& request, const ServerEnv& env, const Re
   RETURN_IF_ERROR(CheckItems(request));
   ASSIGN_OR_RETURN(const RankOptions options, OptionsOf(request));
 
-  response.set_numerics_version(kNumericsVersion);
+  *response.mutable_provenance() = ProvenanceWithoutModel();
   std::vector<RankedCandidates> ranked(static_cast<size_t>(request.items_size()));
   for (int i = 0; i < request.items_size(); ++i) {
     v1::RankedItem& item = *response.add_items();

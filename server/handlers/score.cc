@@ -15,6 +15,7 @@
 #include "server/handlers/inputs.h"
 #include "server/handlers/numerics_version.h"
 #include "server/handlers/prompt_input.h"
+#include "server/handlers/provenance.h"
 #include "server/handlers/scored_continuation.h"
 
 namespace logitd::server {
@@ -76,10 +77,7 @@ absl::Status Score(const v1::ScoreRequest& request, const ServerEnv& env, const 
   const auto done = [&](size_t i, std::vector<ContinuationScore> scores) {
     v1::ScoreResponse response;
     response.set_item_index(static_cast<int32_t>(i));
-    response.set_model(model->description().name);
-    response.set_precision(model->description().precision);
-    if (const auto nats = model->batch_tolerance_nats()) response.set_batch_tolerance_nats(*nats);
-    response.set_numerics_version(kNumericsVersion);
+    *response.mutable_provenance() = ProvenanceOf(*model);
     v1::ScoredItem& item = *response.mutable_item();
     if (!inputs[i].status.ok()) {
       *item.mutable_error() = ToProto(inputs[i].status);

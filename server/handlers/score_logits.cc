@@ -10,6 +10,7 @@
 #include "server/converters/logits.h"
 #include "server/converters/sampling.h"
 #include "server/handlers/numerics_version.h"
+#include "server/handlers/provenance.h"
 
 namespace logitd::server {
 namespace {
@@ -181,7 +182,7 @@ absl::Status ScoreLogitsSession::CheckLimits(int32_t position, int32_t row_count
 
 absl::Status ScoreLogitsSession::Finish(v1::ScoreLogitsResponse& response) {
   if (sequences_.empty()) return errors::UnexpectedMessage("the client half-closed without having sent rows");
-  response.set_numerics_version(kNumericsVersion);
+  *response.mutable_provenance() = ProvenanceWithoutModel();
   for (auto& [index, sequence] : sequences_) {
     // What got no row in between.
     while (response.sequences_size() < index) response.add_sequences()->mutable_totals()->set_token_count(0);

@@ -20,8 +20,8 @@ void ToProto(const ContinuationInput& input, const ContinuationScore& score, con
   for (const TokenRecord& record : score.tokens) ToProto(record, options, &vocabulary, *sequence.add_tokens());
   ToProto(score.token_count, score.sums, *sequence.mutable_totals());
   sequence.set_is_greedy(score.is_greedy);
-  if (input.byte_count) sequence.set_byte_count(*input.byte_count);
-  if (input.character_count) sequence.set_character_count(*input.character_count);
+  if (input.byte_count) sequence.set_byte_count(static_cast<int32_t>(*input.byte_count));
+  if (input.character_count) sequence.set_character_count(static_cast<int32_t>(*input.character_count));
 }
 
 absl::Status CheckAlternatives(const std::vector<ItemInput>& items, const RecordOptions& options) {

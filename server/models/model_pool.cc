@@ -20,7 +20,7 @@ absl::Status CheckSame(const ModelDescription& model, const RunnerCapabilities& 
     return errors::ModelMismatch("model " + model.name + " has a runner with another " + what);
   };
   if (!HasSameVocabulary(model, runner)) return differs("vocabulary");
-  if (runner.eos_token_ids != model.eos_token_ids || runner.bos_token_id != model.bos_token_id ||
+  if (runner.end_token_ids != model.end_token_ids || runner.bos_token_id != model.bos_token_id ||
       runner.adds_bos != model.adds_bos) {
     return differs("eos or bos");
   }

@@ -97,7 +97,7 @@ struct ModelDescription {
   std::string model_fingerprint;
   std::string vocab_fingerprint;
   int32_t vocab_size = 0;
-  std::vector<TokenId> eos_token_ids;
+  std::vector<TokenId> end_token_ids;
   std::optional<TokenId> bos_token_id;
   bool adds_bos = false;
   int32_t context_length = 0;

@@ -28,7 +28,7 @@ inline constexpr bool kHoldsRows = false;
 template <>
 inline constexpr bool kHoldsRows<v1::DecodeRequest> = true;
 template <>
-inline constexpr bool kHoldsRows<v1::DistributionRequest> = true;
+inline constexpr bool kHoldsRows<v1::ComputeDistributionRequest> = true;
 template <>
 inline constexpr bool kHoldsRows<v1::ScoreLogitsRequest> = true;
 template <>

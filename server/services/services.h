@@ -31,17 +31,17 @@ namespace logitd::server {
 
 class DecodingService final
     : public v1::DecodingService::WithRawCallbackMethod_Decode<
-          v1::DecodingService::WithRawCallbackMethod_Distribution<v1::DecodingService::Service>> {
+          v1::DecodingService::WithRawCallbackMethod_ComputeDistribution<v1::DecodingService::Service>> {
  public:
   explicit DecodingService(CallEnv env) : env_(env) {}
 
   grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Decode(grpc::CallbackServerContext* context) override {
     return new DecodeStream(env_, context);
   }
-  grpc::ServerUnaryReactor* Distribution(grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
-                                         grpc::ByteBuffer* response) override {
-    return UnaryCall<v1::DistributionRequest, v1::DistributionResponse>::Start(env_, context, request, response,
-                                                                               ComputeDistribution);
+  grpc::ServerUnaryReactor* ComputeDistribution(grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
+                                                grpc::ByteBuffer* response) override {
+    return UnaryCall<v1::ComputeDistributionRequest, v1::ComputeDistributionResponse>::Start(
+        env_, context, request, response, server::ComputeDistribution);
   }
 
  private:

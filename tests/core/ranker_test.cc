@@ -56,20 +56,20 @@ TEST(RankerTest, CandidatesWithoutAValueAreLeftOut) {
   EXPECT_FALSE(OrderBy(Values{-1}).tied);
 }
 
-TEST(RankerTest, PosteriorIsTheSoftmaxOverThoseThatHaveAValue) {
-  const auto p = Posterior(Values{6, std::nullopt, 3, .5, .5}, 1);
+TEST(RankerTest, CandidateProbabilitiesAreTheSoftmaxOverThoseThatHaveAValue) {
+  const auto p = CandidateProbabilities(Values{6, std::nullopt, 3, .5, .5}, 1);
   EXPECT_THAT(p[0], Optional(DoubleNear(.945214774, 1e-9)));
   EXPECT_EQ(p[1], std::nullopt);
   EXPECT_THAT(p[2], Optional(DoubleNear(.047059473, 1e-9)));
   EXPECT_THAT(p[4], Optional(DoubleNear(.003862877, 1e-9)));
-  const auto sharper = Posterior(Values{6, 3, .5, .5}, 2);
+  const auto sharper = CandidateProbabilities(Values{6, 3, .5, .5}, 2);
   EXPECT_THAT(sharper[1], Optional(DoubleNear(.002472541, 1e-9)));
-  const auto flat = Posterior(Values{-5000, -1}, 0);
+  const auto flat = CandidateProbabilities(Values{-5000, -1}, 0);
   EXPECT_EQ(flat[0], 0.5);
-  const auto far = Posterior(Values{-5000, -1}, 1000);
+  const auto far = CandidateProbabilities(Values{-5000, -1}, 1000);
   EXPECT_EQ(far[0], 0);
   EXPECT_EQ(far[1], 1);
-  EXPECT_EQ(Posterior(Values{std::nullopt}, 1)[0], std::nullopt);
+  EXPECT_EQ(CandidateProbabilities(Values{std::nullopt}, 1)[0], std::nullopt);
 }
 
 }  // namespace

@@ -106,7 +106,7 @@ class Served(unittest.TestCase):
             items[0], items[place] = items[place], items[0]
             largest = 0.0
             for reply in client.scoring.Score(scoring_service_pb2.ScoreRequest(items=items), timeout=wire.TIMEOUT_S):
-                stated.add(reply.batch_tolerance_nats if reply.HasField("batch_tolerance_nats") else None)
+                stated.add(reply.provenance.batch_tolerance_nats if reply.provenance.HasField("batch_tolerance_nats") else None)
                 if reply.item_index != place:
                     continue
                 self.assertFalse(reply.item.HasField("error"), reply.item.error)
@@ -145,13 +145,13 @@ class Served(unittest.TestCase):
             text = prompt([5, 6])
             item = {"context": text, "continuations": {"continuations": [{"input": prompt([7])}]}}
             (reply,) = client.scoring.Score(scoring_service_pb2.ScoreRequest(items=[item]), timeout=wire.TIMEOUT_S)
-            self.assertEqual(reply.batch_tolerance_nats, stated)
+            self.assertEqual(reply.provenance.batch_tolerance_nats, stated)
             ranked = client.scoring.Rank(scoring_service_pb2.RankRequest(
                 items=[{"context": text, "candidates": [{"continuation": {"input": prompt([7])}}]}]), timeout=wire.TIMEOUT_S)
-            self.assertEqual(ranked.batch_tolerance_nats, stated)
+            self.assertEqual(ranked.provenance.batch_tolerance_nats, stated)
             started = next(iter(client.generation.Generate(generation_service_pb2.GenerateRequest(
                 prompt=text, stop={"max_tokens": 1}), timeout=wire.TIMEOUT_S))).started
-            self.assertEqual(started.batch_tolerance_nats, stated)
+            self.assertEqual(started.provenance.batch_tolerance_nats, stated)
         # Before it listens, so where the model is started.
         log = server.log()
         notice = (f"serving {model} as it is (f16): a token's log-prob moves by up to {shown} with what it is batched "

@@ -191,8 +191,9 @@ class OutputTest(unittest.TestCase):
                         ("rank", "--context-tokens", "1", "--candidate-tokens", "2")):
             with self.subTest(command):
                 reply = harness.logit(*command, server=server).json()
-                self.assertEqual(reply["batch_tolerance_nats"], TOLERANCE)
-                self.assertEqual((reply["model"], reply["precision"], reply["numerics_version"]), ("fake", "f32", 1))
+                self.assertEqual(reply["provenance"], {
+                    "model": "fake", "model_fingerprint": "ZmFrZQ==", "precision": "f32",
+                    "batch_tolerance_nats": TOLERANCE, "numerics_version": 1, "server_version": "0.1.0"})
         model = harness.logit("info", server=server).json()["models"][0]["model"]
         self.assertEqual(model["batch_tolerance_nats"], TOLERANCE)
 
@@ -392,7 +393,7 @@ class WidthTest(unittest.TestCase):
 
     def test_a_pipe_has_any_width(self):
         outcome = run_bytes("rank", stdin=json.dumps(PAIR).encode())
-        self.assertIn("posterior", outcome.stdout.splitlines()[0])
+        self.assertIn("probability", outcome.stdout.splitlines()[0])
         self.assertIn("perplexity", outcome.stdout.splitlines()[0])
 
     def test_help_fits(self):

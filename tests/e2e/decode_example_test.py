@@ -113,7 +113,7 @@ class DecodeExampleTest(unittest.TestCase):
             from logitd.v1 import decoding_service_pb2_grpc
             stub = decoding_service_pb2_grpc.DecodingServiceStub(grpc.insecure_channel(sys.argv[1]))
             try:
-                stub.Distribution(pb.DistributionRequest(logits={"float_values": [1]}, sampling={"temperature": -1}))
+                stub.ComputeDistribution(pb.ComputeDistributionRequest(logits={"float_values": [1]}, sampling={"temperature": -1}))
             except grpc.RpcError as caught:
                 failure = caught
             """) + snippet

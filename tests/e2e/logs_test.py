@@ -73,11 +73,11 @@ class LogsTest(unittest.TestCase):
         for message in ["starting", "ready", "stopping", "stopped"]:
             self.assertIn(message, messages)
         calls = [line for line in lines if line["message"] == "call"]
-        self.assertLessEqual({"Distribution", "Generate", "Score", "Rank", "Tokenize"}, {c["method"] for c in calls})
+        self.assertLessEqual({"ComputeDistribution", "Generate", "Score", "Rank", "Tokenize"}, {c["method"] for c in calls})
         for call in calls:
             self.assertGreaterEqual(call["duration_ms"], 0)
             self.assertEqual("reason" in call, call["status"] != "OK", call)
-        self.assertIn(("Distribution", "INVALID_ARGUMENT", "NON_FINITE_LOGIT"),
+        self.assertIn(("ComputeDistribution", "INVALID_ARGUMENT", "NON_FINITE_LOGIT"),
                       {(c["method"], c["status"], c.get("reason")) for c in calls})
 
     def test_text_lines(self):
@@ -90,7 +90,7 @@ class LogsTest(unittest.TestCase):
         server = harness.Server()
         try:
             harness.logit("distribution", "--logits=1,2", server=server).json()
-            self.assertNotIn("Distribution", server.log())
+            self.assertNotIn("ComputeDistribution", server.log())
         finally:
             server.stop()
 

@@ -75,7 +75,7 @@ class ModelFileTest(unittest.TestCase):
         model = harness.logit("info", server=server).json()["models"][0]["model"]
         self.assertNotIn("bos_token_id", model)
         self.assertFalse(model.get("adds_bos", False))
-        self.assertEqual(model["eos_token_ids"], [50256])
+        self.assertEqual(model["end_token_ids"], [50256])
         # An empty context has nothing that could stand for it but the end of a text.
         item = harness.logit("score", "", "Paris", server=server).json()
         self.assertEqual(item["item"]["implicit_context_token_id"], 50256)
@@ -86,8 +86,8 @@ class ModelFileTest(unittest.TestCase):
         model = harness.logit("info", server=server).json()["models"][0]["model"]
         # SentencePiece: llama.cpp's defaults are 1 and 2. 2 is "</s>", which ends by its text.
         self.assertNotIn("bos_token_id", model)
-        self.assertIn(2, model["eos_token_ids"])
-        self.assertNotIn(1, model["eos_token_ids"])
+        self.assertIn(2, model["end_token_ids"])
+        self.assertNotIn(1, model["end_token_ids"])
 
     def test_ids_outside_the_vocabulary_are_unset(self):
         server = self.served(self.model("--unset", "tokenizer.ggml.bos_token_id", "--unset",
@@ -96,14 +96,14 @@ class ModelFileTest(unittest.TestCase):
                                         "tokenizer.ggml.eos_token_id=60000"))
         model = harness.logit("info", server=server).json()["models"][0]["model"]
         self.assertNotIn("bos_token_id", model)
-        self.assertEqual(model["eos_token_ids"], [50256])
+        self.assertEqual(model["end_token_ids"], [50256])
         self.assertIn("tokenizer.ggml.eos_token_id = 60000", server.log())
 
     def test_keys_that_are_there_are_kept(self):
         server = self.served(self.model("--unset", "tokenizer.ggml.eos_token_id", "--set",
                                         "tokenizer.ggml.eos_token_id=11"))
         model = harness.logit("info", server=server).json()["models"][0]["model"]
-        self.assertEqual(model["eos_token_ids"], [11, 50256])
+        self.assertEqual(model["end_token_ids"], [11, 50256])
         self.assertEqual(model["bos_token_id"], 50256)
 
 

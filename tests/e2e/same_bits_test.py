@@ -1,4 +1,4 @@
-"""Decode, Distribution and ScoreLogits answer with the same bytes whatever the machine does.
+"""Decode, ComputeDistribution and ScoreLogits answer with the same bytes whatever the machine does.
 
 One server for each instruction set that this CPU has, the scalar one always; requests in batches of 1, 2, 8 and 32; one
 caller and two at once; rows of every type, dense and sparse; every stage, preset and record.
@@ -159,7 +159,7 @@ def bytes_of(message) -> bytes:
 
 def distributions(client: wire.Client, rows: Rows) -> list[bytes]:
     """Every sampling with every shape of row: each row meets half of them, and so its like the others."""
-    return [bytes_of(client.decoding.Distribution(decoding_service_pb2.DistributionRequest(
+    return [bytes_of(client.decoding.ComputeDistribution(decoding_service_pb2.ComputeDistributionRequest(
         logits=logits_pb2.Logits(block=rows.block(number), values=rows.payload(number),
                                  vocab_size=WIDTH if rows.ids else 0),
         sampling=sampling, explain=number % 4 == 0,
@@ -223,7 +223,7 @@ def everything(client: wire.Client, rows: Rows) -> dict[str, str]:
         for size in replies:
             assert replies[size] == replies[1], f"ScoreLogits in batches of {size} differs"
         scored.append(replies[1])
-    replies = {"Distribution": distributions(client, rows), "Decode": decoded[1], "ScoreLogits": scored}
+    replies = {"ComputeDistribution": distributions(client, rows), "Decode": decoded[1], "ScoreLogits": scored}
     return {method: hashlib.sha256(b"".join(parts)).hexdigest() for method, parts in replies.items()}
 
 

@@ -83,7 +83,7 @@ class ScoreLogitsTest(unittest.TestCase):
                 order = sorted(range(len(row)), key=lambda i: (-row[i], i))
                 expected = log_softmax(row, temperature, order[:top_k or len(row)]).get(target)
                 if expected is None:
-                    self.assertEqual(token["state"], "LOG_PROB_STATE_EXCLUDED")
+                    self.assertEqual(token["log_prob_state"], "LOG_PROB_STATE_EXCLUDED")
                     self.assertNotIn("sampling_log_prob", token)
                     sums["sampling"] = None
                 else:
@@ -155,7 +155,7 @@ class ScoreLogitsTest(unittest.TestCase):
         array[1, 3] = -numpy.inf
         path = save("excluded", array)
         reply = score(path, [[0, 3]])[0]
-        self.assertEqual(reply["tokens"][1]["state"], "LOG_PROB_STATE_EXCLUDED")
+        self.assertEqual(reply["tokens"][1]["log_prob_state"], "LOG_PROB_STATE_EXCLUDED")
         self.assertNotIn("model_log_prob", reply["tokens"][1])
         self.assertNotIn("cumulative_model_log_prob", reply["totals"])
         shown = harness.run("logit", "score", "--logits", path, "--targets", "0,3", "--server", server.address)
@@ -412,7 +412,7 @@ class DecodeTest(unittest.TestCase):
         path = save("fine", rows((2, 4)))
         for flags, field in [(("--temperature", -1), "config.sampling.temperature"),
                              (("--max-tokens", 0), "config.stop.max_tokens"),
-                             (("--eos-token-ids", 4), "config.eos_token_ids[0]")]:
+                             (("--eos-token-ids", 4), "config.end_token_ids[0]")]:
             with self.subTest(flags=flags):
                 outcome = harness.logit("decode", "--logits", path, *flags, server=server)
                 self.assertEqual(outcome.status, 3, outcome)

@@ -94,7 +94,7 @@ class ScoringTest(unittest.TestCase):
         self.assertEqual(item["orderings"][0]["candidate_indices"], sorted(range(4), key=lambda i: -sums[i]))
         for candidate, value in zip(item["candidates"], sums):
             self.assertAlmostEqual(candidate["sum"], value, delta=TOLERANCE)
-        self.assertAlmostEqual(sum(candidate["posterior"] for candidate in item["candidates"]), 1, delta=1e-9)
+        self.assertAlmostEqual(sum(candidate["candidate_probability"] for candidate in item["candidates"]), 1, delta=1e-9)
 
 
 if __name__ == "__main__":

@@ -37,9 +37,9 @@ MIB = 1 << 20
 
 
 def distribution_of(vocab_size: int) -> bytes:
-    """A Distribution request whose reply has every token: about 27 bytes each."""
+    """A ComputeDistribution request whose reply has every token: about 27 bytes each."""
     block = rows.LogitsBlock(dtype=rows.LOGITS_DTYPE_F32, row_count=1, width=vocab_size)
-    return decoding_service_pb2.DistributionRequest(
+    return decoding_service_pb2.ComputeDistributionRequest(
         logits=rows.Logits(values=bytes(4 * vocab_size), block=block)).SerializeToString()
 
 
@@ -73,7 +73,7 @@ class Reply:
         return len(channel.stream_unary(self.method)(iter(self.messages), timeout=TIMEOUT_S))
 
 
-DISTRIBUTION = "/logitd.v1.DecodingService/Distribution"
+DISTRIBUTION = "/logitd.v1.DecodingService/ComputeDistribution"
 REPLIES = [
     Reply("1 MB", 1_000_000, DISTRIBUTION, [distribution_of(40_000)]),
     Reply("10 MB", 10_000_000, DISTRIBUTION, [distribution_of(400_000)]),

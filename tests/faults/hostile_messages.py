@@ -16,7 +16,7 @@ from logitd.v1 import server_service_pb2
 # Every method of a client, and its request.
 METHODS: dict[str, type[Message]] = {
     "/logitd.v1.DecodingService/Decode": decoding_service_pb2.DecodeRequest,
-    "/logitd.v1.DecodingService/Distribution": decoding_service_pb2.DistributionRequest,
+    "/logitd.v1.DecodingService/ComputeDistribution": decoding_service_pb2.ComputeDistributionRequest,
     "/logitd.v1.GenerationService/Generate": generation_service_pb2.GenerateRequest,
     "/logitd.v1.ScoringService/Score": scoring_service_pb2.ScoreRequest,
     "/logitd.v1.ScoringService/Rank": scoring_service_pb2.RankRequest,
@@ -127,7 +127,7 @@ class Calls:
         name = request.DESCRIPTOR.name
         width = pick.choice((2, 10, 1000, 32000, 128256) if pick.random() < 0.1 else (2, 10, 100))
         row = pick.randbytes(2 * width).replace(b"\x7f", b"\x3f").replace(b"\xff", b"\xbf")
-        if name == "DistributionRequest":
+        if name == "ComputeDistributionRequest":
             request.logits.block.dtype = 3
             request.logits.block.row_count = 1
             request.logits.block.width = width

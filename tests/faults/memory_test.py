@@ -1,7 +1,7 @@
 """What a message costs is bounded before it is parsed, and memory goes back to the system.
 
 Messages of every kind of every method that are made to cost more than their bytes (hostile_messages.py): each is refused
-by type, another client's Distribution calls succeed all the while, and afterwards the server is as small as before. And
+by type, another client's ComputeDistribution calls succeed all the while, and afterwards the server is as small as before. And
 a server that has had many calls is as small as one that has had few.
 
 LOGITD_LONG=1: messages of 64 MiB, 16 at once, and 500,000 calls. Otherwise every kind with 1 MiB, a few kinds of each
@@ -63,7 +63,7 @@ def status_of(channel: grpc.Channel, method: str, message: bytes) -> str:
 
 # Programs of their own: the other client, which must not wait for the abusive one's threads, and those that call.
 def main_probe(address: str) -> None:
-    request = decoding_service_pb2.DistributionRequest()
+    request = decoding_service_pb2.ComputeDistributionRequest()
     request.logits.block.dtype = 1
     request.logits.block.row_count = 1
     request.logits.block.width = 32_000
@@ -73,12 +73,12 @@ def main_probe(address: str) -> None:
     count, longest = 0, 0.0
     with connect(address) as channel:
         client = wire.Client.on(channel)
-        client.decoding.Distribution(request, timeout=wire.TIMEOUT_S)
+        client.decoding.ComputeDistribution(request, timeout=wire.TIMEOUT_S)
         print("ready", flush=True)
         while not stopped.wait(PROBE_S):
             start = time.monotonic()
             try:
-                client.decoding.Distribution(request, timeout=wire.TIMEOUT_S)
+                client.decoding.ComputeDistribution(request, timeout=wire.TIMEOUT_S)
             except grpc.RpcError as failure:
                 print(f"{failure.code()}: {failure.details()}", flush=True)
                 return
@@ -103,7 +103,7 @@ def start(*arguments: object) -> subprocess.Popen:
 
 
 class Probe:
-    """Another client: one Distribution call every 100 ms."""
+    """Another client: one ComputeDistribution call every 100 ms."""
 
     def __init__(self, address: str):
         self._process = start("--probe", address)

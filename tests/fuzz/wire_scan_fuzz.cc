@@ -31,7 +31,7 @@ using google::protobuf::Reflection;
 
 const std::vector<const Message*>& Requests() {
   static const auto& requests = *new std::vector<const Message*>{
-      &v1::DecodeRequest::default_instance(),     &v1::DistributionRequest::default_instance(),
+      &v1::DecodeRequest::default_instance(),     &v1::ComputeDistributionRequest::default_instance(),
       &v1::GenerateRequest::default_instance(),   &v1::ScoreRequest::default_instance(),
       &v1::RankRequest::default_instance(),       &v1::ScoreLogitsRequest::default_instance(),
       &v1::TokenizeRequest::default_instance(),   &v1::DetokenizeRequest::default_instance(),

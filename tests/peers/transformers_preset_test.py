@@ -68,10 +68,10 @@ def ask_transformers(steps: list) -> list[tuple[np.ndarray, np.ndarray]]:
                         np.split(np.load(folder / "probabilities.npy"), ends)))
 
 
-def ask_logitd(client: wire.Client, step) -> decoding_service_pb2.DistributionResponse:
+def ask_logitd(client: wire.Client, step) -> decoding_service_pb2.ComputeDistributionResponse:
     block = logits_pb2.LogitsBlock(dtype=logits_pb2.LOGITS_DTYPE_F32, row_count=1, width=len(step.row))
     order = sampling_pb2.StageOrder(preset=sampling_pb2.STAGE_PRESET_HF)
-    return client.decoding.Distribution(decoding_service_pb2.DistributionRequest(
+    return client.decoding.ComputeDistribution(decoding_service_pb2.ComputeDistributionRequest(
         logits=logits_pb2.Logits(block=block, values=step.row.astype("<f4").tobytes()),
         sampling=sampling_pb2.SamplingParams(stage_order=order, **step.params), prompt_token_ids=step.prompt,
         output_token_ids=step.output), timeout=wire.TIMEOUT_S)

@@ -22,8 +22,8 @@ class BatchToleranceTest : public logitd::testing::InProcessServer {
     if (models.models(0).model().has_batch_tolerance_nats()) stated = models.models(0).model().batch_tolerance_nats();
 
     const auto scored = Score();
-    EXPECT_EQ(scored.has_batch_tolerance_nats(), stated.has_value());
-    EXPECT_EQ(scored.batch_tolerance_nats(), stated.value_or(0));
+    EXPECT_EQ(scored.provenance().has_batch_tolerance_nats(), stated.has_value());
+    EXPECT_EQ(scored.provenance().batch_tolerance_nats(), stated.value_or(0));
 
     v1::RankResponse ranked;
     const grpc::Status status = scoring_->Rank(
@@ -32,16 +32,16 @@ class BatchToleranceTest : public logitd::testing::InProcessServer {
             "items { context { text: \"the\" } candidates { continuation { input { text: \" cat\" } } } }"),
         &ranked);
     EXPECT_TRUE(status.ok()) << status.error_message();
-    EXPECT_EQ(ranked.has_batch_tolerance_nats(), stated.has_value());
-    EXPECT_EQ(ranked.batch_tolerance_nats(), stated.value_or(0));
+    EXPECT_EQ(ranked.provenance().has_batch_tolerance_nats(), stated.has_value());
+    EXPECT_EQ(ranked.provenance().batch_tolerance_nats(), stated.value_or(0));
 
     const auto context = Context();
     const auto reader = generation_->Generate(
         context.get(), Parse<v1::GenerateRequest>("prompt { text: \"the\" } stop { max_tokens: 1 }"));
     v1::GenerateResponse response;
     EXPECT_TRUE(reader->Read(&response));
-    EXPECT_EQ(response.started().has_batch_tolerance_nats(), stated.has_value());
-    EXPECT_EQ(response.started().batch_tolerance_nats(), stated.value_or(0));
+    EXPECT_EQ(response.started().provenance().has_batch_tolerance_nats(), stated.has_value());
+    EXPECT_EQ(response.started().provenance().batch_tolerance_nats(), stated.value_or(0));
     while (reader->Read(&response)) {
     }
     EXPECT_TRUE(reader->Finish().ok());

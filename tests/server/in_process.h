@@ -113,8 +113,8 @@ class InProcessServer : public ::testing::Test {
     return context;
   }
 
-  grpc::Status Distribution(const std::string& request, v1::DistributionResponse* response) {
-    return decoding_->Distribution(Context().get(), Parse<v1::DistributionRequest>(request), response);
+  grpc::Status Distribution(const std::string& request, v1::ComputeDistributionResponse* response) {
+    return decoding_->ComputeDistribution(Context().get(), Parse<v1::ComputeDistributionRequest>(request), response);
   }
 
   grpc::Status Generate(const v1::GenerateRequest& request, std::vector<v1::GenerateResponse>* responses) {

@@ -99,10 +99,10 @@ class LimitsTest : public logitd::testing::InProcessServer {
 };
 
 TEST_F(LimitsTest, max_message_bytes) {
-  v1::DistributionRequest request;
+  v1::ComputeDistributionRequest request;
   request.mutable_logits()->set_values(std::string(kMaxMessageBytes + 1, '\0'));
-  v1::DistributionResponse response;
-  EXPECT_EQ(LimitOf(decoding_->Distribution(Context().get(), request, &response)), "max_message_bytes");
+  v1::ComputeDistributionResponse response;
+  EXPECT_EQ(LimitOf(decoding_->ComputeDistribution(Context().get(), request, &response)), "max_message_bytes");
   v1::DecodeRequest batch = Open(1, 1);
   batch.set_payload(std::string(kMaxMessageBytes + 1, '\0'));
   EXPECT_EQ(LimitOf(Decode({Config("vocab_size: 4"), batch}).status), "max_message_bytes");
@@ -137,7 +137,7 @@ TEST_F(LimitsTest, max_message_elements) {
 }
 
 TEST_F(LimitsTest, max_vocab_size) {
-  v1::DistributionResponse response;
+  v1::ComputeDistributionResponse response;
   EXPECT_EQ(
       LimitOf(Distribution("logits { block { dtype: LOGITS_DTYPE_F32 row_count: 1 width: 1048577 } }", &response)),
       "max_vocab_size");
@@ -228,17 +228,17 @@ TEST_F(LimitsTest, max_list_tokens) {
 
 TEST_F(LimitsTest, max_stops) {
   v1::DecodeRequest config = Config("vocab_size: 2000");
-  for (int i = 0; i <= kMaxStops; ++i) config.mutable_config()->add_eos_token_ids(i);
+  for (int i = 0; i <= kMaxStops; ++i) config.mutable_config()->add_end_token_ids(i);
   EXPECT_EQ(LimitOf(Decode({config}).status), "max_stops");
 }
 
 TEST_F(LimitsTest, max_excluded_tokens) {
-  auto request = Parse<v1::DistributionRequest>("logits { float_values: [1, 2] } sampling { temperature: 0.5 }");
+  auto request = Parse<v1::ComputeDistributionRequest>("logits { float_values: [1, 2] } sampling { temperature: 0.5 }");
   request.mutable_excluded_token_ids()->Resize(kMaxExcludedTokens, 0);
-  v1::DistributionResponse response;
-  EXPECT_TRUE(decoding_->Distribution(Context().get(), request, &response).ok());
+  v1::ComputeDistributionResponse response;
+  EXPECT_TRUE(decoding_->ComputeDistribution(Context().get(), request, &response).ok());
   request.add_excluded_token_ids(0);
-  EXPECT_EQ(LimitOf(decoding_->Distribution(Context().get(), request, &response)), "max_excluded_tokens");
+  EXPECT_EQ(LimitOf(decoding_->ComputeDistribution(Context().get(), request, &response)), "max_excluded_tokens");
 }
 
 TEST_F(LimitsTest, max_alternatives) {
@@ -366,10 +366,10 @@ TEST_F(LimitsTest, max_calls) {
 
 TEST_F(LimitsTest, max_bytes_in_work) {
   Start({.max_bytes_in_work = 1 << 20});
-  v1::DistributionRequest request;
+  v1::ComputeDistributionRequest request;
   request.mutable_logits()->set_values(std::string(1 << 20, '\0'));
-  v1::DistributionResponse response;
-  const grpc::Status status = decoding_->Distribution(Context().get(), request, &response);
+  v1::ComputeDistributionResponse response;
+  const grpc::Status status = decoding_->ComputeDistribution(Context().get(), request, &response);
   const auto error = ErrorOf(status);
   ASSERT_TRUE(error) << status.error_message();
   EXPECT_EQ(error->reason(), v1::ERROR_REASON_OVERLOADED);

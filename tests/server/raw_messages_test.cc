@@ -16,11 +16,12 @@ using logitd::testing::Describe;
 using logitd::testing::ErrorOf;
 
 const std::vector<std::string>& Methods() {
-  static const auto& methods = *new std::vector<std::string>{
-      "DecodingService/Decode",     "DecodingService/Distribution", "GenerationService/Generate",
-      "ScoringService/Score",       "ScoringService/Rank",          "ScoringService/ScoreLogits",
-      "ModelService/Tokenize",      "ModelService/Detokenize",      "ModelService/ListModels",
-      "ServerService/GetServerInfo"};
+  static const auto& methods =
+      *new std::vector<std::string>{"DecodingService/Decode",     "DecodingService/ComputeDistribution",
+                                    "GenerationService/Generate", "ScoringService/Score",
+                                    "ScoringService/Rank",        "ScoringService/ScoreLogits",
+                                    "ModelService/Tokenize",      "ModelService/Detokenize",
+                                    "ModelService/ListModels",    "ServerService/GetServerInfo"};
   return methods;
 }
 
@@ -66,7 +67,7 @@ TEST_F(RawMessagesTest, WhatIsNoMessageIsRefused) {
 }
 
 TEST_F(RawMessagesTest, UnknownEnumValuesAreRefused) {
-  EXPECT_EQ(Describe(Call("DecodingService/Distribution", "\x40\x63")), "UNKNOWN_ENUM_VALUE of layout");
+  EXPECT_EQ(Describe(Call("DecodingService/ComputeDistribution", "\x40\x63")), "UNKNOWN_ENUM_VALUE of layout");
   EXPECT_EQ(Describe(Call("DecodingService/Decode", "\x0a\x04\x42\x02\x58\x63")),
             "UNKNOWN_ENUM_VALUE of config.record.layout");
 }
@@ -92,12 +93,12 @@ TEST_F(RawMessagesTest, CountsWhatAMessageCosts) {
   Start({.max_bytes_in_work = 8 << 20});
   std::string bytes("\x62\x80\x80\x40", 4);
   bytes.append(1 << 20, '\1');
-  const grpc::Status status = Call("DecodingService/Distribution", bytes);
+  const grpc::Status status = Call("DecodingService/ComputeDistribution", bytes);
   ASSERT_TRUE(ErrorOf(status)) << status.error_message();
   EXPECT_EQ(ErrorOf(status)->reason(), v1::ERROR_REASON_OVERLOADED);
   EXPECT_EQ(ErrorOf(status)->limit(), "max_bytes_in_work");
   bytes = std::string("\x62\x80\x80\x10", 4) + std::string(1 << 18, '\1');
-  EXPECT_EQ(Describe(Call("DecodingService/Distribution", bytes)), "FIELD_REQUIRED of logits");
+  EXPECT_EQ(Describe(Call("DecodingService/ComputeDistribution", bytes)), "FIELD_REQUIRED of logits");
 }
 
 }  // namespace

@@ -82,8 +82,8 @@ TEST_F(RunnerStreamTest, HelloIsNotBelieved) {
        "FIELD_OUT_OF_RANGE of hello.model.vocab_size"},
       {"no context", [](v1::RunnerHello& h) { h.mutable_model()->set_context_length(0); },
        "FIELD_OUT_OF_RANGE of hello.model.context_length"},
-      {"eos out of range", [](v1::RunnerHello& h) { h.mutable_model()->add_eos_token_ids(64); },
-       "TOKEN_ID_OUT_OF_RANGE of hello.model.eos_token_ids[1]"},
+      {"eos out of range", [](v1::RunnerHello& h) { h.mutable_model()->add_end_token_ids(64); },
+       "TOKEN_ID_OUT_OF_RANGE of hello.model.end_token_ids[1]"},
       {"tolerance is not a number", [](v1::RunnerHello& h) { h.mutable_model()->set_batch_tolerance_nats(NAN); },
        "FIELD_OUT_OF_RANGE of hello.model.batch_tolerance_nats"},
       {"tolerance is infinite", [](v1::RunnerHello& h) { h.mutable_model()->set_batch_tolerance_nats(INFINITY); },
@@ -119,7 +119,7 @@ TEST_F(RunnerStreamTest, HelloIsNotBelieved) {
 TEST_F(RunnerStreamTest, NamesMayBeInAnyLanguage) {
   v1::AttachRequest hello = Hello();
   hello.mutable_hello()->set_runner_name("M\u00fcnchen \u4e2d #1 " + std::string(230, 'x'));
-  hello.mutable_hello()->mutable_model()->add_eos_token_ids(1);
+  hello.mutable_hello()->mutable_model()->add_end_token_ids(1);
   // The next thing that is wrong.
   EXPECT_EQ(Describe(StatusOf({hello, Hello()})), "RUNNER_PROTOCOL of ");
 }

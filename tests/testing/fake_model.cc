@@ -79,7 +79,7 @@ v1::ModelInfo FakeModel::Info() const {
   info.set_model_fingerprint(options_.model_fingerprint);
   info.set_vocab_fingerprint(runner::VocabFingerprint(Vocabulary()));
   info.set_vocab_size(kFakeVocabSize);
-  info.add_eos_token_ids(kFakeEos);
+  info.add_end_token_ids(kFakeEos);
   if (options_.has_bos) info.set_bos_token_id(kFakeBos);
   info.set_adds_bos(options_.adds_bos);
   info.set_context_length(options_.context_length);

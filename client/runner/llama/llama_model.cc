@@ -188,7 +188,7 @@ void LlamaModel::ReadVocabulary(const std::string& path) {
   info_.set_vocab_size(vocabulary_.token_lengths_size());
   info_.set_vocab_fingerprint(VocabFingerprint(vocabulary_));
   const SpecialTokens special = ReadSpecialTokens(model_.get(), path);
-  for (const TokenId token_id : special.end_of_generation) info_.add_eos_token_ids(token_id);
+  for (const TokenId token_id : special.end_of_generation) info_.add_end_token_ids(token_id);
   if (special.bos) info_.set_bos_token_id(*special.bos);
   info_.set_adds_bos(special.adds_bos);
   tokens_spell_text_ = TokensSpellText(vocab_, vocabulary_);

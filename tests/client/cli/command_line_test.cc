@@ -108,7 +108,7 @@ TEST(CommandLineTest, TheAddressIsTheFlagThenTheVariableThenTheDefault) {
   const auto address = [](const std::vector<std::string>& args, const std::string& variable) {
     CommandRig rig;
     rig.SetVariable("LOGITD_SERVER", variable);
-    EXPECT_CALL(rig.decoding(), Distribution).WillOnce(Return(grpc::Status::OK));
+    EXPECT_CALL(rig.decoding(), ComputeDistribution).WillOnce(Return(grpc::Status::OK));
     EXPECT_EQ(rig.Run(args), kExitOk) << rig.err();
     return rig.connections().at(0).address;
   };
@@ -120,7 +120,7 @@ TEST(CommandLineTest, TheAddressIsTheFlagThenTheVariableThenTheDefault) {
 
 TEST(CommandLineTest, TheTimeoutIsTheCalls) {
   CommandRig rig;
-  EXPECT_CALL(rig.decoding(), Distribution).WillOnce(Return(grpc::Status::OK));
+  EXPECT_CALL(rig.decoding(), ComputeDistribution).WillOnce(Return(grpc::Status::OK));
   EXPECT_EQ(rig.Run(With(kDistribution, {"--timeout", "1.5"})), kExitOk);
   EXPECT_EQ(rig.connections().at(0).timeout, std::chrono::milliseconds(1500));
 }
@@ -134,7 +134,7 @@ TEST(CommandLineTest, TheCommandThatStartsTheServerFitsTheCommandAndTheAddress) 
   for (const auto& [args, message] : cases) {
     CommandRig rig;
     const grpc::Status refused(grpc::StatusCode::UNAVAILABLE, "failed to connect; last error: x: Connection refused");
-    EXPECT_CALL(rig.decoding(), Distribution).WillRepeatedly(Return(refused));
+    EXPECT_CALL(rig.decoding(), ComputeDistribution).WillRepeatedly(Return(refused));
     EXPECT_CALL(rig.scoring(), ScoreRaw).WillRepeatedly([&](grpc::ClientContext*, const v1::ScoreRequest&) {
       return new ScriptedReader<v1::ScoreResponse>({}, refused);
     });
@@ -171,7 +171,7 @@ TEST(CommandLineTest, ExitCodesTellWhoFailed) {
   };
   for (const auto& c : cases) {
     CommandRig rig;
-    EXPECT_CALL(rig.decoding(), Distribution).WillOnce(Return(c.status));
+    EXPECT_CALL(rig.decoding(), ComputeDistribution).WillOnce(Return(c.status));
     EXPECT_EQ(rig.Run(kDistribution), c.exit_code);
     EXPECT_THAT(rig.err(), HasSubstr(c.message));
     EXPECT_EQ(rig.out(), "");
@@ -183,7 +183,7 @@ TEST(CommandLineTest, WithJsonARefusalIsTheServersError) {
   v1::Error error = MakeError(3, v1::ERROR_REASON_FIELD_OUT_OF_RANGE, "sampling.temperature");
   error.set_value("-1");
   error.set_bound("0 or in [0.0001, 1e+06]");
-  EXPECT_CALL(rig.decoding(), Distribution).WillOnce(Return(Refusal(error)));
+  EXPECT_CALL(rig.decoding(), ComputeDistribution).WillOnce(Return(Refusal(error)));
   EXPECT_EQ(rig.Run(With(kDistribution, {"--temperature", "-1", "--json"})), kExitRefused);
   EXPECT_EQ(
       rig.err(),

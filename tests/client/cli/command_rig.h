@@ -1,9 +1,9 @@
 // Runs whole `logit` commands against gRPC's generated mocks: no process, no network, no terminal, no time.
 //
 //   CommandRig rig;
-//   EXPECT_CALL(rig.decoding(), Distribution).WillOnce(DoAll(SetArgPointee<2>(response), Return(grpc::Status::OK)));
-//   EXPECT_EQ(rig.Run({"distribution", "--logits", "1,2"}), 0);
-//   EXPECT_EQ(rig.out(), "...");
+//   EXPECT_CALL(rig.decoding(), ComputeDistribution).WillOnce(DoAll(SetArgPointee<2>(response),
+//   Return(grpc::Status::OK))); EXPECT_EQ(rig.Run({"distribution", "--logits", "1,2"}), 0); EXPECT_EQ(rig.out(),
+//   "...");
 #ifndef LOGITD_TESTS_CLIENT_CLI_COMMAND_RIG_H_
 #define LOGITD_TESTS_CLIENT_CLI_COMMAND_RIG_H_
 

@@ -149,7 +149,7 @@ TEST_F(DecodeTest, FlagsAreFieldsOfTheSameName) {
   EXPECT_EQ(config().sampling().seed(), 7u);
   EXPECT_EQ(config().sampling().top_p(), 0.9);
   EXPECT_THAT(config().sampling().banned_tokens().ids().token_ids(), ElementsAre(0));
-  EXPECT_THAT(config().eos_token_ids(), ElementsAre(2, 1));
+  EXPECT_THAT(config().end_token_ids(), ElementsAre(2, 1));
   EXPECT_EQ(config().stop().max_tokens(), 9);
   EXPECT_EQ(config().stop().min_tokens(), 1);
   EXPECT_TRUE(config().stop().ignore_eos());

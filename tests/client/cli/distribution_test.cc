@@ -22,7 +22,7 @@ class DistributionTest : public ::testing::Test {
  protected:
   // Runs the command; the server answers with `response_`.
   int Run(std::vector<std::string> flags) {
-    EXPECT_CALL(rig_.decoding(), Distribution)
+    EXPECT_CALL(rig_.decoding(), ComputeDistribution)
         .WillOnce(DoAll(SaveArg<1>(&request_), SetArgPointee<2>(response_), Return(grpc::Status::OK)));
     flags.insert(flags.begin(), "distribution");
     return rig_.Run(flags);
@@ -36,8 +36,8 @@ class DistributionTest : public ::testing::Test {
   }
 
   CommandRig rig_;
-  v1::DistributionRequest request_;
-  v1::DistributionResponse response_;
+  v1::ComputeDistributionRequest request_;
+  v1::ComputeDistributionResponse response_;
 };
 
 TEST_F(DistributionTest, LogitsPassAsTheyAre) {

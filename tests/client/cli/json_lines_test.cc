@@ -16,12 +16,12 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 
 TEST(JsonLinesTest, DoublesReadBackWithTheSameBits) {
-  v1::DistributionResponse response;
+  v1::ComputeDistributionResponse response;
   for (const double value : {0.1, 1.0 / 3, 0.9452147739547233, 5e-324, 1.7976931348623157e308, -0.056343102949999996,
                              std::nextafter(1.0, 2.0), 1e-7, -13.999512345678901}) {
     response.add_sampling_log_probs(value);
   }
-  v1::DistributionResponse read;
+  v1::ComputeDistributionResponse read;
   ASSERT_FALSE(FromJson(ToJson(response), 1, &read).has_value());
   ASSERT_EQ(read.sampling_log_probs_size(), response.sampling_log_probs_size());
   for (int i = 0; i < read.sampling_log_probs_size(); ++i) {

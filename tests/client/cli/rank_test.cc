@@ -14,8 +14,8 @@ using ::testing::SetArgPointee;
 
 constexpr char kRanked[] = R"pb(
   items {
-    candidates { place: 2 sum: -3 per_token: -1 per_byte: -0.5 perplexity: 2.718281828 posterior: 0.25 }
-    candidates { place: 1 sum: -2 per_token: -2 per_byte: -0.5 perplexity: 7.389056099 posterior: 0.75 }
+    candidates { place: 2 sum: -3 per_token: -1 per_byte: -0.5 perplexity: 2.718281828 candidate_probability: 0.25 }
+    candidates { place: 1 sum: -2 per_token: -2 per_byte: -0.5 perplexity: 7.389056099 candidate_probability: 0.75 }
     candidates { error { code: 3 reason: ERROR_REASON_EMPTY_CONTINUATION message: "it has no token" } }
     orderings {
       by: NORMALIZATION_SUM
@@ -46,7 +46,7 @@ TEST(RankTest, BestFirstWithEveryNormalisationAndItsWinner) {
   v1::RankRequest request;
   EXPECT_CALL(rig.scoring(), Rank)
       .WillOnce(DoAll(SaveArg<1>(&request), SetArgPointee<2>(Ranked()), Return(grpc::Status::OK)));
-  EXPECT_EQ(rig.Run({"rank", "ctx", " long one", " x", "", "--order-by", "per-token", "--posterior-beta", "-1"}),
+  EXPECT_EQ(rig.Run({"rank", "ctx", " long one", " x", "", "--order-by", "per-token", "--inverse-temperature", "-1"}),
             kExitItemFailed);
   v1::RankRequest wanted;
   ASSERT_TRUE(google::protobuf::TextFormat::ParseFromString(
@@ -58,12 +58,12 @@ TEST(RankTest, BestFirstWithEveryNormalisationAndItsWinner) {
           candidates { continuation { input { text: "" } } }
         }
         order_by: NORMALIZATION_PER_TOKEN
-        posterior_beta: -1
+        inverse_temperature: -1
       )pb",
       &wanted));
   EXPECT_EQ(request.DebugString(), wanted.DebugString());
   EXPECT_EQ(rig.out(),
-            "place  candidate    posterior                              sum  per token   per byte  per character  "
+            "place  candidate    probability                            sum  per token   per byte  per character  "
             "perplexity\n"
             "    1  \" x\"          0.750000  ████████████████████  -2.000000  -2.000000  -0.500000              -    "
             "7.389056\n"
@@ -85,7 +85,7 @@ TEST(RankTest, TokensOfBothNamesAreCandidates) {
             kExitOk);
   ASSERT_EQ(request.items(0).candidates_size(), 2);
   EXPECT_EQ(request.items(0).candidates(0).continuation().input().tokens().token_ids(1), 3);
-  EXPECT_FALSE(request.has_posterior_beta());
+  EXPECT_FALSE(request.has_inverse_temperature());
 }
 
 TEST(RankTest, ItemsOfStandardInputBecomeOneObject) {

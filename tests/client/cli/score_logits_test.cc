@@ -169,7 +169,7 @@ TEST_F(ScoreLogitsTest, ExplainListsTheTokensWithoutText) {
   v1::ScoredSequence& sequence = AddSequence(1, -0.25);
   v1::TokenRecord& token = *sequence.add_tokens();
   token.set_token_id(1);
-  token.set_state(v1::LOG_PROB_STATE_PRESENT);
+  token.set_log_prob_state(v1::LOG_PROB_STATE_PRESENT);
   token.set_model_log_prob(-0.25);
   token.set_rank(1);
   token.set_model_entropy(0.5);
@@ -187,16 +187,16 @@ TEST_F(ScoreLogitsTest, ExplainListsTheTokensWithoutText) {
 }
 
 TEST_F(ScoreLogitsTest, JsonIsALinePerSequence) {
-  response_.set_numerics_version(1);
+  response_.mutable_provenance()->set_numerics_version(1);
   AddSequence(1, -0.25);
   AddSequence(1, -0.5);
   EXPECT_EQ(Run(SavedArray("<f2", "(2, 1, 1)", "1234"), {"--targets", "0", "--targets", "0", "--json"}), 0);
   EXPECT_FALSE(written_[0].config().has_record()) << "records, by default";
   EXPECT_EQ(rig_.out(),
             "{\"tokens\":[],\"totals\":{\"token_count\":1,\"cumulative_model_log_prob\":-0.25},\"is_greedy\":false,"
-            "\"sequence_index\":0,\"numerics_version\":1}\n"
+            "\"sequence_index\":0,\"provenance\":{\"numerics_version\":1}}\n"
             "{\"tokens\":[],\"totals\":{\"token_count\":1,\"cumulative_model_log_prob\":-0.5},\"is_greedy\":false,"
-            "\"sequence_index\":1,\"numerics_version\":1}\n");
+            "\"sequence_index\":1,\"provenance\":{\"numerics_version\":1}}\n");
 }
 
 TEST_F(ScoreLogitsTest, SumsOnlyAsksForNoTokens) {

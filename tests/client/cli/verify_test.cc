@@ -36,15 +36,15 @@ class VerifyTest : public ::testing::Test {
 
   // Runs the command; the server answers with `response_`.
   int Run(std::vector<std::string> flags) {
-    EXPECT_CALL(rig_.decoding(), Distribution)
+    EXPECT_CALL(rig_.decoding(), ComputeDistribution)
         .WillOnce(DoAll(SaveArg<1>(&request_), SetArgPointee<2>(response_), Return(grpc::Status::OK)));
     flags.insert(flags.begin(), "verify");
     return rig_.Run(flags);
   }
 
   CommandRig rig_;
-  v1::DistributionRequest request_;
-  v1::DistributionResponse response_;
+  v1::ComputeDistributionRequest request_;
+  v1::ComputeDistributionResponse response_;
 };
 
 TEST_F(VerifyTest, TheDrawIsSentAndNotTheWholeDistributionAskedFor) {
@@ -122,8 +122,8 @@ TEST_F(VerifyTest, TheRowOfAFileIsThatOfThePosition) {
   for (const auto& test : cases) {
     SCOPED_TRACE(::testing::PrintToString(test.row));
     CommandRig rig;
-    v1::DistributionRequest request;
-    EXPECT_CALL(rig.decoding(), Distribution)
+    v1::ComputeDistributionRequest request;
+    EXPECT_CALL(rig.decoding(), ComputeDistribution)
         .WillOnce(DoAll(SaveArg<1>(&request), SetArgPointee<2>(response_), Return(grpc::Status::OK)));
     std::vector<std::string> args = {"verify", "--logits", file.path(), "--token", "1"};
     args.insert(args.end(), test.flags.begin(), test.flags.end());

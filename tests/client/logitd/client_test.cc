@@ -83,8 +83,8 @@ class FakeDecoding final : public v1::DecodingService::Service {
     return grpc::Status::OK;
   }
 
-  grpc::Status Distribution(grpc::ServerContext* context, const v1::DistributionRequest* request,
-                            v1::DistributionResponse* response) override {
+  grpc::Status ComputeDistribution(grpc::ServerContext* context, const v1::ComputeDistributionRequest* request,
+                                   v1::ComputeDistributionResponse* response) override {
     response->set_kept_count(static_cast<int>(request->logits().values().size()));
     // A reply of the request's size, so that both caps are met.
     response->mutable_probabilities()->Resize(static_cast<int>(request->logits().values().size() / 8), 0.5);
@@ -108,7 +108,7 @@ class FakeScoring final : public v1::ScoringService::Service {
                            v1::ScoreLogitsResponse* response) override {
     v1::ScoreLogitsRequest request;
     if (!reader->Read(&request) || !request.has_config()) return Refusal(EmptyPrompt());
-    response->set_numerics_version(request.config().vocab_size());
+    response->mutable_provenance()->set_numerics_version(request.config().vocab_size());
     while (reader->Read(&request)) {
       if (request.payload().empty()) return Refusal(EmptyPrompt());
       response->add_sequences()->mutable_totals()->set_token_count(static_cast<int>(request.payload().size()));
@@ -225,7 +225,7 @@ TEST_F(ClientTest, ScoreLogitsAsksForRowsUntilThereAreNoMore) {
     return calls < 4;
   });
   ASSERT_TRUE(response.ok()) << response.status();
-  EXPECT_EQ(response->numerics_version(), 4);
+  EXPECT_EQ(response->provenance().numerics_version(), 4);
   ASSERT_EQ(response->sequences_size(), 3);
   EXPECT_EQ(response->sequences(2).totals().token_count(), 3);
 }
@@ -249,9 +249,9 @@ TEST_F(ClientTest, AnErrorOfTheRowsCancelsScoreLogits) {
 }
 
 TEST_F(ClientTest, AMessageAboveGrpcsDefaultCapPasses) {
-  v1::DistributionRequest request;
+  v1::ComputeDistributionRequest request;
   request.mutable_logits()->mutable_values()->assign(32 << 20, 'x');
-  const auto response = client_->Distribution(request);
+  const auto response = client_->ComputeDistribution(request);
   ASSERT_TRUE(response.ok()) << response.status();
   EXPECT_EQ(response->kept_count(), 32 << 20);
   EXPECT_EQ(response->probabilities_size(), 4 << 20);

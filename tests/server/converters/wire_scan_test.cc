@@ -27,7 +27,7 @@ using google::protobuf::Reflection;
 
 // Every message that anybody sends to the server.
 std::vector<const Message*> Requests() {
-  return {&v1::DecodeRequest::default_instance(),     &v1::DistributionRequest::default_instance(),
+  return {&v1::DecodeRequest::default_instance(),     &v1::ComputeDistributionRequest::default_instance(),
           &v1::GenerateRequest::default_instance(),   &v1::ScoreRequest::default_instance(),
           &v1::RankRequest::default_instance(),       &v1::ScoreLogitsRequest::default_instance(),
           &v1::ListModelsRequest::default_instance(), &v1::TokenizeRequest::default_instance(),

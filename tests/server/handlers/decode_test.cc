@@ -34,7 +34,7 @@ class DecodeSessionTest : public ::testing::Test {
     v1::DecodeResponse response;
     return session_.Handle(request, {}, workspaces_, response);
   }
-  void Start(const std::string& config = "vocab_size: 4 eos_token_ids: 3 sampling { temperature: 0 }") {
+  void Start(const std::string& config = "vocab_size: 4 end_token_ids: 3 sampling { temperature: 0 }") {
     Send(Request("config { " + config + " }"));
   }
 
@@ -246,7 +246,7 @@ TEST_F(DecodeSessionTest, ResumeWithoutSumsReportsNone) {
 }
 
 TEST_F(DecodeSessionTest, MinTokensKeepsEosOutUntilThen) {
-  Start("vocab_size: 4 eos_token_ids: 3 sampling { temperature: 0 } stop { min_tokens: 1 }");
+  Start("vocab_size: 4 end_token_ids: 3 sampling { temperature: 0 } stop { min_tokens: 1 }");
   const std::vector<float> row = {0, 1, 0, 5};
   EXPECT_EQ(Send(StepRequest(1, 0, row, " opens { sequence_id: 1 }")).result().steps(0).chosen().tokens(0).token_id(),
             1);
@@ -438,7 +438,7 @@ TEST_F(DecodeSessionTest, TokenSetsOfAStreamAreBounded) {
 }
 
 TEST_F(DecodeSessionTest, HeldBytesAreThoseOfTheOpenSequences) {
-  Start("vocab_size: 4 eos_token_ids: 3 sampling { temperature: 0.7 }");
+  Start("vocab_size: 4 end_token_ids: 3 sampling { temperature: 0.7 }");
   EXPECT_EQ(session_.held_bytes(), 0);
   auto open = Request("batch { batch_id: 1 opens { sequence_id: 1 } opens { sequence_id: 2 } }");
   Send(open);

@@ -19,7 +19,7 @@ using ::testing::ElementsAreArray;
 class DistributionTest : public logitd::testing::InProcessServer {};
 
 TEST_F(DistributionTest, ListsAreParallelAndAscending) {
-  v1::DistributionResponse response;
+  v1::ComputeDistributionResponse response;
   ASSERT_TRUE(Distribution("logits { float_values: [6, 3, 0.5, 0.5] } sampling { temperature: 2 }", &response).ok());
   EXPECT_THAT(response.token_ids(), ElementsAre(0, 1, 2, 3));
   EXPECT_THAT(response.probabilities(), ElementsAre(DoubleNear(.740200185, 1e-7), DoubleNear(.165160986, 1e-7),
@@ -36,7 +36,7 @@ TEST_F(DistributionTest, ListsAreParallelAndAscending) {
 }
 
 TEST_F(DistributionTest, OnlyWhatIsAllowedAndKeptIsListed) {
-  v1::DistributionResponse response;
+  v1::ComputeDistributionResponse response;
   ASSERT_TRUE(Distribution(
                   "logits { float_values: [6, 3, 0.5, 0.5] } sampling { allowed_tokens { ids { token_ids: [3, 1] } } }",
                   &response)
@@ -51,7 +51,7 @@ TEST_F(DistributionTest, OnlyWhatIsAllowedAndKeptIsListed) {
 }
 
 TEST_F(DistributionTest, GreedyIsOneHotOverTheAllowed) {
-  v1::DistributionResponse response;
+  v1::ComputeDistributionResponse response;
   ASSERT_TRUE(Distribution("logits { float_values: [3, 6, 6, 0.5] } sampling { temperature: 0 }", &response).ok());
   EXPECT_THAT(response.probabilities(), ElementsAre(0, 1, 0, 0));
   EXPECT_THAT(response.sampling_log_probs(), ElementsAre(-INFINITY, 0, -INFINITY, -INFINITY));
@@ -85,7 +85,7 @@ TEST_F(DistributionTest, GreedyDoesNotListWhatIsBanned) {
   };
   for (const Case& c : cases) {
     SCOPED_TRACE(c.name);
-    v1::DistributionResponse response;
+    v1::ComputeDistributionResponse response;
     ASSERT_TRUE(Distribution("logits { float_values: [3, 6, 6, 0.5, -inf] } " + c.fields, &response).ok());
     EXPECT_THAT(response.token_ids(), ElementsAreArray(c.token_ids));
     EXPECT_THAT(response.probabilities(), ElementsAreArray(c.probabilities));
@@ -95,7 +95,7 @@ TEST_F(DistributionTest, GreedyDoesNotListWhatIsBanned) {
 
 TEST_F(DistributionTest, NarrowTypesAreWidenedExactly) {
   // 6, 3, 0.5, 0.5 are the same numbers in every type: the replies must be the same bytes.
-  v1::DistributionResponse wide;
+  v1::ComputeDistributionResponse wide;
   ASSERT_TRUE(Distribution("logits { float_values: [6, 3, 0.5, 0.5] } sampling { temperature: 0.7 }", &wide).ok());
   for (
       const char* block :
@@ -105,16 +105,16 @@ TEST_F(DistributionTest, NarrowTypesAreWidenedExactly) {
        R"(block { dtype: LOGITS_DTYPE_BF16 row_count: 1 width: 4 } values: "\xc0\x40\x40\x40\x00\x3f\x00\x3f")",
        R"(block { dtype: LOGITS_DTYPE_F32 row_count: 1 width: 4 } values: "\x00\x00\xc0\x40\x00\x00\x40\x40\x00\x00\x00\x3f\x00\x00\x00\x3f")"}) {
     SCOPED_TRACE(block);
-    v1::DistributionResponse narrow;
+    v1::ComputeDistributionResponse narrow;
     ASSERT_TRUE(Distribution(std::string("logits { ") + block + " } sampling { temperature: 0.7 }", &narrow).ok());
     EXPECT_EQ(narrow.SerializeAsString(), wide.SerializeAsString());
   }
 }
 
 TEST_F(DistributionTest, LayoutNoneLeavesTheListsOut) {
-  v1::DistributionResponse whole;
+  v1::ComputeDistributionResponse whole;
   ASSERT_TRUE(Distribution("logits { float_values: [6, 3, 0.5] } sampling { top_k: 2 }", &whole).ok());
-  v1::DistributionResponse response;
+  v1::ComputeDistributionResponse response;
   ASSERT_TRUE(
       Distribution("logits { float_values: [6, 3, 0.5] } sampling { top_k: 2 } layout: RECORD_LAYOUT_NONE", &response)
           .ok());
@@ -127,7 +127,7 @@ TEST_F(DistributionTest, LayoutNoneLeavesTheListsOut) {
 }
 
 TEST_F(DistributionTest, ExplainSaysWhatEachStageRemoved) {
-  v1::DistributionResponse response;
+  v1::ComputeDistributionResponse response;
   ASSERT_TRUE(Distribution(R"(logits { float_values: [6, 3, 0.5, 0.5, -inf] } explain: true excluded_token_ids: 0
                               sampling { temperature: 0.5 top_k: 2 allowed_tokens { ids { token_ids: [0, 1, 2, 4] } } })",
                            &response)
@@ -157,7 +157,7 @@ TEST_F(DistributionTest, ExplainSaysWhatEachStageRemoved) {
 
 TEST_F(DistributionTest, StagesSeeTheTokensOfTheStep) {
   const std::string row = "logits { float_values: [6, 3, 0.5, 0.5] } ";
-  v1::DistributionResponse response;
+  v1::ComputeDistributionResponse response;
   // l - f count: 6 - 2 * 2, 3 - 2.
   ASSERT_TRUE(Distribution(row + "sampling { frequency_penalty: 2 } output_token_ids: [0, 1, 0]", &response).ok());
   EXPECT_NEAR(response.sampling_log_probs(0) - response.sampling_log_probs(1), 1, 1e-9);
@@ -189,7 +189,7 @@ TEST_F(DistributionTest, VerifyDrawsWhatTheSequenceDrew) {
     const TokenId token = step->token->token_id;
     drawn.insert(token);
     for (const TokenId asked : {token, (token + 1) % 4}) {
-      v1::DistributionResponse response;
+      v1::ComputeDistributionResponse response;
       ASSERT_TRUE(Distribution(row + "verify { seed: 11 sequence_key: 42 position: " + std::to_string(position) +
                                    " token_id: " + std::to_string(asked) + " }",
                                &response)
@@ -207,7 +207,7 @@ TEST_F(DistributionTest, VerifyDrawsWhatTheSequenceDrew) {
 }
 
 TEST_F(DistributionTest, VerifyAtTemperatureZeroIsTheArgmaxAndNeedsNoSeed) {
-  v1::DistributionResponse response;
+  v1::ComputeDistributionResponse response;
   ASSERT_TRUE(Distribution("logits { float_values: [3, 6, 6, 0.5] } sampling { temperature: 0 } verify { token_id: 1 }",
                            &response)
                   .ok());
@@ -219,7 +219,7 @@ TEST_F(DistributionTest, VerifyAtTemperatureZeroIsTheArgmaxAndNeedsNoSeed) {
 }
 
 TEST_F(DistributionTest, VerifyWithoutATokenJustDraws) {
-  v1::DistributionResponse response;
+  v1::ComputeDistributionResponse response;
   ASSERT_TRUE(
       Distribution("logits { float_values: [3, 6] } verify { seed: 0 sequence_key: 0 } output_token_ids: [1, 1]",
                    &response)
@@ -231,7 +231,7 @@ TEST_F(DistributionTest, VerifyWithoutATokenJustDraws) {
 TEST_F(DistributionTest, XtcActsByTheBitsOfTheDraw) {
   const std::string request =
       "logits { float_values: [2, 2, 1, 1] } sampling { xtc { probability: 0.5 threshold: 0.2 } } ";
-  v1::DistributionResponse response;
+  v1::ComputeDistributionResponse response;
   EXPECT_EQ(Describe(Distribution(request, &response)), "FIELD_REQUIRED of verify");
   int removed = 0;
   for (int position = 0; position < 40; ++position) {
@@ -251,7 +251,7 @@ TEST_F(DistributionTest, XtcBeforeTheTemperatureActsAtTemperatureZeroByTheBitsOf
   const std::string row = "logits { float_values: [2, 2.5, 1, 1] } sampling { temperature: 0 ";
   const std::string request =
       row + "xtc { probability: 0.5 threshold: 0.2 } stage_order { preset: STAGE_PRESET_LLAMA_CPP } } ";
-  v1::DistributionResponse response;
+  v1::ComputeDistributionResponse response;
   EXPECT_EQ(Describe(Distribution(request, &response)), "FIELD_REQUIRED of verify");
   EXPECT_EQ(Describe(Distribution(request + "verify { sequence_key: 1 }", &response)), "FIELD_REQUIRED of verify.seed");
   EXPECT_EQ(Describe(Distribution(request + "verify { seed: 3 }", &response)), "FIELD_REQUIRED of verify.sequence_key");
@@ -329,12 +329,12 @@ TEST_F(DistributionTest, BadInputIsNamed) {
   };
   for (const auto& test : cases) {
     SCOPED_TRACE(test.request);
-    v1::DistributionResponse response;
+    v1::ComputeDistributionResponse response;
     const grpc::Status status = Distribution(test.request, &response);
     EXPECT_THAT(Describe(status), ::testing::StartsWith(test.error));
     EXPECT_EQ(status.error_code(), test.code);
   }
-  v1::DistributionResponse response;
+  v1::ComputeDistributionResponse response;
   EXPECT_TRUE(Distribution("logits { float_values: 1 }", &response).ok()) << "the next request works";
   EXPECT_THAT(response.probabilities(), ElementsAre(1));
 }

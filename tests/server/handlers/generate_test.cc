@@ -161,7 +161,7 @@ TEST_F(GenerateTest, DeltasAddUpToTheFinalCompletion) {
   ASSERT_TRUE(Generate(request, &responses).ok());
   ASSERT_GE(responses.size(), 3u);
   EXPECT_TRUE(responses.front().has_started());
-  EXPECT_EQ(responses.front().started().precision().empty(), false);
+  EXPECT_EQ(responses.front().started().provenance().precision().empty(), false);
   ASSERT_TRUE(responses.back().has_final());
   for (const v1::Completion& completion : responses.back().final().completions()) {
     std::string text;

@@ -23,7 +23,7 @@ TEST_F(RankTest, SumsOfTheCallerNeedNoModel) {
   ASSERT_TRUE(Rank(R"(items {
       candidates { sums { sum_model_log_prob: -4 token_count: 4 byte_count: 2 character_count: 2 } }
       candidates { sums { sum_model_log_prob: -2 token_count: 1 byte_count: 4 character_count: 4 } }
-      candidates { sums { sum_model_log_prob: -2 token_count: 2 byte_count: 8 character_count: 1 } } } posterior_beta: 0.5)",
+      candidates { sums { sum_model_log_prob: -2 token_count: 2 byte_count: 8 character_count: 1 } } } inverse_temperature: 0.5)",
                    &response)
                   .ok());
   const v1::RankedItem& item = response.items(0);
@@ -42,8 +42,8 @@ TEST_F(RankTest, SumsOfTheCallerNeedNoModel) {
   EXPECT_NEAR(item.candidates(0).perplexity(), std::exp(1.0), 1e-12);
   EXPECT_NEAR(item.candidates(0).bits_per_byte(), 2 / std::log(2.0), 1e-12);
   const double z = 2 * std::exp(-1.0) + std::exp(-2.0);
-  EXPECT_NEAR(item.candidates(0).posterior(), std::exp(-2.0) / z, 1e-12);
-  EXPECT_NEAR(item.candidates(1).posterior(), std::exp(-1.0) / z, 1e-12);
+  EXPECT_NEAR(item.candidates(0).candidate_probability(), std::exp(-2.0) / z, 1e-12);
+  EXPECT_NEAR(item.candidates(1).candidate_probability(), std::exp(-1.0) / z, 1e-12);
 }
 
 TEST_F(RankTest, ModelScoresAreThoseOfScore) {
@@ -61,7 +61,7 @@ TEST_F(RankTest, ModelScoresAreThoseOfScore) {
     EXPECT_EQ(response.items(0).candidates(i).score().byte_count(), scored.score().byte_count());
   }
   EXPECT_EQ(response.items(0).orderings(0).by(), v1::NORMALIZATION_PER_BYTE);
-  EXPECT_EQ(response.model(), "fake");
+  EXPECT_EQ(response.provenance().model(), "fake");
 }
 
 TEST_F(RankTest, EmptyCandidateNeverRanks) {
@@ -76,9 +76,9 @@ TEST_F(RankTest, EmptyCandidateNeverRanks) {
   EXPECT_EQ(Describe(item.candidates(0).error()),
             "EMPTY_CONTINUATION of items[0].candidates[0].continuation.input.text");
   EXPECT_EQ(item.candidates(0).place(), 0);
-  EXPECT_FALSE(item.candidates(0).has_posterior());
+  EXPECT_FALSE(item.candidates(0).has_candidate_probability());
   EXPECT_EQ(item.candidates(1).place(), 1);
-  EXPECT_EQ(item.candidates(1).posterior(), 1);
+  EXPECT_EQ(item.candidates(1).candidate_probability(), 1);
   EXPECT_EQ(Describe(item.candidates(2).error()), "FIELD_REQUIRED of items[0].candidates[2].continuation");
   EXPECT_EQ(Describe(item.candidates(3).error()), "FIELD_OUT_OF_RANGE of items[0].candidates[3].sums.token_count");
   EXPECT_EQ(Describe(item.candidates(4).error()),
@@ -109,7 +109,8 @@ TEST_F(RankTest, SumsThatNoTokensHaveAreRefused) {
 TEST_F(RankTest, WhatCannotBeRankedIsNamed) {
   v1::RankResponse response;
   EXPECT_EQ(Describe(Rank("", &response)), "NO_CANDIDATES of items");
-  EXPECT_EQ(Describe(Rank("items { } posterior_beta: -1", &response)), "FIELD_OUT_OF_RANGE of posterior_beta");
+  EXPECT_EQ(Describe(Rank("items { } inverse_temperature: -1", &response)),
+            "FIELD_OUT_OF_RANGE of inverse_temperature");
   EXPECT_EQ(Describe(Rank("items { candidates { continuation { input { text: \"a\" } } } }", &response)),
             "MODEL_UNAVAILABLE of ");
   ASSERT_TRUE(

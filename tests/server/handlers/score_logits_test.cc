@@ -61,7 +61,7 @@ TEST_F(ScoreLogitsSessionTest, RowsGiveTheLogProbsOfTheirTargets) {
   Take(Config("vocab_size: 4 record { rank: true } sampling { temperature: 0.5 }"));
   Take(RowsMessage(0, {kRow, kRow}, {0, 1}));
   const v1::ScoreLogitsResponse response = Finish();
-  EXPECT_EQ(response.numerics_version(), kNumericsVersion);
+  EXPECT_EQ(response.provenance().numerics_version(), kNumericsVersion);
   ASSERT_EQ(response.sequences_size(), 1);
   EXPECT_THAT(response.sequences(0), EqualsProtoApproximately(std::string(R"(
     tokens { token_id: 0 position: 0 origin: TOKEN_ORIGIN_GIVEN state: LOG_PROB_STATE_PRESENT
@@ -184,15 +184,15 @@ TEST_F(ScoreLogitsSessionTest, WhatIsExcludedIsAStateAndUnsetsTheSum) {
   Take(RowsMessage(1, {kRow, kRow}, {1, 0}));
   const v1::ScoreLogitsResponse response = Finish();
   const v1::TokenRecord& by_row = response.sequences(0).tokens(0);
-  EXPECT_EQ(by_row.state(), v1::LOG_PROB_STATE_EXCLUDED);
+  EXPECT_EQ(by_row.log_prob_state(), v1::LOG_PROB_STATE_EXCLUDED);
   EXPECT_FALSE(by_row.has_model_log_prob());
   EXPECT_FALSE(by_row.has_sampling_log_prob());
-  EXPECT_EQ(response.sequences(0).tokens(1).state(), v1::LOG_PROB_STATE_PRESENT);
+  EXPECT_EQ(response.sequences(0).tokens(1).log_prob_state(), v1::LOG_PROB_STATE_PRESENT);
   EXPECT_FALSE(response.sequences(0).totals().has_cumulative_model_log_prob());
   EXPECT_FALSE(response.sequences(0).totals().has_cumulative_sampling_log_prob());
   EXPECT_EQ(response.sequences(0).totals().token_count(), 2);
   const v1::TokenRecord& by_stage = response.sequences(1).tokens(0);
-  EXPECT_EQ(by_stage.state(), v1::LOG_PROB_STATE_EXCLUDED);
+  EXPECT_EQ(by_stage.log_prob_state(), v1::LOG_PROB_STATE_EXCLUDED);
   EXPECT_NEAR(by_stage.model_log_prob(), -3.0563431032958081, 1e-6);
   EXPECT_FALSE(by_stage.has_sampling_log_prob());
   EXPECT_NEAR(response.sequences(1).totals().cumulative_model_log_prob(), -3.1126862065916162, 1e-6);

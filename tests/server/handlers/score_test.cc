@@ -65,7 +65,7 @@ TEST_F(ScoreTest, LogProbsAreThoseOfTheModelsRows) {
       const v1::TokenRecord& token = scored.score().tokens(i);
       EXPECT_EQ(token.position(), i);
       EXPECT_EQ(token.origin(), v1::TOKEN_ORIGIN_GIVEN);
-      EXPECT_EQ(token.state(), v1::LOG_PROB_STATE_PRESENT);
+      EXPECT_EQ(token.log_prob_state(), v1::LOG_PROB_STATE_PRESENT);
       EXPECT_EQ(token.model_log_prob(), *expected[i].model_log_prob);
       EXPECT_FALSE(token.has_sampling_log_prob());
       EXPECT_EQ(token.rank(), *expected[i].rank);
@@ -101,7 +101,7 @@ TEST_F(ScoreTest, ConditionalGivesBothLogProbs) {
     EXPECT_EQ(scored.score().tokens(i).sampling_log_prob(), *expected[i].sampling_log_prob);
   }
   const v1::TokenRecord& excluded = scored.score().tokens(3);
-  EXPECT_EQ(excluded.state(), v1::LOG_PROB_STATE_EXCLUDED);
+  EXPECT_EQ(excluded.log_prob_state(), v1::LOG_PROB_STATE_EXCLUDED);
   EXPECT_TRUE(excluded.has_model_log_prob());
   EXPECT_FALSE(excluded.has_sampling_log_prob());
   EXPECT_TRUE(scored.score().totals().has_cumulative_model_log_prob());

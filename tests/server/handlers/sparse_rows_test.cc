@@ -1,4 +1,4 @@
-// Decode, Distribution and ScoreLogits answer a sparse row with the bytes that they answer its dense row with.
+// Decode, ComputeDistribution and ScoreLogits answer a sparse row with the bytes that they answer its dense row with.
 #include <cmath>
 #include <random>
 #include <string>
@@ -103,7 +103,7 @@ TEST_F(SparseRowRepliesTest, DistributionAnswersAsForTheDenseRow) {
   const Rows rows = MakeRows(1);
   for (const char* sampling : kSamplings) {
     SCOPED_TRACE(sampling);
-    auto request = Parse<v1::DistributionRequest>(
+    auto request = Parse<v1::ComputeDistributionRequest>(
         std::string("explain: true prompt_token_ids: [7, 100, 7, 3] output_token_ids: [100, 7] "
                     "verify { seed: 5 sequence_key: 9 } sampling { ") +
         sampling + " }");
@@ -112,8 +112,8 @@ TEST_F(SparseRowRepliesTest, DistributionAnswersAsForTheDenseRow) {
       *request.mutable_logits()->mutable_block() = form.block;
       request.mutable_logits()->set_values(form.payload);
       request.mutable_logits()->set_vocab_size(form.block.has_sparse() ? kVocabSize : 0);
-      v1::DistributionResponse response;
-      const grpc::Status status = decoding_->Distribution(Context().get(), request, &response);
+      v1::ComputeDistributionResponse response;
+      const grpc::Status status = decoding_->ComputeDistribution(Context().get(), request, &response);
       ASSERT_TRUE(status.ok()) << status.error_message();
       EXPECT_THAT(response.token_ids(), ::testing::Not(::testing::Contains(kUnlisted)));
       if (expected.empty()) expected = response.SerializeAsString();
@@ -197,7 +197,7 @@ TEST_F(SparseRowRepliesTest, ScoreLogitsAnswersAsForDenseRows) {
                       &response);
       ASSERT_TRUE(status.ok()) << status.error_message();
       ASSERT_EQ(response.sequences(0).tokens_size(), 5);
-      EXPECT_EQ(response.sequences(0).tokens(4).state(), v1::LOG_PROB_STATE_EXCLUDED);
+      EXPECT_EQ(response.sequences(0).tokens(4).log_prob_state(), v1::LOG_PROB_STATE_EXCLUDED);
       if (expected.empty()) expected = response.SerializeAsString();
       EXPECT_EQ(response.SerializeAsString(), expected);
     }
@@ -271,24 +271,24 @@ TEST_F(SparseRowRepliesTest, AWrongRowEndsTheCall) {
     ASSERT_TRUE(ErrorOf(score));
     EXPECT_EQ(ErrorOf(score)->row(), 1);
 
-    v1::DistributionRequest single;
+    v1::ComputeDistributionRequest single;
     *single.mutable_logits()->mutable_block() = wrong.block;
     single.mutable_logits()->set_values(wrong.payload);
     single.mutable_logits()->set_vocab_size(4);
-    v1::DistributionResponse response;
-    EXPECT_EQ(Describe(decoding_->Distribution(Context().get(), single, &response)), test.distribution);
+    v1::ComputeDistributionResponse response;
+    EXPECT_EQ(Describe(decoding_->ComputeDistribution(Context().get(), single, &response)), test.distribution);
   }
 }
 
 TEST_F(SparseRowRepliesTest, ARestThatThisServerDoesNotKnowIsRefused) {
-  auto request = Parse<v1::DistributionRequest>(
+  auto request = Parse<v1::ComputeDistributionRequest>(
       "logits { block { dtype: LOGITS_DTYPE_F32 row_count: 1 width: 1 sparse { } } vocab_size: 4 }");
   request.mutable_logits()->set_values(std::string(8, '\0'));
-  v1::DistributionResponse response;
-  EXPECT_EQ(Describe(decoding_->Distribution(Context().get(), request, &response)),
+  v1::ComputeDistributionResponse response;
+  EXPECT_EQ(Describe(decoding_->ComputeDistribution(Context().get(), request, &response)),
             "FIELD_REQUIRED of logits.block.sparse.rest");
   request.mutable_logits()->mutable_block()->mutable_sparse()->set_rest(static_cast<v1::SparseRest>(2));
-  EXPECT_EQ(Describe(decoding_->Distribution(Context().get(), request, &response)),
+  EXPECT_EQ(Describe(decoding_->ComputeDistribution(Context().get(), request, &response)),
             "UNKNOWN_ENUM_VALUE of logits.block.sparse.rest");
 }
 

@@ -119,7 +119,7 @@ TEST_F(ModelPoolTest, RunnersOfOneNameMustBeInterchangeable) {
   } cases[] = {
       {"vocabulary", [](ModelDescription& d) { d.vocab_fingerprint = "w"; }},
       {"vocabulary", [](ModelDescription& d) { d.vocab_size = 5; }},
-      {"eos", [](ModelDescription& d) { d.eos_token_ids = {1}; }},
+      {"eos", [](ModelDescription& d) { d.end_token_ids = {1}; }},
       {"bos", [](ModelDescription& d) { d.bos_token_id = 1; }},
       {"bos", [](ModelDescription& d) { d.adds_bos = true; }},
       {"fingerprint", [](ModelDescription& d) { d.model_fingerprint = "x"; }},

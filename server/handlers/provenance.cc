@@ -1,0 +1,24 @@
+#include "server/handlers/provenance.h"
+
+#include "core/limits.h"
+#include "server/version.h"
+
+namespace logitd::server {
+
+v1::Provenance ProvenanceWithoutModel() {
+  v1::Provenance provenance;
+  provenance.set_numerics_version(kNumericsVersion);
+  provenance.set_server_version(kVersion);
+  return provenance;
+}
+
+v1::Provenance ProvenanceOf(const ServedModel& model) {
+  v1::Provenance provenance = ProvenanceWithoutModel();
+  provenance.set_model(model.description().name);
+  provenance.set_model_fingerprint(model.description().model_fingerprint);
+  provenance.set_precision(model.description().precision);
+  if (const auto nats = model.batch_tolerance_nats()) provenance.set_batch_tolerance_nats(*nats);
+  return provenance;
+}
+
+}  // namespace logitd::server
