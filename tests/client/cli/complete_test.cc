@@ -28,7 +28,7 @@ constexpr char kFinal[] = R"pb(
         token_id: 42
         token_bytes: " Paris"
         position: 0
-        state: LOG_PROB_STATE_PRESENT
+        log_prob_state: LOG_PROB_STATE_PRESENT
         model_log_prob: -0.5
         sampling_log_prob: 0
         rank: 1
@@ -36,7 +36,7 @@ constexpr char kFinal[] = R"pb(
       tokens {
         token_id: 2
         position: 1
-        state: LOG_PROB_STATE_PRESENT
+        log_prob_state: LOG_PROB_STATE_PRESENT
         model_log_prob: -0.25
         sampling_log_prob: 0
         rank: 1

@@ -173,7 +173,7 @@ TEST_F(DecodeTest, EachSequenceOfABatchHasAKeyOfItsOwnAndALineOfJson) {
   EXPECT_NE(decoder_.requests[1].batch().opens(0).sequence_id(), decoder_.requests[2].batch().opens(0).sequence_id());
   const std::string record =
       "\"tokens\":[{\"token_id\":4,\"token_bytes\":\"\",\"position\":0,\"origin\":\"TOKEN_ORIGIN_UNSPECIFIED\","
-      "\"state\":\"LOG_PROB_STATE_UNSPECIFIED\",\"model_log_prob\":-0.5,\"sampling_log_prob\":-0.25}],\"text\":\"\","
+      "\"log_prob_state\":\"LOG_PROB_STATE_UNSPECIFIED\",\"model_log_prob\":-0.5,\"sampling_log_prob\":-0.25}],\"text\":\"\","
       "\"totals\":{\"token_count\":1,\"cumulative_model_log_prob\":-0.5,\"cumulative_sampling_log_prob\":-0.25},"
       "\"finish\":{\"reason\":\"FINISH_REASON_MAX_TOKENS\"},\"seed\":\"99\"}\n";
   EXPECT_EQ(rig_.out(),

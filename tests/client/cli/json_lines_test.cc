@@ -41,7 +41,7 @@ TEST(JsonLinesTest, OneLineWithTheNamesOfTheContract) {
 }
 
 TEST(JsonLinesTest, WhatIsUnsetIsLeftOutAndNeverZero) {
-  EXPECT_THAT(ToJson(v1::TokenRecord()), Not(HasSubstr("log_prob")));
+  EXPECT_THAT(ToJson(v1::TokenRecord()), Not(HasSubstr("model_log_prob")));
   EXPECT_THAT(ToJson(v1::SequenceTotals()), Not(HasSubstr("cumulative")));
   v1::TokenRecord greedy;
   greedy.set_sampling_log_prob(0);

@@ -194,9 +194,9 @@ TEST_F(ScoreLogitsTest, JsonIsALinePerSequence) {
   EXPECT_FALSE(written_[0].config().has_record()) << "records, by default";
   EXPECT_EQ(rig_.out(),
             "{\"tokens\":[],\"totals\":{\"token_count\":1,\"cumulative_model_log_prob\":-0.25},\"is_greedy\":false,"
-            "\"sequence_index\":0,\"provenance\":{\"numerics_version\":1}}\n"
+            "\"sequence_index\":0,\"provenance\":{\"numerics_version\":1,\"server_version\":\"\"}}\n"
             "{\"tokens\":[],\"totals\":{\"token_count\":1,\"cumulative_model_log_prob\":-0.5},\"is_greedy\":false,"
-            "\"sequence_index\":1,\"provenance\":{\"numerics_version\":1}}\n");
+            "\"sequence_index\":1,\"provenance\":{\"numerics_version\":1,\"server_version\":\"\"}}\n");
 }
 
 TEST_F(ScoreLogitsTest, SumsOnlyAsksForNoTokens) {

@@ -151,9 +151,9 @@ TEST_F(ScoreTest, AnExcludedTokenIsNamedAndEndsTheSum) {
       continuations {
         continuations {
           score {
-            tokens { token_id: 1 position: 0 state: LOG_PROB_STATE_EXCLUDED model_log_prob: -2 }
-            tokens { token_id: 2 position: 1 state: LOG_PROB_STATE_EXCLUDED }
-            tokens { token_id: 3 position: 2 state: LOG_PROB_STATE_PRESENT model_log_prob: -1 sampling_log_prob: -1 }
+            tokens { token_id: 1 position: 0 log_prob_state: LOG_PROB_STATE_EXCLUDED model_log_prob: -2 }
+            tokens { token_id: 2 position: 1 log_prob_state: LOG_PROB_STATE_EXCLUDED }
+            tokens { token_id: 3 position: 2 log_prob_state: LOG_PROB_STATE_PRESENT model_log_prob: -1 sampling_log_prob: -1 }
             totals { token_count: 3 }
           }
         }
@@ -173,7 +173,7 @@ TEST_F(ScoreTest, ATokenExcludedByTheStagesAloneKeepsTheModelsSum) {
       continuations {
         continuations {
           score {
-            tokens { token_id: 1 position: 0 state: LOG_PROB_STATE_EXCLUDED model_log_prob: -2 }
+            tokens { token_id: 1 position: 0 log_prob_state: LOG_PROB_STATE_EXCLUDED model_log_prob: -2 }
             totals { token_count: 1 cumulative_model_log_prob: -2 }
           }
         }

@@ -102,7 +102,7 @@ TEST(TokenRecordToProtoTest, KeptSetAndDrawAreThereIfTheRecordHasThem) {
   record.draw = Draw{5, 0xe169c58d6627e8d5, 4652959985664, 4398046511104, 218965852160};
   ToProto(record, RecordOptions(), nullptr, message);
   EXPECT_THAT(message, EqualsProto(std::string(R"(
-    token_id: 5 position: 3 origin: TOKEN_ORIGIN_CHOSEN state: LOG_PROB_STATE_PRESENT
+    token_id: 5 position: 3 origin: TOKEN_ORIGIN_CHOSEN log_prob_state: LOG_PROB_STATE_PRESENT
     kept_count: 7 kept_mass: 0.75
     draw { uniform: 0xe169c58d6627e8d5 total_weight: 4652959985664 interval_start: 4398046511104
            weight: 218965852160 })")));

@@ -171,7 +171,8 @@ TEST_F(DecodeStagesTest, TheAlternativesOfABatchAreBounded) {
     opens { sequence_id: 1 } opens { sequence_id: 2 } opens { sequence_id: 3 }
     opens { sequence_id: 4 record { layout: RECORD_LAYOUT_NONE top_n: 1024 } }
     blocks { dtype: LOGITS_DTYPE_F16 row_count: 1 width: 524288 }
-    steps { sequence_id: 1 } steps { sequence_id: 4 } steps { sequence_id: 2 } steps { sequence_id: 3 } })");
+    steps { sequence_id: 1 row: 0 } steps { sequence_id: 4 row: 0 } steps { sequence_id: 2 row: 0 }
+    steps { sequence_id: 3 row: 0 } })");
   request.set_payload(std::string(2 * 524288, '\0'));
   const v1::DecodeResponse response = Send(request);
   EXPECT_LT(response.ByteSizeLong(), static_cast<size_t>(kMaxMessageBytes));

@@ -48,11 +48,33 @@ TEST_F(DecodeSessionTest, GreedyRowGivesArgmaxWithBothLogProbs) {
   ASSERT_EQ(response.result().steps_size(), 1);
   EXPECT_THAT(response.result().steps(0), EqualsProtoApproximately(std::string(R"(
     sequence_id: 1 position: 0 chosen {
-      tokens { token_id: 0 position: 0 origin: TOKEN_ORIGIN_CHOSEN state: LOG_PROB_STATE_PRESENT
+      tokens { token_id: 0 position: 0 origin: TOKEN_ORIGIN_CHOSEN log_prob_state: LOG_PROB_STATE_PRESENT
                model_log_prob: -0.056343103295808 sampling_log_prob: 0 }
       totals { token_count: 1 cumulative_model_log_prob: -0.056343103295808 cumulative_sampling_log_prob: 0 }
       resume_state { model_sum: -0.056343103295808 sampling_sum: 0 } })"),
                                                                    1e-6));
+}
+
+TEST_F(DecodeSessionTest, AStepWithoutARowTakesTheRowOfItsOwnIndex) {
+  // Four one-hot rows, and none of the steps says which: each has its own argmax. One that says so takes what it says.
+  Start("vocab_size: 4 sampling { temperature: 0 }");
+  auto request = Request(R"(batch { batch_id: 1
+    opens { sequence_id: 1 } opens { sequence_id: 2 } opens { sequence_id: 3 } opens { sequence_id: 4 }
+    blocks { dtype: LOGITS_DTYPE_F32 row_count: 4 width: 4 }
+    steps { sequence_id: 1 } steps { sequence_id: 2 } steps { sequence_id: 3 row: 0 } steps { sequence_id: 4 } })");
+  std::vector<float> rows(16, 0);
+  for (size_t i = 0; i < 4; ++i) rows[i * 5] = 9;
+  request.set_payload(testing::Bytes(rows));
+  const auto response = Send(request);
+  for (const auto& [step, token] : {std::pair(0, 0), {1, 1}, {2, 0}, {3, 3}}) {
+    EXPECT_EQ(response.result().steps(step).chosen().tokens(0).token_id(), token) << step;
+  }
+  // A fifth step has no fifth row.
+  request.mutable_batch()->set_batch_id(2);
+  request.mutable_batch()->clear_opens();
+  for (v1::SequenceStep& step : *request.mutable_batch()->mutable_steps()) step.set_position(1);
+  *request.mutable_batch()->add_steps() = request.batch().steps(0);
+  EXPECT_EQ(Describe(Send(request).result().steps(4).error()), "ROW_INDEX_OUT_OF_RANGE of batch.steps[4].row");
 }
 
 TEST_F(DecodeSessionTest, EosFinishesAndClosesItsSequence) {

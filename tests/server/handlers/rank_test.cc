@@ -106,6 +106,17 @@ TEST_F(RankTest, SumsThatNoTokensHaveAreRefused) {
   EXPECT_FALSE(std::signbit(item.candidates(3).sum()));
 }
 
+TEST_F(RankTest, ACandidateWhoseSumWasForgottenDoesNotWin) {
+  v1::RankResponse response;
+  ASSERT_TRUE(Rank(R"(items { candidates { sums { token_count: 2 } }
+                              candidates { sums { sum_model_log_prob: -1 token_count: 2 } } })",
+                   &response)
+                  .ok());
+  EXPECT_EQ(Describe(response.items(0).candidates(0).error()),
+            "FIELD_REQUIRED of items[0].candidates[0].sums.sum_model_log_prob");
+  EXPECT_EQ(response.items(0).candidates(1).place(), 1);
+}
+
 TEST_F(RankTest, WhatCannotBeRankedIsNamed) {
   v1::RankResponse response;
   EXPECT_EQ(Describe(Rank("", &response)), "NO_CANDIDATES of items");

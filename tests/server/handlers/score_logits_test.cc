@@ -64,9 +64,9 @@ TEST_F(ScoreLogitsSessionTest, RowsGiveTheLogProbsOfTheirTargets) {
   EXPECT_EQ(response.provenance().numerics_version(), kNumericsVersion);
   ASSERT_EQ(response.sequences_size(), 1);
   EXPECT_THAT(response.sequences(0), EqualsProtoApproximately(std::string(R"(
-    tokens { token_id: 0 position: 0 origin: TOKEN_ORIGIN_GIVEN state: LOG_PROB_STATE_PRESENT
+    tokens { token_id: 0 position: 0 origin: TOKEN_ORIGIN_GIVEN log_prob_state: LOG_PROB_STATE_PRESENT
              model_log_prob: -0.0563431032958081 sampling_log_prob: -0.00250900539016091 rank: 1 }
-    tokens { token_id: 1 position: 1 origin: TOKEN_ORIGIN_GIVEN state: LOG_PROB_STATE_PRESENT
+    tokens { token_id: 1 position: 1 origin: TOKEN_ORIGIN_GIVEN log_prob_state: LOG_PROB_STATE_PRESENT
              model_log_prob: -3.0563431032958081 sampling_log_prob: -6.00250900539016091 rank: 2 }
     totals { token_count: 2 cumulative_model_log_prob: -3.1126862065916162
              cumulative_sampling_log_prob: -6.00501801078032182 }
@@ -332,9 +332,9 @@ TEST_F(ScoreLogitsSessionTest, PositionsThatAreNotScoredHaveNoRecordAndAreInNoSu
     const v1::ScoreLogitsResponse response = Finish();
     ASSERT_EQ(response.sequences_size(), 1);
     EXPECT_THAT(response.sequences(0), EqualsProtoApproximately(std::string(R"(
-      tokens { token_id: 0 position: 2 origin: TOKEN_ORIGIN_GIVEN state: LOG_PROB_STATE_PRESENT
+      tokens { token_id: 0 position: 2 origin: TOKEN_ORIGIN_GIVEN log_prob_state: LOG_PROB_STATE_PRESENT
                model_log_prob: -0.0563431032958081 sampling_log_prob: -0.00250900539016091 rank: 1 }
-      tokens { token_id: 1 position: 4 origin: TOKEN_ORIGIN_GIVEN state: LOG_PROB_STATE_PRESENT
+      tokens { token_id: 1 position: 4 origin: TOKEN_ORIGIN_GIVEN log_prob_state: LOG_PROB_STATE_PRESENT
                model_log_prob: -3.0563431032958081 sampling_log_prob: -6.00250900539016091 rank: 2 }
       totals { token_count: 2 cumulative_model_log_prob: -3.1126862065916162
                cumulative_sampling_log_prob: -6.00501801078032182 }
