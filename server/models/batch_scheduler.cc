@@ -44,7 +44,7 @@ BatchScheduler::~BatchScheduler() {
     std::lock_guard lock(mutex_);
     stopping_ = true;
   }
-  changed_.notify_all();
+  dispatcher_changed_.notify_all();
   dispatcher_.join();
 }
 
@@ -63,19 +63,14 @@ absl::StatusOr<std::vector<SequenceRows>> BatchScheduler::Evaluate(RunnerSession
   std::unique_lock lock(mutex_);
   StopExpecting(session);
   if (!lost_.ok()) return TellLost(session, Suspicion::kBystander);
-  for (size_t index = 0; index < job->work.size(); ++index) {
-    if (!job->work[index].records) {
-      job->results[index].logits.reserve(static_cast<size_t>(job->work[index].row_count()) * vocab_size_);
-    }
-    waiting_.push_back({job, index, 0});
-  }
-  changed_.notify_all();
+  for (size_t index = 0; index < job->work.size(); ++index) waiting_.push_back({job, index, 0});
+  WakeDispatcher();
   const auto done = [&] { return job->unfinished == 0 || !lost_.ok(); };
-  context.WaitFor(changed_, lock, done);
+  context.WaitFor(job->changed, lock, done);
   if (job->unfinished == 0) return std::move(job->results);
   job->abandoned = true;
   waiting_.remove_if([&](const Pending& pending) { return pending.job == job; });
-  changed_.notify_all();
+  if (job->is_quiet) texts_changed_.notify_all();
   if (!lost_.ok()) return TellLost(session, job->suspicion);
   std::vector<int64_t> cancelled;
   for (const auto& [sequence_id, entry] : in_flight_) {
@@ -103,23 +98,26 @@ absl::Status BatchScheduler::AcquireRoom(RunnerSession* session, int32_t sequenc
     return errors::LimitExceeded(field, tokens, "[1, " + std::to_string(capacity_.max_cached_tokens) + "] tokens",
                                  "capacity.max_cached_tokens");
   }
-  RoomRequest request{sequences, tokens};
+  RoomRequest request;
+  request.sequences = sequences;
+  request.tokens = tokens;
   std::unique_lock lock(mutex_);
   room_queue_.push_back(&request);
-  // First come, first served: else many small requests could keep a large one out for ever.
-  const auto ready = [&] {
-    return !lost_.ok() || (room_queue_.front() == &request && free_sequences_ >= sequences && free_tokens_ >= tokens);
-  };
-  context.WaitFor(changed_, lock, ready);
-  const bool has_room = lost_.ok() && ready();
-  room_queue_.remove(&request);
-  if (has_room) {
-    free_sequences_ -= sequences;
-    free_tokens_ -= tokens;
+  GrantRoom();
+  context.WaitFor(request.changed, lock, [&] { return request.is_granted || !lost_.ok(); });
+  if (!request.is_granted) {
+    room_queue_.remove(&request);
+    // It may have been the one that the others waited behind.
+    GrantRoom();
   }
-  changed_.notify_all();
-  if (!lost_.ok()) return TellLost(session, Suspicion::kBystander);
-  if (has_room) return absl::OkStatus();
+  if (!lost_.ok()) {
+    if (request.is_granted) {
+      free_sequences_ += sequences;
+      free_tokens_ += tokens;
+    }
+    return TellLost(session, Suspicion::kBystander);
+  }
+  if (request.is_granted) return absl::OkStatus();
   lock.unlock();
   RETURN_IF_ERROR(context.Check());
   return errors::Cancelled();
@@ -132,7 +130,24 @@ void BatchScheduler::LeaveSession(RunnerSession* session, int32_t sequences, int
   free_sequences_ += sequences;
   free_tokens_ += tokens;
   releases_.insert(releases_.end(), sequence_ids.begin(), sequence_ids.end());
-  changed_.notify_all();
+  GrantRoom();
+  WakeDispatcher();
+}
+
+void BatchScheduler::GrantRoom() {
+  while (lost_.ok() && !room_queue_.empty() && free_sequences_ >= room_queue_.front()->sequences &&
+         free_tokens_ >= room_queue_.front()->tokens) {
+    RoomRequest& request = *room_queue_.front();
+    room_queue_.pop_front();
+    free_sequences_ -= request.sequences;
+    free_tokens_ -= request.tokens;
+    request.is_granted = true;
+    request.changed.notify_all();
+  }
+}
+
+void BatchScheduler::WakeDispatcher() {
+  if (!is_gathering_ || expected_.empty()) dispatcher_changed_.notify_one();
 }
 
 void BatchScheduler::ReleaseSequences(std::vector<int64_t> sequence_ids) {
@@ -145,11 +160,13 @@ void BatchScheduler::StopExpecting(RunnerSession* session) { expected_.erase(ses
 void BatchScheduler::Dispatch() {
   std::unique_lock lock(mutex_);
   while (true) {
-    changed_.wait(lock, [this] {
+    dispatcher_changed_.wait(lock, [this] {
       return stopping_ || (sends_batches_ && lost_.ok() && batch_in_flight_ == 0 && HasReadyWork());
     });
     if (stopping_) return;
-    changed_.wait_for(lock, kGatherTime, [this] { return stopping_ || expected_.empty(); });
+    is_gathering_ = true;
+    dispatcher_changed_.wait_for(lock, kGatherTime, [this] { return stopping_ || expected_.empty(); });
+    is_gathering_ = false;
     // Whoever has not come back by now is not waited for again.
     expected_.clear();
     if (stopping_) return;
@@ -187,7 +204,7 @@ bool BatchScheduler::HasQuietWork() const {
 
 absl::Status BatchScheduler::BeginText(const RequestContext& context) {
   std::unique_lock lock(mutex_);
-  context.WaitFor(changed_, lock, [this] { return !lost_.ok() || !HasQuietWork(); });
+  context.WaitFor(texts_changed_, lock, [this] { return !lost_.ok() || !HasQuietWork(); });
   if (!lost_.ok()) return lost_;
   if (HasQuietWork()) {
     lock.unlock();
@@ -200,7 +217,7 @@ absl::Status BatchScheduler::BeginText(const RequestContext& context) {
 
 void BatchScheduler::EndText() {
   std::lock_guard lock(mutex_);
-  if (--open_texts_ == 0) changed_.notify_all();
+  if (--open_texts_ == 0) dispatcher_changed_.notify_one();
 }
 
 int BatchScheduler::open_texts() const {
@@ -298,6 +315,7 @@ absl::Status BatchScheduler::OnOutput(int64_t batch_id, std::vector<PieceOutput>
     if (found == in_flight_.end()) return errors::RunnerProtocol("output for a sequence that is not in the batch");
     InFlight& entry = found->second;
     if (entry.failed) return errors::RunnerProtocol("output for a sequence that has failed");
+    if (entry.is_answered) return errors::RunnerProtocol("output for a sequence that has got all of its rows");
     Job& job = *entry.job;
     if (!output.rows.status.ok()) {
       entry.failed = true;
@@ -313,8 +331,18 @@ absl::Status BatchScheduler::OnOutput(int64_t batch_id, std::vector<PieceOutput>
     entry.rows_received += static_cast<int32_t>(rows);
     if (job.abandoned) continue;
     SequenceRows& result = job.results[entry.index];
-    result.logits.insert(result.logits.end(), output.rows.logits.begin(), output.rows.logits.end());
+    if (result.logits.empty()) {
+      // Nearly always: nothing is copied while others wait.
+      result.logits = std::move(output.rows.logits);
+    } else {
+      result.logits.insert(result.logits.end(), output.rows.logits.begin(), output.rows.logits.end());
+    }
     std::move(output.rows.records.begin(), output.rows.records.end(), std::back_inserter(result.records));
+    // One that asked for no rows is done when the batch is: until then it may fail.
+    if (entry.last_piece && rows > 0 && entry.rows_received == entry.rows_expected) {
+      entry.is_answered = true;
+      FinishWork(job);
+    }
   }
   if (!final) return absl::OkStatus();
 
@@ -335,12 +363,17 @@ absl::Status BatchScheduler::OnOutput(int64_t batch_id, std::vector<PieceOutput>
         return pending.job == entry.job && pending.index == entry.index;
       });
     }
-    if (entry.failed || entry.last_piece) {
-      if (--entry.job->unfinished == 0) expected_.insert(entry.job->session);
-    }
+    if (!entry.is_answered && (entry.failed || entry.last_piece)) FinishWork(*entry.job);
   }
-  changed_.notify_all();
+  if (!HasQuietWork()) texts_changed_.notify_all();
+  dispatcher_changed_.notify_one();
   return absl::OkStatus();
+}
+
+void BatchScheduler::FinishWork(Job& job) {
+  if (--job.unfinished > 0) return;
+  expected_.insert(job.session);
+  job.changed.notify_all();
 }
 
 void BatchScheduler::StopBatches() {
@@ -359,10 +392,14 @@ void BatchScheduler::OnLost(const absl::Status& status, const std::string& own_s
   for (const auto& [sequence_id, entry] : in_flight_) {
     entry.job->suspicion = open_texts_ > 0 && entry.job->is_alone ? Suspicion::kDoubt : Suspicion::kSuspect;
   }
+  for (const Pending& pending : waiting_) pending.job->changed.notify_all();
+  for (const auto& [sequence_id, entry] : in_flight_) entry.job->changed.notify_all();
+  for (RoomRequest* request : room_queue_) request->changed.notify_all();
   waiting_.clear();
   in_flight_.clear();
   batch_in_flight_ = 0;
-  changed_.notify_all();
+  texts_changed_.notify_all();
+  dispatcher_changed_.notify_one();
 }
 
 RunnerSession::~RunnerSession() {

@@ -5,6 +5,9 @@
 //   int64_t sequence = session.NewSequence();
 //   auto rows = session.Evaluate({work}, context);         // blocks until the rows are there
 //
+// Each call that waits is woken by its own rows, or by its own room: a thousand of them cost no more than those that have
+// something to do. A job is answered as soon as its last row is there, while the rest of its batch is still computed.
+//
 // Whatever is ready when the runner becomes free goes into its next batch. The runner has one batch at a time: while it
 // works, the next one gathers. After a batch, the sessions that got rows are given a moment to come back with their
 // next tokens, so that sequences that were stepped together stay together instead of taking turns.
@@ -100,6 +103,8 @@ class BatchScheduler {
     std::vector<SequenceRows> results;
     // Works that have not got all of their rows yet.
     size_t unfinished = 0;
+    // Its rows are there, or the runner is lost.
+    std::condition_variable_any changed;
     bool abandoned = false;
     // No other session's work may be in its batches.
     bool is_alone = false;
@@ -121,11 +126,16 @@ class BatchScheduler {
     int32_t rows_received = 0;
     bool last_piece = false;
     bool failed = false;
+    // All of its rows were there before the batch's end, and its job knows.
+    bool is_answered = false;
   };
   // A session that waits for room in the cache.
   struct RoomRequest {
     int32_t sequences = 0;
     int64_t tokens = 0;
+    bool is_granted = false;
+    // It is granted, or the runner is lost.
+    std::condition_variable_any changed;
   };
 
   absl::StatusOr<std::vector<SequenceRows>> Evaluate(RunnerSession* session, std::vector<SequenceWork> work,
@@ -146,9 +156,15 @@ class BatchScheduler {
   Batch TakeBatch();
   // Takes up to `max_tokens` more tokens of `pending` into `piece`.
   void ExtendPiece(Pending& pending, WorkPiece& piece, size_t max_tokens) const;
-  void FinishWork(Job& job, size_t index, absl::Status status);
+  // One more of its works has all that it will get.
+  void FinishWork(Job& job);
   // A session that was given its rows is expected back with more work, or to leave.
   void StopExpecting(RunnerSession* session);
+  // Gives room to those who wait for it, first come, first served: else many small requests could keep a large one out
+  // for ever.
+  void GrantRoom();
+  // Wakes the dispatcher if it waits for what may have happened.
+  void WakeDispatcher();
 
   const int32_t vocab_size_;
   const std::string model_name_;
@@ -156,7 +172,12 @@ class BatchScheduler {
   const std::shared_ptr<RunnerLink> link_;
 
   mutable std::mutex mutex_;
-  std::condition_variable_any changed_;
+  // The dispatcher's own.
+  std::condition_variable dispatcher_changed_;
+  // What the dispatcher waits for: work (or its end), or only that the expected sessions are back.
+  bool is_gathering_ = false;
+  // The runner may have texts again.
+  std::condition_variable_any texts_changed_;
   absl::Status lost_;
   std::string own_signal_;
   bool stopping_ = false;

@@ -381,6 +381,40 @@ TEST(BatchSchedulerTest, FailedEntryLeavesTheOthersAlone) {
   EXPECT_THAT((*rows)[1].logits, ElementsAre(1, 0, 0, 0));
 }
 
+TEST(BatchSchedulerTest, RowsAreDeliveredAsTheyComeNotWithTheLastOfTheBatch) {
+  ManualRunner runner;
+  RunnerSession first(runner.scheduler());
+  RunnerSession second(runner.scheduler());
+  RunnerSession third(runner.scheduler());
+  // All in one batch: it is sent when the runner has answered this one.
+  std::thread busy([&] { (void)third.Evaluate({Append(third, 1)}, RequestContext()); });
+  const Batch before = runner.Next();
+  absl::StatusOr<std::vector<SequenceRows>> first_rows;
+  absl::StatusOr<std::vector<SequenceRows>> second_rows;
+  std::thread first_caller([&] { first_rows = first.Evaluate({Append(first, 2)}, RequestContext()); });
+  runner.WaitUntilWaiting(1);
+  std::thread second_caller([&] { second_rows = second.Evaluate({Append(second, 3)}, RequestContext()); });
+  runner.WaitUntilWaiting(2);
+  EXPECT_THAT(runner.Answer(before), IsOk());
+  busy.join();
+  const Batch batch = runner.Next();
+  ASSERT_THAT(batch.work, SizeIs(2));
+  std::vector<PieceOutput> outputs = ManualRunner::Rows(batch);
+  EXPECT_THAT(runner.scheduler()->OnOutput(batch.batch_id, {outputs[0]}, false), IsOk());
+  // Were it told only with the batch's last rows, this would wait for ever.
+  first_caller.join();
+  ASSERT_THAT(first_rows, IsOk());
+  EXPECT_THAT((*first_rows)[0].logits, ElementsAre(1, 0, 0, 0));
+  PieceOutput late = outputs[0];
+  late.rows = SequenceRows{errors::KvCacheFull(10, 10)};
+  EXPECT_THAT(runner.scheduler()->OnOutput(batch.batch_id, {late}, false), HasReason(ErrorReason::kRunnerProtocol))
+      << "it has got all of its rows: whoever waited for them goes on";
+  EXPECT_THAT(runner.scheduler()->OnOutput(batch.batch_id, {outputs[1]}, true), IsOk());
+  second_caller.join();
+  ASSERT_THAT(second_rows, IsOk());
+  EXPECT_THAT((*second_rows)[0].logits, ElementsAre(2, 0, 0, 0));
+}
+
 TEST(BatchSchedulerTest, OutputThatWasNotAskedForIsRefused) {
   ManualRunner runner;
   RunnerSession session(runner.scheduler());
