@@ -1,5 +1,6 @@
 #include "client/runner/batch_reply.h"
 
+#include <algorithm>
 #include <bit>
 #include <limits>
 #include <utility>
@@ -39,11 +40,12 @@ absl::Status CheckRow(LogitsView row) {
 }  // namespace
 
 BatchReply::BatchReply(const v1::RunBatch& batch, const BatchControl& control, int32_t vocab_size,
-                       int64_t max_message_bytes, Writer write)
+                       int64_t max_message_bytes, RowBuffers& buffers, Writer write)
     : batch_(batch),
       control_(control),
       vocab_size_(vocab_size),
-      max_message_bytes_(max_message_bytes),
+      max_message_bytes_(std::min(max_message_bytes, static_cast<int64_t>(buffers.buffer_bytes()))),
+      buffers_(buffers),
       write_(std::move(write)) {
   entries_.resize(batch.work_size());
   for (int i = 0; i < batch.work_size(); ++i) {
@@ -157,7 +159,7 @@ void BatchReply::AppendRow(Entry& entry, LogitsView row) {
   v1::SequenceOutput& output = OutputOf(entry);
   output.set_row_count(output.row_count() + 1);
   if (dense) {
-    message_.mutable_payload()->append(reinterpret_cast<const char*>(row.data()), row.size_bytes());
+    payload_.Append(row.data(), row.size_bytes());
     v1::BatchOutput& batch_output = *message_.mutable_output();
     if (batch_output.blocks().empty()) {
       v1::LogitsBlock& block = *batch_output.add_blocks();
@@ -228,13 +230,14 @@ void BatchReply::MakeRoom(int64_t bytes) {
 
 void BatchReply::StartMessage() {
   message_.Clear();
+  payload_ = buffers_.Take();
   message_.mutable_output()->set_batch_id(batch_.batch_id());
   message_bytes_ = kMessageOverheadBytes;
   message_rows_ = 0;
 }
 
 void BatchReply::Send() {
-  write_(message_);
+  write_(message_, std::move(payload_));
   StartMessage();
 }
 

@@ -13,6 +13,7 @@
 #include "absl/status/status.h"
 #include "client/runner/batch_control.h"
 #include "client/runner/model_runner.h"
+#include "client/runner/row_buffers.h"
 #include "core/top_tokens.h"
 #include "core/types.h"
 #include "logitd/v1/model_runner_service.pb.h"
@@ -21,13 +22,14 @@ namespace logitd::runner {
 
 class BatchReply : public RowSink {
  public:
-  // Sends one message; what it returns is not asked for: a broken stream is noticed by whoever reads it.
-  using Writer = std::function<void(const v1::AttachRequest&)>;
+  // Sends one message and its payload; what it returns is not asked for: a broken stream is noticed by whoever reads
+  // it.
+  using Writer = std::function<void(const v1::AttachRequest&, RowBuffer payload)>;
 
-  // `batch` and `control` must outlive this object. No message is larger than `max_message_bytes`.
-  // REQUIRES: CheckWork is OK for every entry that is not failed at once.
+  // `batch` and `control` must outlive this object. No message is larger than `max_message_bytes`, nor has more rows
+  // than a buffer of `buffers` takes. REQUIRES: CheckWork is OK for every entry that is not failed at once.
   BatchReply(const v1::RunBatch& batch, const BatchControl& control, int32_t vocab_size, int64_t max_message_bytes,
-             Writer write);
+             RowBuffers& buffers, Writer write);
 
   // A row with NaN, +inf or no finite value fails its entry: MODEL_OUTPUT_INVALID.
   void AddRow(int work_index, LogitsView row) override;
@@ -73,12 +75,15 @@ class BatchReply : public RowSink {
   const BatchControl& control_;
   const int32_t vocab_size_;
   const int64_t max_message_bytes_;
+  RowBuffers& buffers_;
   const Writer write_;
   std::vector<Entry> entries_;
   // The entry whose turn it is: earlier ones are complete.
   size_t head_ = 0;
 
   v1::AttachRequest message_;
+  // The bytes of its rows.
+  RowBuffer payload_;
   int64_t message_bytes_ = 0;
   int32_t message_rows_ = 0;
   TopTokens top_tokens_;

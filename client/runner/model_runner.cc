@@ -1,5 +1,8 @@
 #include "client/runner/model_runner.h"
 
+#include <google/protobuf/io/coded_stream.h>
+#include <google/protobuf/io/zero_copy_stream_impl_lite.h>
+#include <google/protobuf/wire_format_lite.h>
 #include <grpcpp/grpcpp.h>
 
 #include <algorithm>
@@ -16,6 +19,7 @@
 
 #include "client/runner/batch_control.h"
 #include "client/runner/batch_reply.h"
+#include "client/runner/row_buffers.h"
 #include "client/runner/text_calls.h"
 #include "client/runner/work_queue.h"
 #include "core/errors.h"
@@ -28,8 +32,10 @@ namespace logitd::runner {
 namespace {
 
 // Rows are sent in pieces, so that the server can begin with the first while the others are on the way, and hears of
-// the runner in time on a slow network, too.
-constexpr int64_t kLargestMessageBytes = int64_t{4} << 20;
+// the runner in time on a slow network, too. A row that is longer goes alone.
+constexpr int64_t kUsualMessageBytes = int64_t{4} << 20;
+// What a message needs beside a row, generously.
+constexpr int64_t kMessageOverheadBytes = 1024;
 // How long the server may take to answer a half-close before the stream is cut.
 constexpr std::chrono::seconds kGoodbye{3};
 
@@ -50,6 +56,24 @@ std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
   return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), args);
 }
 
+// `message`, which has no payload of its own, with this one.
+grpc::ByteBuffer ToBytes(const v1::AttachRequest& message, RowBuffer payload) {
+  std::string header;
+  {
+    google::protobuf::io::StringOutputStream stream(&header);
+    google::protobuf::io::CodedOutputStream coded(&stream);
+    message.SerializeToCodedStream(&coded);
+    if (payload.size() > 0) {
+      coded.WriteTag(google::protobuf::internal::WireFormatLite::MakeTag(
+          v1::AttachRequest::kPayloadFieldNumber,
+          google::protobuf::internal::WireFormatLite::WIRETYPE_LENGTH_DELIMITED));
+      coded.WriteVarint64(payload.size());
+    }
+  }
+  const grpc::Slice slices[] = {grpc::Slice(header), std::move(payload).ToSlice()};
+  return grpc::ByteBuffer(slices, std::size(slices));
+}
+
 // A batch, and who waits for it.
 struct BatchWork {
   explicit BatchWork(v1::RunBatch received) : batch(std::move(received)), control(batch) {}
@@ -65,7 +89,9 @@ class Attachment {
       : options_(options),
         model_(model),
         vocab_size_(model.Info().vocab_size()),
-        stub_(v1::ModelRunnerService::NewStub(MakeChannel(options.server_address))) {}
+        max_message_bytes_(
+            std::max(kUsualMessageBytes, int64_t{vocab_size_} * int64_t{sizeof(float)} + kMessageOverheadBytes)),
+        channel_(MakeChannel(options.server_address)) {}
 
   absl::Status Run(std::stop_token stop);
 
@@ -83,16 +109,19 @@ class Attachment {
   // Sends heartbeats, and cuts the stream of a server that is silent.
   void Beat();
   // False if the stream is broken: then reading ends too, and its status says why.
-  bool Write(const v1::AttachRequest& message);
+  bool Write(const v1::AttachRequest& message, RowBuffer payload = {});
 
   const RunnerOptions& options_;
   Model& model_;
   const int32_t vocab_size_;
-  std::unique_ptr<v1::ModelRunnerService::Stub> stub_;
+  // The server may lower it.
+  int64_t max_message_bytes_;
+  const std::shared_ptr<grpc::Channel> channel_;
   grpc::ClientContext context_;
-  std::unique_ptr<grpc::ClientReaderWriter<v1::AttachRequest, v1::AttachResponse>> stream_;
+  // Requests as bytes, so that rows go out from where they lie.
+  std::unique_ptr<grpc::ClientReaderWriter<grpc::ByteBuffer, v1::AttachResponse>> stream_;
+  const std::shared_ptr<RowBuffers> buffers_ = RowBuffers::Make(static_cast<size_t>(max_message_bytes_));
   bool accepted_ = false;
-  int64_t max_message_bytes_ = kLargestMessageBytes;
   std::chrono::milliseconds heartbeat_interval_{0};
   std::chrono::milliseconds silence_limit_{0};
   std::atomic<std::chrono::steady_clock::time_point> last_heard_{std::chrono::steady_clock::now()};
@@ -113,7 +142,10 @@ class Attachment {
 };
 
 absl::Status Attachment::Run(std::stop_token stop) {
-  stream_ = stub_->Attach(&context_);
+  const grpc::internal::RpcMethod attach("/logitd.v1.ModelRunnerService/Attach",
+                                         grpc::internal::RpcMethod::BIDI_STREAMING, channel_);
+  stream_.reset(grpc::internal::ClientReaderWriterFactory<grpc::ByteBuffer, v1::AttachResponse>::Create(
+      channel_.get(), attach, &context_));
   std::jthread leaver([this, stop] { LeaveWhenStopped(stop); });
   absl::Status protocol = Introduce();
   if (protocol.ok() && accepted_) {
@@ -159,7 +191,7 @@ absl::Status Attachment::Introduce() {
   accepted_ = true;
   if (options_.on_accepted) options_.on_accepted();
   if (response.accepted().max_message_bytes() > 0) {
-    max_message_bytes_ = std::min(kLargestMessageBytes, response.accepted().max_message_bytes());
+    max_message_bytes_ = std::min(max_message_bytes_, response.accepted().max_message_bytes());
   }
   heartbeat_interval_ = std::chrono::milliseconds(response.accepted().heartbeat_interval_ms());
   silence_limit_ = std::chrono::milliseconds(response.accepted().silence_limit_ms());
@@ -235,8 +267,8 @@ void Attachment::EvaluateBatches() {
 
 void Attachment::Evaluate(const BatchWork& work) {
   const v1::RunBatch& batch = work.batch;
-  BatchReply reply(batch, work.control, vocab_size_, max_message_bytes_,
-                   [this](const v1::AttachRequest& message) { Write(message); });
+  BatchReply reply(batch, work.control, vocab_size_, max_message_bytes_, *buffers_,
+                   [this](const v1::AttachRequest& message, RowBuffer payload) { Write(message, std::move(payload)); });
   // What is wrong, or not wanted any more, is answered here; the model gets the rest, and `places` say where that stood
   // in the batch.
   v1::RunBatch legal;
@@ -313,15 +345,16 @@ void Attachment::Beat() {
     }
     // What is being written is a sign of life, too.
     if (std::unique_lock write_lock(write_mutex_, std::try_to_lock); write_lock.owns_lock() && !half_closed_) {
-      stream_->Write(heartbeat);
+      stream_->Write(ToBytes(heartbeat, {}));
     }
     lock.lock();
   }
 }
 
-bool Attachment::Write(const v1::AttachRequest& message) {
+bool Attachment::Write(const v1::AttachRequest& message, RowBuffer payload) {
+  const grpc::ByteBuffer bytes = ToBytes(message, std::move(payload));
   std::lock_guard lock(write_mutex_);
-  return !half_closed_ && stream_->Write(message);
+  return !half_closed_ && stream_->Write(bytes);
 }
 
 }  // namespace

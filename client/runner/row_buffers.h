@@ -1,0 +1,68 @@
+// The memory of rows on their way to the server: buffers that are used again, so that a row is copied once, into memory
+// that is there already.
+//
+//   auto buffers = RowBuffers::Make(/*buffer_bytes=*/4 << 20);
+//   RowBuffer buffer = buffers->Take();
+//   buffer.Append(row.data(), row.size_bytes());
+//   grpc::Slice slice = std::move(buffer).ToSlice();  // the memory comes back when gRPC has sent it
+#ifndef LOGITD_CLIENT_RUNNER_ROW_BUFFERS_H_
+#define LOGITD_CLIENT_RUNNER_ROW_BUFFERS_H_
+
+#include <grpcpp/support/slice.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+namespace logitd::runner {
+
+class RowBuffers;
+
+// One thread. Of fixed capacity, and without memory until something is appended.
+class RowBuffer {
+ public:
+  RowBuffer() = default;
+  explicit RowBuffer(std::shared_ptr<RowBuffers> source) : source_(std::move(source)) {}
+  RowBuffer(RowBuffer&&) = default;
+  RowBuffer& operator=(RowBuffer&&) = default;
+  ~RowBuffer();
+
+  // REQUIRES: it fits.
+  void Append(const void* bytes, size_t count);
+  size_t size() const { return size_; }
+  const char* data() const { return memory_.get(); }
+
+  // Of the bytes so far; the buffer is empty then.
+  grpc::Slice ToSlice() &&;
+
+ private:
+  std::shared_ptr<RowBuffers> source_;
+  std::unique_ptr<char[]> memory_;
+  size_t size_ = 0;
+};
+
+// Thread-safe.
+class RowBuffers : public std::enable_shared_from_this<RowBuffers> {
+ public:
+  static std::shared_ptr<RowBuffers> Make(size_t buffer_bytes);
+
+  RowBuffer Take() { return RowBuffer(shared_from_this()); }
+  size_t buffer_bytes() const { return buffer_bytes_; }
+
+ private:
+  friend class RowBuffer;
+
+  explicit RowBuffers(size_t buffer_bytes) : buffer_bytes_(buffer_bytes) {}
+  std::unique_ptr<char[]> TakeMemory();
+  void GiveBack(std::unique_ptr<char[]> memory);
+
+  const size_t buffer_bytes_;
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<char[]>> free_;
+};
+
+}  // namespace logitd::runner
+
+#endif  // LOGITD_CLIENT_RUNNER_ROW_BUFFERS_H_
