@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "core/token_record.h"
 #include "core/types.h"
+#include "core/vocabulary.h"  // IWYU pragma: export
 
 namespace logitd::server {
 
@@ -140,20 +141,6 @@ struct TokenizationOptions {
   Boundary boundary = Boundary::kJoint;
   // The text goes on after other text: nothing is put before it.
   bool continues_text = false;
-};
-
-// The bytes of a model's tokens.
-struct Vocabulary {
-  std::string bytes;
-  // [vocab_size + 1]: token i has bytes [offsets[i], offsets[i + 1]).
-  std::vector<int64_t> offsets;
-  // Bytes of the longest token.
-  int64_t longest_token_bytes = 0;
-
-  std::string_view TokenBytes(TokenId id) const {
-    if (id < 0 || static_cast<size_t>(id) + 1 >= offsets.size()) return {};
-    return std::string_view(bytes).substr(offsets[id], offsets[id + 1] - offsets[id]);
-  }
 };
 
 }  // namespace logitd::server

@@ -1,4 +1,4 @@
-#include "server/converters/sampling.h"
+#include "wire/sampling.h"
 
 #include <algorithm>
 #include <memory>
@@ -11,7 +11,7 @@
 #include "core/limits.h"
 #include "core/status_macros.h"
 
-namespace logitd::server {
+namespace logitd::wire {
 namespace {
 
 absl::StatusOr<VocabSubset> FromProto(const v1::TokenSet& set, int32_t vocab_size) {
@@ -262,4 +262,4 @@ uint64_t DrawSeed() {
   return (uint64_t{device()} << 32) | device();
 }
 
-}  // namespace logitd::server
+}  // namespace logitd::wire

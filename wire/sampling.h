@@ -1,0 +1,48 @@
+// SamplingParams, StopCriteria and RecordOptions of the wire -> core, with every range and limit checked.
+#ifndef LOGITD_WIRE_SAMPLING_H_
+#define LOGITD_WIRE_SAMPLING_H_
+
+#include <cstdint>
+#include <span>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "core/sampling_params.h"
+#include "core/sequence.h"
+#include "core/token_record.h"
+#include "core/types.h"
+#include "logitd/v1/completion.pb.h"
+#include "logitd/v1/sampling.pb.h"
+
+namespace logitd::wire {
+
+// The stages; `seed` is the caller's to read. Errors are those of Validate and of VocabSubset, with the message's own
+// field names ("temperature", "allowed_tokens.ids.token_ids[3]"), and LIMIT_EXCEEDED for the lists.
+absl::StatusOr<SamplingParams> FromProto(const v1::SamplingParams& params, int32_t vocab_size);
+
+// The same, to score given tokens with: what gives no log-prob, or one that depends on a draw, is FIELD_OUT_OF_RANGE
+// ("temperature", "xtc.probability").
+absl::StatusOr<SamplingParams> ScoringParamsFromProto(const v1::SamplingParams& params, int32_t vocab_size);
+
+// Bytes that the token sets and lists of `params` take, without those that it shares with `shared`.
+int64_t HeldBytes(const SamplingParams& params, const SamplingParams* shared = nullptr);
+
+// `end_token_ids`: those of the vocabulary, ascending. `default_max_tokens` holds where max_tokens is unset.
+// Errors: TOKEN_ID_OUT_OF_RANGE, FIELD_OUT_OF_RANGE, LIMIT_EXCEEDED.
+absl::StatusOr<StopRules> FromProto(const v1::StopCriteria& stop, std::span<const TokenId> end_token_ids,
+                                    int32_t vocab_size, int32_t default_max_tokens);
+
+// `default_sampling_log_prob` holds where it is unset; `default_layout` where layout is.
+// Errors: FIELD_OUT_OF_RANGE, LIMIT_EXCEEDED, TOKEN_ID_OUT_OF_RANGE.
+absl::StatusOr<RecordOptions> FromProto(const v1::RecordOptions& record, int32_t vocab_size,
+                                        bool default_sampling_log_prob, v1::RecordLayout default_layout);
+
+// All of `ids` are in [0, vocab_size). Errors: TOKEN_ID_OUT_OF_RANGE with field "FIELD[i]".
+absl::Status CheckTokenIds(std::span<const TokenId> ids, std::string_view field, int32_t vocab_size);
+
+// 64 random bits for a request that brought no seed; reported, so that the result can be replayed.
+uint64_t DrawSeed();
+
+}  // namespace logitd::wire
+
+#endif  // LOGITD_WIRE_SAMPLING_H_
