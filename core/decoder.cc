@@ -37,6 +37,24 @@ absl::StatusOr<Step> Decoder::Advance(int32_t position, const LogitsRow& row, Di
   return step;
 }
 
+Step Decoder::Accept(std::optional<TokenRecord> record) {
+  Step step;
+  step.token_count = sequence_.position();
+  step.sums = sequence_.sums();
+  // A step that was not taken here cannot be computed again.
+  before_latest_.reset();
+  if (!record) {
+    step.finish = Finish{FinishReason::kNoAdmissibleToken, std::nullopt};
+    return step;
+  }
+  sequence_.Append(*record);
+  step.token_count = sequence_.position();
+  step.sums = sequence_.sums();
+  step.finish = FinishAfter(record->token_id, step.token_count, config_.stop);
+  step.token = std::move(record);
+  return step;
+}
+
 absl::StatusOr<Step> Decoder::Choose(const SequenceSums& sums_before, int32_t position, const LogitsRow& row,
                                      Distribution& distribution) const {
   Step step;

@@ -64,6 +64,10 @@ class Decoder {
   // NO_FINITE_LOGIT. After an error the sequence is as before.
   absl::StatusOr<Step> Advance(int32_t position, const LogitsRow& row, Distribution& distribution);
 
+  // Takes the token for position() that was chosen elsewhere, by the same rules; unset: none could be. `record` has the
+  // numbers that config().record asks for. The step is the one that Advance would give of the same row.
+  Step Accept(std::optional<TokenRecord> record);
+
   // Position of the next token.
   int32_t position() const { return sequence_.position(); }
   const Sequence& sequence() const { return sequence_; }

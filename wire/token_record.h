@@ -1,9 +1,10 @@
-// Token records: core -> wire.
+// Token records: core <-> wire.
 #ifndef LOGITD_WIRE_TOKEN_RECORD_H_
 #define LOGITD_WIRE_TOKEN_RECORD_H_
 
-#include <span>
+#include <cstdint>
 
+#include "absl/status/statusor.h"
 #include "core/kept_tokens.h"
 #include "core/token_record.h"
 #include "core/vocabulary.h"
@@ -16,6 +17,11 @@ namespace logitd::wire {
 void ToProto(const TokenRecord& record, const RecordOptions& options, const Vocabulary* vocabulary,
              v1::TokenRecord& message);
 void ToProto(const Draw& draw, v1::DrawRecord& message);
+
+// A record without tokens' bytes that another program made. Its ids are in range, its lists as long as each other, and
+// no log-prob is NaN or above 0 by more than rounding; nothing else is checked. Errors: TOKEN_ID_OUT_OF_RANGE,
+// FIELD_OUT_OF_RANGE.
+absl::StatusOr<TokenRecord> FromProto(const v1::TokenRecord& message, int32_t vocab_size);
 
 }  // namespace logitd::wire
 

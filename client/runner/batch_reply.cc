@@ -7,9 +7,11 @@
 
 #include "client/runner/runner_error.h"
 #include "client/runner/sequence_work.h"
+#include "core/error_field.h"
 #include "core/errors.h"
 #include "core/limits.h"
 #include "core/row_statistics.h"
+#include "core/status_macros.h"
 
 namespace logitd::runner {
 namespace {
@@ -40,17 +42,26 @@ absl::Status CheckRow(LogitsView row) {
 }  // namespace
 
 BatchReply::BatchReply(const v1::RunBatch& batch, const BatchControl& control, int32_t vocab_size,
-                       int64_t max_message_bytes, RowBuffers& buffers, Writer write)
+                       int64_t max_message_bytes, RowBuffers& buffers, Decoders& decoders, Writer write)
     : batch_(batch),
       control_(control),
       vocab_size_(vocab_size),
       max_message_bytes_(std::min(max_message_bytes, static_cast<int64_t>(buffers.buffer_bytes()))),
       buffers_(buffers),
+      decoders_(decoders),
       write_(std::move(write)) {
   entries_.resize(batch.work_size());
   for (int i = 0; i < batch.work_size(); ++i) {
+    // An entry that is failed at once may ask for anything.
+    if (!CheckWork(batch.work(i), vocab_size).ok()) {
+      entries_[i].work = &batch.work(i);
+      continue;
+    }
     entries_[i].work = &batch.work(i);
-    entries_[i].wanted = WantedRowCount(batch.work(i));
+    entries_[i].wanted = WantedRows(batch.work(i));
+    for (const v1::RowRequest& request : batch.work(i).rows()) {
+      entries_[i].requests.push_back({&request, RowCountOf(batch.work(i), request)});
+    }
   }
   StartMessage();
   Advance();
@@ -58,7 +69,7 @@ BatchReply::BatchReply(const v1::RunBatch& batch, const BatchControl& control, i
 
 void BatchReply::AddRow(int work_index, LogitsView row) {
   Entry& entry = entries_[work_index];
-  if (entry.failed || entry.taken == entry.wanted) return;
+  if (entry.failed || entry.taken == entry.wanted.size()) return;
   if (row.size() != static_cast<size_t>(vocab_size_)) {
     FailHere(work_index, errors::ModelOutputInvalid("the model's row has " + std::to_string(row.size()) +
                                                     " values, its vocabulary " + std::to_string(vocab_size_)));
@@ -95,9 +106,9 @@ void BatchReply::FailHere(int work_index, const absl::Status& error) {
 
 void BatchReply::Finish() {
   for (size_t i = head_; i < entries_.size(); ++i) {
-    if (!entries_[i].failed && entries_[i].taken < entries_[i].wanted) {
+    if (!entries_[i].failed && entries_[i].taken < entries_[i].wanted.size()) {
       FailHere(static_cast<int>(i), errors::Internal("the model returned " + std::to_string(entries_[i].taken) +
-                                                     " of " + std::to_string(entries_[i].wanted) + " rows"));
+                                                     " of " + std::to_string(entries_[i].wanted.size()) + " rows"));
     }
   }
   message_.mutable_output()->set_final(true);
@@ -128,15 +139,15 @@ void BatchReply::Advance() {
       AppendError(entry);
       continue;
     }
-    if (entry.written < entry.wanted) return;
+    if (entry.written < entry.wanted.size()) return;
   }
 }
 
-int64_t BatchReply::RowBytes(const Entry& entry) const {
-  if (!entry.work->output().has_records()) return int64_t{vocab_size_} * int64_t{sizeof(float)};
-  const v1::RecordsOutput& records = entry.work->output().records();
+int64_t BatchReply::RowBytes(const Request& request) const {
+  if (request.request->has_logits()) return int64_t{vocab_size_} * int64_t{sizeof(float)};
+  const v1::RecordsOutput& records = request.request->records();
   int64_t targets = 0;
-  for (int i = entry.next_target; i < records.target_rows_size() && records.target_rows(i) == entry.written; ++i) {
+  for (int i = request.next_target; i < records.target_rows_size() && records.target_rows(i) == request.written; ++i) {
     ++targets;
   }
   // log_sum_exp, argmax, entropy; then a double and an int32 (at most 5 bytes) of each token.
@@ -144,46 +155,70 @@ int64_t BatchReply::RowBytes(const Entry& entry) const {
 }
 
 void BatchReply::AppendRow(Entry& entry, LogitsView row) {
-  const int64_t row_bytes = RowBytes(entry);
-  const int64_t needed = row_bytes + kOutputOverheadBytes;
-  if (kMessageOverheadBytes + needed > max_message_bytes_) {
-    entry.failed = true;
-    entry.drop = true;
-    entry.error =
-        errors::LimitExceeded("output", kMessageOverheadBytes + needed,
-                              "at most " + std::to_string(max_message_bytes_) + " bytes a row", "max_message_bytes");
-    return;
-  }
-  MakeRoom(needed);
-  const bool dense = !entry.work->output().has_records();
-  v1::SequenceOutput& output = OutputOf(entry);
-  output.set_row_count(output.row_count() + 1);
-  if (dense) {
-    payload_.Append(row.data(), row.size_bytes());
-    v1::BatchOutput& batch_output = *message_.mutable_output();
-    if (batch_output.blocks().empty()) {
-      v1::LogitsBlock& block = *batch_output.add_blocks();
-      block.set_dtype(v1::LOGITS_DTYPE_F32);
-      block.set_width(vocab_size_);
+  const int token_index = entry.wanted[entry.written];
+  for (size_t i = 0; i < entry.requests.size(); ++i) {
+    const Request& request = entry.requests[i];
+    const int first = request.request->first_row();
+    if (token_index < first || token_index - first >= request.row_count) continue;
+    if (absl::Status status = AppendFor(entry, static_cast<int>(i), row); !status.ok()) {
+      entry.failed = true;
+      entry.drop = true;
+      entry.error = std::move(status);
+      return;
     }
-    batch_output.mutable_blocks(0)->set_row_count(++message_rows_);
-  } else {
-    AppendRecords(entry, row, *output.mutable_records());
   }
-  message_bytes_ += row_bytes;
   ++entry.written;
 }
 
-void BatchReply::AppendRecords(Entry& entry, LogitsView row, v1::RowRecords& records) {
-  const v1::RecordsOutput& asked = entry.work->output().records();
+absl::Status BatchReply::AppendFor(Entry& entry, int request_index, LogitsView row) {
+  Request& request = entry.requests[static_cast<size_t>(request_index)];
+  if (request.request->has_choice()) {
+    auto choice = decoders_.Choose(request.request->choice(), row);
+    if (!choice.ok()) return WithFieldPrefix(choice.status(), "rows[" + std::to_string(request_index) + "].");
+    const int64_t bytes = static_cast<int64_t>(choice->ByteSizeLong()) + kOutputOverheadBytes;
+    RETURN_IF_ERROR(MakeRoom(bytes));
+    v1::SequenceOutput& output = OutputOf(entry, request_index);
+    output.set_row_count(1);
+    *output.mutable_chosen() = *std::move(choice);
+    message_bytes_ += bytes;
+    ++request.written;
+    return absl::OkStatus();
+  }
+  const int64_t bytes = RowBytes(request);
+  RETURN_IF_ERROR(MakeRoom(bytes + kOutputOverheadBytes));
+  v1::SequenceOutput& output = OutputOf(entry, request_index);
+  output.set_row_count(output.row_count() + 1);
+  if (request.request->has_logits()) {
+    AppendLogits(row);
+  } else {
+    AppendRecords(request, row, *output.mutable_records());
+  }
+  message_bytes_ += bytes;
+  ++request.written;
+  return absl::OkStatus();
+}
+
+void BatchReply::AppendLogits(LogitsView row) {
+  payload_.Append(row.data(), row.size_bytes());
+  v1::BatchOutput& batch_output = *message_.mutable_output();
+  if (batch_output.blocks().empty()) {
+    v1::LogitsBlock& block = *batch_output.add_blocks();
+    block.set_dtype(v1::LOGITS_DTYPE_F32);
+    block.set_width(vocab_size_);
+  }
+  batch_output.mutable_blocks(0)->set_row_count(++message_rows_);
+}
+
+void BatchReply::AppendRecords(Request& request, LogitsView row, v1::RowRecords& records) {
+  const v1::RecordsOutput& asked = request.request->records();
   // The row was checked when it came.
   const RowStatistics statistics = *ReadRow(row, asked.entropy());
   records.add_log_sum_exps(statistics.log_sum_exp);
   records.add_argmax_token_ids(statistics.argmax);
   if (asked.entropy()) records.add_entropies(*statistics.entropy);
-  for (; entry.next_target < asked.target_rows_size() && asked.target_rows(entry.next_target) == entry.written;
-       ++entry.next_target) {
-    const TokenId target = asked.target_token_ids(entry.next_target);
+  for (; request.next_target < asked.target_rows_size() && asked.target_rows(request.next_target) == request.written;
+       ++request.next_target) {
+    const TokenId target = asked.target_token_ids(request.next_target);
     records.add_target_log_probs(statistics.LogProb(row[target]));
     if (asked.ranks()) records.add_target_ranks(RankOf(row, target));
   }
@@ -204,28 +239,36 @@ void BatchReply::AppendError(const Entry& entry) {
   output.set_sequence_id(entry.work->sequence_id());
   *output.mutable_error() = ToProtoError(entry.error);
   const int64_t bytes = static_cast<int64_t>(output.ByteSizeLong()) + kOutputOverheadBytes;
-  MakeRoom(bytes);
+  // An error is always small enough.
+  (void)MakeRoom(bytes);
   *message_.mutable_output()->add_outputs() = std::move(output);
   message_bytes_ += bytes;
 }
 
-v1::SequenceOutput& BatchReply::OutputOf(const Entry& entry) {
+v1::SequenceOutput& BatchReply::OutputOf(const Entry& entry, int request_index) {
   v1::BatchOutput& batch_output = *message_.mutable_output();
+  const int64_t sequence_id = entry.work->sequence_id();
   if (!batch_output.outputs().empty()) {
     v1::SequenceOutput& last = *batch_output.mutable_outputs(batch_output.outputs_size() - 1);
-    if (last.sequence_id() == entry.work->sequence_id()) return last;
+    if (last.sequence_id() == sequence_id && last.request_index() == request_index) return last;
   }
   v1::SequenceOutput& output = *batch_output.add_outputs();
-  output.set_sequence_id(entry.work->sequence_id());
-  output.set_first_row(entry.written);
+  output.set_sequence_id(sequence_id);
+  output.set_request_index(request_index);
+  output.set_first_row(entry.requests[static_cast<size_t>(request_index)].written);
   output.set_block_row(message_rows_);
   message_bytes_ += kOutputOverheadBytes;
   return output;
 }
 
-void BatchReply::MakeRoom(int64_t bytes) {
+absl::Status BatchReply::MakeRoom(int64_t bytes) {
+  if (kMessageOverheadBytes + bytes > max_message_bytes_) {
+    return errors::LimitExceeded("output", kMessageOverheadBytes + bytes,
+                                 "at most " + std::to_string(max_message_bytes_) + " bytes a row", "max_message_bytes");
+  }
   const bool has_content = !message_.output().outputs().empty();
   if (has_content && (message_bytes_ + bytes > max_message_bytes_ || message_rows_ == kMaxRowsPerMessage)) Send();
+  return absl::OkStatus();
 }
 
 void BatchReply::StartMessage() {

@@ -12,6 +12,7 @@
 
 #include "absl/status/status.h"
 #include "client/runner/batch_control.h"
+#include "client/runner/decoders.h"
 #include "client/runner/model_runner.h"
 #include "client/runner/row_buffers.h"
 #include "core/top_tokens.h"
@@ -26,10 +27,10 @@ class BatchReply : public RowSink {
   // it.
   using Writer = std::function<void(const v1::AttachRequest&, RowBuffer payload)>;
 
-  // `batch` and `control` must outlive this object. No message is larger than `max_message_bytes`, nor has more rows
-  // than a buffer of `buffers` takes. REQUIRES: CheckWork is OK for every entry that is not failed at once.
+  // `batch`, `control` and `decoders` must outlive this object. No message is larger than `max_message_bytes`, nor has
+  // more rows than a buffer of `buffers` takes. REQUIRES: CheckWork is OK for every entry that is not failed at once.
   BatchReply(const v1::RunBatch& batch, const BatchControl& control, int32_t vocab_size, int64_t max_message_bytes,
-             RowBuffers& buffers, Writer write);
+             RowBuffers& buffers, Decoders& decoders, Writer write);
 
   // A row with NaN, +inf or no finite value fails its entry: MODEL_OUTPUT_INVALID.
   void AddRow(int work_index, LogitsView row) override;
@@ -43,13 +44,20 @@ class BatchReply : public RowSink {
   std::vector<int64_t> SequencesToDrop() const;
 
  private:
-  struct Entry {
-    const v1::SequenceWork* work = nullptr;
-    int wanted = 0;
-    // Rows written, or waiting in `early`.
-    int taken = 0;
+  struct Request {
+    const v1::RowRequest* request = nullptr;
+    int row_count = 0;
     int written = 0;
     int next_target = 0;
+  };
+  struct Entry {
+    const v1::SequenceWork* work = nullptr;
+    // The appended tokens whose rows are wanted.
+    std::vector<int> wanted;
+    // Rows written, or waiting in `early`.
+    size_t taken = 0;
+    size_t written = 0;
+    std::vector<Request> requests;
     bool failed = false;
     // Found bad here, not by the model.
     bool drop = false;
@@ -61,13 +69,17 @@ class BatchReply : public RowSink {
   void FailHere(int work_index, const absl::Status& error);
   // Writes what can be written now of entries from `head_` on.
   void Advance();
+  // The entry's next row, for all requests that ask for it.
   void AppendRow(Entry& entry, LogitsView row);
-  void AppendRecords(Entry& entry, LogitsView row, v1::RowRecords& records);
+  absl::Status AppendFor(Entry& entry, int request_index, LogitsView row);
+  void AppendLogits(LogitsView row);
+  void AppendRecords(Request& request, LogitsView row, v1::RowRecords& records);
   void AppendError(const Entry& entry);
-  // The output of `entry` in the message that is being built.
-  v1::SequenceOutput& OutputOf(const Entry& entry);
-  int64_t RowBytes(const Entry& entry) const;
-  void MakeRoom(int64_t bytes);
+  // The output of the request in the message that is being built.
+  v1::SequenceOutput& OutputOf(const Entry& entry, int request_index);
+  int64_t RowBytes(const Request& request) const;
+  // Errors: LIMIT_EXCEEDED if so much fits no message.
+  absl::Status MakeRoom(int64_t bytes);
   void StartMessage();
   void Send();
 
@@ -76,6 +88,7 @@ class BatchReply : public RowSink {
   const int32_t vocab_size_;
   const int64_t max_message_bytes_;
   RowBuffers& buffers_;
+  Decoders& decoders_;
   const Writer write_;
   std::vector<Entry> entries_;
   // The entry whose turn it is: earlier ones are complete.

@@ -91,7 +91,8 @@ class Attachment {
         vocab_size_(model.Info().vocab_size()),
         max_message_bytes_(
             std::max(kUsualMessageBytes, int64_t{vocab_size_} * int64_t{sizeof(float)} + kMessageOverheadBytes)),
-        channel_(MakeChannel(options.server_address)) {}
+        channel_(MakeChannel(options.server_address)),
+        decoders_(vocab_size_) {}
 
   absl::Status Run(std::stop_token stop);
 
@@ -131,6 +132,8 @@ class Attachment {
   bool half_closed_ = false;
 
   WorkQueue<std::shared_ptr<BatchWork>> batches_;
+  // The evaluating thread's.
+  Decoders decoders_;
   // Those that are not answered yet, by number.
   std::mutex open_batches_mutex_;
   std::map<int64_t, std::shared_ptr<BatchWork>> open_batches_;
@@ -180,6 +183,7 @@ absl::Status Attachment::Introduce() {
   v1::AttachRequest hello;
   *hello.mutable_hello()->mutable_model() = model_.Info();
   v1::RunnerCapabilities capabilities = model_.Capabilities();
+  if (options_.choice) capabilities.set_choice_numerics_version(kNumericsVersion);
   if (options_.records) capabilities.set_records_numerics_version(kNumericsVersion);
   *hello.mutable_hello()->mutable_capabilities() = std::move(capabilities);
   *hello.mutable_hello()->mutable_capacity() = model_.Capacity();
@@ -267,7 +271,8 @@ void Attachment::EvaluateBatches() {
 
 void Attachment::Evaluate(const BatchWork& work) {
   const v1::RunBatch& batch = work.batch;
-  BatchReply reply(batch, work.control, vocab_size_, max_message_bytes_, *buffers_,
+  for (const int64_t id : batch.release_sequence_ids()) decoders_.Release(id);
+  BatchReply reply(batch, work.control, vocab_size_, max_message_bytes_, *buffers_, decoders_,
                    [this](const v1::AttachRequest& message, RowBuffer payload) { Write(message, std::move(payload)); });
   // What is wrong, or not wanted any more, is answered here; the model gets the rest, and `places` say where that stood
   // in the batch.

@@ -67,7 +67,8 @@ class Model {
  public:
   virtual ~Model() = default;
 
-  // What the model is and can do: constant. `capabilities.records_numerics_version` is ServeModel's to set.
+  // What the model is and can do: constant. `records_numerics_version` and `choice_numerics_version` are ServeModel's
+  // to set.
   virtual v1::ModelInfo Info() const = 0;
   virtual v1::RunnerCapabilities Capabilities() const = 0;
   virtual v1::RunnerCapacity Capacity() const = 0;
@@ -102,14 +103,17 @@ struct RunnerOptions {
   // "logitd-llama 0.1.0 (llama.cpp ...)".
   std::string runner_version = "";
   std::string runner_name = "";
-  // Offer records; without it the server gets logits only.
+  // Offer records; without it the server scores from logits.
   bool records = true;
+  // Offer to choose tokens; without it the server chooses them from logits.
+  bool choice = true;
   // Called once, when the server has accepted the runner.
   std::function<void()> on_accepted = nullptr;
 };
 
 // Serves `model` until `stop` is requested (OK), the server ends the stream (its status) or cannot be reached
-// (kUnavailable). Blocks. Rows go out as f32, or reduced to records of kNumericsVersion.
+// (kUnavailable). Blocks. Rows go out as f32, reduced to records, or as the tokens that are chosen from them, by the
+// core code of kNumericsVersion.
 absl::Status ServeModel(const RunnerOptions& options, Model& model, std::stop_token stop);
 
 // SHA-256 as documented at logitd.v1.Vocabulary, 32 bytes.

@@ -1,5 +1,6 @@
 #include "client/runner/sequence_work.h"
 
+#include <algorithm>
 #include <string>
 
 #include "core/errors.h"
@@ -11,7 +12,7 @@ namespace {
 
 std::string UpTo(int64_t last) { return "[0, " + std::to_string(last) + "]"; }
 
-absl::Status CheckTokenIds(const char* field, const google::protobuf::RepeatedField<int32_t>& token_ids,
+absl::Status CheckTokenIds(const std::string& field, const google::protobuf::RepeatedField<int32_t>& token_ids,
                            int32_t vocab_size) {
   for (TokenId token_id : token_ids) {
     if (token_id < 0 || token_id >= vocab_size) return errors::TokenIdOutOfRange(field, token_id, vocab_size);
@@ -19,49 +20,86 @@ absl::Status CheckTokenIds(const char* field, const google::protobuf::RepeatedFi
   return absl::OkStatus();
 }
 
-absl::Status CheckRecords(const v1::RecordsOutput& records, int row_count, int32_t vocab_size) {
+absl::Status CheckRecords(const std::string& field, const v1::RecordsOutput& records, int row_count,
+                          int32_t vocab_size) {
   if (records.target_rows_size() != records.target_token_ids_size()) {
-    return errors::OutOfRange("output.records.target_rows", int64_t{records.target_rows_size()},
+    return errors::OutOfRange(field + "target_rows", int64_t{records.target_rows_size()},
                               "as many as target_token_ids");
   }
   int32_t least = 0;
   for (int32_t row : records.target_rows()) {
     if (row < least || row >= row_count) {
-      return errors::OutOfRange("output.records.target_rows", int64_t{row},
+      return errors::OutOfRange(field + "target_rows", int64_t{row},
                                 "[" + std::to_string(least) + ", " + std::to_string(row_count) + ")");
     }
     least = row;
   }
-  RETURN_IF_ERROR(CheckTokenIds("output.records.target_token_ids", records.target_token_ids(), vocab_size));
-  RETURN_IF_ERROR(CheckTokenIds("output.records.named_token_ids", records.named_token_ids(), vocab_size));
+  RETURN_IF_ERROR(CheckTokenIds(field + "target_token_ids", records.target_token_ids(), vocab_size));
+  RETURN_IF_ERROR(CheckTokenIds(field + "named_token_ids", records.named_token_ids(), vocab_size));
   if (records.top_n() < 0 || records.top_n() > vocab_size) {
-    return errors::OutOfRange("output.records.top_n", int64_t{records.top_n()}, UpTo(vocab_size));
+    return errors::OutOfRange(field + "top_n", int64_t{records.top_n()}, UpTo(vocab_size));
   }
   return absl::OkStatus();
 }
 
-}  // namespace
-
-bool WantsRow(const v1::SequenceWork& work, int token_index) {
-  switch (work.want()) {
-    case v1::ROWS_WANTED_LAST:
-      return token_index == work.append_token_ids_size() - 1;
-    case v1::ROWS_WANTED_ALL:
-      return token_index >= work.skip_row_count();
-    default:
-      return false;
+absl::Status CheckRequest(const std::string& field, const v1::SequenceWork& work, const v1::RowRequest& request,
+                          int32_t vocab_size) {
+  const int appended = work.append_token_ids_size();
+  if (appended == 0) return errors::Required("append_token_ids");
+  if (request.first_row() < 0 || request.first_row() >= appended) {
+    return errors::OutOfRange(field + "first_row", int64_t{request.first_row()}, UpTo(appended - 1));
   }
+  const int most = appended - request.first_row();
+  if (request.has_row_count() && (request.row_count() < 1 || request.row_count() > most)) {
+    return errors::OutOfRange(field + "row_count", int64_t{request.row_count()}, "[1, " + std::to_string(most) + "]");
+  }
+  switch (request.form_case()) {
+    case v1::RowRequest::kLogits: {
+      const v1::LogitsDtype dtype = request.logits().dtype();
+      if (dtype == v1::LOGITS_DTYPE_UNSPECIFIED || dtype == v1::LOGITS_DTYPE_F32) return absl::OkStatus();
+      return errors::UnknownEnumValue(field + "logits.dtype", dtype);
+    }
+    case v1::RowRequest::kRecords:
+      return CheckRecords(field + "records.", request.records(), RowCountOf(work, request), vocab_size);
+    case v1::RowRequest::kChoice:
+      if (request.choice().decoder_id() < 1) {
+        return errors::OutOfRange(field + "choice.decoder_id", request.choice().decoder_id(), "at least 1");
+      }
+      if (RowCountOf(work, request) != 1) {
+        return errors::OutOfRange(field + "row_count", int64_t{RowCountOf(work, request)}, "1 for a choice");
+      }
+      return absl::OkStatus();
+    case v1::RowRequest::FORM_NOT_SET:
+      break;
+  }
+  return errors::Required(field + "form");
 }
 
-int WantedRowCount(const v1::SequenceWork& work) {
-  switch (work.want()) {
-    case v1::ROWS_WANTED_LAST:
-      return 1;
-    case v1::ROWS_WANTED_ALL:
-      return work.append_token_ids_size() - work.skip_row_count();
-    default:
-      return 0;
+}  // namespace
+
+int RowCountOf(const v1::SequenceWork& work, const v1::RowRequest& request) {
+  return request.has_row_count() ? request.row_count() : work.append_token_ids_size() - request.first_row();
+}
+
+bool WantsRow(const v1::SequenceWork& work, int token_index) {
+  for (const v1::RowRequest& request : work.rows()) {
+    if (token_index >= request.first_row() && token_index - request.first_row() < RowCountOf(work, request))
+      return true;
   }
+  return false;
+}
+
+std::vector<int> WantedRows(const v1::SequenceWork& work) {
+  std::vector<bool> is_wanted(static_cast<size_t>(work.append_token_ids_size()), false);
+  for (const v1::RowRequest& request : work.rows()) {
+    const auto first = is_wanted.begin() + request.first_row();
+    std::fill(first, first + RowCountOf(work, request), true);
+  }
+  std::vector<int> wanted;
+  for (size_t i = 0; i < is_wanted.size(); ++i) {
+    if (is_wanted[i]) wanted.push_back(static_cast<int>(i));
+  }
+  return wanted;
 }
 
 absl::Status CheckWork(const v1::SequenceWork& work, int32_t vocab_size) {
@@ -70,19 +108,8 @@ absl::Status CheckWork(const v1::SequenceWork& work, int32_t vocab_size) {
     return errors::OutOfRange("keep_prefix_length", int64_t{work.keep_prefix_length()}, "at least 0");
   }
   RETURN_IF_ERROR(CheckTokenIds("append_token_ids", work.append_token_ids(), vocab_size));
-  if (work.want() < v1::ROWS_WANTED_NONE || work.want() > v1::ROWS_WANTED_ALL) {
-    return errors::UnknownEnumValue("want", work.want());
-  }
-  if (work.want() != v1::ROWS_WANTED_NONE && work.append_token_ids().empty()) {
-    return errors::Required("append_token_ids");
-  }
-  if (work.skip_row_count() < 0 || work.skip_row_count() > work.append_token_ids_size()) {
-    return errors::OutOfRange("skip_row_count", int64_t{work.skip_row_count()}, UpTo(work.append_token_ids_size()));
-  }
-  if (work.output().has_records()) return CheckRecords(work.output().records(), WantedRowCount(work), vocab_size);
-  v1::LogitsDtype dtype = work.output().logits().dtype();
-  if (dtype != v1::LOGITS_DTYPE_UNSPECIFIED && dtype != v1::LOGITS_DTYPE_F32) {
-    return errors::UnknownEnumValue("output.logits.dtype", dtype);
+  for (int i = 0; i < work.rows_size(); ++i) {
+    RETURN_IF_ERROR(CheckRequest("rows[" + std::to_string(i) + "].", work, work.rows(i), vocab_size));
   }
   return absl::OkStatus();
 }

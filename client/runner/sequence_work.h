@@ -5,17 +5,21 @@
 #define LOGITD_CLIENT_RUNNER_SEQUENCE_WORK_H_
 
 #include <cstdint>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "logitd/v1/model_runner_service.pb.h"
 
 namespace logitd::runner {
 
-// Whether the row after appended token `token_index` of `work` is wanted.
+// Whether the row after appended token `token_index` of `work` is wanted, by one request or several.
 bool WantsRow(const v1::SequenceWork& work, int token_index);
 
-// Number of rows that `work` wants.
-int WantedRowCount(const v1::SequenceWork& work);
+// The appended tokens whose rows `work` wants, ascending; each once.
+std::vector<int> WantedRows(const v1::SequenceWork& work);
+
+// Number of rows that `request`, one of `work`, asks for.
+int RowCountOf(const v1::SequenceWork& work, const v1::RowRequest& request);
 
 // Whether `work` is legal for a model of this vocabulary, as far as can be seen without the caches. So that a model
 // needs no checks of its own: token ids are in range, rows and targets exist.

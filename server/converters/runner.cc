@@ -3,13 +3,14 @@
 #include <cmath>
 #include <cstring>
 #include <string>
-#include <unordered_set>
 #include <utility>
+#include <variant>
 
 #include "core/errors.h"
 #include "core/status_macros.h"
 #include "server/converters/error.h"
 #include "server/converters/logits.h"
+#include "wire/token_record.h"
 
 namespace logitd::server {
 namespace {
@@ -26,11 +27,10 @@ bool IsLogProb(double value) { return value <= 1e-6; }
 
 bool IsRank(int32_t rank, int32_t vocab_size) { return rank >= 1 && rank <= vocab_size; }
 
-// The reduced rows [first_row, first_row + row_count) of `piece`.
-absl::StatusOr<std::vector<RowRecord>> ReadRecords(const v1::SequenceOutput& output, const WorkPiece& piece,
+// The reduced rows [first_row, first_row + row_count) of a request.
+absl::StatusOr<std::vector<RowRecord>> ReadRecords(const v1::SequenceOutput& output, const RecordsWanted& wanted,
                                                    int32_t vocab_size) {
   const v1::RowRecords& message = output.records();
-  const RecordsWanted& wanted = *piece.records;
   const auto rows = static_cast<size_t>(output.row_count());
   const auto top_n = static_cast<size_t>(wanted.top_n);
   const size_t named = wanted.named_token_ids.size();
@@ -99,7 +99,51 @@ absl::StatusOr<std::vector<RowRecord>> ReadRecords(const v1::SequenceOutput& out
   return records;
 }
 
+// The runner's first type: whatever it is, it is widened exactly.
+void SetForm(const LogitsWanted&, v1::RowRequest& message) { message.mutable_logits(); }
+
+void SetForm(const RecordsWanted& wanted, v1::RowRequest& message) {
+  v1::RecordsOutput& records = *message.mutable_records();
+  for (size_t row = 0; row < wanted.targets.size(); ++row) {
+    records.add_target_rows(static_cast<int32_t>(row));
+    records.add_target_token_ids(wanted.targets[row]);
+  }
+  records.set_top_n(wanted.top_n);
+  records.mutable_named_token_ids()->Add(wanted.named_token_ids.begin(), wanted.named_token_ids.end());
+  records.set_ranks(wanted.ranks);
+  records.set_entropy(wanted.entropy);
+}
+
+void SetForm(const ChoiceWanted& wanted, v1::RowRequest& message) {
+  v1::ChoiceOutput& choice = *message.mutable_choice();
+  choice.set_decoder_id(wanted.decoder_id);
+  if (!wanted.start) return;
+  v1::DecoderStart& start = *choice.mutable_start();
+  // It was serialised here (StartOf).
+  start.ParseFromString(*wanted.start->settings);
+  start.mutable_output_token_ids()->Add(wanted.start->output_token_ids.begin(), wanted.start->output_token_ids.end());
+}
+
 }  // namespace
+
+v1::DecoderStart StartOf(const v1::SamplingParams& sampling, const v1::RecordOptions& record,
+                         const DecoderConfig& config) {
+  v1::DecoderStart start;
+  *start.mutable_sampling() = sampling;
+  start.mutable_sampling()->set_seed(config.seed);
+  start.set_sequence_key(config.sequence_key);
+  start.mutable_stop_token_ids()->Add(config.stop.stop_token_ids.begin(), config.stop.stop_token_ids.end());
+  start.set_min_tokens(config.stop.min_tokens);
+  if (config.record.records) {
+    *start.mutable_record() = record;
+  } else {
+    // Nothing but what the sums are of.
+    start.mutable_record()->set_model_log_prob(config.record.model_log_prob);
+    start.mutable_record()->set_sampling_log_prob(config.record.sampling_log_prob);
+  }
+  start.mutable_record()->set_layout(v1::RECORD_LAYOUT_RECORDS);
+  return start;
+}
 
 void ToProto(const Batch& batch, v1::RunBatch& message) {
   message.set_batch_id(batch.batch_id);
@@ -110,22 +154,12 @@ void ToProto(const Batch& batch, v1::RunBatch& message) {
     work.set_sequence_id(piece.sequence_id);
     if (piece.fork_from_sequence_id) work.set_fork_from_sequence_id(*piece.fork_from_sequence_id);
     work.mutable_append_token_ids()->Add(piece.append_token_ids.begin(), piece.append_token_ids.end());
-    work.set_want(static_cast<v1::RowsWanted>(piece.want));
-    if (piece.want == RowsWanted::kNone) continue;
-    if (!piece.records) {
-      work.mutable_output()->mutable_logits()->set_dtype(v1::LOGITS_DTYPE_F32);
-      continue;
+    for (const RowRequest& request : piece.rows) {
+      v1::RowRequest& rows = *work.add_rows();
+      rows.set_first_row(request.first_row);
+      rows.set_row_count(request.row_count);
+      std::visit([&rows](const auto& form) { SetForm(form, rows); }, request.form);
     }
-    v1::RecordsOutput& records = *work.mutable_output()->mutable_records();
-    for (size_t row = 0; row < piece.records->targets.size(); ++row) {
-      records.add_target_rows(static_cast<int32_t>(row));
-      records.add_target_token_ids(piece.records->targets[row]);
-    }
-    records.set_top_n(piece.records->top_n);
-    records.mutable_named_token_ids()->Add(piece.records->named_token_ids.begin(),
-                                           piece.records->named_token_ids.end());
-    records.set_ranks(piece.records->ranks);
-    records.set_entropy(piece.records->entropy);
   }
 }
 
@@ -139,35 +173,52 @@ absl::StatusOr<std::vector<PieceOutput>> FromProto(const v1::BatchOutput& output
   ASSIGN_OR_RETURN(const WireRows rows, WireRows::Of(output.blocks(), payload, vocab_size));
   std::vector<PieceOutput> pieces;
   RowBuffers buffers;
-  // The rows of each sequence, and each row, once, so that what is copied is never more than what was sent.
-  std::unordered_set<int64_t> seen;
+  // Each row once, so that what is copied is never more than what was sent.
   int32_t next_block_row = 0;
   for (const v1::SequenceOutput& message : output.outputs()) {
     const auto found = batch.find(message.sequence_id());
     if (found == batch.end()) return errors::RunnerProtocol("output for a sequence that is not in the batch");
     PieceOutput& piece = pieces.emplace_back();
     piece.sequence_id = message.sequence_id();
+    piece.request_index = message.request_index();
     piece.first_row = message.first_row();
+    piece.row_count = message.row_count();
     if (message.has_error()) {
-      piece.rows.status = FromProto(message.error());
+      piece.status = FromProto(message.error());
       continue;
     }
-    if (!seen.insert(message.sequence_id()).second) return errors::RunnerProtocol("a sequence twice in one output");
-    if (message.row_count() < 0 || message.row_count() > static_cast<int>(found->second.append_token_ids.size())) {
+    const std::vector<RowRequest>& requests = found->second.rows;
+    if (message.request_index() < 0 || message.request_index() >= std::ssize(requests)) {
+      return errors::RunnerProtocol("output for a request that the entry does not have");
+    }
+    const RowRequest& request = requests[static_cast<size_t>(message.request_index())];
+    if (message.row_count() < 0 || message.row_count() > request.row_count) {
       return errors::RunnerProtocol("row_count out of range");
     }
-    if (found->second.records) {
-      ASSIGN_OR_RETURN(piece.rows.records, ReadRecords(message, found->second, vocab_size));
+    if (const auto* records = std::get_if<RecordsWanted>(&request.form)) {
+      ASSIGN_OR_RETURN(piece.rows.records, ReadRecords(message, *records, vocab_size));
       continue;
     }
     if (message.row_count() == 0) continue;
+    if (std::holds_alternative<ChoiceWanted>(request.form)) {
+      if (!message.has_chosen()) return errors::RunnerProtocol("a choice was asked for, and none came");
+      Choice& choice = piece.rows.choice.emplace();
+      if (message.chosen().has_token()) {
+        auto record = wire::FromProto(message.chosen().token(), vocab_size);
+        if (!record.ok()) return errors::RunnerProtocol("chosen.token: " + DetailOf(record.status()).message);
+        choice.token = *std::move(record);
+      }
+      continue;
+    }
     if (message.block_row() < next_block_row || message.block_row() + int64_t{message.row_count()} > rows.row_count()) {
       return errors::RunnerProtocol("block_row out of range, or not ascending");
     }
     next_block_row = message.block_row() + message.row_count();
+    piece.rows.logits = std::make_shared<std::vector<float>>();
+    piece.rows.logits->reserve(static_cast<size_t>(message.row_count()) * static_cast<size_t>(vocab_size));
     for (int32_t i = 0; i < message.row_count(); ++i) {
       ASSIGN_OR_RETURN(const LogitsRow row, rows.Row(message.block_row() + i, buffers));
-      piece.rows.logits.insert(piece.rows.logits.end(), row.slots().begin(), row.slots().end());
+      piece.rows.logits->insert(piece.rows.logits->end(), row.slots().begin(), row.slots().end());
     }
   }
   return pieces;

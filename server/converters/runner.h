@@ -8,12 +8,18 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "core/decoder.h"
 #include "logitd/v1/model_runner_service.pb.h"
 #include "server/models/work.h"
 
 namespace logitd::server {
 
 void ToProto(const Batch& batch, v1::RunBatch& message);
+
+// What a runner needs to choose the tokens of a sequence, without those that it begins with and the prompt. `sampling`
+// and `record` are the request's, of which `config` was made.
+v1::DecoderStart StartOf(const v1::SamplingParams& sampling, const v1::RecordOptions& record,
+                         const DecoderConfig& config);
 
 // The rows in one message. `batch`: what was asked, by sequence_id.
 // Errors: RUNNER_PROTOCOL, ROW_LENGTH_MISMATCH, and what else is malformed.

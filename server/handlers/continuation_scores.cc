@@ -226,10 +226,11 @@ SequenceWork Evaluation::WorkOf(Running& running) {
   const size_t count = by_records_ ? left : std::min(left, kRowsAtOnce);
   const auto begin = running.fed.begin() + static_cast<ptrdiff_t>(running.fed_count);
   work.append_token_ids.assign(begin, begin + static_cast<ptrdiff_t>(count));
-  work.want = RowsWanted::kAll;
   if (by_records_) {
-    work.records = RecordsWanted{running.input->token_ids, options_.record.top_n, options_.record.named_token_ids,
-                                 options_.record.rank, options_.record.entropy};
+    work.AskForAll(RecordsWanted{running.input->token_ids, options_.record.top_n, options_.record.named_token_ids,
+                                 options_.record.rank, options_.record.entropy});
+  } else {
+    work.AskForAll();
   }
   return work;
 }
@@ -275,10 +276,11 @@ absl::Status Evaluation::TakeRows(Running& running, const SequenceWork& work, co
     const TokenId target = running.input->token_ids[running.fed_count];
     TokenRecord record;
     if (by_records_) {
-      record = RecordOf(rows.records[i], target, options_.record);
-      running.scorer.Add(record, rows.records[i].argmax);
+      const RowRecord& row = rows.requests.front().records[i];
+      record = RecordOf(row, target, options_.record);
+      running.scorer.Add(record, row.argmax);
     } else {
-      const LogitsView row(rows.logits.data() + i * vocab_size, vocab_size);
+      const LogitsView row(rows.logits().data() + i * vocab_size, vocab_size);
       // What the stages may look at: the context, and the targets before this one.
       StepContext step;
       step.prompt = *running.input->context;

@@ -15,8 +15,10 @@
 #include "server/converters/completion.h"
 #include "server/converters/error.h"
 #include "server/converters/model.h"
+#include "server/converters/runner.h"
 #include "server/converters/sampling.h"
 #include "server/converters/text.h"
+#include "server/handlers/growing_completion.h"
 #include "server/handlers/numerics_version.h"
 #include "server/handlers/prompt_input.h"
 #include "server/handlers/provenance.h"
@@ -83,92 +85,14 @@ absl::StatusOr<GenerateOptions> OptionsOf(const v1::GenerateRequest& request, co
   return options;
 }
 
-// One completion as it grows.
-class GrowingCompletion {
- public:
-  GrowingCompletion(int32_t index, DecoderConfig config, SharedTokens prompt, const Vocabulary& vocabulary)
-      : vocabulary_(vocabulary), decoder_(std::move(config), std::move(prompt), /*token_ids=*/{}, SequenceSums()) {
-    message_.set_index(index);
-    message_.set_sequence_key(decoder_.config().sequence_key);
-  }
-
-  // Takes the row for the next token, and says what is new.
-  absl::Status Advance(LogitsView row, int32_t fed_count, int64_t most_fed, Distribution& distribution,
-                       v1::CompletionDelta& delta) {
-    auto advanced = decoder_.Advance(decoder_.position(), row, distribution);
-    if (!advanced.ok()) {
-      // The request was right: a bad row is the model's fault.
-      return errors::ModelOutputInvalid(DetailOf(advanced.status()).message);
-    }
-    Step& step = *advanced;
-    // A token that cannot be fed back has no successor.
-    if (!step.finish && fed_count + 1 > most_fed) step.finish = Finish{FinishReason::kContextFull, std::nullopt};
-    delta.set_index(message_.index());
-    if (step.token) {
-      v1::TokenRecord& record = *message_.add_tokens();
-      ToProto(*step.token, decoder_.config().record, &vocabulary_, record);
-      *delta.add_tokens() = record;
-      const bool is_stop = step.finish && step.finish->reason == FinishReason::kStopToken;
-      if (!is_stop) bytes_.append(vocabulary_.TokenBytes(step.token->token_id));
-    }
-    const size_t complete = step.finish ? bytes_.size() : CompletePrefix(bytes_);
-    if (complete > sent_bytes_) {
-      delta.set_text(ToUtf8(std::string_view(bytes_).substr(sent_bytes_, complete - sent_bytes_)));
-      sent_bytes_ = complete;
-    }
-    ToProto(step.token_count, step.sums, *delta.mutable_totals());
-    *message_.mutable_totals() = delta.totals();
-    if (step.finish) {
-      ToProto(*step.finish, *delta.mutable_finish());
-      *message_.mutable_finish() = delta.finish();
-      ended_ = true;
-    }
-    return absl::OkStatus();
-  }
-
-  void Fail(const absl::Status& status) {
-    *message_.mutable_error() = ToProto(status);
-    failure_ = status;
-    ended_ = true;
-  }
-
-  v1::Completion Take() {
-    // Without the tokens' bytes there is no text, and nothing to count.
-    if (!vocabulary_.offsets.empty()) {
-      message_.set_text(ToUtf8(bytes_));
-      if (!IsUtf8(bytes_)) message_.set_text_bytes(bytes_);
-      message_.set_byte_count(static_cast<int32_t>(bytes_.size()));
-      if (const auto characters = CountCharacters(bytes_))
-        message_.set_character_count(static_cast<int32_t>(*characters));
-    }
-    if (!decoder_.config().record.records) message_.clear_tokens();
-    return std::move(message_);
-  }
-
-  bool ended() const { return ended_; }
-  const absl::Status& failure() const { return failure_; }
-  TokenId last_token() const { return decoder_.sequence().token_ids().back(); }
-  int32_t token_count() const { return decoder_.position(); }
-
-  // The model's sequence; 0: not begun.
-  int64_t sequence = 0;
-
- private:
-  const Vocabulary& vocabulary_;
-  Decoder decoder_;
-  v1::Completion message_;
-  std::string bytes_;
-  size_t sent_bytes_ = 0;
-  bool ended_ = false;
-  absl::Status failure_;
-};
-
 // All completions of one request.
 class Generation {
  public:
-  Generation(const GenerateOptions& options, std::vector<TokenId> prompt, ServedModel& model,
-             const RequestContext& context, StepWorkspaces& workspaces, ReplyWriter<v1::GenerateResponse>& writer)
-      : options_(options),
+  Generation(const v1::GenerateRequest& request, const GenerateOptions& options, std::vector<TokenId> prompt,
+             ServedModel& model, const RequestContext& context, StepWorkspaces& workspaces,
+             ReplyWriter<v1::GenerateResponse>& writer)
+      : request_(request),
+        options_(options),
         prompt_(std::make_shared<const std::vector<TokenId>>(std::move(prompt))),
         model_(model),
         context_(context),
@@ -181,10 +105,14 @@ class Generation {
  private:
   // Completions that are generated at once. It follows from the runner's capacity alone, never from what else runs.
   int32_t WaveSize() const;
-  absl::Status ReadPrompt();
-  absl::Status RunWave(std::span<GrowingCompletion> wave);
-  // Gives each running completion its row; false: nobody reads any more.
-  bool AdvanceAll(std::span<GrowingCompletion> wave, const std::vector<LogitsView>& rows);
+  // And begins `completions`, all that go on from it.
+  absl::Status ReadPrompt(std::span<GrowingCompletion> completions);
+  // `first_rows`: one for each.
+  absl::Status RunWave(std::span<GrowingCompletion> wave, std::span<const RequestRows> first_rows);
+  // Asks for the completion's next token.
+  ChoiceWanted ChoiceOf(GrowingCompletion& completion);
+  // Gives each running completion its next row, or token; false: nobody reads any more.
+  bool AdvanceAll(std::span<GrowingCompletion> wave, std::span<const RequestRows> rows);
   int64_t MaxFedTokens() const;
   // Tokens that a sequence can have: the context length, or the runner's whole cache where that is smaller.
   int64_t MaxLength() const {
@@ -193,6 +121,7 @@ class Generation {
   // Whether completions go on in copies of the prompt's sequence, instead of one after the other in that itself.
   bool Forks() const { return options_.n > 1 && model_.capabilities().fork && session_.capacity().max_sequences > 1; }
 
+  const v1::GenerateRequest& request_;
   const GenerateOptions& options_;
   // One copy, however many completions look at it.
   const SharedTokens prompt_;
@@ -202,8 +131,8 @@ class Generation {
   ReplyWriter<v1::GenerateResponse>& writer_;
   ModelSession session_;
   int64_t prompt_sequence_ = 0;
-  // The row after the prompt: the first row of every completion.
-  std::vector<float> prompt_row_;
+  // What the row after the prompt gives each completion that goes on from it: the row, or its first token.
+  std::vector<RequestRows> first_rows_;
 };
 
 // Tokens of one completion that are fed back; its last one never is.
@@ -223,15 +152,20 @@ int32_t Generation::WaveSize() const {
   return static_cast<int32_t>(std::clamp<int64_t>(std::min(by_tokens, by_sequences), 1, options_.n));
 }
 
-absl::Status Generation::ReadPrompt() {
+ChoiceWanted Generation::ChoiceOf(GrowingCompletion& completion) {
+  if (completion.decoder == 0) completion.decoder = session_.NewSequence();
+  return {completion.decoder, &completion};
+}
+
+absl::Status Generation::ReadPrompt(std::span<GrowingCompletion> completions) {
   prompt_sequence_ = session_.NewSequence();
   SequenceWork work;
   work.sequence_id = prompt_sequence_;
   work.append_token_ids = *prompt_;
-  work.want = RowsWanted::kLast;
+  for (GrowingCompletion& completion : completions) work.AskForLast(ChoiceOf(completion));
   ASSIGN_OR_RETURN(std::vector<SequenceRows> rows, session_.Evaluate({std::move(work)}, context_));
   RETURN_IF_ERROR(rows[0].status);
-  prompt_row_ = std::move(rows[0].logits);
+  first_rows_ = std::move(rows[0].requests);
   return absl::OkStatus();
 }
 
@@ -241,7 +175,10 @@ absl::Status Generation::Run(v1::GenerateFinal& final) {
   for (int32_t i = 0; i < options_.n; ++i) {
     DecoderConfig config = options_.decoder;
     config.sequence_key = options_.first_sequence_key + static_cast<uint64_t>(i);
-    completions.emplace_back(i, std::move(config), prompt_, model_.vocabulary());
+    v1::DecoderStart start = StartOf(request_.sampling(), request_.record(), config);
+    if (config.sampling.needs_prompt()) start.mutable_prompt_token_ids()->Add(prompt_->begin(), prompt_->end());
+    completions.emplace_back(i, std::move(config), prompt_, MaxLength(),
+                             std::make_shared<const std::string>(start.SerializeAsString()), model_.vocabulary());
   }
   const int32_t wave_size = WaveSize();
   const bool forks = Forks();
@@ -249,11 +186,15 @@ absl::Status Generation::Run(v1::GenerateFinal& final) {
                                    static_cast<int64_t>(prompt_->size()) + MaxFedTokens() * wave_size, "prompt",
                                    context_));
   for (int32_t begin = 0; begin < options_.n; begin += wave_size) {
-    // Without forks each completion goes on in the prompt's own sequence, which is then read again.
-    if (begin == 0 || !forks) RETURN_IF_ERROR(ReadPrompt());
     const int32_t end = std::min(begin + wave_size, options_.n);
-    RETURN_IF_ERROR(
-        RunWave(std::span(completions).subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin))));
+    const auto wave = std::span(completions).subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin));
+    if (!forks) {
+      // Each completion goes on in the prompt's own sequence, which is then read again.
+      RETURN_IF_ERROR(ReadPrompt(wave));
+    } else if (begin == 0) {
+      RETURN_IF_ERROR(ReadPrompt(completions));
+    }
+    RETURN_IF_ERROR(RunWave(wave, std::span(first_rows_).subspan(forks ? static_cast<size_t>(begin) : 0, wave.size())));
   }
   const auto failed = [](const GrowingCompletion& completion) { return !completion.failure().ok(); };
   if (std::all_of(completions.begin(), completions.end(), failed)) return completions.front().failure();
@@ -266,19 +207,20 @@ absl::Status Generation::Run(v1::GenerateFinal& final) {
   return absl::OkStatus();
 }
 
-bool Generation::AdvanceAll(std::span<GrowingCompletion> wave, const std::vector<LogitsView>& rows) {
+bool Generation::AdvanceAll(std::span<GrowingCompletion> wave, std::span<const RequestRows> rows) {
   size_t next = 0;
   for (GrowingCompletion& completion : wave) {
     if (completion.ended()) continue;
     v1::GenerateResponse response;
-    const auto fed_count = static_cast<int32_t>(prompt_->size()) + completion.token_count();
+    const RequestRows& given = rows[next++];
     absl::Status status;
-    {
+    if (given.choice) {
+      status = completion.Accept(*given.choice, model_.description().vocab_size, *response.mutable_delta());
+    } else {
       // Given back before the client is waited for.
       const absl::StatusOr<StepWorkspaces::Lease> workspace = workspaces_.Lend(context_);
       if (!workspace.ok()) return false;
-      status = completion.Advance(rows[next++], fed_count, MaxLength(), (*workspace)->distribution,
-                                  *response.mutable_delta());
+      status = completion.Advance(*given.logits, (*workspace)->distribution, *response.mutable_delta());
     }
     if (!status.ok()) {
       completion.Fail(status);
@@ -291,12 +233,11 @@ bool Generation::AdvanceAll(std::span<GrowingCompletion> wave, const std::vector
   return true;
 }
 
-absl::Status Generation::RunWave(std::span<GrowingCompletion> wave) {
+absl::Status Generation::RunWave(std::span<GrowingCompletion> wave, std::span<const RequestRows> first_rows) {
   const bool forks = Forks();
-  std::vector<LogitsView> rows(wave.size(), prompt_row_);
-  std::vector<SequenceRows> results;
+  std::vector<RequestRows> rows;
   while (true) {
-    if (!AdvanceAll(wave, rows)) {
+    if (!AdvanceAll(wave, rows.empty() ? first_rows : rows)) {
       RETURN_IF_ERROR(context_.Check());
       return errors::Cancelled();
     }
@@ -305,6 +246,7 @@ absl::Status Generation::RunWave(std::span<GrowingCompletion> wave) {
     for (GrowingCompletion& completion : wave) {
       if (completion.ended()) {
         if (forks && completion.sequence != 0) session_.Release(std::exchange(completion.sequence, 0));
+        if (completion.decoder != 0) session_.Release(std::exchange(completion.decoder, 0));
         continue;
       }
       SequenceWork& next = work.emplace_back();
@@ -312,15 +254,15 @@ absl::Status Generation::RunWave(std::span<GrowingCompletion> wave) {
       if (completion.sequence == 0) completion.sequence = forks ? session_.NewSequence() : prompt_sequence_;
       next.sequence_id = completion.sequence;
       next.append_token_ids = {completion.last_token()};
-      next.want = RowsWanted::kLast;
+      next.AskForLast(ChoiceOf(completion));
       running.push_back(&completion);
     }
     if (work.empty()) break;
-    ASSIGN_OR_RETURN(results, session_.Evaluate(std::move(work), context_));
+    ASSIGN_OR_RETURN(std::vector<SequenceRows> results, session_.Evaluate(std::move(work), context_));
     rows.clear();
     for (size_t i = 0; i < running.size(); ++i) {
       if (results[i].status.ok()) {
-        rows.emplace_back(results[i].logits);
+        rows.push_back(std::move(results[i].requests.front()));
       } else {
         running[i]->Fail(results[i].status);
       }
@@ -350,7 +292,7 @@ absl::Status Generate(const v1::GenerateRequest& request, const ServerEnv& env, 
   if (!writer.Write(started)) return context.Check();
 
   v1::GenerateResponse last;
-  Generation generation(options, std::move(prompt.token_ids), *model, context, env.workspaces, writer);
+  Generation generation(request, options, std::move(prompt.token_ids), *model, context, env.workspaces, writer);
   RETURN_IF_ERROR(generation.Run(*last.mutable_final()));
   writer.Write(last);
   return absl::OkStatus();

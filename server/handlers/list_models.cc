@@ -1,5 +1,6 @@
 #include "server/handlers/list_models.h"
 
+#include "core/limits.h"
 #include "core/status_macros.h"
 #include "server/converters/model.h"
 
@@ -17,6 +18,7 @@ absl::Status ListModels(const v1::ListModelsRequest& request, const ServerEnv& e
     status.mutable_model()->clear_batch_tolerance_nats();
     if (const auto nats = entry.model->batch_tolerance_nats()) status.mutable_model()->set_batch_tolerance_nats(*nats);
     ToProto(entry.model->capabilities(), *status.mutable_capabilities());
+    if (entry.model->can_choose()) status.mutable_capabilities()->set_choice_numerics_version(kNumericsVersion);
     ToProto(entry.model->total_capacity(), *status.mutable_capacity());
   }
   return absl::OkStatus();

@@ -27,13 +27,15 @@ namespace logitd::server {
 class AttachedRunner {
  public:
   // `name`: the runner's own, for people and for whoever supervises it.
+  // `can_choose`: it takes ChoiceWanted. Runners of one model may differ in that.
   AttachedRunner(std::string name, const ModelDescription& model, const RunnerCapacity& capacity,
-                 std::shared_ptr<RunnerLink> link);
+                 std::shared_ptr<RunnerLink> link, bool can_choose = false);
 
   const std::string& name() const { return name_; }
   // As ModelDescription's.
   std::optional<double> batch_tolerance_nats() const { return batch_tolerance_nats_; }
   const RunnerCapacity& capacity() const { return scheduler_->capacity(); }
+  bool can_choose() const { return can_choose_; }
   const std::shared_ptr<BatchScheduler>& scheduler() const { return scheduler_; }
 
   // Blocks. Shapes: one list per text.
@@ -75,6 +77,7 @@ class AttachedRunner {
   const std::string name_;
   const int32_t vocab_size_;
   const std::optional<double> batch_tolerance_nats_;
+  const bool can_choose_;
   const std::shared_ptr<RunnerLink> link_;
   const std::shared_ptr<BatchScheduler> scheduler_;
 

@@ -56,6 +56,7 @@ absl::StatusOr<std::vector<SequenceRows>> BatchScheduler::Evaluate(RunnerSession
   job->deadline = context.deadline;
   job->work = std::move(work);
   job->results.resize(job->work.size());
+  for (size_t i = 0; i < job->work.size(); ++i) job->results[i].requests.resize(job->work[i].rows.size());
   job->unfinished = job->work.size();
   job->is_alone = session->is_alone_;
   job->is_quiet = session->is_quiet_;
@@ -232,39 +233,38 @@ Batch BatchScheduler::TakeBatch() {
   batch.batch_id = ++last_batch_id_;
   batch.release_sequence_ids = std::exchange(releases_, {});
   size_t budget = static_cast<size_t>(std::max(1, capacity_.max_batch_tokens));
-  std::vector<std::pair<std::list<Pending>::iterator, WorkPiece>> pieces;
+  struct Taken {
+    std::list<Pending>::iterator pending;
+    // Of the work's tokens.
+    size_t begin = 0;
+    WorkPiece piece;
+  };
+  std::vector<Taken> pieces;
   for (auto it = waiting_.begin(); it != waiting_.end() && budget > 0; ++it) {
     if (alone != nullptr ? it->job.get() != alone : it->job->is_alone) continue;
     const SequenceWork& work = it->job->work[it->index];
     WorkPiece piece;
     piece.sequence_id = work.sequence_id;
     if (it->offset == 0) piece.fork_from_sequence_id = work.fork_from_sequence_id;
-    if (work.records) {
-      piece.records = RecordsWanted{
-          {}, work.records->top_n, work.records->named_token_ids, work.records->ranks, work.records->entropy};
-    }
     const size_t before = it->offset;
     ExtendPiece(*it, piece, std::min(budget, kFairTokens));
     budget -= it->offset - before;
-    pieces.emplace_back(it, std::move(piece));
+    pieces.push_back({it, before, std::move(piece)});
   }
-  for (auto& [it, piece] : pieces) {
+  for (auto& [it, begin, piece] : pieces) {
     const size_t before = it->offset;
     ExtendPiece(*it, piece, budget);
     budget -= it->offset - before;
   }
-  for (auto& [it, piece] : pieces) {
+  for (auto& [it, begin, piece] : pieces) {
     const SequenceWork& work = it->job->work[it->index];
     InFlight entry{it->job, it->index};
     entry.last_piece = it->offset == work.append_token_ids.size();
-    piece.want = work.want;
-    // The last row comes with the last piece only.
-    if (work.want == RowsWanted::kLast && !entry.last_piece) piece.want = RowsWanted::kNone;
-    if (piece.want == RowsWanted::kLast) entry.rows_expected = 1;
-    if (piece.want == RowsWanted::kAll) entry.rows_expected = static_cast<int32_t>(piece.append_token_ids.size());
+    AddRows(work, begin, piece, entry);
+    const bool is_last = entry.last_piece;
     in_flight_.emplace(piece.sequence_id, std::move(entry));
     batch.work.push_back(std::move(piece));
-    if (in_flight_.at(batch.work.back().sequence_id).last_piece) waiting_.erase(it);
+    if (is_last) waiting_.erase(it);
   }
   auto latest = std::chrono::system_clock::time_point::min();
   for (const auto& [sequence_id, entry] : in_flight_) latest = std::max(latest, entry.job->deadline);
@@ -298,11 +298,31 @@ void BatchScheduler::ExtendPiece(Pending& pending, WorkPiece& piece, size_t max_
   const size_t count = std::min(max_tokens, work.append_token_ids.size() - pending.offset);
   const auto begin = work.append_token_ids.begin() + static_cast<ptrdiff_t>(pending.offset);
   piece.append_token_ids.insert(piece.append_token_ids.end(), begin, begin + static_cast<ptrdiff_t>(count));
-  if (work.records && !work.records->targets.empty()) {
-    const auto first = work.records->targets.begin() + static_cast<ptrdiff_t>(pending.offset);
-    piece.records->targets.insert(piece.records->targets.end(), first, first + static_cast<ptrdiff_t>(count));
-  }
   pending.offset += count;
+}
+
+void BatchScheduler::AddRows(const SequenceWork& work, size_t offset, WorkPiece& piece, InFlight& entry) {
+  const auto first_token = static_cast<int32_t>(offset);
+  const auto end_token = static_cast<int32_t>(offset + piece.append_token_ids.size());
+  for (size_t i = 0; i < work.rows.size(); ++i) {
+    const RowRequest& whole = work.rows[i];
+    const int32_t begin = std::max(whole.first_row, first_token);
+    const int32_t end = std::min(whole.first_row + whole.row_count, end_token);
+    if (begin >= end) continue;
+    RowRequest& part = piece.rows.emplace_back(RowRequest{begin - first_token, end - begin, LogitsWanted()});
+    if (const auto* records = std::get_if<RecordsWanted>(&whole.form)) {
+      RecordsWanted wanted{{}, records->top_n, records->named_token_ids, records->ranks, records->entropy};
+      if (!records->targets.empty()) {
+        const auto first = records->targets.begin() + (begin - whole.first_row);
+        wanted.targets.assign(first, first + (end - begin));
+      }
+      part.form = std::move(wanted);
+    } else {
+      part.form = whole.form;
+    }
+    entry.rows.push_back({i, end - begin});
+    entry.rows_missing += end - begin;
+  }
 }
 
 absl::Status BatchScheduler::OnOutput(int64_t batch_id, std::vector<PieceOutput> outputs, bool final) {
@@ -317,29 +337,14 @@ absl::Status BatchScheduler::OnOutput(int64_t batch_id, std::vector<PieceOutput>
     if (entry.failed) return errors::RunnerProtocol("output for a sequence that has failed");
     if (entry.is_answered) return errors::RunnerProtocol("output for a sequence that has got all of its rows");
     Job& job = *entry.job;
-    if (!output.rows.status.ok()) {
+    if (!output.status.ok()) {
       entry.failed = true;
-      if (!job.abandoned) job.results[entry.index].status = output.rows.status;
+      if (!job.abandoned) job.results[entry.index].status = output.status;
       continue;
     }
-    const bool wants_records = job.work[entry.index].records.has_value();
-    const size_t rows = wants_records ? output.rows.records.size() : output.rows.logits.size() / vocab_size_;
-    if (output.first_row != entry.rows_received ||
-        entry.rows_received + static_cast<int64_t>(rows) > entry.rows_expected) {
-      return errors::RunnerProtocol("rows that were not asked for, or not in order");
-    }
-    entry.rows_received += static_cast<int32_t>(rows);
-    if (job.abandoned) continue;
-    SequenceRows& result = job.results[entry.index];
-    if (result.logits.empty()) {
-      // Nearly always: nothing is copied while others wait.
-      result.logits = std::move(output.rows.logits);
-    } else {
-      result.logits.insert(result.logits.end(), output.rows.logits.begin(), output.rows.logits.end());
-    }
-    std::move(output.rows.records.begin(), output.rows.records.end(), std::back_inserter(result.records));
+    RETURN_IF_ERROR(TakeRows(entry, std::move(output)));
     // One that asked for no rows is done when the batch is: until then it may fail.
-    if (entry.last_piece && rows > 0 && entry.rows_received == entry.rows_expected) {
+    if (!job.abandoned && entry.last_piece && entry.rows_missing == 0 && !entry.rows.empty()) {
       entry.is_answered = true;
       FinishWork(job);
     }
@@ -349,7 +354,7 @@ absl::Status BatchScheduler::OnOutput(int64_t batch_id, std::vector<PieceOutput>
   auto answered = std::exchange(in_flight_, {});
   batch_in_flight_ = 0;
   for (auto& [sequence_id, entry] : answered) {
-    if (!entry.failed && entry.rows_received != entry.rows_expected) {
+    if (!entry.failed && entry.rows_missing != 0) {
       in_flight_ = std::move(answered);
       batch_in_flight_ = batch_id;
       return errors::RunnerProtocol("a batch was ended before all of its rows had come");
@@ -367,6 +372,29 @@ absl::Status BatchScheduler::OnOutput(int64_t batch_id, std::vector<PieceOutput>
   }
   if (!HasQuietWork()) texts_changed_.notify_all();
   dispatcher_changed_.notify_one();
+  return absl::OkStatus();
+}
+
+absl::Status BatchScheduler::TakeRows(InFlight& entry, PieceOutput output) {
+  if (output.request_index < 0 || output.request_index >= std::ssize(entry.rows)) {
+    return errors::RunnerProtocol("output for a request that the entry does not have");
+  }
+  InFlight::Rows& rows = entry.rows[static_cast<size_t>(output.request_index)];
+  if (output.first_row != rows.received || int64_t{rows.received} + output.row_count > rows.expected) {
+    return errors::RunnerProtocol("rows that were not asked for, or not in order");
+  }
+  rows.received += output.row_count;
+  entry.rows_missing -= output.row_count;
+  if (entry.job->abandoned) return absl::OkStatus();
+  RequestRows& result = entry.job->results[entry.index].requests[rows.request_index];
+  if (result.logits == nullptr) {
+    // Nearly always: nothing is copied while others wait.
+    result.logits = std::move(output.rows.logits);
+  } else if (output.rows.logits != nullptr) {
+    result.logits->insert(result.logits->end(), output.rows.logits->begin(), output.rows.logits->end());
+  }
+  std::move(output.rows.records.begin(), output.rows.records.end(), std::back_inserter(result.records));
+  if (output.rows.choice) result.choice = std::move(output.rows.choice);
   return absl::OkStatus();
 }
 

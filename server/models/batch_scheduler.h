@@ -5,8 +5,9 @@
 //   int64_t sequence = session.NewSequence();
 //   auto rows = session.Evaluate({work}, context);         // blocks until the rows are there
 //
-// Each call that waits is woken by its own rows, or by its own room: a thousand of them cost no more than those that have
-// something to do. A job is answered as soon as its last row is there, while the rest of its batch is still computed.
+// Each call that waits is woken by its own rows, or by its own room: a thousand of them cost no more than those that
+// have something to do. A job is answered as soon as its last row is there, while the rest of its batch is still
+// computed.
 //
 // Whatever is ready when the runner becomes free goes into its next batch. The runner has one batch at a time: while it
 // works, the next one gathers. After a batch, the sessions that got rows are given a moment to come back with their
@@ -122,8 +123,15 @@ class BatchScheduler {
   struct InFlight {
     std::shared_ptr<Job> job;
     size_t index = 0;
-    int32_t rows_expected = 0;
-    int32_t rows_received = 0;
+    // Of each of the piece's requests: which of the work's it is of, its rows, and those that have come.
+    struct Rows {
+      size_t request_index = 0;
+      int32_t expected = 0;
+      int32_t received = 0;
+    };
+    std::vector<Rows> rows;
+    // Of all of them together.
+    int64_t rows_missing = 0;
     bool last_piece = false;
     bool failed = false;
     // All of its rows were there before the batch's end, and its job knows.
@@ -156,6 +164,10 @@ class BatchScheduler {
   Batch TakeBatch();
   // Takes up to `max_tokens` more tokens of `pending` into `piece`.
   void ExtendPiece(Pending& pending, WorkPiece& piece, size_t max_tokens) const;
+  // The parts of the requests that are of the piece's tokens, which begin at token `offset` of the work.
+  static void AddRows(const SequenceWork& work, size_t offset, WorkPiece& piece, InFlight& entry);
+  // Takes the rows of one output. Errors: RUNNER_PROTOCOL.
+  absl::Status TakeRows(InFlight& entry, PieceOutput output);
   // One more of its works has all that it will get.
   void FinishWork(Job& job);
   // A session that was given its rows is expected back with more work, or to leave.

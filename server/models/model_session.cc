@@ -1,5 +1,7 @@
 #include "server/models/model_session.h"
 
+#include <algorithm>
+#include <map>
 #include <utility>
 
 #include "core/errors.h"
@@ -7,6 +9,33 @@
 #include "server/models/rebuild_plan.h"
 
 namespace logitd::server {
+
+namespace {
+
+// Asks for the logits of each row that a choice is to be made from, once, instead of the choices. Which of the new
+// requests answers each of the old ones; empty: nothing was changed.
+std::vector<size_t> ChooseFromLogits(SequenceWork& work) {
+  const auto is_choice = [](const RowRequest& request) { return std::holds_alternative<ChoiceWanted>(request.form); };
+  if (std::none_of(work.rows.begin(), work.rows.end(), is_choice)) return {};
+  std::vector<RowRequest> rows;
+  std::vector<size_t> answers;
+  // By row.
+  std::map<int32_t, size_t> logits;
+  for (RowRequest& request : work.rows) {
+    if (!is_choice(request)) {
+      answers.push_back(rows.size());
+      rows.push_back(std::move(request));
+      continue;
+    }
+    const auto [found, is_new] = logits.emplace(request.first_row, rows.size());
+    if (is_new) rows.push_back({request.first_row, 1, LogitsWanted()});
+    answers.push_back(found->second);
+  }
+  work.rows = std::move(rows);
+  return answers;
+}
+
+}  // namespace
 
 absl::Status ModelSession::Reserve(int32_t sequences, int64_t tokens, const std::string& field,
                                    const RequestContext& context) {
@@ -23,6 +52,7 @@ absl::Status ModelSession::Reserve(int32_t sequences, int64_t tokens, const std:
 absl::Status ModelSession::TakeRunner(const AttachedRunner& runner, const std::string& field,
                                       const RequestContext& context) {
   runner_.emplace(runner.scheduler());
+  can_choose_ = runner.can_choose();
   return runner_->Reserve(reserved_sequences_, reserved_tokens_, field, context);
 }
 
@@ -66,6 +96,24 @@ absl::StatusOr<std::vector<SequenceRows>> ModelSession::Evaluate(std::vector<Seq
 
 absl::StatusOr<std::vector<SequenceRows>> ModelSession::EvaluateThere(std::vector<SequenceWork> work,
                                                                       const RequestContext& context) {
+  // Which of the requests that are sent answers each of the work's own.
+  std::vector<std::vector<size_t>> answers;
+  for (SequenceWork& next : work) {
+    if (can_choose_) {
+      for (RowRequest& request : next.rows) {
+        auto* choice = std::get_if<ChoiceWanted>(&request.form);
+        if (choice == nullptr) continue;
+        int64_t& there = sequences_[choice->decoder_id].runner_sequence_id;
+        if (there == 0) {
+          there = runner_->NewSequence();
+          choice->start = choice->source->Start();
+        }
+        choice->decoder_id = there;
+      }
+    } else {
+      answers.push_back(ChooseFromLogits(next));
+    }
+  }
   for (SequenceWork& next : work) {
     int64_t& there = sequences_[next.sequence_id].runner_sequence_id;
     if (there == 0) there = runner_->NewSequence();
@@ -77,7 +125,14 @@ absl::StatusOr<std::vector<SequenceRows>> ModelSession::EvaluateThere(std::vecto
     }
   }
   runner_->SetAlone(strikes_.is_alone(), is_quiet_);
-  return runner_->Evaluate(std::move(work), context);
+  ASSIGN_OR_RETURN(std::vector<SequenceRows> rows, runner_->Evaluate(std::move(work), context));
+  for (size_t i = 0; i < answers.size(); ++i) {
+    if (answers[i].empty()) continue;
+    std::vector<RequestRows> requests;
+    for (const size_t answer : answers[i]) requests.push_back(rows[i].requests[answer]);
+    rows[i].requests = std::move(requests);
+  }
+  return rows;
 }
 
 std::span<const TokenId> ModelSession::TokensBefore(const SequenceWork& work) const {

@@ -46,15 +46,16 @@ class ModelSession {
   // Errors: LIMIT_EXCEEDED if it can never fit; CANCELLED, DEADLINE_EXCEEDED, RUNNER_LOST.
   absl::Status Reserve(int32_t sequences, int64_t tokens, const std::string& field, const RequestContext& context);
 
-  // A new sequence number.
+  // A new number, of a sequence or a decoder.
   int64_t NewSequence();
   // Gives the room back for now: nothing will be asked for in the next time. The next Evaluate waits for it again, and
   // evaluates again what the sequences hold.
   void Suspend();
-  // Frees a sequence's cache.
+  // Frees a sequence's cache, or ends a decoder.
   void Release(int64_t sequence_id);
 
-  // Evaluates all of `work` together, at most one entry per sequence. Shapes: one result per work, in order.
+  // Evaluates all of `work` together, at most one entry per sequence. Shapes: one result per work, in order. Where a
+  // choice was asked for and the runner cannot choose, the row comes as logits instead.
   // Errors: CANCELLED, DEADLINE_EXCEEDED, RUNNER_LOST, RUNNER_KILLED; what fails for one entry is in its
   // SequenceRows.status, and its sequence is lost.
   absl::StatusOr<std::vector<SequenceRows>> Evaluate(std::vector<SequenceWork> work, const RequestContext& context);
@@ -66,7 +67,7 @@ class ModelSession {
   struct Sequence {
     // On the runner; 0: not there.
     int64_t runner_sequence_id = 0;
-    // What is evaluated.
+    // What is evaluated; of a decoder nothing.
     std::vector<TokenId> tokens;
   };
 
@@ -90,6 +91,8 @@ class ModelSession {
   const ServedModel& model_;
   const RunnerCapacity capacity_;
   std::optional<RunnerSession> runner_;
+  // The runner takes ChoiceWanted.
+  bool can_choose_ = false;
   int lost_runners_ = 0;
   // A doubt has to be resolved: the runner may have no texts meanwhile.
   bool is_quiet_ = false;

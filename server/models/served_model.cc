@@ -68,6 +68,12 @@ std::optional<double> ServedModel::batch_tolerance_nats() const {
   return largest;
 }
 
+bool ServedModel::can_choose() const {
+  std::lock_guard lock(mutex_);
+  return !runners_.empty() &&
+         std::all_of(runners_.begin(), runners_.end(), [](const auto& runner) { return runner->can_choose(); });
+}
+
 int ServedModel::runner_count() const {
   std::lock_guard lock(mutex_);
   return static_cast<int>(runners_.size());

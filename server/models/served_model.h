@@ -53,6 +53,8 @@ class ServedModel {
   // Errors: LIMIT_EXCEEDED.
   absl::Status CheckFitsACache(int64_t tokens, const std::string& field) const;
   int runner_count() const;
+  // Whether each of its runners chooses tokens itself; false if there is none.
+  bool can_choose() const;
   // Whether requests wait for a runner while there is none.
   bool is_expected() const;
   // How far a log-prob may move with what it is batched with, nats: the largest that any of its runners has said, those

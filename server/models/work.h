@@ -4,8 +4,11 @@
 
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
+#include <utility>
+#include <variant>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -15,12 +18,12 @@
 
 namespace logitd::server {
 
-// Which rows of the appended tokens come back. Numbers as logitd.v1.RowsWanted.
-enum class RowsWanted { kNone = 1, kLast = 2, kAll = 3 };
+// Rows as logits.
+struct LogitsWanted {};
 
 // Rows reduced by the runner: no logits cross the process border.
 struct RecordsWanted {
-  // The token that each row is to be scored for; one per row (so only with kAll).
+  // The token that each row is to be scored for; one per row, or none.
   std::vector<TokenId> targets;
   int32_t top_n = 0;
   std::vector<TokenId> named_token_ids;
@@ -28,21 +31,57 @@ struct RecordsWanted {
   bool entropy = false;
 };
 
+// A decoder as a runner is told of it.
+struct DecoderStart {
+  // A logitd.v1.DecoderStart without output_token_ids, serialised.
+  std::shared_ptr<const std::string> settings;
+  // The tokens chosen so far.
+  std::vector<TokenId> output_token_ids;
+};
+
+// Whoever has a token chosen can tell a runner all that the choice depends on, on whatever runner the sequence is then.
+class DecoderSource {
+ public:
+  virtual ~DecoderSource() = default;
+  virtual DecoderStart Start() const = 0;
+};
+
+// A token chosen by the runner, with the server's own code, instead of the row.
+struct ChoiceWanted {
+  // ModelSession::NewSequence(), of no sequence.
+  int64_t decoder_id = 0;
+  // Outlives the evaluation.
+  const DecoderSource* source = nullptr;
+  // Set by the session where the runner does not know the decoder.
+  std::optional<DecoderStart> start = std::nullopt;
+};
+
+// Some consecutive rows of the appended tokens, and what comes back for each.
+struct RowRequest {
+  // Row i is the output after append_token_ids[i].
+  int32_t first_row = 0;
+  int32_t row_count = 1;
+  // ChoiceWanted: of one row.
+  std::variant<LogitsWanted, RecordsWanted, ChoiceWanted> form;
+};
+
 // Work on one sequence: copy, append, return rows.
 struct SequenceWork {
   // ModelSession::NewSequence().
   int64_t sequence_id = 0;
   // Set: the sequence is new, and begins as a copy of this one.
-  std::optional<int64_t> fork_from_sequence_id;
-  // May be empty for a mere copy; then `want` is kNone.
-  std::vector<TokenId> append_token_ids;
-  RowsWanted want = RowsWanted::kNone;
-  // Unset: rows as logits.
-  std::optional<RecordsWanted> records;
+  std::optional<int64_t> fork_from_sequence_id = std::nullopt;
+  // May be empty for a mere copy; then there are no rows.
+  std::vector<TokenId> append_token_ids = {};
+  // Any number of requests, also several of the same row.
+  std::vector<RowRequest> rows = {};
 
-  int32_t row_count() const {
-    if (want == RowsWanted::kNone) return 0;
-    return want == RowsWanted::kLast ? 1 : static_cast<int32_t>(append_token_ids.size());
+  // Asks for all rows, or the last.
+  void AskForAll(std::variant<LogitsWanted, RecordsWanted, ChoiceWanted> form = LogitsWanted()) {
+    rows.push_back({0, static_cast<int32_t>(append_token_ids.size()), std::move(form)});
+  }
+  void AskForLast(std::variant<LogitsWanted, RecordsWanted, ChoiceWanted> form = LogitsWanted()) {
+    rows.push_back({static_cast<int32_t>(append_token_ids.size()) - 1, 1, std::move(form)});
   }
 };
 
@@ -57,22 +96,38 @@ struct RowRecord {
   std::vector<TokenAlternative> named;
 };
 
+// What a runner chose.
+struct Choice {
+  // Unset: sets, bans and biases exclude every token.
+  std::optional<TokenRecord> token;
+};
+
+// What came of one RowRequest: the one of these that it asked for.
+struct RequestRows {
+  // [row_count, vocab_size]. Shared: several requests may be of the same row. Null: none was asked for.
+  std::shared_ptr<std::vector<float>> logits;
+  std::vector<RowRecord> records;
+  std::optional<Choice> choice;
+};
+
 // What came of one SequenceWork.
 struct SequenceRows {
   // Not OK: the sequence is lost (its cache is dropped).
-  absl::Status status;
-  // [row_count, vocab_size]; empty if records were asked for.
-  std::vector<float> logits;
-  std::vector<RowRecord> records;
+  absl::Status status = absl::OkStatus();
+  // One for each of the work's requests.
+  std::vector<RequestRows> requests = {};
+
+  // Of the first request. REQUIRES: it asked for logits.
+  const std::vector<float>& logits() const { return *requests.front().logits; }
 };
 
 // A part of a SequenceWork, small enough for one batch.
 struct WorkPiece {
   int64_t sequence_id = 0;
-  std::optional<int64_t> fork_from_sequence_id;
-  std::vector<TokenId> append_token_ids;
-  RowsWanted want = RowsWanted::kNone;
-  std::optional<RecordsWanted> records;
+  std::optional<int64_t> fork_from_sequence_id = std::nullopt;
+  std::vector<TokenId> append_token_ids = {};
+  // The parts of the work's requests that are of these tokens.
+  std::vector<RowRequest> rows = {};
 };
 
 // What goes to a runner at once.
@@ -84,12 +139,16 @@ struct Batch {
   std::vector<WorkPiece> work;
 };
 
-// Rows of one piece, or a part of them; `status` not OK: no more rows will come.
+// Rows of one of a piece's requests, or a part of them; `status` not OK: no more rows of the piece will come.
 struct PieceOutput {
   int64_t sequence_id = 0;
-  // Index of the first row here among the piece's rows.
+  // Which of the piece's `rows`.
+  int32_t request_index = 0;
+  // Index of the first row here among the request's rows.
   int32_t first_row = 0;
-  SequenceRows rows;
+  int32_t row_count = 0;
+  absl::Status status = absl::OkStatus();
+  RequestRows rows = {};
 };
 
 // What a model is, as its runner said when it attached.

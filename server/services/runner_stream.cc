@@ -225,6 +225,8 @@ absl::Status RunnerStream::HandleHello(const v1::RunnerHello& hello) {
   RETURN_IF_ERROR(CheckNames(hello));
   ASSIGN_OR_RETURN(capacity_, FromProto(hello.capacity()));
   capabilities_ = FromProto(hello.capabilities());
+  can_choose_ = hello.capabilities().has_choice_numerics_version() &&
+                hello.capabilities().choice_numerics_version() == kNumericsVersion;
   runner_name_ = hello.runner_name();
   description_ = std::move(description);
   std::variant<std::string, int64_t, double> tolerance = "not known";
@@ -253,7 +255,7 @@ absl::Status RunnerStream::HandleHello(const v1::RunnerHello& hello) {
 
 absl::Status RunnerStream::Attach(std::shared_ptr<const Vocabulary> vocabulary) {
   try {
-    runner_ = std::make_shared<AttachedRunner>(runner_name_, *description_, capacity_, outbox_);
+    runner_ = std::make_shared<AttachedRunner>(runner_name_, *description_, capacity_, outbox_, can_choose_);
   } catch (const std::system_error& error) {
     return errors::Internal(std::string("no thread for another runner: ") + error.what());
   }

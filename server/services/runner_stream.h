@@ -101,6 +101,7 @@ class RunnerStream final : public RunnerOutbox::Stream, public OpenCall, public 
   // From hello on; the reading thread's.
   std::optional<ModelDescription> description_;
   RunnerCapabilities capabilities_;
+  bool can_choose_ = false;
   RunnerCapacity capacity_;
   std::string runner_name_;
   // Whom this stream's answers are for, once attached; the reading thread's.

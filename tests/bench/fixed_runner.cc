@@ -176,9 +176,11 @@ int Run(int argc, char** argv) {
     }
     stop.request_stop();
   });
-  const absl::Status status =
-      runner::ServeModel({.server_address = settings.address, .runner_name = "fixed", .records = !settings.rows_only},
-                         model, stop.get_token());
+  const absl::Status status = runner::ServeModel({.server_address = settings.address,
+                                                  .runner_name = "fixed",
+                                                  .records = !settings.rows_only,
+                                                  .choice = !settings.rows_only},
+                                                 model, stop.get_token());
   model.Report();
   std::fflush(stdout);
   if (!status.ok()) std::fprintf(stderr, "fixed_runner: %s\n", status.ToString().c_str());

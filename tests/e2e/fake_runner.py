@@ -64,14 +64,12 @@ class FakeRunner:
         outputs = []
         count = 0
         for work in batch.work:
-            if work.want == runner_pb2.ROWS_WANTED_ALL:
-                wanted = len(work.append_token_ids) - work.skip_row_count
-            else:
-                wanted = 1 if work.want == runner_pb2.ROWS_WANTED_LAST else 0
-            if wanted == 0:
-                continue
-            outputs.append(runner_pb2.SequenceOutput(sequence_id=work.sequence_id, row_count=wanted, block_row=count))
-            count += wanted
+            for index, request in enumerate(work.rows):
+                wanted = (request.row_count if request.HasField("row_count")
+                          else len(work.append_token_ids) - request.first_row)
+                outputs.append(runner_pb2.SequenceOutput(sequence_id=work.sequence_id, request_index=index,
+                                                         row_count=wanted, block_row=count))
+                count += wanted
         blocks = [rows.LogitsBlock(dtype=rows.LOGITS_DTYPE_F32, row_count=count, width=VOCAB_SIZE)] if count else []
         self._messages.put(runner_pb2.AttachRequest(
             output=runner_pb2.BatchOutput(batch_id=batch.batch_id, outputs=outputs, blocks=blocks, final=True),

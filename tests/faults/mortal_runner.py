@@ -106,17 +106,19 @@ class MortalRunner:
         outputs, payload, count = [], [], 0
         for work in batch.work:
             length, total = self._sequences.get(work.sequence_id, (0, 0))
-            first = count
-            for i, token in enumerate(work.append_token_ids):
+            states = []
+            for token in work.append_token_ids:
                 length, total = length + 1, total + (length + 1) * token
-                is_last = i + 1 == len(work.append_token_ids)
-                if work.want == runner_pb2.ROWS_WANTED_ALL or (work.want == runner_pb2.ROWS_WANTED_LAST and is_last):
-                    payload += [float(token == total % 7) for token in range(VOCAB_SIZE)]
-                    count += 1
+                states.append(total)
             self._sequences[work.sequence_id] = (length, total)
-            if count > first:
-                outputs.append(runner_pb2.SequenceOutput(sequence_id=work.sequence_id, row_count=count - first,
-                                                         block_row=first))
+            for index, request in enumerate(work.rows):
+                end = request.first_row + request.row_count if request.HasField("row_count") else len(states)
+                wanted = states[request.first_row:end]
+                outputs.append(runner_pb2.SequenceOutput(sequence_id=work.sequence_id, request_index=index,
+                                                         row_count=len(wanted), block_row=count))
+                for state in wanted:
+                    payload += [float(token == state % 7) for token in range(VOCAB_SIZE)]
+                count += len(wanted)
         blocks = [rows.LogitsBlock(dtype=rows.LOGITS_DTYPE_F32, row_count=count, width=VOCAB_SIZE)] if count else []
         self._messages.put(runner_pb2.AttachRequest(
             output=runner_pb2.BatchOutput(batch_id=batch.batch_id, outputs=outputs, blocks=blocks, final=True),

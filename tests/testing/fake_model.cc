@@ -273,22 +273,24 @@ absl::StatusOr<std::string> FakeModel::Detokenize(std::span<const TokenId> token
 }
 
 AttachedFakeModel::AttachedFakeModel(const std::string& server_address, FakeModelOptions options) : model_(options) {
-  thread_ = std::jthread([this, server_address, records = options.records](std::stop_token stop) {
-    absl::Status status = runner::ServeModel({.server_address = server_address,
-                                              .runner_version = "fake 1",
-                                              .runner_name = "test",
-                                              .records = records,
-                                              .on_accepted =
-                                                  [this] {
-                                                    std::lock_guard lock(mutex_);
-                                                    accepted_ = true;
-                                                    changed_.notify_all();
-                                                  }},
-                                             model_, stop);
-    std::lock_guard lock(mutex_);
-    status_ = std::move(status);
-    changed_.notify_all();
-  });
+  thread_ =
+      std::jthread([this, server_address, records = options.records, choice = options.choice](std::stop_token stop) {
+        absl::Status status = runner::ServeModel({.server_address = server_address,
+                                                  .runner_version = "fake 1",
+                                                  .runner_name = "test",
+                                                  .records = records,
+                                                  .choice = choice,
+                                                  .on_accepted =
+                                                      [this] {
+                                                        std::lock_guard lock(mutex_);
+                                                        accepted_ = true;
+                                                        changed_.notify_all();
+                                                      }},
+                                                 model_, stop);
+        std::lock_guard lock(mutex_);
+        status_ = std::move(status);
+        changed_.notify_all();
+      });
 }
 
 AttachedFakeModel::~AttachedFakeModel() { Stop().IgnoreError(); }

@@ -75,6 +75,7 @@ struct FakeModelOptions {
   // The vocabulary has the names of control tokens as their bytes.
   bool names_control_tokens = false;
   bool records = true;
+  bool choice = true;
   bool fork = true;
   bool trim = true;
   int32_t max_sequences = 64;

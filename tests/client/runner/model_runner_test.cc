@@ -89,12 +89,16 @@ std::vector<v1::AttachRequest> RunBatch(Stream& stream, const v1::RunBatch& batc
   return messages;
 }
 
-v1::SequenceWork& AddWork(v1::RunBatch& batch, int64_t sequence_id, const std::vector<TokenId>& tokens,
-                          v1::RowsWanted want) {
+enum class Rows { kNone, kLast, kAll };
+
+v1::SequenceWork& AddWork(v1::RunBatch& batch, int64_t sequence_id, const std::vector<TokenId>& tokens, Rows rows) {
   v1::SequenceWork& work = *batch.add_work();
   work.set_sequence_id(sequence_id);
   work.mutable_append_token_ids()->Assign(tokens.begin(), tokens.end());
-  work.set_want(want);
+  if (rows == Rows::kNone) return work;
+  v1::RowRequest& request = *work.add_rows();
+  if (rows == Rows::kLast) request.set_first_row(std::max(0, static_cast<int32_t>(tokens.size()) - 1));
+  request.mutable_logits();
   return work;
 }
 
@@ -170,9 +174,9 @@ TEST(ModelRunnerTest, ReturnsTheRowsThatAreWantedInOrderOfTheWork) {
                 const std::vector<TokenId> b = FakeTokens("on a mat.");
                 v1::RunBatch batch;
                 batch.set_batch_id(1);
-                AddWork(batch, 1, a, v1::ROWS_WANTED_LAST);
-                AddWork(batch, 2, b, v1::ROWS_WANTED_ALL).set_skip_row_count(1);
-                AddWork(batch, 3, a, v1::ROWS_WANTED_NONE);
+                AddWork(batch, 1, a, Rows::kLast);
+                AddWork(batch, 2, b, Rows::kAll).mutable_rows(0)->set_first_row(1);
+                AddWork(batch, 3, a, Rows::kNone);
                 const std::vector<v1::AttachRequest> messages = RunBatch(stream, batch);
                 EXPECT_EQ(messages.size(), 1u);
                 const v1::BatchOutput& output = messages[0].output();
@@ -189,7 +193,7 @@ TEST(ModelRunnerTest, ReturnsTheRowsThatAreWantedInOrderOfTheWork) {
                 // Each goes on where it was.
                 v1::RunBatch next;
                 next.set_batch_id(2);
-                AddWork(next, 3, {5}, v1::ROWS_WANTED_LAST);
+                AddWork(next, 3, {5}, Rows::kLast);
                 std::vector<TokenId> longer = a;
                 longer.push_back(5);
                 EXPECT_EQ(RowOf(RunBatch(stream, next)[0], 0), FakeRow(longer));
@@ -204,8 +208,7 @@ TEST(ModelRunnerTest, RecordsAreWhatCoreComputesFromTheRow) {
                 const std::vector<TokenId> tokens = FakeTokens("the cat sat");
                 v1::RunBatch batch;
                 batch.set_batch_id(4);
-                v1::RecordsOutput& asked =
-                    *AddWork(batch, 9, tokens, v1::ROWS_WANTED_ALL).mutable_output()->mutable_records();
+                v1::RecordsOutput& asked = *AddWork(batch, 9, tokens, Rows::kAll).mutable_rows(0)->mutable_records();
                 // The first row has two targets, the last one, the one between none.
                 for (int row : {0, 0, 2}) asked.add_target_rows(row);
                 for (int target : {10, 3, 63}) asked.add_target_token_ids(target);
@@ -253,8 +256,8 @@ TEST(ModelRunnerTest, SplitsRowsOverMessagesBelowTheCap) {
                 const std::vector<TokenId> b = FakeTokens("abcdefgh");
                 v1::RunBatch batch;
                 batch.set_batch_id(1);
-                AddWork(batch, 1, a, v1::ROWS_WANTED_ALL);
-                AddWork(batch, 2, b, v1::ROWS_WANTED_ALL);
+                AddWork(batch, 1, a, Rows::kAll);
+                AddWork(batch, 2, b, Rows::kAll);
                 const std::vector<v1::AttachRequest> messages = RunBatch(stream, batch);
                 EXPECT_GE(messages.size(), 4u);
                 std::vector<size_t> next = {0, 0};
@@ -281,7 +284,7 @@ TEST(ModelRunnerTest, RowThatFitsNoMessageFailsItsEntry) {
                 Accept(stream, 256);
                 v1::RunBatch batch;
                 batch.set_batch_id(1);
-                AddWork(batch, 1, {4}, v1::ROWS_WANTED_LAST);
+                AddWork(batch, 1, {4}, Rows::kLast);
                 const std::vector<v1::AttachRequest> messages = RunBatch(stream, batch);
                 EXPECT_EQ(messages.back().output().outputs(0).error().reason(), v1::ERROR_REASON_LIMIT_EXCEEDED);
                 return grpc::Status::OK;
@@ -310,19 +313,19 @@ TEST(ModelRunnerTest, BadEntriesFailAloneWithTheirReason) {
                     v1::RunBatch batch;
                     batch.set_batch_id(1);
                     const std::vector<TokenId> good = FakeTokens("the cat");
-                    AddWork(batch, 1, good, v1::ROWS_WANTED_LAST);
-                    AddWork(batch, 2, {20}, v1::ROWS_WANTED_LAST);
-                    AddWork(batch, 3, {21}, v1::ROWS_WANTED_LAST).mutable_output()->mutable_records();
-                    AddWork(batch, 4, {22}, v1::ROWS_WANTED_LAST);
-                    AddWork(batch, 5, {23}, v1::ROWS_WANTED_LAST);
-                    AddWork(batch, 6, {kFakeVocabSize}, v1::ROWS_WANTED_LAST);
-                    AddWork(batch, 7, {}, v1::ROWS_WANTED_LAST);
-                    AddWork(batch, 8, {4}, v1::ROWS_WANTED_LAST).set_keep_prefix_length(1);
-                    AddWork(batch, 9, {4}, v1::ROWS_WANTED_LAST).set_fork_from_sequence_id(77);
-                    AddWork(batch, 10, std::vector<TokenId>(65, 4), v1::ROWS_WANTED_LAST);
-                    AddWork(batch, 11, {4}, v1::ROWS_WANTED_UNSPECIFIED);
-                    AddWork(batch, 12, {4}, v1::ROWS_WANTED_ALL).set_skip_row_count(2);
-                    AddWork(batch, 13, good, v1::ROWS_WANTED_LAST);
+                    AddWork(batch, 1, good, Rows::kLast);
+                    AddWork(batch, 2, {20}, Rows::kLast);
+                    AddWork(batch, 3, {21}, Rows::kLast).mutable_rows(0)->mutable_records();
+                    AddWork(batch, 4, {22}, Rows::kLast);
+                    AddWork(batch, 5, {23}, Rows::kLast);
+                    AddWork(batch, 6, {kFakeVocabSize}, Rows::kLast);
+                    AddWork(batch, 7, {}, Rows::kLast);
+                    AddWork(batch, 8, {4}, Rows::kLast).set_keep_prefix_length(1);
+                    AddWork(batch, 9, {4}, Rows::kLast).set_fork_from_sequence_id(77);
+                    AddWork(batch, 10, std::vector<TokenId>(65, 4), Rows::kLast);
+                    AddWork(batch, 11, {4}, Rows::kLast).mutable_rows(0)->clear_form();
+                    AddWork(batch, 12, {4}, Rows::kAll).mutable_rows(0)->set_first_row(2);
+                    AddWork(batch, 13, good, Rows::kLast);
                     std::map<int64_t, v1::ErrorReason> reasons;
                     std::map<int64_t, std::vector<float>> rows;
                     for (const v1::AttachRequest& message : RunBatch(stream, batch)) {
@@ -340,7 +343,7 @@ TEST(ModelRunnerTest, BadEntriesFailAloneWithTheirReason) {
                         {4, v1::ERROR_REASON_MODEL_OUTPUT_INVALID},     {5, v1::ERROR_REASON_INTERNAL},
                         {6, v1::ERROR_REASON_TOKEN_ID_OUT_OF_RANGE},    {7, v1::ERROR_REASON_FIELD_REQUIRED},
                         {8, v1::ERROR_REASON_FIELD_OUT_OF_RANGE},       {9, v1::ERROR_REASON_SEQUENCE_NOT_OPEN},
-                        {10, v1::ERROR_REASON_CONTEXT_LENGTH_EXCEEDED}, {11, v1::ERROR_REASON_UNKNOWN_ENUM_VALUE},
+                        {10, v1::ERROR_REASON_CONTEXT_LENGTH_EXCEEDED}, {11, v1::ERROR_REASON_FIELD_REQUIRED},
                         {12, v1::ERROR_REASON_FIELD_OUT_OF_RANGE},
                     };
                     EXPECT_EQ(reasons, expected);
@@ -358,13 +361,13 @@ TEST(ModelRunnerTest, CacheOfAFailedEntryIsDropped) {
     Accept(stream);
     v1::RunBatch batch;
     batch.set_batch_id(1);
-    AddWork(batch, 1, {20}, v1::ROWS_WANTED_LAST);
-    AddWork(batch, 2, {4}, v1::ROWS_WANTED_LAST);
+    AddWork(batch, 1, {20}, Rows::kLast);
+    AddWork(batch, 2, {4}, Rows::kLast);
     RunBatch(stream, batch);
     // The answer to a later batch says that all of the first is done.
     v1::RunBatch next;
     next.set_batch_id(2);
-    AddWork(next, 2, {5}, v1::ROWS_WANTED_LAST);
+    AddWork(next, 2, {5}, Rows::kLast);
     RunBatch(stream, next);
     evaluated.set_value();
     v1::AttachRequest message;
@@ -384,13 +387,13 @@ TEST(ModelRunnerTest, ForkCopiesTheSourceAsItWasBeforeTheBatch) {
                 Accept(stream);
                 v1::RunBatch first;
                 first.set_batch_id(1);
-                AddWork(first, 1, {10, 11, 12}, v1::ROWS_WANTED_NONE);
+                AddWork(first, 1, {10, 11, 12}, Rows::kNone);
                 RunBatch(stream, first);
                 v1::RunBatch second;
                 second.set_batch_id(2);
-                AddWork(second, 1, {13}, v1::ROWS_WANTED_LAST);
-                AddWork(second, 2, {14}, v1::ROWS_WANTED_LAST).set_fork_from_sequence_id(1);
-                v1::SequenceWork& cut = AddWork(second, 3, {15}, v1::ROWS_WANTED_LAST);
+                AddWork(second, 1, {13}, Rows::kLast);
+                AddWork(second, 2, {14}, Rows::kLast).set_fork_from_sequence_id(1);
+                v1::SequenceWork& cut = AddWork(second, 3, {15}, Rows::kLast);
                 cut.set_fork_from_sequence_id(1);
                 cut.set_keep_prefix_length(1);
                 const std::vector<v1::AttachRequest> messages = RunBatch(stream, second);
@@ -411,7 +414,7 @@ TEST(ModelRunnerTest, TokenizesWhileABatchIsEvaluated) {
                     v1::AttachResponse response;
                     v1::RunBatch& batch = *response.mutable_batch();
                     batch.set_batch_id(1);
-                    AddWork(batch, 1, {4}, v1::ROWS_WANTED_LAST);
+                    AddWork(batch, 1, {4}, Rows::kLast);
                     stream.Write(response);
                     response.Clear();
                     response.mutable_tokenize()->set_call_id(5);
@@ -494,8 +497,8 @@ TEST(ModelRunnerTest, RefusesAServerThatBreaksTheProtocol) {
   EXPECT_THAT(Serve([](Stream& stream) {
                 Accept(stream);
                 v1::AttachResponse response;
-                AddWork(*response.mutable_batch(), 1, {4}, v1::ROWS_WANTED_LAST);
-                AddWork(*response.mutable_batch(), 1, {4}, v1::ROWS_WANTED_LAST);
+                AddWork(*response.mutable_batch(), 1, {4}, Rows::kLast);
+                AddWork(*response.mutable_batch(), 1, {4}, Rows::kLast);
                 stream.Write(response);
                 v1::AttachRequest message;
                 stream.Read(&message);

@@ -65,12 +65,10 @@ class ManualRunner {
   static std::vector<PieceOutput> Rows(const Batch& batch) {
     std::vector<PieceOutput> outputs;
     for (const WorkPiece& piece : batch.work) {
-      if (piece.want == RowsWanted::kNone) continue;
-      PieceOutput& output = outputs.emplace_back();
-      output.sequence_id = piece.sequence_id;
-      const size_t first = piece.want == RowsWanted::kLast ? piece.append_token_ids.size() - 1 : 0;
-      for (size_t i = first; i < piece.append_token_ids.size(); ++i) {
-        output.rows.logits.insert(output.rows.logits.end(), {static_cast<float>(piece.append_token_ids[i]), 0, 0, 0});
+      for (PieceOutput& output : LogitsOf(piece, [&piece](int32_t row) {
+             return std::vector<float>{static_cast<float>(piece.append_token_ids[static_cast<size_t>(row)]), 0, 0, 0};
+           })) {
+        outputs.push_back(std::move(output));
       }
     }
     return outputs;
@@ -93,12 +91,16 @@ class ManualRunner {
   std::shared_ptr<BatchScheduler> scheduler_;
 };
 
-SequenceWork Append(RunnerSession& session, size_t tokens, RowsWanted want = RowsWanted::kLast) {
+SequenceWork Append(RunnerSession& session, size_t tokens, bool all = false) {
   SequenceWork work;
   work.sequence_id = session.NewSequence();
   work.append_token_ids.resize(tokens);
   std::iota(work.append_token_ids.begin(), work.append_token_ids.end(), 0);
-  work.want = want;
+  if (all) {
+    work.AskForAll();
+  } else {
+    work.AskForLast();
+  }
   return work;
 }
 
@@ -107,15 +109,15 @@ TEST(BatchSchedulerTest, WorkOfOneCallGoesInOneBatch) {
   RunnerSession session(runner.scheduler());
   absl::StatusOr<std::vector<SequenceRows>> rows;
   std::thread caller([&] {
-    rows = session.Evaluate({Append(session, 3), Append(session, 2, RowsWanted::kAll)}, RequestContext());
+    rows = session.Evaluate({Append(session, 3), Append(session, 2, /*all=*/true)}, RequestContext());
   });
   const Batch batch = runner.Next();
   EXPECT_THAT(batch.work, SizeIs(2));
   EXPECT_THAT(runner.Answer(batch), IsOk());
   caller.join();
   ASSERT_THAT(rows, IsOk());
-  EXPECT_THAT((*rows)[0].logits, ElementsAre(2, 0, 0, 0));
-  EXPECT_THAT((*rows)[1].logits, ElementsAre(0, 0, 0, 0, 1, 0, 0, 0));
+  EXPECT_THAT((*rows)[0].logits(), ElementsAre(2, 0, 0, 0));
+  EXPECT_THAT((*rows)[1].logits(), ElementsAre(0, 0, 0, 0, 1, 0, 0, 0));
 }
 
 TEST(BatchSchedulerTest, WhatGathersWhileTheRunnerWorksGoesTogether) {
@@ -163,7 +165,7 @@ TEST(BatchSchedulerTest, LongPromptIsSplitAndLeavesRoomForOthers) {
   caller.join();
   EXPECT_THAT(lengths, ElementsAre(2, 1, 1)) << "the short one goes with the first part of the long one";
   ASSERT_THAT(rows, IsOk());
-  EXPECT_THAT((*rows)[0].logits, ElementsAre(249, 0, 0, 0)) << "only the last part gives the last row";
+  EXPECT_THAT((*rows)[0].logits(), ElementsAre(249, 0, 0, 0)) << "only the last part gives the last row";
 }
 
 TEST(BatchSchedulerTest, CancelledCallReturnsAndItsRowsAreDropped) {
@@ -373,12 +375,12 @@ TEST(BatchSchedulerTest, FailedEntryLeavesTheOthersAlone) {
   std::thread caller([&] { rows = session.Evaluate({Append(session, 1), Append(session, 2)}, RequestContext()); });
   const Batch batch = runner.Next();
   std::vector<PieceOutput> outputs = ManualRunner::Rows(batch);
-  outputs[0].rows = SequenceRows{errors::KvCacheFull(10, 10)};
+  outputs[0].status = errors::KvCacheFull(10, 10);
   EXPECT_THAT(runner.scheduler()->OnOutput(batch.batch_id, outputs, true), IsOk());
   caller.join();
   ASSERT_THAT(rows, IsOk());
   EXPECT_THAT((*rows)[0].status, HasReason(ErrorReason::kKvCacheFull));
-  EXPECT_THAT((*rows)[1].logits, ElementsAre(1, 0, 0, 0));
+  EXPECT_THAT((*rows)[1].logits(), ElementsAre(1, 0, 0, 0));
 }
 
 TEST(BatchSchedulerTest, RowsAreDeliveredAsTheyComeNotWithTheLastOfTheBatch) {
@@ -404,15 +406,15 @@ TEST(BatchSchedulerTest, RowsAreDeliveredAsTheyComeNotWithTheLastOfTheBatch) {
   // Were it told only with the batch's last rows, this would wait for ever.
   first_caller.join();
   ASSERT_THAT(first_rows, IsOk());
-  EXPECT_THAT((*first_rows)[0].logits, ElementsAre(1, 0, 0, 0));
+  EXPECT_THAT((*first_rows)[0].logits(), ElementsAre(1, 0, 0, 0));
   PieceOutput late = outputs[0];
-  late.rows = SequenceRows{errors::KvCacheFull(10, 10)};
+  late.status = errors::KvCacheFull(10, 10);
   EXPECT_THAT(runner.scheduler()->OnOutput(batch.batch_id, {late}, false), HasReason(ErrorReason::kRunnerProtocol))
       << "it has got all of its rows: whoever waited for them goes on";
   EXPECT_THAT(runner.scheduler()->OnOutput(batch.batch_id, {outputs[1]}, true), IsOk());
   second_caller.join();
   ASSERT_THAT(second_rows, IsOk());
-  EXPECT_THAT((*second_rows)[0].logits, ElementsAre(2, 0, 0, 0));
+  EXPECT_THAT((*second_rows)[0].logits(), ElementsAre(2, 0, 0, 0));
 }
 
 TEST(BatchSchedulerTest, OutputThatWasNotAskedForIsRefused) {
@@ -423,7 +425,10 @@ TEST(BatchSchedulerTest, OutputThatWasNotAskedForIsRefused) {
   EXPECT_THAT(runner.scheduler()->OnOutput(batch.batch_id + 1, {}, true), HasReason(ErrorReason::kRunnerProtocol));
   EXPECT_THAT(runner.scheduler()->OnOutput(batch.batch_id, {PieceOutput{77}}, false),
               HasReason(ErrorReason::kRunnerProtocol));
-  PieceOutput too_many{batch.work[0].sequence_id, 0, {absl::OkStatus(), std::vector<float>(2 * kVocabSize)}};
+  const PieceOutput too_many{.sequence_id = batch.work[0].sequence_id, .row_count = 2};
+  const PieceOutput no_request{.sequence_id = batch.work[0].sequence_id, .request_index = 1, .row_count = 1};
+  EXPECT_THAT(runner.scheduler()->OnOutput(batch.batch_id, {no_request}, false),
+              HasReason(ErrorReason::kRunnerProtocol));
   EXPECT_THAT(runner.scheduler()->OnOutput(batch.batch_id, {too_many}, false), HasReason(ErrorReason::kRunnerProtocol));
   EXPECT_THAT(runner.scheduler()->OnOutput(batch.batch_id, {}, true), HasReason(ErrorReason::kRunnerProtocol))
       << "ended before its rows had come";
@@ -523,8 +528,8 @@ TEST(BatchSchedulerTest, ManySessionsAtOnce) {
         if ((c + round) % 5 == 0) stop.request_stop();
         const auto rows = session.Evaluate({Append(session, 40), Append(session, 1)}, context);
         if (!rows.ok()) continue;
-        EXPECT_THAT((*rows)[0].logits, ElementsAre(39, 0, 0, 0));
-        EXPECT_THAT((*rows)[1].logits, ElementsAre(0, 0, 0, 0));
+        EXPECT_THAT((*rows)[0].logits(), ElementsAre(39, 0, 0, 0));
+        EXPECT_THAT((*rows)[1].logits(), ElementsAre(0, 0, 0, 0));
         ++finished;
       }
     });

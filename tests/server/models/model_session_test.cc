@@ -21,6 +21,13 @@ using Tokens = std::vector<TokenId>;
 
 constexpr RunnerCapacity kCapacity{16, 1000, 64};
 
+// Appends so many tokens, and asks for the last row.
+void Feed(SequenceWork& work, std::vector<TokenId> tokens) {
+  work.append_token_ids = std::move(tokens);
+  work.rows.clear();
+  work.AskForLast();
+}
+
 class ModelSessionTest : public ::testing::Test {
  protected:
   // Adds a runner that is lost at its batch number `lost_at_batch`.
@@ -56,10 +63,10 @@ class ModelSessionTest : public ::testing::Test {
     SequenceWork work;
     work.sequence_id = source;
     work.append_token_ids = prompt;
-    work.want = RowsWanted::kLast;
+    work.AskForLast();
     auto rows = session.Evaluate({work}, context_);
     ASSERT_THAT(rows, IsOk());
-    EXPECT_EQ((*rows)[0].logits, RememberingRunner::Row(prompt, 3));
+    EXPECT_EQ((*rows)[0].logits(), RememberingRunner::Row(prompt, 3));
     std::vector<Tokens> tokens(static_cast<size_t>(n), prompt);
     std::vector<int64_t> ids;
     for (int step = 0; step < steps; ++step) {
@@ -72,14 +79,14 @@ class ModelSessionTest : public ::testing::Test {
         }
         next.sequence_id = ids[static_cast<size_t>(i)];
         next.append_token_ids = {(i + step) % 4};
-        next.want = RowsWanted::kLast;
+        next.AskForLast();
         tokens[static_cast<size_t>(i)].push_back((i + step) % 4);
       }
       rows = session.Evaluate(batch, context_);
       ASSERT_THAT(rows, IsOk());
       for (int i = 0; i < n; ++i) {
         const Tokens& all = tokens[static_cast<size_t>(i)];
-        EXPECT_EQ((*rows)[static_cast<size_t>(i)].logits, RememberingRunner::Row(all, all.size()));
+        EXPECT_EQ((*rows)[static_cast<size_t>(i)].logits(), RememberingRunner::Row(all, all.size()));
       }
     }
   }
@@ -119,13 +126,12 @@ TEST_F(ModelSessionTest, WithoutForksItGoesOnToo) {
   ASSERT_THAT(session.Reserve(1, 10, "prompt", context_), IsOk());
   SequenceWork work;
   work.sequence_id = session.NewSequence();
-  work.want = RowsWanted::kAll;
-  work.append_token_ids = {1, 2};
+  Feed(work, {1, 2});
   ASSERT_THAT(session.Evaluate({work}, context_), IsOk());
-  work.append_token_ids = {3};
+  Feed(work, {3});
   const auto rows = session.Evaluate({work}, context_);
   ASSERT_THAT(rows, IsOk());
-  EXPECT_EQ((*rows)[0].logits, RememberingRunner::Row({1, 2, 3}, 3));
+  EXPECT_EQ((*rows)[0].logits(), RememberingRunner::Row({1, 2, 3}, 3));
 }
 
 TEST_F(ModelSessionTest, WaitsForARunnerThatIsStartedAgain) {
@@ -145,7 +151,7 @@ TEST_F(ModelSessionTest, FailsAtOnceIfNoRunnerIsExpected) {
   ASSERT_THAT(session.Reserve(1, 10, "prompt", context_), IsOk());
   SequenceWork work;
   work.sequence_id = session.NewSequence();
-  work.append_token_ids = {1};
+  Feed(work, {1});
   EXPECT_THAT(session.Evaluate({work}, context_), HasReason(ErrorReason::kRunnerLost));
 }
 
@@ -156,7 +162,7 @@ TEST_F(ModelSessionTest, StopsWaitingWhenTheRunnerIsNotComingSoon) {
   ASSERT_THAT(session.Reserve(1, 10, "prompt", context_), IsOk());
   SequenceWork work;
   work.sequence_id = session.NewSequence();
-  work.append_token_ids = {1};
+  Feed(work, {1});
   std::thread supervisor([this] {
     while (model_->runner_count() > 0) std::this_thread::yield();
     pool_.SetReturning("m", false);
@@ -171,7 +177,7 @@ TEST_F(ModelSessionTest, RequestThatKillsEveryRunnerDoesNotTakeThemAll) {
   ASSERT_THAT(session.Reserve(1, 10, "prompt", context_), IsOk());
   SequenceWork work;
   work.sequence_id = session.NewSequence();
-  work.append_token_ids = {1};
+  Feed(work, {1});
   EXPECT_THAT(session.Evaluate({work}, context_), HasReason(ErrorReason::kRunnerLost));
   EXPECT_EQ(model_->runner_count(), 2);
 }
@@ -209,8 +215,7 @@ TEST_F(ModelSessionTest, SuspendedSessionKeepsNoRoomAndGoesOn) {
   ASSERT_THAT(session.Reserve(1, 900, "prompt", context_), IsOk());
   SequenceWork work;
   work.sequence_id = session.NewSequence();
-  work.want = RowsWanted::kAll;
-  work.append_token_ids = {1, 2};
+  Feed(work, {1, 2});
   ASSERT_THAT(session.Evaluate({work}, context_), IsOk());
   session.Suspend();
   EXPECT_EQ(runner.runner()->scheduler()->load(), 0);
@@ -218,10 +223,10 @@ TEST_F(ModelSessionTest, SuspendedSessionKeepsNoRoomAndGoesOn) {
     ModelSession other(*model_);
     EXPECT_THAT(other.Reserve(1, 900, "prompt", context_), IsOk());
   }
-  work.append_token_ids = {3};
+  Feed(work, {3});
   const auto rows = session.Evaluate({work}, context_);
   ASSERT_THAT(rows, IsOk());
-  EXPECT_EQ((*rows)[0].logits, RememberingRunner::Row({1, 2, 3}, 3));
+  EXPECT_EQ((*rows)[0].logits(), RememberingRunner::Row({1, 2, 3}, 3));
 }
 
 TEST_F(ModelSessionTest, SequencesAreGivenBack) {
@@ -257,17 +262,16 @@ TEST_F(ModelSessionTest, ManySessionsWhileRunnersAreLost) {
         if (!session.Reserve(1, 60, "prompt", context_).ok()) continue;
         SequenceWork work;
         work.sequence_id = session.NewSequence();
-        work.want = RowsWanted::kLast;
         Tokens tokens;
         for (int step = 0; step < 20; ++step) {
-          work.append_token_ids = {(round + step) % 4, step % 3};
+          Feed(work, {(round + step) % 4, step % 3});
           tokens.insert(tokens.end(), work.append_token_ids.begin(), work.append_token_ids.end());
           const auto rows = session.Evaluate({work}, context_);
           if (!rows.ok()) {
             EXPECT_THAT(rows, HasReason(ErrorReason::kRunnerLost));
             break;
           }
-          ASSERT_EQ((*rows)[0].logits, RememberingRunner::Row(tokens, tokens.size()));
+          ASSERT_EQ((*rows)[0].logits(), RememberingRunner::Row(tokens, tokens.size()));
         }
       }
     });
@@ -313,7 +317,7 @@ class QuarantineTest : public ModelSessionTest {
     SequenceWork work;
     work.sequence_id = session.NewSequence();
     work.append_token_ids = std::move(tokens);
-    work.want = RowsWanted::kLast;
+    work.AskForLast();
     return session.Evaluate({work}, context);
   }
 
@@ -344,12 +348,11 @@ TEST_F(QuarantineTest, ThePoisonousRequestAloneIsRefusedAfterThreeDeaths) {
         }
         SequenceWork work;
         work.sequence_id = sequence;
-        work.want = RowsWanted::kLast;
-        work.append_token_ids = {static_cast<TokenId>(other + tokens.size()) % 4};
+        Feed(work, {static_cast<TokenId>(other + tokens.size()) % 4});
         tokens.push_back(work.append_token_ids[0]);
         const auto rows = session.Evaluate({work}, context_);
         ASSERT_THAT(rows, IsOk());
-        ASSERT_EQ((*rows)[0].logits, RememberingRunner::Row(tokens, tokens.size()));
+        ASSERT_EQ((*rows)[0].logits(), RememberingRunner::Row(tokens, tokens.size()));
         if (after == 0 && tokens.size() == 1) ++running;
       }
     });
@@ -400,12 +403,11 @@ TEST_F(QuarantineTest, PoisonInTheMiddleOfASequence) {
   ASSERT_THAT(session.Reserve(1, 100, "prompt", context_), IsOk());
   SequenceWork work;
   work.sequence_id = session.NewSequence();
-  work.want = RowsWanted::kLast;
   for (int step = 0; step < 5; ++step) {
-    work.append_token_ids = {1, 2};
+    Feed(work, {1, 2});
     ASSERT_THAT(session.Evaluate({work}, context_), IsOk());
   }
-  work.append_token_ids = {kPoison};
+  Feed(work, {kPoison});
   EXPECT_THAT(session.Evaluate({work}, context_), HasReason(ErrorReason::kRunnerKilled));
   EXPECT_EQ(deaths_, 3);
 }

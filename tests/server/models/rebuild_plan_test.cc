@@ -25,7 +25,7 @@ Outcome Run(const std::vector<std::vector<SequenceWork>>& rounds) {
     std::set<int64_t> seen;
     for (const SequenceWork& work : round) {
       EXPECT_TRUE(seen.insert(work.sequence_id).second) << "a sequence twice in one round";
-      EXPECT_EQ(work.want, RowsWanted::kNone);
+      EXPECT_TRUE(work.rows.empty());
       Tokens& tokens = outcome.sequences[work.sequence_id];
       if (work.fork_from_sequence_id) {
         EXPECT_TRUE(tokens.empty()) << "a copy must be new";

@@ -46,6 +46,24 @@ class CallbackLink : public RunnerLink {
   const std::function<void(int64_t, std::vector<std::string>)> on_tokenize_;
 };
 
+// The rows that a piece asks for, as logits: `row_of`, of the index of an appended token.
+inline std::vector<PieceOutput> LogitsOf(const WorkPiece& piece,
+                                         const std::function<std::vector<float>(int32_t)>& row_of) {
+  std::vector<PieceOutput> outputs;
+  for (size_t i = 0; i < piece.rows.size(); ++i) {
+    PieceOutput& output = outputs.emplace_back();
+    output.sequence_id = piece.sequence_id;
+    output.request_index = static_cast<int32_t>(i);
+    output.row_count = piece.rows[i].row_count;
+    output.rows.logits = std::make_shared<std::vector<float>>();
+    for (int32_t row = 0; row < output.row_count; ++row) {
+      const std::vector<float> values = row_of(piece.rows[i].first_row + row);
+      output.rows.logits->insert(output.rows.logits->end(), values.begin(), values.end());
+    }
+  }
+  return outputs;
+}
+
 // Answers batches on a thread of its own, as a real runner does: it keeps each sequence's tokens, copies on a fork, and
 // its rows are {number of tokens, sum over i of (i + 1) * token, token, 0}, so that a token fed twice, left out or fed
 // to the wrong sequence shows. It can be lost after any number of batches, and it dies of the token kPoison. A text
@@ -157,18 +175,13 @@ class RememberingRunner {
     std::vector<PieceOutput> outputs;
     for (const WorkPiece& piece : batch.work) {
       std::vector<TokenId>& tokens = sequences_[piece.sequence_id];
-      PieceOutput output;
-      output.sequence_id = piece.sequence_id;
-      for (size_t i = 0; i < piece.append_token_ids.size(); ++i) {
-        tokens.push_back(piece.append_token_ids[i]);
-        ++token_count_;
-        const bool wanted = piece.want == RowsWanted::kAll ||
-                            (piece.want == RowsWanted::kLast && i + 1 == piece.append_token_ids.size());
-        if (!wanted) continue;
-        const std::vector<float> row = Row(tokens, tokens.size());
-        output.rows.logits.insert(output.rows.logits.end(), row.begin(), row.end());
+      const size_t before = tokens.size();
+      tokens.insert(tokens.end(), piece.append_token_ids.begin(), piece.append_token_ids.end());
+      token_count_ += std::ssize(piece.append_token_ids);
+      for (PieceOutput& output :
+           LogitsOf(piece, [&](int32_t row) { return Row(tokens, before + static_cast<size_t>(row) + 1); })) {
+        outputs.push_back(std::move(output));
       }
-      outputs.push_back(std::move(output));
     }
     return outputs;
   }

@@ -1,0 +1,60 @@
+#include "client/runner/decoders.h"
+
+#include <algorithm>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "core/error_field.h"
+#include "core/errors.h"
+#include "core/limits.h"
+#include "core/status_macros.h"
+#include "wire/sampling.h"
+#include "wire/token_record.h"
+
+namespace logitd::runner {
+
+absl::StatusOr<v1::Choice> Decoders::Choose(const v1::ChoiceOutput& request, LogitsView row) {
+  if (request.has_start()) {
+    auto decoder = Start(request.start());
+    if (!decoder.ok()) return WithFieldPrefix(decoder.status(), "choice.start.");
+    decoders_.insert_or_assign(request.decoder_id(), *std::move(decoder));
+  }
+  const auto found = decoders_.find(request.decoder_id());
+  if (found == decoders_.end()) return errors::Required("choice.start");
+  Decoder& decoder = found->second;
+  ASSIGN_OR_RETURN(const Step step, decoder.Advance(decoder.position(), row, distribution_));
+  v1::Choice choice;
+  if (step.token) wire::ToProto(*step.token, decoder.config().record, /*vocabulary=*/nullptr, *choice.mutable_token());
+  return choice;
+}
+
+absl::StatusOr<Decoder> Decoders::Start(const v1::DecoderStart& start) const {
+  DecoderConfig config;
+  auto sampling = wire::FromProto(start.sampling(), vocab_size_);
+  if (!sampling.ok()) return WithFieldPrefix(sampling.status(), "sampling.");
+  config.sampling = *std::move(sampling);
+  if (!start.sampling().has_seed()) return errors::Required("sampling.seed");
+  config.seed = start.sampling().seed();
+  if (start.sequence_key() > kMaxSequenceKey) {
+    return errors::OutOfRange("sequence_key", std::to_string(start.sequence_key()), "in [0, 2^56)");
+  }
+  config.sequence_key = start.sequence_key();
+  const auto token_ids = [this](const auto& ids, const char* field) -> absl::StatusOr<std::vector<TokenId>> {
+    RETURN_IF_ERROR(wire::CheckTokenIds({ids.data(), static_cast<size_t>(ids.size())}, field, vocab_size_));
+    return std::vector<TokenId>(ids.begin(), ids.end());
+  };
+  ASSIGN_OR_RETURN(config.stop.stop_token_ids, token_ids(start.stop_token_ids(), "stop_token_ids"));
+  std::sort(config.stop.stop_token_ids.begin(), config.stop.stop_token_ids.end());
+  config.stop.min_tokens = start.min_tokens();
+  auto record =
+      wire::FromProto(start.record(), vocab_size_, /*default_sampling_log_prob=*/true, v1::RECORD_LAYOUT_RECORDS);
+  if (!record.ok()) return WithFieldPrefix(record.status(), "record.");
+  config.record = *std::move(record);
+  ASSIGN_OR_RETURN(std::vector<TokenId> prompt, token_ids(start.prompt_token_ids(), "prompt_token_ids"));
+  ASSIGN_OR_RETURN(std::vector<TokenId> output, token_ids(start.output_token_ids(), "output_token_ids"));
+  return Decoder(std::move(config), std::make_shared<const std::vector<TokenId>>(std::move(prompt)), std::move(output),
+                 SequenceSums());
+}
+
+}  // namespace logitd::runner

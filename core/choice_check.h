@@ -1,0 +1,23 @@
+// Whether a token that another program says it chose can be what a decoder would choose: all that can be told without
+// the row.
+#ifndef LOGITD_CORE_CHOICE_CHECK_H_
+#define LOGITD_CORE_CHOICE_CHECK_H_
+
+#include <cstdint>
+
+#include "absl/status/status.h"
+#include "core/decoder.h"
+#include "core/token_record.h"
+
+namespace logitd {
+
+// `asked`: what its record is to hold. The token is in range, in the allowed set, not banned, and no stop token before
+// min_tokens; the position is `position`; the numbers that were asked for are there, no others, and each is in its
+// range; the draw's random bits are those of seed, key and position, and its interval holds them.
+// Errors: MODEL_OUTPUT_INVALID.
+absl::Status CheckChoice(const DecoderConfig& config, const RecordOptions& asked, int32_t position, int32_t vocab_size,
+                         const TokenRecord& record);
+
+}  // namespace logitd
+
+#endif  // LOGITD_CORE_CHOICE_CHECK_H_
