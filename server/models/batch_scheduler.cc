@@ -27,12 +27,22 @@ constexpr std::chrono::milliseconds kShortestTimeLimit{1000};
 // be divisible, and a client's short deadline is no reason to kill a runner.
 constexpr std::chrono::milliseconds kPatience{std::chrono::minutes{1}};
 
+// Adds `rows` to `result`. Those that come at once, as nearly always, are not copied.
+void TakeRows(RequestRows rows, RequestRows& result) {
+  if (result.logits == nullptr) {
+    result.logits = std::move(rows.logits);
+  } else if (rows.logits != nullptr) {
+    result.logits->insert(result.logits->end(), rows.logits->begin(), rows.logits->end());
+  }
+  std::move(rows.records.begin(), rows.records.end(), std::back_inserter(result.records));
+  if (rows.choice) result.choice = std::move(rows.choice);
+}
+
 }  // namespace
 
 BatchScheduler::BatchScheduler(const ModelDescription& model, const RunnerCapacity& capacity,
                                std::shared_ptr<RunnerLink> link)
-    : vocab_size_(model.vocab_size),
-      model_name_(model.name),
+    : model_name_(model.name),
       capacity_(capacity),
       link_(std::move(link)),
       free_sequences_(capacity.max_sequences),
@@ -44,8 +54,16 @@ BatchScheduler::~BatchScheduler() {
     std::lock_guard lock(mutex_);
     stopping_ = true;
   }
-  dispatcher_changed_.notify_all();
+  dispatcher_woken_.notify_one();
   dispatcher_.join();
+}
+
+void BatchScheduler::Job::Wake(End how) {
+  {
+    std::lock_guard lock(wake_mutex);
+    end = how;
+  }
+  woken.notify_one();
 }
 
 absl::StatusOr<std::vector<SequenceRows>> BatchScheduler::Evaluate(RunnerSession* session,
@@ -60,30 +78,42 @@ absl::StatusOr<std::vector<SequenceRows>> BatchScheduler::Evaluate(RunnerSession
   job->unfinished = job->work.size();
   job->is_alone = session->is_alone_;
   job->is_quiet = session->is_quiet_;
-
+  {
+    std::lock_guard lock(mutex_);
+    expected_.erase(session);
+    if (!lost_.ok()) return TellLost(session);
+    for (size_t index = 0; index < job->work.size(); ++index) waiting_.push_back({job, index, 0});
+    WakeDispatcher();
+  }
+  {
+    std::unique_lock lock(job->wake_mutex);
+    context.WaitFor(job->woken, lock, [&] { return job->end != Job::End::kNone; });
+    if (job->end == Job::End::kRows) return std::move(job->results);
+  }
   std::unique_lock lock(mutex_);
-  StopExpecting(session);
-  if (!lost_.ok()) return TellLost(session, Suspicion::kBystander);
-  for (size_t index = 0; index < job->work.size(); ++index) waiting_.push_back({job, index, 0});
-  WakeDispatcher();
-  const auto done = [&] { return job->unfinished == 0 || !lost_.ok(); };
-  context.WaitFor(job->changed, lock, done);
+  // Also where the caller gave up at that moment.
   if (job->unfinished == 0) return std::move(job->results);
   job->abandoned = true;
   waiting_.remove_if([&](const Pending& pending) { return pending.job == job; });
-  if (job->is_quiet) texts_changed_.notify_all();
-  if (!lost_.ok()) return TellLost(session, job->suspicion);
+  WakeTexts();
+  if (!lost_.ok()) return TellLost(session);
   std::vector<int64_t> cancelled;
   for (const auto& [sequence_id, entry] : in_flight_) {
     if (entry.job == job) cancelled.push_back(sequence_id);
   }
-  if (!cancelled.empty()) link_->SendCancel(batch_in_flight_, std::move(cancelled));
+  const int64_t batch_id = batch_in_flight_;
   lock.unlock();
+  if (!cancelled.empty()) {
+    std::lock_guard send_lock(send_mutex_);
+    link_->SendCancel(batch_id, std::move(cancelled));
+  }
   RETURN_IF_ERROR(context.Check());
   return errors::Cancelled();
 }
 
-absl::Status BatchScheduler::TellLost(RunnerSession* session, Suspicion suspicion) const {
+absl::Status BatchScheduler::TellLost(RunnerSession* session) const {
+  const auto found = suspects_.find(session);
+  const Suspicion suspicion = found == suspects_.end() ? Suspicion::kBystander : found->second;
   session->suspicion_ = own_signal_.empty() ? Suspicion::kNone : suspicion;
   session->signal_ = own_signal_;
   return lost_;
@@ -104,30 +134,46 @@ absl::Status BatchScheduler::AcquireRoom(RunnerSession* session, int32_t sequenc
   request.tokens = tokens;
   std::unique_lock lock(mutex_);
   room_queue_.push_back(&request);
+  queued_tokens_ += tokens;
   GrantRoom();
-  context.WaitFor(request.changed, lock, [&] { return request.is_granted || !lost_.ok(); });
-  if (!request.is_granted) {
+  context.WaitFor(request.changed, lock, [&] { return request.has_room || !lost_.ok(); });
+  if (!request.has_room) {
     room_queue_.remove(&request);
-    // It may have been the one that the others waited behind.
+    queued_tokens_ -= tokens;
+    // It may have been in the way of smaller ones.
     GrantRoom();
   }
-  if (!lost_.ok()) {
-    if (request.is_granted) {
-      free_sequences_ += sequences;
-      free_tokens_ += tokens;
-    }
-    return TellLost(session, Suspicion::kBystander);
-  }
-  if (request.is_granted) return absl::OkStatus();
+  if (!lost_.ok()) return TellLost(session);
+  if (request.has_room) return absl::OkStatus();
   lock.unlock();
   RETURN_IF_ERROR(context.Check());
   return errors::Cancelled();
 }
 
+void BatchScheduler::GrantRoom() {
+  // First come, first served: else many small requests could keep a large one out for ever.
+  while (!room_queue_.empty()) {
+    RoomRequest& first = *room_queue_.front();
+    if (first.sequences > free_sequences_ || first.tokens > free_tokens_) return;
+    room_queue_.pop_front();
+    queued_tokens_ -= first.tokens;
+    free_sequences_ -= first.sequences;
+    free_tokens_ -= first.tokens;
+    first.has_room = true;
+    // Under the lock: the one that wakes up ends the condition variable's life.
+    first.changed.notify_one();
+  }
+}
+
 void BatchScheduler::LeaveSession(RunnerSession* session, int32_t sequences, int64_t tokens,
                                   std::vector<int64_t> sequence_ids) {
   std::lock_guard lock(mutex_);
-  StopExpecting(session);
+  expected_.erase(session);
+  // Another session may have its address soon.
+  for (auto& [sequence_id, entry] : in_flight_) {
+    if (entry.job->session == session) entry.job->session = nullptr;
+  }
+  suspects_.erase(session);
   free_sequences_ += sequences;
   free_tokens_ += tokens;
   releases_.insert(releases_.end(), sequence_ids.begin(), sequence_ids.end());
@@ -135,50 +181,58 @@ void BatchScheduler::LeaveSession(RunnerSession* session, int32_t sequences, int
   WakeDispatcher();
 }
 
-void BatchScheduler::GrantRoom() {
-  while (lost_.ok() && !room_queue_.empty() && free_sequences_ >= room_queue_.front()->sequences &&
-         free_tokens_ >= room_queue_.front()->tokens) {
-    RoomRequest& request = *room_queue_.front();
-    room_queue_.pop_front();
-    free_sequences_ -= request.sequences;
-    free_tokens_ -= request.tokens;
-    request.is_granted = true;
-    request.changed.notify_all();
-  }
-}
-
-void BatchScheduler::WakeDispatcher() {
-  if (!is_gathering_ || expected_.empty()) dispatcher_changed_.notify_one();
-}
-
 void BatchScheduler::ReleaseSequences(std::vector<int64_t> sequence_ids) {
   std::lock_guard lock(mutex_);
   releases_.insert(releases_.end(), sequence_ids.begin(), sequence_ids.end());
 }
 
-void BatchScheduler::StopExpecting(RunnerSession* session) { expected_.erase(session); }
+void BatchScheduler::WakeDispatcher() {
+  const bool has_turn = is_gathering_ ? expected_.empty() : batch_in_flight_ == 0 && !waiting_.empty();
+  if (has_turn) dispatcher_woken_.notify_one();
+}
 
 void BatchScheduler::Dispatch() {
   std::unique_lock lock(mutex_);
   while (true) {
-    dispatcher_changed_.wait(lock, [this] {
+    dispatcher_woken_.wait(lock, [this] {
       return stopping_ || (sends_batches_ && lost_.ok() && batch_in_flight_ == 0 && HasReadyWork());
     });
-    if (stopping_) return;
     is_gathering_ = true;
-    dispatcher_changed_.wait_for(lock, kGatherTime, [this] { return stopping_ || expected_.empty(); });
+    dispatcher_woken_.wait_for(lock, kGatherTime, [this] { return stopping_ || expected_.empty(); });
     is_gathering_ = false;
     // Whoever has not come back by now is not waited for again.
     expected_.clear();
     if (stopping_) return;
-    if (!sends_batches_ || !lost_.ok() || !HasReadyWork()) continue;
+    if (!sends_batches_ || !lost_.ok()) continue;
+    FailDropped();
+    if (!HasReadyWork()) continue;
     Batch batch = TakeBatch();
     batch_in_flight_ = batch.batch_id;
     overdue_at_ = std::chrono::steady_clock::now() + batch.time_limit +
                   std::max<std::chrono::milliseconds>(batch.time_limit, kPatience);
-    // Under the lock, so that no cancel can overtake it.
+    // Nobody else waits while it is written.
+    std::unique_lock send_lock(send_mutex_);
+    lock.unlock();
     link_->SendBatch(std::move(batch));
+    send_lock.unlock();
+    lock.lock();
   }
+}
+
+void BatchScheduler::FailDropped() {
+  std::vector<std::shared_ptr<Job>> finished;
+  waiting_.remove_if([&](const Pending& pending) {
+    const SequenceWork& work = pending.job->work[pending.index];
+    const auto& dropped = pending.job->session->dropped_;
+    if (dropped.empty()) return false;
+    auto found = dropped.find(work.sequence_id);
+    if (found == dropped.end() && work.fork_from_sequence_id) found = dropped.find(*work.fork_from_sequence_id);
+    if (found == dropped.end()) return false;
+    pending.job->results[pending.index].status = found->second;
+    CountWork(pending.job, finished);
+    return true;
+  });
+  for (const std::shared_ptr<Job>& job : finished) job->Wake(Job::End::kRows);
 }
 
 const BatchScheduler::Job* BatchScheduler::NextAlone() const {
@@ -205,7 +259,7 @@ bool BatchScheduler::HasQuietWork() const {
 
 absl::Status BatchScheduler::BeginText(const RequestContext& context) {
   std::unique_lock lock(mutex_);
-  context.WaitFor(texts_changed_, lock, [this] { return !lost_.ok() || !HasQuietWork(); });
+  context.WaitFor(quiet_is_over_, lock, [this] { return !lost_.ok() || !HasQuietWork(); });
   if (!lost_.ok()) return lost_;
   if (HasQuietWork()) {
     lock.unlock();
@@ -216,9 +270,13 @@ absl::Status BatchScheduler::BeginText(const RequestContext& context) {
   return absl::OkStatus();
 }
 
+void BatchScheduler::WakeTexts() {
+  if (!lost_.ok() || !HasQuietWork()) quiet_is_over_.notify_all();
+}
+
 void BatchScheduler::EndText() {
   std::lock_guard lock(mutex_);
-  if (--open_texts_ == 0) dispatcher_changed_.notify_one();
+  if (--open_texts_ == 0) WakeDispatcher();
 }
 
 int BatchScheduler::open_texts() const {
@@ -278,8 +336,7 @@ Batch BatchScheduler::TakeBatch() {
 
 double BatchScheduler::load() const {
   std::lock_guard lock(mutex_);
-  int64_t promised = capacity_.max_cached_tokens - free_tokens_;
-  for (const RoomRequest* request : room_queue_) promised += request->tokens;
+  const int64_t promised = capacity_.max_cached_tokens - free_tokens_ + queued_tokens_;
   return static_cast<double>(promised) / static_cast<double>(capacity_.max_cached_tokens);
 }
 
@@ -325,83 +382,95 @@ void BatchScheduler::AddRows(const SequenceWork& work, size_t offset, WorkPiece&
   }
 }
 
-absl::Status BatchScheduler::OnOutput(int64_t batch_id, std::vector<PieceOutput> outputs, bool final) {
-  std::lock_guard lock(mutex_);
-  if (batch_id != batch_in_flight_ || batch_in_flight_ == 0) {
-    return errors::RunnerProtocol("output for a batch that is not in flight");
-  }
+absl::StatusOr<std::vector<BatchScheduler::Arrival>> BatchScheduler::CountOutputs(std::vector<PieceOutput>& outputs,
+                                                                                  bool final) {
+  std::vector<Arrival> arrivals;
+  arrivals.reserve(outputs.size());
   for (PieceOutput& output : outputs) {
     const auto found = in_flight_.find(output.sequence_id);
     if (found == in_flight_.end()) return errors::RunnerProtocol("output for a sequence that is not in the batch");
     InFlight& entry = found->second;
     if (entry.failed) return errors::RunnerProtocol("output for a sequence that has failed");
-    if (entry.is_answered) return errors::RunnerProtocol("output for a sequence that has got all of its rows");
-    Job& job = *entry.job;
+    const Job& job = *entry.job;
+    size_t request = 0;
     if (!output.status.ok()) {
       entry.failed = true;
-      if (!job.abandoned) job.results[entry.index].status = output.status;
-      continue;
+      if (entry.is_counted && job.session != nullptr) {
+        job.session->dropped_.emplace(output.sequence_id, output.status);
+      }
+    } else {
+      if (output.request_index < 0 || output.request_index >= std::ssize(entry.rows)) {
+        return errors::RunnerProtocol("output for a request that the entry does not have");
+      }
+      InFlight::Rows& rows = entry.rows[static_cast<size_t>(output.request_index)];
+      if (output.first_row != rows.received || int64_t{rows.received} + output.row_count > rows.expected) {
+        return errors::RunnerProtocol("rows that were not asked for, or not in order");
+      }
+      rows.received += output.row_count;
+      entry.rows_missing -= output.row_count;
+      request = rows.request_index;
     }
-    RETURN_IF_ERROR(TakeRows(entry, std::move(output)));
-    // One that asked for no rows is done when the batch is: until then it may fail.
-    if (!job.abandoned && entry.last_piece && entry.rows_missing == 0 && !entry.rows.empty()) {
-      entry.is_answered = true;
-      FinishWork(job);
-    }
+    // What wants no rows is at its end when the batch is.
+    const bool has_all = entry.last_piece && !entry.rows.empty() && entry.rows_missing == 0;
+    const bool is_end = entry.failed || has_all;
+    if (!job.abandoned && !entry.is_counted) arrivals.push_back({entry.job, entry.index, request, &output, is_end});
+    entry.is_counted = entry.is_counted || is_end;
   }
-  if (!final) return absl::OkStatus();
-
-  auto answered = std::exchange(in_flight_, {});
-  batch_in_flight_ = 0;
-  for (auto& [sequence_id, entry] : answered) {
-    if (!entry.failed && entry.rows_missing != 0) {
-      in_flight_ = std::move(answered);
-      batch_in_flight_ = batch_id;
+  for (const auto& [sequence_id, entry] : in_flight_) {
+    if (final && !entry.failed && entry.rows_missing != 0) {
       return errors::RunnerProtocol("a batch was ended before all of its rows had come");
     }
   }
-  for (auto& [sequence_id, entry] : answered) {
-    if (entry.job->abandoned) continue;
-    if (entry.failed) {
-      // What is left of the work cannot be done: its sequence is gone.
-      waiting_.remove_if([&entry = entry](const Pending& pending) {
-        return pending.job == entry.job && pending.index == entry.index;
-      });
+  return arrivals;
+}
+
+void BatchScheduler::CountWork(const std::shared_ptr<Job>& job, std::vector<std::shared_ptr<Job>>& finished) {
+  if (job->abandoned || --job->unfinished > 0) return;
+  expected_.insert(job->session);
+  finished.push_back(job);
+}
+
+absl::Status BatchScheduler::OnOutput(int64_t batch_id, std::vector<PieceOutput> outputs, bool final) {
+  std::vector<Arrival> arrivals;
+  {
+    std::lock_guard lock(mutex_);
+    if (batch_id != batch_in_flight_ || batch_in_flight_ == 0) {
+      return errors::RunnerProtocol("output for a batch that is not in flight");
     }
-    if (!entry.is_answered && (entry.failed || entry.last_piece)) FinishWork(*entry.job);
+    ASSIGN_OR_RETURN(arrivals, CountOutputs(outputs, final));
   }
-  if (!HasQuietWork()) texts_changed_.notify_all();
-  dispatcher_changed_.notify_one();
+  // Without the lock: nobody looks at what is unfinished.
+  for (const Arrival& arrival : arrivals) {
+    SequenceRows& result = arrival.job->results[arrival.index];
+    result.status = std::move(arrival.output->status);
+    if (result.status.ok()) TakeRows(std::move(arrival.output->rows), result.requests[arrival.request]);
+  }
+  std::vector<std::shared_ptr<Job>> finished;
+  {
+    std::lock_guard lock(mutex_);
+    // Lost meanwhile.
+    if (batch_id != batch_in_flight_) return absl::OkStatus();
+    for (const Arrival& arrival : arrivals) {
+      if (!arrival.job->results[arrival.index].status.ok()) {
+        // What is left of the work cannot be done: its sequence is gone.
+        waiting_.remove_if([&arrival](const Pending& pending) {
+          return pending.job == arrival.job && pending.index == arrival.index;
+        });
+      }
+      if (arrival.is_end) CountWork(arrival.job, finished);
+    }
+    if (final) {
+      const auto answered = std::exchange(in_flight_, {});
+      batch_in_flight_ = 0;
+      for (const auto& [sequence_id, entry] : answered) {
+        if (entry.last_piece && !entry.is_counted) CountWork(entry.job, finished);
+      }
+      WakeDispatcher();
+      WakeTexts();
+    }
+  }
+  for (const std::shared_ptr<Job>& job : finished) job->Wake(Job::End::kRows);
   return absl::OkStatus();
-}
-
-absl::Status BatchScheduler::TakeRows(InFlight& entry, PieceOutput output) {
-  if (output.request_index < 0 || output.request_index >= std::ssize(entry.rows)) {
-    return errors::RunnerProtocol("output for a request that the entry does not have");
-  }
-  InFlight::Rows& rows = entry.rows[static_cast<size_t>(output.request_index)];
-  if (output.first_row != rows.received || int64_t{rows.received} + output.row_count > rows.expected) {
-    return errors::RunnerProtocol("rows that were not asked for, or not in order");
-  }
-  rows.received += output.row_count;
-  entry.rows_missing -= output.row_count;
-  if (entry.job->abandoned) return absl::OkStatus();
-  RequestRows& result = entry.job->results[entry.index].requests[rows.request_index];
-  if (result.logits == nullptr) {
-    // Nearly always: nothing is copied while others wait.
-    result.logits = std::move(output.rows.logits);
-  } else if (output.rows.logits != nullptr) {
-    result.logits->insert(result.logits->end(), output.rows.logits->begin(), output.rows.logits->end());
-  }
-  std::move(output.rows.records.begin(), output.rows.records.end(), std::back_inserter(result.records));
-  if (output.rows.choice) result.choice = std::move(output.rows.choice);
-  return absl::OkStatus();
-}
-
-void BatchScheduler::FinishWork(Job& job) {
-  if (--job.unfinished > 0) return;
-  expected_.insert(job.session);
-  job.changed.notify_all();
 }
 
 void BatchScheduler::StopBatches() {
@@ -410,24 +479,30 @@ void BatchScheduler::StopBatches() {
 }
 
 void BatchScheduler::OnLost(const absl::Status& status, const std::string& own_signal) {
-  std::lock_guard lock(mutex_);
-  if (lost_.ok()) {
-    lost_ = status;
-    // Without a batch it was nobody's work.
-    if (!in_flight_.empty()) own_signal_ = own_signal;
+  std::set<std::shared_ptr<Job>> over;
+  {
+    std::lock_guard lock(mutex_);
+    if (lost_.ok()) {
+      lost_ = status;
+      // Without a batch it was nobody's work.
+      if (!in_flight_.empty()) own_signal_ = own_signal;
+    }
+    for (const auto& [sequence_id, entry] : in_flight_) {
+      const bool is_doubt = open_texts_ > 0 && entry.job->is_alone;
+      if (entry.job->session != nullptr) {
+        suspects_[entry.job->session] = is_doubt ? Suspicion::kDoubt : Suspicion::kSuspect;
+      }
+      over.insert(entry.job);
+    }
+    for (const Pending& pending : waiting_) over.insert(pending.job);
+    waiting_.clear();
+    in_flight_.clear();
+    batch_in_flight_ = 0;
+    // Under the lock: whoever wakes up ends its condition variable's life.
+    for (RoomRequest* request : room_queue_) request->changed.notify_one();
+    WakeTexts();
   }
-  for (const Pending& pending : waiting_) pending.job->suspicion = Suspicion::kBystander;
-  for (const auto& [sequence_id, entry] : in_flight_) {
-    entry.job->suspicion = open_texts_ > 0 && entry.job->is_alone ? Suspicion::kDoubt : Suspicion::kSuspect;
-  }
-  for (const Pending& pending : waiting_) pending.job->changed.notify_all();
-  for (const auto& [sequence_id, entry] : in_flight_) entry.job->changed.notify_all();
-  for (RoomRequest* request : room_queue_) request->changed.notify_all();
-  waiting_.clear();
-  in_flight_.clear();
-  batch_in_flight_ = 0;
-  texts_changed_.notify_all();
-  dispatcher_changed_.notify_one();
+  for (const std::shared_ptr<Job>& job : over) job->Wake(Job::End::kLost);
 }
 
 RunnerSession::~RunnerSession() {

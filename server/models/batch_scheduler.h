@@ -5,13 +5,13 @@
 //   int64_t sequence = session.NewSequence();
 //   auto rows = session.Evaluate({work}, context);         // blocks until the rows are there
 //
-// Each call that waits is woken by its own rows, or by its own room: a thousand of them cost no more than those that
-// have something to do. A job is answered as soon as its last row is there, while the rest of its batch is still
-// computed.
-//
 // Whatever is ready when the runner becomes free goes into its next batch. The runner has one batch at a time: while it
-// works, the next one gathers. After a batch, the sessions that got rows are given a moment to come back with their
-// next tokens, so that sequences that were stepped together stay together instead of taking turns.
+// works, the next one gathers. A call returns as soon as its own rows are there, although the batch goes on. The
+// sessions that got rows are given a moment to come back with their next tokens, so that sequences that were stepped
+// together stay together instead of taking turns.
+//
+// Whoever waits is woken by what it waits for alone: a call by its rows, a reservation by its room, the dispatcher by
+// its turn. A thousand calls that wait cost the others nothing.
 //
 // Fairness: in every batch each waiting piece of work first gets up to kFairTokens tokens, in order of arrival; what is
 // left of the batch goes to the longer ones, in order of arrival. So a long prompt cannot hold up running sequences
@@ -70,8 +70,8 @@ class BatchScheduler {
   BatchScheduler(const BatchScheduler&) = delete;
   BatchScheduler& operator=(const BatchScheduler&) = delete;
 
-  // A part of the answer to batch `batch_id`; `final`: the last part.
-  // Errors: RUNNER_PROTOCOL, for what was not asked for.
+  // A part of the answer to batch `batch_id`; `final`: the last part. Not called from two threads at once.
+  // Errors: RUNNER_PROTOCOL, for what was not asked for; nothing of that part is given to anybody then.
   absl::Status OnOutput(int64_t batch_id, std::vector<PieceOutput> outputs, bool final);
   // No batch is sent any more.
   void StopBatches();
@@ -98,20 +98,28 @@ class BatchScheduler {
 
   // One Evaluate call.
   struct Job {
+    // Null: it is gone.
     RunnerSession* session = nullptr;
     std::chrono::system_clock::time_point deadline;
     std::vector<SequenceWork> work;
+    // OnOutput's, until nothing is unfinished; then the caller's.
     std::vector<SequenceRows> results;
     // Works that have not got all of their rows yet.
     size_t unfinished = 0;
-    // Its rows are there, or the runner is lost.
-    std::condition_variable_any changed;
     bool abandoned = false;
     // No other session's work may be in its batches.
     bool is_alone = false;
     // Nor may the runner have texts.
     bool is_quiet = false;
-    Suspicion suspicion = Suspicion::kNone;
+
+    // What the caller sleeps on. A lock of its own, so that those who wake up together do not queue for the
+    // scheduler's.
+    std::mutex wake_mutex;
+    std::condition_variable_any woken;
+    enum class End { kNone, kRows, kLost };
+    End end = End::kNone;
+    // From any thread, without the scheduler's lock or with it.
+    void Wake(End how);
   };
   // A SequenceWork that is waiting, from token `offset` on.
   struct Pending {
@@ -134,22 +142,32 @@ class BatchScheduler {
     int64_t rows_missing = 0;
     bool last_piece = false;
     bool failed = false;
-    // All of its rows were there before the batch's end, and its job knows.
-    bool is_answered = false;
+    // It is the end of its work, and counted as such.
+    bool is_counted = false;
   };
-  // A session that waits for room in the cache.
+  // A session that waits for room in the cache; lives on its thread's stack.
   struct RoomRequest {
     int32_t sequences = 0;
     int64_t tokens = 0;
-    bool is_granted = false;
-    // It is granted, or the runner is lost.
+    // It was taken from the queue, and the room is its own.
+    bool has_room = false;
     std::condition_variable_any changed;
+  };
+  // What came for a work, and where it belongs.
+  struct Arrival {
+    std::shared_ptr<Job> job;
+    size_t index = 0;
+    // Of the work's requests.
+    size_t request = 0;
+    PieceOutput* output = nullptr;
+    // It is the last that comes for the work.
+    bool is_end = false;
   };
 
   absl::StatusOr<std::vector<SequenceRows>> Evaluate(RunnerSession* session, std::vector<SequenceWork> work,
                                                      const RequestContext& context);
   // What to say to a session whose runner is lost. REQUIRES: mutex_ is held.
-  absl::Status TellLost(RunnerSession* session, Suspicion suspicion) const;
+  absl::Status TellLost(RunnerSession* session) const;
   absl::Status AcquireRoom(RunnerSession* session, int32_t sequences, int64_t tokens, const std::string& field,
                            const RequestContext& context);
   void LeaveSession(RunnerSession* session, int32_t sequences, int64_t tokens, std::vector<int64_t> sequence_ids);
@@ -166,32 +184,34 @@ class BatchScheduler {
   void ExtendPiece(Pending& pending, WorkPiece& piece, size_t max_tokens) const;
   // The parts of the requests that are of the piece's tokens, which begin at token `offset` of the work.
   static void AddRows(const SequenceWork& work, size_t offset, WorkPiece& piece, InFlight& entry);
-  // Takes the rows of one output. Errors: RUNNER_PROTOCOL.
-  absl::Status TakeRows(InFlight& entry, PieceOutput output);
-  // One more of its works has all that it will get.
-  void FinishWork(Job& job);
-  // A session that was given its rows is expected back with more work, or to leave.
-  void StopExpecting(RunnerSession* session);
-  // Gives room to those who wait for it, first come, first served: else many small requests could keep a large one out
-  // for ever.
+  // Counts what has come against what was asked for. REQUIRES: mutex_ is held.
+  absl::StatusOr<std::vector<Arrival>> CountOutputs(std::vector<PieceOutput>& outputs, bool final);
+  // Fails what waits for sequences that the runner has dropped. REQUIRES: mutex_ is held, and no batch is in flight.
+  void FailDropped();
+  // One work less of the job; a job that is finished is added to `finished`, to be woken. REQUIRES: mutex_ is held.
+  void CountWork(const std::shared_ptr<Job>& job, std::vector<std::shared_ptr<Job>>& finished);
+  // Gives room to those who have waited longest, as far as it goes. REQUIRES: mutex_ is held.
   void GrantRoom();
-  // Wakes the dispatcher if it waits for what may have happened.
+  // Wakes the dispatcher if it has something to do. REQUIRES: mutex_ is held.
   void WakeDispatcher();
+  // Wakes the texts that wait, if they have waited long enough. REQUIRES: mutex_ is held.
+  void WakeTexts();
 
-  const int32_t vocab_size_;
   const std::string model_name_;
   const RunnerCapacity capacity_;
   const std::shared_ptr<RunnerLink> link_;
 
   mutable std::mutex mutex_;
-  // The dispatcher's own.
-  std::condition_variable dispatcher_changed_;
-  // What the dispatcher waits for: work (or its end), or only that the expected sessions are back.
-  bool is_gathering_ = false;
-  // The runner may have texts again.
-  std::condition_variable_any texts_changed_;
+  // Held while something is sent, so that no cancel can overtake its batch. Taken after mutex_, or without it.
+  std::mutex send_mutex_;
+  std::condition_variable dispatcher_woken_;
+  // Texts alone wait on it.
+  std::condition_variable_any quiet_is_over_;
   absl::Status lost_;
   std::string own_signal_;
+  // The sessions whose work the runner had when it was lost, those that had got their rows already included: the batch
+  // was not at its end. All others are bystanders.
+  std::unordered_map<const RunnerSession*, Suspicion> suspects_;
   bool stopping_ = false;
   bool sends_batches_ = true;
   std::list<Pending> waiting_;
@@ -205,11 +225,16 @@ class BatchScheduler {
   bool was_alone_ = false;
   std::chrono::steady_clock::time_point overdue_at_;
   std::unordered_map<int64_t, InFlight> in_flight_;
+  // Sessions that were given their rows, and are expected back with more work, or to leave.
   std::set<RunnerSession*> expected_;
+  // The dispatcher has work, and waits for them.
+  bool is_gathering_ = false;
   int64_t last_sequence_id_ = 0;
   int32_t free_sequences_;
   int64_t free_tokens_;
   std::list<RoomRequest*> room_queue_;
+  // Of all in the queue.
+  int64_t queued_tokens_ = 0;
   std::thread dispatcher_;
 };
 
@@ -255,6 +280,8 @@ class RunnerSession {
   std::vector<int64_t> sequence_ids_;
   bool is_alone_ = false;
   bool is_quiet_ = false;
+  // Sequences that failed after their rows had been given: the next work on them fails so. The scheduler's.
+  std::unordered_map<int64_t, absl::Status> dropped_;
   Suspicion suspicion_ = Suspicion::kNone;
   std::string signal_;
   int32_t reserved_sequences_ = 0;

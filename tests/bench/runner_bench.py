@@ -7,7 +7,9 @@
 Each --bin is a folder with logitd, fixed_runner and generate_load of one commit. All of them run in every round, one after
 the other, and the figures are medians over the rounds; a ratio is the median of the rounds' own ratios, of the last --bin
 to the first. Before a figure is printed it is checked that every completion had all of its tokens, and that the tokens
-of all folders are the same for the same seeds.
+of all folders are the same for the same seeds. A bound that is stated for a figure stands beside it, and whether the
+last --bin keeps it; a missed one fails nothing. Those that compare with a step of step_bench need its worker in the
+folder (scripts/build --target step_bench) and numpy.
 
 Parts: `sleep`: a runner that sleeps 10 ms a batch, 1, 16 and 60 clients, V = 49,152, 131,072 and 262,144; `many`: one of
 2 ms with 64 slots, 64, 1,000 and 64 clients; `instant`: one that costs nothing, 16 clients, V = 49,152, and the runner's
@@ -16,7 +18,9 @@ CPU for a row that it sends; `prompt`: a client streams while another's prompt o
 
 import argparse
 import json
+import operator
 import pathlib
+import re
 import statistics
 import subprocess
 import sys
@@ -86,13 +90,56 @@ class Bench:
         return self._report
 
 
+# What the last --bin is to keep: a pattern of a figure's name, and its bound.
+BOUNDS = (
+    (r"V=(131072|262144) clients=60 step / .*", operator.le, 1.3),
+    (r"V=\d+ clients=\d+ step / .*", operator.le, 1.15),
+    (r"1000 / 64 tokens/s", operator.ge, 0.85),
+    (r"1000 / 64 server CPU", operator.lt, 1.3),
+    (r"16 clients, step less 16 of step_bench, ms", operator.le, 1.0),
+    (r"runner's CPU for a row sent, .*", operator.le, 80),
+    (r"interval beside the prompt, p95 / alone", operator.le, 4),
+    (r"interval beside the prompt, longest / alone", operator.le, 10),
+    (r"prompt beside a stream / alone", operator.le, 1.6),
+)
+WORDS = {operator.le: "at most", operator.lt: "less than", operator.ge: "at least"}
+
+
+def verdict(name: str, value: float) -> str:
+    """Whether the figure keeps its bound; empty if it has none."""
+    for pattern, keeps, bound in BOUNDS:
+        if re.fullmatch(pattern, name):
+            return f"{'holds' if keeps(value, bound) else 'MISSED'}: {WORDS[keeps]} {bound:g}"
+    return ""
+
+
+def step_ms(folder: pathlib.Path, vocab_size: int) -> float | None:
+    """A step of step_bench on one thread, on rows N(0, 3) as the runner's; None: its worker is not in the folder."""
+    worker = folder / "step_bench_worker"
+    if not worker.exists():
+        return None
+    import numpy as np  # Only here: the rest runs without.
+
+    count = 24
+    with tempfile.NamedTemporaryFile() as rows:
+        np.random.default_rng(7).normal(0, 3, (count, vocab_size)).astype(np.float32).tofile(rows.name)
+        commands = "new logitd 0.8 0 0.95 0 1\n" + f"run {' '.join(f'0 {row}' for row in range(count))}\n" * 9
+        out = subprocess.run([worker, rows.name, str(vocab_size)], input=commands, stdout=subprocess.PIPE, text=True,
+                             check=True).stdout
+    return statistics.median(int(line.split()[0]) for line in out.splitlines()[1:]) / 1e6
+
+
 def run_sleep(folder: pathlib.Path, seconds: float) -> dict:
     figures = {}
     for vocab_size in (49152, 131072, 262144):
+        step = step_ms(folder, vocab_size)
         with Bench(folder, vocab_size=vocab_size, sleep_us=10_000) as bench:
             for clients in (1, 16, 60):
                 result = bench.load(clients, seconds, 64)
                 figures[f"V={vocab_size} clients={clients} step ms"] = 1000 * clients / result["tokens_per_s"]
+                if step is not None:
+                    figures[f"V={vocab_size} clients={clients} step / (10 ms + rows x step_bench)"] = (
+                        1000 * clients / result["tokens_per_s"] / (10 + clients * step))
                 figures[f"V={vocab_size} clients={clients} hash"] = result["hash"]
     return figures
 
@@ -119,6 +166,8 @@ def run_instant(folder: pathlib.Path, seconds: float) -> dict:
         result = bench.load(16, seconds, 256)
         figures["16 clients step ms"] = result["step_ms"]
         figures["16 clients, 16 / tokens/s, ms"] = 16000 / result["tokens_per_s"]
+        if (step := step_ms(folder, 49152)) is not None:
+            figures["16 clients, step less 16 of step_bench, ms"] = 16000 / result["tokens_per_s"] - 16 * step
         figures["hash"] = result["hash"]
     for clients in (1, 4, 16, 64):
         with Bench(folder, vocab_size=49152, rows_only=True) as bench:
@@ -137,6 +186,8 @@ def run_prompt(folder: pathlib.Path, seconds: float) -> dict:
         streaming = bench.start_load(1, 8, 512)
         time.sleep(1.5)
         figures["prompt beside a stream, s"] = bench.load(1, 0.1, 1, 2000)["first_ms"] / 1000
+        figures["prompt beside a stream / alone"] = (
+            figures["prompt beside a stream, s"] / figures["prompt of 2,000 alone, s"])
         beside = json.loads(streaming.communicate()[0])
         figures["interval beside the prompt, p95 / alone"] = beside["step_p95_ms"] / alone["step_ms"]
         figures["interval beside the prompt, longest / alone"] = beside["step_max_ms"] / alone["step_ms"]
@@ -172,7 +223,8 @@ def main() -> int:
             if len(folders) > 1:
                 ratios = [one[-1] / one[0] for one in values if one[0]]
                 ratio = f"  ratio {statistics.median(ratios):.3f}" if ratios else ""
-            print(f"{name:55} {line}{ratio}", flush=True)
+            kept = verdict(name, statistics.median(one[-1] for one in values))
+            print(f"{name:55} {line}{ratio}{'  ' + kept if kept else ''}", flush=True)
     return 0
 
 

@@ -1,11 +1,14 @@
 #include "server/models/batch_scheduler.h"
 
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <mutex>
 #include <numeric>
+#include <optional>
 #include <thread>
 
 #include "core/errors.h"
@@ -407,10 +410,9 @@ TEST(BatchSchedulerTest, RowsAreDeliveredAsTheyComeNotWithTheLastOfTheBatch) {
   first_caller.join();
   ASSERT_THAT(first_rows, IsOk());
   EXPECT_THAT((*first_rows)[0].logits(), ElementsAre(1, 0, 0, 0));
-  PieceOutput late = outputs[0];
-  late.status = errors::KvCacheFull(10, 10);
-  EXPECT_THAT(runner.scheduler()->OnOutput(batch.batch_id, {late}, false), HasReason(ErrorReason::kRunnerProtocol))
-      << "it has got all of its rows: whoever waited for them goes on";
+  EXPECT_THAT(runner.scheduler()->OnOutput(batch.batch_id, {outputs[0]}, false),
+              HasReason(ErrorReason::kRunnerProtocol))
+      << "it has got all of its rows";
   EXPECT_THAT(runner.scheduler()->OnOutput(batch.batch_id, {outputs[1]}, true), IsOk());
   second_caller.join();
   ASSERT_THAT(second_rows, IsOk());
@@ -487,6 +489,97 @@ TEST(BatchSchedulerTest, WaitForRoomCanBeGivenUp) {
   stop.request_stop();
   waiter.join();
   EXPECT_THAT(status, HasReason(ErrorReason::kCancelled));
+}
+
+TEST(BatchSchedulerTest, WhoGivesUpIsNotInTheWayOfSmallerOnes) {
+  ManualRunner runner({4, 100, 100});
+  RunnerSession holder(runner.scheduler());
+  ASSERT_THAT(holder.Reserve(1, 80, "items", RequestContext()), IsOk());
+  std::stop_source stop;
+  RunnerSession large(runner.scheduler());
+  std::thread first([&] {
+    EXPECT_THAT(large.Reserve(1, 50, "items", RequestContext{stop.get_token()}), HasReason(ErrorReason::kCancelled));
+  });
+  // 80 are held, and 50 asked for.
+  while (runner.scheduler()->load() < 1.3) std::this_thread::yield();
+  RunnerSession small(runner.scheduler());
+  std::thread second([&] { EXPECT_THAT(small.Reserve(1, 20, "items", RequestContext()), IsOk()); });
+  while (runner.scheduler()->load() < 1.5) std::this_thread::yield();
+  stop.request_stop();
+  first.join();
+  second.join();
+}
+
+TEST(BatchSchedulerTest, WhoHasItsRowsIsSuspectUntilTheBatchEnds) {
+  for (const bool has_ended : {false, true}) {
+    ManualRunner runner;
+    RunnerSession session(runner.scheduler());
+    const SequenceWork work = Append(session, 1);
+    std::thread caller([&] { EXPECT_THAT(session.Evaluate({work}, RequestContext()), IsOk()); });
+    const Batch batch = runner.Next();
+    EXPECT_THAT(runner.scheduler()->OnOutput(batch.batch_id, ManualRunner::Rows(batch), has_ended), IsOk());
+    caller.join();
+    std::optional<Caller> other;
+    if (has_ended) {
+      other.emplace(runner);
+      runner.Next();
+    }
+    std::thread next(
+        [&] { EXPECT_THAT(session.Evaluate({work}, RequestContext()), HasReason(ErrorReason::kRunnerLost)); });
+    runner.WaitUntilWaiting(1);
+    runner.scheduler()->OnLost(errors::RunnerLost("manual"), "SIGSEGV");
+    next.join();
+    EXPECT_EQ(session.suspicion(), has_ended ? Suspicion::kBystander : Suspicion::kSuspect);
+  }
+}
+
+TEST(BatchSchedulerTest, SequenceThatFailsAfterItsRowsFailsTheNextWorkOnIt) {
+  ManualRunner runner;
+  RunnerSession session(runner.scheduler());
+  const SequenceWork work = Append(session, 1);
+  std::thread caller([&] { EXPECT_THAT(session.Evaluate({work}, RequestContext()), IsOk()); });
+  const Batch batch = runner.Next();
+  EXPECT_THAT(runner.scheduler()->OnOutput(batch.batch_id, ManualRunner::Rows(batch), false), IsOk());
+  caller.join();
+  PieceOutput error{.sequence_id = work.sequence_id, .status = errors::KvCacheFull(10, 10)};
+  EXPECT_THAT(runner.scheduler()->OnOutput(batch.batch_id, {error}, true), IsOk());
+  SequenceWork fork;
+  fork.sequence_id = session.NewSequence();
+  fork.fork_from_sequence_id = work.sequence_id;
+  const auto rows = session.Evaluate({work, fork}, RequestContext());
+  ASSERT_THAT(rows, IsOk());
+  EXPECT_THAT((*rows)[0].status, HasReason(ErrorReason::kKvCacheFull));
+  EXPECT_THAT((*rows)[1].status, HasReason(ErrorReason::kKvCacheFull));
+}
+
+// A call that waits for room sleeps, whatever others do: 100 of them were woken three times for each batch.
+TEST(BatchSchedulerTest, WaitingCallsSleep) {
+  ManualRunner runner({1, 100, 100});
+  auto holder = std::make_unique<RunnerSession>(runner.scheduler());
+  ASSERT_THAT(holder->Reserve(1, 1, "items", RequestContext()), IsOk());
+  std::vector<std::thread> waiting;
+  for (int i = 0; i < 100; ++i) {
+    waiting.emplace_back([&] {
+      RunnerSession session(runner.scheduler());
+      EXPECT_THAT(session.Reserve(1, 1, "items", RequestContext()), IsOk());
+    });
+  }
+  while (runner.scheduler()->load() < 1.01) std::this_thread::yield();
+  const auto sleeps = [] {
+    rusage usage{};
+    getrusage(RUSAGE_SELF, &usage);
+    return usage.ru_nvcsw;
+  };
+  constexpr int kBatches = 100;
+  const auto before = sleeps();
+  std::thread caller([&] {
+    for (int i = 0; i < kBatches; ++i) EXPECT_THAT(holder->Evaluate({Append(*holder, 1)}, RequestContext()), IsOk());
+  });
+  for (int i = 0; i < kBatches; ++i) EXPECT_THAT(runner.Answer(runner.Next()), IsOk());
+  caller.join();
+  EXPECT_LT(sleeps() - before, 30 * kBatches) << "three threads take turns, and no other";
+  holder.reset();
+  for (std::thread& thread : waiting) thread.join();
 }
 
 // Many sessions at once, some cancelled, against a runner that answers as fast as it can.
