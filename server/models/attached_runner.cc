@@ -61,8 +61,9 @@ absl::StatusOr<int64_t> AttachedRunner::BeginCall(std::shared_ptr<TokenizerCall>
   const bool is_short = call->text_bytes <= kShortCallBytes;
   size_t& open = is_short ? short_calls_ : long_calls_;
   const size_t limit = is_short ? kMaxShortCalls : kMaxLongCalls;
+  std::condition_variable_any& room = is_short ? short_room_ : long_room_;
   std::unique_lock lock(mutex_);
-  context.WaitFor(answered_, lock, [&] { return open < limit || !lost_.ok(); });
+  context.WaitFor(room, lock, [&] { return open < limit || !lost_.ok(); });
   if (!lost_.ok()) return lost_;
   if (open >= limit) {
     RETURN_IF_ERROR(context.Check());
@@ -76,7 +77,7 @@ absl::StatusOr<int64_t> AttachedRunner::BeginCall(std::shared_ptr<TokenizerCall>
   if (!lost_.ok()) return lost_;
   if (!begun.ok()) {
     --open;
-    answered_.notify_all();
+    room.notify_one();
     return begun;
   }
   if (calls_.empty()) waiting_since_ = std::chrono::steady_clock::now();
@@ -87,7 +88,7 @@ absl::StatusOr<int64_t> AttachedRunner::BeginCall(std::shared_ptr<TokenizerCall>
 absl::Status AttachedRunner::WaitForCall(int64_t call_id, const std::shared_ptr<TokenizerCall>& call,
                                          const RequestContext& context) {
   std::unique_lock lock(mutex_);
-  context.WaitFor(answered_, lock, [&] { return call->done || !lost_.ok(); });
+  context.WaitFor(call->changed, lock, [&] { return call->done || !lost_.ok(); });
   if (call->done) return call->status;
   // The answer may still come: it is dropped then (TakeCall keeps the number until it does).
   if (!lost_.ok()) return lost_;
@@ -102,21 +103,29 @@ std::shared_ptr<AttachedRunner::TokenizerCall> AttachedRunner::TakeCall(int64_t 
   if (found == calls_.end()) return nullptr;
   auto call = std::move(found->second);
   calls_.erase(found);
-  --(call->text_bytes <= kShortCallBytes ? short_calls_ : long_calls_);
+  const bool is_short = call->text_bytes <= kShortCallBytes;
+  --(is_short ? short_calls_ : long_calls_);
+  (is_short ? short_room_ : long_room_).notify_one();
   waiting_since_ = std::chrono::steady_clock::now();
   scheduler_->EndText();
   return call;
 }
 
+absl::Status AttachedRunner::Refuse(int64_t call_id, std::shared_ptr<TokenizerCall> call, const char* why) {
+  calls_.emplace(call_id, std::move(call));
+  return errors::RunnerProtocol(why);
+}
+
 absl::Status AttachedRunner::OnTokenized(int64_t call_id, absl::StatusOr<std::vector<std::vector<TokenId>>> tokens) {
   std::lock_guard lock(mutex_);
-  const auto call = TakeCall(call_id);
+  std::shared_ptr<TokenizerCall> call = TakeCall(call_id);
   if (call == nullptr) return errors::RunnerProtocol("tokenized for a call that was not made");
   if (tokens.ok()) {
-    if (tokens->size() != call->expected) return errors::RunnerProtocol("tokenized has not one list per text");
+    if (tokens->size() != call->expected)
+      return Refuse(call_id, std::move(call), "tokenized has not one list per text");
     for (const auto& list : *tokens) {
       for (const TokenId id : list) {
-        if (id < 0 || id >= vocab_size_) return errors::RunnerProtocol("tokenized has an id out of range");
+        if (id < 0 || id >= vocab_size_) return Refuse(call_id, std::move(call), "tokenized has an id out of range");
       }
     }
     call->tokens = *std::move(tokens);
@@ -124,22 +133,23 @@ absl::Status AttachedRunner::OnTokenized(int64_t call_id, absl::StatusOr<std::ve
     call->status = tokens.status();
   }
   call->done = true;
-  answered_.notify_all();
+  call->changed.notify_one();
   return absl::OkStatus();
 }
 
 absl::Status AttachedRunner::OnDetokenized(int64_t call_id, absl::StatusOr<std::vector<std::string>> texts) {
   std::lock_guard lock(mutex_);
-  const auto call = TakeCall(call_id);
+  std::shared_ptr<TokenizerCall> call = TakeCall(call_id);
   if (call == nullptr) return errors::RunnerProtocol("detokenized for a call that was not made");
   if (texts.ok()) {
-    if (texts->size() != call->expected) return errors::RunnerProtocol("detokenized has not one text per sequence");
+    if (texts->size() != call->expected)
+      return Refuse(call_id, std::move(call), "detokenized has not one text per sequence");
     call->texts = *std::move(texts);
   } else {
     call->status = texts.status();
   }
   call->done = true;
-  answered_.notify_all();
+  call->changed.notify_one();
   return absl::OkStatus();
 }
 
@@ -155,9 +165,11 @@ void AttachedRunner::OnLost(const absl::Status& status, const RunnerEnd& end) {
   scheduler_->OnLost(status, end.signal);
   std::lock_guard lock(mutex_);
   if (lost_.ok()) lost_ = status;
+  for (const auto& [id, call] : calls_) call->changed.notify_one();
   calls_.clear();
   short_calls_ = long_calls_ = 0;
-  answered_.notify_all();
+  short_room_.notify_all();
+  long_room_.notify_all();
 }
 
 }  // namespace logitd::server

@@ -64,6 +64,8 @@ class AttachedRunner {
     // Of all texts, or about what the tokens spell.
     int64_t text_bytes = 0;
     bool done = false;
+    // Done, or the runner is lost: whoever waits for this call alone sleeps on it.
+    std::condition_variable_any changed;
     absl::Status status;
     std::vector<std::vector<TokenId>> tokens;
     std::vector<std::string> texts;
@@ -73,6 +75,8 @@ class AttachedRunner {
   // Gives the call up, and tells the runner so, if nobody waits for it any more.
   absl::Status WaitForCall(int64_t call_id, const std::shared_ptr<TokenizerCall>& call, const RequestContext& context);
   std::shared_ptr<TokenizerCall> TakeCall(int64_t call_id);
+  // Of a wrong answer: the call waits for OnLost, which follows. REQUIRES: mutex_ is held.
+  absl::Status Refuse(int64_t call_id, std::shared_ptr<TokenizerCall> call, const char* why);
 
   const std::string name_;
   const int32_t vocab_size_;
@@ -82,7 +86,9 @@ class AttachedRunner {
   const std::shared_ptr<BatchScheduler> scheduler_;
 
   std::mutex mutex_;
-  std::condition_variable_any answered_;
+  // One more short call, or long one, may begin.
+  std::condition_variable_any short_room_;
+  std::condition_variable_any long_room_;
   absl::Status lost_;
   int64_t last_call_id_ = 0;
   // When calls were first waiting, or the last answer came.

@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <chrono>
 #include <condition_variable>
@@ -85,6 +86,36 @@ TEST_F(AttachedRunnerTest, CallThatIsGivenUpIsCancelledInTheRunner) {
   link_->AwaitCancel(1);
   // Its answer may still come, and makes room.
   EXPECT_THAT(runner_->OnTokenized(1, errors::Cancelled()), testing::IsOk());
+}
+
+TEST_F(AttachedRunnerTest, WrongAnswerIsFollowedByTheLossThatEndsTheCall) {
+  std::jthread caller([this] { EXPECT_THAT(Tokenize("a", RequestContext()), HasReason(ErrorReason::kRunnerLost)); });
+  link_->AwaitCall(1);
+  EXPECT_THAT(runner_->OnTokenized(1, std::vector<std::vector<TokenId>>{{100}}),
+              HasReason(ErrorReason::kRunnerProtocol));
+  runner_->OnLost(errors::RunnerLost("m"));
+}
+
+// Each call is woken by its own answer, or its own turn: 200 of them woke each other 20,000 times.
+TEST_F(AttachedRunnerTest, WaitingCallsSleep) {
+  const auto sleeps = [] {
+    rusage usage{};
+    getrusage(RUSAGE_SELF, &usage);
+    return usage.ru_nvcsw;
+  };
+  constexpr int kCalls = 200;
+  std::vector<std::jthread> callers;
+  for (int i = 0; i < kCalls; ++i) {
+    callers.emplace_back([this] { EXPECT_THAT(Tokenize("a", RequestContext()), testing::IsOk()); });
+  }
+  link_->AwaitCall(16);  // As many as are sent.
+  const auto before = sleeps();
+  for (int64_t call_id = 1; call_id <= kCalls; ++call_id) {
+    link_->AwaitCall(call_id);
+    EXPECT_THAT(runner_->OnTokenized(call_id, std::vector<std::vector<TokenId>>{{1}}), testing::IsOk());
+  }
+  callers.clear();
+  EXPECT_LT(sleeps() - before, 20 * kCalls);
 }
 
 TEST_F(AttachedRunnerTest, TokenizerMayTakeLongerForLongTexts) {
