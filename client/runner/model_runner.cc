@@ -185,6 +185,9 @@ absl::Status Attachment::Introduce() {
   v1::RunnerCapabilities capabilities = model_.Capabilities();
   if (options_.choice) capabilities.set_choice_numerics_version(kNumericsVersion);
   if (options_.records) capabilities.set_records_numerics_version(kNumericsVersion);
+  // Whatever the model computes in.
+  capabilities.clear_dtypes();
+  capabilities.add_dtypes(v1::LOGITS_DTYPE_F32);
   *hello.mutable_hello()->mutable_capabilities() = std::move(capabilities);
   *hello.mutable_hello()->mutable_capacity() = model_.Capacity();
   hello.mutable_hello()->set_runner_version(options_.runner_version);

@@ -67,8 +67,8 @@ class Model {
  public:
   virtual ~Model() = default;
 
-  // What the model is and can do: constant. `records_numerics_version` and `choice_numerics_version` are ServeModel's
-  // to set.
+  // What the model is and can do: constant. `records_numerics_version`, `choice_numerics_version` and `dtypes` are
+  // ServeModel's to set.
   virtual v1::ModelInfo Info() const = 0;
   virtual v1::RunnerCapabilities Capabilities() const = 0;
   virtual v1::RunnerCapacity Capacity() const = 0;

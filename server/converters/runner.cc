@@ -25,6 +25,11 @@ T ReadPacked(const std::string& bytes, size_t index) {
 // NaN fails it. Rounding may leave a log-prob of 1 a little above 0.
 bool IsLogProb(double value) { return value <= 1e-6; }
 
+// Whether each value of the type is an f32.
+bool IsExact(int dtype) {
+  return dtype == v1::LOGITS_DTYPE_F32 || dtype == v1::LOGITS_DTYPE_F16 || dtype == v1::LOGITS_DTYPE_BF16;
+}
+
 bool IsRank(int32_t rank, int32_t vocab_size) { return rank >= 1 && rank <= vocab_size; }
 
 // The reduced rows [first_row, first_row + row_count) of a request.
@@ -99,7 +104,6 @@ absl::StatusOr<std::vector<RowRecord>> ReadRecords(const v1::SequenceOutput& out
   return records;
 }
 
-// The runner's first type: whatever it is, it is widened exactly.
 void SetForm(const LogitsWanted&, v1::RowRequest& message) { message.mutable_logits(); }
 
 void SetForm(const RecordsWanted& wanted, v1::RowRequest& message) {
@@ -145,7 +149,14 @@ v1::DecoderStart StartOf(const v1::SamplingParams& sampling, const v1::RecordOpt
   return start;
 }
 
-void ToProto(const Batch& batch, v1::RunBatch& message) {
+v1::LogitsDtype RowDtype(const v1::RunnerCapabilities& capabilities) {
+  for (const int dtype : capabilities.dtypes()) {
+    if (IsExact(dtype)) return static_cast<v1::LogitsDtype>(dtype);
+  }
+  return v1::LOGITS_DTYPE_F32;
+}
+
+void ToProto(const Batch& batch, v1::LogitsDtype dtype, v1::RunBatch& message) {
   message.set_batch_id(batch.batch_id);
   message.set_deadline_ms(static_cast<int32_t>(batch.time_limit.count()));
   for (const int64_t id : batch.release_sequence_ids) message.add_release_sequence_ids(id);
@@ -159,6 +170,7 @@ void ToProto(const Batch& batch, v1::RunBatch& message) {
       rows.set_first_row(request.first_row);
       rows.set_row_count(request.row_count);
       std::visit([&rows](const auto& form) { SetForm(form, rows); }, request.form);
+      if (rows.has_logits()) rows.mutable_logits()->set_dtype(dtype);
     }
   }
 }
@@ -169,6 +181,7 @@ absl::StatusOr<std::vector<PieceOutput>> FromProto(const v1::BatchOutput& output
   for (const v1::LogitsBlock& block : output.blocks()) {
     // None was asked for; and what is copied below would be more than what was sent.
     if (block.has_sparse()) return errors::RunnerProtocol("a sparse block");
+    if (!IsExact(block.dtype())) return errors::RunnerProtocol("rows of a type that is not asked for");
   }
   ASSIGN_OR_RETURN(const WireRows rows, WireRows::Of(output.blocks(), payload, vocab_size));
   std::vector<PieceOutput> pieces;

@@ -14,7 +14,12 @@
 
 namespace logitd::server {
 
-void ToProto(const Batch& batch, v1::RunBatch& message);
+// The type that the runner's rows are asked for: the first of its types that has an f32 for each of its values, so that
+// no bit is lost on the way (F32, F16, BF16). F32 if it names none.
+v1::LogitsDtype RowDtype(const v1::RunnerCapabilities& capabilities);
+
+// Rows are asked for as `dtype`.
+void ToProto(const Batch& batch, v1::LogitsDtype dtype, v1::RunBatch& message);
 
 // What a runner needs to choose the tokens of a sequence, without those that it begins with and the prompt. `sampling`
 // and `record` are the request's, of which `config` was made.

@@ -37,7 +37,7 @@ void Lose(int64_t runner_id, const std::string& model, AttachedRunner& runner, c
 
 void RunnerOutbox::SendBatch(Batch batch) {
   v1::AttachResponse message;
-  ToProto(batch, *message.mutable_batch());
+  ToProto(batch, row_dtype_, *message.mutable_batch());
   {
     std::lock_guard lock(mutex_);
     batch_id_ = batch.batch_id;
@@ -227,6 +227,7 @@ absl::Status RunnerStream::HandleHello(const v1::RunnerHello& hello) {
   capabilities_ = FromProto(hello.capabilities());
   can_choose_ = hello.capabilities().has_choice_numerics_version() &&
                 hello.capabilities().choice_numerics_version() == kNumericsVersion;
+  outbox_->set_row_dtype(RowDtype(hello.capabilities()));
   runner_name_ = hello.runner_name();
   description_ = std::move(description);
   std::variant<std::string, int64_t, double> tolerance = "not known";

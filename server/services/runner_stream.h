@@ -31,6 +31,8 @@ class RunnerOutbox final : public RunnerLink {
   using Stream = grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>;
   explicit RunnerOutbox(Stream* stream) : stream_(stream) {}
 
+  // How rows are asked for. Before the first batch.
+  void set_row_dtype(v1::LogitsDtype dtype) { row_dtype_ = dtype; }
   void SendBatch(Batch batch) override;
   void SendCancel(int64_t batch_id, std::vector<int64_t> sequence_ids) override;
   void SendTokenize(int64_t call_id, std::vector<std::string> texts, const TokenizationOptions& options) override;
@@ -53,6 +55,7 @@ class RunnerOutbox final : public RunnerLink {
   }
 
  private:
+  v1::LogitsDtype row_dtype_ = v1::LOGITS_DTYPE_F32;
   std::mutex mutex_;
   Stream* stream_;
   std::deque<grpc::ByteBuffer> queue_;

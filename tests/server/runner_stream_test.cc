@@ -1,6 +1,7 @@
 #include "server/services/runner_stream.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <thread>
 
@@ -205,6 +206,127 @@ TEST_F(RunnerStreamTest, RowsThatAreSentOnceAreNotTakenTwice) {
   EXPECT_EQ(Describe(stream->Finish()), "RUNNER_PROTOCOL of ");
   caller.join();
   EXPECT_EQ(Describe(score_status), "RUNNER_LOST of ");
+}
+
+// `values` as the payload of a block. REQUIRES: each of them is a value of `dtype`, and normal or 0.
+std::string Encode(const std::vector<float>& values, v1::LogitsDtype dtype) {
+  if (dtype == v1::LOGITS_DTYPE_F32) return logitd::testing::Bytes(values);
+  std::string bytes;
+  for (const float value : values) {
+    uint16_t code = 0;
+    if (dtype == v1::LOGITS_DTYPE_BF16) {
+      code = static_cast<uint16_t>(std::bit_cast<uint32_t>(value) >> 16);
+    } else if (value != 0) {
+      // IEEE 754 binary16: sign, 5 bits of exponent with bias 15, 10 of the fraction.
+      int exponent = 0;
+      const float fraction = 2 * std::frexp(std::fabs(value), &exponent) - 1;
+      code = static_cast<uint16_t>((std::signbit(value) ? 1 << 15 : 0) | (exponent + 14) << 10 |
+                                   static_cast<int>(fraction * 1024));
+    }
+    bytes.push_back(static_cast<char>(code & 0xff));
+    bytes.push_back(static_cast<char>(code >> 8));
+  }
+  return bytes;
+}
+
+// A runner's own type is asked for if no bit is lost by it; and then none is.
+TEST_F(RunnerStreamTest, RowsComeInTheRunnersOwnType) {
+  const struct {
+    std::vector<int> offered;
+    v1::LogitsDtype asked;
+  } cases[] = {
+      {{}, v1::LOGITS_DTYPE_F32},
+      {{v1::LOGITS_DTYPE_F32, v1::LOGITS_DTYPE_BF16}, v1::LOGITS_DTYPE_F32},
+      {{v1::LOGITS_DTYPE_BF16, v1::LOGITS_DTYPE_F32}, v1::LOGITS_DTYPE_BF16},
+      {{v1::LOGITS_DTYPE_F16}, v1::LOGITS_DTYPE_F16},
+      {{v1::LOGITS_DTYPE_LIN16, v1::LOGITS_DTYPE_F32}, v1::LOGITS_DTYPE_F32},
+      {{v1::LOGITS_DTYPE_LIN16}, v1::LOGITS_DTYPE_F32},
+  };
+  // Multiples of 1/8 up to 8 in size, which all of the types have; and one near the least of F16.
+  std::vector<float> row(64);
+  for (size_t i = 0; i < row.size(); ++i) row[i] = static_cast<float>(static_cast<int>(i * 37 % 128) - 64) / 8;
+  row[7] = -65024;
+  std::string first_reply;
+  for (const auto& test : cases) {
+    SCOPED_TRACE(test.offered.empty() ? 0 : test.offered.front());
+    Start({});
+    Connect();
+    v1::AttachRequest hello = Hello();
+    auto& dtypes = *hello.mutable_hello()->mutable_capabilities()->mutable_dtypes();
+    dtypes.Assign(test.offered.begin(), test.offered.end());
+    const auto context = Context();
+    const auto stream = stub_->Attach(context.get());
+    ASSERT_TRUE(stream->Write(hello));
+    ASSERT_TRUE(stream->Write(Vocabulary()));
+    ASSERT_TRUE(server_->WaitForModel("fake", [] { return false; }));
+    v1::GenerateFinal reply;
+    std::thread caller([&] {
+      reply = Completions(R"(prompt { tokens { token_ids: [5, 7] } } sampling { temperature: 0.7 top_p: 0.9 seed: 3 }
+          stop { max_tokens: 1 } record { model_log_prob: true top_n: 64 })");
+    });
+    v1::AttachResponse response;
+    while (stream->Read(&response) && !response.has_batch()) {
+    }
+    ASSERT_TRUE(response.has_batch());
+    const v1::SequenceWork& work = response.batch().work(0);
+    EXPECT_EQ(work.output().logits().dtype(), test.asked);
+    v1::AttachRequest request;
+    request.mutable_output()->set_batch_id(response.batch().batch_id());
+    request.mutable_output()->set_final(true);
+    auto& block = *request.mutable_output()->add_blocks();
+    block.set_dtype(test.asked);
+    block.set_row_count(1);
+    block.set_width(64);
+    auto& output = *request.mutable_output()->add_outputs();
+    output.set_sequence_id(work.sequence_id());
+    output.set_row_count(1);
+    request.set_payload(Encode(row, test.asked));
+    ASSERT_TRUE(stream->Write(request));
+    caller.join();
+    EXPECT_EQ(reply.completions(0).tokens(0).top().token_ids_size(), 64);
+    if (first_reply.empty()) first_reply = reply.SerializeAsString();
+    EXPECT_EQ(reply.SerializeAsString(), first_reply) << "the same bits";
+    stream->WritesDone();
+    while (stream->Read(&response)) {
+    }
+    EXPECT_TRUE(stream->Finish().ok());
+  }
+}
+
+TEST_F(RunnerStreamTest, RowsThatWouldLoseBitsAreRefused) {
+  const auto context = Context();
+  const auto stream = stub_->Attach(context.get());
+  ASSERT_TRUE(stream->Write(Hello()));
+  ASSERT_TRUE(stream->Write(Vocabulary()));
+  ASSERT_TRUE(server_->WaitForModel("fake", [] { return false; }));
+  std::thread caller([&] {
+    std::vector<v1::GenerateResponse> responses;
+    EXPECT_EQ(Describe(Generate(Parse<v1::GenerateRequest>("prompt { tokens { token_ids: 5 } } stop { max_tokens: 1 }"),
+                                &responses)),
+              "RUNNER_LOST of ");
+  });
+  v1::AttachResponse response;
+  while (stream->Read(&response) && !response.has_batch()) {
+  }
+  ASSERT_TRUE(response.has_batch());
+  v1::AttachRequest request;
+  request.mutable_output()->set_batch_id(response.batch().batch_id());
+  request.mutable_output()->set_final(true);
+  auto& block = *request.mutable_output()->add_blocks();
+  block.set_dtype(v1::LOGITS_DTYPE_LIN16);
+  block.set_row_count(1);
+  block.set_width(64);
+  block.add_linear_max(1);
+  block.add_linear_step(0.5F);
+  auto& output = *request.mutable_output()->add_outputs();
+  output.set_sequence_id(response.batch().work(0).sequence_id());
+  output.set_row_count(1);
+  request.set_payload(std::string(128, '\0'));
+  ASSERT_TRUE(stream->Write(request));
+  while (stream->Read(&response)) {
+  }
+  EXPECT_EQ(Describe(stream->Finish()), "RUNNER_PROTOCOL of ");
+  caller.join();
 }
 
 TEST_F(RunnerStreamTest, SilentRunnerIsTakenForDead) {
