@@ -269,7 +269,7 @@ TEST_F(RunnerStreamTest, RowsComeInTheRunnersOwnType) {
     }
     ASSERT_TRUE(response.has_batch());
     const v1::SequenceWork& work = response.batch().work(0);
-    EXPECT_EQ(work.output().logits().dtype(), test.asked);
+    EXPECT_EQ(work.rows(0).logits().dtype(), test.asked);
     v1::AttachRequest request;
     request.mutable_output()->set_batch_id(response.batch().batch_id());
     request.mutable_output()->set_final(true);
