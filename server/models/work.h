@@ -97,7 +97,10 @@ struct ModelDescription {
   std::string model_fingerprint;
   std::string vocab_fingerprint;
   int32_t vocab_size = 0;
+  // Ascending.
   std::vector<TokenId> end_token_ids;
+  // One of end_token_ids.
+  std::optional<TokenId> eos_token_id;
   std::optional<TokenId> bos_token_id;
   bool adds_bos = false;
   int32_t context_length = 0;
@@ -106,6 +109,9 @@ struct ModelDescription {
   std::string chat_template;
   // How far a log-prob may move with the batch, nats, >= 0, as this runner says. Runners of one model may differ.
   std::optional<double> batch_tolerance_nats;
+  std::optional<int32_t> hidden_width;
+  // For people, printable.
+  std::vector<std::string> warnings;
 };
 
 // How much a runner takes.
@@ -142,16 +148,36 @@ struct TokenizationOptions {
   bool continues_text = false;
 };
 
-// The bytes of a model's tokens.
-struct Vocabulary {
-  std::string bytes;
-  // [vocab_size + 1]: token i has bytes [offsets[i], offsets[i + 1]).
-  std::vector<int64_t> offsets;
-  // Bytes of the longest token.
-  int64_t longest_token_bytes = 0;
+// What a token is. Numbers as logitd.v1.TokenKind.
+enum class TokenKind : uint8_t { kText = 1, kControl = 2, kUnused = 3 };
 
+// The bytes of a model's tokens, and what each is.
+struct Vocabulary {
+  // Of a control token: its name.
+  std::string bytes;
+  // [vocab_size + 1]: token i has bytes [offsets[i], offsets[i + 1]). Empty: the runner does not tell its vocabulary.
+  std::vector<int64_t> offsets;
+  // Bytes of the longest token that has any in a text.
+  int64_t longest_token_bytes = 0;
+  // [vocab_size]. Empty: all stand for text.
+  std::vector<TokenKind> kinds = {};
+
+  // REQUIRES: id >= 0, as in all of them.
+  TokenKind Kind(TokenId id) const {
+    return static_cast<size_t>(id) < kinds.size() ? kinds[static_cast<size_t>(id)] : TokenKind::kText;
+  }
+  // Its bytes in a text.
   std::string_view TokenBytes(TokenId id) const {
-    if (id < 0 || static_cast<size_t>(id) + 1 >= offsets.size()) return {};
+    return id >= 0 && Kind(id) != TokenKind::kControl ? Slice(id) : std::string_view();
+  }
+  // The text that stands for a control token; empty: none, or it is another token.
+  std::string_view Name(TokenId id) const {
+    return id >= 0 && Kind(id) == TokenKind::kControl ? Slice(id) : std::string_view();
+  }
+
+ private:
+  std::string_view Slice(TokenId id) const {
+    if (static_cast<size_t>(id) + 1 >= offsets.size()) return {};
     return std::string_view(bytes).substr(offsets[id], offsets[id + 1] - offsets[id]);
   }
 };
