@@ -189,6 +189,8 @@ std::string_view ReasonName(ErrorReason reason) {
       return "TOKENIZER_FAILED";
     case ErrorReason::kRunnerKilled:
       return "RUNNER_KILLED";
+    case ErrorReason::kVocabularyUnavailable:
+      return "VOCABULARY_UNAVAILABLE";
     case ErrorReason::kEmptyContinuation:
       return "EMPTY_CONTINUATION";
     case ErrorReason::kEmptyPrompt:
@@ -250,6 +252,7 @@ absl::StatusCode CodeOf(ErrorReason reason) {
     case ErrorReason::kRunnerProtocol:
     case ErrorReason::kTokenizerUnavailable:
     case ErrorReason::kModelMismatch:
+    case ErrorReason::kVocabularyUnavailable:
       return absl::StatusCode::kFailedPrecondition;
     case ErrorReason::kSequenceAlreadyOpen:
       return absl::StatusCode::kAlreadyExists;

@@ -53,6 +53,7 @@ enum class ErrorReason {
   kModelMismatch = 69,
   kTokenizerFailed = 70,
   kRunnerKilled = 71,
+  kVocabularyUnavailable = 72,
   kEmptyContinuation = 80,
   kEmptyPrompt = 81,
   kNoCandidates = 82,

@@ -227,6 +227,12 @@ absl::Status TokenizerUnavailable(std::string_view model) {
                "model " + Quoted(model) + " has no tokenizer here: give token ids instead of text");
 }
 
+absl::Status VocabularyUnavailable(std::string_view model) {
+  return Plain(
+      ErrorReason::kVocabularyUnavailable,
+      "the runner of model " + Quoted(model) + " does not tell its vocabulary: take it from where the model is from");
+}
+
 absl::Status ContextLengthExceeded(std::string_view field, int64_t token_count, int64_t bound) {
   return ToStatus(MustBe(ErrorReason::kContextLengthExceeded, field, "at most " + std::to_string(bound) + " tokens",
                          std::to_string(token_count)));

@@ -60,6 +60,7 @@ absl::Status RunnerLost(std::string_view model);
 absl::Status RunnerProtocol(std::string_view what);
 absl::Status ModelOutputInvalid(std::string_view what);
 absl::Status TokenizerUnavailable(std::string_view model);
+absl::Status VocabularyUnavailable(std::string_view model);
 absl::Status ContextLengthExceeded(std::string_view field, int64_t token_count, int64_t bound);
 // Found without the tokenizer: a text of so many bytes has at least `least_tokens`.
 absl::Status TextExceedsContext(std::string_view field, int64_t text_bytes, int64_t least_tokens, int64_t bound);

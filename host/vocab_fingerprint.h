@@ -11,12 +11,12 @@
 
 namespace logitd::host {
 
-// SHA-256, 32 bytes, over int32 values and bytes, little endian: the number of tokens; then for each token its length
-// (-1 for a control token) and its bytes, a control token's too, if it has any.
-// Shapes: token_lengths [vocab_size], each >= 0, their sum is the size of `token_bytes`; control_token_ids in
-// [0, vocab_size), in any order. REQUIRES: that.
+// SHA-256, 32 bytes, over int32 values and bytes, little endian: the number of tokens; then for each token its kind (0:
+// it stands for text, 1: control, 2: unused), its length and its bytes. Shapes: token_lengths [vocab_size], each >= 0,
+// their sum is the size of `token_bytes`; control_token_ids and unused_token_ids in [0, vocab_size), in any order, no
+// id in both. REQUIRES: that.
 std::string VocabFingerprint(std::string_view token_bytes, std::span<const int32_t> token_lengths,
-                             std::span<const int32_t> control_token_ids);
+                             std::span<const int32_t> control_token_ids, std::span<const int32_t> unused_token_ids);
 
 }  // namespace logitd::host
 

@@ -28,6 +28,7 @@ constexpr Command kCommands[] = {
     {"decode", "chooses tokens from your own logits, without a model", RunDecode},
     {"verify", "whether a token is the one that a seed draws, without a model", RunVerify},
     {"info", "the server: versions, limits, models", RunInfo},
+    {"vocabulary", "every token of a model: its bytes, its name, what it is", RunVocabulary},
 };
 
 std::string HelpText(int width) {

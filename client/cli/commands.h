@@ -17,6 +17,7 @@ int RunDecode(const std::vector<std::string>& args, Environment& environment);
 int RunDistribution(const std::vector<std::string>& args, Environment& environment);
 int RunVerify(const std::vector<std::string>& args, Environment& environment);
 int RunInfo(const std::vector<std::string>& args, Environment& environment);
+int RunVocabulary(const std::vector<std::string>& args, Environment& environment);
 
 // The whole program: `args` is the command line without the program's name.
 int RunLogit(const std::vector<std::string>& args, Environment& environment);

@@ -9,6 +9,7 @@
 #include "client/cli/json_lines.h"
 #include "client/cli/session.h"
 #include "client/cli/table.h"
+#include "client/cli/token_text.h"
 
 namespace logitd::cli {
 namespace {
@@ -65,6 +66,12 @@ std::string ModelsTable(const v1::ListModelsResponse& models, const Style& style
     const std::string choice = absl::StrCat(status.runner_count() > 1 ? "cache of each runner of " : "cache of ",
                                             status.model().name(), ": ", status.capacity().cache_choice());
     absl::StrAppend(&text, Filled(choice, style.width, /*indent=*/2), "\n");
+  }
+  for (const v1::ModelStatus& status : models.models()) {
+    for (const std::string& warning : status.model().warnings()) {
+      const std::string line = absl::StrCat("warning: ", status.model().name(), ": ", EscapeText(warning));
+      absl::StrAppend(&text, Filled(line, style.width, /*indent=*/2), "\n");
+    }
   }
   return text;
 }

@@ -151,4 +151,14 @@ absl::StatusOr<v1::DetokenizeResponse> Client::Detokenize(const v1::DetokenizeRe
   return ResultOf(status, std::move(response));
 }
 
+absl::Status Client::GetVocabulary(const v1::GetVocabularyRequest& request, const VocabularyCallback& on_tokens) {
+  const auto context = NewContext();
+  const auto reader = connection_->models().GetVocabulary(context.get(), request);
+  v1::GetVocabularyResponse response;
+  while (reader->Read(&response)) {
+    if (!on_tokens(response)) return CancelCall(*context, *reader);
+  }
+  return FromGrpcStatus(reader->Finish());
+}
+
 }  // namespace logitd::client

@@ -34,6 +34,7 @@ namespace logitd::client {
 using StartedCallback = std::function<bool(const v1::GenerateStarted&)>;
 using DeltaCallback = std::function<bool(const v1::CompletionDelta&)>;
 using ScoreCallback = std::function<bool(v1::ScoreResponse)>;
+using VocabularyCallback = std::function<bool(const v1::GetVocabularyResponse&)>;
 // Fills in the next rows and the bytes of their blocks; both come empty. False: there are no more. An error cancels the
 // call, which then ends with it.
 using NextRowsCallback = std::function<absl::StatusOr<bool>(v1::ScoreLogitsRows& rows, std::string& payload)>;
@@ -73,6 +74,8 @@ class Client {
   absl::StatusOr<v1::ListModelsResponse> Models();
   absl::StatusOr<v1::TokenizeResponse> Tokenize(const v1::TokenizeRequest& request);
   absl::StatusOr<v1::DetokenizeResponse> Detokenize(const v1::DetokenizeRequest& request);
+  // All tokens of a model, ascending, some in each response.
+  absl::Status GetVocabulary(const v1::GetVocabularyRequest& request, const VocabularyCallback& on_tokens);
 
  private:
   // A context with the call's deadline.

@@ -374,8 +374,10 @@ absl::Status ServeModel(const RunnerOptions& options, Model& model, std::stop_to
 std::string VocabFingerprint(const v1::Vocabulary& vocabulary) {
   const auto& lengths = vocabulary.token_lengths();
   const auto& controls = vocabulary.control_token_ids();
+  const auto& unused = vocabulary.unused_token_ids();
   return host::VocabFingerprint(vocabulary.token_bytes(), {lengths.data(), static_cast<size_t>(lengths.size())},
-                                {controls.data(), static_cast<size_t>(controls.size())});
+                                {controls.data(), static_cast<size_t>(controls.size())},
+                                {unused.data(), static_cast<size_t>(unused.size())});
 }
 
 }  // namespace logitd::runner

@@ -72,7 +72,7 @@ class Model {
   virtual v1::ModelInfo Info() const = 0;
   virtual v1::RunnerCapabilities Capabilities() const = 0;
   virtual v1::RunnerCapacity Capacity() const = 0;
-  // The bytes of every token; Info().vocab_fingerprint is VocabFingerprint of it.
+  // The bytes and the kind of every token; Info().vocab_fingerprint is VocabFingerprint of it.
   virtual v1::Vocabulary Vocabulary() const = 0;
 
   // Frees batch.release_sequence_ids, then evaluates all of batch.work together and gives every wanted row to `sink`.

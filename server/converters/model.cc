@@ -24,6 +24,10 @@ constexpr size_t kMaxRunnerNameBytes = 256;
 constexpr size_t kMaxChatTemplateBytes = size_t{1} << 20;
 constexpr size_t kMaxFingerprintBytes = 64;
 constexpr size_t kVocabFingerprintBytes = 32;
+constexpr int kMaxWarnings = 16;
+constexpr size_t kMaxWarningBytes = 256;
+// Longer than any token that a tokenizer was trained to: so that every token fits a message of GetVocabulary.
+constexpr int32_t kMaxTokenBytes = 1 << 16;
 
 bool IsModelName(const std::string& name) {
   const auto legal = [](unsigned char c) {
@@ -35,6 +39,20 @@ bool IsModelName(const std::string& name) {
 // Printable ASCII: it may stand in a log line.
 bool IsPlain(const std::string& text) {
   return std::all_of(text.begin(), text.end(), [](unsigned char c) { return c >= ' ' && c < 0x7f; });
+}
+
+absl::Status CheckWarnings(const v1::ModelInfo& info) {
+  if (info.warnings_size() > kMaxWarnings) {
+    return errors::OutOfRange("hello.model.warnings", int64_t{info.warnings_size()},
+                              "at most " + std::to_string(kMaxWarnings));
+  }
+  for (int i = 0; i < info.warnings_size(); ++i) {
+    const std::string& text = info.warnings(i);
+    if (!text.empty() && text.size() <= kMaxWarningBytes && IsPlain(text)) continue;
+    return errors::OutOfRange("hello.model.warnings[" + std::to_string(i) + "]", static_cast<int64_t>(text.size()),
+                              "1 to 256 printable characters");
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -72,6 +90,20 @@ absl::StatusOr<ModelDescription> FromProto(const v1::ModelInfo& info) {
   const auto& eos = info.end_token_ids();
   RETURN_IF_ERROR(
       CheckTokenIds({eos.data(), static_cast<size_t>(eos.size())}, "hello.model.end_token_ids", info.vocab_size()));
+  if (info.has_eos_token_id()) {
+    if (std::find(eos.begin(), eos.end(), info.eos_token_id()) == eos.end()) {
+      return errors::OutOfRange("hello.model.eos_token_id", int64_t{info.eos_token_id()}, "one of end_token_ids");
+    }
+    model.eos_token_id = info.eos_token_id();
+  }
+  if (info.has_hidden_width()) {
+    if (info.hidden_width() < 1) {
+      return errors::OutOfRange("hello.model.hidden_width", int64_t{info.hidden_width()}, ">= 1");
+    }
+    model.hidden_width = info.hidden_width();
+  }
+  RETURN_IF_ERROR(CheckWarnings(info));
+  model.warnings.assign(info.warnings().begin(), info.warnings().end());
   if (info.has_bos_token_id()) {
     const TokenId bos = info.bos_token_id();
     RETURN_IF_ERROR(CheckTokenIds({&bos, 1}, "hello.model.bos_token_id", info.vocab_size()));
@@ -151,39 +183,49 @@ absl::StatusOr<Vocabulary> FromProto(const v1::Vocabulary& message, const ModelD
   if (message.token_lengths_size() != model.vocab_size) {
     return errors::RunnerProtocol("vocabulary.token_lengths must have one entry per token");
   }
+  Vocabulary vocabulary;
+  vocabulary.kinds.assign(static_cast<size_t>(model.vocab_size), TokenKind::kText);
   const auto& controls = message.control_token_ids();
   RETURN_IF_ERROR(CheckTokenIds({controls.data(), static_cast<size_t>(controls.size())}, "vocabulary.control_token_ids",
                                 model.vocab_size));
-  std::vector<bool> is_control(static_cast<size_t>(model.vocab_size), false);
-  for (const TokenId id : controls) is_control[static_cast<size_t>(id)] = true;
+  for (const TokenId id : controls) vocabulary.kinds[static_cast<size_t>(id)] = TokenKind::kControl;
+  const auto& unused = message.unused_token_ids();
+  RETURN_IF_ERROR(CheckTokenIds({unused.data(), static_cast<size_t>(unused.size())}, "vocabulary.unused_token_ids",
+                                model.vocab_size));
+  for (const TokenId id : unused) {
+    if (vocabulary.Kind(id) == TokenKind::kControl) {
+      return errors::RunnerProtocol("token " + std::to_string(id) +
+                                    " is in both vocabulary.control_token_ids and vocabulary.unused_token_ids");
+    }
+    vocabulary.kinds[static_cast<size_t>(id)] = TokenKind::kUnused;
+  }
 
   const std::string& bytes = message.token_bytes();
-  Vocabulary vocabulary;
-  vocabulary.bytes.reserve(bytes.size());
   vocabulary.offsets.reserve(static_cast<size_t>(model.vocab_size) + 1);
   vocabulary.offsets.push_back(0);
   size_t begin = 0;
   for (TokenId id = 0; id < model.vocab_size; ++id) {
     const int32_t length = message.token_lengths(id);
-    if (length < 0 || static_cast<size_t>(length) > bytes.size() - begin) {
-      return errors::RunnerProtocol("vocabulary.token_lengths must be >= 0 and add up to the size of token_bytes");
+    if (length < 0 || length > kMaxTokenBytes || static_cast<size_t>(length) > bytes.size() - begin) {
+      return errors::RunnerProtocol("vocabulary.token_lengths must be in [0, " + std::to_string(kMaxTokenBytes) +
+                                    "] and add up to the size of token_bytes");
     }
-    // A control token has no bytes in a text, whatever its runner calls it.
-    if (!is_control[static_cast<size_t>(id)]) {
-      vocabulary.bytes.append(bytes, begin, static_cast<size_t>(length));
+    if (vocabulary.Kind(id) != TokenKind::kControl) {
       vocabulary.longest_token_bytes = std::max(vocabulary.longest_token_bytes, int64_t{length});
     }
     begin += static_cast<size_t>(length);
-    vocabulary.offsets.push_back(static_cast<int64_t>(vocabulary.bytes.size()));
+    vocabulary.offsets.push_back(static_cast<int64_t>(begin));
   }
   if (begin != bytes.size()) {
     return errors::RunnerProtocol("vocabulary.token_lengths must add up to the size of token_bytes");
   }
   const auto& lengths = message.token_lengths();
   if (host::VocabFingerprint(bytes, {lengths.data(), static_cast<size_t>(lengths.size())},
-                             {controls.data(), static_cast<size_t>(controls.size())}) != model.vocab_fingerprint) {
+                             {controls.data(), static_cast<size_t>(controls.size())},
+                             {unused.data(), static_cast<size_t>(unused.size())}) != model.vocab_fingerprint) {
     return errors::RunnerProtocol("vocabulary is not the one of hello.model.vocab_fingerprint");
   }
+  vocabulary.bytes = bytes;
   return vocabulary;
 }
 
@@ -193,6 +235,7 @@ void ToProto(const ModelDescription& model, v1::ModelInfo& info) {
   info.set_vocab_fingerprint(model.vocab_fingerprint);
   info.set_vocab_size(model.vocab_size);
   for (const TokenId id : model.end_token_ids) info.add_end_token_ids(id);
+  if (model.eos_token_id) info.set_eos_token_id(*model.eos_token_id);
   if (model.bos_token_id) info.set_bos_token_id(*model.bos_token_id);
   info.set_adds_bos(model.adds_bos);
   info.set_context_length(model.context_length);
@@ -200,6 +243,8 @@ void ToProto(const ModelDescription& model, v1::ModelInfo& info) {
   if (model.parameter_count) info.set_parameter_count(*model.parameter_count);
   info.set_chat_template(model.chat_template);
   if (model.batch_tolerance_nats) info.set_batch_tolerance_nats(*model.batch_tolerance_nats);
+  if (model.hidden_width) info.set_hidden_width(*model.hidden_width);
+  for (const std::string& warning : model.warnings) info.add_warnings(warning);
 }
 
 void ToProto(const RunnerCapacity& capacity, v1::RunnerCapacity& message) {

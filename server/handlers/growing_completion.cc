@@ -90,7 +90,7 @@ v1::Completion GrowingCompletion::Take() {
   // Without the tokens' bytes there is no text, and nothing to count.
   if (!vocabulary_.offsets.empty()) {
     message_.set_text(ToUtf8(bytes_));
-    if (!IsUtf8(bytes_)) message_.set_text_bytes(bytes_);
+    if (!IsUtf8(bytes_)) message_.set_raw_bytes(bytes_);
     message_.set_byte_count(static_cast<int32_t>(bytes_.size()));
     if (const auto characters = CountCharacters(bytes_))
       message_.set_character_count(static_cast<int32_t>(*characters));

@@ -155,7 +155,9 @@ class Resolution {
 
 absl::StatusOr<TokenId> Resolution::ImplicitContext() const {
   if (description_.bos_token_id) return *description_.bos_token_id;
-  if (!description_.end_token_ids.empty()) return description_.end_token_ids.front();
+  if (description_.eos_token_id) return *description_.eos_token_id;
+  // One of several would be a guess.
+  if (description_.end_token_ids.size() == 1) return description_.end_token_ids.front();
   return errors::EmptyPrompt("context");
 }
 

@@ -69,7 +69,7 @@ absl::Status Detokenize(const v1::DetokenizeRequest& request, const ServerEnv& e
   for (const std::string& bytes : texts) {
     v1::DetokenizedText& text = *response.add_texts();
     text.set_text(ToUtf8(bytes));
-    if (!IsUtf8(bytes)) text.set_text_bytes(bytes);
+    if (!IsUtf8(bytes)) text.set_raw_bytes(bytes);
   }
   return absl::OkStatus();
 }

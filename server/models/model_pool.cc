@@ -20,8 +20,8 @@ absl::Status CheckSame(const ModelDescription& model, const RunnerCapabilities& 
     return errors::ModelMismatch("model " + model.name + " has a runner with another " + what);
   };
   if (!HasSameVocabulary(model, runner)) return differs("vocabulary");
-  if (runner.end_token_ids != model.end_token_ids || runner.bos_token_id != model.bos_token_id ||
-      runner.adds_bos != model.adds_bos) {
+  if (runner.end_token_ids != model.end_token_ids || runner.eos_token_id != model.eos_token_id ||
+      runner.bos_token_id != model.bos_token_id || runner.adds_bos != model.adds_bos) {
     return differs("eos or bos");
   }
   if (runner.model_fingerprint != model.model_fingerprint) return differs("model fingerprint");
@@ -29,6 +29,7 @@ absl::Status CheckSame(const ModelDescription& model, const RunnerCapabilities& 
   if (runner.context_length != model.context_length) {
     return differs("context length (" + std::to_string(model.context_length) + ")");
   }
+  if (runner.hidden_width != model.hidden_width) return differs("hidden width");
   if (runner_capabilities != capabilities) return differs("set of capabilities");
   return absl::OkStatus();
 }

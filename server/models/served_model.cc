@@ -170,7 +170,10 @@ absl::StatusOr<std::vector<std::string>> ServedModel::TokenNames(const std::vect
   std::vector<size_t> asked;
   std::vector<std::vector<TokenId>> tokens;
   for (size_t i = 0; i < ids.size(); ++i) {
-    if (std::optional<std::string> known = facts_.Name(ids[i])) {
+    const std::string_view name = vocabulary_->Name(ids[i]);
+    if (!name.empty() && name.size() <= TokenizerFacts::kMaxNameBytes) {
+      names[i] = name;
+    } else if (std::optional<std::string> known = facts_.Name(ids[i])) {
       names[i] = *std::move(known);
     } else {
       asked.push_back(i);

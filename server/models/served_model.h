@@ -80,7 +80,8 @@ class ServedModel {
   // What the tokenizer puts before a text (SentencePiece: a space), found by asking once. Empty: nothing, or what it
   // puts cannot be told from the text. Errors: as Tokenize.
   absl::StatusOr<std::string> TextPrefix(const RequestContext& context);
-  // The text that stands for each of these control tokens; empty: none. Asked for once. Errors: as Detokenize.
+  // The text that stands for each of these control tokens; empty: none. Of the vocabulary; what it does not tell, the
+  // runner is asked for, once. Errors: as Detokenize.
   absl::StatusOr<std::vector<std::string>> TokenNames(const std::vector<TokenId>& ids, const RequestContext& context);
 
   // For the pool. A runner that was removed is told so by whoever removes it.

@@ -157,7 +157,10 @@ struct ModelDescription {
   std::string model_fingerprint;
   std::string vocab_fingerprint;
   int32_t vocab_size = 0;
+  // Ascending.
   std::vector<TokenId> end_token_ids;
+  // One of end_token_ids.
+  std::optional<TokenId> eos_token_id;
   std::optional<TokenId> bos_token_id;
   bool adds_bos = false;
   int32_t context_length = 0;
@@ -166,6 +169,9 @@ struct ModelDescription {
   std::string chat_template;
   // How far a log-prob may move with the batch, nats, >= 0, as this runner says. Runners of one model may differ.
   std::optional<double> batch_tolerance_nats;
+  std::optional<int32_t> hidden_width;
+  // For people, printable.
+  std::vector<std::string> warnings;
 };
 
 // How much a runner takes.

@@ -16,6 +16,7 @@
 #include "server/handlers/distribution.h"
 #include "server/handlers/generate.h"
 #include "server/handlers/get_server_info.h"
+#include "server/handlers/get_vocabulary.h"
 #include "server/handlers/list_models.h"
 #include "server/handlers/rank.h"
 #include "server/handlers/score.h"
@@ -86,8 +87,9 @@ class ScoringService final
 };
 
 class ModelService final
-    : public v1::ModelService::WithRawCallbackMethod_ListModels<v1::ModelService::WithRawCallbackMethod_Tokenize<
-          v1::ModelService::WithRawCallbackMethod_Detokenize<v1::ModelService::Service>>> {
+    : public v1::ModelService::WithRawCallbackMethod_GetVocabulary<
+          v1::ModelService::WithRawCallbackMethod_ListModels<v1::ModelService::WithRawCallbackMethod_Tokenize<
+              v1::ModelService::WithRawCallbackMethod_Detokenize<v1::ModelService::Service>>>> {
  public:
   explicit ModelService(CallEnv env) : env_(env) {}
 
@@ -105,6 +107,11 @@ class ModelService final
                                        grpc::ByteBuffer* response) override {
     return UnaryCall<v1::DetokenizeRequest, v1::DetokenizeResponse>::Start(env_, context, request, response,
                                                                            server::Detokenize);
+  }
+  grpc::ServerWriteReactor<grpc::ByteBuffer>* GetVocabulary(grpc::CallbackServerContext* context,
+                                                            const grpc::ByteBuffer* request) override {
+    return ServerStreamCall<v1::GetVocabularyRequest, v1::GetVocabularyResponse>::Start(env_, context, request,
+                                                                                        server::GetVocabulary);
   }
 
  private:

@@ -68,7 +68,7 @@ class Model:
         server = harness.Server(model=path, flags=flags)
         with wire.connect(server.address) as client:
             info = client.models.ListModels(model_service_pb2.ListModelsRequest()).models[0].model
-        implicit = info.bos_token_id if info.HasField("bos_token_id") else info.end_token_ids[0]
+        implicit = info.bos_token_id if info.HasField("bos_token_id") else info.eos_token_id
         return cls(server, Reference(reference_path or converted_model()), [implicit] if info.adds_bos else [], implicit)
 
     def score(self, pairs, rule, **options) -> list[scoring_service_pb2.ScoredItem]:

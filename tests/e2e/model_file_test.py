@@ -76,7 +76,8 @@ class ModelFileTest(unittest.TestCase):
         self.assertNotIn("bos_token_id", model)
         self.assertFalse(model.get("adds_bos", False))
         self.assertEqual(model["end_token_ids"], [50256])
-        # An empty context has nothing that could stand for it but the end of a text.
+        self.assertNotIn("eos_token_id", model)
+        # An empty context has nothing that could stand for it but the one token that ends a text.
         item = harness.logit("score", "", "Paris", server=server).json()
         self.assertEqual(item["item"]["implicit_context_token_id"], 50256)
 
@@ -104,6 +105,7 @@ class ModelFileTest(unittest.TestCase):
                                         "tokenizer.ggml.eos_token_id=11"))
         model = harness.logit("info", server=server).json()["models"][0]["model"]
         self.assertEqual(model["end_token_ids"], [11, 50256])
+        self.assertEqual(model["eos_token_id"], 11)
         self.assertEqual(model["bos_token_id"], 50256)
 
 

@@ -24,11 +24,12 @@ METHODS: dict[str, type[Message]] = {
     "/logitd.v1.ModelService/Tokenize": model_service_pb2.TokenizeRequest,
     "/logitd.v1.ModelService/Detokenize": model_service_pb2.DetokenizeRequest,
     "/logitd.v1.ModelService/ListModels": model_service_pb2.ListModelsRequest,
+    "/logitd.v1.ModelService/GetVocabulary": model_service_pb2.GetVocabularyRequest,
     "/logitd.v1.ServerService/GetServerInfo": server_service_pb2.GetServerInfoRequest,
 }
 
-# Of generated calls: those that a model works on take a hundred times as long.
-_WEIGHTS = [1 if name.endswith(("/Generate", "/Score", "/Rank")) else 10 for name in METHODS]
+# Of generated calls: those that a model works on, or that return a whole vocabulary, take a hundred times as long.
+_WEIGHTS = [1 if name.endswith(("/Generate", "/Score", "/Rank", "/GetVocabulary")) else 10 for name in METHODS]
 _VARINT, _FIXED64, _LENGTH, _GROUP, _END, _FIXED32 = 0, 1, 2, 3, 4, 5
 _UNKNOWN = 999
 _WIRE_TYPES = {FieldDescriptor.TYPE_DOUBLE: _FIXED64, FieldDescriptor.TYPE_FIXED64: _FIXED64,

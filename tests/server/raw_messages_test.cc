@@ -21,7 +21,8 @@ const std::vector<std::string>& Methods() {
                                     "GenerationService/Generate", "ScoringService/Score",
                                     "ScoringService/Rank",        "ScoringService/ScoreLogits",
                                     "ModelService/Tokenize",      "ModelService/Detokenize",
-                                    "ModelService/ListModels",    "ServerService/GetServerInfo"};
+                                    "ModelService/ListModels",    "ModelService/GetVocabulary",
+                                    "ServerService/GetServerInfo"};
   return methods;
 }
 

@@ -85,6 +85,27 @@ TEST_F(RunnerStreamTest, HelloIsNotBelieved) {
        "FIELD_OUT_OF_RANGE of hello.model.context_length"},
       {"eos out of range", [](v1::RunnerHello& h) { h.mutable_model()->add_end_token_ids(64); },
        "TOKEN_ID_OUT_OF_RANGE of hello.model.end_token_ids[1]"},
+      {"the eos is not one that ends", [](v1::RunnerHello& h) { h.mutable_model()->set_eos_token_id(5); },
+       "FIELD_OUT_OF_RANGE of hello.model.eos_token_id"},
+      {"an eos, but none that ends", [](v1::RunnerHello& h) { h.mutable_model()->clear_end_token_ids(); },
+       "FIELD_OUT_OF_RANGE of hello.model.eos_token_id"},
+      {"no hidden width", [](v1::RunnerHello& h) { h.mutable_model()->set_hidden_width(0); },
+       "FIELD_OUT_OF_RANGE of hello.model.hidden_width"},
+      {"long warning", [](v1::RunnerHello& h) { h.mutable_model()->add_warnings(std::string(257, 'x')); },
+       "FIELD_OUT_OF_RANGE of hello.model.warnings[0]"},
+      {"empty warning",
+       [](v1::RunnerHello& h) {
+         h.mutable_model()->add_warnings(std::string(256, 'x'));
+         h.mutable_model()->add_warnings("");
+       },
+       "FIELD_OUT_OF_RANGE of hello.model.warnings[1]"},
+      {"warning for a terminal", [](v1::RunnerHello& h) { h.mutable_model()->add_warnings("a\x1b[2J"); },
+       "FIELD_OUT_OF_RANGE of hello.model.warnings[0]"},
+      {"too many warnings",
+       [](v1::RunnerHello& h) {
+         for (int i = 0; i < 17; ++i) h.mutable_model()->add_warnings("a");
+       },
+       "FIELD_OUT_OF_RANGE of hello.model.warnings"},
       {"tolerance is not a number", [](v1::RunnerHello& h) { h.mutable_model()->set_batch_tolerance_nats(NAN); },
        "FIELD_OUT_OF_RANGE of hello.model.batch_tolerance_nats"},
       {"tolerance is infinite", [](v1::RunnerHello& h) { h.mutable_model()->set_batch_tolerance_nats(INFINITY); },
@@ -135,6 +156,37 @@ TEST_F(RunnerStreamTest, VocabularyMustBeTheOneThatWasAnnounced) {
   vocabulary = Vocabulary();
   vocabulary.mutable_vocabulary()->set_token_lengths(5, -1);
   EXPECT_EQ(Describe(StatusOf({Hello(), vocabulary})), "RUNNER_PROTOCOL of ");
+  vocabulary = Vocabulary();
+  vocabulary.mutable_vocabulary()->add_unused_token_ids(5);
+  EXPECT_EQ(Describe(StatusOf({Hello(), vocabulary})), "RUNNER_PROTOCOL of ") << "another fingerprint";
+}
+
+TEST_F(RunnerStreamTest, KindsOfTokensMustMakeSense) {
+  const struct {
+    const char* name;
+    void (*change)(v1::Vocabulary&);
+    const char* error;
+  } cases[] = {
+      {"control and unused", [](v1::Vocabulary& v) { v.add_unused_token_ids(0); }, "RUNNER_PROTOCOL of "},
+      {"unused, but no token", [](v1::Vocabulary& v) { v.add_unused_token_ids(64); },
+       "TOKEN_ID_OUT_OF_RANGE of vocabulary.unused_token_ids[0]"},
+      {"longer than a token may be",
+       [](v1::Vocabulary& v) {
+         v.mutable_token_bytes()->append(65536, 'x');
+         v.set_token_lengths(63, v.token_lengths(63) + 65536);
+       },
+       "RUNNER_PROTOCOL of "},
+  };
+  for (const auto& test : cases) {
+    SCOPED_TRACE(test.name);
+    v1::AttachRequest vocabulary = Vocabulary();
+    test.change(*vocabulary.mutable_vocabulary());
+    v1::AttachRequest hello = Hello();
+    if (std::string(test.error) == "RUNNER_PROTOCOL of ") {
+      hello.mutable_hello()->mutable_model()->set_vocab_fingerprint(runner::VocabFingerprint(vocabulary.vocabulary()));
+    }
+    EXPECT_EQ(Describe(StatusOf({hello, vocabulary})), test.error);
+  }
 }
 
 // A runner may name its control tokens; they have no bytes in a text all the same.

@@ -79,12 +79,15 @@ v1::ModelInfo FakeModel::Info() const {
   info.set_model_fingerprint(options_.model_fingerprint);
   info.set_vocab_fingerprint(runner::VocabFingerprint(Vocabulary()));
   info.set_vocab_size(kFakeVocabSize);
-  info.add_end_token_ids(kFakeEos);
+  info.mutable_end_token_ids()->Add(options_.end_token_ids.begin(), options_.end_token_ids.end());
+  if (options_.eos_token_id) info.set_eos_token_id(*options_.eos_token_id);
   if (options_.has_bos) info.set_bos_token_id(kFakeBos);
   info.set_adds_bos(options_.adds_bos);
   info.set_context_length(options_.context_length);
   info.set_precision("f32");
   info.set_parameter_count(1);
+  if (options_.hidden_width) info.set_hidden_width(*options_.hidden_width);
+  for (const std::string& warning : options_.warnings) info.add_warnings(warning);
   if (options_.batch_tolerance_nats) info.set_batch_tolerance_nats(*options_.batch_tolerance_nats);
   return info;
 }
@@ -94,7 +97,7 @@ v1::RunnerCapabilities FakeModel::Capabilities() const {
   capabilities.set_fork(options_.fork);
   capabilities.set_trim(options_.trim);
   capabilities.set_tokenizer(options_.tokenizer);
-  capabilities.set_vocabulary(true);
+  capabilities.set_vocabulary(options_.vocabulary);
   capabilities.set_tokens_spell_text(options_.tokens_spell_text);
   capabilities.add_dtypes(v1::LOGITS_DTYPE_F32);
   return capabilities;
@@ -120,6 +123,7 @@ v1::Vocabulary FakeModel::Vocabulary() const {
   }
   vocabulary.add_control_token_ids(kFakeBos);
   vocabulary.add_control_token_ids(kFakeEos);
+  for (const TokenId id : options_.unused_token_ids) vocabulary.add_unused_token_ids(id);
   return vocabulary;
 }
 
@@ -265,6 +269,7 @@ absl::StatusOr<std::vector<TokenId>> FakeModel::TokenizeInLane(const std::string
 }
 
 absl::StatusOr<std::string> FakeModel::Detokenize(std::span<const TokenId> token_ids, bool render_special_tokens) {
+  ++detokenize_count_;
   std::string text;
   for (TokenId token_id : token_ids) {
     text += token_id <= kFakeEos && render_special_tokens ? kControlNames[token_id] : FakeTokenBytes(token_id);

@@ -72,8 +72,17 @@ struct FakeModelOptions {
   std::string fatal_text;
   // Called with each text that is tokenised. Null: nothing.
   std::function<void(const std::string& text)> on_text = nullptr;
-  // The vocabulary has the names of control tokens as their bytes.
+  // The vocabulary has the names of control tokens.
   bool names_control_tokens = false;
+  // The runner tells its vocabulary.
+  bool vocabulary = true;
+  // These tokens are unused.
+  std::vector<TokenId> unused_token_ids = {};
+  std::vector<TokenId> end_token_ids = {kFakeEos};
+  std::optional<TokenId> eos_token_id = kFakeEos;
+  // ModelInfo's.
+  std::optional<int32_t> hidden_width = std::nullopt;
+  std::vector<std::string> warnings = {};
   bool records = true;
   bool choice = true;
   bool fork = true;
@@ -115,6 +124,8 @@ class FakeModel : public runner::Model {
   int largest_batch() const { return largest_batch_; }
   // Sequences that have a cache now.
   int open_sequence_count() const { return open_sequence_count_; }
+  // Calls of Detokenize, so far.
+  int detokenize_count() const { return detokenize_count_; }
 
  private:
   absl::Status SetUp(const v1::SequenceWork& work);
@@ -129,6 +140,7 @@ class FakeModel : public runner::Model {
   std::atomic<int64_t> row_count_ = 0;
   std::atomic<int> largest_batch_ = 0;
   std::atomic<int> open_sequence_count_ = 0;
+  std::atomic<int> detokenize_count_ = 0;
 };
 
 // A FakeModel that is attached to a server for as long as this object lives. Thread-safe.

@@ -68,6 +68,11 @@ std::string NativePrecision(const llama_model* model, const Weights& weights) {
   return name;
 }
 
+constexpr char kNoPreTokenizer[] =
+    "the file has no key tokenizer.ggml.pre: texts may become other tokens than the model was trained with (token ids "
+    "of "
+    "your own are not concerned); convert the model again to have it";
+
 // Texts wait only for their like. Most take 2 us a byte, so that few leave their lane; 4 MiB of one letter take 6 to 9
 // s. The CPU time of the last lane is what a text may cost at all: 68 s for 4 MiB. Nice values: others' evaluations go
 // first.
@@ -129,18 +134,13 @@ absl::StatusOr<std::unique_ptr<LlamaModel>> LlamaModel::Load(const LlamaOptions&
   if (!cache.ok()) return WithFile(options.file, cache.status());
   std::fprintf(stderr, "logitd-llama: %scache of %s\n", cache->is_short ? "warning: " : "", cache->why.c_str());
 
-  if (GuessesPreTokenizer(model.get())) {
-    std::fprintf(
-        stderr,
-        "logitd-llama: warning: %s has no key tokenizer.ggml.pre, so texts may get other tokens than the model "
-        "was trained with (token ids of your own are not concerned); convert the model again to have it\n",
-        options.file.c_str());
-  }
-
   std::unique_ptr<LlamaModel> loaded(new LlamaModel(std::move(model), *cache));
   RETURN_IF_ERROR(loaded->CreateContext(options, weights.all_f32));
   RETURN_IF_ERROR(loaded->StartTokenizer(options));
   loaded->ReadVocabulary(weights.path);
+  for (const std::string& warning : loaded->info_.warnings()) {
+    std::fprintf(stderr, "logitd-llama: warning: model file %s: %s\n", options.file.c_str(), warning.c_str());
+  }
   loaded->info_.set_context_length(context_length);
   loaded->DescribeModel(options, weights);
   loaded->MeasureTolerance(options.cache_dir, load_begin);
@@ -189,8 +189,11 @@ void LlamaModel::ReadVocabulary(const std::string& path) {
   info_.set_vocab_fingerprint(VocabFingerprint(vocabulary_));
   const SpecialTokens special = ReadSpecialTokens(model_.get(), path);
   for (const TokenId token_id : special.end_of_generation) info_.add_end_token_ids(token_id);
+  if (special.eos) info_.set_eos_token_id(*special.eos);
   if (special.bos) info_.set_bos_token_id(*special.bos);
   info_.set_adds_bos(special.adds_bos);
+  for (const std::string& warning : special.warnings) info_.add_warnings(warning);
+  if (GuessesPreTokenizer(model_.get())) info_.add_warnings(kNoPreTokenizer);
   tokens_spell_text_ = TokensSpellText(vocab_, vocabulary_);
   adds_space_prefix_ = AddsSpacePrefix(vocab_);
 }
@@ -203,6 +206,7 @@ void LlamaModel::DescribeModel(const LlamaOptions& options, const Weights& weigh
   } else {
     info_.set_precision(weights.precision == Precision::kF16 ? "f16" : NativePrecision(model_.get(), weights));
   }
+  if (const int32_t width = llama_model_n_embd(model_.get()); width > 0) info_.set_hidden_width(width);
   info_.set_parameter_count(static_cast<int64_t>(llama_model_n_params(model_.get())));
   if (const char* chat_template = llama_model_chat_template(model_.get(), nullptr)) {
     info_.set_chat_template(chat_template);

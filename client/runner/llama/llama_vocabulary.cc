@@ -10,6 +10,12 @@
 #include "absl/strings/str_replace.h"
 
 namespace logitd::runner {
+namespace {
+
+// Longer is no token: the server refuses it.
+constexpr size_t kMaxTokenBytes = 1 << 16;
+
+}  // namespace
 
 std::string TokenPiece(const llama_vocab* vocab, TokenId token_id, bool render_special_tokens) {
   std::string piece(64, '\0');
@@ -29,11 +35,14 @@ v1::Vocabulary VocabularyOf(const llama_vocab* vocab) {
   const int32_t vocab_size = llama_vocab_n_tokens(vocab);
   for (TokenId token_id = 0; token_id < vocab_size; ++token_id) {
     const llama_token_attr attributes = llama_vocab_get_attr(vocab, token_id);
-    std::string piece;
-    if (attributes & (LLAMA_TOKEN_ATTR_CONTROL | LLAMA_TOKEN_ATTR_UNKNOWN)) {
+    const bool is_control = (attributes & (LLAMA_TOKEN_ATTR_CONTROL | LLAMA_TOKEN_ATTR_UNKNOWN)) != 0;
+    // Of a control token: its name.
+    std::string piece = TokenPiece(vocab, token_id, /*render_special_tokens=*/is_control);
+    if (piece.size() > kMaxTokenBytes) piece.clear();
+    if (is_control) {
       vocabulary.add_control_token_ids(token_id);
-    } else {
-      piece = TokenPiece(vocab, token_id, /*render_special_tokens=*/false);
+    } else if (attributes & LLAMA_TOKEN_ATTR_UNUSED) {
+      vocabulary.add_unused_token_ids(token_id);
     }
     vocabulary.add_token_lengths(static_cast<int32_t>(piece.size()));
     vocabulary.mutable_token_bytes()->append(piece);
@@ -58,12 +67,13 @@ bool TokensSpellText(const llama_vocab* vocab, const v1::Vocabulary& vocabulary)
   size_t begin = 0;
   for (TokenId token_id = 0; token_id < vocabulary.token_lengths_size(); ++token_id) {
     const int32_t length = vocabulary.token_lengths(token_id);
-    if (length == 1) bytes.set(static_cast<unsigned char>(vocabulary.token_bytes()[begin]));
+    const llama_token_attr attributes = llama_vocab_get_attr(vocab, token_id);
+    const bool is_control = (attributes & (LLAMA_TOKEN_ATTR_CONTROL | LLAMA_TOKEN_ATTR_UNKNOWN)) != 0;
+    if (length == 1 && !is_control) bytes.set(static_cast<unsigned char>(vocabulary.token_bytes()[begin]));
     begin += static_cast<size_t>(length);
     // Such a token takes the spaces beside it away.
-    const llama_token_attr attributes = llama_vocab_get_attr(vocab, token_id);
     const bool strips = (attributes & (LLAMA_TOKEN_ATTR_LSTRIP | LLAMA_TOKEN_ATTR_RSTRIP)) != 0;
-    if (strips && (attributes & (LLAMA_TOKEN_ATTR_CONTROL | LLAMA_TOKEN_ATTR_UNKNOWN)) == 0) return false;
+    if (strips && !is_control) return false;
   }
   if (!bytes.all()) return false;
   // Some that go by these types drop spaces or normalise all the same. SentencePiece takes U+2581 for a space, which

@@ -15,7 +15,7 @@ namespace logitd::runner {
 // The bytes that a token stands for; of a control token none, or its name if `render_special_tokens`.
 std::string TokenPiece(const llama_vocab* vocab, TokenId token_id, bool render_special_tokens);
 
-// The bytes of every token, and which are control tokens.
+// The bytes of every token, the names of control tokens, and what each is.
 v1::Vocabulary VocabularyOf(const llama_vocab* vocab);
 
 // RunnerCapabilities.tokens_spell_text. `vocabulary`: as VocabularyOf.

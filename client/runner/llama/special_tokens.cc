@@ -13,17 +13,18 @@ namespace {
 constexpr char kBosKey[] = "tokenizer.ggml.bos_token_id";
 constexpr char kEosKey[] = "tokenizer.ggml.eos_token_id";
 
-// The id that the file has under `key`.
-std::optional<TokenId> IdOf(const llama_model* model, const char* key) {
+// The id that the file has under `key`. One that is no token goes into `warnings`.
+std::optional<TokenId> IdOf(const llama_model* model, const char* key, std::vector<std::string>& warnings) {
   char text[64] = {};
   if (llama_model_meta_val_str(model, key, text, sizeof(text)) < 0) return std::nullopt;
   int64_t id = -1;
   std::from_chars(text, text + std::strlen(text), id);
   const int32_t vocab_size = llama_vocab_n_tokens(llama_model_get_vocab(model));
   if (id >= 0 && id < vocab_size) return static_cast<TokenId>(id);
-  std::fprintf(stderr,
-               "logitd-llama: the model's file has %s = %s, outside its vocabulary of %d tokens: taken as unset\n", key,
-               text, vocab_size);
+  // A warning holds no bytes of the file's own choice.
+  const bool is_number = text[std::strspn(text, "-0123456789")] == '\0';
+  warnings.push_back(std::string("the file has ") + key + " = " + (is_number ? text : "what is no number") +
+                     ", outside its vocabulary of " + std::to_string(vocab_size) + " tokens: taken as unset");
   return std::nullopt;
 }
 
@@ -48,14 +49,15 @@ SpecialTokens ReadSpecialTokens(const llama_model* model, const std::string& pat
   const llama_vocab* vocab = llama_model_get_vocab(model);
   const int32_t vocab_size = llama_vocab_n_tokens(vocab);
   SpecialTokens tokens;
-  tokens.bos = IdOf(model, kBosKey);
+  tokens.bos = IdOf(model, kBosKey, tokens.warnings);
   tokens.adds_bos = tokens.bos.has_value() && llama_vocab_get_add_bos(vocab);
-  const std::optional<TokenId> eos = IdOf(model, kEosKey);
+  tokens.eos = IdOf(model, kEosKey, tokens.warnings);
   // llama.cpp's own choice; -1: none.
-  TokenId made_up = eos ? -1 : llama_vocab_eos(vocab);
+  TokenId made_up = tokens.eos ? -1 : llama_vocab_eos(vocab);
   if (made_up >= 0 && EndsByItsText(path, made_up, vocab_size)) made_up = -1;
   for (TokenId id = 0; id < vocab_size; ++id) {
-    if (id != made_up && llama_vocab_is_eog(vocab, id)) tokens.end_of_generation.push_back(id);
+    // The file's EOS ends a text, whatever llama.cpp takes out of its set.
+    if (id != made_up && (id == tokens.eos || llama_vocab_is_eog(vocab, id))) tokens.end_of_generation.push_back(id);
   }
   return tokens;
 }

@@ -19,9 +19,13 @@ struct SpecialTokens {
   std::optional<TokenId> bos;
   // A text begins with `bos`. False without one.
   bool adds_bos = false;
+  // One of `end_of_generation`. Unset: as `bos`.
+  std::optional<TokenId> eos;
   // What ends a text: the tokens that the file names, and those that llama.cpp knows by their text ("<|im_end|>"). In
   // increasing order.
   std::vector<TokenId> end_of_generation;
+  // What is wrong with the file's keys: sentences for ModelInfo.warnings.
+  std::vector<std::string> warnings;
 };
 
 // `path`: the file that `model` was loaded from; its vocabulary is read once more if it does not name an EOS.

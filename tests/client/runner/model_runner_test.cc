@@ -147,14 +147,14 @@ TEST(ModelRunnerTest, FingerprintIsTheDocumentedHash) {
   vocabulary.add_token_lengths(0);
   vocabulary.add_token_lengths(2);
   vocabulary.add_control_token_ids(0);
-  // printf '\2\0\0\0\377\377\377\377\2\0\0\0ab' | sha256sum
+  // printf '\2\0\0\0''\1\0\0\0\0\0\0\0''\0\0\0\0\2\0\0\0ab' | sha256sum
   std::string hex;
   for (unsigned char byte : VocabFingerprint(vocabulary)) {
     char digits[3];
     std::snprintf(digits, sizeof(digits), "%02x", byte);
     hex += digits;
   }
-  EXPECT_EQ(hex, "427a90c541177d6ed3c044bdb305a8cdac94294f7774316e1c3f34445d8ec214");
+  EXPECT_EQ(hex, "2ee25e2c34ac6679fc43795deae0629d2194785ff79ba687f27f16120e8a8dcd");
 }
 
 TEST(ModelRunnerTest, OmitsRecordsWhenTheyAreOff) {

@@ -205,7 +205,7 @@ TEST_F(GenerateTest, StopTokenIsInTheTokensButNotInTheText) {
   EXPECT_EQ(completion.totals().token_count(), completion.tokens_size());
   std::string text;
   for (int i = 0; i + 1 < completion.tokens_size(); ++i) text += completion.tokens(i).token_bytes();
-  EXPECT_EQ(completion.text_bytes().empty() ? completion.text() : completion.text_bytes(), text);
+  EXPECT_EQ(completion.raw_bytes().empty() ? completion.text() : completion.raw_bytes(), text);
 }
 
 TEST_F(GenerateTest, FullContextFinishes) {

@@ -56,9 +56,9 @@ TEST_F(ModelServiceTest, TextBecomesTokensAndBack) {
   v1::DetokenizeResponse detokenized;
   ASSERT_TRUE(models_->Detokenize(Context().get(), request, &detokenized).ok());
   EXPECT_EQ(detokenized.texts(0).text(), "the cat");
-  EXPECT_FALSE(detokenized.texts(0).has_text_bytes());
+  EXPECT_FALSE(detokenized.texts(0).has_raw_bytes());
   EXPECT_EQ(detokenized.texts(1).text(), "\xEF\xBF\xBD");
-  EXPECT_EQ(detokenized.texts(1).text_bytes(), "\xc3");
+  EXPECT_EQ(detokenized.texts(1).raw_bytes(), "\xc3");
 }
 
 TEST_F(ModelServiceTest, BadInputIsNamed) {

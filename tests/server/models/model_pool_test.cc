@@ -120,11 +120,13 @@ TEST_F(ModelPoolTest, RunnersOfOneNameMustBeInterchangeable) {
       {"vocabulary", [](ModelDescription& d) { d.vocab_fingerprint = "w"; }},
       {"vocabulary", [](ModelDescription& d) { d.vocab_size = 5; }},
       {"eos", [](ModelDescription& d) { d.end_token_ids = {1}; }},
+      {"eos", [](ModelDescription& d) { d.eos_token_id = 1; }},
       {"bos", [](ModelDescription& d) { d.bos_token_id = 1; }},
       {"bos", [](ModelDescription& d) { d.adds_bos = true; }},
       {"fingerprint", [](ModelDescription& d) { d.model_fingerprint = "x"; }},
       {"precision (f32)", [](ModelDescription& d) { d.precision = "f16"; }},
       {"context length", [](ModelDescription& d) { d.context_length = 7; }},
+      {"hidden width", [](ModelDescription& d) { d.hidden_width = 64; }},
   };
   for (const auto& test : cases) {
     ModelDescription other = Describe("a");
