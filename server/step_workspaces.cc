@@ -9,8 +9,13 @@
 
 namespace logitd::server {
 
-StepWorkspaces::StepWorkspaces()
-    : StepWorkspaces(2 * std::max(1, static_cast<int>(std::thread::hardware_concurrency()))) {}
+namespace {
+
+int ProcessorCount() { return std::max(1, static_cast<int>(std::thread::hardware_concurrency())); }
+
+}  // namespace
+
+StepWorkspaces::StepWorkspaces() : StepWorkspaces(2 * ProcessorCount(), ProcessorCount() - 1) {}
 
 absl::StatusOr<StepWorkspaces::Lease> StepWorkspaces::Lend(const RequestContext& context) {
   RETURN_IF_ERROR(context.Check());

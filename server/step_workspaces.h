@@ -23,6 +23,7 @@
 #include "core/distribution.h"
 #include "core/row_buffers.h"
 #include "server/request_context.h"
+#include "server/step_crew.h"
 
 namespace logitd::server {
 
@@ -57,9 +58,10 @@ class StepWorkspaces {
     std::unique_ptr<StepWorkspace> workspace_;
   };
 
-  // REQUIRES: count >= 1.
-  explicit StepWorkspaces(int count) : unmade_count_(count) {}
-  // Twice the processors: a short step seldom waits for the long ones.
+  // REQUIRES: count >= 1; helper_count >= 0.
+  explicit StepWorkspaces(int count, int helper_count = 0) : unmade_count_(count), crew_(helper_count) {}
+  // Twice the processors: a short step seldom waits for the long ones. With its caller the crew takes each of them
+  // once.
   StepWorkspaces();
 
   // Blocks until one is free and everybody who has waited for longer has one: nobody is overtaken, and so waits for at
@@ -67,6 +69,9 @@ class StepWorkspaces {
   // cache. Errors: CANCELLED, DEADLINE_EXCEEDED as soon as `context` is given up, before a lease and while it is waited
   // for. REQUIRES: the calling thread holds none.
   absl::StatusOr<Lease> Lend(const RequestContext& context);
+
+  // For the steps of one message that may be taken at once, each in a workspace lent for it alone.
+  StepCrew& crew() { return crew_; }
 
   // How many wait at the moment.
   int waiting_count() const;
@@ -87,6 +92,8 @@ class StepWorkspaces {
   std::vector<std::unique_ptr<StepWorkspace>> free_;
   // Those that nobody has needed so far.
   int unmade_count_;
+  // Last, because its threads end before what they use.
+  StepCrew crew_;
 };
 
 }  // namespace logitd::server
