@@ -22,6 +22,7 @@
 #include "core/sequence.h"
 #include "core/token_record.h"
 #include "core/types.h"
+#include "core/vocab_subset.h"
 
 namespace logitd {
 
@@ -36,6 +37,19 @@ struct DecoderConfig {
   uint64_t seed = 0;
   // [0, 2^56).
   uint64_t sequence_key = 0;
+  // False: tokens are kept only where a stage looks at them (sequence().token_ids()).
+  bool keeps_all_tokens = true;
+};
+
+// What a step brings besides its row. Views: they must outlive the step.
+struct StepInputs {
+  // Only these may be chosen at this step, of those that the sequence's own sets leave. Null: all of them.
+  // REQUIRES: of the row's vocabulary.
+  const VocabSubset* allowed = nullptr;
+  // Taken instead of what would be chosen, whatever the stages say of it. REQUIRES: in the row's vocabulary.
+  std::optional<TokenId> given_token_id;
+  // Not empty: the record's named tokens, instead of those of RecordOptions. REQUIRES: as given_token_id.
+  std::span<const TokenId> named_token_ids;
 };
 
 // What one row made of the sequence.
@@ -55,14 +69,19 @@ class Decoder {
   explicit Decoder(DecoderConfig config);
   // One that goes on after tokens chosen earlier, on any machine. The prompt is shared, never copied, and kept only if
   // a stage looks at it; null: none.
+  // So are the tokens, unless config.keeps_all_tokens; else their number and the last one are.
   Decoder(DecoderConfig config, SharedTokens prompt, std::vector<TokenId> token_ids, const SequenceSums& sums);
+  // The same, of tokens of which only the number is known. REQUIRES: no stage looks at them
+  // (!config.sampling.needs_history()); token_count >= 0.
+  Decoder(DecoderConfig config, int32_t token_count, const SequenceSums& sums);
 
   // Takes the row for `position`: position() chooses the next token; position() - 1, once a step was taken here,
   // computes the latest step again, with the same result and no effect.
   // `distribution` is working space that sequences of one thread share.
   // Errors: POSITION_GAP, POSITION_TOO_OLD (the field is "position"), POSITION_CONFLICT, NON_FINITE_LOGIT,
   // NO_FINITE_LOGIT. After an error the sequence is as before.
-  absl::StatusOr<Step> Advance(int32_t position, const LogitsRow& row, Distribution& distribution);
+  absl::StatusOr<Step> Advance(int32_t position, const LogitsRow& row, Distribution& distribution,
+                               const StepInputs& inputs = {});
 
   // Takes the token for position() that was chosen elsewhere, by the same rules; unset: none could be. `record` has the
   // numbers that config().record asks for. The step is the one that Advance would give of the same row.
@@ -78,8 +97,10 @@ class Decoder {
   }
 
  private:
+  // The tokens chosen before `position`; none if no stage looks at them.
+  std::span<const TokenId> OutputBefore(int32_t position) const;
   absl::StatusOr<Step> Choose(const SequenceSums& sums_before, int32_t position, const LogitsRow& row,
-                              Distribution& distribution) const;
+                              Distribution& distribution, const StepInputs& inputs) const;
 
   DecoderConfig config_;
   SharedTokens prompt_;

@@ -42,7 +42,7 @@ absl::Status Distribution::Assign(const LogitsRow& row, const SamplingParams& pa
   temperature_ = params.temperature;
   row_maximum_.reset();
   if (row.slots().empty()) return errors::NoFiniteLogit();
-  const StagePlan plan = PlanOf(params);
+  const StagePlan plan = PlanOf(params, context.allowed != nullptr);
   plan_temperature_ = params.greedy() ? 1 : params.temperature + plan.temperature_offset;
   const std::span<const Stage> stages = plan.stages();
 
@@ -93,7 +93,7 @@ absl::Status Distribution::Assign(const LogitsRow& row, const SamplingParams& pa
     }
     kept_.KeepUpTo({kept_.max(), kept_.argmax()});
   }
-  is_models_ = params.neutral() && context.excluded.empty();
+  is_models_ = params.neutral() && context.excluded.empty() && context.allowed == nullptr;
   return finish(absl::OkStatus());
 }
 
@@ -137,8 +137,8 @@ absl::Status Distribution::ApplyGroup(const GroupBase& base, std::span<const Sta
       logits = edited_;
     }
   }
-  if (params.subset != nullptr && std::find(group.begin(), group.end(), Stage::kTokenSets) != group.end()) {
-    mask = InSubset(mask, *params.subset);
+  if (std::find(group.begin(), group.end(), Stage::kTokenSets) != group.end()) {
+    if (const auto allowed = AllowedWords(params, context); !allowed.empty()) mask = InAllowed(mask, allowed);
   }
   const kernels::RowScan scan = kept_.Reset(logits, mask, banned);
   const bool has_temperature = std::find(group.begin(), group.end(), Stage::kTemperature) != group.end();
@@ -157,14 +157,23 @@ absl::Status Distribution::ApplyGroup(const GroupBase& base, std::span<const Sta
   return is_whole ? errors::NoFiniteLogit() : errors::AllTokensExcluded();
 }
 
-std::span<const uint64_t> Distribution::InSubset(std::span<const uint64_t> mask, const VocabSubset& subset) {
-  const std::span<const uint64_t> words = subset.words();
+std::span<const uint64_t> Distribution::AllowedWords(const SamplingParams& params, const StepContext& context) {
+  if (params.subset == nullptr)
+    return context.allowed == nullptr ? std::span<const uint64_t>() : context.allowed->words();
+  const std::span<const uint64_t> words = params.subset->words();
+  if (context.allowed == nullptr) return words;
+  allowed_words_.assign(words.begin(), words.end());
+  for (size_t i = 0; i < words.size(); ++i) allowed_words_[i] &= context.allowed->words()[i];
+  return allowed_words_;
+}
+
+std::span<const uint64_t> Distribution::InAllowed(std::span<const uint64_t> mask, std::span<const uint64_t> words) {
   if (row_.is_sparse()) {
     const size_t count = row_.slots().size();
     subset_mask_.assign((count + 63) / 64, 0);
     for (size_t slot = 0; slot < count; ++slot) {
-      const auto is_in = uint64_t{subset.Contains(row_.IdOf(static_cast<int32_t>(slot)))};
-      subset_mask_[slot / 64] |= is_in << (slot % 64);
+      const auto id = static_cast<size_t>(row_.IdOf(static_cast<int32_t>(slot)));
+      subset_mask_[slot / 64] |= ((words[id / 64] >> (id % 64)) & 1) << (slot % 64);
     }
   } else if (mask.empty()) {
     return words;

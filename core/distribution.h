@@ -128,9 +128,12 @@ class Distribution {
   // Before the first truncation: what top-n-sigma and kept_mass() look back to.
   void LookBeforeTruncation(const StagePlan& plan, const SamplingParams& params, const DistributionOptions& options);
 
-  // The slots of `mask` (empty: all) whose token is in `subset`; spare bits are of no meaning. Holds until the next
+  // The tokens that the sets of the sequence and of the step both have, as VocabSubset::words(). Empty: there is no
+  // set. Holds until the next call.
+  std::span<const uint64_t> AllowedWords(const SamplingParams& params, const StepContext& context);
+  // The slots of `mask` (empty: all) whose token is in `words`; spare bits are of no meaning. Holds until the next
   // call.
-  std::span<const uint64_t> InSubset(std::span<const uint64_t> mask, const VocabSubset& subset);
+  std::span<const uint64_t> InAllowed(std::span<const uint64_t> mask, std::span<const uint64_t> words);
   // The slots of `token_ids`, but for those that the row does not list. Holds until the next call.
   std::span<const int32_t> SlotsOf(std::span<const TokenId> token_ids);
 
@@ -148,6 +151,7 @@ class Distribution {
   std::vector<float> group_logits_;
   std::vector<uint64_t> group_mask_;
   std::vector<uint64_t> subset_mask_;
+  std::vector<uint64_t> allowed_words_;
   std::vector<int32_t> slots_;
   // The lowest logit that top-n-sigma keeps.
   float sigma_lowest_ = 0;

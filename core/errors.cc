@@ -84,6 +84,10 @@ absl::Status OutOfRange(std::string_view field, std::string_view value, std::str
 
 absl::Status Required(std::string_view field) { return OfField(ErrorReason::kFieldRequired, field, " is required"); }
 
+absl::Status Required(std::string_view field, std::string_view because) {
+  return OfField(ErrorReason::kFieldRequired, field, std::string(" is required: ").append(because));
+}
+
 absl::Status MissingFrom(std::string_view field, std::string_view element) {
   return OfField(ErrorReason::kFieldRequired, field,
                  std::string(" must contain ").append(element).append(", which is on"));

@@ -21,6 +21,7 @@
 #include "core/sampling_params.h"
 #include "core/stage_order.h"
 #include "core/types.h"
+#include "core/vocab_subset.h"
 
 namespace logitd {
 
@@ -32,6 +33,8 @@ struct StepContext {
   std::span<const TokenId> output;
   // Tokens that min_tokens excludes at this step, any order.
   std::span<const TokenId> excluded;
+  // What TOKEN_SETS allows at this step alone, besides the sequence's own sets. Null: all of them.
+  const VocabSubset* allowed = nullptr;
   // The draw's, for XTC.
   uint64_t seed = 0;
   uint64_t sequence_key = 0;

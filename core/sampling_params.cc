@@ -191,9 +191,13 @@ PenaltyScope SamplingParams::SequenceScope() const {
   return order.preset == StagePreset::kVllm ? PenaltyScope::kOutput : PenaltyScope::kPromptAndOutput;
 }
 
-bool SamplingParams::needs_history() const {
-  return IsOn(Stage::kRepetitionPenalty) || IsOn(Stage::kFrequencyPenalty) || IsOn(Stage::kPresencePenalty) ||
-         IsOn(Stage::kNoRepeatNgram) || IsOn(Stage::kDry) || HasLongSequence(lists.get());
+std::optional<Stage> SamplingParams::HistoryStage() const {
+  for (Stage stage : {Stage::kRepetitionPenalty, Stage::kFrequencyPenalty, Stage::kPresencePenalty,
+                      Stage::kNoRepeatNgram, Stage::kDry}) {
+    if (IsOn(stage)) return stage;
+  }
+  if (HasLongSequence(lists.get())) return Stage::kSequenceBiases;
+  return std::nullopt;
 }
 
 bool SamplingParams::needs_prompt() const {

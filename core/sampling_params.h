@@ -111,8 +111,9 @@ struct SamplingParams {
   bool no_stages() const;
   // Nothing is on: the sampling distribution is the model's. TRT_LLM never is, for it adds to the temperature.
   bool neutral() const { return temperature == 1 && TemperatureOffsetOf(order) == 0 && no_stages(); }
-  // Some stage looks at the tokens so far.
-  bool needs_history() const;
+  // The first stage that is on and looks at the tokens so far. Unset: none does.
+  std::optional<Stage> HistoryStage() const;
+  bool needs_history() const { return HistoryStage().has_value(); }
   // Some stage looks at the prompt.
   bool needs_prompt() const;
 

@@ -31,17 +31,25 @@ SequenceSums WantedSums(const RecordOptions& record, SequenceSums sums) {
   return sums;
 }
 
-Sequence::Sequence(std::vector<TokenId> token_ids, const SequenceSums& sums)
-    : token_ids_(std::move(token_ids)), sums_(sums) {}
+Sequence::Sequence(std::vector<TokenId> token_ids, const SequenceSums& sums, bool keeps_tokens)
+    : keeps_tokens_(keeps_tokens), position_(static_cast<int32_t>(token_ids.size())), sums_(sums) {
+  if (!token_ids.empty()) last_token_ = token_ids.back();
+  if (keeps_tokens) token_ids_ = std::move(token_ids);
+}
+
+Sequence::Sequence(int32_t token_count, const SequenceSums& sums)
+    : keeps_tokens_(false), position_(token_count), sums_(sums) {}
 
 void Sequence::Append(const TokenRecord& record) {
-  token_ids_.push_back(record.token_id);
+  if (keeps_tokens_) token_ids_.push_back(record.token_id);
+  ++position_;
+  last_token_ = record.token_id;
   sums_.Add(record);
 }
 
 std::optional<Finish> Sequence::CheckFinish(const StopRules& rules) const {
-  if (token_ids_.empty()) return std::nullopt;
-  return FinishAfter(token_ids_.back(), position(), rules);
+  if (!last_token_) return std::nullopt;
+  return FinishAfter(*last_token_, position(), rules);
 }
 
 }  // namespace logitd

@@ -51,12 +51,19 @@ SequenceSums WantedSums(const RecordOptions& record, SequenceSums sums);
 class Sequence {
  public:
   Sequence() = default;
-  // Goes on after `token_ids`; `sums` as they were after them.
-  Sequence(std::vector<TokenId> token_ids, const SequenceSums& sums);
+  // Goes on after `token_ids`; `sums` as they were after them. Unless it `keeps_tokens`, only their number and the last
+  // one are kept: 4 bytes a token are what most of a long sequence would cost.
+  Sequence(std::vector<TokenId> token_ids, const SequenceSums& sums, bool keeps_tokens = true);
+  // Goes on after so many tokens, which nobody looks at: it keeps none.
+  Sequence(int32_t token_count, const SequenceSums& sums);
 
   // Position of the next token: the number of tokens so far.
-  int32_t position() const { return static_cast<int32_t>(token_ids_.size()); }
+  int32_t position() const { return position_; }
+  // The tokens so far. Empty unless it keeps them.
   const std::vector<TokenId>& token_ids() const { return token_ids_; }
+  bool keeps_tokens() const { return keeps_tokens_; }
+  // Unset: there is none, or only their number is known.
+  std::optional<TokenId> last_token() const { return last_token_; }
   const SequenceSums& sums() const { return sums_; }
 
   // Appends a token whose record.position is position().
@@ -66,6 +73,9 @@ class Sequence {
 
  private:
   std::vector<TokenId> token_ids_;
+  bool keeps_tokens_ = true;
+  int32_t position_ = 0;
+  std::optional<TokenId> last_token_;
   SequenceSums sums_;
 };
 

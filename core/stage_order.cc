@@ -242,7 +242,7 @@ double TemperatureOffsetOf(const StageOrder& order) { return order.preset == Sta
 
 bool ChangesLogits(Stage stage) { return stage >= Stage::kMinTokens && stage <= Stage::kNoRepeatNgram; }
 
-StagePlan PlanOf(const SamplingParams& params) {
+StagePlan PlanOf(const SamplingParams& params, bool has_step_set) {
   const StageOrder& order = params.order;
   StagePlan plan;
   if (order.preset == StagePreset::kHf || order.preset == StagePreset::kVllm) {
@@ -258,6 +258,7 @@ StagePlan PlanOf(const SamplingParams& params) {
 
   const std::span<const Stage> stages =
       order.stages.empty() ? StagesOf(order.preset) : std::span<const Stage>(order.stages);
+  if (has_step_set && !Contains(stages, Stage::kTokenSets)) plan.Add(Stage::kTokenSets);
   if (!Contains(stages, Stage::kMinTokens)) plan.Add(Stage::kMinTokens);
   bool after_temperature = false;
   for (Stage stage : stages) {
@@ -268,7 +269,8 @@ StagePlan PlanOf(const SamplingParams& params) {
     }
     const bool is_cut = !ChangesLogits(stage) && stage != Stage::kTokenSets;
     if (is_cut && params.greedy() && after_temperature) continue;
-    if ((stage == Stage::kMinTokens || params.IsOn(stage)) && !OffInPreset(stage, params)) plan.Add(stage);
+    const bool is_on = params.IsOn(stage) || stage == Stage::kMinTokens || (has_step_set && stage == Stage::kTokenSets);
+    if (is_on && !OffInPreset(stage, params)) plan.Add(stage);
   }
   return plan;
 }

@@ -112,8 +112,9 @@ class StagePlan {
 // say where. kTemperature is, unless it is 1 and nothing is added.
 // At temperature 0 the temperature is left out, and so are the cuts after it: the argmax of what is left is the token.
 // Stages after it that change logits or ban tokens stay, as at temperature 1: no order lets a banned token through.
-// REQUIRES: Validate(params) is OK.
-StagePlan PlanOf(const SamplingParams& params);
+// `has_step_set`: the step brings a token set of its own. kTokenSets is then in the plan though the parameters have
+// none: at its place, or first if the explicit order does not say where. REQUIRES: Validate(params) is OK.
+StagePlan PlanOf(const SamplingParams& params, bool has_step_set = false);
 
 // The order that a preset gives all stages that it has.
 std::span<const Stage> StagesOf(StagePreset preset);

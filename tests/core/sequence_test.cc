@@ -40,5 +40,23 @@ TEST(SequenceTest, ALogProbThatIsMissingUnsetsItsSumForGood) {
   EXPECT_FALSE(sequence.sums().sampling);
 }
 
+TEST(SequenceTest, KeepsNumberAndLastTokenWhereNobodyLooksAtTheOthers) {
+  Sequence sequence({4, 7}, SequenceSums(), /*keeps_tokens=*/false);
+  EXPECT_EQ(sequence.position(), 2);
+  EXPECT_EQ(sequence.last_token(), 7);
+  sequence.Append(Record(5, -1, -1));
+  EXPECT_EQ(sequence.position(), 3);
+  EXPECT_EQ(sequence.last_token(), 5);
+  EXPECT_TRUE(sequence.token_ids().empty());
+  EXPECT_EQ(sequence.CheckFinish({.stop_token_ids = {5}})->stop_token_id, 5);
+  Sequence counted(2, SequenceSums());
+  EXPECT_EQ(counted.position(), 2);
+  EXPECT_EQ(counted.last_token(), std::nullopt);
+  counted.Append(Record(5, -0.5, -1));
+  EXPECT_EQ(counted.position(), 3);
+  EXPECT_EQ(counted.last_token(), 5);
+  EXPECT_EQ(counted.sums().model->value(), -0.5);
+}
+
 }  // namespace
 }  // namespace logitd
