@@ -87,14 +87,14 @@ class FileDecoder {
  private:
   // Takes the results of a batch. Whether the sequence goes on.
   static bool Take(const v1::BatchResult& result, v1::Completion& completion);
+  // Closes a sequence whose rows ended before it did, and takes how it ended.
+  absl::Status Close(int64_t sequence_id, v1::Completion& completion);
 
   LogitsInput& file_;
   client::DecodeStream& stream_;
   const uint64_t first_key_;
   const std::vector<int32_t> prompt_;
   int64_t batch_id_ = 0;
-  // A sequence whose rows ended before it did; closed with the next batch.
-  int64_t open_sequence_id_ = 0;
   uint64_t seed_ = 0;
 };
 
@@ -114,6 +114,21 @@ bool FileDecoder::Take(const v1::BatchResult& result, v1::Completion& completion
   return true;
 }
 
+absl::Status FileDecoder::Close(int64_t sequence_id, v1::Completion& completion) {
+  v1::StepBatch batch;
+  batch.set_batch_id(++batch_id_);
+  batch.add_close_sequence_ids(sequence_id);
+  const absl::StatusOr<v1::BatchResult> result = stream_.Step(std::move(batch), "");
+  if (!result.ok()) return result.status();
+  if (result->closes_size() != 1) return absl::InternalError("the server has not answered the close of a sequence");
+  if (result->closes(0).has_error()) {
+    *completion.mutable_error() = result->closes(0).error();
+  } else {
+    *completion.mutable_finish() = result->closes(0).finish();
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<v1::Completion> FileDecoder::Next() {
   const int32_t sequence = file_.next_sequence();
   v1::Completion completion;
@@ -125,7 +140,6 @@ absl::StatusOr<v1::Completion> FileDecoder::Next() {
     const int32_t first_row = file_.next_row();
     v1::StepBatch batch;
     batch.set_batch_id(++batch_id_);
-    if (open_sequence_id_ != 0) batch.add_close_sequence_ids(std::exchange(open_sequence_id_, 0));
     if (first_row == 0) {
       v1::OpenSequence& open = *batch.add_opens();
       open.set_sequence_id(sequence_id);
@@ -159,8 +173,7 @@ absl::StatusOr<v1::Completion> FileDecoder::Next() {
   if (absl::Status status = file_.SkipSequence(sequence); !status.ok()) return status;
   if (!completion.has_error() && !completion.has_finish()) {
     // More tokens were allowed than there are rows.
-    completion.mutable_finish()->set_reason(v1::FINISH_REASON_CANCELLED);
-    open_sequence_id_ = sequence_id;
+    if (absl::Status status = Close(sequence_id, completion); !status.ok()) return status;
   }
   return completion;
 }

@@ -235,6 +235,7 @@ absl::Status DecodeSession::Close(int64_t sequence_id, const std::string& field,
   if (found == sequences_.end()) return errors::SequenceNotOpen(field, sequence_id);
   const Decoder& decoder = *found->second.decoder;
   ToProto(decoder.position(), decoder.sequence().sums(), *result.mutable_totals());
+  ToProto(Finish{FinishReason::kCancelled, std::nullopt}, *result.mutable_finish());
   Erase(sequence_id);
   return absl::OkStatus();
 }

@@ -16,6 +16,8 @@ using ::testing::IsEmpty;
 struct FakeDecoder {
   int finish_after = 1000;
   int bad_position = -1;
+  // How a sequence that is closed ends.
+  v1::FinishReason close_reason = v1::FINISH_REASON_CANCELLED;
   // Whether records hold the kept set and the draw.
   bool has_draw = false;
   grpc::Status status = grpc::Status::OK;
@@ -36,6 +38,12 @@ struct FakeDecoder {
       opened.set_seed(99);
       opened.set_sequence_key(open.sequence_key());
       is_open = true;
+    }
+    for (int64_t sequence_id : request.batch().close_sequence_ids()) {
+      v1::CloseResult& closed = *result.add_closes();
+      closed.set_sequence_id(sequence_id);
+      closed.mutable_finish()->set_reason(close_reason);
+      is_open = false;
     }
     for (const v1::SequenceStep& step : request.batch().steps()) {
       v1::StepResult& stepped = *result.add_steps();
@@ -173,7 +181,8 @@ TEST_F(DecodeTest, EachSequenceOfABatchHasAKeyOfItsOwnAndALineOfJson) {
   EXPECT_NE(decoder_.requests[1].batch().opens(0).sequence_id(), decoder_.requests[2].batch().opens(0).sequence_id());
   const std::string record =
       "\"tokens\":[{\"token_id\":4,\"token_bytes\":\"\",\"position\":0,\"origin\":\"TOKEN_ORIGIN_UNSPECIFIED\","
-      "\"log_prob_state\":\"LOG_PROB_STATE_UNSPECIFIED\",\"model_log_prob\":-0.5,\"sampling_log_prob\":-0.25}],\"text\":\"\","
+      "\"log_prob_state\":\"LOG_PROB_STATE_UNSPECIFIED\",\"model_log_prob\":-0.5,\"sampling_log_prob\":-0.25}],"
+      "\"text\":\"\","
       "\"totals\":{\"token_count\":1,\"cumulative_model_log_prob\":-0.5,\"cumulative_sampling_log_prob\":-0.25},"
       "\"finish\":{\"reason\":\"FINISH_REASON_MAX_TOKENS\"},\"seed\":\"99\"}\n";
   EXPECT_EQ(rig_.out(),
@@ -204,11 +213,19 @@ TEST_F(DecodeTest, LongSequencesGoInSeveralBatches) {
 
 TEST_F(DecodeTest, ASequenceThatRunsOutOfRowsIsClosed) {
   EXPECT_EQ(Run(SavedArray("<f4", "(2, 1, 3)", kRows), {"--max-tokens", "10"}), 0);
-  ASSERT_EQ(decoder_.requests.size(), 3u);
-  EXPECT_THAT(decoder_.requests[2].batch().close_sequence_ids(),
-              ElementsAre(decoder_.requests[1].batch().opens(0).sequence_id()));
+  ASSERT_EQ(decoder_.requests.size(), 5u);
+  for (int i : {2, 4}) {
+    EXPECT_THAT(decoder_.requests[i].batch().close_sequence_ids(),
+                ElementsAre(decoder_.requests[i - 1].batch().opens(0).sequence_id()));
+  }
   EXPECT_THAT(rig_.out(), HasSubstr("finish reason: cancelled\n"));
   EXPECT_THAT(rig_.out(), HasSubstr("no more rows"));
+}
+
+TEST_F(DecodeTest, HowAClosedSequenceEndedIsTheServersWord) {
+  decoder_.close_reason = v1::FINISH_REASON_CONTEXT_FULL;
+  EXPECT_EQ(Run(SavedArray("<f4", "(2, 1, 3)", kRows), {"--max-tokens", "10"}), 0);
+  EXPECT_THAT(rig_.out(), HasSubstr("finish reason: context full\n"));
 }
 
 TEST_F(DecodeTest, ABadRowFailsItsSequenceAlone) {
@@ -222,8 +239,8 @@ TEST_F(DecodeTest, ABadRowFailsItsSequenceAlone) {
 TEST_F(DecodeTest, ThePromptIsEverySequences) {
   EXPECT_EQ(Run(SavedArray("<f4", "(2, 1, 3)", kRows), {"--prompt-tokens", "2,2,0", "--repetition-penalty", "1.2"}), 0);
   EXPECT_EQ(config().sampling().repetition_penalty(), 1.2);
-  ASSERT_EQ(decoder_.requests.size(), 3u);
-  for (int i : {1, 2}) {
+  ASSERT_EQ(decoder_.requests.size(), 5u);
+  for (int i : {1, 3}) {
     EXPECT_THAT(decoder_.requests[i].batch().opens(0).fresh().prompt_token_ids(), ElementsAre(2, 2, 0));
   }
 }

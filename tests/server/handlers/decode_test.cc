@@ -289,6 +289,8 @@ TEST_F(DecodeSessionTest, CloseReturnsTheSums) {
   Send(StepRequest(1, 0, kRow, " opens { sequence_id: 1 }"));
   const auto response = Send(Request("batch { batch_id: 2 close_sequence_ids: 1 close_sequence_ids: 9 }"));
   EXPECT_EQ(response.result().closes(0).totals().token_count(), 1);
+  EXPECT_EQ(response.result().closes(0).finish().reason(), v1::FINISH_REASON_CANCELLED);
+  EXPECT_FALSE(response.result().closes(1).has_finish());
   EXPECT_FALSE(response.result().closes(0).has_error());
   EXPECT_EQ(Describe(response.result().closes(1).error()), "SEQUENCE_NOT_OPEN of batch.close_sequence_ids[1]");
 }
