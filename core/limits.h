@@ -18,8 +18,10 @@ inline constexpr int32_t kMaxMessageElements = 1 << 18;
 inline constexpr int32_t kMaxRowsPerMessage = 1024;
 // Each open sequence costs memory until it ends.
 inline constexpr int32_t kMaxSequencesPerStream = 1024;
-// Token sets and token lists that the sequences of one stream hold: what else an open sequence costs is constant.
-inline constexpr int64_t kMaxStreamStateBytes = int64_t{16} << 20;
+// Token sets, lists, prompts and tokens that the sequences of one stream hold: what else an open sequence costs is
+// constant. 1,024 sequences of 16,384 tokens that a stage looks at, at 4 bytes; their ids, at most 3 bytes each, fit one
+// message of 48 MiB when the stream is resumed.
+inline constexpr int64_t kMaxStreamStateBytes = int64_t{64} << 20;
 // The longest context that models offer today.
 inline constexpr int32_t kMaxTokens = 131072;
 inline constexpr int32_t kMaxPromptTokens = 131072;
@@ -69,7 +71,7 @@ inline constexpr int32_t kMaxCalls = 1024;
 // Health watches at once: they hold no thread, and stay open for days.
 inline constexpr int32_t kMaxWatches = 1024;
 // Memory of requests that are being worked on and of what streams keep, together: 7 of the largest messages, or the
-// state of 48 of the largest streams and one message. Small messages have an eighth for themselves.
+// state of 12 of the largest streams and one message. Small messages have an eighth for themselves.
 inline constexpr int64_t kMaxBytesInWork = int64_t{1} << 30;
 // What gRPC may hold for all connections: messages on their way in and out. Twice what may be in work.
 inline constexpr int64_t kMaxTransportBytes = int64_t{2} << 30;

@@ -42,6 +42,8 @@ class WireRows {
                                      std::string_view payload, int32_t vocab_size);
 
   int32_t row_count() const { return row_count_; }
+  // The values of row `index`: of a dense row vocab_size. REQUIRES: as Row.
+  int32_t width(int32_t index) const { return BlockOf(index).bytes.message->width(); }
   // Row `index` as f32: a view of the message where it is f32 and aligned, else of `buffers`. It holds until the next
   // call. Errors, of a sparse row with ids of its own alone:
   // TOKEN_ID_OUT_OF_RANGE, DUPLICATE_TOKEN_ID, FIELD_OUT_OF_RANGE of "logits.token_ids[slot]".

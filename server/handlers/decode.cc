@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -23,10 +24,24 @@ constexpr size_t kVocabFingerprintBytes = 32;
 // What an open sequence costs besides what its caller chooses, the allocator's and the map's part included.
 constexpr int64_t kSequenceBytes = sizeof(Decoder) + 128;
 
+// The memory of a vector, and what is in it.
 int64_t BytesOf(const std::vector<TokenId>& tokens) {
   return static_cast<int64_t>(tokens.capacity() * sizeof(TokenId));
 }
 int64_t BytesOf(std::span<const TokenId> tokens) { return static_cast<int64_t>(tokens.size_bytes()); }
+
+std::span<const TokenId> SpanOf(const google::protobuf::RepeatedField<int32_t>& ids) {
+  return {ids.data(), static_cast<size_t>(ids.size())};
+}
+
+// Errors: LIMIT_EXCEEDED, TOKEN_ID_OUT_OF_RANGE.
+absl::Status CheckPrompt(std::span<const TokenId> prompt, const std::string& field, int32_t vocab_size) {
+  if (prompt.size() > kMaxPromptTokens) {
+    return errors::LimitExceeded(field, std::ssize(prompt), "[0, " + std::to_string(kMaxPromptTokens) + "]",
+                                 "max_prompt_tokens");
+  }
+  return CheckTokenIds(prompt, field, vocab_size);
+}
 
 std::string Indexed(const char* list, int index) { return std::string(list) + "[" + std::to_string(index) + "]."; }
 
@@ -90,7 +105,8 @@ absl::Status DecodeSession::Step(const v1::StepBatch& batch, std::string_view pa
   if (batch.batch_id() <= last_batch_id_) {
     return errors::OutOfRange("batch.batch_id", batch.batch_id(), "> " + std::to_string(last_batch_id_));
   }
-  for (const int count : {batch.opens_size(), batch.close_sequence_ids_size(), batch.steps_size()}) {
+  for (const int count :
+       {batch.opens_size(), batch.close_sequence_ids_size(), batch.steps_size(), batch.shared_prompts_size()}) {
     if (count > kMaxRowsPerMessage) {
       return errors::LimitExceeded("batch", count, "[0, " + std::to_string(kMaxRowsPerMessage) + "] of each list",
                                    "max_rows_per_message");
@@ -98,8 +114,8 @@ absl::Status DecodeSession::Step(const v1::StepBatch& batch, std::string_view pa
   }
   auto rows = WireRows::Of(batch.blocks(), payload, vocab_size_);
   if (!rows.ok()) return WithFieldPrefix(rows.status(), "batch.");
+  RETURN_IF_ERROR(WithFieldPrefix(CheckSharedPrompts(batch.shared_prompts()), "batch."));
   last_batch_id_ = batch.batch_id();
-  alternatives_ = 0;
   result.set_batch_id(batch.batch_id());
 
   for (int i = 0; i < batch.opens_size(); ++i) {
@@ -107,7 +123,8 @@ absl::Status DecodeSession::Step(const v1::StepBatch& batch, std::string_view pa
     RETURN_IF_ERROR(context.Check());
     v1::OpenResult& opened = *result.add_opens();
     opened.set_sequence_id(batch.opens(i).sequence_id());
-    const absl::Status status = WithFieldPrefix(Open(batch.opens(i), opened), Indexed("batch.opens", i));
+    const absl::Status status =
+        WithFieldPrefix(Open(batch.opens(i), batch.shared_prompts(), opened), Indexed("batch.opens", i));
     if (!status.ok()) *opened.mutable_error() = ToProto(status);
   }
   for (int i = 0; i < batch.close_sequence_ids_size(); ++i) {
@@ -117,28 +134,25 @@ absl::Status DecodeSession::Step(const v1::StepBatch& batch, std::string_view pa
         Close(batch.close_sequence_ids(i), "batch.close_sequence_ids[" + std::to_string(i) + "]", closed);
     if (!status.ok()) *closed.mutable_error() = ToProto(status);
   }
-  for (int i = 0; i < batch.steps_size(); ++i) {
-    const v1::SequenceStep& step = batch.steps(i);
-    ASSIGN_OR_RETURN(const StepWorkspaces::Lease workspace, workspaces.Lend(context));
-    v1::StepResult& stepped = *result.add_steps();
-    stepped.set_sequence_id(step.sequence_id());
-    stepped.set_position(step.position());
-    const absl::Status status = WithFieldPrefix(
-        StepSequence(step, step.has_row() ? step.row() : i, *rows, *workspace, *stepped.mutable_chosen()),
-        Indexed("batch.steps", i));
-    if (!status.ok()) {
-      // An error ends its sequence, and no other.
-      Erase(step.sequence_id());
-      *stepped.mutable_error() = ToProto(status);
-    } else if (stepped.chosen().has_finish()) {
-      Erase(step.sequence_id());
-    }
+  return TakeSteps(batch, *rows, context, workspaces, result);
+}
+
+absl::Status DecodeSession::CheckSharedPrompts(const Prompts& prompts) const {
+  for (int i = 0; i < prompts.size(); ++i) {
+    RETURN_IF_ERROR(CheckPrompt(SpanOf(prompts[i].token_ids()), "shared_prompts[" + std::to_string(i) + "].token_ids",
+                                vocab_size_));
   }
   return absl::OkStatus();
 }
 
 absl::StatusOr<DecoderConfig> DecodeSession::ConfigOf(const v1::OpenSequence& open) const {
-  DecoderConfig config{sampling_, stop_, record_, seed_, static_cast<uint64_t>(open.sequence_id())};
+  // Its tokens are the caller's to keep.
+  DecoderConfig config{sampling_,
+                       stop_,
+                       record_,
+                       seed_,
+                       static_cast<uint64_t>(open.sequence_id()),
+                       /*keeps_all_tokens=*/false};
   if (open.has_sampling()) {
     auto sampling = FromProto(open.sampling(), vocab_size_);
     if (!sampling.ok()) return WithFieldPrefix(sampling.status(), "sampling.");
@@ -164,7 +178,45 @@ absl::StatusOr<DecoderConfig> DecodeSession::ConfigOf(const v1::OpenSequence& op
   return config;
 }
 
-absl::Status DecodeSession::Open(const v1::OpenSequence& open, v1::OpenResult& result) {
+absl::StatusOr<std::span<const TokenId>> DecodeSession::PromptOf(const v1::SequenceStart& fresh,
+                                                                 const Prompts& shared_prompts,
+                                                                 const DecoderConfig& config) const {
+  std::span<const TokenId> prompt = SpanOf(fresh.prompt_token_ids());
+  if (fresh.has_shared_prompt()) {
+    if (!prompt.empty()) return errors::Exclusive("shared_prompt", "prompt_token_ids");
+    if (fresh.shared_prompt() < 0 || fresh.shared_prompt() >= shared_prompts.size()) {
+      return errors::OutOfRange("shared_prompt", int64_t{fresh.shared_prompt()},
+                                "in [0, " + std::to_string(shared_prompts.size()) + "), a place in shared_prompts");
+    }
+    prompt = SpanOf(shared_prompts[fresh.shared_prompt()].token_ids());
+  } else {
+    RETURN_IF_ERROR(CheckPrompt(prompt, "prompt_token_ids", vocab_size_));
+  }
+  return config.sampling.needs_prompt() ? prompt : std::span<const TokenId>();
+}
+
+absl::StatusOr<SequenceSums> DecodeSession::PastOf(const v1::SequenceState& state, const DecoderConfig& config) const {
+  const std::span<const TokenId> tokens = SpanOf(state.tokens().token_ids());
+  const int64_t token_count = state.has_tokens() ? std::ssize(tokens) : state.token_count();
+  if (token_count < 0 || token_count >= config.stop.max_tokens) {
+    return errors::OutOfRange(state.has_tokens() ? "tokens.token_ids" : "token_count", token_count,
+                              "in [0, " + std::to_string(config.stop.max_tokens) + "), fewer than max_tokens");
+  }
+  RETURN_IF_ERROR(CheckTokenIds(tokens, "tokens.token_ids", vocab_size_));
+  const std::optional<Stage> looks = config.sampling.HistoryStage();
+  if (!state.has_tokens() && token_count > 0 && looks) {
+    return errors::Required("tokens", "stage " + std::string(StageName(*looks)) + " looks at them");
+  }
+  if (state.has_resume_state()) {
+    auto carried = FromProto(state.resume_state(), token_count);
+    if (!carried.ok()) return WithFieldPrefix(carried.status(), "resume_state.");
+    return *carried;
+  }
+  // A part of a sum is never shown as the whole.
+  return token_count == 0 ? SequenceSums{} : SequenceSums{std::nullopt, std::nullopt};
+}
+
+absl::Status DecodeSession::Open(const v1::OpenSequence& open, const Prompts& shared_prompts, v1::OpenResult& result) {
   const int64_t sequence_id = open.sequence_id();
   if (sequence_id < 1 || sequence_id > kMaxSequenceKey) {
     return errors::OutOfRange("sequence_id", sequence_id, "in [1, 2^56)");
@@ -178,56 +230,52 @@ absl::Status DecodeSession::Open(const v1::OpenSequence& open, v1::OpenResult& r
   ASSIGN_OR_RETURN(DecoderConfig config, ConfigOf(open));
   result.set_seed(config.seed);
   result.set_sequence_key(config.sequence_key);
-
-  const auto& prompt = open.fresh().prompt_token_ids();
-  if (prompt.size() > kMaxPromptTokens) {
-    return errors::LimitExceeded("fresh.prompt_token_ids", prompt.size(),
-                                 "[0, " + std::to_string(kMaxPromptTokens) + "]", "max_prompt_tokens");
-  }
-  RETURN_IF_ERROR(
-      CheckTokenIds({prompt.data(), static_cast<size_t>(prompt.size())}, "fresh.prompt_token_ids", vocab_size_));
   const v1::SequenceState& state = open.fresh().state();
-  const auto& so_far = state.token_ids();
-  if (so_far.size() >= config.stop.max_tokens) {
-    return errors::OutOfRange("fresh.state.token_ids", int64_t{so_far.size()},
-                              "fewer than max_tokens (" + std::to_string(config.stop.max_tokens) + ")");
-  }
-  RETURN_IF_ERROR(
-      CheckTokenIds({so_far.data(), static_cast<size_t>(so_far.size())}, "fresh.state.token_ids", vocab_size_));
-  SequenceSums sums;
-  if (state.has_resume_state()) {
-    auto carried = FromProto(state.resume_state(), so_far.size());
-    if (!carried.ok()) return WithFieldPrefix(carried.status(), "fresh.state.resume_state.");
-    sums = *carried;
-  } else if (!so_far.empty()) {
-    // A part of a sum is never shown as the whole.
-    sums = {std::nullopt, std::nullopt};
-  }
+  const auto prompt = PromptOf(open.fresh(), shared_prompts, config);
+  if (!prompt.ok()) return WithFieldPrefix(prompt.status(), "fresh.");
+  const auto sums = PastOf(state, config);
+  if (!sums.ok()) return WithFieldPrefix(sums.status(), "fresh.state.");
+
   OpenedSequence opened;
-  // Sets and lists that are the stream's own are shared, and count once.
+  const std::span<const TokenId> tokens = SpanOf(state.tokens().token_ids());
+  // Sets and lists that are the stream's own are shared, and count once; so do prompts that are equal.
   const int64_t set_bytes = HeldBytes(config.sampling, &sampling_);
-  // A prompt that no stage looks at is not kept.
-  SharedTokens kept_prompt;
-  if (config.sampling.needs_prompt()) {
-    kept_prompt = std::make_shared<const std::vector<TokenId>>(prompt.begin(), prompt.end());
+  const int64_t prompt_bytes = prompt->empty() || prompts_.Has(*prompt) ? 0 : BytesOf(*prompt);
+  const int64_t token_bytes = config.sampling.needs_history() ? BytesOf(tokens) : 0;
+  const int64_t stream_bytes = state_bytes_ + set_bytes + prompt_bytes + token_bytes;
+  if (stream_bytes > kMaxStreamStateBytes) {
+    // The largest part of what is new.
+    const char* field = open.fresh().has_shared_prompt() ? "fresh.shared_prompt" : "fresh.prompt_token_ids";
+    if (std::max(set_bytes, token_bytes) > prompt_bytes) {
+      field = set_bytes > token_bytes ? "sampling" : "fresh.state.tokens.token_ids";
+    }
+    return errors::LimitExceeded(field, stream_bytes, kStreamStateBound, "max_stream_state_bytes");
   }
-  const int64_t prompt_bytes = kept_prompt == nullptr ? 0 : BytesOf(*kept_prompt);
-  opened.state_bytes = set_bytes + prompt_bytes + BytesOf({so_far.data(), static_cast<size_t>(so_far.size())});
-  if (state_bytes_ + opened.state_bytes > kMaxStreamStateBytes) {
-    return errors::LimitExceeded("", state_bytes_ + opened.state_bytes,
-                                 "[0, " + std::to_string(kMaxStreamStateBytes) + "] bytes of sets, lists and tokens",
-                                 "max_stream_state_bytes");
-  }
-  opened.decoder = std::make_unique<Decoder>(std::move(config), std::move(kept_prompt),
-                                             std::vector<TokenId>(so_far.begin(), so_far.end()), sums);
+  if (!prompt->empty()) opened.prompt = prompts_.Keep(*prompt);
+  const bool is_counted = !state.has_tokens() && state.token_count() > 0;
+  opened.decoder = is_counted ? std::make_unique<Decoder>(std::move(config), state.token_count(), *sums)
+                              : std::make_unique<Decoder>(std::move(config), opened.prompt,
+                                                          std::vector<TokenId>(tokens.begin(), tokens.end()), *sums);
   result.set_next_position(opened.decoder->position());
   const DecoderConfig& kept = opened.decoder->config();
-  opened.held_bytes = kSequenceBytes + set_bytes + prompt_bytes + BytesOf(opened.decoder->sequence().token_ids()) +
-                      BytesOf(kept.stop.stop_token_ids) + BytesOf(kept.record.named_token_ids);
-  state_bytes_ += opened.state_bytes;
-  held_bytes_ += opened.held_bytes;
-  sequences_.emplace(sequence_id, std::move(opened));
+  opened.state_bytes = set_bytes;
+  opened.held_bytes =
+      kSequenceBytes + set_bytes + BytesOf(kept.stop.stop_token_ids) + BytesOf(kept.record.named_token_ids);
+  state_bytes_ += opened.state_bytes + prompt_bytes;
+  held_bytes_ += opened.held_bytes + prompt_bytes;
+  CountTokens(sequences_.emplace(sequence_id, std::move(opened)).first->second);
   return absl::OkStatus();
+}
+
+void DecodeSession::CountTokens(OpenedSequence& sequence) {
+  const std::vector<TokenId>& tokens = sequence.decoder->sequence().token_ids();
+  const auto count = [](int64_t now, int64_t& counted, int64_t& own, int64_t& sum) {
+    own += now - counted;
+    sum += now - counted;
+    counted = now;
+  };
+  count(BytesOf(std::span<const TokenId>(tokens)), sequence.token_state_bytes, sequence.state_bytes, state_bytes_);
+  count(BytesOf(tokens), sequence.token_held_bytes, sequence.held_bytes, held_bytes_);
 }
 
 absl::Status DecodeSession::Close(int64_t sequence_id, const std::string& field, v1::CloseResult& result) {
@@ -245,37 +293,13 @@ void DecodeSession::Erase(int64_t sequence_id) {
   if (found == sequences_.end()) return;
   state_bytes_ -= found->second.state_bytes;
   held_bytes_ -= found->second.held_bytes;
+  SharedTokens prompt = std::move(found->second.prompt);
   sequences_.erase(found);
-}
-
-absl::Status DecodeSession::StepSequence(const v1::SequenceStep& step, int32_t row_index, const WireRows& rows,
-                                         StepWorkspace& workspace, v1::StepChosen& chosen) {
-  const auto found = sequences_.find(step.sequence_id());
-  if (found == sequences_.end()) return errors::SequenceNotOpen("sequence_id", step.sequence_id());
-  if (row_index < 0 || row_index >= rows.row_count()) {
-    return errors::RowIndexOutOfRange("row", row_index, rows.row_count());
-  }
-  Decoder& decoder = *found->second.decoder;
-  const RecordOptions& record = decoder.config().record;
-  if (record.records) alternatives_ += record.top_n + std::ssize(record.named_token_ids);
-  if (alternatives_ > kMaxAlternatives) {
-    return errors::LimitExceeded("sequence_id", alternatives_,
-                                 "[0, " + std::to_string(kMaxAlternatives) + "] alternatives in one reply",
-                                 "max_alternatives");
-  }
-  const int64_t bytes_before = BytesOf(decoder.sequence().token_ids());
-  const auto row = rows.Row(row_index, workspace.row);
-  if (!row.ok()) return WithRow(row.status(), row_index);
-  auto advanced = decoder.Advance(step.position(), *row, workspace.distribution);
-  if (!advanced.ok()) return WithRow(advanced.status(), row_index);
-  const int64_t grown = BytesOf(decoder.sequence().token_ids()) - bytes_before;
-  found->second.held_bytes += grown;
-  held_bytes_ += grown;
-  if (advanced->token) ToProto(*advanced->token, record, nullptr, *chosen.add_tokens());
-  ToProto(advanced->token_count, advanced->sums, *chosen.mutable_totals());
-  ToProto(advanced->sums, *chosen.mutable_resume_state());
-  if (advanced->finish) ToProto(*advanced->finish, *chosen.mutable_finish());
-  return absl::OkStatus();
+  if (prompt == nullptr) return;
+  const int64_t prompt_bytes = BytesOf(std::span<const TokenId>(*prompt));
+  if (!prompts_.Release(std::move(prompt))) return;
+  state_bytes_ -= prompt_bytes;
+  held_bytes_ -= prompt_bytes;
 }
 
 }  // namespace logitd::server

@@ -241,7 +241,7 @@ class DecodeTest(unittest.TestCase):
         self.assertGreater(len(set(ids)), 2)
         for cut in range(1, self.STEPS):
             with self.subTest(cut=cut):
-                state = completion_pb2.SequenceState(token_ids=ids[:cut],
+                state = completion_pb2.SequenceState(tokens=sampling_pb2.TokenIds(token_ids=ids[:cut]),
                                                      resume_state=whole[cut - 1].chosen.resume_state)
                 resumed = decode(cut, state)
                 self.assertEqual([step.SerializeToString(deterministic=True) for step in resumed],

@@ -158,14 +158,14 @@ TEST_F(LimitsTest, max_sequences_per_stream) {
 }
 
 TEST_F(LimitsTest, max_stream_state_bytes) {
-  v1::DecodeRequest open = Open(1, 33);
+  v1::DecodeRequest open = Open(1, 129);
   for (auto& sequence : *open.mutable_batch()->mutable_opens()) {
-    sequence.mutable_fresh()->mutable_state()->mutable_token_ids()->Resize(kMaxTokens - 1, 0);
+    sequence.mutable_fresh()->mutable_state()->mutable_tokens()->mutable_token_ids()->Resize(kMaxTokens - 1, 0);
   }
-  const Decoded decoded = Decode({Config("vocab_size: 4"), open});
+  const Decoded decoded = Decode({Config("vocab_size: 4 sampling { frequency_penalty: 1 }"), open});
   EXPECT_TRUE(decoded.status.ok());
-  EXPECT_FALSE(decoded.last.result().opens(31).has_error());
-  EXPECT_EQ(LimitOf(decoded.last.result().opens(32).error()), "max_stream_state_bytes");
+  EXPECT_FALSE(decoded.last.result().opens(127).has_error());
+  EXPECT_EQ(LimitOf(decoded.last.result().opens(128).error()), "max_stream_state_bytes");
 }
 
 TEST_F(LimitsTest, max_tokens) {

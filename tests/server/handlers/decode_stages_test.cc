@@ -81,7 +81,7 @@ TEST_F(DecodeStagesTest, CutAnywhereAndResumedTheBytesAreTheSame) {
     Restart(config);
     auto resumed = Parse<v1::OpenSequence>("sequence_id: 1 fresh { prompt_token_ids: [2, 0, 1] }");
     v1::SequenceState& state = *resumed.mutable_fresh()->mutable_state();
-    for (int i = 0; i < cut; ++i) state.add_token_ids(whole[i].chosen().tokens(0).token_id());
+    for (int i = 0; i < cut; ++i) state.mutable_tokens()->add_token_ids(whole[i].chosen().tokens(0).token_id());
     *state.mutable_resume_state() = whole[cut - 1].chosen().resume_state();
     for (int i = cut; i < kSteps; ++i) {
       const v1::StepResult step = Step(i, rows[i], i == cut ? "opens { " + resumed.ShortDebugString() + " }" : "");
@@ -113,18 +113,21 @@ TEST_F(DecodeStagesTest, APromptIsKeptOnlyIfAStageLooksAtIt) {
 
 TEST_F(DecodeStagesTest, PromptsCountInTheStateOfTheStream) {
   Restart("vocab_size: 4 sampling { repetition_penalty: 1.1 }");
-  // 131,072 tokens are 512 KiB: 32 of them are the 16 MiB that a stream may hold.
-  for (int i = 1; i <= 33; ++i) {
+  // 131,072 tokens are 512 KiB: 128 of them are the 64 MiB that a stream may hold.
+  for (int i = 1; i <= 129; ++i) {
     v1::DecodeRequest open;
     open.mutable_batch()->set_batch_id(i);
     v1::OpenSequence& sequence = *open.mutable_batch()->add_opens();
     sequence.set_sequence_id(i);
     sequence.mutable_fresh()->mutable_prompt_token_ids()->Resize(kMaxPromptTokens, 0);
+    // No two of them are equal.
+    for (int bit = 0; bit < 8; ++bit) sequence.mutable_fresh()->set_prompt_token_ids(bit, (i >> bit) & 1);
     const v1::OpenResult opened = Send(open).result().opens(0);
-    if (i < 33) {
+    if (i < 129) {
       ASSERT_FALSE(opened.has_error()) << i << opened.error().message();
     } else {
       EXPECT_EQ(opened.error().limit(), "max_stream_state_bytes");
+      EXPECT_EQ(opened.error().field(), "batch.opens[0].fresh.prompt_token_ids");
     }
   }
 }

@@ -251,7 +251,7 @@ TEST_F(DecodeSessionTest, ResumedSequenceHasTheSameTokensAndBits) {
     Start(config);
     auto request = StepRequest(1, cut, rows[cut], " opens { sequence_id: 1 }");
     v1::SequenceState& state = *request.mutable_batch()->mutable_opens(0)->mutable_fresh()->mutable_state();
-    for (int i = 0; i < cut; ++i) state.add_token_ids(whole[i].chosen().tokens(0).token_id());
+    for (int i = 0; i < cut; ++i) state.mutable_tokens()->add_token_ids(whole[i].chosen().tokens(0).token_id());
     *state.mutable_resume_state() = whole[cut - 1].chosen().resume_state();
     const auto response = Send(request);
     EXPECT_EQ(response.result().opens(0).next_position(), cut);
@@ -261,7 +261,7 @@ TEST_F(DecodeSessionTest, ResumedSequenceHasTheSameTokensAndBits) {
 
 TEST_F(DecodeSessionTest, ResumeWithoutSumsReportsNone) {
   Start();
-  auto request = StepRequest(1, 2, kRow, " opens { sequence_id: 1 fresh { state { token_ids: [1, 2] } } }");
+  auto request = StepRequest(1, 2, kRow, " opens { sequence_id: 1 fresh { state { tokens { token_ids: [1, 2] } } } }");
   const v1::StepChosen chosen = Send(request).result().steps(0).chosen();
   EXPECT_FALSE(chosen.totals().has_cumulative_model_log_prob());
   EXPECT_EQ(chosen.totals().token_count(), 3);
@@ -337,10 +337,10 @@ TEST_F(DecodeSessionTest, BadOpensAreTheirOwnErrors) {
        "TOKEN_ID_OUT_OF_RANGE of batch.opens[0].record.named_token_ids[0]"},
       {"sequence_id: 5 fresh { prompt_token_ids: 4 }",
        "TOKEN_ID_OUT_OF_RANGE of batch.opens[0].fresh.prompt_token_ids[0]"},
-      {"sequence_id: 5 fresh { state { token_ids: [1] resume_state { model_sum: nan } } }",
+      {"sequence_id: 5 fresh { state { tokens { token_ids: [1] } resume_state { model_sum: nan } } }",
        "FIELD_OUT_OF_RANGE of batch.opens[0].fresh.state.resume_state.model_sum"},
-      {"sequence_id: 5 stop { max_tokens: 1 } fresh { state { token_ids: [1] } }",
-       "FIELD_OUT_OF_RANGE of batch.opens[0].fresh.state.token_ids"},
+      {"sequence_id: 5 stop { max_tokens: 1 } fresh { state { tokens { token_ids: [1] } } }",
+       "FIELD_OUT_OF_RANGE of batch.opens[0].fresh.state.tokens.token_ids"},
   };
   int batch_id = 0;
   for (const auto& test : cases) {
@@ -358,7 +358,7 @@ TEST_F(DecodeSessionTest, BadOpensAreTheirOwnErrors) {
 
 TEST_F(DecodeSessionTest, SumsThatNoTokensHaveAreRefused) {
   Start();
-  constexpr char kOneToken[] = "token_ids: [1] ";
+  constexpr char kOneToken[] = "tokens { token_ids: [1] } ";
   const struct {
     const char* tokens;
     const char* state;
@@ -371,7 +371,7 @@ TEST_F(DecodeSessionTest, SumsThatNoTokensHaveAreRefused) {
       {kOneToken, "model_sum: inf", "model_sum", "[-6.80564733841877e+38, 0]"},
       {kOneToken, "model_sum: -inf", "model_sum", "[-6.80564733841877e+38, 0]"},
       {kOneToken, "model_sum: -7e38", "model_sum", "[-6.80564733841877e+38, 0]"},
-      {"token_ids: [1, 2] ", "model_sum: -7e38", "", ""},
+      {"tokens { token_ids: [1, 2] } ", "model_sum: -7e38", "", ""},
       {kOneToken, "sampling_sum: -7e42", "sampling_sum", "[-6.805647338418769e+42, 0]"},
       {kOneToken, "sampling_sum: -6.8e42", "", ""},
       {kOneToken, "sampling_sum: nan", "sampling_sum", "[-6.805647338418769e+42, 0]"},
@@ -441,7 +441,7 @@ TEST_F(DecodeSessionTest, WhatCannotBeTakenApartEndsTheStream) {
 
 TEST_F(DecodeSessionTest, TokenSetsOfAStreamAreBounded) {
   Start("vocab_size: 1048576 sampling { allowed_tokens { ids { token_ids: 3 } } }");
-  // Sets of a sequence's own are 128 KiB each, 128 of them are 16 MiB; the stream's own set is shared.
+  // Sets of a sequence's own are 128 KiB each, 512 of them are 64 MiB; the stream's own set is shared.
   int64_t id = 0;
   const auto open = [&](const std::string& sampling) {
     ++id;
@@ -451,10 +451,13 @@ TEST_F(DecodeSessionTest, TokenSetsOfAStreamAreBounded) {
         .opens(0);
   };
   const std::string own = " sampling { allowed_tokens { ids { token_ids: 5 } } }";
-  for (int i = 0; i < 128; ++i) ASSERT_FALSE(open(own).has_error()) << i;
+  for (int i = 0; i < 512; ++i) ASSERT_FALSE(open(own).has_error()) << i;
   const v1::OpenResult refused = open(own);
   EXPECT_EQ(refused.error().reason(), v1::ERROR_REASON_LIMIT_EXCEEDED);
   EXPECT_EQ(refused.error().limit(), "max_stream_state_bytes");
+  EXPECT_EQ(refused.error().message(),
+            "batch.opens[0].sampling must be in [0, 67108864] bytes of the sets, lists, prompts and tokens of the open "
+            "sequences, got 67239936");
   EXPECT_FALSE(open("").has_error());
   Send(Request("batch { batch_id: 1000 close_sequence_ids: 1 }"));
   id = 1000;
@@ -462,23 +465,30 @@ TEST_F(DecodeSessionTest, TokenSetsOfAStreamAreBounded) {
 }
 
 TEST_F(DecodeSessionTest, HeldBytesAreThoseOfTheOpenSequences) {
-  Start("vocab_size: 4 end_token_ids: 3 sampling { temperature: 0.7 }");
-  EXPECT_EQ(session_.held_bytes(), 0);
+  // A bias on a sequence looks at the tokens, and so they are kept. It is the stream's own, held from the start.
+  Start("vocab_size: 4 end_token_ids: 3 sampling { temperature: 0.7 sequence_biases { token_ids: [3, 3] bias: 0 } }");
+  const int64_t stream = session_.held_bytes();
   auto open = Request("batch { batch_id: 1 opens { sequence_id: 1 } opens { sequence_id: 2 } }");
   Send(open);
-  const int64_t empty = session_.held_bytes() / 2;
+  const int64_t empty = (session_.held_bytes() - stream) / 2;
   EXPECT_GT(empty, 0);
   open = Request("batch { batch_id: 2 opens { sequence_id: 3 } }");
-  open.mutable_batch()->mutable_opens(0)->mutable_fresh()->mutable_state()->mutable_token_ids()->Resize(1000, 0);
+  open.mutable_batch()
+      ->mutable_opens(0)
+      ->mutable_fresh()
+      ->mutable_state()
+      ->mutable_tokens()
+      ->mutable_token_ids()
+      ->Resize(1000, 0);
   Send(open);
-  EXPECT_EQ(session_.held_bytes(), 3 * empty + 4000) << "resumed tokens count";
+  EXPECT_EQ(session_.held_bytes(), stream + 3 * empty + 4000) << "resumed tokens count";
   int batch_id = 2;
   for (int position = 0; position < 100; ++position) Send(StepRequest(++batch_id, position, {5, 5, 5, -100}));
-  EXPECT_GE(session_.held_bytes(), 3 * empty + 4400) << "chosen tokens count";
+  EXPECT_GE(session_.held_bytes(), stream + 3 * empty + 4400) << "chosen tokens count";
   Send(StepRequest(++batch_id, 100, {0, 0, 0, 100}));
-  EXPECT_EQ(session_.held_bytes(), 2 * empty + 4000) << "a finished sequence gives all of its bytes back";
+  EXPECT_EQ(session_.held_bytes(), stream + 2 * empty + 4000) << "a finished sequence gives all of its bytes back";
   Send(Request("batch { batch_id: 1000 close_sequence_ids: 3 steps { sequence_id: 2 row: 7 } }"));
-  EXPECT_EQ(session_.held_bytes(), 0) << "so does one that is closed, or ends with an error";
+  EXPECT_EQ(session_.held_bytes(), stream) << "so does one that is closed, or ends with an error";
 }
 
 TEST_F(DecodeSessionTest, HeldTokenSetsCountOncePerOwner) {

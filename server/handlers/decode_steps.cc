@@ -1,0 +1,162 @@
+// The steps of one batch of Decode, taken by several threads at once.
+//
+//   steps      s0 of 7   s1 of 9   s2 of 7   s3 of 4       planned in order: row, alternatives, room for the token
+//   sequences  7: s0, s2          9: s1          4: s3     each is taken by one thread, its steps in order
+//   result     r0        r1        r2        r3            each step writes its own place; sequences end at the end
+//
+// What depends on the steps before, other than of the same sequence, is settled by the plan: so a result does not
+// depend on how many threads there are, nor on which is faster.
+#include <atomic>
+#include <cstdint>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "core/errors.h"
+#include "core/limits.h"
+#include "core/status_macros.h"
+#include "server/converters/completion.h"
+#include "server/converters/error.h"
+#include "server/converters/sampling.h"
+#include "server/handlers/decode.h"
+
+namespace logitd::server {
+namespace {
+
+// What a step costs besides its row, in values of a row.
+constexpr int64_t kStepValues = 2048;
+// So many values are worth waking a thread: a row of 49,152 takes 25 us, a thread 10 to 50 to be there.
+constexpr int64_t kHelperValues = 1 << 16;
+
+}  // namespace
+
+struct DecodeSession::PlannedStep {
+  // Null: it is not open.
+  OpenedSequence* sequence = nullptr;
+  int32_t row = 0;
+  // The next step of the same sequence; -1: there is none.
+  int next = -1;
+  bool is_first = true;
+  // Why it is not taken.
+  absl::Status refusal;
+  // Set by the thread that takes it.
+  bool is_done = false;
+};
+
+std::vector<DecodeSession::PlannedStep> DecodeSession::PlanSteps(const v1::StepBatch& batch, const WireRows& rows) {
+  std::vector<PlannedStep> plans(static_cast<size_t>(batch.steps_size()));
+  std::unordered_map<int64_t, int> latest;
+  int64_t alternatives = 0;
+  int64_t token_bytes = 0;
+  for (int i = 0; i < batch.steps_size(); ++i) {
+    const v1::SequenceStep& step = batch.steps(i);
+    PlannedStep& plan = plans[static_cast<size_t>(i)];
+    plan.row = step.has_row() ? step.row() : i;
+    const auto found = sequences_.find(step.sequence_id());
+    if (found == sequences_.end()) {
+      plan.refusal = errors::SequenceNotOpen("sequence_id", step.sequence_id());
+      continue;
+    }
+    plan.sequence = &found->second;
+    const auto [before, is_first] = latest.try_emplace(step.sequence_id(), i);
+    plan.is_first = is_first;
+    if (!is_first) plans[static_cast<size_t>(std::exchange(before->second, i))].next = i;
+    if (plan.row < 0 || plan.row >= rows.row_count()) {
+      plan.refusal = errors::RowIndexOutOfRange("row", plan.row, rows.row_count());
+      continue;
+    }
+    const Decoder& decoder = *plan.sequence->decoder;
+    const RecordOptions& record = decoder.config().record;
+    if (record.records) alternatives += record.top_n + std::ssize(record.named_token_ids);
+    if (alternatives > kMaxAlternatives) {
+      plan.refusal = errors::LimitExceeded("sequence_id", alternatives,
+                                           "[0, " + std::to_string(kMaxAlternatives) + "] alternatives in one reply",
+                                           "max_alternatives");
+      continue;
+    }
+    if (!decoder.sequence().keeps_tokens()) continue;
+    token_bytes += static_cast<int64_t>(sizeof(TokenId));
+    if (state_bytes_ + token_bytes > kMaxStreamStateBytes) {
+      plan.refusal =
+          errors::LimitExceeded("sequence_id", state_bytes_ + token_bytes, kStreamStateBound, "max_stream_state_bytes");
+    }
+  }
+  return plans;
+}
+
+absl::Status DecodeSession::TakeSteps(const v1::StepBatch& batch, const WireRows& rows, const RequestContext& context,
+                                      StepWorkspaces& workspaces, v1::BatchResult& result) {
+  std::vector<PlannedStep> plans = PlanSteps(batch, rows);
+  result.mutable_steps()->Reserve(batch.steps_size());
+  std::vector<int> firsts;
+  int64_t values = 0;
+  for (int i = 0; i < batch.steps_size(); ++i) {
+    v1::StepResult& stepped = *result.add_steps();
+    stepped.set_sequence_id(batch.steps(i).sequence_id());
+    stepped.set_position(batch.steps(i).position());
+    PlannedStep& plan = plans[static_cast<size_t>(i)];
+    if (plan.is_first) firsts.push_back(i);
+    values += kStepValues + (plan.refusal.ok() ? rows.width(plan.row) : 0);
+  }
+
+  std::mutex mutex;
+  absl::Status given_up;
+  std::atomic<bool> is_given_up = false;
+  workspaces.crew().Run(firsts.size(), static_cast<size_t>(values / kHelperValues), [&](size_t sequence) {
+    bool has_ended = false;
+    for (int i = firsts[sequence]; i >= 0; i = plans[static_cast<size_t>(i)].next) {
+      if (is_given_up) return;
+      const auto workspace = workspaces.Lend(context);
+      if (!workspace.ok()) {
+        std::lock_guard lock(mutex);
+        if (!is_given_up.exchange(true)) given_up = workspace.status();
+        return;
+      }
+      PlannedStep& plan = plans[static_cast<size_t>(i)];
+      const v1::SequenceStep& step = batch.steps(i);
+      v1::StepResult& stepped = *result.mutable_steps(i);
+      absl::Status status = has_ended ? errors::SequenceNotOpen("sequence_id", step.sequence_id()) : plan.refusal;
+      if (status.ok()) status = TakeStep(step, plan, rows, **workspace, *stepped.mutable_chosen());
+      if (!status.ok()) {
+        *stepped.mutable_error() = ToProto(WithFieldPrefix(status, "batch.steps[" + std::to_string(i) + "]."));
+      }
+      // An error ends its sequence, and no other.
+      has_ended = stepped.has_error() || stepped.chosen().has_finish();
+      plan.is_done = true;
+    }
+  });
+
+  int done_count = 0;
+  while (done_count < batch.steps_size() && plans[static_cast<size_t>(done_count)].is_done) ++done_count;
+  if (is_given_up) result.mutable_steps()->DeleteSubrange(done_count, batch.steps_size() - done_count);
+  for (int first : firsts) {
+    OpenedSequence* const sequence = plans[static_cast<size_t>(first)].sequence;
+    if (sequence == nullptr) continue;
+    bool has_ended = false;
+    for (int i = first; i >= 0 && i < result.steps_size(); i = plans[static_cast<size_t>(i)].next) {
+      has_ended |= result.steps(i).has_error() || result.steps(i).chosen().has_finish();
+    }
+    has_ended ? Erase(batch.steps(first).sequence_id()) : CountTokens(*sequence);
+  }
+  return given_up;
+}
+
+absl::Status DecodeSession::TakeStep(const v1::SequenceStep& step, const PlannedStep& plan, const WireRows& rows,
+                                     StepWorkspace& workspace, v1::StepChosen& chosen) const {
+  Decoder& decoder = *plan.sequence->decoder;
+  const auto row = rows.Row(plan.row, workspace.row);
+  if (!row.ok()) return WithRow(row.status(), plan.row);
+  auto advanced = decoder.Advance(step.position(), *row, workspace.distribution);
+  if (!advanced.ok()) return WithRow(advanced.status(), plan.row);
+  if (advanced->token) ToProto(*advanced->token, decoder.config().record, nullptr, *chosen.add_tokens());
+  ToProto(advanced->token_count, advanced->sums, *chosen.mutable_totals());
+  ToProto(advanced->sums, *chosen.mutable_resume_state());
+  if (advanced->finish) ToProto(*advanced->finish, *chosen.mutable_finish());
+  return absl::OkStatus();
+}
+
+}  // namespace logitd::server
