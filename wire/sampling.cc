@@ -14,22 +14,6 @@
 namespace logitd::wire {
 namespace {
 
-absl::StatusOr<VocabSubset> FromProto(const v1::TokenSet& set, int32_t vocab_size) {
-  switch (set.set_case()) {
-    case v1::TokenSet::kIds: {
-      const auto& ids = set.ids().token_ids();
-      auto subset = VocabSubset::Of(vocab_size, {ids.data(), static_cast<size_t>(ids.size())});
-      if (!subset.ok()) return WithFieldPrefix(subset.status(), "ids.");
-      return subset;
-    }
-    case v1::TokenSet::kBitmask:
-      return VocabSubset::OfBitmask(vocab_size, set.bitmask());
-    case v1::TokenSet::SET_NOT_SET:
-      break;
-  }
-  return errors::Required("ids");
-}
-
 std::string UpTo(int64_t limit, int64_t from) {
   return "[" + std::to_string(from) + ", " + std::to_string(limit) + "]";
 }
@@ -57,7 +41,7 @@ absl::Status CheckListSizes(const v1::SamplingParams& message) {
   return check("dry.breakers", message.dry().breakers_size(), kMaxDryBreakers, "max_dry_breakers");
 }
 
-DryPenalty FromProto(const v1::DryPenalty& message) {
+DryPenalty DryOf(const v1::DryPenalty& message) {
   DryPenalty dry;
   dry.multiplier = message.multiplier();
   if (message.has_base()) dry.base = message.base();
@@ -82,7 +66,7 @@ std::shared_ptr<const SamplingLists> ListsOf(const v1::SamplingParams& message) 
     one.token_ids.assign(bias.token_ids().begin(), bias.token_ids().end());
     if (bias.has_bias()) one.bias = bias.bias();
   }
-  if (message.has_dry()) lists->dry = FromProto(message.dry());
+  if (message.has_dry()) lists->dry = DryOf(message.dry());
   return lists;
 }
 
@@ -134,6 +118,22 @@ int64_t BytesOf(const SamplingLists& lists) {
 }
 
 }  // namespace
+
+absl::StatusOr<VocabSubset> FromProto(const v1::TokenSet& set, int32_t vocab_size) {
+  switch (set.set_case()) {
+    case v1::TokenSet::kIds: {
+      const auto& ids = set.ids().token_ids();
+      auto subset = VocabSubset::Of(vocab_size, {ids.data(), static_cast<size_t>(ids.size())});
+      if (!subset.ok()) return WithFieldPrefix(subset.status(), "ids.");
+      return subset;
+    }
+    case v1::TokenSet::kBitmask:
+      return VocabSubset::OfBitmask(vocab_size, set.bitmask());
+    case v1::TokenSet::SET_NOT_SET:
+      break;
+  }
+  return errors::Required("ids");
+}
 
 absl::StatusOr<SamplingParams> FromProto(const v1::SamplingParams& message, int32_t vocab_size) {
   RETURN_IF_ERROR(CheckListSizes(message));

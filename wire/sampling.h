@@ -11,6 +11,7 @@
 #include "core/sequence.h"
 #include "core/token_record.h"
 #include "core/types.h"
+#include "core/vocab_subset.h"
 #include "logitd/v1/completion.pb.h"
 #include "logitd/v1/sampling.pb.h"
 
@@ -20,7 +21,12 @@ namespace logitd::wire {
 // field names ("temperature", "allowed_tokens.ids.token_ids[3]"), and LIMIT_EXCEEDED for the lists.
 absl::StatusOr<SamplingParams> FromProto(const v1::SamplingParams& params, int32_t vocab_size);
 
-// The same, to score given tokens with: what gives no log-prob, or one that depends on a draw, is FIELD_OUT_OF_RANGE
+// A set of one step alone. Errors: FIELD_REQUIRED, TOKEN_ID_OUT_OF_RANGE, DUPLICATE_TOKEN_ID, EMPTY_TOKEN_SET,
+// FIELD_OUT_OF_RANGE; fields "ids", "ids.token_ids[i]", "bitmask".
+absl::StatusOr<VocabSubset> FromProto(const v1::TokenSet& set, int32_t vocab_size);
+
+// Of SamplingParams, to score given tokens with: what gives no log-prob, or one that depends on a draw, is
+// FIELD_OUT_OF_RANGE
 // ("temperature", "xtc.probability").
 absl::StatusOr<SamplingParams> ScoringParamsFromProto(const v1::SamplingParams& params, int32_t vocab_size);
 

@@ -32,6 +32,10 @@ constexpr int64_t kStepValues = 2048;
 // So many values are worth waking a thread: a row of 49,152 takes 25 us, a thread 10 to 50 to be there.
 constexpr int64_t kHelperValues = 1 << 16;
 
+std::span<const TokenId> SpanOf(const google::protobuf::RepeatedField<int32_t>& ids) {
+  return {ids.data(), static_cast<size_t>(ids.size())};
+}
+
 }  // namespace
 
 struct DecodeSession::PlannedStep {
@@ -71,7 +75,9 @@ std::vector<DecodeSession::PlannedStep> DecodeSession::PlanSteps(const v1::StepB
     }
     const Decoder& decoder = *plan.sequence->decoder;
     const RecordOptions& record = decoder.config().record;
-    if (record.records) alternatives += record.top_n + std::ssize(record.named_token_ids);
+    const int64_t named_count =
+        step.named_token_ids().empty() ? std::ssize(record.named_token_ids) : step.named_token_ids_size();
+    if (record.records) alternatives += record.top_n + named_count;
     if (alternatives > kMaxAlternatives) {
       plan.refusal = errors::LimitExceeded("sequence_id", alternatives,
                                            "[0, " + std::to_string(kMaxAlternatives) + "] alternatives in one reply",
@@ -147,10 +153,31 @@ absl::Status DecodeSession::TakeSteps(const v1::StepBatch& batch, const WireRows
 
 absl::Status DecodeSession::TakeStep(const v1::SequenceStep& step, const PlannedStep& plan, const WireRows& rows,
                                      StepWorkspace& workspace, v1::StepChosen& chosen) const {
+  StepInputs inputs;
+  std::optional<VocabSubset> allowed;
+  if (step.has_allowed_tokens()) {
+    auto set = FromProto(step.allowed_tokens(), vocab_size_);
+    if (!set.ok()) return WithFieldPrefix(set.status(), "allowed_tokens.");
+    allowed = *std::move(set);
+    inputs.allowed = &*allowed;
+  }
+  if (step.has_given_token_id()) {
+    if (step.given_token_id() < 0 || step.given_token_id() >= vocab_size_) {
+      return errors::TokenIdOutOfRange("given_token_id", step.given_token_id(), vocab_size_);
+    }
+    inputs.given_token_id = step.given_token_id();
+  }
+  inputs.named_token_ids = SpanOf(step.named_token_ids());
+  if (std::ssize(inputs.named_token_ids) > kMaxNamedTokens) {
+    return errors::LimitExceeded("named_token_ids", std::ssize(inputs.named_token_ids),
+                                 "[0, " + std::to_string(kMaxNamedTokens) + "]", "max_named_tokens");
+  }
+  RETURN_IF_ERROR(CheckTokenIds(inputs.named_token_ids, "named_token_ids", vocab_size_));
+
   Decoder& decoder = *plan.sequence->decoder;
   const auto row = rows.Row(plan.row, workspace.row);
   if (!row.ok()) return WithRow(row.status(), plan.row);
-  auto advanced = decoder.Advance(step.position(), *row, workspace.distribution);
+  auto advanced = decoder.Advance(step.position(), *row, workspace.distribution, inputs);
   if (!advanced.ok()) return WithRow(advanced.status(), plan.row);
   if (advanced->token) ToProto(*advanced->token, decoder.config().record, nullptr, *chosen.add_tokens());
   ToProto(advanced->token_count, advanced->sums, *chosen.mutable_totals());
