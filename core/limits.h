@@ -107,6 +107,11 @@ inline constexpr int64_t kMaxSequenceKey = (int64_t{1} << 56) - 1;
 // Version of docs/numerics.md. Raised by any change that can change a bit of a result.
 inline constexpr int32_t kNumericsVersion = 1;
 
+// Version of package logitd.v1. Major: which meaning the numbers of its fields have; server and runner must have the same
+// (0 is what was before versions were sent). Minor: raised by every addition to the .proto files.
+inline constexpr int32_t kApiMajorVersion = 1;
+inline constexpr int32_t kApiMinorVersion = 3;
+
 }  // namespace logitd
 
 #endif  // LOGITD_CORE_LIMITS_H_

@@ -29,9 +29,6 @@ struct ServerEnv {
   ServerSettings settings;
 };
 
-// Minor version of package logitd.v1; every addition to the .proto files raises it.
-inline constexpr int kApiMinorVersion = 3;
-
 }  // namespace logitd::server
 
 #endif  // LOGITD_SERVER_SERVER_ENV_H_

@@ -192,9 +192,17 @@ absl::Status Attachment::Introduce() {
   *hello.mutable_hello()->mutable_capacity() = model_.Capacity();
   hello.mutable_hello()->set_runner_version(options_.runner_version);
   hello.mutable_hello()->set_runner_name(options_.runner_name);
+  hello.mutable_hello()->set_api_major_version(kApiMajorVersion);
+  hello.mutable_hello()->set_api_minor_version(kApiMinorVersion);
   v1::AttachResponse response;
   if (!Write(hello) || !stream_->Read(&response)) return absl::OkStatus();  // Finish says why
   if (!response.has_accepted()) return errors::RunnerProtocol("the server's first message is not `accepted`");
+  if (const auto& accepted = response.accepted(); accepted.api_major_version() != kApiMajorVersion) {
+    return errors::RunnerProtocol("the server has API version " + std::to_string(accepted.api_major_version()) + "." +
+                                  std::to_string(accepted.api_minor_version()) + " and this runner " +
+                                  std::to_string(kApiMajorVersion) + "." + std::to_string(kApiMinorVersion) +
+                                  ": attach to a server whose major version is the runner's");
+  }
   accepted_ = true;
   if (options_.on_accepted) options_.on_accepted();
   if (response.accepted().max_message_bytes() > 0) {

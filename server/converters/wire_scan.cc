@@ -13,6 +13,7 @@
 
 #include "core/errors.h"
 #include "core/status_macros.h"
+#include "logitd/v1/model_runner_service.pb.h"
 
 namespace logitd::server {
 namespace {
@@ -150,6 +151,10 @@ class Scanner {
       const bool is_packed = field != nullptr && field->is_repeated && field->kind != Kind::kBytes &&
                              field->kind != Kind::kMessage && wire_type == WireFormatLite::WIRETYPE_LENGTH_DELIMITED;
       if (field == nullptr || (!is_packed && wire_type != WireTypeOf(field->kind))) {
+        if (shape.ignores_unknown() && wire_type != WireFormatLite::WIRETYPE_START_GROUP) {
+          RETURN_IF_ERROR(Unknown(wire_type));
+          continue;
+        }
         const std::string path = PathOf(&here);
         return errors::UnknownField(path.empty() ? "request" : path, number);
       }
@@ -161,6 +166,29 @@ class Scanner {
         ++count;
       }
     }
+  }
+
+  // One value of a field that is left out. protobuf keeps it all the same, in a list of those.
+  absl::Status Unknown(WireFormatLite::WireType wire_type) {
+    RETURN_IF_ERROR(AddElement());
+    int length = 0;
+    uint64_t value = 0;
+    bool is_whole = false;
+    switch (wire_type) {
+      case WireFormatLite::WIRETYPE_FIXED32:
+        is_whole = input_.Skip(4);
+        break;
+      case WireFormatLite::WIRETYPE_FIXED64:
+        is_whole = input_.Skip(8);
+        break;
+      case WireFormatLite::WIRETYPE_VARINT:
+        is_whole = input_.ReadVarint64(&value);
+        break;
+      default:
+        is_whole = ReadLength(&length) && input_.Skip(length);
+    }
+    if (!is_whole) return Malformed();
+    return Add(kListBytes + 2 * kPlaceBytes + TextCost(length));
   }
 
   // One value. `count`: how many of its field came before.
@@ -260,7 +288,9 @@ class Scanner {
 
   static absl::Status CheckEnum(const Field& field, uint64_t value, const Level& here) {
     const int number = static_cast<int>(value);
-    if (field.descriptor->enum_type()->FindValueByNumber(number) != nullptr) return absl::OkStatus();
+    if (field.ignores_unknown || field.descriptor->enum_type()->FindValueByNumber(number) != nullptr) {
+      return absl::OkStatus();
+    }
     return errors::UnknownEnumValue(PathOf(&here), number);
   }
 
@@ -274,7 +304,8 @@ class Scanner {
 
 }  // namespace
 
-WireShape::WireShape(const Descriptor& type) : descriptor_(&type) {
+WireShape::WireShape(const Descriptor& type, bool ignores_unknown)
+    : descriptor_(&type), ignores_unknown_(ignores_unknown || &type == v1::RunnerHello::descriptor()) {
   const auto* prototype = google::protobuf::MessageFactory::generated_factory()->GetPrototype(&type);
   object_bytes_ = Allocated(static_cast<int64_t>(prototype->SpaceUsedLong()));
   // What follows is about the contract, not about requests: whoever adds such a field finds out in the first test.
@@ -288,8 +319,9 @@ WireShape::WireShape(const Descriptor& type) : descriptor_(&type) {
     shape.descriptor = &field;
     shape.kind = KindOf(field);
     shape.is_repeated = field.is_repeated();
+    shape.ignores_unknown = ignores_unknown_;
     if (shape.kind == Kind::kMessage) {
-      shape.message.reset(new WireShape(*field.message_type()));
+      shape.message.reset(new WireShape(*field.message_type(), ignores_unknown_));
     } else if (shape.kind != Kind::kBytes) {
       shape.size = SizeInList(field);
     }
@@ -301,7 +333,7 @@ const WireShape& WireShape::Of(const Descriptor& type) {
   static auto& shapes = *new std::map<const Descriptor*, std::unique_ptr<const WireShape>>;
   std::lock_guard lock(mutex);
   std::unique_ptr<const WireShape>& shape = shapes[&type];
-  if (shape == nullptr) shape.reset(new WireShape(type));
+  if (shape == nullptr) shape.reset(new WireShape(type, /*ignores_unknown=*/false));
   return *shape;
 }
 

@@ -13,7 +13,8 @@
 //                                     8 bytes; 4 submessages, 3 places in a list: about 400 bytes of memory
 //
 // Nothing in a request is ever ignored: a field or an enum value that this server does not know is refused, so that an
-// old server cannot silently do something else than a new client asked for.
+// old server cannot silently do something else than a new client asked for. One message is open: in a runner's hello,
+// and in what is in it, what is unknown is left out, for it asks for nothing. (A group is refused there, too.)
 //
 // One pass, without a copy. Its own memory is a few hundred bytes for each level of the message type, and does not
 // depend on the bytes. Free of gRPC; thread-safe.
@@ -51,6 +52,8 @@ class WireShape {
     bool is_repeated = false;
     // Of a number: its size in a list.
     int64_t size = 0;
+    // Of an enum: as its message's.
+    bool ignores_unknown = false;
     // Of a submessage.
     std::unique_ptr<const WireShape> message;
   };
@@ -67,14 +70,17 @@ class WireShape {
   const google::protobuf::Descriptor& descriptor() const { return *descriptor_; }
   // Of an object on the heap without its lists, texts and submessages.
   int64_t object_bytes() const { return object_bytes_; }
+  // Fields and enum values that are not known are left out here and in the messages in it, not refused.
+  bool ignores_unknown() const { return ignores_unknown_; }
 
   static constexpr size_t kMaxFields = 64;
 
  private:
-  explicit WireShape(const google::protobuf::Descriptor& type);
+  WireShape(const google::protobuf::Descriptor& type, bool ignores_unknown);
 
   const google::protobuf::Descriptor* descriptor_;
   int64_t object_bytes_ = 0;
+  bool ignores_unknown_ = false;
   std::vector<Field> fields_;
   // By number; -1: no such field.
   std::vector<int> places_;

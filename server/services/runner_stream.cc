@@ -1,5 +1,7 @@
 #include "server/services/runner_stream.h"
 
+#include <grpcpp/impl/codegen/proto_utils.h>
+
 #include <string>
 #include <system_error>
 #include <variant>
@@ -7,6 +9,7 @@
 #include "core/errors.h"
 #include "core/limits.h"
 #include "core/status_macros.h"
+#include "server/converters/api_version.h"
 #include "server/converters/error.h"
 #include "server/converters/model.h"
 #include "server/converters/runner.h"
@@ -31,6 +34,13 @@ void LogGone(int64_t runner_id, const std::string& model, const std::string& nam
 void Lose(int64_t runner_id, const std::string& model, AttachedRunner& runner, const RunnerEnd& end) {
   LogGone(runner_id, model, runner.name(), end);
   runner.OnLost(errors::RunnerLost(model), end);
+}
+
+absl::Status CheckVersion(const grpc::ByteBuffer& bytes) {
+  // The reader changes nothing.
+  grpc::ProtoBufferReader reader(const_cast<grpc::ByteBuffer*>(&bytes));
+  if (!reader.status().ok()) return errors::Internal("the bytes of the message cannot be read");
+  return CheckHelloVersion(reader, static_cast<int64_t>(bytes.Length()));
 }
 
 }  // namespace
@@ -173,6 +183,7 @@ void RunnerStream::OnReadDone(bool ok) {
 
 absl::Status RunnerStream::Handle() {
   static const WireShape& shape = WireShape::Of(*v1::AttachRequest::descriptor());
+  if (!description_) RETURN_IF_ERROR(CheckVersion(bytes_));
   RETURN_IF_ERROR(CheckBytes(bytes_, kHoldsRows<v1::AttachRequest>, shape).status());
   RETURN_IF_ERROR(ParseAndDrop(bytes_, request_));
   switch (request_.kind_case()) {
@@ -246,6 +257,8 @@ absl::Status RunnerStream::HandleHello(const v1::RunnerHello& hello) {
   v1::RunnerAccepted& accepted = *message.mutable_accepted();
   accepted.set_runner_id(runner_id_);
   accepted.set_need_vocabulary(vocabulary == nullptr);
+  accepted.set_api_major_version(kApiMajorVersion);
+  accepted.set_api_minor_version(kApiMinorVersion);
   accepted.set_max_message_bytes(kMaxMessageBytes);
   accepted.set_numerics_version(kNumericsVersion);
   accepted.set_heartbeat_interval_ms(static_cast<int32_t>(monitor_.times().interval.count()));

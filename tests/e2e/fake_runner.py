@@ -32,6 +32,7 @@ class FakeRunner:
         self.stuck = threading.Event()
         self.status: grpc.StatusCode | None = None
         self._messages.put(runner_pb2.AttachRequest(hello=runner_pb2.RunnerHello(
+            api_major_version=1,
             model=runner_pb2.ModelInfo(name=NAME, model_fingerprint=b"fake", vocab_fingerprint=bytes(32),
                                        vocab_size=VOCAB_SIZE, context_length=100_000, precision="f32",
                                        batch_tolerance_nats=batch_tolerance_nats),

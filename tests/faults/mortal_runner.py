@@ -59,6 +59,7 @@ class MortalRunner:
         self._is_hanging = False
         self._channel = grpc.insecure_channel(address)
         self._messages.put(runner_pb2.AttachRequest(hello=runner_pb2.RunnerHello(
+            api_major_version=1,
             runner_name=runner_name,
             model=runner_pb2.ModelInfo(name=model_name, model_fingerprint=b"mortal", vocab_fingerprint=bytes(32),
                                        vocab_size=VOCAB_SIZE, context_length=100_000, precision="f32"),

@@ -338,6 +338,7 @@ TEST_F(LimitsTest, max_runners) {
     *hello.mutable_hello()->mutable_model() = model.Info();
     *hello.mutable_hello()->mutable_capabilities() = model.Capabilities();
     *hello.mutable_hello()->mutable_capacity() = model.Capacity();
+    hello.mutable_hello()->set_api_major_version(kApiMajorVersion);
     v1::AttachRequest vocabulary;
     *vocabulary.mutable_vocabulary() = model.Vocabulary();
     ASSERT_TRUE(runner.stream->Write(hello));

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <thread>
 
+#include "core/limits.h"
 #include "logitd/v1/model_runner_service.grpc.pb.h"
 #include "tests/server/in_process.h"
 
@@ -33,6 +34,7 @@ class RunnerStreamTest : public logitd::testing::InProcessServer {
     *request.mutable_hello()->mutable_model() = model.Info();
     *request.mutable_hello()->mutable_capabilities() = model.Capabilities();
     *request.mutable_hello()->mutable_capacity() = model.Capacity();
+    request.mutable_hello()->set_api_major_version(kApiMajorVersion);
     return request;
   }
   static v1::AttachRequest Vocabulary() {

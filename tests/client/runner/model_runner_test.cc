@@ -66,10 +66,18 @@ v1::AttachRequest ReadOne(Stream& stream) {
   return message;
 }
 
+// The answer to hello, of a server of this version.
+v1::AttachResponse Accepted() {
+  v1::AttachResponse response;
+  response.mutable_accepted()->set_api_major_version(kApiMajorVersion);
+  response.mutable_accepted()->set_api_minor_version(kApiMinorVersion);
+  return response;
+}
+
 // Hello and accepted, without the vocabulary.
 void Accept(Stream& stream, int64_t max_message_bytes = 1 << 20) {
   EXPECT_TRUE(ReadOne(stream).has_hello());
-  v1::AttachResponse response;
+  v1::AttachResponse response = Accepted();
   response.mutable_accepted()->set_max_message_bytes(max_message_bytes);
   stream.Write(response);
 }
@@ -124,13 +132,32 @@ absl::Status Serve(ScriptedServer::Script script, testing::FakeModelOptions opti
   return fake.WaitUntilEnded();
 }
 
+TEST(ModelRunnerTest, AServerOfAnotherMajorVersionIsLeftWithOneSentence) {
+  const absl::Status status = Serve([](Stream& stream) {
+    EXPECT_TRUE(ReadOne(stream).has_hello());
+    v1::AttachResponse response;
+    response.mutable_accepted()->set_api_major_version(7);
+    response.mutable_accepted()->set_api_minor_version(2);
+    stream.Write(response);
+    v1::AttachRequest request;
+    EXPECT_FALSE(stream.Read(&request));
+    return grpc::Status::OK;
+  });
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(status.message(), "the server has API version 7.2 and this runner " + std::to_string(kApiMajorVersion) +
+                                  "." + std::to_string(kApiMinorVersion) +
+                                  ": attach to a server whose major version is the runner's");
+}
+
 TEST(ModelRunnerTest, IntroducesItselfAndSendsTheVocabularyIfAsked) {
   absl::Status status = Serve([](Stream& stream) {
     const v1::RunnerHello hello = ReadOne(stream).hello();
     EXPECT_EQ(hello.model().name(), "fake");
     EXPECT_EQ(hello.capabilities().records_numerics_version(), kNumericsVersion);
     EXPECT_EQ(hello.model().vocab_fingerprint().size(), 32u);
-    v1::AttachResponse response;
+    EXPECT_EQ(hello.api_major_version(), kApiMajorVersion);
+    EXPECT_EQ(hello.api_minor_version(), kApiMinorVersion);
+    v1::AttachResponse response = Accepted();
     response.mutable_accepted()->set_need_vocabulary(true);
     stream.Write(response);
     const v1::AttachRequest vocabulary = ReadOne(stream);

@@ -159,6 +159,36 @@ TEST(WireScanTest, CountsNumbersHoweverTheyAreWritten) {
   }
 }
 
+// What is unknown in a hello is left out, at any depth, and costs what protobuf keeps of it.
+TEST(WireScanTest, CountsWhatIsUnknownInAHello) {
+  std::mt19937 random(12);
+  const std::string fixed[] = {std::string("\xa0\x06\x05"), std::string("\xa5\x06") + "1234",
+                               std::string("\xa1\x06") + "12345678", std::string("\xa2\x06\x03") + "abc"};
+  for (int i = 0; i < 200; ++i) {
+    const auto unknown = [&] {
+      std::string bytes;
+      for (unsigned k = random() % 50; k > 0; --k) bytes += fixed[random() % 4];
+      if (random() % 2 == 0) bytes += "\xa2\x06\xc8\x01" + std::string(200, 'x');
+      return bytes;
+    };
+    v1::AttachRequest request;
+    for (google::protobuf::Message* message : std::initializer_list<google::protobuf::Message*>{
+             request.mutable_hello(), request.mutable_hello()->mutable_model(),
+             request.mutable_hello()->mutable_capabilities(), request.mutable_hello()->mutable_capacity()}) {
+      ASSERT_TRUE(message->ParseFromString(unknown()));
+    }
+    request.mutable_hello()->mutable_capabilities()->add_dtypes(static_cast<v1::LogitsDtype>(77));
+    const std::string bytes = request.SerializeAsString();
+    const auto cost = Scan(bytes, *v1::AttachRequest::descriptor(), i % 3 == 0 ? -1 : 1 + i % 50);
+    ASSERT_TRUE(cost.ok()) << cost.status();
+    v1::AttachRequest fresh;
+    ASSERT_TRUE(fresh.ParseFromString(bytes));
+    EXPECT_GE(cost->memory_bytes, static_cast<int64_t>(fresh.SpaceUsedLong() - v1::AttachRequest().SpaceUsedLong()));
+  }
+  // The same messages are not open elsewhere.
+  EXPECT_FALSE(Scan(fixed[0], *v1::ModelInfo::descriptor()).ok());
+}
+
 struct Refused {
   std::string name;
   std::string bytes;
