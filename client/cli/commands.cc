@@ -29,6 +29,7 @@ constexpr Command kCommands[] = {
     {"verify", "whether a token is the one that a seed draws, without a model", RunVerify},
     {"info", "the server: versions, limits, models", RunInfo},
     {"vocabulary", "every token of a model: its bytes, its name, what it is", RunVocabulary},
+    {"health", "whether the server, or a model of it, serves", RunHealth},
 };
 
 std::string HelpText(int width) {

@@ -18,6 +18,7 @@ int RunDistribution(const std::vector<std::string>& args, Environment& environme
 int RunVerify(const std::vector<std::string>& args, Environment& environment);
 int RunInfo(const std::vector<std::string>& args, Environment& environment);
 int RunVocabulary(const std::vector<std::string>& args, Environment& environment);
+int RunHealth(const std::vector<std::string>& args, Environment& environment);
 
 // The whole program: `args` is the command line without the program's name.
 int RunLogit(const std::vector<std::string>& args, Environment& environment);

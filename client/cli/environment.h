@@ -20,7 +20,8 @@ namespace logitd::cli {
 // What a shell script sees. Documented in docs/cli.md.
 enum ExitCode : int {
   kExitOk = 0,
-  // The call went through, but an item, candidate or completion of it failed.
+  // The call went through, but an item, candidate or completion of it failed; `health`: what was asked for does not
+  // serve.
   kExitItemFailed = 1,
   // The command line is wrong; nothing was sent.
   kExitUsage = 2,

@@ -130,6 +130,15 @@ absl::StatusOr<v1::GetServerInfoResponse> Client::ServerInfo() {
   return ResultOf(status, std::move(response));
 }
 
+absl::StatusOr<bool> Client::IsServing(const std::string& model) {
+  const auto context = NewContext();
+  grpc::health::v1::HealthCheckRequest request;
+  if (!model.empty()) request.set_service("model/" + model);
+  grpc::health::v1::HealthCheckResponse response;
+  const grpc::Status status = connection_->health().Check(context.get(), request, &response);
+  return ResultOf(status, response.status() == grpc::health::v1::HealthCheckResponse::SERVING);
+}
+
 absl::StatusOr<v1::ListModelsResponse> Client::Models() {
   const auto context = NewContext();
   v1::ListModelsResponse response;

@@ -70,6 +70,10 @@ class Client {
   // ServerService.GetServerInfo.
   absl::StatusOr<v1::GetServerInfoResponse> ServerInfo();
 
+  // grpc.health.v1.Health.Check, which is never refused for load: whether the server takes calls, or, if `model` is not
+  // empty, whether that model has a runner. Errors: kNotFound (the server has not had such a model).
+  absl::StatusOr<bool> IsServing(const std::string& model = "");
+
   // ModelService.
   absl::StatusOr<v1::ListModelsResponse> Models();
   absl::StatusOr<v1::TokenizeResponse> Tokenize(const v1::TokenizeRequest& request);

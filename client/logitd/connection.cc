@@ -31,13 +31,15 @@ class GrpcConnection final : public Connection {
         generation_(v1::GenerationService::NewStub(channel)),
         scoring_(v1::ScoringService::NewStub(channel)),
         models_(v1::ModelService::NewStub(channel)),
-        server_(v1::ServerService::NewStub(channel)) {}
+        server_(v1::ServerService::NewStub(channel)),
+        health_(grpc::health::v1::Health::NewStub(channel)) {}
 
   v1::DecodingService::StubInterface& decoding() override { return *decoding_; }
   v1::GenerationService::StubInterface& generation() override { return *generation_; }
   v1::ScoringService::StubInterface& scoring() override { return *scoring_; }
   v1::ModelService::StubInterface& models() override { return *models_; }
   v1::ServerService::StubInterface& server() override { return *server_; }
+  grpc::health::v1::Health::StubInterface& health() override { return *health_; }
 
  private:
   std::unique_ptr<v1::DecodingService::Stub> decoding_;
@@ -45,6 +47,7 @@ class GrpcConnection final : public Connection {
   std::unique_ptr<v1::ScoringService::Stub> scoring_;
   std::unique_ptr<v1::ModelService::Stub> models_;
   std::unique_ptr<v1::ServerService::Stub> server_;
+  std::unique_ptr<grpc::health::v1::Health::Stub> health_;
 };
 
 }  // namespace

@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "client/logitd/options.h"
+#include "grpc/health/v1/health.grpc.pb.h"
 #include "logitd/v1/decoding_service.grpc.pb.h"
 #include "logitd/v1/generation_service.grpc.pb.h"
 #include "logitd/v1/model_service.grpc.pb.h"
@@ -26,6 +27,7 @@ class Connection {
   virtual v1::ScoringService::StubInterface& scoring() = 0;
   virtual v1::ModelService::StubInterface& models() = 0;
   virtual v1::ServerService::StubInterface& server() = 0;
+  virtual grpc::health::v1::Health::StubInterface& health() = 0;
 };
 
 // A connection over gRPC, in plaintext. No I/O happens here: the first call connects, and fails with kUnavailable if

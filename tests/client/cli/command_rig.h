@@ -20,6 +20,7 @@
 #include "client/cli/environment.h"
 #include "gmock/gmock.h"
 #include "google/rpc/status.pb.h"
+#include "grpc/health/v1/health_mock.grpc.pb.h"
 #include "logitd/v1/decoding_service_mock.grpc.pb.h"
 #include "logitd/v1/error.pb.h"
 #include "logitd/v1/generation_service_mock.grpc.pb.h"
@@ -76,6 +77,7 @@ class CommandRig {
   auto& scoring() { return stubs_->scoring; }
   auto& models() { return stubs_->models; }
   auto& server() { return stubs_->server; }
+  auto& health() { return stubs_->health; }
 
   // Standard input; without it, it is a terminal.
   void SetInput(const std::string& text) {
@@ -102,6 +104,7 @@ class CommandRig {
     ::testing::StrictMock<v1::MockScoringServiceStub> scoring;
     ::testing::StrictMock<v1::MockModelServiceStub> models;
     ::testing::StrictMock<v1::MockServerServiceStub> server;
+    ::testing::StrictMock<grpc::health::v1::MockHealthStub> health;
   };
   class MockConnection final : public client::Connection {
    public:
@@ -110,6 +113,7 @@ class CommandRig {
     v1::ScoringService::StubInterface& scoring() override { return stubs.scoring; }
     v1::ModelService::StubInterface& models() override { return stubs.models; }
     v1::ServerService::StubInterface& server() override { return stubs.server; }
+    grpc::health::v1::Health::StubInterface& health() override { return stubs.health; }
     Stubs stubs;
   };
 
