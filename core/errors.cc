@@ -304,12 +304,30 @@ absl::Status NormalizationUndefined(std::string_view normalization, std::string_
   return ToStatus(detail);
 }
 
-absl::Status Overloaded(int64_t running, int64_t limit, int32_t retry_after_ms) {
-  ErrorDetail detail = Detail(ErrorReason::kOverloaded, "the server is full: " + std::to_string(running) + " of " +
-                                                            std::to_string(limit) + " calls are running");
-  detail.value = std::to_string(running);
+absl::Status Overloaded(std::string_view what, int64_t count, int64_t limit, std::string_view limit_name,
+                        int32_t retry_after_ms) {
+  ErrorDetail detail = Detail(ErrorReason::kOverloaded,
+                              ("the server is full: " + std::to_string(count) + " of " + std::to_string(limit) + " ")
+                                  .append(what)
+                                  .append(" (")
+                                  .append(limit_name)
+                                  .append(")"));
+  detail.value = std::to_string(count);
   detail.bound = "at most " + std::to_string(limit);
+  detail.limit = limit_name;
   detail.retry_after_ms = retry_after_ms;
+  return ToStatus(detail);
+}
+
+absl::Status ConnectionFull(int64_t limit) {
+  const std::string most = std::to_string(limit);
+  ErrorDetail detail = Detail(ErrorReason::kLimitExceeded,
+                              "this connection has " + most +
+                                  " calls open, the most that one may have (max_streams_per_connection): open another "
+                                  "connection, or wait until one of them has ended");
+  detail.value = std::to_string(limit + 1);
+  detail.bound = "at most " + most;
+  detail.limit = "max_streams_per_connection";
   return ToStatus(detail);
 }
 

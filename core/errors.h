@@ -80,7 +80,11 @@ absl::Status BoundaryToken(std::string_view field);
 absl::Status TargetCountMismatch(std::string_view field, int64_t target_count, int64_t row_count);
 absl::Status NormalizationUndefined(std::string_view normalization, std::string_view missing);
 
-absl::Status Overloaded(int64_t running, int64_t limit, int32_t retry_after_ms);
+// Of `what` ("calls are running") there are `count`, as many as `limit` allows, whose name is `limit_name`.
+absl::Status Overloaded(std::string_view what, int64_t count, int64_t limit, std::string_view limit_name,
+                        int32_t retry_after_ms);
+// The connection has as many calls as one may have.
+absl::Status ConnectionFull(int64_t limit);
 // More bytes of requests are being worked on than the server takes at once.
 absl::Status OverloadedBytes(int64_t bytes, int64_t limit, int32_t retry_after_ms);
 // The client has left its reply unread, or has been silent, for longer than the limit, milliseconds.

@@ -63,11 +63,17 @@ inline constexpr int32_t kMaxScoreSequences = 4096;
 // Sharper than any difference of log-probs: beyond it all probability is on one candidate.
 inline constexpr double kMaxInverseTemperature = 1000;
 inline constexpr int64_t kMaxTextBytes = int64_t{4} << 20;
-// HTTP/2 streams of one connection: what is above waits in the client.
+// Calls of one connection at once; one more is refused. One client has room for its threads and streams; a connection
+// is one lock and one flow-control window, so that more of them belong on several.
 inline constexpr int32_t kMaxStreamsPerConnection = 256;
 inline constexpr int32_t kMaxRunners = 64;
-// Calls that run at once, open streams included; a call holds a thread while it works or waits for a model.
+// Calls that run at once, streams not counted: each holds a thread while it works or waits for a model. (The default;
+// --max-calls.)
 inline constexpr int32_t kMaxCalls = 1024;
+// Decode and ScoreLogits streams at once: one for each of 1,000 clients, and as many again. An idle one holds no thread
+// but some 20 KiB (docs/operations.md), and less than 64 KiB of what it keeps is not in kMaxBytesInWork; one whose
+// message is worked on holds a thread. (The default; --max-open-streams.)
+inline constexpr int32_t kMaxOpenStreams = 2048;
 // Health watches at once: they hold no thread, and stay open for days.
 inline constexpr int32_t kMaxWatches = 1024;
 // Memory of requests that are being worked on and of what streams keep, together: 7 of the largest messages, or the
@@ -107,8 +113,8 @@ inline constexpr int64_t kMaxSequenceKey = (int64_t{1} << 56) - 1;
 // Version of docs/numerics.md. Raised by any change that can change a bit of a result.
 inline constexpr int32_t kNumericsVersion = 1;
 
-// Version of package logitd.v1. Major: which meaning the numbers of its fields have; server and runner must have the same
-// (0 is what was before versions were sent). Minor: raised by every addition to the .proto files.
+// Version of package logitd.v1. Major: which meaning the numbers of its fields have; server and runner must have the
+// same (0 is what was before versions were sent). Minor: raised by every addition to the .proto files.
 inline constexpr int32_t kApiMajorVersion = 1;
 inline constexpr int32_t kApiMinorVersion = 3;
 

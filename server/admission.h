@@ -1,5 +1,9 @@
-// How much runs at once: calls, and bytes of memory of requests that are being worked on or that streams keep.
-// Thread-safe.
+// How much there is at once: calls that run, streams that are open, and bytes of memory of requests that are being
+// worked on or that streams keep. Thread-safe.
+//
+// Calls and streams are counted apart: a stream is open for as long as its client likes, and idle most of the time,
+// when it holds no thread. However many there are, calls find room. Each of both takes at most one thread, so that both
+// limits together bound the threads (server/worker_threads.h).
 #ifndef LOGITD_SERVER_ADMISSION_H_
 #define LOGITD_SERVER_ADMISSION_H_
 
@@ -11,7 +15,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "core/errors.h"
-#include "core/limits.h"
+#include "server/places.h"
 
 namespace logitd::server {
 
@@ -36,20 +40,15 @@ class BytesInWork {
 
 class Admission {
  public:
-  explicit Admission(int64_t max_calls, int64_t max_bytes = kMaxBytesInWork)
-      : max_calls_(max_calls), max_bytes_(max_bytes) {}
+  Admission(int64_t max_calls, int64_t max_open_streams, int64_t max_bytes)
+      : calls_(max_calls, "calls are running", "max_calls"),
+        streams_(max_open_streams, "streams are open", "max_open_streams"),
+        max_bytes_(max_bytes) {}
 
-  // Counts a call in, or refuses it: OVERLOADED with a retry delay. Every OK is paired with a Leave.
-  absl::Status Enter() {
-    const int64_t running = running_.fetch_add(1);
-    if (running < max_calls_) return absl::OkStatus();
-    running_.fetch_sub(1);
-    return errors::Overloaded(running, max_calls_, kRetryAfterMs);
-  }
-  // The same refusal, for a call that the machine has no room for although it is within the limit.
-  absl::Status Refusal() const { return errors::Overloaded(running_.load(), max_calls_, kRetryAfterMs); }
-  void Leave() { running_.fetch_sub(1); }
-  int64_t running() const { return running_.load(); }
+  // Calls that run until they are done: unary ones and server streams.
+  Places& calls() { return calls_; }
+  // Decode and ScoreLogits.
+  Places& streams() { return streams_; }
 
   // For a message of a request, before it is parsed: `bytes` of memory. Large messages leave an eighth to small ones,
   // so that whoever sends as much as may be in work does not stop the others' short calls. Errors: OVERLOADED if the
@@ -58,7 +57,7 @@ class Admission {
     const int64_t limit = bytes > kSmallBytes ? max_bytes_ - max_bytes_ / 8 : max_bytes_;
     const int64_t total = bytes_.fetch_add(bytes) + bytes;
     BytesInWork taken(bytes_, bytes);
-    if (total > limit) return errors::OverloadedBytes(total, limit, kRetryAfterMs);
+    if (total > limit) return errors::OverloadedBytes(total, limit, Places::kRetryAfterMs);
     return taken;
   }
   int64_t bytes() const { return bytes_.load(); }
@@ -76,7 +75,7 @@ class Admission {
     const int64_t limit = max_bytes_ - max_bytes_ / 4;
     if (growth > 0 && total > limit) {
       bytes_.fetch_sub(growth);
-      return errors::OverloadedBytes(total, limit, kRetryAfterMs);
+      return errors::OverloadedBytes(total, limit, Places::kRetryAfterMs);
     }
     if (held) {
       held->bytes_ = wanted;
@@ -89,14 +88,12 @@ class Admission {
  private:
   // A row of 262,144 values in f32, or some thousand submessages.
   static constexpr int64_t kSmallBytes = (1 << 20) + (64 << 10);
-  // All streams together keep less than this * max_calls that is not counted.
+  // All streams together keep less than this * max_open_streams that is not counted.
   static constexpr int64_t kHeldStepBytes = 64 << 10;
-  // About the time that a short call takes.
-  static constexpr int32_t kRetryAfterMs = 250;
 
-  const int64_t max_calls_;
+  Places calls_;
+  Places streams_;
   const int64_t max_bytes_;
-  std::atomic<int64_t> running_{0};
   std::atomic<int64_t> bytes_{0};
 };
 

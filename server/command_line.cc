@@ -82,6 +82,8 @@ const std::map<std::string, Help>& HelpOfOptions() {
       {"grace_period", {"TIME", "How long running calls may take to end after SIGTERM"}},
       {"max_idle", {"TIME", "How long a Decode or ScoreLogits stream may be silent"}},
       {"max_stall", {"TIME", "How long a client may leave its reply unread"}},
+      {"max_calls", {"N", "Calls that run at once, streams not counted, 1 to 65536"}},
+      {"max_open_streams", {"N", "Decode and ScoreLogits streams at once, 1 to 65536"}},
       {"log_format", {"FORM", "text or json: one object a line"}},
       {"log_level", {"LEVEL", "debug (a line for every call), info, warn, error or off"}},
   };

@@ -239,6 +239,9 @@ WholeRange RangeOf(const ConfigField& field) {
       {"cache_tokens", {0, kMaxTokens}},
       // logitd-llama has so many at most.
       {"max_sequences", {0, 64}},
+      // Each may take a thread.
+      {"max_calls", {1, 65'536}},
+      {"max_open_streams", {1, 65'536}},
   };
   return ranges.at(field.name());
 }

@@ -151,6 +151,8 @@ ServerConfig DefaultConfig() {
   config.set_grace_period("10s");
   config.set_max_idle("10m");
   config.set_max_stall("30s");
+  config.set_max_calls(kMaxCalls);
+  config.set_max_open_streams(kMaxOpenStreams);
   config.set_log_format("text");
   config.set_log_level("info");
   return config;
@@ -183,6 +185,8 @@ absl::StatusOr<Options> ToOptions(const Config& config) {
     const int64_t value = is_narrow ? reflection.GetInt32(values, field) : reflection.GetInt64(values, field);
     RETURN_IF_ERROR(CheckRange(*field, config.OriginOf(field->name()), value));
   }
+  server.max_calls = values.max_calls();
+  server.max_open_streams = values.max_open_streams();
   options.runners = values.runners();
   options.threads = values.threads();
   options.context_length = values.context_length();

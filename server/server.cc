@@ -30,6 +30,9 @@
 namespace logitd::server {
 namespace {
 
+// HTTP/2 streams of one connection. Calls are refused long before (kMaxStreamsPerConnection), with a reason: what is
+// above this number waits in the client, only until some of those are refused.
+constexpr int kMaxHttp2Streams = 4 * kMaxStreamsPerConnection;
 // A connection whose peer has vanished is noticed after this long (gRPC's default is two hours).
 constexpr int kKeepaliveTimeMs = 30'000;
 constexpr int kKeepaliveTimeoutMs = 10'000;
@@ -60,7 +63,7 @@ void SetCommonOptions(grpc::ServerBuilder& builder) {
   builder.AddChannelArgument(GRPC_COMPRESSION_CHANNEL_ENABLED_ALGORITHMS_BITSET, 1 << GRPC_COMPRESS_NONE);
   // Two servers on one port would share its connections at random: refuse the second.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
-  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxStreamsPerConnection);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxHttp2Streams);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveTimeMs);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
   // A peer that has vanished between two calls is noticed, too.
@@ -172,6 +175,7 @@ struct Server::Parts {
       : settings{.max_idle = options.max_idle,
                  .max_stall = options.max_stall,
                  .max_calls = options.max_calls,
+                 .max_open_streams = options.max_open_streams,
                  .max_watches = options.max_watches,
                  .max_bytes_in_work = options.max_bytes_in_work},
         models([this](const std::string& model, const std::string& runner, bool is_attached) {
@@ -196,15 +200,16 @@ struct Server::Parts {
   bool draining = false;
 
   const ServerSettings settings;
-  HealthService health{settings.max_watches};
+  ConnectionCalls connections{kMaxStreamsPerConnection};
+  HealthService health{settings.max_watches, connections};
   ModelPool models;
   StepWorkspaces workspaces;
   ServerEnv env{models, workspaces, kVersion, settings};
-  Admission admission{settings.max_calls, settings.max_bytes_in_work};
+  Admission admission{settings.max_calls, settings.max_open_streams, settings.max_bytes_in_work};
   OpenCalls open_calls;
   OpenCalls open_attachments;
   WorkerThreads workers;
-  CallEnv call_env{env, admission, open_calls, workers};
+  CallEnv call_env{env, admission, connections, open_calls, workers};
 
   DecodingService decoding{call_env};
   GenerationService generation{call_env};

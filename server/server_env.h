@@ -17,6 +17,7 @@ struct ServerSettings {
   std::chrono::milliseconds max_idle{kMaxIdleMs};
   std::chrono::milliseconds max_stall{kMaxStallMs};
   int32_t max_calls = kMaxCalls;
+  int32_t max_open_streams = kMaxOpenStreams;
   int32_t max_watches = kMaxWatches;
   int64_t max_bytes_in_work = kMaxBytesInWork;
 };

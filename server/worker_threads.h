@@ -22,7 +22,8 @@ class WorkerThreads {
   // Waits for every task. REQUIRES: no Run after this has begun, other than from tasks.
   ~WorkerThreads();
 
-  // Runs `task` soon, on another thread. The number of tasks at once is bounded by admission (server/admission.h).
+  // Runs `task` soon, on another thread. The number of tasks at once is bounded by admission
+  // (server/admission.h: max_calls and max_open_streams together).
   // False: the system gives no thread, and the task was dropped.
   bool Run(std::function<void()> task);
 

@@ -16,6 +16,8 @@ bool ConcernsItems(const absl::Status& status) {
   const client::ClientError error = client::ErrorOf(status);
   // A server that is full (max_calls) names a limit too, but it is not the items that are too large.
   if (!error.error || error.retry_delay) return false;
+  // Nor are they if the connection is.
+  if (error.limit == "max_streams_per_connection") return false;
   return !error.limit.empty() || error.field.rfind("items", 0) == 0;
 }
 

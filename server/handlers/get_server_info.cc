@@ -51,6 +51,7 @@ absl::Status GetServerInfo(const v1::GetServerInfoRequest& request, const Server
   limits.set_max_runners(kMaxRunners);
   limits.set_max_idle_ms(static_cast<int32_t>(env.settings.max_idle.count()));
   limits.set_max_calls(env.settings.max_calls);
+  limits.set_max_open_streams(env.settings.max_open_streams);
   limits.set_max_stall_ms(static_cast<int32_t>(env.settings.max_stall.count()));
   limits.set_max_metadata_bytes(kMaxMetadataBytes);
   limits.set_max_bytes_in_work(env.settings.max_bytes_in_work);

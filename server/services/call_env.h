@@ -4,6 +4,7 @@
 
 #include "server/admission.h"
 #include "server/server_env.h"
+#include "server/services/connection_calls.h"
 #include "server/services/open_calls.h"
 #include "server/worker_threads.h"
 
@@ -12,6 +13,7 @@ namespace logitd::server {
 struct CallEnv {
   ServerEnv& server;
   Admission& admission;
+  ConnectionCalls& connections;
   OpenCalls& open_calls;
   WorkerThreads& workers;
 };

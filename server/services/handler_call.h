@@ -50,7 +50,8 @@ class HandlerCall : public Reactor, public OpenCall {
   void Abort(const absl::Status& status) override { record_.Abort(status); }
 
  protected:
-  HandlerCall(CallEnv env, grpc::CallbackServerContext* context) : env_(env), record_(MethodOf<Request>(), context) {
+  HandlerCall(CallEnv env, grpc::CallbackServerContext* context)
+      : env_(env), context_of_call_(context), record_(MethodOf<Request>(), context) {
     context_.given_up = give_up_.get_token();
     context_.deadline = context->deadline();
   }
@@ -59,7 +60,8 @@ class HandlerCall : public Reactor, public OpenCall {
   // `bytes` are gRPC's, as long as the call; what is in them is dropped as soon as it is parsed.
   void Begin(const grpc::ByteBuffer* bytes,
              std::function<absl::Status(const Request&, const RequestContext&)> handler) {
-    const absl::Status admitted = env_.admission.Enter();
+    absl::Status admitted = env_.connections.Enter(*context_of_call_, place_);
+    if (admitted.ok()) admitted = env_.admission.calls().Take();
     if (!admitted.ok()) return FinishWith(admitted);
     is_admitted_ = true;
     if (!env_.open_calls.Add(this)) return FinishWith(errors::Draining());
@@ -67,7 +69,7 @@ class HandlerCall : public Reactor, public OpenCall {
     // gRPC made it, and not as a constant: only its signature says so.
     const bool runs = env_.workers.Run(
         [this, bytes = const_cast<grpc::ByteBuffer*>(bytes), handler = std::move(handler)] { Work(*bytes, handler); });
-    if (!runs) FinishWith(env_.admission.Refusal());
+    if (!runs) FinishWith(env_.admission.calls().Refusal());
   }
 
   // Blocks until nothing of the call is on its way to the client any more, or it is given up.
@@ -98,6 +100,7 @@ class HandlerCall : public Reactor, public OpenCall {
   void FinishWith(const absl::Status& status) {
     record_.Ended(status);
     record_.to_client.Start();
+    place_.GiveBack();
     this->Finish(ToGrpcStatus(status));
   }
 
@@ -105,13 +108,15 @@ class HandlerCall : public Reactor, public OpenCall {
 
   void OnDone() override {
     record_.WriteLine();
-    if (is_admitted_) env_.admission.Leave();
+    if (is_admitted_) env_.admission.calls().GiveBack();
     if (is_open_) env_.open_calls.Remove(this);
     delete this;
   }
 
   const CallEnv env_;
+  grpc::CallbackServerContext* const context_of_call_;
   CallRecord record_;
+  ConnectionCalls::Place place_;
   std::stop_source give_up_;
   RequestContext context_;
   bool is_admitted_ = false;

@@ -46,7 +46,8 @@ class HealthWatch final : public grpc::ServerWriteReactor<grpc::ByteBuffer>, pub
   HealthWatch(HealthService& service, grpc::CallbackServerContext* context, const absl::StatusOr<std::string>& name)
       : service_(service), name_(name.ok() ? *name : ""), record_("Watch", context) {
     absl::Status status = name.status();
-    if (status.ok()) status = service_.admission_.Enter();
+    if (status.ok()) status = service_.connections_.Enter(*context, place_);
+    if (status.ok()) status = service_.places_.Take();
     is_admitted_ = status.ok();
     is_open_ = is_admitted_ && service_.watches_.Add(this);
     if (is_admitted_ && !is_open_) status = errors::Draining();
@@ -74,6 +75,7 @@ class HealthWatch final : public grpc::ServerWriteReactor<grpc::ByteBuffer>, pub
       is_finished_ = true;
     }
     record_.Ended(status);
+    place_.GiveBack();
     Finish(ToGrpcStatus(status));
   }
   bool EndsByItself() const override { return false; }
@@ -107,13 +109,14 @@ class HealthWatch final : public grpc::ServerWriteReactor<grpc::ByteBuffer>, pub
       service_.Leave(this);
       service_.watches_.Remove(this);
     }
-    if (is_admitted_) service_.admission_.Leave();
+    if (is_admitted_) service_.places_.GiveBack();
     delete this;
   }
 
   HealthService& service_;
   const std::string name_;
   CallRecord record_;
+  ConnectionCalls::Place place_;
   bool is_admitted_ = false;
   bool is_open_ = false;
   std::mutex mutex_;

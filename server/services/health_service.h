@@ -1,7 +1,7 @@
 // grpc.health.v1: whether the process takes calls (""), and whether a model has a runner ("model/NAME").
 //
 // Ours instead of gRPC's own, so that watches are bounded, and end with a status of their own in a drain. Check never
-// waits and is never refused for load: a busy server is not a dead one.
+// waits and is never refused for load, nor for the other calls of its connection: a busy server is not a dead one.
 #ifndef LOGITD_SERVER_SERVICES_HEALTH_SERVICE_H_
 #define LOGITD_SERVER_SERVICES_HEALTH_SERVICE_H_
 
@@ -15,7 +15,8 @@
 #include <set>
 #include <string>
 
-#include "server/admission.h"
+#include "server/places.h"
+#include "server/services/connection_calls.h"
 #include "server/services/open_calls.h"
 
 namespace logitd::server {
@@ -29,7 +30,10 @@ class HealthService final
     : public grpc::health::v1::Health::WithRawCallbackMethod_Check<
           grpc::health::v1::Health::WithRawCallbackMethod_Watch<grpc::health::v1::Health::Service>> {
  public:
-  explicit HealthService(int32_t max_watches) : admission_(max_watches) { Set("", true); }
+  HealthService(int32_t max_watches, ConnectionCalls& connections)
+      : places_(max_watches, "health watches are open", "max_watches"), connections_(connections) {
+    Set("", true);
+  }
 
   void Set(const std::string& service, bool is_serving);
   // From now on, and whatever is set later, nothing serves.
@@ -49,7 +53,8 @@ class HealthService final
   void Enrol(HealthWatch* watch);
   void Leave(HealthWatch* watch);
 
-  Admission admission_;
+  Places places_;
+  ConnectionCalls& connections_;
   OpenCalls watches_;
   std::mutex mutex_;
   bool is_stopped_ = false;

@@ -4,6 +4,9 @@
 // faster than the server is held back by gRPC's flow control, and memory is bounded by one message. It is dropped when
 // it has been worked on: what an idle stream keeps is its session's, and counts (Admission::Hold).
 //
+// So an idle stream holds no thread; streams are admitted apart from calls (Places of Admission::streams), and each has
+// a thread only while a message of it is worked on: at most one for each open stream.
+//
 // A call ends once: with what its work comes to, or from outside (a drain, a cancellation, a client that lets it wait).
 #ifndef LOGITD_SERVER_SERVICES_MESSAGE_STREAM_H_
 #define LOGITD_SERVER_SERVICES_MESSAGE_STREAM_H_
@@ -53,11 +56,15 @@ class MessageStream : public Reactor, public OpenCall {
   enum class Next { kRead, kWrite, kEnd };
 
   MessageStream(CallEnv env, std::string method, grpc::CallbackServerContext* context)
-      : env_(env), record_(std::move(method), context), context_{give_up_.get_token(), context->deadline()} {}
+      : env_(env),
+        context_of_call_(context),
+        record_(std::move(method), context),
+        context_{give_up_.get_token(), context->deadline()} {}
 
   // Admits the call and reads its first message, or refuses it. Called once, last in the constructor.
   void Begin() {
-    const absl::Status admitted = env_.admission.Enter();
+    absl::Status admitted = env_.connections.Enter(*context_of_call_, place_);
+    if (admitted.ok()) admitted = env_.admission.streams().Take();
     is_admitted_ = admitted.ok();
     is_open_ = is_admitted_ && env_.open_calls.Add(this);
     if (!is_open_) return FinishOnce(is_admitted_ ? errors::Draining() : admitted);
@@ -86,7 +93,7 @@ class MessageStream : public Reactor, public OpenCall {
       std::lock_guard lock(mutex_);
       is_working_ = false;
     }
-    FinishOnce(env_.admission.Refusal());
+    FinishOnce(env_.admission.streams().Refusal());
   }
 
   void ContinueReading() {
@@ -159,19 +166,22 @@ class MessageStream : public Reactor, public OpenCall {
     from_client_.Stop();
     record_.Ended(status);
     record_.to_client.Start();
+    place_.GiveBack();
     this->Finish(ToGrpcStatus(status));
   }
 
   void OnDone() override {
     record_.WriteLine();
     held_.reset();
-    if (is_admitted_) env_.admission.Leave();
+    if (is_admitted_) env_.admission.streams().GiveBack();
     if (is_open_) env_.open_calls.Remove(this);
     delete this;
   }
 
   const CallEnv env_;
+  grpc::CallbackServerContext* const context_of_call_;
   CallRecord record_;
+  ConnectionCalls::Place place_;
   // Runs while the client's next message is waited for.
   WaitClock from_client_;
   std::optional<BytesInWork> held_;

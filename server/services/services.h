@@ -24,6 +24,7 @@
 #include "server/services/call_env.h"
 #include "server/services/decode_stream.h"
 #include "server/services/handler_call.h"
+#include "server/services/quick_call.h"
 #include "server/services/runner_monitor.h"
 #include "server/services/runner_stream.h"
 #include "server/services/score_logits_stream.h"
@@ -95,8 +96,8 @@ class ModelService final
 
   grpc::ServerUnaryReactor* ListModels(grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
                                        grpc::ByteBuffer* response) override {
-    return UnaryCall<v1::ListModelsRequest, v1::ListModelsResponse>::Start(env_, context, request, response,
-                                                                           server::ListModels);
+    return QuickCall<v1::ListModelsRequest, v1::ListModelsResponse>::Start(env_, context, request, response,
+                                                                           server::ListModels, shared_);
   }
   grpc::ServerUnaryReactor* Tokenize(grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
                                      grpc::ByteBuffer* response) override {
@@ -116,6 +117,7 @@ class ModelService final
 
  private:
   const CallEnv env_;
+  SharedBytes shared_;
 };
 
 class ServerService final : public v1::ServerService::WithRawCallbackMethod_GetServerInfo<v1::ServerService::Service> {
@@ -124,12 +126,13 @@ class ServerService final : public v1::ServerService::WithRawCallbackMethod_GetS
 
   grpc::ServerUnaryReactor* GetServerInfo(grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
                                           grpc::ByteBuffer* response) override {
-    return UnaryCall<v1::GetServerInfoRequest, v1::GetServerInfoResponse>::Start(env_, context, request, response,
-                                                                                 server::GetServerInfo);
+    return QuickCall<v1::GetServerInfoRequest, v1::GetServerInfoResponse>::Start(env_, context, request, response,
+                                                                                 server::GetServerInfo, shared_);
   }
 
  private:
   const CallEnv env_;
+  SharedBytes shared_;
 };
 
 // Served on --runner-listen alone: whoever may attach can read prompts and forge scores.

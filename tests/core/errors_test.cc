@@ -143,7 +143,7 @@ TEST(ErrorsTest, EveryConstructorHasTheReasonItSays) {
       {errors::BoundaryToken("f"), ErrorReason::kBoundaryToken},
       {errors::TargetCountMismatch("f", 2, 3), ErrorReason::kTargetCountMismatch},
       {errors::NormalizationUndefined("PER_BYTE", "byte_count"), ErrorReason::kNormalizationUndefined},
-      {errors::Overloaded(1, 1, 50), ErrorReason::kOverloaded},
+      {errors::Overloaded("calls are running", 1, 1, "max_calls", 50), ErrorReason::kOverloaded},
       {errors::Draining(), ErrorReason::kDraining},
       {errors::DeadlineExceeded(), ErrorReason::kDeadlineExceeded},
       {errors::Cancelled(), ErrorReason::kCancelled},
@@ -155,7 +155,7 @@ TEST(ErrorsTest, EveryConstructorHasTheReasonItSays) {
     EXPECT_FALSE(status.message().empty());
     EXPECT_EQ(DetailOf(status).message, status.message());
   }
-  EXPECT_EQ(DetailOf(errors::Overloaded(1, 1, 50)).retry_after_ms, 50);
+  EXPECT_EQ(DetailOf(errors::Overloaded("calls are running", 1, 1, "max_calls", 50)).retry_after_ms, 50);
   EXPECT_TRUE(DetailOf(errors::KvCacheFull(1, 1)).retry_after_ms);
   EXPECT_EQ(DetailOf(errors::LimitExceeded("f", 2, "at most 1", "max_items")).limit, "max_items");
 }

@@ -78,7 +78,8 @@ def connect(address: str) -> Iterator[Client]:
 
 def error_of(failure: grpc.RpcError) -> error_pb2.Error:
     """The logitd.v1.Error in the details of a failed call."""
-    details = dict(failure.trailing_metadata())["grpc-status-details-bin"]
+    # As pairs: what grpc.aio has also calls itself a mapping, and is none.
+    details = dict(list(failure.trailing_metadata()))["grpc-status-details-bin"]
     error = error_pb2.Error()
     for detail in status_pb2.Status.FromString(details).details:
         if detail.Unpack(error):

@@ -201,6 +201,10 @@ TEST(OptionsTest, ValuesAreCheckedWhereTheyWereGiven) {
       {"context_length", "-1", "[0, 1073741824]"},
       {"cache_tokens", "5000000000", "[0, 1073741824], got 5000000000"},
       {"max_sequences", "65", "[0, 64]"},
+      {"max_calls", "0", "[1, 65536]"},
+      {"max_calls", "65537", "[1, 65536]"},
+      {"max_open_streams", "0", "[1, 65536]"},
+      {"max_open_streams", "-1", "[1, 65536]"},
       {"precision", "f64", "auto, native, f16, f32"},
       {"kernel_target", "mmx", "scalar"},
       {"grace_period", "1e9s", "1h"},
@@ -233,6 +237,8 @@ TEST(OptionsTest, TimesAndNamesAreRead) {
   Config config = Defaults();
   config.values.set_grace_period("1.5m");
   config.values.set_max_idle("2h");
+  config.values.set_max_calls(7);
+  config.values.set_max_open_streams(65'536);
   config.values.set_max_stall("250ms");
   config.values.set_model(model.path());
   config.values.set_kernel_target("scalar");
@@ -240,6 +246,8 @@ TEST(OptionsTest, TimesAndNamesAreRead) {
   ASSERT_THAT(options, IsOk());
   EXPECT_EQ(options->grace_period, std::chrono::seconds(90));
   EXPECT_EQ(options->server.max_idle, std::chrono::hours(2));
+  EXPECT_EQ(options->server.max_calls, 7);
+  EXPECT_EQ(options->server.max_open_streams, 65'536);
   EXPECT_EQ(options->server.max_stall, std::chrono::milliseconds(250));
   EXPECT_EQ(options->model_name, "logitd");
   EXPECT_EQ(options->kernel_target, "SCALAR");

@@ -70,10 +70,10 @@ class InProcessServer : public ::testing::Test {
  protected:
   void SetUp() override { Start({}); }
 
-  // Starts the server, instead of the one that runs. `listen` is set here.
+  // Starts the server, instead of the one that runs. `options.listen` is set here.
   void Start(server::ServerOptions options) {
     TearDown();
-    options.listen = {"127.0.0.1:0"};
+    options.listen = {listen_};
     auto server = server::Server::Start(options);
     ASSERT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
@@ -151,6 +151,8 @@ class InProcessServer : public ::testing::Test {
     return responses[0].item().continuations().continuations(0);
   }
 
+  // Where Start listens.
+  std::string listen_ = "127.0.0.1:0";
   std::unique_ptr<server::Server> server_;
   std::unique_ptr<AttachedFakeModel> fake_;
   std::shared_ptr<grpc::Channel> channel_;

@@ -3,9 +3,13 @@
 
 #include <grpc/health/v1/health.grpc.pb.h>
 
+#include <unistd.h>
+
+#include <atomic>
 #include <chrono>
 #include <functional>
 #include <set>
+#include <thread>
 
 #include "logitd/v1/model_runner_service.grpc.pb.h"
 #include "tests/server/in_process.h"
@@ -80,21 +84,51 @@ class LimitsTest : public logitd::testing::InProcessServer {
     return item;
   }
 
+  // The limit that an OVERLOADED names.
+  static std::string OverloadOf(const grpc::Status& status) {
+    const auto error = ErrorOf(status);
+    EXPECT_TRUE(error) << status.error_code() << ": " << status.error_message();
+    if (!error) return "";
+    EXPECT_EQ(error->reason(), v1::ERROR_REASON_OVERLOADED) << error->message();
+    EXPECT_GT(error->retry_after_ms(), 0);
+    return error->limit();
+  }
+
+  void ExpectNeverRefused() {
+    v1::GetServerInfoResponse info;
+    EXPECT_TRUE(info_->GetServerInfo(Context().get(), {}, &info).ok());
+    v1::ListModelsResponse models;
+    EXPECT_TRUE(models_->ListModels(Context().get(), {}, &models).ok());
+    grpc::health::v1::HealthCheckResponse health;
+    EXPECT_TRUE(grpc::health::v1::Health::NewStub(channel_)->Check(Context().get(), {}, &health).ok());
+    EXPECT_EQ(health.status(), grpc::health::v1::HealthCheckResponse::SERVING);
+  }
+
   // Opens Decode streams, each with its config answered.
   struct OpenStream {
     std::unique_ptr<grpc::ClientContext> context = Context();
     std::unique_ptr<grpc::ClientReaderWriter<v1::DecodeRequest, v1::DecodeResponse>> stream;
   };
+  static OpenStream Open(v1::DecodingService::Stub& stub) {
+    OpenStream open;
+    open.stream = stub.Decode(open.context.get());
+    v1::DecodeResponse response;
+    EXPECT_TRUE(open.stream->Write(Config("vocab_size: 4")));
+    EXPECT_TRUE(open.stream->Read(&response));
+    return open;
+  }
   std::vector<OpenStream> OpenStreams(int count) {
     std::vector<OpenStream> streams;
-    for (int i = 0; i < count; ++i) {
-      OpenStream& open = streams.emplace_back();
-      open.stream = decoding_->Decode(open.context.get());
-      v1::DecodeResponse response;
-      EXPECT_TRUE(open.stream->Write(Config("vocab_size: 4")));
-      EXPECT_TRUE(open.stream->Read(&response));
-    }
+    for (int i = 0; i < count; ++i) streams.push_back(Open(*decoding_));
     return streams;
+  }
+};
+
+class UnixSocketTest : public LimitsTest {
+ protected:
+  void SetUp() override {
+    listen_ = "unix:" + ::testing::TempDir() + "/logitd-limits-" + std::to_string(::getpid()) + ".sock";
+    LimitsTest::SetUp();
   }
 };
 
@@ -312,13 +346,51 @@ TEST_F(LimitsTest, max_text_bytes) {
 }
 
 TEST_F(LimitsTest, max_streams_per_connection) {
-  const auto streams = OpenStreams(kMaxStreamsPerConnection);
-  // One more waits in the client, for as long as it likes; another connection does not.
-  grpc::ClientContext context;
-  context.set_deadline(std::chrono::system_clock::now() + milliseconds(200));
+  auto streams = OpenStreams(kMaxStreamsPerConnection);
+  // One more is told so at once, whatever kind of call it is.
+  EXPECT_EQ(LimitOf(Decode({Config("vocab_size: 4")}).status), "max_streams_per_connection");
+  v1::ComputeDistributionResponse distribution;
+  const std::string request = "logits { float_values: [1, 2] } sampling { temperature: 0.5 }";
+  const grpc::Status refused = Distribution(request, &distribution);
+  EXPECT_EQ(LimitOf(refused), "max_streams_per_connection");
+  EXPECT_THAT(refused.error_message(), ::testing::HasSubstr("open another connection"));
+  const auto health = grpc::health::v1::Health::NewStub(channel_);
+  const auto context = Context();
+  const auto watch = health->Watch(context.get(), {});
+  grpc::health::v1::HealthCheckResponse status;
+  EXPECT_FALSE(watch->Read(&status));
+  EXPECT_EQ(LimitOf(watch->Finish()), "max_streams_per_connection");
+  // What is never refused is answered on that connection, too; and other connections do not notice.
   v1::GetServerInfoResponse response;
-  EXPECT_EQ(info_->GetServerInfo(&context, {}, &response).error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
-  EXPECT_TRUE(v1::ServerService::NewStub(NewChannel())->GetServerInfo(Context().get(), {}, &response).ok());
+  v1::ListModelsResponse models;
+  EXPECT_TRUE(info_->GetServerInfo(Context().get(), {}, &response).ok());
+  EXPECT_TRUE(models_->ListModels(Context().get(), {}, &models).ok());
+  EXPECT_TRUE(health->Check(Context().get(), {}, &status).ok());
+  const auto other = v1::DecodingService::NewStub(NewChannel());
+  EXPECT_TRUE(
+      other->ComputeDistribution(Context().get(), Parse<v1::ComputeDistributionRequest>(request), &distribution).ok());
+  // A client that knows of a call's end may begin the next one at once.
+  for (int i = 0; i < 50; ++i) {
+    streams.back().stream->WritesDone();
+    EXPECT_TRUE(streams.back().stream->Finish().ok());
+    streams.pop_back();
+    auto next = OpenStreams(1);
+    streams.push_back(std::move(next.front()));
+  }
+  for (const OpenStream& open : streams) open.context->TryCancel();
+}
+
+// gRPC names all clients of a Unix socket alike, "unix:"; each connection has its own count all the same.
+TEST_F(UnixSocketTest, max_streams_per_connection) {
+  const auto stubs = {v1::DecodingService::NewStub(NewChannel()), v1::DecodingService::NewStub(NewChannel())};
+  std::vector<OpenStream> streams;
+  for (const auto& stub : stubs) {
+    for (int i = 0; i < kMaxStreamsPerConnection; ++i) streams.push_back(Open(*stub));
+  }
+  for (const auto& stub : stubs) {
+    const auto context = Context();
+    EXPECT_EQ(LimitOf(stub->Decode(context.get())->Finish()), "max_streams_per_connection");
+  }
   for (const OpenStream& open : streams) open.context->TryCancel();
 }
 
@@ -353,15 +425,42 @@ TEST_F(LimitsTest, max_runners) {
   for (const Runner& runner : runners) runner.context->TryCancel();
 }
 
+// Calls of a server whose model does not answer.
 TEST_F(LimitsTest, max_calls) {
-  Start({.max_calls = 3});
-  const auto streams = OpenStreams(3);
-  v1::GetServerInfoResponse response;
-  const grpc::Status status = info_->GetServerInfo(Context().get(), {}, &response);
-  const auto error = ErrorOf(status);
-  ASSERT_TRUE(error) << status.error_message();
-  EXPECT_EQ(error->reason(), v1::ERROR_REASON_OVERLOADED);
-  EXPECT_GT(error->retry_after_ms(), 0);
+  Start({.max_calls = 1});
+  std::atomic<bool> has_begun = false;
+  std::atomic<bool> may_go_on = false;
+  Attach({.before_batch = [&](const v1::RunBatch&) {
+    has_begun = true;
+    has_begun.notify_all();
+    may_go_on.wait(false);
+  }});
+  grpc::Status generated;
+  std::jthread caller([&] { generated = Generate("prompt { tokens { token_ids: 5 } } stop { max_tokens: 1 }"); });
+  has_begun.wait(false);
+  v1::ComputeDistributionResponse distribution;
+  EXPECT_EQ(OverloadOf(Distribution("logits { float_values: [1, 2] }", &distribution)), "max_calls");
+  ExpectNeverRefused();
+  // Streams are counted apart.
+  const auto streams = OpenStreams(2);
+  for (const OpenStream& open : streams) open.context->TryCancel();
+  may_go_on = true;
+  may_go_on.notify_all();
+  caller.join();
+  EXPECT_TRUE(generated.ok()) << generated.error_message();
+}
+
+TEST_F(LimitsTest, max_open_streams) {
+  Start({.max_open_streams = 3});
+  auto streams = OpenStreams(3);
+  EXPECT_EQ(OverloadOf(Decode({Config("vocab_size: 4")}).status), "max_open_streams");
+  const auto context = Context();
+  v1::ScoreLogitsResponse scores;
+  EXPECT_EQ(OverloadOf(scoring_->ScoreLogits(context.get(), &scores)->Finish()), "max_open_streams");
+  ExpectNeverRefused();
+  // Calls are counted apart.
+  v1::ComputeDistributionResponse distribution;
+  EXPECT_TRUE(Distribution("logits { float_values: [1, 2] } sampling { temperature: 0.5 }", &distribution).ok());
   for (const OpenStream& open : streams) open.context->TryCancel();
 }
 

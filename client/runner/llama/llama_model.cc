@@ -334,7 +334,9 @@ absl::Status LlamaModel::SetUp(const v1::SequenceWork& work) {
 
   if (is_new) {
     slot = ledger_.Open(id);
-    if (!slot) return errors::Overloaded(cache_.sequences, cache_.sequences, /*retry_after_ms=*/100);
+    if (!slot)
+      return errors::Overloaded("sequences have a cache", cache_.sequences, cache_.sequences, "capacity.max_sequences",
+                                /*retry_after_ms=*/100);
   }
   if (source) {
     llama_memory_seq_cp(memory, *source, *slot, -1, -1);

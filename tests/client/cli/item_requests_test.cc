@@ -74,6 +74,15 @@ TEST_F(ItemRequestsTest, AFullServerIsAskedAgainAfterItsDelay) {
   EXPECT_THAT(rig_.sleeps(), ElementsAre(std::chrono::milliseconds(40), std::chrono::milliseconds(40)));
 }
 
+// It names a limit, but fewer items would not help.
+TEST_F(ItemRequestsTest, AFullConnectionEndsTheJobAtOnce) {
+  v1::Error error = MakeError(8, v1::ERROR_REASON_LIMIT_EXCEEDED, "");
+  error.set_limit("max_streams_per_connection");
+  EXPECT_FALSE(Send(4, [&](size_t, size_t) { return Refusal(error); }).ok());
+  EXPECT_EQ(sent_.size(), 1u);
+  EXPECT_THAT(refused_, IsEmpty());
+}
+
 TEST_F(ItemRequestsTest, AServerThatStaysFullEndsTheJob) {
   v1::Error error = MakeError(8, v1::ERROR_REASON_OVERLOADED, "");
   error.set_limit("max_calls");

@@ -1,0 +1,82 @@
+// Unary calls that are never refused for load: what the server is, and which models it has. They wait for nothing, so
+// they run at once on gRPC's own thread, whatever else the server does.
+//
+// A thousand clients that do not read their replies cost a thousand calls, but one reply: equal ones share their bytes.
+#ifndef LOGITD_SERVER_SERVICES_QUICK_CALL_H_
+#define LOGITD_SERVER_SERVICES_QUICK_CALL_H_
+
+#include <grpcpp/grpcpp.h>
+
+#include <chrono>
+#include <mutex>
+
+#include "core/errors.h"
+#include "core/status_macros.h"
+#include "server/request_context.h"
+#include "server/services/call_env.h"
+#include "server/services/call_record.h"
+#include "server/services/request_reader.h"
+#include "server/services/shared_bytes.h"
+#include "server/status.h"
+
+namespace logitd::server {
+
+// `Request` has no fields, or few: it is not counted among the bytes in work.
+template <typename Request, typename Response>
+class QuickCall final : public grpc::ServerUnaryReactor, public OpenCall {
+ public:
+  using Handler = absl::Status (*)(const Request&, const ServerEnv&, const RequestContext&, Response&);
+
+  // `shared`: for all calls of the method.
+  static grpc::ServerUnaryReactor* Start(CallEnv env, grpc::CallbackServerContext* context,
+                                         const grpc::ByteBuffer* request, grpc::ByteBuffer* response, Handler handler,
+                                         SharedBytes& shared) {
+    return new QuickCall(env, context, request, response, handler, shared);
+  }
+
+  // It has ended before anybody can end it; but its client may leave the reply unread.
+  void End(const absl::Status&) override {}
+  bool EndsByItself() const override { return true; }
+  void EndIfOverdue(std::chrono::steady_clock::time_point now) override {
+    const auto limit = env_.server.settings.max_stall;
+    if (record_.to_client.HasLasted(limit, now)) record_.Abort(errors::Stalled(limit.count()));
+  }
+  void Abort(const absl::Status& status) override { record_.Abort(status); }
+
+ private:
+  QuickCall(CallEnv env, grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
+            grpc::ByteBuffer* response, Handler handler, SharedBytes& shared)
+      : env_(env), record_(MethodOf<Request>(), context), is_open_(env.open_calls.Add(this)) {
+    const absl::Status status = is_open_ ? Reply(*request, *response, handler, shared) : errors::Draining();
+    record_.Ended(status);
+    record_.to_client.Start();
+    Finish(ToGrpcStatus(status));
+  }
+
+  absl::Status Reply(const grpc::ByteBuffer& bytes, grpc::ByteBuffer& response, Handler handler, SharedBytes& shared) {
+    static const WireShape& shape = WireShape::Of(*Request::descriptor());
+    RETURN_IF_ERROR(CheckBytes(bytes, /*holds_rows=*/false, shape).status());
+    grpc::ByteBuffer parsed = bytes;
+    Request request;
+    RETURN_IF_ERROR(ParseAndDrop(parsed, request));
+    Response reply;
+    RETURN_IF_ERROR(handler(request, env_.server, RequestContext(), reply));
+    RETURN_IF_ERROR(WriteReply(reply, response));
+    shared.Share(response);
+    return absl::OkStatus();
+  }
+
+  void OnDone() override {
+    record_.WriteLine();
+    if (is_open_) env_.open_calls.Remove(this);
+    delete this;
+  }
+
+  const CallEnv env_;
+  CallRecord record_;
+  const bool is_open_;
+};
+
+}  // namespace logitd::server
+
+#endif  // LOGITD_SERVER_SERVICES_QUICK_CALL_H_
