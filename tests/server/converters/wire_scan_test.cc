@@ -172,12 +172,13 @@ TEST(WireScanTest, CountsWhatIsUnknownInAHello) {
       return bytes;
     };
     v1::AttachRequest request;
-    for (google::protobuf::Message* message : std::initializer_list<google::protobuf::Message*>{
-             request.mutable_hello(), request.mutable_hello()->mutable_model(),
-             request.mutable_hello()->mutable_capabilities(), request.mutable_hello()->mutable_capacity()}) {
-      ASSERT_TRUE(message->ParseFromString(unknown()));
-    }
-    request.mutable_hello()->mutable_capabilities()->add_dtypes(static_cast<v1::LogitsDtype>(77));
+    v1::RunnerHello& hello = *request.mutable_hello();
+    // The outer one first: parsing clears.
+    ASSERT_TRUE(hello.ParseFromString(unknown()));
+    ASSERT_TRUE(hello.mutable_model()->ParseFromString(unknown()));
+    ASSERT_TRUE(hello.mutable_capabilities()->ParseFromString(unknown()));
+    ASSERT_TRUE(hello.mutable_capacity()->ParseFromString(unknown()));
+    hello.mutable_capabilities()->add_dtypes(static_cast<v1::LogitsDtype>(77));
     const std::string bytes = request.SerializeAsString();
     const auto cost = Scan(bytes, *v1::AttachRequest::descriptor(), i % 3 == 0 ? -1 : 1 + i % 50);
     ASSERT_TRUE(cost.ok()) << cost.status();
