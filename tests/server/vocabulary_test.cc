@@ -2,6 +2,7 @@
 #include <string>
 #include <vector>
 
+#include "core/limits.h"
 #include "logitd/v1/model_runner_service.grpc.pb.h"
 #include "tests/server/in_process.h"
 
@@ -120,6 +121,7 @@ TEST_F(VocabularyTest, MessagesStaySmall) {
   *hello.mutable_hello()->mutable_model() = model.Info();
   *hello.mutable_hello()->mutable_capabilities() = model.Capabilities();
   *hello.mutable_hello()->mutable_capacity() = model.Capacity();
+  hello.mutable_hello()->set_api_major_version(kApiMajorVersion);
   hello.mutable_hello()->mutable_model()->set_vocab_size(41);
   hello.mutable_hello()->mutable_model()->set_vocab_fingerprint(runner::VocabFingerprint(vocabulary.vocabulary()));
   const auto stub = v1::ModelRunnerService::NewStub(
