@@ -98,14 +98,14 @@ class VocabularyTest(unittest.TestCase):
             self.assertEqual(item["item"]["implicit_context_token_id"], eos)
 
     def test_bpe(self):
-        # As in Llama 3 Instruct: EOS is <|eot_id|>, and <|end_of_text|> and <|eom_id|> end a text, too.
+        # As in Llama 3 Instruct: EOS is <|eot_id|>, and <|end_of_text|> ends a text, too.
         path = self.model("llama-bpe", "--unset", "tokenizer.ggml.bos_token_id", "--unset",
                           "tokenizer.ggml.eos_token_id", "--set", "tokenizer.ggml.eos_token_id=128009")
         self.mark_unused(path, 100000)
         server = self.served(path)
         self.check_tokens(server, path)
         info = self.info(server)
-        self.assertEqual(info["end_token_ids"], [128001, 128008, 128009])
+        self.assertEqual(info["end_token_ids"], [128001, 128009])
         self.assertEqual(info["eos_token_id"], 128009)
         self.assertEqual(info["hidden_width"], 32)
         self.assertEqual(info["warnings"], [])
