@@ -26,7 +26,7 @@ void StepCrew::Run(size_t count, size_t helpers, absl::FunctionRef<void(size_t)>
     for (size_t i = 0; i < count; ++i) work(i);
     return;
   }
-  Job job{.work = work, .count = count, .wanted = helpers};
+  Job job{.work = work, .count = count, .next = 0, .wanted = helpers, .busy = 0, .done = {}};
   {
     std::lock_guard lock(mutex_);
     jobs_.push_back(&job);

@@ -212,8 +212,8 @@ TEST(DecodeResumeTest, WhatAStreamHoldsIsBoundedAsItGrowsAndItsStateCanBeResumed
     v1::SequenceState& state = *sequence.mutable_fresh()->mutable_state();
     state.mutable_tokens()->mutable_token_ids()->Resize(kMaxTokens - 2, i % kVocab);
   }
-  for (const auto& opened : stream.SendBatch(open).opens())
-    ASSERT_FALSE(opened.has_error()) << opened.error().message();
+  v1::BatchResult result = stream.SendBatch(open);
+  for (const auto& opened : result.opens()) ASSERT_FALSE(opened.has_error()) << opened.error().message();
   stream.SendBatch("opens { sequence_id: 129 }");
   // One more token each, and 128 of another sequence, fill it.
   result = stream.Step(128, kMaxTokens - 2);
