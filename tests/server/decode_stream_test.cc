@@ -47,11 +47,11 @@ TEST_F(DecodeStreamTest, ErrorOfTheStreamIsItsStatus) {
   EXPECT_EQ(Describe(status), "FIELD_OUT_OF_RANGE of config.sampling.temperature");
 }
 
-// Opens two sequences that resume 131,071 tokens each: 1 MiB, held until they end.
+// Opens two sequences that resume 131,071 tokens each, which a stage looks at: 1 MiB, held until they end.
 v1::DecodeRequest HoldOneMebibyte() {
   auto request = Request("batch { batch_id: 1 opens { sequence_id: 1 } opens { sequence_id: 2 } }");
   for (auto& open : *request.mutable_batch()->mutable_opens()) {
-    open.mutable_fresh()->mutable_state()->mutable_token_ids()->Resize(131'071, 0);
+    open.mutable_fresh()->mutable_state()->mutable_tokens()->mutable_token_ids()->Resize(131'071, 0);
   }
   return request;
 }
@@ -68,7 +68,7 @@ TEST_F(DecodeStreamTest, WhatStreamsHoldTogetherIsBounded) {
   const auto begin = [&] {
     OpenStream begun;
     begun.stream = decoding_->Decode(begun.context.get());
-    EXPECT_TRUE(begun.Ask(Request("config { vocab_size: 4 sampling { temperature: 0.7 } }")));
+    EXPECT_TRUE(begun.Ask(Request("config { vocab_size: 4 sampling { temperature: 0.7 frequency_penalty: 0.1 } }")));
     return begun;
   };
   const auto step = [](int batch_id) {
