@@ -19,8 +19,8 @@ inline constexpr int32_t kMaxRowsPerMessage = 1024;
 // Each open sequence costs memory until it ends.
 inline constexpr int32_t kMaxSequencesPerStream = 1024;
 // Token sets, lists, prompts and tokens that the sequences of one stream hold: what else an open sequence costs is
-// constant. 1,024 sequences of 16,384 tokens that a stage looks at, at 4 bytes; their ids, at most 3 bytes each, fit one
-// message of 48 MiB when the stream is resumed.
+// constant. 1,024 sequences of 16,384 tokens that a stage looks at, at 4 bytes; their ids, at most 3 bytes each, fit
+// one message of 48 MiB when the stream is resumed.
 inline constexpr int64_t kMaxStreamStateBytes = int64_t{64} << 20;
 // The longest context that models offer today.
 inline constexpr int32_t kMaxTokens = 131072;

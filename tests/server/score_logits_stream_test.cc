@@ -65,8 +65,15 @@ TEST_F(ScoreLogitsTest, WhatStreamsHoldTogetherIsBounded) {
   const auto idle = decoding_->Decode(idle_context.get());
   v1::DecodeResponse answer;
   auto open = Parse<v1::DecodeRequest>("batch { batch_id: 1 opens { sequence_id: 1 } }");
-  open.mutable_batch()->mutable_opens(0)->mutable_fresh()->mutable_state()->mutable_tokens()->mutable_token_ids()->Resize(131'071, 0);
-  ASSERT_TRUE(idle->Write(Parse<v1::DecodeRequest>("config { vocab_size: 4 sampling { frequency_penalty: 0.1 } }")) && idle->Read(&answer));
+  open.mutable_batch()
+      ->mutable_opens(0)
+      ->mutable_fresh()
+      ->mutable_state()
+      ->mutable_tokens()
+      ->mutable_token_ids()
+      ->Resize(131'071, 0);
+  ASSERT_TRUE(idle->Write(Parse<v1::DecodeRequest>("config { vocab_size: 4 sampling { frequency_penalty: 0.1 } }")) &&
+              idle->Read(&answer));
   ASSERT_TRUE(idle->Write(open) && idle->Read(&answer));
 
   const auto context = Context();

@@ -225,7 +225,7 @@ TEST_F(DecodeTest, ASequenceThatRunsOutOfRowsIsClosed) {
 TEST_F(DecodeTest, HowAClosedSequenceEndedIsTheServersWord) {
   decoder_.close_reason = v1::FINISH_REASON_CONTEXT_FULL;
   EXPECT_EQ(Run(SavedArray("<f4", "(2, 1, 3)", kRows), {"--max-tokens", "10"}), 0);
-  EXPECT_THAT(rig_.out(), HasSubstr("finish reason: context full\n"));
+  EXPECT_THAT(rig_.out(), HasSubstr("finish reason: context_full\n"));
 }
 
 TEST_F(DecodeTest, ABadRowFailsItsSequenceAlone) {

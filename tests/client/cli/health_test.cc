@@ -55,7 +55,7 @@ TEST_F(HealthTest, OfAServerThatIsNotThere) {
 
 TEST_F(HealthTest, OfTwoModelsIsAUsageError) {
   EXPECT_EQ(rig_.Run({"health", "a", "b"}), kExitUsage);
-  EXPECT_THAT(rig_.err(), HasSubstr("MODEL must be one name, or none, got 2"));
+  EXPECT_THAT(rig_.err(), HasSubstr("MODEL must be one name, or none, got \"2\""));
 }
 
 }  // namespace

@@ -59,7 +59,7 @@ TEST_F(InfoTest, JsonIsOneObject) {
   EXPECT_THAT(rig_.out(), ::testing::StartsWith("{\"server\":{\"server_version\":\"0.1.0\""));
   EXPECT_THAT(rig_.out(), HasSubstr("},\"models\":[{\"model\":{\"name\":\"smollm2\""));
   for (const char* part :
-       {"\"eos_token_id\":0,", "\"hidden_width\":576,", "\"warnings\":[\"the file is odd\",\"and old\"]"}) {
+       {"\"eos_token_id\":0,", "\"hidden_width\":576", "\"warnings\":[\"the file is odd\",\"and old\"]"}) {
     EXPECT_THAT(rig_.out(), HasSubstr(part));
   }
   EXPECT_THAT(rig_.out(), ::testing::EndsWith("]}\n"));

@@ -62,19 +62,20 @@ TEST(RankTest, BestFirstWithEveryNormalisationAndItsWinner) {
       )pb",
       &wanted));
   EXPECT_EQ(request.DebugString(), wanted.DebugString());
-  EXPECT_EQ(rig.out(),
-            "place  candidate    probability                              sum  per token   per byte  per character  "
-            "perplexity\n"
-            "    1  \" x\"            0.750000  ████████████████████  -2.000000  -2.000000  -0.500000              -    "
-            "7.389056\n"
-            "    2  \" long one\"     0.250000  ██████▋               -3.000000  -1.000000  -0.500000              -    "
-            "2.718282\n"
-            "    -  \"\"                     -                                -          -          -              -    "
-            "       -\n"
-            "winner by sum: \" x\"\n"
-            "winner by per token: \" long one\"\n"
-            "winner by per byte: \" long one\", \" x\" (tied)\n"
-            "\"\": error: it has no token (EMPTY_CONTINUATION)\n");
+  EXPECT_EQ(
+      rig.out(),
+      "place  candidate    probability                              sum  per token   per byte  per character  "
+      "perplexity\n"
+      "    1  \" x\"            0.750000  ████████████████████  -2.000000  -2.000000  -0.500000              -    "
+      "7.389056\n"
+      "    2  \" long one\"     0.250000  ██████▋               -3.000000  -1.000000  -0.500000              -    "
+      "2.718282\n"
+      "    -  \"\"                     -                                -          -          -              -    "
+      "       -\n"
+      "winner by sum: \" x\"\n"
+      "winner by per token: \" long one\"\n"
+      "winner by per byte: \" long one\", \" x\" (tied)\n"
+      "\"\": error: it has no token (EMPTY_CONTINUATION)\n");
 }
 
 TEST(RankTest, TokensOfBothNamesAreCandidates) {

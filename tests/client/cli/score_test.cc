@@ -153,7 +153,13 @@ TEST_F(ScoreTest, AnExcludedTokenIsNamedAndEndsTheSum) {
           score {
             tokens { token_id: 1 position: 0 log_prob_state: LOG_PROB_STATE_EXCLUDED model_log_prob: -2 }
             tokens { token_id: 2 position: 1 log_prob_state: LOG_PROB_STATE_EXCLUDED }
-            tokens { token_id: 3 position: 2 log_prob_state: LOG_PROB_STATE_PRESENT model_log_prob: -1 sampling_log_prob: -1 }
+            tokens {
+              token_id: 3
+              position: 2
+              log_prob_state: LOG_PROB_STATE_PRESENT
+              model_log_prob: -1
+              sampling_log_prob: -1
+            }
             totals { token_count: 3 }
           }
         }

@@ -46,7 +46,7 @@ TEST_F(VocabularyTest, OneLineForEachToken) {
   EXPECT_EQ(Run({}), kExitOk);
   EXPECT_EQ(rig_.out(),
             " 0  control  ends a text  \"</s>\"\n"
-            " 1  text                  \"\\n\\xC3\"\n"
+            " 1  text                  \"\\n\\xc3\"\n"
             " 2  unused\n"
             "11  text                  \" cat\"\n");
 }
@@ -54,10 +54,11 @@ TEST_F(VocabularyTest, OneLineForEachToken) {
 TEST_F(VocabularyTest, JsonLinesBeginWithWhatHoldsForAll) {
   EXPECT_EQ(Run({"--json", "--model", "m"}), kExitOk);
   EXPECT_EQ(model_, "m");
-  EXPECT_THAT(rig_.out(), ::testing::StartsWith(
-                              "{\"model\":\"m\",\"vocab_size\":12,\"vocab_fingerprint\":\"YWJj\",\"tokens\":[]}\n"
-                              "{\"token_id\":0,\"kind\":\"TOKEN_KIND_CONTROL\",\"token_bytes\":\"\",\"name\":\"</s>\","
-                              "\"ends_text\":true}\n"));
+  EXPECT_THAT(rig_.out(),
+              ::testing::StartsWith(
+                  "{\"model\":\"m\",\"vocab_size\":12,\"vocab_fingerprint\":\"YWJj\",\"tokens\":[]}\n"
+                  "{\"token_id\":0,\"kind\":\"TOKEN_KIND_CONTROL\",\"token_bytes\":\"\",\"name\":\"\\u003c/s\\u003e\","
+                  "\"ends_text\":true}\n"));
   EXPECT_THAT(rig_.out(), HasSubstr("\"token_id\":1,\"kind\":\"TOKEN_KIND_TEXT\",\"token_bytes\":\"CsM=\""));
 }
 
