@@ -162,7 +162,7 @@ MUTATIONS = (
     Mutation("a sparse row's draw is its slot", "core/distribution.cc",
              "draw.token_id = row_.IdOf(draw.token_id);", ""),
     Mutation("a set of tokens is of a sparse row's slots", "core/distribution.cc",
-             "subset.Contains(row_.IdOf(static_cast<int32_t>(slot)))", "subset.Contains(static_cast<int32_t>(slot))"),
+             "static_cast<size_t>(row_.IdOf(static_cast<int32_t>(slot)))", "static_cast<size_t>(slot)"),
     Mutation("what a sparse row does not list is the token after it", "core/logits_row.cc",
              "found != ids_.end() && *found == token_id", "found != ids_.end()"),
     Mutation("top tokens of a sparse row are its slots", "core/top_tokens.cc",
