@@ -84,6 +84,10 @@ absl::Status OutOfRange(std::string_view field, std::string_view value, std::str
 
 absl::Status Required(std::string_view field) { return OfField(ErrorReason::kFieldRequired, field, " is required"); }
 
+absl::Status RequiredOneOf(std::string_view field, std::string_view kinds) {
+  return OfField(ErrorReason::kFieldRequired, field, std::string(" must have ").append(kinds));
+}
+
 absl::Status Required(std::string_view field, std::string_view because) {
   return OfField(ErrorReason::kFieldRequired, field, std::string(" is required: ").append(because));
 }

@@ -26,6 +26,8 @@ absl::Status OutOfRange(std::string_view field, double value, std::string_view b
 absl::Status OutOfRange(std::string_view field, int64_t value, std::string_view bound);
 absl::Status OutOfRange(std::string_view field, std::string_view value, std::string_view bound);
 absl::Status Required(std::string_view field);
+// One of `kinds` ("text or tokens") must be set in `field`.
+absl::Status RequiredOneOf(std::string_view field, std::string_view kinds);
 // `because`: a clause, as "REPETITION_PENALTY looks at them".
 absl::Status Required(std::string_view field, std::string_view because);
 // The list `field` must contain `element`, because it is in use.

@@ -49,16 +49,20 @@ inline constexpr int32_t kMaxListTokens = 1 << 16;
 inline constexpr int32_t kMaxDryAllowedLength = 1 << 20;
 // Completions of one request: all of them are stepped in one batch.
 inline constexpr int32_t kMaxCompletions = 128;
+// Pieces of one prompt, each tokenised by itself: two for each turn of a long conversation.
+inline constexpr int32_t kMaxSegments = 4096;
 // n * max_tokens: a record is about 60 bytes, so that `final` stays below the cap of a message.
 inline constexpr int64_t kMaxGeneratedTokens = 1 << 18;
 // What a request without max_tokens gets.
 inline constexpr int32_t kDefaultMaxTokens = 256;
 inline constexpr int32_t kMaxItems = 4096;
+// The id of an item: a path or a hash, not a document.
+inline constexpr int32_t kMaxIdBytes = 256;
 inline constexpr int32_t kMaxContinuations = 1024;
 inline constexpr int32_t kMaxCandidates = 1024;
 // Records of one reply: at about 70 bytes each they stay below the cap of a message, alternatives included.
 inline constexpr int64_t kMaxScoreTokens = 1 << 19;
-// Sequences of one ScoreLogits call: each keeps its running sums until the reply, at most 5 KiB with its options.
+// Open sequences of one ScoreLogits call: each keeps its running sums until its reply, at most 5 KiB with its options.
 inline constexpr int32_t kMaxScoreSequences = 4096;
 // Sharper than any difference of log-probs: beyond it all probability is on one candidate.
 inline constexpr double kMaxInverseTemperature = 1000;

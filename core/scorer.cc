@@ -13,7 +13,7 @@ Scorer::Scorer(RecordOptions options, std::optional<SamplingParams> sampling)
 }
 
 absl::StatusOr<TokenRecord> Scorer::Score(const LogitsRow& row, TokenId target, Distribution& distribution,
-                                          const StepContext& context, LogitsView next) {
+                                          const StepContext& context, LogitsView next, std::span<const TokenId> named) {
   if (target < 0 || target >= row.vocab_size()) {
     return errors::TokenIdOutOfRange("token_ids", target, row.vocab_size());
   }
@@ -26,8 +26,15 @@ absl::StatusOr<TokenRecord> Scorer::Score(const LogitsRow& row, TokenId target, 
   } else {
     ASSIGN_OR_RETURN(statistics, ReadRow(row, with_entropy, next));
   }
-  TokenRecord record =
-      MakeRecord(row, statistics, sampling_ ? &distribution : nullptr, target, options_, &distribution.top_tokens());
+  Distribution* const processed = sampling_ ? &distribution : nullptr;
+  TokenRecord record;
+  if (named.empty()) {
+    record = MakeRecord(row, statistics, processed, target, options_, &distribution.top_tokens());
+  } else {
+    RecordOptions options = options_;
+    options.named_token_ids.insert(options.named_token_ids.end(), named.begin(), named.end());
+    record = MakeRecord(row, statistics, processed, target, options, &distribution.top_tokens());
+  }
   Add(record, statistics.argmax);
   return record;
 }

@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 
 #include "absl/status/statusor.h"
 #include "core/distribution.h"
@@ -30,8 +31,10 @@ class Scorer {
   // kExcluded, not an error. Errors: NON_FINITE_LOGIT, NO_FINITE_LOGIT, ALL_TOKENS_EXCLUDED, TOKEN_ID_OUT_OF_RANGE
   // (field "token_ids").
   // `next`: the logits of the next target's row, if it is known, as ReadRow wants it.
+  // `named`: tokens that the record names besides options.named_token_ids, after them. REQUIRES: they are in range.
   absl::StatusOr<TokenRecord> Score(const LogitsRow& row, TokenId target, Distribution& distribution,
-                                    const StepContext& context = {}, LogitsView next = {});
+                                    const StepContext& context = {}, LogitsView next = {},
+                                    std::span<const TokenId> named = {});
 
   // Passes a position that is not scored: it has no record and is in no sum, but the positions count it. Its row is
   // checked like any other; the stages do not run. Errors: NON_FINITE_LOGIT, NO_FINITE_LOGIT. `next`: as Score.

@@ -38,7 +38,7 @@ struct RecordOptions {
 };
 
 enum class TokenOrigin { kChosen = 1, kGiven = 4 };
-enum class LogProbState { kPresent = 1, kExcluded = 7 };
+enum class LogProbState { kPresent = 1, kExcluded = 7, kFirstToken = 10 };
 
 // One of several tokens of a row. -inf: probability zero. Unset: not asked for.
 struct TokenAlternative {

@@ -8,6 +8,15 @@
 #include "client/cli/token_text.h"
 
 namespace logitd::cli {
+namespace {
+
+template <typename Message>
+std::string LabelOfText(const Message& message) {
+  if (!message.has_tokens()) return absl::StrCat("\"", EscapeText(message.text()), "\"");
+  return absl::StrCat("[", absl::StrJoin(message.tokens().token_ids(), ","), "]");
+}
+
+}  // namespace
 
 std::vector<Flag> PairFlags(const std::vector<std::string>& continuation_flags) {
   std::vector<Flag> flags = {{"--context-tokens", "IDS", "the context as token ids, instead of CONTEXT"}};
@@ -32,10 +41,8 @@ absl::Status NoItemsError(const std::string& message_name) {
                                           " a line, in JSON, or texts as arguments"));
 }
 
-std::string LabelOf(const v1::Input& input) {
-  if (!input.has_tokens()) return absl::StrCat("\"", EscapeText(input.text()), "\"");
-  return absl::StrCat("[", absl::StrJoin(input.tokens().token_ids(), ","), "]");
-}
+std::string LabelOf(const v1::Continuation& continuation) { return LabelOfText(continuation); }
+std::string LabelOf(const v1::Candidate& candidate) { return LabelOfText(candidate); }
 
 absl::StatusOr<Pair> PairFrom(const Arguments& arguments, const std::vector<std::string>& continuation_flags,
                               const std::string& what) {
@@ -52,19 +59,19 @@ absl::StatusOr<Pair> PairFrom(const Arguments& arguments, const std::vector<std:
   } else {
     return UsageError("CONTEXT", "CONTEXT is missing: give it as text or with --context-tokens");
   }
-  for (size_t i = first_continuation; i < texts.size(); ++i) pair.continuations.push_back(TextInput(texts[i]));
+  for (size_t i = first_continuation; i < texts.size(); ++i) pair.continuations.emplace_back().set_text(texts[i]);
   for (const std::string& name : continuation_flags) {
     for (const std::string& value : arguments.Values(name)) {
       const absl::StatusOr<std::vector<int32_t>> ids = ParseTokenIds(name, value);
       if (!ids.ok()) return ids.status();
-      pair.continuations.push_back(TokensInput(*ids));
+      pair.continuations.emplace_back().mutable_tokens()->mutable_token_ids()->Add(ids->begin(), ids->end());
     }
   }
   if (pair.continuations.empty()) {
     return UsageError(
         what, absl::StrCat(what, " is missing: give at least one after CONTEXT, or with ", continuation_flags.front()));
   }
-  for (const v1::Input& input : pair.continuations) pair.labels.push_back(LabelOf(input));
+  for (const v1::Continuation& continuation : pair.continuations) pair.labels.push_back(LabelOf(continuation));
   return pair;
 }
 

@@ -9,14 +9,14 @@
 #include "absl/status/statusor.h"
 #include "client/cli/arguments.h"
 #include "client/cli/environment.h"
-#include "logitd/v1/completion.pb.h"
+#include "logitd/v1/scoring_service.pb.h"
 
 namespace logitd::cli {
 
 struct Pair {
   v1::Input context;
   // At least one.
-  std::vector<v1::Input> continuations;
+  std::vector<v1::Continuation> continuations;
   // How each is shown: its text escaped, or its ids in brackets.
   std::vector<std::string> labels;
 };
@@ -39,7 +39,8 @@ absl::StatusOr<Pair> PairFrom(const Arguments& arguments, const std::vector<std:
                               const std::string& what);
 
 // As Pair.labels.
-std::string LabelOf(const v1::Input& input);
+std::string LabelOf(const v1::Continuation& continuation);
+std::string LabelOf(const v1::Candidate& candidate);
 
 }  // namespace logitd::cli
 

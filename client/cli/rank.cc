@@ -1,5 +1,6 @@
 // `logit rank`: candidates in order, under every normalisation.
 #include <algorithm>
+#include <optional>
 #include <ostream>
 #include <utility>
 
@@ -8,10 +9,9 @@
 #include "absl/strings/str_join.h"
 #include "client/cli/commands.h"
 #include "client/cli/filled_text.h"
-#include "client/cli/item_requests.h"
+#include "client/cli/item_stream.h"
 #include "client/cli/json_lines.h"
 #include "client/cli/pair_flags.h"
-#include "client/cli/progress.h"
 #include "client/cli/record_table.h"
 #include "client/cli/request_flags.h"
 #include "client/cli/session.h"
@@ -165,88 +165,30 @@ bool HasFailed(const v1::RankedItem& item) {
 std::vector<std::string> LabelsOf(const v1::RankItem& item) {
   std::vector<std::string> labels;
   for (const v1::Candidate& candidate : item.candidates()) {
-    labels.push_back(candidate.has_continuation() ? LabelOf(candidate.continuation().input())
-                                                  : absl::StrCat(labels.size()));
+    labels.push_back(candidate.has_text() || candidate.has_tokens() ? LabelOf(candidate) : absl::StrCat(labels.size()));
   }
   return labels;
 }
 
-int PrintResponse(const v1::RankResponse& response, const std::vector<std::vector<std::string>>& labels,
-                  Session& session) {
-  if (session.json) session.out() << ToJson(response) << "\n";
-  bool has_failure = false;
-  for (int i = 0; i < response.items_size(); ++i) {
-    has_failure = has_failure || HasFailed(response.items(i));
-    if (session.json) continue;
-    if (response.items_size() > 1) session.out() << (i > 0 ? "\n" : "") << "item " << i << "\n";
-    session.out() << ItemView(response.items(i), i < static_cast<int>(labels.size()) ? labels[i] : labels.back(),
-                              session.style());
-  }
-  return has_failure ? kExitItemFailed : kExitOk;
-}
-
-// Takes over what `part` says of the whole request, and adds up what it cost.
-void MergeHead(const v1::RankResponse& part, v1::RankResponse& whole) {
-  *whole.mutable_provenance() = part.provenance();
-  if (!part.has_usage()) return;
-  v1::Usage& usage = *whole.mutable_usage();
-  usage.set_prompt_token_count(usage.prompt_token_count() + part.usage().prompt_token_count());
-  usage.set_generated_token_count(usage.generated_token_count() + part.usage().generated_token_count());
-}
-
 int RankItems(const v1::RankRequest& base, Session& session) {
-  LineReader reader(session.environment.in);
-  Progress progress("rank", session.environment);
-  // One object for the whole input: every item has its place in it from the start.
-  v1::RankResponse whole;
-  std::vector<std::vector<std::string>> labels;
-  while (true) {
-    const std::vector<InputLine> lines = reader.NextChunk(kItemsPerRequest, kBytesPerRequest);
-    if (lines.empty()) {
-      if (whole.items().empty()) return session.Fail(NoItemsError("RankItem"));
-      break;
-    }
-    std::vector<std::pair<int, v1::RankItem>> items;
-    for (const InputLine& line : lines) {
-      const int index = whole.items_size();
-      v1::RankedItem* ranked = whole.add_items();
-      v1::RankItem item;
-      if (std::optional<v1::Error> error = FromLine(line, &item)) {
-        *ranked->mutable_error() = *std::move(error);
-        labels.emplace_back();
-      } else {
-        labels.push_back(LabelsOf(item));
-        items.emplace_back(index, std::move(item));
-      }
-    }
-    const auto send = [&](size_t begin, size_t end) {
-      v1::RankRequest request = base;
-      for (size_t at = begin; at < end; ++at) *request.add_items() = items[at].second;
-      if (absl::Status size = CheckRequestSize(request); !size.ok()) return size;
-      absl::StatusOr<v1::RankResponse> response = session.client->Rank(request);
-      if (!response.ok()) return response.status();
-      if (response->items_size() != static_cast<int>(end - begin)) {
-        return absl::InternalError(
-            absl::StrCat("the server answered ", response->items_size(), " of ", end - begin, " items"));
-      }
-      for (size_t at = begin; at < end; ++at) {
-        *whole.mutable_items(items[at].first) = std::move(*response->mutable_items(static_cast<int>(at - begin)));
-      }
-      MergeHead(*response, whole);
-      return absl::OkStatus();
-    };
-    const auto refuse = [&](size_t at, const v1::Error& error) {
-      *whole.mutable_items(items[at].first)->mutable_error() = error;
-    };
-    const absl::Status status = SendItems(0, items.size(), send, refuse, session.environment);
-    if (!status.ok()) {
-      progress.Clear();
-      return session.Fail(status);
-    }
-    progress.Update(whole.items_size(), reader.byte_count());
-  }
-  progress.Clear();
-  return PrintResponse(whole, labels, session);
+  const ItemCall<v1::RankItem, v1::RankRequest, v1::RankResponse> call = {
+      .name = "rank",
+      .item_name = "RankItem",
+      .send = [&session](const auto& request, const auto& on_item) { return session.client->Rank(request, on_item); },
+      .labels_of = LabelsOf,
+      .print =
+          [&session](const auto& response, const auto& labels) {
+            if (session.json) {
+              session.out() << ToJson(response) << "\n";
+            } else {
+              session.out() << (response.item_index() > 0 ? "\n" : "")
+                            << ItemHeading(response.item_index(), response.id()) << "\n"
+                            << ItemView(response.item(), labels, session.style());
+            }
+            return !HasFailed(response.item());
+          },
+  };
+  return SendInput(base, call, session);
 }
 
 }  // namespace
@@ -263,12 +205,24 @@ int RunRank(const std::vector<std::string>& args, Environment& environment) {
   if (!pair.ok()) return session->Fail(pair.status());
   v1::RankItem* item = request->add_items();
   *item->mutable_context() = pair->context;
-  for (const v1::Input& input : pair->continuations) {
-    *item->add_candidates()->mutable_continuation()->mutable_input() = input;
+  for (const v1::Continuation& continuation : pair->continuations) {
+    v1::Candidate* candidate = item->add_candidates();
+    if (continuation.has_tokens()) {
+      *candidate->mutable_tokens() = continuation.tokens();
+    } else {
+      candidate->set_text(continuation.text());
+    }
   }
-  const absl::StatusOr<v1::RankResponse> response = session->client->Rank(*request);
-  if (!response.ok()) return session->Fail(response.status());
-  return PrintResponse(*response, {pair->labels}, *session);
+  std::optional<v1::RankResponse> response;
+  const absl::Status status = session->client->Rank(*request, [&](v1::RankResponse answer) {
+    response = std::move(answer);
+    return true;
+  });
+  if (!status.ok()) return session->Fail(status);
+  if (!response) return session->Fail(absl::InternalError("the server answered without a ranking"));
+  session->out() << (session->json ? ToJson(*response) + "\n"
+                                   : ItemView(response->item(), pair->labels, session->style()));
+  return HasFailed(response->item()) ? kExitItemFailed : kExitOk;
 }
 
 }  // namespace logitd::cli

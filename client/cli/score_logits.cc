@@ -148,33 +148,60 @@ std::string LabelOf(const std::vector<int32_t>& targets, const Style& style) {
   return absl::StrCat("[", ids, count < targets.size() ? ",…" : "", "]");
 }
 
-void Print(const v1::ScoreLogitsResponse& response, const Targets& targets, bool list_tokens, bool has_sampling,
-           Session& session) {
-  std::ostream& out = session.out();
-  if (session.json) {
-    for (int i = 0; i < response.sequences_size(); ++i) {
-      std::string json = ToJson(response.sequences(i));
-      // A line stands for itself: which sequence it is, and which numbers these are, go in front of the closing brace.
-      json.insert(json.size() - 1,
-                  absl::StrCat(",\"sequence_index\":", i, ",\"provenance\":", ToJson(response.provenance())));
-      out << json << "\n";
+// Shows the sequences; their answers come one by one, in the order of the file.
+class SequencePrinter {
+ public:
+  SequencePrinter(const Targets& targets, bool list_tokens, bool has_sampling, Session& session)
+      : targets_(targets), list_tokens_(list_tokens), has_sampling_(has_sampling), session_(session) {}
+
+  // `response`: of the sequence that follows the last one.
+  void Put(const v1::ScoreLogitsResponse& response) {
+    std::ostream& out = session_.out();
+    const int index = item_.continuations_size();
+    v1::ScoredContinuation& continuation = *item_.add_continuations();
+    if (response.has_error()) {
+      *continuation.mutable_error() = response.error();
+      has_failure_ = true;
     }
-    return;
+    if (session_.json) {
+      out << ToJson(response) << "\n" << std::flush;
+      return;
+    }
+    labels_.push_back(LabelOf(targets_[static_cast<size_t>(index)], session_.style()));
+    if (list_tokens_) {
+      out << Bold(absl::StrCat("sequence ", index), session_.colour) << "\n";
+      if (!response.has_error()) {
+        out << TokenTable(response.score().tokens(), session_.style(), /*has_text=*/false) << "\n" << std::flush;
+      }
+    }
+    if (response.has_error()) return;
+    *continuation.mutable_score() = response.score();
+    continuation.mutable_score()->clear_tokens();
   }
-  v1::ScoredItem item;
-  std::vector<std::string> labels;
-  for (int i = 0; i < response.sequences_size(); ++i) {
-    const v1::ScoredSequence& sequence = response.sequences(i);
-    *item.mutable_continuations()->add_continuations()->mutable_score() = sequence;
-    labels.push_back(static_cast<size_t>(i) < targets.size() ? LabelOf(targets[i], session.style()) : "");
-    if (!list_tokens) continue;
-    out << Bold(absl::StrCat("sequence ", i), session.colour) << "\n"
-        << TokenTable(sequence.tokens(), session.style(), /*has_text=*/false) << "\n";
+
+  // The sums of all of them.
+  void PrintTotals() {
+    if (session_.json) return;
+    std::ostream& out = session_.out();
+    if (list_tokens_) out << Bold("in total", session_.colour) << "\n";
+    out << ScoreSummary(item_, labels_, session_.style(), "targets", has_sampling_, "sequence");
+    if (list_tokens_ && session_.colour) out << "\n" << LogProbLegend(session_.style()) << "\n";
   }
-  if (list_tokens) out << Bold("in total", session.colour) << "\n";
-  out << ScoreSummary(item, labels, session.style(), "targets", has_sampling);
-  if (list_tokens && session.colour) out << "\n" << LogProbLegend(session.style()) << "\n";
-}
+
+  // Sequences shown.
+  int count() const { return item_.continuations_size(); }
+  bool has_failure() const { return has_failure_; }
+
+ private:
+  const Targets& targets_;
+  const bool list_tokens_;
+  const bool has_sampling_;
+  Session& session_;
+  // What the summary shows of each: its sums, or its error.
+  v1::ScoredItem item_;
+  std::vector<std::string> labels_;
+  bool has_failure_ = false;
+};
 
 }  // namespace
 
@@ -227,16 +254,26 @@ int ScoreLogits(const Arguments& arguments, Session& session) {
     }
     const auto begin = (*targets)[static_cast<size_t>(sequence)].begin() + first;
     rows.mutable_target_token_ids()->Add(begin, begin + *count);
+    // Its answer comes at once, and the server need not keep it.
+    rows.set_last(first + *count == file->row_count());
     return true;
   };
-  const absl::StatusOr<v1::ScoreLogitsResponse> response = session.client->ScoreLogits(*config, next_rows);
-  if (!response.ok()) return session.Fail(response.status());
-  if (response->sequences_size() != file->sequence_count()) {
-    return session.Fail(absl::InternalError(absl::StrCat("the server answered ", response->sequences_size(), " of ",
-                                                         file->sequence_count(), " sequences")));
+  SequencePrinter printer(*targets, list_tokens, config->has_sampling(), session);
+  const auto on_sequence = [&](const v1::ScoreLogitsResponse& response) {
+    // An answer that was not asked for; that one is missing is found below.
+    if (response.sequence_index() == printer.count() && printer.count() < file->sequence_count()) printer.Put(response);
+    // Else nobody would see the rest.
+    return static_cast<bool>(session.out());
+  };
+  const absl::Status status = session.client->ScoreLogits(*config, next_rows, on_sequence);
+  if (!session.out()) return kExitOk;
+  if (!status.ok()) return session.Fail(status);
+  if (printer.count() != file->sequence_count()) {
+    return session.Fail(absl::InternalError(
+        absl::StrCat("the server answered ", printer.count(), " of ", file->sequence_count(), " sequences")));
   }
-  Print(*response, *targets, list_tokens, config->has_sampling(), session);
-  return kExitOk;
+  printer.PrintTotals();
+  return printer.has_failure() ? kExitItemFailed : kExitOk;
 }
 
 }  // namespace logitd::cli

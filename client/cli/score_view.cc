@@ -124,16 +124,16 @@ std::string Totals(const Continuations& continuations, const Style& style) {
 }  // namespace
 
 bool HasFailed(const v1::ScoredItem& item) {
-  if (!item.has_continuations()) return true;
-  const Continuations& continuations = item.continuations().continuations();
+  if (item.has_error()) return true;
+  const Continuations& continuations = item.continuations();
   return std::any_of(continuations.begin(), continuations.end(),
                      [](const v1::ScoredContinuation& continuation) { return continuation.has_error(); });
 }
 
 std::string ScoreSummary(const v1::ScoredItem& item, const std::vector<std::string>& labels, const Style& style,
-                         const char* heading, bool has_sampling) {
+                         const char* heading, bool has_sampling, const char* noun) {
   if (item.has_error()) return Filled(ShowError(item.error()), style.width);
-  const Continuations& continuations = item.continuations().continuations();
+  const Continuations& continuations = item.continuations();
   has_sampling = has_sampling || std::any_of(continuations.begin(), continuations.end(), [](const auto& continuation) {
                    return continuation.score().totals().has_cumulative_sampling_log_prob() ||
                           (!continuation.score().tokens().empty() && HasExcluded(continuation, /*by_model=*/false) &&
@@ -155,7 +155,7 @@ std::string ScoreSummary(const v1::ScoredItem& item, const std::vector<std::stri
     const std::optional<double> per_token =
         sum && totals.token_count() > 0 ? std::optional<double>(*sum / totals.token_count()) : std::nullopt;
     if (continuation.has_error()) {
-      absl::StrAppend(&errors, "continuation ", c, ": ", ShowError(continuation.error()));
+      absl::StrAppend(&errors, noun, " ", c, ": ", ShowError(continuation.error()));
     }
     std::vector<Table::Cell> row = {{absl::StrCat(c), std::nullopt},
                                     {LabelAt(labels, c), std::nullopt},
@@ -181,7 +181,7 @@ std::string ScoreExplanation(const v1::ScoredItem& item, const std::vector<std::
                              bool compare) {
   if (item.has_error()) return Filled(ShowError(item.error()), style.width);
   std::string out;
-  const Continuations& continuations = item.continuations().continuations();
+  const Continuations& continuations = item.continuations();
   for (int c = 0; c < continuations.size(); ++c) {
     const std::string heading = absl::StrCat("continuation ", c, ": ", LabelAt(labels, c));
     absl::StrAppend(&out, Bold(ShortenOnTerminal(heading, style.width, style), style.colour), "\n");
@@ -201,10 +201,10 @@ std::string ScoreExplanation(const v1::ScoredItem& item, const std::vector<std::
 
 std::string ScoreLine(const v1::ScoreResponse& response) {
   std::string out = absl::StrCat(response.item_index());
-  if (!response.item().has_continuations()) {
+  if (response.item().has_error()) {
     return absl::StrCat(out, "\terror:", client::ReasonName(response.item().error().reason()));
   }
-  for (const v1::ScoredContinuation& continuation : response.item().continuations().continuations()) {
+  for (const v1::ScoredContinuation& continuation : response.item().continuations()) {
     const std::optional<double> sum = SumOf(continuation);
     absl::StrAppend(&out, "\t",
                     continuation.has_error() ? absl::StrCat("error:", client::ReasonName(continuation.error().reason()))
@@ -215,7 +215,7 @@ std::string ScoreLine(const v1::ScoreResponse& response) {
 
 std::string ScoreLineErrors(const v1::ScoreResponse& response) {
   const std::string item = absl::StrCat("item ", response.item_index());
-  if (!response.item().has_continuations()) {
+  if (response.item().has_error()) {
     return absl::StrCat(item, ": ", SanitizeForTerminal(response.item().error().message()), "\n");
   }
   std::string out;
@@ -225,7 +225,7 @@ std::string ScoreLineErrors(const v1::ScoreResponse& response) {
     doubled.set_doubled_bos(true);
     absl::StrAppend(&out, item, ": ", TokenizationNote(doubled, "the context"));
   }
-  const Continuations& continuations = response.item().continuations().continuations();
+  const Continuations& continuations = response.item().continuations();
   for (int c = 0; c < continuations.size(); ++c) {
     if (continuations[c].boundary().text_changed()) {
       absl::StrAppend(&out, item, ", continuation ", c, ": the tokens scored do not spell context + continuation\n");

@@ -11,9 +11,11 @@
 namespace logitd::cli {
 
 // One row per continuation: its label, tokens, sum, sum per token, perplexity, whether it is greedy; or its error.
-// `heading`: of the labels. `has_sampling`: a processed distribution was asked for, also if no number shows it.
+// `heading`: of the labels. `noun`: what one of them is called where it failed. `has_sampling`: a processed
+// distribution was asked for, also if no number shows it.
 std::string ScoreSummary(const v1::ScoredItem& item, const std::vector<std::string>& labels, const Style& style,
-                         const char* heading = "continuation", bool has_sampling = false);
+                         const char* heading = "continuation", bool has_sampling = false,
+                         const char* noun = "continuation");
 
 // A table per continuation (position, id, text, log-prob, rank, entropy, running sum), then, for several, who wins
 // token by token at each position, and the totals with who wins in total: not always the same one. Without `compare`

@@ -76,8 +76,8 @@ std::string TokenizationNote(const v1::TokenizationReport& report, const std::st
 
 std::string BoundaryNotes(const v1::ScoredItem& item) {
   Notes notes("continuation");
-  for (int c = 0; c < item.continuations().continuations_size(); ++c) {
-    notes.Add(absl::StrCat(c), item.continuations().continuations(c).boundary());
+  for (int c = 0; c < item.continuations_size(); ++c) {
+    notes.Add(absl::StrCat(c), item.continuations(c).boundary());
   }
   return absl::StrCat(TokenizationNote(item.tokenization(), "the context"), notes.Text());
 }

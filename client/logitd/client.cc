@@ -1,6 +1,12 @@
 #include "client/logitd/client.h"
 
 #include <chrono>
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <mutex>
+#include <optional>
+#include <thread>
 #include <utility>
 
 #include "client/logitd/client_error.h"
@@ -22,6 +28,60 @@ absl::Status CancelCall(grpc::ClientContext& context, Reader& reader) {
   (void)reader.Finish();
   return absl::CancelledError("the callback cancelled the call");
 }
+
+// Hands over the messages of a server stream as they come.
+template <typename Response, typename Reader>
+absl::Status ReadAll(grpc::ClientContext& context, Reader& reader, const std::function<bool(Response)>& on_response) {
+  Response response;
+  while (reader.Read(&response)) {
+    if (!on_response(std::move(response))) return CancelCall(context, reader);
+    response.Clear();
+  }
+  return FromGrpcStatus(reader.Finish());
+}
+
+// Reads a stream's messages on a thread of its own, until there are no more.
+template <typename Response>
+class ReplyQueue {
+ public:
+  // REQUIRES: `stream` outlives this, and nobody else reads it. Destroy after Join.
+  template <typename Stream>
+  explicit ReplyQueue(Stream& stream)
+      : thread_([this, &stream] {
+          Response response;
+          while (stream.Read(&response)) {
+            std::lock_guard lock(mutex_);
+            replies_.push_back(std::move(response));
+            response = Response();
+            changed_.notify_all();
+          }
+          std::lock_guard lock(mutex_);
+          has_ended_ = true;
+          changed_.notify_all();
+        }) {}
+
+  // The next reply. Unset: there is none yet, or with `wait` there will be none.
+  std::optional<Response> Take(bool wait) {
+    std::unique_lock lock(mutex_);
+    if (wait) changed_.wait(lock, [this] { return !replies_.empty() || has_ended_; });
+    if (replies_.empty()) return std::nullopt;
+    Response response = std::move(replies_.front());
+    replies_.pop_front();
+    return response;
+  }
+
+  void Join() {
+    if (thread_.joinable()) thread_.join();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<Response> replies_;
+  bool has_ended_ = false;
+  // Last: it uses the others.
+  std::jthread thread_;
+};
 
 }  // namespace
 
@@ -69,44 +129,50 @@ absl::StatusOr<v1::GenerateFinal> Client::Complete(const v1::GenerateRequest& re
 absl::Status Client::Score(const v1::ScoreRequest& request, const ScoreCallback& on_item) {
   const auto context = NewContext();
   const auto reader = connection_->scoring().Score(context.get(), request);
-  v1::ScoreResponse response;
-  while (reader->Read(&response)) {
-    if (!on_item(std::move(response))) return CancelCall(*context, *reader);
-    response.Clear();
-  }
-  return FromGrpcStatus(reader->Finish());
+  return ReadAll<v1::ScoreResponse>(*context, *reader, on_item);
 }
 
-absl::StatusOr<v1::ScoreLogitsResponse> Client::ScoreLogits(const v1::ScoreLogitsConfig& config,
-                                                            const NextRowsCallback& next_rows) {
+absl::Status Client::Rank(const v1::RankRequest& request, const RankCallback& on_item) {
   const auto context = NewContext();
-  v1::ScoreLogitsResponse response;
-  const auto writer = connection_->scoring().ScoreLogits(context.get(), &response);
+  const auto reader = connection_->scoring().Rank(context.get(), request);
+  return ReadAll<v1::RankResponse>(*context, *reader, on_item);
+}
+
+absl::Status Client::ScoreLogits(const v1::ScoreLogitsConfig& config, const NextRowsCallback& next_rows,
+                                 const ScoreLogitsCallback& on_sequence) {
+  const auto context = NewContext();
+  const auto stream = connection_->scoring().ScoreLogits(context.get());
+  // Replies are read while rows are written: the server reads no further than its reply to the message before.
+  ReplyQueue<v1::ScoreLogitsResponse> replies(*stream);
+  const auto cancel = [&](const absl::Status& status) {
+    context->TryCancel();
+    replies.Join();
+    (void)stream->Finish();
+    return status;
+  };
+  const auto hand_over = [&](bool wait) {
+    while (std::optional<v1::ScoreLogitsResponse> reply = replies.Take(wait)) {
+      if (!on_sequence(*std::move(reply))) return false;
+    }
+    return true;
+  };
+  const absl::Status given_up = absl::CancelledError("the callback cancelled the call");
   v1::ScoreLogitsRequest request;
   *request.mutable_config() = config;
   // A write fails when the server has ended the call: Finish() tells why.
-  bool is_open = writer->Write(request, grpc::WriteOptions());
+  bool is_open = stream->Write(request, grpc::WriteOptions());
   while (is_open) {
+    if (!hand_over(/*wait=*/false)) return cancel(given_up);
     request.Clear();
     const absl::StatusOr<bool> has_rows = next_rows(*request.mutable_rows(), *request.mutable_payload());
-    if (!has_rows.ok()) {
-      context->TryCancel();
-      (void)writer->Finish();
-      return has_rows.status();
-    }
+    if (!has_rows.ok()) return cancel(has_rows.status());
     if (!*has_rows) break;
-    is_open = writer->Write(request, grpc::WriteOptions());
+    is_open = stream->Write(request, grpc::WriteOptions());
   }
-  writer->WritesDone();
-  const grpc::Status status = writer->Finish();
-  return ResultOf(status, std::move(response));
-}
-
-absl::StatusOr<v1::RankResponse> Client::Rank(const v1::RankRequest& request) {
-  const auto context = NewContext();
-  v1::RankResponse response;
-  const grpc::Status status = connection_->scoring().Rank(context.get(), request, &response);
-  return ResultOf(status, std::move(response));
+  stream->WritesDone();
+  if (!hand_over(/*wait=*/true)) return cancel(given_up);
+  replies.Join();
+  return FromGrpcStatus(stream->Finish());
 }
 
 absl::StatusOr<v1::ComputeDistributionResponse> Client::ComputeDistribution(

@@ -34,6 +34,8 @@ namespace logitd::client {
 using StartedCallback = std::function<bool(const v1::GenerateStarted&)>;
 using DeltaCallback = std::function<bool(const v1::CompletionDelta&)>;
 using ScoreCallback = std::function<bool(v1::ScoreResponse)>;
+using RankCallback = std::function<bool(v1::RankResponse)>;
+using ScoreLogitsCallback = std::function<bool(v1::ScoreLogitsResponse)>;
 using VocabularyCallback = std::function<bool(const v1::GetVocabularyResponse&)>;
 // Fills in the next rows and the bytes of their blocks; both come empty. False: there are no more. An error cancels the
 // call, which then ends with it.
@@ -54,12 +56,13 @@ class Client {
   // ScoringService.Score: one response per item, in the order they are done (ScoreResponse.item_index).
   absl::Status Score(const v1::ScoreRequest& request, const ScoreCallback& on_item);
 
-  // ScoringService.ScoreLogits: log-probs under the caller's own logits. One message is held at a time. Needs no model.
-  absl::StatusOr<v1::ScoreLogitsResponse> ScoreLogits(const v1::ScoreLogitsConfig& config,
-                                                      const NextRowsCallback& next_rows);
+  // ScoringService.ScoreLogits: log-probs under the caller's own logits. Needs no model. `on_sequence` gets each
+  // sequence's reply, between two messages or after the last of them. What is sent is held one message at a time.
+  absl::Status ScoreLogits(const v1::ScoreLogitsConfig& config, const NextRowsCallback& next_rows,
+                           const ScoreLogitsCallback& on_sequence);
 
-  // ScoringService.Rank.
-  absl::StatusOr<v1::RankResponse> Rank(const v1::RankRequest& request);
+  // ScoringService.Rank: one response per item, in the order they are done (RankResponse.item_index).
+  absl::Status Rank(const v1::RankRequest& request, const RankCallback& on_item);
 
   // DecodingService.ComputeDistribution. Needs no model.
   absl::StatusOr<v1::ComputeDistributionResponse> ComputeDistribution(const v1::ComputeDistributionRequest& request);

@@ -1,15 +1,16 @@
 #include "server/handlers/continuation_scores.h"
 
 #include <algorithm>
-#include <cmath>
 #include <map>
 #include <span>
 #include <string>
+#include <tuple>
 #include <utility>
 
 #include "core/errors.h"
 #include "core/scorer.h"
 #include "core/status_macros.h"
+#include "server/handlers/row_record.h"
 #include "server/handlers/shared_contexts.h"
 #include "server/models/model_session.h"
 
@@ -32,6 +33,8 @@ struct Running {
   // What is fed then: the last token of the context, then all of its own but the last. Row t predicts token t.
   std::vector<TokenId> fed;
   Scorer scorer;
+  // The item's.
+  int64_t* evaluated_count;
   int64_t sequence = 0;
   size_t fed_count = 0;
   std::optional<int64_t> context_sequence = std::nullopt;
@@ -40,35 +43,13 @@ struct Running {
 // What a group's contexts begin with, evaluated once for all of its continuations.
 struct Context {
   std::span<const TokenId> tokens;
+  // The item's.
+  int64_t* evaluated_count = nullptr;
   std::optional<int64_t> sequence = std::nullopt;
   absl::Status status = absl::OkStatus();
 };
 
 int64_t TokensOf(const ContinuationInput& continuation) { return static_cast<int64_t>(continuation.token_ids.size()); }
-
-// The record of a row that the runner has reduced.
-TokenRecord RecordOf(const RowRecord& row, TokenId target, const RecordOptions& options) {
-  TokenRecord record;
-  record.token_id = target;
-  if (std::isinf(row.target_log_prob)) {
-    record.state = LogProbState::kExcluded;
-  } else if (options.model_log_prob) {
-    record.model_log_prob = row.target_log_prob;
-  }
-  record.rank = row.target_rank;
-  record.model_entropy = row.entropy;
-  if (options.entropy) record.model_log_sum_exp = row.log_sum_exp;
-  record.top = row.top;
-  record.named = row.named;
-  return record;
-}
-
-// A bad row is the model's fault, not the request's.
-absl::Status AsModelOutputError(const absl::Status& status) {
-  const ErrorReason reason = DetailOf(status).reason;
-  if (reason != ErrorReason::kNonFiniteLogit && reason != ErrorReason::kNoFiniteLogit) return status;
-  return errors::ModelOutputInvalid(DetailOf(status).message);
-}
 
 class Evaluation {
  public:
@@ -81,7 +62,7 @@ class Evaluation {
 
   // Scores the continuations of `groups`: evaluates what they share, then the continuations in rounds.
   absl::Status ScoreGroups(const std::vector<ItemInput>& items, std::span<const ContextGroup> groups,
-                           std::vector<std::vector<ContinuationScore>>& scores);
+                           std::vector<ItemScores>& scores);
 
  private:
   absl::Status EvaluateContexts(std::vector<Context>& contexts);
@@ -100,7 +81,7 @@ class Evaluation {
 };
 
 absl::Status Evaluation::ScoreGroups(const std::vector<ItemInput>& items, std::span<const ContextGroup> groups,
-                                     std::vector<std::vector<ContinuationScore>>& scores) {
+                                     std::vector<ItemScores>& scores) {
   std::vector<Context> contexts;
   std::vector<Running> running;
   // The same tokens after the same context are evaluated once, so that they tie: in another place of a batch the model
@@ -112,19 +93,20 @@ absl::Status Evaluation::ScoreGroups(const std::vector<ItemInput>& items, std::s
     const ItemInput& item = items[group.item_index];
     const std::vector<TokenId>& first = *item.continuations[group.continuations.front()].context;
     Context& context = contexts.emplace_back();
+    context.evaluated_count = &scores[group.item_index].evaluated_count;
     if (can_fork_) context.tokens = std::span(first).first(group.shared_count);
     if (!context.tokens.empty()) {
       shared_tokens += std::ssize(context.tokens);
       ++shared_contexts;
     }
     // By what comes after the shared tokens, to the end.
-    std::map<std::pair<std::vector<TokenId>, std::vector<TokenId>>, ContinuationScore*> first_with;
+    std::map<std::tuple<std::vector<TokenId>, std::vector<TokenId>, NamedByPosition>, ContinuationScore*> first_with;
     for (const size_t j : group.continuations) {
       const ContinuationInput& input = item.continuations[j];
-      ContinuationScore& score = scores[group.item_index][j];
+      ContinuationScore& score = scores[group.item_index].continuations[j];
       const auto own = std::span(*input.context).subspan(group.shared_count);
-      const auto [same, is_new] =
-          first_with.emplace(std::pair(std::vector<TokenId>(own.begin(), own.end()), input.token_ids), &score);
+      const auto [same, is_new] = first_with.emplace(
+          std::tuple(std::vector<TokenId>(own.begin(), own.end()), input.token_ids, input.named), &score);
       if (!is_new) {
         copies.emplace_back(&score, same->second);
         continue;
@@ -135,7 +117,8 @@ absl::Status Evaluation::ScoreGroups(const std::vector<ItemInput>& items, std::s
                                                    contexts.size() - 1,
                                                    body.subspan(context.tokens.size()),
                                                    {},
-                                                   Scorer(options_.record, options_.sampling)});
+                                                   Scorer(options_.record, options_.sampling),
+                                                   context.evaluated_count});
       next.fed.push_back(input.context->back());
       next.fed.insert(next.fed.end(), input.token_ids.begin(), input.token_ids.end() - 1);
     }
@@ -192,6 +175,7 @@ absl::Status Evaluation::EvaluateContexts(std::vector<Context>& contexts) {
     SequenceWork& next = work.emplace_back();
     next.sequence_id = *context.sequence;
     next.append_token_ids.assign(context.tokens.begin(), context.tokens.end());
+    *context.evaluated_count += std::ssize(context.tokens);
     evaluated.push_back(&context);
   }
   if (work.empty()) return absl::OkStatus();
@@ -210,6 +194,7 @@ absl::Status Evaluation::FeedOwnContexts(std::vector<Running>& round) {
     next.sequence_id = running.sequence;
     next.fork_from_sequence_id = std::exchange(running.context_sequence, std::nullopt);
     next.append_token_ids.assign(running.own_context.begin(), running.own_context.end());
+    *running.evaluated_count += std::ssize(running.own_context);
     fed.push_back(&running);
   }
   if (work.empty()) return absl::OkStatus();
@@ -226,11 +211,23 @@ SequenceWork Evaluation::WorkOf(Running& running) {
   const size_t count = by_records_ ? left : std::min(left, kRowsAtOnce);
   const auto begin = running.fed.begin() + static_cast<ptrdiff_t>(running.fed_count);
   work.append_token_ids.assign(begin, begin + static_cast<ptrdiff_t>(count));
-  if (by_records_) {
-    work.AskForAll(RecordsWanted{running.input->token_ids, options_.record.top_n, options_.record.named_token_ids,
-                                 options_.record.rank, options_.record.entropy});
-  } else {
+  *running.evaluated_count += static_cast<int64_t>(count);
+  const auto records = [&](std::vector<TokenId> targets, std::vector<TokenId> named) {
+    return RecordsWanted{std::move(targets), options_.record.top_n, std::move(named), options_.record.rank,
+                         options_.record.entropy};
+  };
+  const NamedByPosition& named = running.input->named;
+  if (!by_records_) {
     work.AskForAll();
+  } else if (named.empty()) {
+    work.AskForAll(records(running.input->token_ids, options_.record.named_token_ids));
+  } else {
+    // Each row names tokens of its own: a request for each.
+    for (size_t i = 0; i < count; ++i) {
+      std::vector<TokenId> ids = options_.record.named_token_ids;
+      ids.insert(ids.end(), named[i].begin(), named[i].end());
+      work.rows.push_back({static_cast<int32_t>(i), 1, records({running.input->token_ids[i]}, std::move(ids))});
+    }
   }
   return work;
 }
@@ -276,7 +273,8 @@ absl::Status Evaluation::TakeRows(Running& running, const SequenceWork& work, co
     const TokenId target = running.input->token_ids[running.fed_count];
     TokenRecord record;
     if (by_records_) {
-      const RowRecord& row = rows.requests.front().records[i];
+      const bool has_own_requests = !running.input->named.empty();
+      const RowRecord& row = has_own_requests ? rows.requests[i].records.front() : rows.requests.front().records[i];
       record = RecordOf(row, target, options_.record);
       running.scorer.Add(record, row.argmax);
     } else {
@@ -287,7 +285,9 @@ absl::Status Evaluation::TakeRows(Running& running, const SequenceWork& work, co
       step.output = std::span(running.input->token_ids).first(running.fed_count);
       step.position = static_cast<int32_t>(running.fed_count);
       ASSIGN_OR_RETURN(const StepWorkspaces::Lease workspace, workspaces_.Lend(context_));
-      auto scored = running.scorer.Score(row, target, workspace->distribution, step);
+      std::span<const TokenId> named;
+      if (!running.input->named.empty()) named = running.input->named[running.fed_count];
+      auto scored = running.scorer.Score(row, target, workspace->distribution, step, /*next=*/{}, named);
       if (!scored.ok()) return AsModelOutputError(scored.status());
       record = *std::move(scored);
     }
@@ -301,11 +301,12 @@ absl::Status Evaluation::TakeRows(Running& running, const SequenceWork& work, co
 
 absl::Status ScoreContinuations(const std::vector<ItemInput>& items, const ScoreOptions& options, ServedModel& model,
                                 const RequestContext& context, StepWorkspaces& workspaces,
-                                const std::function<bool(size_t, std::vector<ContinuationScore>)>& done) {
-  std::vector<std::vector<ContinuationScore>> scores(items.size());
+                                const std::function<bool(size_t, ItemScores)>& done) {
+  std::vector<ItemScores> scores(items.size());
   std::vector<ContextGroup> groups;
   for (size_t i = 0; i < items.size(); ++i) {
-    for (const ContinuationInput& input : items[i].continuations) scores[i].emplace_back().status = input.status;
+    for (const ContinuationInput& input : items[i].continuations)
+      scores[i].continuations.emplace_back().status = input.status;
     for (ContextGroup& group : GroupByContext(items[i], i)) groups.push_back(std::move(group));
   }
   const RunnerCapacity capacity = model.capacity();

@@ -30,6 +30,15 @@ struct ContinuationScore {
   bool is_greedy = true;
 };
 
+// The scores of one item.
+struct ItemScores {
+  // In the item's order.
+  std::vector<ContinuationScore> continuations;
+  // Tokens that the model was asked to evaluate for them, what they share once. Not counted again: what a lost runner
+  // had evaluated.
+  int64_t evaluated_count = 0;
+};
+
 // What records are to hold, and the conditional to score under besides the model's.
 struct ScoreOptions {
   RecordOptions record;
@@ -42,7 +51,7 @@ struct ScoreOptions {
 // is in its status.
 absl::Status ScoreContinuations(const std::vector<ItemInput>& items, const ScoreOptions& options, ServedModel& model,
                                 const RequestContext& context, StepWorkspaces& workspaces,
-                                const std::function<bool(size_t, std::vector<ContinuationScore>)>& done);
+                                const std::function<bool(size_t, ItemScores)>& done);
 
 }  // namespace logitd::server
 

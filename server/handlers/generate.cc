@@ -21,6 +21,7 @@
 #include "server/handlers/growing_completion.h"
 #include "server/handlers/numerics_version.h"
 #include "server/handlers/prompt_input.h"
+#include "server/handlers/prompt_score.h"
 #include "server/handlers/provenance.h"
 #include "server/models/model_session.h"
 
@@ -36,8 +37,32 @@ struct GenerateOptions {
   int32_t n = 1;
   uint64_t first_sequence_key = 0;
   DecoderConfig decoder;
+  // Set: the prompt's own tokens are scored.
+  std::optional<RecordOptions> prompt_record;
   bool stream = true;
 };
+
+int64_t AlternativesOf(const RecordOptions& record) { return record.top_n + std::ssize(record.named_token_ids); }
+
+absl::Status CheckAlternatives(int64_t alternatives, const char* field) {
+  if (alternatives <= kMaxAlternatives) return absl::OkStatus();
+  return errors::LimitExceeded(field, alternatives,
+                               "[0, " + std::to_string(kMaxAlternatives) + "] alternatives in one reply",
+                               "max_alternatives");
+}
+
+// max_tokens may be 0 here, and nowhere else.
+absl::StatusOr<StopRules> StopRulesOf(const v1::StopCriteria& message, const ModelDescription& model) {
+  if (!message.has_max_tokens() || message.max_tokens() != 0) {
+    return FromProto(message, model.end_token_ids, model.vocab_size, kDefaultMaxTokens);
+  }
+  v1::StopCriteria with_one = message;
+  with_one.set_max_tokens(1);
+  ASSIGN_OR_RETURN(StopRules rules, FromProto(with_one, model.end_token_ids, model.vocab_size, kDefaultMaxTokens));
+  if (rules.min_tokens > 0) return errors::OutOfRange("min_tokens", int64_t{rules.min_tokens}, "in [0, 0]");
+  rules.max_tokens = 0;
+  return rules;
+}
 
 absl::StatusOr<GenerateOptions> OptionsOf(const v1::GenerateRequest& request, const ModelDescription& model) {
   GenerateOptions options;
@@ -61,26 +86,25 @@ absl::StatusOr<GenerateOptions> OptionsOf(const v1::GenerateRequest& request, co
     // Who draws nothing keeps 0, so that the reply is the same every time.
     options.decoder.seed = DrawSeed();
   }
-  auto stop = FromProto(request.stop(), model.end_token_ids, model.vocab_size, kDefaultMaxTokens);
+  auto stop = StopRulesOf(request.stop(), model);
   if (!stop.ok()) return WithFieldPrefix(stop.status(), "stop.");
   options.decoder.stop = *std::move(stop);
   auto record =
       FromProto(request.record(), model.vocab_size, /*default_sampling_log_prob=*/true, v1::RECORD_LAYOUT_RECORDS);
   if (!record.ok()) return WithFieldPrefix(record.status(), "record.");
   options.decoder.record = *std::move(record);
+  if (request.has_prompt_record()) {
+    auto prompt_record = PromptRecordFromProto(request.prompt_record(), model.vocab_size);
+    if (!prompt_record.ok()) return WithFieldPrefix(prompt_record.status(), "prompt_record.");
+    options.prompt_record = *std::move(prompt_record);
+  }
 
   const int64_t tokens = int64_t{options.n} * std::min(options.decoder.stop.max_tokens, model.context_length);
   if (tokens > kMaxGeneratedTokens) {
     return errors::LimitExceeded("n * stop.max_tokens", tokens, "[1, " + std::to_string(kMaxGeneratedTokens) + "]",
                                  "max_generated_tokens");
   }
-  const int64_t alternatives =
-      tokens * (options.decoder.record.top_n + static_cast<int64_t>(options.decoder.record.named_token_ids.size()));
-  if (alternatives > kMaxAlternatives) {
-    return errors::LimitExceeded("record.top_n", alternatives,
-                                 "[0, " + std::to_string(kMaxAlternatives) + "] alternatives in one reply",
-                                 "max_alternatives");
-  }
+  RETURN_IF_ERROR(CheckAlternatives(tokens * AlternativesOf(options.decoder.record), "record.top_n"));
   options.stream = !request.has_stream() || request.stream();
   return options;
 }
@@ -107,6 +131,12 @@ class Generation {
   int32_t WaveSize() const;
   // And begins `completions`, all that go on from it.
   absl::Status ReadPrompt(std::span<GrowingCompletion> completions);
+  // Scores the prompt's own tokens: feeds all but the last.
+  absl::Status ScoreOwnTokens();
+  // With max_tokens = 0.
+  absl::Status RunEmpty(std::span<GrowingCompletion> completions, v1::GenerateFinal& final);
+  // What `final` says besides its completions.
+  void Conclude(int64_t evaluated, v1::GenerateFinal& final);
   // `first_rows`: one for each.
   absl::Status RunWave(std::span<GrowingCompletion> wave, std::span<const RequestRows> first_rows);
   // Asks for the completion's next token.
@@ -133,13 +163,14 @@ class Generation {
   int64_t prompt_sequence_ = 0;
   // What the row after the prompt gives each completion that goes on from it: the row, or its first token.
   std::vector<RequestRows> first_rows_;
+  std::optional<v1::ScoredPrompt> scored_prompt_;
 };
 
 // Tokens of one completion that are fed back; its last one never is.
 int64_t Generation::MaxFedTokens() const {
   // A prompt that is too long itself is refused with its own length.
   const int64_t room = std::max<int64_t>(0, MaxLength() - static_cast<int64_t>(prompt_->size()));
-  return std::min<int64_t>(options_.decoder.stop.max_tokens - 1, room);
+  return std::clamp<int64_t>(options_.decoder.stop.max_tokens - 1, 0, room);
 }
 
 int32_t Generation::WaveSize() const {
@@ -162,6 +193,11 @@ absl::Status Generation::ReadPrompt(std::span<GrowingCompletion> completions) {
   SequenceWork work;
   work.sequence_id = prompt_sequence_;
   work.append_token_ids = *prompt_;
+  if (options_.prompt_record && !scored_prompt_) {
+    RETURN_IF_ERROR(ScoreOwnTokens());
+    // The others are fed already.
+    work.append_token_ids = {prompt_->back()};
+  }
   for (GrowingCompletion& completion : completions) work.AskForLast(ChoiceOf(completion));
   ASSIGN_OR_RETURN(std::vector<SequenceRows> rows, session_.Evaluate({std::move(work)}, context_));
   RETURN_IF_ERROR(rows[0].status);
@@ -180,6 +216,7 @@ absl::Status Generation::Run(v1::GenerateFinal& final) {
     completions.emplace_back(i, std::move(config), prompt_, MaxLength(),
                              std::make_shared<const std::string>(start.SerializeAsString()), model_.vocabulary());
   }
+  if (options_.decoder.stop.max_tokens == 0) return RunEmpty(completions, final);
   const int32_t wave_size = WaveSize();
   const bool forks = Forks();
   RETURN_IF_ERROR(session_.Reserve(forks ? wave_size + 1 : 1,
@@ -198,13 +235,60 @@ absl::Status Generation::Run(v1::GenerateFinal& final) {
   }
   const auto failed = [](const GrowingCompletion& completion) { return !completion.failure().ok(); };
   if (std::all_of(completions.begin(), completions.end(), failed)) return completions.front().failure();
+  // The prompt, for each completion where it cannot be shared; and what was fed back, which a last token never is.
+  int64_t evaluated = static_cast<int64_t>(prompt_->size()) * (forks ? 1 : options_.n);
   for (GrowingCompletion& completion : completions) {
+    evaluated += std::max(0, completion.token_count() - 1);
     final.mutable_usage()->set_generated_token_count(final.usage().generated_token_count() + completion.token_count());
     *final.add_completions() = completion.Take();
   }
-  final.mutable_usage()->set_prompt_token_count(static_cast<int32_t>(prompt_->size()));
-  final.set_seed(options_.decoder.seed);
+  Conclude(evaluated, final);
   return absl::OkStatus();
+}
+
+absl::Status Generation::ScoreOwnTokens() {
+  ASSIGN_OR_RETURN(scored_prompt_, ScorePrompt(*prompt_, *options_.prompt_record, prompt_sequence_, session_, model_,
+                                               context_, workspaces_));
+  v1::GenerateResponse response;
+  *response.mutable_prompt() = *scored_prompt_;
+  if (options_.stream && !writer_.Write(response)) {
+    RETURN_IF_ERROR(context_.Check());
+    return errors::Cancelled();
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Generation::RunEmpty(std::span<GrowingCompletion> completions, v1::GenerateFinal& final) {
+  int64_t evaluated = 0;
+  if (options_.prompt_record) {
+    evaluated = static_cast<int64_t>(prompt_->size()) - 1;
+    RETURN_IF_ERROR(session_.Reserve(1, static_cast<int64_t>(prompt_->size()), "prompt", context_));
+    prompt_sequence_ = session_.NewSequence();
+    RETURN_IF_ERROR(ScoreOwnTokens());
+    session_.Release(prompt_sequence_);
+  }
+  for (GrowingCompletion& completion : completions) {
+    v1::GenerateResponse response;
+    completion.EndEmpty(*response.mutable_delta());
+    if (options_.stream && !writer_.Write(response)) {
+      RETURN_IF_ERROR(context_.Check());
+      return errors::Cancelled();
+    }
+    *final.add_completions() = completion.Take();
+  }
+  Conclude(evaluated, final);
+  return absl::OkStatus();
+}
+
+void Generation::Conclude(int64_t evaluated, v1::GenerateFinal& final) {
+  v1::Usage& usage = *final.mutable_usage();
+  usage.set_evaluated_token_count(static_cast<int32_t>(evaluated));
+  usage.set_prompt_token_count(static_cast<int32_t>(prompt_->size()));
+  if (scored_prompt_) {
+    usage.set_scored_token_count(scored_prompt_->totals().token_count());
+    *final.mutable_prompt() = *std::move(scored_prompt_);
+  }
+  final.set_seed(options_.decoder.seed);
 }
 
 bool Generation::AdvanceAll(std::span<GrowingCompletion> wave, std::span<const RequestRows> rows) {
@@ -283,6 +367,14 @@ absl::Status Generate(const v1::GenerateRequest& request, const ServerEnv& env, 
   ASSIGN_OR_RETURN(const GenerateOptions options, OptionsOf(request, description));
   ASSIGN_OR_RETURN(PromptInput prompt,
                    PromptTokens(request.prompt(), FromProto(request.tokenization()), *model, context));
+
+  if (options.prompt_record) {
+    const int64_t completions =
+        int64_t{options.n} * std::min(options.decoder.stop.max_tokens, description.context_length);
+    RETURN_IF_ERROR(CheckAlternatives(std::ssize(prompt.token_ids) * AlternativesOf(*options.prompt_record) +
+                                          completions * AlternativesOf(options.decoder.record),
+                                      "prompt_record.top_n"));
+  }
 
   v1::GenerateResponse started;
   started.mutable_started()->set_seed(options.decoder.seed);

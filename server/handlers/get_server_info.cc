@@ -42,6 +42,8 @@ absl::Status GetServerInfo(const v1::GetServerInfoRequest& request, const Server
   limits.set_max_n(kMaxCompletions);
   limits.set_max_generated_tokens(kMaxGeneratedTokens);
   limits.set_max_items(kMaxItems);
+  limits.set_max_id_bytes(kMaxIdBytes);
+  limits.set_max_segments(kMaxSegments);
   limits.set_max_continuations(kMaxContinuations);
   limits.set_max_candidates(kMaxCandidates);
   limits.set_max_score_tokens(kMaxScoreTokens);

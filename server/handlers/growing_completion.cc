@@ -80,6 +80,15 @@ void GrowingCompletion::Take(Step step, v1::CompletionDelta& delta) {
   }
 }
 
+void GrowingCompletion::EndEmpty(v1::CompletionDelta& delta) {
+  delta.set_index(message_.index());
+  ToProto(/*token_count=*/0, SequenceSums{std::nullopt, std::nullopt}, *delta.mutable_totals());
+  ToProto(Finish{FinishReason::kMaxTokens, std::nullopt}, *delta.mutable_finish());
+  *message_.mutable_totals() = delta.totals();
+  *message_.mutable_finish() = delta.finish();
+  ended_ = true;
+}
+
 void GrowingCompletion::Fail(const absl::Status& status) {
   *message_.mutable_error() = ToProto(status);
   failure_ = status;

@@ -28,6 +28,8 @@ class GrowingCompletion : public DecoderSource {
   // Takes what the runner has chosen instead. Errors: MODEL_OUTPUT_INVALID if it cannot be what the rules choose.
   absl::Status Accept(const Choice& choice, int32_t vocab_size, v1::CompletionDelta& delta);
 
+  // Ends without a token, as max_tokens = 0 asks.
+  void EndEmpty(v1::CompletionDelta& delta);
   void Fail(const absl::Status& status);
   v1::Completion Take();
 

@@ -13,6 +13,7 @@
 #include "server/converters/text.h"
 #include "server/handlers/boundary.h"
 #include "server/handlers/prompt_input.h"
+#include "server/handlers/segments.h"
 #include "server/handlers/spelling.h"
 #include "server/models/text_outcomes.h"
 #include "server/models/token_bound.h"
@@ -25,6 +26,12 @@ constexpr size_t kTextsPerCall = 256;
 constexpr size_t kBytesPerCall = 1 << 20;
 
 std::string UpTo(int64_t limit) { return "[0, " + std::to_string(limit) + "]"; }
+
+// Bytes of all texts of a request.
+absl::Status CheckTextBytes(int64_t bytes) {
+  if (bytes <= kMaxTextBytes) return absl::OkStatus();
+  return errors::LimitExceeded("items", bytes, UpTo(kMaxTextBytes) + " bytes of text", "max_text_bytes");
+}
 
 // How a continuation's tokens are made.
 enum class Making {
@@ -42,11 +49,15 @@ enum class Making {
   kJoined,
 };
 
+std::string_view TextOf(const ContinuationRequest& request) {
+  return request.text != nullptr ? std::string_view(*request.text) : std::string_view();
+}
+
 // Bytes and characters that the length normalisations divide by.
-absl::Status SetCounts(const v1::Continuation& message, const std::optional<std::string>& text,
+absl::Status SetCounts(const ContinuationRequest& request, const std::optional<std::string>& text,
                        ContinuationInput& continuation) {
   if (text) {
-    const int32_t uncounted = message.uncounted_prefix_bytes();
+    const int32_t uncounted = request.uncounted_prefix_bytes;
     if (uncounted < 0 || static_cast<size_t>(uncounted) > text->size()) {
       return errors::OutOfRange("uncounted_prefix_bytes", int64_t{uncounted},
                                 "in " + UpTo(static_cast<int64_t>(text->size())));
@@ -57,18 +68,18 @@ absl::Status SetCounts(const v1::Continuation& message, const std::optional<std:
     }
     if (!counted.empty()) continuation.byte_count = static_cast<int64_t>(counted.size());
     if (!counted.empty()) continuation.character_count = CountCharacters(counted);
-  } else if (message.uncounted_prefix_bytes() != 0) {
-    return errors::OutOfRange("uncounted_prefix_bytes", int64_t{message.uncounted_prefix_bytes()},
+  } else if (request.uncounted_prefix_bytes != 0) {
+    return errors::OutOfRange("uncounted_prefix_bytes", int64_t{request.uncounted_prefix_bytes},
                               "0 where the model's tokens have no bytes");
   }
-  if (message.has_byte_count()) {
-    if (message.byte_count() < 1) return errors::OutOfRange("byte_count", int64_t{message.byte_count()}, ">= 1");
-    continuation.byte_count = message.byte_count();
+  if (request.byte_count) {
+    if (*request.byte_count < 1) return errors::OutOfRange("byte_count", int64_t{*request.byte_count}, ">= 1");
+    continuation.byte_count = *request.byte_count;
   }
-  if (message.has_character_count()) {
-    if (message.character_count() < 1)
-      return errors::OutOfRange("character_count", int64_t{message.character_count()}, ">= 1");
-    continuation.character_count = message.character_count();
+  if (request.character_count) {
+    if (*request.character_count < 1)
+      return errors::OutOfRange("character_count", int64_t{*request.character_count}, ">= 1");
+    continuation.character_count = *request.character_count;
   }
   return absl::OkStatus();
 }
@@ -93,6 +104,8 @@ class Resolution {
   // What is known of an item before its texts are tokens. Views look into the request.
   struct Pending {
     bool has_text_context = false;
+    // A context in segments.
+    std::optional<SegmentsInput> segments;
     // LM_EVAL: without the white space at its end, which is `moved`.
     std::string_view context;
     std::string_view moved;
@@ -125,21 +138,19 @@ class Resolution {
   absl::Status TakeContext(size_t item, const std::string& text, std::vector<TokenId> tokens);
   absl::Status TakeContinuation(const Place& place, const std::string& text, std::vector<TokenId> tokens);
   // What every continuation needs at the end, however it was made.
-  absl::Status Finish(const v1::Continuation& message, ItemInput& item, ContinuationInput& continuation);
+  absl::Status Finish(const ContinuationRequest& request, ItemInput& item, ContinuationInput& continuation);
   absl::Status CountTokens(size_t count);
   absl::StatusOr<TokenId> ImplicitContext() const;
   bool IsJoined(const Place& place) const {
     const Making making = pending_[place.item].continuations[*place.continuation];
     return making == Making::kJoined || making == Making::kGivenAfterSpaces;
   }
-  // What of a continuation the text is, which may have come from the context alone.
-  std::string_view TextField(const Place& place) const {
-    const bool is_text = pending_[place.item].continuations[*place.continuation] != Making::kGivenAfterSpaces;
-    return is_text ? "input.text" : "input";
+  const ContinuationRequest& RequestAt(const Place& place) const {
+    return items_[place.item].continuations[*place.continuation];
   }
-  std::string FieldOf(const Place& place) const {
-    return items_[place.item].field + "." + items_[place.item].continuations[*place.continuation].field + ".";
-  }
+  // What of a continuation the text belongs to: to ids, where it came from the context alone.
+  std::string_view TextField(const Place& place) const { return RequestAt(place).text != nullptr ? "text" : "tokens"; }
+  std::string FieldOf(const Place& place) const { return items_[place.item].field + "." + RequestAt(place).field; }
 
   const std::vector<ItemRequest>& items_;
   const TokenizationOptions& options_;
@@ -162,10 +173,17 @@ absl::StatusOr<TokenId> Resolution::ImplicitContext() const {
 }
 
 absl::Status Resolution::ReadContext(size_t item) {
+  RETURN_IF_ERROR(CheckId(items_[item].id));
   const v1::Input* message = items_[item].context;
   Pending& pending = pending_[item];
   std::vector<TokenId> ids;
-  if (message != nullptr && message->has_text()) {
+  if (message != nullptr) RETURN_IF_ERROR(CheckForm(*message, "context"));
+  if (pending.segments) {
+    RETURN_IF_ERROR(pending.segments->status);
+    ids = std::move(pending.segments->token_ids);
+    inputs_[item].report = std::move(pending.segments->report);
+    RETURN_IF_ERROR(CheckContextFits(ids, "context.segments"));
+  } else if (message != nullptr && message->has_text()) {
     pending.context = message->text();
     pending.has_text_context = !pending.context.empty();
     pending.whole_context_size = SizeOf(pending.context);
@@ -178,9 +196,8 @@ absl::Status Resolution::ReadContext(size_t item) {
   }
   if (pending.has_text_context) {
     const auto& parts = items_[item].continuations;
-    const bool meets_text = std::any_of(parts.begin(), parts.end(), [](const ItemRequest::Part& part) {
-      return part.continuation->input().has_text();
-    });
+    const bool meets_text =
+        std::any_of(parts.begin(), parts.end(), [](const ContinuationRequest& part) { return part.text != nullptr; });
     // The rule moves spaces to a text; before ids they stay.
     if (options_.boundary == Boundary::kLmEval && meets_text) {
       const size_t kept = StrippedSize(pending.context);
@@ -203,36 +220,31 @@ absl::Status Resolution::CheckContextFits(const std::vector<TokenId>& ids, std::
 }
 
 absl::Status Resolution::ReadContinuation(size_t item, size_t index) {
-  const v1::Input& message = items_[item].continuations[index].continuation->input();
+  const ContinuationRequest& request = items_[item].continuations[index];
   Making& making = pending_[item].continuations[index];
-  switch (message.input_case()) {
-    case v1::Input::kTokens: {
-      const auto& ids = message.tokens().token_ids();
-      RETURN_IF_ERROR(CheckTokenIds({ids.data(), static_cast<size_t>(ids.size())}, "input.tokens.token_ids",
-                                    description_.vocab_size));
-      if (ids.empty()) return errors::EmptyContinuation("input.tokens");
-      making = pending_[item].moved.empty() ? Making::kGiven : Making::kGivenAfterSpaces;
-      return absl::OkStatus();
+  if (request.tokens != nullptr) {
+    const auto& ids = request.tokens->token_ids();
+    RETURN_IF_ERROR(
+        CheckTokenIds({ids.data(), static_cast<size_t>(ids.size())}, "tokens.token_ids", description_.vocab_size));
+    if (ids.empty()) return errors::EmptyContinuation("tokens");
+    making = pending_[item].moved.empty() ? Making::kGiven : Making::kGivenAfterSpaces;
+  } else if (request.text != nullptr) {
+    if (request.text->empty()) return errors::EmptyContinuation("text");
+    if (pending_[item].has_text_context) {
+      making = options_.boundary == Boundary::kSeparate ? Making::kContinuing : Making::kJoined;
+    } else {
+      making = inputs_[item].implicit_context_token_id ? Making::kBeginning : Making::kContinuing;
     }
-    case v1::Input::kText:
-      if (message.text().empty()) return errors::EmptyContinuation("input.text");
-      if (pending_[item].has_text_context) {
-        making = options_.boundary == Boundary::kSeparate ? Making::kContinuing : Making::kJoined;
-      } else {
-        making = inputs_[item].implicit_context_token_id ? Making::kBeginning : Making::kContinuing;
-      }
-      return absl::OkStatus();
-    case v1::Input::INPUT_NOT_SET:
-      break;
   }
-  return errors::Required("input");
+  // Neither: Run says so.
+  return absl::OkStatus();
 }
 
 absl::Status Resolution::CheckFits(const Place& place) const {
   const Pending& pending = pending_[place.item];
   const int64_t most = description_.context_length;
   if (!place.continuation) return CheckTextFits("context.text", SizeOf(pending.context), options_, model_, most);
-  TextSize size = SizeOf(items_[place.item].continuations[*place.continuation].continuation->input().text());
+  TextSize size = SizeOf(TextOf(RequestAt(place)));
   if (IsJoined(place)) size = size + pending.whole_context_size;
   // The last token is not fed.
   return CheckTextFits(TextField(place), size, options_, model_, most + 1);
@@ -257,15 +269,15 @@ size_t Resolution::BytesAt(const Place& place) const {
   const Pending& pending = pending_[place.item];
   if (!place.continuation) return pending.context.size();
   // None where it is ids.
-  const size_t own = items_[place.item].continuations[*place.continuation].continuation->input().text().size();
+  const size_t own = TextOf(RequestAt(place)).size();
   return IsJoined(place) ? pending.context.size() + pending.moved.size() + own : own;
 }
 
 std::string Resolution::TextAt(const Place& place) const {
   const Pending& pending = pending_[place.item];
   if (!place.continuation) return std::string(pending.context);
-  const std::string& own = items_[place.item].continuations[*place.continuation].continuation->input().text();
-  if (!IsJoined(place)) return own;
+  const std::string_view own = TextOf(RequestAt(place));
+  if (!IsJoined(place)) return std::string(own);
   std::string text;
   text.reserve(BytesAt(place));
   return text.append(pending.context).append(pending.moved).append(own);
@@ -376,20 +388,20 @@ absl::Status Resolution::TakeContinuation(const Place& place, const std::string&
       CountTokens(static_cast<size_t>(continuation.context->end() - ends.second) + continuation.token_ids.size()));
   if (continuation.token_ids.empty()) {
     const bool is_swallowed = is_lm_eval && pending.continuations[*place.continuation] == Making::kJoined;
-    continuation.status = is_swallowed ? errors::BoundaryToken("input.text") : errors::EmptyContinuation("input.text");
+    continuation.status = is_swallowed ? errors::BoundaryToken("text") : errors::EmptyContinuation("text");
   }
   return absl::OkStatus();
 }
 
-absl::Status Resolution::Finish(const v1::Continuation& message, ItemInput& item, ContinuationInput& continuation) {
+absl::Status Resolution::Finish(const ContinuationRequest& request, ItemInput& item, ContinuationInput& continuation) {
   RETURN_IF_ERROR(continuation.status);
   const Vocabulary& vocabulary = model_.vocabulary();
   std::optional<std::string> text;
-  if (message.input().has_text()) {
+  if (request.text != nullptr) {
     // Its own: spaces that came from the context never count, nor does what a spanning token has of it.
-    text = message.input().text();
+    text = *request.text;
   } else {
-    const auto& ids = message.input().tokens().token_ids();
+    const auto& ids = request.tokens->token_ids();
     if (continuation.context == nullptr) continuation.context = item.context;
     continuation.token_ids.assign(ids.begin(), ids.end());
     RETURN_IF_ERROR(CountTokens(continuation.token_ids.size()));
@@ -405,13 +417,18 @@ absl::Status Resolution::Finish(const v1::Continuation& message, ItemInput& item
   }
   const auto context_token_count = static_cast<int32_t>(continuation.context->size());
   if (continuation.boundary) continuation.boundary->set_context_token_count(context_token_count);
-  RETURN_IF_ERROR(SetCounts(message, text, continuation));
+  RETURN_IF_ERROR(SetCounts(request, text, continuation));
+  if (request.named != nullptr) {
+    ASSIGN_OR_RETURN(continuation.named,
+                     NamedFromProto(*request.named, std::ssize(continuation.token_ids), description_.vocab_size));
+  }
+  const std::string kind = request.text != nullptr ? "text" : "tokens";
   const int64_t total = context_token_count + std::ssize(continuation.token_ids);
   // The last token is not fed: its row is not needed.
   if (total > int64_t{description_.context_length} + 1) {
-    return errors::ContextLengthExceeded("input", total, int64_t{description_.context_length} + 1);
+    return errors::ContextLengthExceeded(kind, total, int64_t{description_.context_length} + 1);
   }
-  return model_.CheckFitsACache(total - 1, "input");
+  return model_.CheckFitsACache(total - 1, kind);
 }
 
 absl::StatusOr<std::vector<ItemInput>> Resolution::Run() {
@@ -420,7 +437,16 @@ absl::StatusOr<std::vector<ItemInput>> Resolution::Run() {
   std::vector<Place> beginning;
   std::vector<Place> continuing;
   int64_t bytes = 0;
+  for (const ItemRequest& item : items_) {
+    if (item.context != nullptr && !item.context->segments().empty()) bytes += TextBytes(*item.context);
+  }
+  RETURN_IF_ERROR(CheckTextBytes(bytes));
   for (size_t i = 0; i < items_.size(); ++i) {
+    const v1::Input* context = items_[i].context;
+    if (context != nullptr && !context->segments().empty()) {
+      ASSIGN_OR_RETURN(pending_[i].segments,
+                       TokenizeSegments(*context, "context", options_, model_, outcomes_, context_));
+    }
     inputs_[i].status = WithFieldPrefix(ReadContext(i), items_[i].field + ".");
     if (!inputs_[i].status.ok()) continue;
     if (pending_[i].has_text_context) contexts.push_back({i, std::nullopt});
@@ -439,9 +465,7 @@ absl::StatusOr<std::vector<ItemInput>> Resolution::Run() {
     }
   }
   // Before any text is copied.
-  if (bytes > kMaxTextBytes) {
-    return errors::LimitExceeded("items", bytes, UpTo(kMaxTextBytes) + " bytes of text", "max_text_bytes");
-  }
+  RETURN_IF_ERROR(CheckTextBytes(bytes));
   if (!contexts.empty() || !beginning.empty() || !continuing.empty()) {
     ASSIGN_OR_RETURN(spelling_, Spelling::Of(model_, options_, context_));
   }
@@ -470,8 +494,10 @@ absl::StatusOr<std::vector<ItemInput>> Resolution::Run() {
     }
     for (size_t j = 0; j < item.continuations.size(); ++j) {
       ContinuationInput& continuation = item.continuations[j];
-      continuation.status =
-          WithFieldPrefix(Finish(*items_[i].continuations[j].continuation, item, continuation), FieldOf({i, j}));
+      const ContinuationRequest& request = items_[i].continuations[j];
+      continuation.status = request.text == nullptr && request.tokens == nullptr
+                                ? errors::RequiredOneOf(FieldOf({i, j}), "text or tokens")
+                                : WithFieldPrefix(Finish(request, item, continuation), FieldOf({i, j}) + ".");
     }
     // No token came of the context's text: the same token stands for it.
     if (!item.context->empty()) continue;
@@ -487,6 +513,11 @@ absl::StatusOr<std::vector<ItemInput>> Resolution::Run() {
 }
 
 }  // namespace
+
+absl::Status CheckId(std::string_view id) {
+  if (std::ssize(id) <= kMaxIdBytes) return absl::OkStatus();
+  return errors::LimitExceeded("id", std::ssize(id), UpTo(kMaxIdBytes) + " bytes", "max_id_bytes");
+}
 
 absl::StatusOr<std::vector<ItemInput>> ResolveItems(const std::vector<ItemRequest>& items,
                                                     const TokenizationOptions& options, ServedModel& model,

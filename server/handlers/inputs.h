@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -13,6 +15,7 @@
 #include "core/types.h"
 #include "logitd/v1/completion.pb.h"
 #include "logitd/v1/scoring_service.pb.h"
+#include "server/converters/named_by_position.h"
 #include "server/models/served_model.h"
 #include "server/request_context.h"
 
@@ -29,6 +32,8 @@ struct ContinuationInput {
   // Unset: not known.
   std::optional<int64_t> byte_count;
   std::optional<int64_t> character_count;
+  // Empty, or a list for each token.
+  NamedByPosition named;
   // Set for a text.
   std::optional<v1::BoundaryReport> boundary;
 };
@@ -44,18 +49,44 @@ struct ItemInput {
   std::vector<ContinuationInput> continuations;
 };
 
-// An item of a request, wherever it comes from (ScoreItem, RankItem).
+// A continuation of a request, wherever it comes from (Continuation, Candidate). Text or tokens; neither: it is
+// refused.
+struct ContinuationRequest {
+  // Its path in the item, e.g. "continuations[0]".
+  std::string field;
+  const std::string* text = nullptr;
+  const v1::TokenIds* tokens = nullptr;
+  int32_t uncounted_prefix_bytes = 0;
+  std::optional<int32_t> byte_count;
+  std::optional<int32_t> character_count;
+  // Null: none.
+  const google::protobuf::RepeatedPtrField<v1::TokenIds>* named = nullptr;
+};
+
+// An item of a request, wherever it comes from (ScoreItem, RankItem). Points into the request.
 struct ItemRequest {
   // Path of the item in the request, e.g. "items[3]".
   std::string field;
+  std::string_view id = {};
   const v1::Input* context = nullptr;
-  struct Part {
-    // Path of the continuation in the item, e.g. "continuations.continuations[0]".
-    std::string field;
-    const v1::Continuation* continuation = nullptr;
-  };
-  std::vector<Part> continuations;
+  std::vector<ContinuationRequest> continuations;
 };
+
+// Of a v1::Continuation or v1::Candidate, which it points into.
+template <typename Message>
+ContinuationRequest ContinuationOf(std::string field, const Message& message) {
+  ContinuationRequest continuation;
+  continuation.field = std::move(field);
+  if (message.has_text()) continuation.text = &message.text();
+  if (message.has_tokens()) continuation.tokens = &message.tokens();
+  continuation.uncounted_prefix_bytes = message.uncounted_prefix_bytes();
+  if (message.has_byte_count()) continuation.byte_count = message.byte_count();
+  if (message.has_character_count()) continuation.character_count = message.character_count();
+  return continuation;
+}
+
+// What is wrong with an item's id. Errors (field "id"): LIMIT_EXCEEDED.
+absl::Status CheckId(std::string_view id);
 
 // Tokenises all items together. Text after text meets it as options.boundary says (server/handlers/boundary.h); text
 // after ids goes on after other text; ids are kept as they are. What is wrong with one item or continuation is in its

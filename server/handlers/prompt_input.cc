@@ -7,6 +7,7 @@
 #include "core/limits.h"
 #include "core/status_macros.h"
 #include "server/converters/sampling.h"
+#include "server/handlers/segments.h"
 #include "server/models/text_outcomes.h"
 #include "server/models/token_bound.h"
 
@@ -38,6 +39,14 @@ absl::StatusOr<PromptInput> PromptTokens(const v1::Input& prompt, const Tokeniza
   const ModelDescription& description = model.description();
   PromptInput input;
   std::vector<TokenId>& ids = input.token_ids;
+  RETURN_IF_ERROR(CheckForm(prompt, "prompt"));
+  if (!prompt.segments().empty()) {
+    TextOutcomes outcomes(model, context);
+    ASSIGN_OR_RETURN(SegmentsInput segments, TokenizeSegments(prompt, "prompt", options, model, outcomes, context));
+    RETURN_IF_ERROR(segments.status);
+    input.token_ids = std::move(segments.token_ids);
+    input.report = std::move(segments.report);
+  }
   switch (prompt.input_case()) {
     case v1::Input::kText: {
       // Whether or not a BOS would be added: a prompt says something.
@@ -63,7 +72,8 @@ absl::StatusOr<PromptInput> PromptTokens(const v1::Input& prompt, const Tokeniza
       break;
     }
     case v1::Input::INPUT_NOT_SET:
-      return errors::Required("prompt");
+      if (prompt.segments().empty()) return errors::Required("prompt");
+      break;
   }
   if (ids.empty()) return errors::EmptyPrompt("prompt");
   if (static_cast<int64_t>(ids.size()) > description.context_length) {

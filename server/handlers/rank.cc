@@ -43,7 +43,16 @@ absl::StatusOr<RankOptions> OptionsOf(const v1::RankRequest& request) {
   return options;
 }
 
-absl::StatusOr<CandidateScore> ScoreOf(const v1::CandidateSums& sums, const std::string& field) {
+// Of a candidate that brings its sums.
+absl::StatusOr<CandidateScore> ScoreOf(const v1::Candidate& candidate, const std::string& candidate_field) {
+  const v1::CandidateSums& sums = candidate.sums();
+  const std::string field = candidate_field + ".sums";
+  // What was meant for the sums' own counts, or for a text that was forgotten.
+  if (candidate.uncounted_prefix_bytes() != 0) {
+    return errors::Exclusive(candidate_field + ".uncounted_prefix_bytes", "sums");
+  }
+  if (candidate.has_byte_count()) return errors::Exclusive(candidate_field + ".byte_count", "sums");
+  if (candidate.has_character_count()) return errors::Exclusive(candidate_field + ".character_count", "sums");
   if (sums.token_count() < 1) {
     return errors::OutOfRange(field + ".token_count", int64_t{sums.token_count()}, ">= 1");
   }
@@ -67,9 +76,14 @@ absl::StatusOr<CandidateScore> ScoreOf(const v1::CandidateSums& sums, const std:
   return score;
 }
 
-// The candidates of all items, as they are scored.
-struct RankedCandidates {
+// An item on its way to its ranking.
+struct Ranking {
+  // Its candidates, with the errors of those that are wrong already; or its own error.
+  v1::RankedItem item;
+  // Of each candidate, where it has one.
   std::vector<std::optional<CandidateScore>> scores;
+  // Candidates that the model scores.
+  std::vector<int> for_model;
 };
 
 absl::Status CheckItems(const v1::RankRequest& request) {
@@ -85,89 +99,77 @@ absl::Status CheckItems(const v1::RankRequest& request) {
   return absl::OkStatus();
 }
 
-// Scores what the model is to score, into `response` and `ranked`.
-absl::Status ScoreWithModel(const v1::RankRequest& request, const ServerEnv& env, const RequestContext& context,
-                            v1::RankResponse& response, std::vector<RankedCandidates>& ranked) {
-  std::vector<ItemRequest> items;
-  // Which candidate each part of an item is.
-  std::vector<std::vector<int>> candidate_of;
-  bool any = false;
-  for (int i = 0; i < request.items_size(); ++i) {
-    const v1::RankItem& message = request.items(i);
-    ItemRequest& item = items.emplace_back();
-    item.field = "items[" + std::to_string(i) + "]";
-    if (message.has_context()) item.context = &message.context();
-    candidate_of.emplace_back();
-    for (int j = 0; j < message.candidates_size(); ++j) {
-      if (!message.candidates(j).has_continuation()) continue;
-      any = true;
-      candidate_of.back().push_back(j);
-      item.continuations.push_back(
-          {"candidates[" + std::to_string(j) + "].continuation", &message.candidates(j).continuation()});
+// What can be told of an item without the model.
+Ranking RankingOf(const v1::RankItem& message, const std::string& field) {
+  Ranking ranking;
+  absl::Status status = WithFieldPrefix(CheckId(message.id()), field + ".");
+  if (status.ok() && message.candidates().empty()) status = errors::NoCandidates(field + ".candidates");
+  if (!status.ok()) {
+    *ranking.item.mutable_error() = ToProto(status);
+    return ranking;
+  }
+  for (int j = 0; j < message.candidates_size(); ++j) {
+    const v1::Candidate& candidate = message.candidates(j);
+    const std::string candidate_field = field + ".candidates[" + std::to_string(j) + "]";
+    v1::RankedCandidate& ranked = *ranking.item.add_candidates();
+    ranking.scores.emplace_back();
+    if (candidate.has_sums()) {
+      auto score = ScoreOf(candidate, candidate_field);
+      if (score.ok()) {
+        ranking.scores.back() = *score;
+      } else {
+        *ranked.mutable_error() = ToProto(score.status());
+      }
+    } else if (candidate.has_text() || candidate.has_tokens()) {
+      ranking.for_model.push_back(j);
+    } else {
+      *ranked.mutable_error() = ToProto(errors::RequiredOneOf(candidate_field, "text, tokens or sums"));
     }
   }
-  if (!any) return absl::OkStatus();
-
-  ASSIGN_OR_RETURN(const std::shared_ptr<ServedModel> model, env.models.Find(request.model()));
-  ScoreOptions options;
-  auto record = FromProto(request.record(), model->description().vocab_size, /*default_sampling_log_prob=*/false,
-                          v1::RECORD_LAYOUT_NONE);
-  if (!record.ok()) return WithFieldPrefix(record.status(), "record.");
-  options.record = *std::move(record);
-  // Without the model's log-probs there is nothing to rank by.
-  options.record.model_log_prob = true;
-  options.record.sampling_log_prob = false;
-  *response.mutable_provenance() = ProvenanceOf(*model);
-  ASSIGN_OR_RETURN(const std::vector<ItemInput> inputs,
-                   ResolveItems(items, FromProto(request.tokenization()), *model, context));
-  RETURN_IF_ERROR(CheckAlternatives(inputs, options.record));
-  const auto done = [&](size_t i, std::vector<ContinuationScore> scores) {
-    v1::RankedItem& item = *response.mutable_items(static_cast<int>(i));
-    if (!inputs[i].status.ok() && !candidate_of[i].empty()) {
-      item.Clear();
-      *item.mutable_error() = ToProto(inputs[i].status);
-      return true;
-    }
-    // The model has nothing to do with an item whose candidates bring their sums, whatever its context is.
-    if (candidate_of[i].empty()) return true;
-    v1::Usage& usage = *response.mutable_usage();
-    usage.set_prompt_token_count(usage.prompt_token_count() + static_cast<int32_t>(inputs[i].context->size()));
-    if (HasReport(inputs[i].report)) *item.mutable_tokenization() = inputs[i].report;
-    for (size_t part = 0; part < scores.size(); ++part) {
-      const int j = candidate_of[i][part];
-      v1::ScoredContinuation scored;
-      ToProto(inputs[i].continuations[part], scores[part], options.record, model->vocabulary(), scored);
-      v1::RankedCandidate& candidate = *item.mutable_candidates(j);
-      if (scored.has_error()) {
-        *candidate.mutable_error() = scored.error();
-        continue;
-      }
-      candidate.mutable_score()->Swap(scored.mutable_score());
-      if (scored.has_boundary()) candidate.mutable_boundary()->Swap(scored.mutable_boundary());
-      // A token of probability zero leaves no sum: such a candidate has no value, and no place.
-      if (!scores[part].sums.model) continue;
-      ranked[i].scores[j] =
-          CandidateScore{scores[part].sums.model->value(), scores[part].token_count,
-                         inputs[i].continuations[part].byte_count, inputs[i].continuations[part].character_count};
-    }
-    return true;
-  };
-  return ScoreContinuations(inputs, options, *model, context, env.workspaces, done);
+  return ranking;
 }
 
-std::vector<std::optional<double>> ValuesOf(const RankedCandidates& ranked, Normalization by) {
+// What the model has scored of an item.
+void TakeScores(const ItemInput& input, const std::vector<ContinuationScore>& scores, const RecordOptions& options,
+                const Vocabulary& vocabulary, Ranking& ranking) {
+  if (!input.status.ok()) {
+    ranking.item.Clear();
+    *ranking.item.mutable_error() = ToProto(input.status);
+    return;
+  }
+  if (HasReport(input.report)) *ranking.item.mutable_tokenization() = input.report;
+  for (size_t part = 0; part < scores.size(); ++part) {
+    const int j = ranking.for_model[part];
+    v1::ScoredContinuation scored;
+    ToProto(input.continuations[part], scores[part], options, vocabulary, scored);
+    v1::RankedCandidate& candidate = *ranking.item.mutable_candidates(j);
+    if (scored.has_error()) {
+      *candidate.mutable_error() = scored.error();
+      continue;
+    }
+    candidate.mutable_score()->Swap(scored.mutable_score());
+    if (scored.has_boundary()) candidate.mutable_boundary()->Swap(scored.mutable_boundary());
+    // A token of probability zero leaves no sum: such a candidate has no value, and no place.
+    if (!scores[part].sums.model) continue;
+    ranking.scores[j] = CandidateScore{scores[part].sums.model->value(), scores[part].token_count,
+                                       input.continuations[part].byte_count, input.continuations[part].character_count};
+  }
+}
+
+std::vector<std::optional<double>> ValuesOf(const Ranking& ranked, Normalization by) {
   std::vector<std::optional<double>> values;
   for (const auto& score : ranked.scores) values.push_back(score ? NormalizedLogProb(*score, by) : std::nullopt);
   return values;
 }
 
 // Whether every candidate that is scored has a value under `by`.
-bool IsDefined(const RankedCandidates& ranked, Normalization by) {
+bool IsDefined(const Ranking& ranked, Normalization by) {
   return std::all_of(ranked.scores.begin(), ranked.scores.end(),
                      [by](const auto& score) { return !score || NormalizedLogProb(*score, by); });
 }
 
-absl::Status RankItem(const RankedCandidates& ranked, const RankOptions& options, v1::RankedItem& item) {
+absl::Status OrderCandidates(const RankOptions& options, Ranking& ranked) {
+  v1::RankedItem& item = ranked.item;
   if (!IsDefined(ranked, options.order_by)) {
     const bool bytes = options.order_by == Normalization::kPerByte;
     return errors::NormalizationUndefined(v1::Normalization_Name(static_cast<v1::Normalization>(options.order_by)),
@@ -207,48 +209,85 @@ absl::Status RankItem(const RankedCandidates& ranked, const RankOptions& options
   return absl::OkStatus();
 }
 
+// The item's reply, all but where its numbers come from.
+v1::RankResponse ReplyOf(const v1::RankRequest& request, int index, const RankOptions& options, Ranking ranking) {
+  v1::RankResponse response;
+  response.set_item_index(index);
+  if (CheckId(request.items(index).id()).ok()) response.set_id(request.items(index).id());
+  if (!ranking.item.has_error()) {
+    const absl::Status status = OrderCandidates(options, ranking);
+    if (!status.ok()) {
+      ranking.item.Clear();
+      *ranking.item.mutable_error() = ToProto(status);
+    }
+  }
+  *response.mutable_item() = std::move(ranking.item);
+  return response;
+}
+
 }  // namespace
 
 absl::Status Rank(const v1::RankRequest& request, const ServerEnv& env, const RequestContext& context,
-                  v1::RankResponse& response) {
+                  ReplyWriter<v1::RankResponse>& writer) {
   RETURN_IF_ERROR(CheckNumericsVersion(request));
   RETURN_IF_ERROR(CheckItems(request));
   ASSIGN_OR_RETURN(const RankOptions options, OptionsOf(request));
 
-  *response.mutable_provenance() = ProvenanceWithoutModel();
-  std::vector<RankedCandidates> ranked(static_cast<size_t>(request.items_size()));
+  // Of the items that the model is asked about.
+  std::vector<int> index_of;
+  std::vector<Ranking> rankings;
+  std::vector<ItemRequest> items;
+  std::vector<v1::RankResponse> without_model;
   for (int i = 0; i < request.items_size(); ++i) {
-    v1::RankedItem& item = *response.add_items();
-    for (int j = 0; j < request.items(i).candidates_size(); ++j) {
-      const v1::Candidate& message = request.items(i).candidates(j);
-      const std::string field = "items[" + std::to_string(i) + "].candidates[" + std::to_string(j) + "]";
-      v1::RankedCandidate& candidate = *item.add_candidates();
-      ranked[i].scores.emplace_back();
-      if (message.has_sums()) {
-        auto score = ScoreOf(message.sums(), field + ".sums");
-        if (score.ok()) {
-          ranked[i].scores.back() = *score;
-        } else {
-          *candidate.mutable_error() = ToProto(score.status());
-        }
-      } else if (!message.has_continuation()) {
-        *candidate.mutable_error() = ToProto(errors::Required(field + ".continuation"));
+    const v1::RankItem& message = request.items(i);
+    const std::string field = "items[" + std::to_string(i) + "]";
+    Ranking ranking = RankingOf(message, field);
+    if (ranking.for_model.empty()) {
+      without_model.push_back(ReplyOf(request, i, options, std::move(ranking)));
+      *without_model.back().mutable_provenance() = ProvenanceWithoutModel();
+      continue;
+    }
+    ItemRequest& item = items.emplace_back();
+    item.field = field;
+    if (message.has_context()) item.context = &message.context();
+    for (const int j : ranking.for_model) {
+      item.continuations.push_back(ContinuationOf("candidates[" + std::to_string(j) + "]", message.candidates(j)));
+    }
+    index_of.push_back(i);
+    rankings.push_back(std::move(ranking));
+  }
+  const auto write_without_model = [&]() -> absl::Status {
+    for (const v1::RankResponse& response : without_model) {
+      if (!writer.Write(response)) {
+        RETURN_IF_ERROR(context.Check());
+        return errors::Cancelled();
       }
     }
-    if (item.candidates().empty()) {
-      *item.mutable_error() = ToProto(errors::NoCandidates("items[" + std::to_string(i) + "].candidates"));
-    }
-  }
-  RETURN_IF_ERROR(ScoreWithModel(request, env, context, response, ranked));
-  for (int i = 0; i < response.items_size(); ++i) {
-    v1::RankedItem& item = *response.mutable_items(i);
-    if (item.has_error()) continue;
-    const absl::Status status = RankItem(ranked[i], options, item);
-    if (status.ok()) continue;
-    item.Clear();
-    *item.mutable_error() = ToProto(status);
-  }
-  return absl::OkStatus();
+    return absl::OkStatus();
+  };
+  if (items.empty()) return write_without_model();
+
+  ASSIGN_OR_RETURN(const std::shared_ptr<ServedModel> model, env.models.Find(request.model()));
+  ScoreOptions score_options;
+  auto record = FromProto(request.record(), model->description().vocab_size, /*default_sampling_log_prob=*/false,
+                          v1::RECORD_LAYOUT_NONE);
+  if (!record.ok()) return WithFieldPrefix(record.status(), "record.");
+  score_options.record = *std::move(record);
+  // Without the model's log-probs there is nothing to rank by.
+  score_options.record.model_log_prob = true;
+  score_options.record.sampling_log_prob = false;
+  ASSIGN_OR_RETURN(const std::vector<ItemInput> inputs,
+                   ResolveItems(items, FromProto(request.tokenization()), *model, context));
+  RETURN_IF_ERROR(CheckAlternatives(inputs, score_options.record));
+  RETURN_IF_ERROR(write_without_model());
+  const auto done = [&](size_t i, const ItemScores& scores) {
+    TakeScores(inputs[i], scores.continuations, score_options.record, model->vocabulary(), rankings[i]);
+    v1::RankResponse response = ReplyOf(request, index_of[i], options, std::move(rankings[i]));
+    *response.mutable_provenance() = ProvenanceOf(*model);
+    if (inputs[i].status.ok()) *response.mutable_usage() = UsageOf(inputs[i], scores);
+    return writer.Write(response);
+  };
+  return ScoreContinuations(inputs, score_options, *model, context, env.workspaces, done);
 }
 
 }  // namespace logitd::server

@@ -4,13 +4,14 @@
 
 #include "absl/status/status.h"
 #include "logitd/v1/scoring_service.pb.h"
+#include "server/reply_writer.h"
 #include "server/request_context.h"
 #include "server/server_env.h"
 
 namespace logitd::server {
 
 absl::Status Rank(const v1::RankRequest& request, const ServerEnv& env, const RequestContext& context,
-                  v1::RankResponse& response);
+                  ReplyWriter<v1::RankResponse>& writer);
 
 }  // namespace logitd::server
 

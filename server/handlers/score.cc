@@ -31,17 +31,32 @@ absl::StatusOr<std::vector<ItemRequest>> ItemsOf(const v1::ScoreRequest& request
     const v1::ScoreItem& message = request.items(i);
     ItemRequest& item = items.emplace_back();
     item.field = "items[" + std::to_string(i) + "]";
+    item.id = message.id();
     if (message.has_context()) item.context = &message.context();
-    const auto& continuations = message.continuations().continuations();
+    const auto& continuations = message.continuations();
     if (continuations.size() > kMaxContinuations) {
-      return errors::LimitExceeded(item.field + ".continuations.continuations", continuations.size(),
+      return errors::LimitExceeded(item.field + ".continuations", continuations.size(),
                                    "[1, " + std::to_string(kMaxContinuations) + "]", "max_continuations");
     }
     for (int j = 0; j < continuations.size(); ++j) {
-      item.continuations.push_back({"continuations.continuations[" + std::to_string(j) + "]", &continuations[j]});
+      item.continuations.push_back(ContinuationOf("continuations[" + std::to_string(j) + "]", continuations[j]));
+      item.continuations.back().named = &continuations[j].named_by_position();
     }
   }
   return items;
+}
+
+// What is named has its place in records.
+absl::Status CheckNamedHaveRecords(const std::vector<ItemRequest>& items, const RecordOptions& record) {
+  if (record.records) return absl::OkStatus();
+  for (const ItemRequest& item : items) {
+    for (const ContinuationRequest& continuation : item.continuations) {
+      if (continuation.named->empty()) continue;
+      return errors::Exclusive(item.field + "." + continuation.field + ".named_by_position",
+                               "record.layout = RECORD_LAYOUT_NONE");
+    }
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<ScoreOptions> OptionsOf(const v1::ScoreRequest& request, int32_t vocab_size) {
@@ -66,17 +81,19 @@ absl::Status Score(const v1::ScoreRequest& request, const ServerEnv& env, const 
   ASSIGN_OR_RETURN(const std::vector<ItemRequest> items, ItemsOf(request));
   ASSIGN_OR_RETURN(const std::shared_ptr<ServedModel> model, env.models.Find(request.model()));
   ASSIGN_OR_RETURN(const ScoreOptions options, OptionsOf(request, model->description().vocab_size));
+  RETURN_IF_ERROR(CheckNamedHaveRecords(items, options.record));
   ASSIGN_OR_RETURN(std::vector<ItemInput> inputs,
                    ResolveItems(items, FromProto(request.tokenization()), *model, context));
   for (size_t i = 0; i < inputs.size(); ++i) {
     if (inputs[i].status.ok() && items[i].continuations.empty()) {
-      inputs[i].status = errors::NoCandidates(items[i].field + ".continuations.continuations");
+      inputs[i].status = errors::NoCandidates(items[i].field + ".continuations");
     }
   }
   RETURN_IF_ERROR(CheckAlternatives(inputs, options.record));
-  const auto done = [&](size_t i, std::vector<ContinuationScore> scores) {
+  const auto done = [&](size_t i, const ItemScores& scores) {
     v1::ScoreResponse response;
     response.set_item_index(static_cast<int32_t>(i));
+    if (CheckId(items[i].id).ok()) response.set_id(std::string(items[i].id));
     *response.mutable_provenance() = ProvenanceOf(*model);
     v1::ScoredItem& item = *response.mutable_item();
     if (!inputs[i].status.ok()) {
@@ -86,11 +103,11 @@ absl::Status Score(const v1::ScoreRequest& request, const ServerEnv& env, const 
     item.set_context_token_count(static_cast<int32_t>(inputs[i].context->size()));
     if (HasReport(inputs[i].report)) *item.mutable_tokenization() = inputs[i].report;
     if (inputs[i].implicit_context_token_id) item.set_implicit_context_token_id(*inputs[i].implicit_context_token_id);
-    for (size_t j = 0; j < scores.size(); ++j) {
-      ToProto(inputs[i].continuations[j], scores[j], options.record, model->vocabulary(),
-              *item.mutable_continuations()->add_continuations());
+    for (size_t j = 0; j < scores.continuations.size(); ++j) {
+      ToProto(inputs[i].continuations[j], scores.continuations[j], options.record, model->vocabulary(),
+              *item.add_continuations());
     }
-    response.mutable_usage()->set_prompt_token_count(item.context_token_count());
+    *response.mutable_usage() = UsageOf(inputs[i], scores);
     return writer.Write(response);
   };
   return ScoreContinuations(inputs, options, *model, context, env.workspaces, done);

@@ -7,6 +7,7 @@
 #include "core/limits.h"
 #include "core/status_macros.h"
 #include "server/converters/completion.h"
+#include "server/converters/error.h"
 #include "server/converters/logits.h"
 #include "server/converters/sampling.h"
 #include "server/handlers/numerics_version.h"
@@ -20,23 +21,28 @@ constexpr int64_t kNodeBytes = 64;
 // The target of a position that is not scored: what PyTorch's and transformers' losses leave out.
 constexpr TokenId kNotScored = -100;
 
-int64_t BytesOf(const std::vector<TokenId>& tokens) {
+int64_t ListBytes(const std::vector<TokenId>& tokens) {
   return static_cast<int64_t>(tokens.capacity() * sizeof(TokenId));
 }
 
 }  // namespace
 
-absl::Status ScoreLogitsSession::Take(const v1::ScoreLogitsRequest& request, const RequestContext& context,
-                                      StepWorkspaces& workspaces) {
+absl::StatusOr<ScoreLogitsSession::Reply> ScoreLogitsSession::Take(const v1::ScoreLogitsRequest& request,
+                                                                   const RequestContext& context,
+                                                                   StepWorkspaces& workspaces) {
   switch (request.kind_case()) {
     case v1::ScoreLogitsRequest::kConfig:
       if (started_)
         return errors::UnexpectedMessage("config must be the first message of the stream, got a second one");
       if (!request.payload().empty()) return errors::UnexpectedMessage("config must come without a payload");
-      return WithFieldPrefix(Start(request.config()), "config.");
-    case v1::ScoreLogitsRequest::kRows:
+      RETURN_IF_ERROR(WithFieldPrefix(Start(request.config()), "config."));
+      return std::nullopt;
+    case v1::ScoreLogitsRequest::kRows: {
       if (!started_) return errors::UnexpectedMessage("the first message of the stream must be config, got rows");
-      return WithFieldPrefix(Score(request.rows(), request.payload(), context, workspaces), "rows.");
+      auto reply = Score(request.rows(), request.payload(), context, workspaces);
+      if (!reply.ok()) return WithFieldPrefix(reply.status(), "rows.");
+      return reply;
+    }
     case v1::ScoreLogitsRequest::KIND_NOT_SET:
       break;
   }
@@ -59,13 +65,15 @@ absl::Status ScoreLogitsSession::Start(const v1::ScoreLogitsConfig& config) {
                           v1::RECORD_LAYOUT_RECORDS);
   if (!record.ok()) return WithFieldPrefix(record.status(), "record.");
   options_.record = *std::move(record);
-  if (options_.sampling) held_bytes_ = HeldBytes(*options_.sampling);
+  if (options_.sampling) config_bytes_ = HeldBytes(*options_.sampling);
   started_ = true;
   return absl::OkStatus();
 }
 
-absl::Status ScoreLogitsSession::Score(const v1::ScoreLogitsRows& message, std::string_view payload,
-                                       const RequestContext& context, StepWorkspaces& workspaces) {
+absl::StatusOr<ScoreLogitsSession::Reply> ScoreLogitsSession::Score(const v1::ScoreLogitsRows& message,
+                                                                    std::string_view payload,
+                                                                    const RequestContext& context,
+                                                                    StepWorkspaces& workspaces) {
   const int32_t index = message.sequence_index();
   if (index < 0) {
     return errors::OutOfRange("sequence_index", int64_t{index}, "[0, " + std::to_string(kMaxScoreSequences) + ")");
@@ -74,64 +82,104 @@ absl::Status ScoreLogitsSession::Score(const v1::ScoreLogitsRows& message, std::
     return errors::LimitExceeded("sequence_index", index, "[0, " + std::to_string(kMaxScoreSequences) + ")",
                                  "max_score_sequences");
   }
-  if (message.blocks().empty()) return errors::Required("blocks");
+  if (message.blocks().empty() && !message.last()) return errors::Required("blocks");
   ASSIGN_OR_RETURN(const WireRows rows, WireRows::Of(message.blocks(), payload, vocab_size_));
-  const auto& targets = message.target_token_ids();
-  if (targets.size() != rows.row_count()) {
-    return errors::TargetCountMismatch("target_token_ids", targets.size(), rows.row_count());
-  }
-  const auto found = sequences_.find(index);
-  const int32_t position = found == sequences_.end() ? 0 : found->second.scorer.position();
-  const auto skipped_count = static_cast<int32_t>(std::count(targets.begin(), targets.end(), kNotScored));
-  RETURN_IF_ERROR(CheckLimits(position, rows.row_count(), rows.row_count() - skipped_count));
-  RETURN_IF_ERROR(CheckPrompt(message, position));
-  RETURN_IF_ERROR(CheckTargets(message, found == sequences_.end() ? nullptr : &found->second, position));
-
-  const auto [entry, is_new] =
-      sequences_.try_emplace(index, Sequence{Scorer(options_.record, options_.sampling), "", {}, {}, false});
+  has_rows_ = true;
+  const auto [entry, is_new] = sequences_.try_emplace(index, Sequence{Scorer(options_.record, options_.sampling)});
   Sequence& sequence = entry->second;
-  const bool needs_history = options_.sampling && options_.sampling->needs_history();
-  if (is_new) {
-    const auto& prompt = message.prompt_token_ids();
-    if (options_.sampling && options_.sampling->needs_prompt()) sequence.prompt.assign(prompt.begin(), prompt.end());
-    held_bytes_ += kNodeBytes + static_cast<int64_t>(sizeof(Sequence)) + BytesOf(sequence.prompt) +
-                   std::ssize(options_.record.named_token_ids) * static_cast<int64_t>(sizeof(TokenId));
+  if (is_new) sequence_bytes_ += BytesOf(sequence);
+  Reply reply;
+  if (!sequence.has_failed) {
+    const int64_t bytes_before = BytesOf(sequence);
+    const absl::StatusOr<NamedByPosition> named = Check(message, rows.row_count(), sequence);
+    absl::Status failure = named.status();
+    if (named.ok()) RETURN_IF_ERROR(AddRows(message, rows, *named, sequence, context, workspaces, failure));
+    sequence_bytes_ += BytesOf(sequence) - bytes_before;
+    if (!failure.ok()) {
+      reply = Fail(index, sequence, WithFieldPrefix(failure, "rows."));
+    } else if (message.last()) {
+      ASSIGN_OR_RETURN(reply, ReplyOf(index, sequence));
+    }
   }
-  const int64_t bytes_before = static_cast<int64_t>(sequence.tokens.capacity()) + BytesOf(sequence.targets);
+  if (message.last()) {
+    sequence_bytes_ -= BytesOf(sequence);
+    sequences_.erase(entry);
+  }
+  return reply;
+}
+
+absl::StatusOr<NamedByPosition> ScoreLogitsSession::Check(const v1::ScoreLogitsRows& message, int32_t row_count,
+                                                          const Sequence& sequence) const {
+  const auto& targets = message.target_token_ids();
+  if (targets.size() != row_count) return errors::TargetCountMismatch("target_token_ids", targets.size(), row_count);
+  const auto skipped_count = static_cast<int32_t>(std::count(targets.begin(), targets.end(), kNotScored));
+  ASSIGN_OR_RETURN(NamedByPosition named, NamedFromProto(message.named_by_position(), row_count, vocab_size_));
+  if (!named.empty() && !options_.record.records) {
+    return errors::Exclusive("named_by_position", "config.record.layout = RECORD_LAYOUT_NONE");
+  }
+  for (size_t i = 0; i < named.size(); ++i) {
+    if (targets[static_cast<int>(i)] == kNotScored) named[i].clear();
+  }
+  RETURN_IF_ERROR(CheckLimits(sequence, row_count, row_count - skipped_count, CountOf(named)));
+  RETURN_IF_ERROR(CheckPrompt(message, sequence.scorer.position()));
+  RETURN_IF_ERROR(CheckTargets(message, sequence));
+  return named;
+}
+
+absl::Status ScoreLogitsSession::AddRows(const v1::ScoreLogitsRows& message, const WireRows& rows,
+                                         const NamedByPosition& named, Sequence& sequence,
+                                         const RequestContext& context, StepWorkspaces& workspaces,
+                                         absl::Status& failure) {
+  const int32_t index = message.sequence_index();
+  const int32_t position = sequence.scorer.position();
+  const auto& targets = message.target_token_ids();
+  const bool needs_history = options_.sampling && options_.sampling->needs_history();
+  const auto& prompt = message.prompt_token_ids();
+  if (options_.sampling && options_.sampling->needs_prompt() && !prompt.empty()) {
+    sequence.prompt.assign(prompt.begin(), prompt.end());
+  }
   for (int32_t i = 0; i < rows.row_count(); ++i) {
     ASSIGN_OR_RETURN(const StepWorkspaces::Lease workspace, workspaces.Lend(context));
     StepContext step;
     step.prompt = sequence.prompt;
     step.output = sequence.targets;
     step.position = position + i;
+    const auto fail = [&](const absl::Status& status) {
+      failure = WithPosition(status, i, index, position + i);
+      return absl::OkStatus();
+    };
     const auto row = rows.Row(i, workspace->row);
-    if (!row.ok()) return WithPosition(row.status(), i, index, position + i);
+    if (!row.ok()) return fail(row.status());
     const LogitsView next = i + 1 < rows.row_count() ? rows.RowInPlace(i + 1) : LogitsView();
     if (targets[i] == kNotScored) {
       const absl::Status skipped = sequence.scorer.Skip(*row, next);
-      if (!skipped.ok()) return WithPosition(skipped, i, index, position + i);
+      if (!skipped.ok()) return fail(skipped);
       sequence.has_gap = true;
       continue;
     }
-    auto record = sequence.scorer.Score(*row, targets[i], workspace->distribution, step, next);
-    if (!record.ok()) return WithPosition(record.status(), i, index, position + i);
+    const std::span<const TokenId> own_named =
+        named.empty() ? std::span<const TokenId>() : std::span(named[static_cast<size_t>(i)]);
+    auto record = sequence.scorer.Score(*row, targets[i], workspace->distribution, step, next, own_named);
+    if (!record.ok()) return fail(record.status());
     if (needs_history) sequence.targets.push_back(targets[i]);
     if (!options_.record.records) continue;
     v1::ScoredSequence one;
     ToProto(*record, options_.record, /*vocabulary=*/nullptr, *one.add_tokens());
     // Repeated fields of messages that follow each other are one list.
     if (!one.AppendToString(&sequence.tokens)) return errors::Internal("a record cannot be serialised");
+    ++sequence.record_count;
     ++record_count_;
+    const int64_t alternatives = AlternativesPerRecord() + std::ssize(own_named);
+    sequence.alternative_count += alternatives;
+    alternative_count_ += alternatives;
   }
-  held_bytes_ += static_cast<int64_t>(sequence.tokens.capacity()) + BytesOf(sequence.targets) - bytes_before;
   return absl::OkStatus();
 }
 
-absl::Status ScoreLogitsSession::CheckTargets(const v1::ScoreLogitsRows& message, const Sequence* sequence,
-                                              int32_t position) const {
+absl::Status ScoreLogitsSession::CheckTargets(const v1::ScoreLogitsRows& message, const Sequence& sequence) const {
   const auto& targets = message.target_token_ids();
   const bool needs_history = options_.sampling && options_.sampling->needs_history();
-  bool has_gap = sequence != nullptr && sequence->has_gap;
+  bool has_gap = sequence.has_gap;
   for (int32_t i = 0; i < targets.size(); ++i) {
     if (targets[i] == kNotScored) {
       has_gap = true;
@@ -145,7 +193,7 @@ absl::Status ScoreLogitsSession::CheckTargets(const v1::ScoreLogitsRows& message
                                          "-100 after another -100, for a stage of config.sampling looks at the targets "
                                          "before it, and a target of -100 does not name the token that stands there")
                     : errors::TokenIdOutOfRange(field, targets[i], vocab_size_);
-    return WithPosition(error, i, message.sequence_index(), position + i);
+    return WithPosition(error, i, message.sequence_index(), sequence.scorer.position() + i);
   }
   return absl::OkStatus();
 }
@@ -165,42 +213,85 @@ absl::Status ScoreLogitsSession::CheckPrompt(const v1::ScoreLogitsRows& message,
   return CheckTokenIds({prompt.data(), static_cast<size_t>(prompt.size())}, "prompt_token_ids", vocab_size_);
 }
 
-absl::Status ScoreLogitsSession::CheckLimits(int32_t position, int32_t row_count, int32_t scored_count) const {
+int64_t ScoreLogitsSession::AlternativesPerRecord() const {
+  return options_.record.top_n + std::ssize(options_.record.named_token_ids);
+}
+
+absl::Status ScoreLogitsSession::CheckLimits(const Sequence& sequence, int32_t row_count, int32_t scored_count,
+                                             int64_t named_count) const {
   const auto check = [](int64_t count, int64_t limit, const char* what, const char* name) -> absl::Status {
     if (count <= limit) return absl::OkStatus();
     return errors::LimitExceeded("target_token_ids", count, "[0, " + std::to_string(limit) + "] " + what, name);
   };
-  RETURN_IF_ERROR(check(int64_t{position} + row_count, kMaxTokens, "rows of one sequence", "max_tokens"));
+  RETURN_IF_ERROR(
+      check(int64_t{sequence.scorer.position()} + row_count, kMaxTokens, "rows of one sequence", "max_tokens"));
   if (!options_.record.records) return absl::OkStatus();
   const int64_t records = record_count_ + scored_count;
-  RETURN_IF_ERROR(check(records, kMaxScoreTokens, "records of one call (with RECORD_LAYOUT_NONE there is no limit)",
+  RETURN_IF_ERROR(check(records, kMaxScoreTokens,
+                        "records of a call's open sequences (with RECORD_LAYOUT_NONE there is no limit)",
                         "max_score_tokens"));
-  const int64_t per_token = options_.record.top_n + std::ssize(options_.record.named_token_ids);
-  return check(records * per_token, kMaxAlternatives, "alternatives (records * (top_n + named)) of one call",
-               "max_alternatives");
+  return check(alternative_count_ + scored_count * AlternativesPerRecord() + named_count, kMaxAlternatives,
+               "alternatives (records * (top_n + named)) of a call's open sequences", "max_alternatives");
 }
 
-absl::Status ScoreLogitsSession::Finish(v1::ScoreLogitsResponse& response) {
-  if (sequences_.empty()) return errors::UnexpectedMessage("the client half-closed without having sent rows");
+int64_t ScoreLogitsSession::BytesOf(const Sequence& sequence) const {
+  return kNodeBytes + static_cast<int64_t>(sizeof(Sequence)) + static_cast<int64_t>(sequence.tokens.capacity()) +
+         ListBytes(sequence.prompt) + ListBytes(sequence.targets) +
+         std::ssize(options_.record.named_token_ids) * static_cast<int64_t>(sizeof(TokenId));
+}
+
+void ScoreLogitsSession::Free(Sequence& sequence) {
+  sequence_bytes_ -= BytesOf(sequence);
+  record_count_ -= std::exchange(sequence.record_count, 0);
+  alternative_count_ -= std::exchange(sequence.alternative_count, 0);
+  std::string().swap(sequence.tokens);
+  std::vector<TokenId>().swap(sequence.prompt);
+  std::vector<TokenId>().swap(sequence.targets);
+  sequence_bytes_ += BytesOf(sequence);
+}
+
+ScoreLogitsSession::Reply ScoreLogitsSession::Fail(int32_t index, Sequence& sequence, const absl::Status& failure) {
+  Free(sequence);
+  sequence.has_failed = true;
+  v1::ScoreLogitsResponse response;
+  response.set_sequence_index(index);
+  *response.mutable_error() = ToProto(failure);
   *response.mutable_provenance() = ProvenanceWithoutModel();
-  for (auto& [index, sequence] : sequences_) {
-    // What got no row in between.
-    while (response.sequences_size() < index) response.add_sequences()->mutable_totals()->set_token_count(0);
-    v1::ScoredSequence& message = *response.add_sequences();
-    if (!message.ParseFromString(std::exchange(sequence.tokens, ""))) {
-      return errors::Internal("the records of a sequence cannot be read back");
-    }
-    if (sequence.scorer.token_count() == 0) {
-      // As of one that got no row: a sum of nothing is no log-prob.
-      message.mutable_totals()->set_token_count(0);
-      continue;
-    }
-    ToProto(sequence.scorer.token_count(), sequence.scorer.sums(), *message.mutable_totals());
-    message.set_is_greedy(sequence.scorer.is_greedy());
+  return response;
+}
+
+absl::StatusOr<ScoreLogitsSession::Reply> ScoreLogitsSession::ReplyOf(int32_t index, Sequence& sequence) {
+  v1::ScoreLogitsResponse response;
+  response.set_sequence_index(index);
+  *response.mutable_provenance() = ProvenanceWithoutModel();
+  v1::ScoredSequence& score = *response.mutable_score();
+  if (!score.ParseFromString(sequence.tokens)) {
+    return errors::Internal("the records of a sequence cannot be read back");
   }
-  sequences_.clear();
-  held_bytes_ = 0;
-  return absl::OkStatus();
+  Free(sequence);
+  if (sequence.scorer.token_count() == 0) {
+    // A sum of nothing is no log-prob.
+    score.mutable_totals()->set_token_count(0);
+    return response;
+  }
+  ToProto(sequence.scorer.token_count(), sequence.scorer.sums(), *score.mutable_totals());
+  score.set_is_greedy(sequence.scorer.is_greedy());
+  return response;
+}
+
+absl::StatusOr<ScoreLogitsSession::Reply> ScoreLogitsSession::TakeNext() {
+  if (!has_rows_) return errors::UnexpectedMessage("the client half-closed without having sent rows");
+  while (!sequences_.empty()) {
+    const auto first = sequences_.begin();
+    Reply reply;
+    if (!first->second.has_failed) {
+      ASSIGN_OR_RETURN(reply, ReplyOf(first->first, first->second));
+    }
+    sequence_bytes_ -= BytesOf(first->second);
+    sequences_.erase(first);
+    if (reply) return reply;
+  }
+  return std::nullopt;
 }
 
 }  // namespace logitd::server

@@ -24,12 +24,22 @@ void ToProto(const ContinuationInput& input, const ContinuationScore& score, con
   if (input.character_count) sequence.set_character_count(static_cast<int32_t>(*input.character_count));
 }
 
+v1::Usage UsageOf(const ItemInput& input, const ItemScores& scores) {
+  v1::Usage usage;
+  usage.set_prompt_token_count(static_cast<int32_t>(input.context->size()));
+  usage.set_evaluated_token_count(static_cast<int32_t>(scores.evaluated_count));
+  int64_t scored = 0;
+  for (const ContinuationScore& score : scores.continuations) scored += score.token_count;
+  usage.set_scored_token_count(static_cast<int32_t>(scored));
+  return usage;
+}
+
 absl::Status CheckAlternatives(const std::vector<ItemInput>& items, const RecordOptions& options) {
   const int64_t per_token = options.top_n + static_cast<int64_t>(options.named_token_ids.size());
   int64_t alternatives = 0;
   for (const ItemInput& item : items) {
     for (const ContinuationInput& input : item.continuations) {
-      alternatives += static_cast<int64_t>(input.token_ids.size()) * per_token;
+      alternatives += static_cast<int64_t>(input.token_ids.size()) * per_token + CountOf(input.named);
     }
   }
   if (alternatives > kMaxAlternatives) {

@@ -13,6 +13,9 @@ namespace logitd::server {
 void ToProto(const ContinuationInput& input, const ContinuationScore& score, const RecordOptions& options,
              const Vocabulary& vocabulary, v1::ScoredContinuation& message);
 
+// What the scores of an item cost.
+v1::Usage UsageOf(const ItemInput& input, const ItemScores& scores);
+
 // Alternatives of one reply, tokens * (top_n + named). Errors: LIMIT_EXCEEDED.
 absl::Status CheckAlternatives(const std::vector<ItemInput>& items, const RecordOptions& options);
 

@@ -1,6 +1,7 @@
 // Calls in which the client sends one message after the other: what Decode and ScoreLogits have in common.
 //
-// One outstanding read, and the next only after the message before has been worked on (and answered): a client that is
+// One outstanding read, and the next only after the message before has been worked on and, if it has an answer,
+// answered: a client that is
 // faster than the server is held back by gRPC's flow control, and memory is bounded by one message. It is dropped when
 // it has been worked on: what an idle stream keeps is its session's, and counts (Admission::Hold).
 //
@@ -34,7 +35,7 @@
 
 namespace logitd::server {
 
-// `Reactor` is grpc::ServerBidiReactor or grpc::ServerReadReactor of byte buffers.
+// `Reactor` is grpc::ServerBidiReactor of byte buffers.
 template <typename Reactor>
 class MessageStream : public Reactor, public OpenCall {
  public:
@@ -75,7 +76,7 @@ class MessageStream : public Reactor, public OpenCall {
 
   // Works on the message that was read. On a worker thread.
   virtual absl::StatusOr<Next> OnMessage() = 0;
-  // The client has half-closed, and every message has been worked on.
+  // The client has half-closed, and every message has been worked on: what is left to say, or the end.
   virtual void OnHalfClose() = 0;
   // Starts the write that Next::kWrite asked for; ContinueReading when it is done.
   virtual void WriteReply() {}
@@ -86,6 +87,7 @@ class MessageStream : public Reactor, public OpenCall {
       std::lock_guard lock(mutex_);
       if (is_finished_) return;
       from_client_.Stop();
+      record_.to_client.Stop();
       is_working_ = true;
     }
     if (env_.workers.Run([this, work = std::move(work)] { Work(work); })) return;

@@ -4,24 +4,35 @@
 
 namespace logitd::server {
 
-ScoreLogitsStream::ScoreLogitsStream(CallEnv env, grpc::CallbackServerContext* context, grpc::ByteBuffer* response)
-    : MessageStream(env, "ScoreLogits", context), response_(*response) {
+ScoreLogitsStream::ScoreLogitsStream(CallEnv env, grpc::CallbackServerContext* context)
+    : MessageStream(env, "ScoreLogits", context) {
   Begin();
 }
 
 absl::StatusOr<ScoreLogitsStream::Next> ScoreLogitsStream::OnMessage() {
   v1::ScoreLogitsRequest request;
   ASSIGN_OR_RETURN(const BytesInWork bytes, TakeMessage(request));
-  RETURN_IF_ERROR(session_.Take(request, context(), workspaces()));
+  ASSIGN_OR_RETURN(const ScoreLogitsSession::Reply reply, session_.Take(request, context(), workspaces()));
   RETURN_IF_ERROR(Hold(session_.held_bytes()));
-  return Next::kRead;
+  if (!reply) return Next::kRead;
+  RETURN_IF_ERROR(server::WriteReply(*reply, response_));
+  return Next::kWrite;
 }
 
-absl::StatusOr<ScoreLogitsStream::Next> ScoreLogitsStream::Reply() {
-  v1::ScoreLogitsResponse response;
-  RETURN_IF_ERROR(session_.Finish(response));
-  RETURN_IF_ERROR(server::WriteReply(response, response_));
-  return Next::kEnd;
+void ScoreLogitsStream::EndNext() {
+  RunOnWorker([this]() -> absl::StatusOr<Next> {
+    ASSIGN_OR_RETURN(const ScoreLogitsSession::Reply reply, session_.TakeNext());
+    if (!reply) return Next::kEnd;
+    RETURN_IF_ERROR(server::WriteReply(*reply, response_));
+    return Next::kWrite;
+  });
+}
+
+void ScoreLogitsStream::OnWriteDone(bool ok) {
+  if (!ok) return FinishOnce(errors::Cancelled());
+  response_.Clear();
+  if (!is_half_closed_) return ContinueReading();
+  EndNext();
 }
 
 }  // namespace logitd::server

@@ -1,4 +1,7 @@
-// ScoringService.ScoreLogits around its handler: many messages in, one reply.
+// ScoringService.ScoreLogits around its handler: rows in, one reply for each sequence.
+//
+// The next message is read only after the reply to the one before is written: a client that does not read is not read
+// from.
 #ifndef LOGITD_SERVER_SERVICES_SCORE_LOGITS_STREAM_H_
 #define LOGITD_SERVER_SERVICES_SCORE_LOGITS_STREAM_H_
 
@@ -7,20 +10,24 @@
 
 namespace logitd::server {
 
-class ScoreLogitsStream final : public MessageStream<grpc::ServerReadReactor<grpc::ByteBuffer>> {
+class ScoreLogitsStream final : public MessageStream<grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>> {
  public:
-  ScoreLogitsStream(CallEnv env, grpc::CallbackServerContext* context, grpc::ByteBuffer* response);
+  ScoreLogitsStream(CallEnv env, grpc::CallbackServerContext* context);
 
  private:
   absl::StatusOr<Next> OnMessage() override;
+  // The sequences that are open end, one after the other.
   void OnHalfClose() override {
-    RunOnWorker([this] { return Reply(); });
+    is_half_closed_ = true;
+    EndNext();
   }
-  absl::StatusOr<Next> Reply();
+  void EndNext();
+  void WriteReply() override { StartWrite(&response_); }
+  void OnWriteDone(bool ok) override;
 
-  // Sent if the call ends with OK.
-  grpc::ByteBuffer& response_;
   ScoreLogitsSession session_;
+  grpc::ByteBuffer response_;
+  bool is_half_closed_ = false;
 };
 
 }  // namespace logitd::server

@@ -74,13 +74,13 @@ class ScoringService final
                                                     const grpc::ByteBuffer* request) override {
     return ServerStreamCall<v1::ScoreRequest, v1::ScoreResponse>::Start(env_, context, request, server::Score);
   }
-  grpc::ServerUnaryReactor* Rank(grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
-                                 grpc::ByteBuffer* response) override {
-    return UnaryCall<v1::RankRequest, v1::RankResponse>::Start(env_, context, request, response, server::Rank);
+  grpc::ServerWriteReactor<grpc::ByteBuffer>* Rank(grpc::CallbackServerContext* context,
+                                                   const grpc::ByteBuffer* request) override {
+    return ServerStreamCall<v1::RankRequest, v1::RankResponse>::Start(env_, context, request, server::Rank);
   }
-  grpc::ServerReadReactor<grpc::ByteBuffer>* ScoreLogits(grpc::CallbackServerContext* context,
-                                                         grpc::ByteBuffer* response) override {
-    return new ScoreLogitsStream(env_, context, response);
+  grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* ScoreLogits(
+      grpc::CallbackServerContext* context) override {
+    return new ScoreLogitsStream(env_, context);
   }
 
  private:

@@ -32,16 +32,16 @@ def main() -> int:
 
 def request(context: list[int], candidates: list[list[int]]) -> scoring_service_pb2.ScoreRequest:
     def ids(tokens):
-        return completion_pb2.Input(tokens=sampling_pb2.TokenIds(token_ids=tokens))
+        return sampling_pb2.TokenIds(token_ids=tokens)
 
     return scoring_service_pb2.ScoreRequest(items=[scoring_service_pb2.ScoreItem(
-        context=ids(context), continuations=scoring_service_pb2.ContinuationList(continuations=[
-            scoring_service_pb2.Continuation(input=ids(candidate)) for candidate in candidates]))])
+        context=completion_pb2.Input(tokens=ids(context)),
+        continuations=[scoring_service_pb2.Continuation(tokens=ids(candidate)) for candidate in candidates])])
 
 
 def score(client: wire.Client, context: list[int], candidates: list[list[int]]) -> list[float]:
     (reply,) = client.scoring.Score(request(context, candidates), timeout=wire.TIMEOUT_S)
-    return [c.score.totals.cumulative_model_log_prob for c in reply.item.continuations.continuations]
+    return [c.score.totals.cumulative_model_log_prob for c in reply.item.continuations]
 
 
 def compare(client: wire.Client) -> int:

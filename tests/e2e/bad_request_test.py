@@ -68,7 +68,7 @@ class BadRequestTest(unittest.TestCase):
     def test_empty_continuation_fails_alone(self):
         outcome = harness.logit("score", "The capital of France is", " Paris", "", server=server)
         self.assertEqual(outcome.status, 1, outcome)
-        good, bad = harness.Outcome(0, outcome.stdout, "").json()["item"]["continuations"]["continuations"]
+        good, bad = harness.Outcome(0, outcome.stdout, "").json()["item"]["continuations"]
         self.assertLess(good["score"]["totals"]["cumulative_model_log_prob"], 0)
         self.assertEqual(bad["error"]["reason"], "ERROR_REASON_EMPTY_CONTINUATION")
         self.assertNotIn("score", bad)
@@ -76,14 +76,14 @@ class BadRequestTest(unittest.TestCase):
     def test_empty_candidate_never_ranks(self):
         outcome = harness.logit("rank", "The capital of France is", "", " Paris", server=server)
         self.assertEqual(outcome.status, 1, outcome)
-        (item,) = harness.Outcome(0, outcome.stdout, "").json()["items"]
+        item = harness.Outcome(0, outcome.stdout, "").json()["item"]
         self.assertEqual(item["candidates"][0]["error"]["reason"], "ERROR_REASON_EMPTY_CONTINUATION")
         self.assertEqual(item["orderings"][0]["candidate_indices"], [1])
 
     def test_token_id_out_of_range(self):
         outcome = harness.logit("score", "--context-tokens", "1", "--continuation-tokens", "49152", server=server)
         self.assertEqual(outcome.status, 1, outcome)
-        (bad,) = harness.Outcome(0, outcome.stdout, "").json()["item"]["continuations"]["continuations"]
+        (bad,) = harness.Outcome(0, outcome.stdout, "").json()["item"]["continuations"]
         self.assertEqual(bad["error"]["reason"], "ERROR_REASON_TOKEN_ID_OUT_OF_RANGE")
         self.assertEqual(bad["error"]["value"], "49152")
         self.assertEqual(bad["error"]["bound"], "[0, 49152)")

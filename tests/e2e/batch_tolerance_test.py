@@ -97,11 +97,11 @@ class Served(unittest.TestCase):
             # The text's end after a beginning of any length, among other items.
             begin = rng.randrange(1, token_count)
             items = [scoring_service_pb2.ScoreItem(
-                context=prompt(tokens[:begin]), continuations={"continuations": [{"input": prompt(tokens[begin:])}]})]
+                context=prompt(tokens[:begin]), continuations=[continuation(tokens[begin:])])]
             for _ in range(rng.randrange(5)):
                 other = [rng.randrange(1000, 30000) for _ in range(rng.randrange(2, 60))]
                 items.append(scoring_service_pb2.ScoreItem(
-                    context=prompt(other[:1]), continuations={"continuations": [{"input": prompt(other[1:])}]}))
+                    context=prompt(other[:1]), continuations=[continuation(other[1:])]))
             place = rng.randrange(len(items))
             items[0], items[place] = items[place], items[0]
             largest = 0.0
@@ -110,7 +110,7 @@ class Served(unittest.TestCase):
                 if reply.item_index != place:
                     continue
                 self.assertFalse(reply.item.HasField("error"), reply.item.error)
-                (scored_continuation,) = reply.item.continuations.continuations
+                (scored_continuation,) = reply.item.continuations
                 self.assertFalse(scored_continuation.HasField("error"), scored_continuation.error)
                 scored = scored_continuation.score.tokens
                 self.assertEqual(len(scored), token_count - begin)
@@ -143,11 +143,11 @@ class Served(unittest.TestCase):
         self.assertIn(shown, harness.run("logit", "info", "--server", server.address).stdout)
         with wire.connect(server.address) as client:
             text = prompt([5, 6])
-            item = {"context": text, "continuations": {"continuations": [{"input": prompt([7])}]}}
+            item = {"context": text, "continuations": [continuation([7])]}
             (reply,) = client.scoring.Score(scoring_service_pb2.ScoreRequest(items=[item]), timeout=wire.TIMEOUT_S)
             self.assertEqual(reply.provenance.batch_tolerance_nats, stated)
-            ranked = client.scoring.Rank(scoring_service_pb2.RankRequest(
-                items=[{"context": text, "candidates": [{"continuation": {"input": prompt([7])}}]}]), timeout=wire.TIMEOUT_S)
+            (ranked,) = client.scoring.Rank(scoring_service_pb2.RankRequest(
+                items=[{"context": text, "candidates": [{"tokens": {"token_ids": [7]}}]}]), timeout=wire.TIMEOUT_S)
             self.assertEqual(ranked.provenance.batch_tolerance_nats, stated)
             started = next(iter(client.generation.Generate(generation_service_pb2.GenerateRequest(
                 prompt=text, stop={"max_tokens": 1}), timeout=wire.TIMEOUT_S))).started
@@ -207,6 +207,10 @@ class Served(unittest.TestCase):
         else:
             self.assertLessEqual(largest, stated)
         server.stop()
+
+
+def continuation(token_ids: list[int]) -> scoring_service_pb2.Continuation:
+    return scoring_service_pb2.Continuation(tokens={"token_ids": token_ids})
 
 
 def prompt(token_ids: list[int]) -> completion_pb2.Input:

@@ -73,8 +73,7 @@ class Model:
 
     def score(self, pairs, rule, **options) -> list[scoring_service_pb2.ScoredItem]:
         items = [scoring_service_pb2.ScoreItem(context=text_or_ids(context),
-                                               continuations=scoring_service_pb2.ContinuationList(continuations=[
-                                                   scoring_service_pb2.Continuation(input=text_or_ids(continuation))]))
+                                               continuations=[continuation_of(continuation)])
                  for context, continuation in pairs]
         request = scoring_service_pb2.ScoreRequest(
             items=items, tokenization=completion_pb2.TokenizationOptions(boundary=rule, **options))
@@ -89,6 +88,13 @@ def text_or_ids(value) -> completion_pb2.Input:
     ids = completion_pb2.Input()
     ids.tokens.token_ids.extend(value)
     return ids
+
+
+def continuation_of(value) -> scoring_service_pb2.Continuation:
+    given = text_or_ids(value)
+    if given.HasField("text"):
+        return scoring_service_pb2.Continuation(text=given.text)
+    return scoring_service_pb2.Continuation(tokens=given.tokens)
 
 
 def converted_model() -> str:
@@ -112,7 +118,7 @@ class Proofs:
         log_probs = self.model.reference.log_probs(wanted[:number_count])
         for (context, continuation), want, item, numbers in itertools.zip_longest(pairs, wanted, items, log_probs):
             with self.subTest(context=context, continuation=continuation):
-                (scored,) = item.continuations.continuations
+                (scored,) = item.continuations
                 self.assertFalse(scored.HasField("error"), scored.error.message)
                 self.assertEqual(ids_of(scored), want.continuation)
                 self.assertEqual(scored.boundary.context_token_count, len(want.context))
@@ -146,7 +152,7 @@ class Proofs:
         items = model.score(pairs, LM_EVAL)
         for pair, want, item in zip(pairs, wanted, items):
             if not want.continuation:
-                self.assertEqual(wire.reason(item.continuations.continuations[0].error), "BOUNDARY_TOKEN", pair)
+                self.assertEqual(wire.reason(item.continuations[0].error), "BOUNDARY_TOKEN", pair)
         left = [(p, w, i) for p, w, i in zip(pairs, wanted, items) if w.continuation]
         self.assertGreater(len(left), len(pairs) * 2 // 3)
         pairs, wanted, items = zip(*left)
@@ -160,7 +166,7 @@ class Proofs:
             spelled = b"".join(pieces.get(i, b"") for i in want.context + want.continuation)
             text = (context + continuation).encode()
             is_changed = spelled not in (text, b" " + text)
-            boundary = item.continuations.continuations[0].boundary
+            boundary = item.continuations[0].boundary
             self.assertEqual(boundary.text_changed, is_changed, (context, continuation))
             self.assertEqual(boundary.moved_space_count, len(context) - len(context.rstrip()))
             changed += is_changed
@@ -176,7 +182,7 @@ class Proofs:
         given = [(want.context, continuation) for want, (_, continuation) in zip(wanted, pairs)]
         for rule in (JOINT, LM_EVAL):
             for want, item in zip(wanted, model.score(given, rule), strict=True):
-                (scored,) = item.continuations.continuations
+                (scored,) = item.continuations
                 self.assertEqual(ids_of(scored), want.continuation)
                 self.assertEqual(scored.boundary.rule, SEPARATE)
 
@@ -201,7 +207,7 @@ class RealModelTest(Proofs, unittest.TestCase):
         return outcome.stdout
 
     def test_candidates_that_differ_are_no_tie(self):
-        ranked = harness.logit("rank", "if a =", "= b:", " b:", server=self.model.server).json()["items"][0]
+        ranked = harness.logit("rank", "if a =", "= b:", " b:", server=self.model.server).json()["item"]
         joint = self.model.reference.tokens(["if a == b:", "if a = b:"])
         wanted = [boundary_pairs.join("if a =", end, tokens, [], self.model.implicit)
                   for end, tokens in zip(("= b:", " b:"), joint)]
@@ -228,8 +234,8 @@ class RealModelTest(Proofs, unittest.TestCase):
         # "<|im_start|>" is a token without bytes; the merge behind it is a real one, and there is none in the second.
         merged, apart = self.model.score([("<|im_start|>http:", "//a"), ("<|im_start|>us", "<|im_end|>")], JOINT,
                                          parse_special_tokens=True)
-        self.assertEqual(merged.continuations.continuations[0].boundary.spanning_bytes, 1)
-        boundary = apart.continuations.continuations[0].boundary
+        self.assertEqual(merged.continuations[0].boundary.spanning_bytes, 1)
+        boundary = apart.continuations[0].boundary
         self.assertFalse(boundary.token_spans_boundary or boundary.text_changed)
 
     def test_text_is_counted_before_it_is_copied(self):
@@ -239,7 +245,7 @@ class RealModelTest(Proofs, unittest.TestCase):
         item = request.items.add()
         item.context.text = "a" * MIB
         for _ in range(1000):
-            item.continuations.continuations.add().input.text = "a"
+            item.continuations.add().text = "a"
         with wire.connect(self.model.server.address) as client:
             with self.assertRaises(wire.grpc.RpcError) as raised:
                 list(client.scoring.Score(request, timeout=harness.CALL_TIMEOUT_S))
@@ -285,14 +291,14 @@ class SentencePieceTest(RandomModel, unittest.TestCase):
         context = [1, 450, 7483, 310, 3444, 338]
         for text, ids in ((".", [29889]), (" Paris", [3681]), (" .", [869])):
             (item,) = self.model.score([(context, text)], JOINT)
-            self.assertEqual(ids_of(item.continuations.continuations[0]), ids)
+            self.assertEqual(ids_of(item.continuations[0]), ids)
 
     def test_what_the_vocabulary_changes_is_reported(self):
         # U+2581 is its own mark for a space.
         changed, after, kept = self.model.score([("a\u2581b", " c"), ("a b", "\u2581c"), ("a b", " c")], JOINT)
         self.assertTrue(changed.tokenization.text_changed)
         for item, is_changed in ((changed, True), (after, True), (kept, False)):
-            boundary = item.continuations.continuations[0].boundary
+            boundary = item.continuations[0].boundary
             self.assertEqual(boundary.text_changed, is_changed)
             self.assertEqual(boundary.context_token_count, 3)
         self.assertFalse(kept.HasField("tokenization"))

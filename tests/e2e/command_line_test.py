@@ -47,7 +47,7 @@ def tearDownModule():
 
 def score_item(*token_ids: int) -> str:
     return json.dumps({"context": {"tokens": {"token_ids": [1]}},
-                       "continuations": {"continuations": [{"input": {"tokens": {"token_ids": list(token_ids)}}}]}})
+                       "continuations": [{"tokens": {"token_ids": list(token_ids)}}]})
 
 
 def run_bytes(*arguments: object, stdin: bytes) -> harness.Outcome:
@@ -67,7 +67,7 @@ class ItemsTest(unittest.TestCase):
             self.assertEqual(outcome.stdout, "0\t-2.079442\n1\t-4.158883\n")
             ranked = run_bytes("rank", "--json", stdin=b"\xef\xbb\xbf" + (json.dumps(PAIR) + ending).encode())
             self.assertEqual(ranked.status, 0, ranked)
-            self.assertEqual(len(json.loads(ranked.stdout)["items"][0]["orderings"][0]["places"]), 2)
+            self.assertEqual(len(json.loads(ranked.stdout)["item"]["orderings"][0]["places"]), 2)
 
     def test_a_line_that_is_too_long_is_one_item_that_failed(self):
         long_line = b'{"context":{"text":"' + b"x" * (64 << 20) + b'"}}'
@@ -79,7 +79,7 @@ class ItemsTest(unittest.TestCase):
         text = b"\n".join([json.dumps(PAIR).encode(), long_line, json.dumps(PAIR).encode(), b""])
         ranked = run_bytes("rank", "--json", stdin=text)
         self.assertEqual(ranked.status, 1)
-        items = json.loads(ranked.stdout)["items"]
+        items = [json.loads(line)["item"] for line in ranked.stdout.splitlines()]
         self.assertEqual([len(item["candidates"]) for item in items], [2, 0, 2])
         self.assertEqual(items[1]["error"]["limit"], "max_message_bytes")
 
@@ -125,8 +125,7 @@ class ItemsTest(unittest.TestCase):
             outcome = run_bytes(command, "--json", stdin="".join(f"\n{line}\n" for line in lines).encode())
             self.assertEqual(outcome.status, 1)
             answers = [json.loads(line) for line in outcome.stdout.splitlines()]
-            errors = [answer["item"]["error"] for answer in answers] if command == "score" else \
-                [item["error"] for item in answers[0]["items"]]
+            errors = [answer["item"]["error"] for answer in answers]
             self.assertEqual(len(errors), len(lines))
             for number, (error, (line, what)) in enumerate(zip(errors, lines.items())):
                 with self.subTest(command, line=line):
@@ -339,8 +338,8 @@ class WidthTest(unittest.TestCase):
             "verify": (("verify", "--logits", "6,3,0.5,0.5", "--temperature", "2", "--top-p", "0.95", "--seed", "7",
                         "--sequence-key", "0", "--position", "0", "--token", "0"), ""),
             "rank ties": (("rank",), json.dumps({"candidates": [
-                {"continuation": {"input": {"tokens": {"token_ids": [2, 3, 4, 5, 6] * 12}}}},
-                {"continuation": {"input": {"tokens": {"token_ids": [3, 2, 4, 5, 6] * 12}}}}],
+                {"tokens": {"token_ids": [2, 3, 4, 5, 6] * 12}},
+                {"tokens": {"token_ids": [3, 2, 4, 5, 6] * 12}}],
                 "context": {"tokens": {"token_ids": [1]}}})),
             "info": (("info",), ""),
             "complete": (("complete", "--prompt-tokens", "1", "--max-tokens", "3", "--rank", "--entropy", "--kept-set",
@@ -393,8 +392,9 @@ class WidthTest(unittest.TestCase):
 
     def test_a_pipe_has_any_width(self):
         outcome = run_bytes("rank", stdin=json.dumps(PAIR).encode())
-        self.assertIn("probability", outcome.stdout.splitlines()[0])
-        self.assertIn("perplexity", outcome.stdout.splitlines()[0])
+        self.assertEqual("item 0", outcome.stdout.splitlines()[0])
+        self.assertIn("probability", outcome.stdout.splitlines()[1])
+        self.assertIn("perplexity", outcome.stdout.splitlines()[1])
 
     def test_help_fits(self):
         for command in ("complete", "score", "rank", "distribution", "decode", "verify", "info"):

@@ -139,7 +139,8 @@ class Round:
                     rows.LogitsBlock(dtype=rows.LOGITS_DTYPE_F32, row_count=1, width=VOCAB_SIZE)])))
             self.stop_deaf.wait(STREAM_TIMEOUT_S)
 
-        scoring_service_pb2_grpc.ScoringServiceStub(channel).ScoreLogits(requests(), timeout=STREAM_TIMEOUT_S)
+        for _ in scoring_service_pb2_grpc.ScoringServiceStub(channel).ScoreLogits(requests(), timeout=STREAM_TIMEOUT_S):
+            pass
 
     def generating(self, stream: Stream, channel: grpc.Channel) -> None:
         request = generation_service_pb2.GenerateRequest(sampling=sampling_pb2.SamplingParams(temperature=0.7))

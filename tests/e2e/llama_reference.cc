@@ -4,6 +4,7 @@
 //   llama_reference MODEL.gguf --lines < LINES          ->   one line for each:
 //     tokens 504,2644,3315   ->   {"log_probs": [-13.99, -8.91]}: of each token after the first
 //     text 612062            ->   {"tokens": [84, 331], "bytes": ["61", "2062"]}: of a text in hex, nothing added
+//     marked 3c2f733e        ->   the same, and names of control tokens in the text are parsed
 //
 // One sequence, one batch, the file's weights as they are (give it an f32 file to compare with f32), f32 cache, no
 // flash attention, log-softmax in double.
@@ -87,12 +88,12 @@ void PrintLogProbs(llama_model* model, const std::vector<llama_token>& tokens) {
   llama_free(context);
 }
 
-void PrintTokens(llama_model* model, const std::string& text) {
+void PrintTokens(llama_model* model, const std::string& text, bool parse_special) {
   const llama_vocab* vocab = llama_model_get_vocab(model);
   std::vector<llama_token> tokens(text.size() + 8);
   const int32_t count = llama_tokenize(vocab, text.data(), static_cast<int32_t>(text.size()), tokens.data(),
                                        static_cast<int32_t>(tokens.size()), /*add_special=*/false,
-                                       /*parse_special=*/false);
+                                       parse_special);
   if (count < 0) Fail("llama_tokenize failed");
   tokens.resize(static_cast<size_t>(count));
   std::printf("{\"tokens\": [");
@@ -125,9 +126,11 @@ int main(int argc, char** argv) {
     if (line.rfind("tokens ", 0) == 0) {
       PrintLogProbs(model, ParseTokens(line.c_str() + 7));
     } else if (line.rfind("text ", 0) == 0) {
-      PrintTokens(model, ParseHex(line.substr(5)));
+      PrintTokens(model, ParseHex(line.substr(5)), /*parse_special=*/false);
+    } else if (line.rfind("marked ", 0) == 0) {
+      PrintTokens(model, ParseHex(line.substr(7)), /*parse_special=*/true);
     } else {
-      Fail("a line must begin with \"tokens \" or \"text \"");
+      Fail("a line must begin with \"tokens \", \"text \" or \"marked \"");
     }
   }
   llama_model_free(model);

@@ -131,13 +131,13 @@ class MemoryTest(unittest.TestCase):
         if os.environ.get("LOGITD_LONG"):
             # All that evaluating takes is touched only at the end of a long text: a token a letter, minutes of work.
             item = {"context": {"text": " a b" * 65000},
-                    "continuations": {"continuations": [{"input": {"text": " c"}}]}}
+                    "continuations": [{"text": " c"}]}
             outcome = harness.run("logit", "score", "--timeout", 3000, "--server", server.address, "--json", timeout_s=3100,
                                   stdin=json.dumps(item) + "\n")
             self.assertEqual(outcome.status, 0, outcome.stderr)
             (scored,) = [json.loads(line) for line in outcome.stdout.splitlines()]
             self.assertEqual(scored["item"]["context_token_count"], 130000)
-            (continuation,) = scored["item"]["continuations"]["continuations"]
+            (continuation,) = scored["item"]["continuations"]
             self.assertEqual(continuation["score"]["totals"]["token_count"], 1)
         self.assertLess(group.peak_bytes(), 2048 * MIB)
         self.assertEqual(group.killed(), 0)

@@ -27,6 +27,13 @@ def tearDownModule():
     server.stop()
 
 
+def continuation_of(value) -> scoring_service_pb2.Continuation:
+    given = text_or_ids(value)
+    if given.HasField("text"):
+        return scoring_service_pb2.Continuation(text=given.text)
+    return scoring_service_pb2.Continuation(tokens=given.tokens)
+
+
 def converted_model() -> str:
     """The f32 file that the server's runner has made of the model: it lies in the cache under the model's hash."""
     sha256 = hashlib.sha256(harness.model_path().read_bytes()).hexdigest()
@@ -46,7 +53,7 @@ class ReferenceTest(unittest.TestCase):
                 expected = json.loads(outcome.stdout)["log_probs"][len(given) - 1:]
                 reply = harness.logit("score", "--context-tokens", ",".join(map(str, given)),
                                       "--continuation-tokens", ",".join(map(str, scored)), server=server).json()
-                (result,) = reply["item"]["continuations"]["continuations"]
+                (result,) = reply["item"]["continuations"]
                 actual = [token["model_log_prob"] for token in result["score"]["tokens"]]
                 self.assertEqual(len(actual), len(expected))
                 for value, wanted in zip(actual, expected):

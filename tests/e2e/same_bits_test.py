@@ -209,7 +209,9 @@ def score(client: wire.Client, rows: Rows, batch_size: int, sampling: sampling_p
                     blocks=[rows.block(*numbers)], sequence_index=sequence,
                     prompt_token_ids=PROMPT if first == 0 else (),
                     target_token_ids=[(37 * n + 3 * sequence) % WIDTH for n in numbers])))
-    return bytes_of(client.scoring.ScoreLogits(iter(requests), timeout=wire.TIMEOUT_S))
+    replies = list(client.scoring.ScoreLogits(iter(requests), timeout=wire.TIMEOUT_S))
+    assert [reply.sequence_index for reply in replies] == [0, 1] and not any(r.HasField("error") for r in replies), replies
+    return b"".join(map(bytes_of, replies))
 
 
 def everything(client: wire.Client, rows: Rows) -> dict[str, str]:

@@ -56,7 +56,15 @@ def score(path: pathlib.Path, targets: list[list[int]], *flags: object) -> list[
     arguments = [part for ids in targets for part in ("--targets", ",".join(map(str, ids)))]
     outcome = harness.logit("score", "--logits", path, *arguments, *flags, server=server)
     assert outcome.status == 0, outcome
-    return lines(outcome)
+    return sequences(outcome)
+
+
+def sequences(outcome: harness.Outcome) -> list[dict]:
+    """The scores that were printed, each of the sequence of its number."""
+    answers = lines(outcome)
+    assert [answer["sequence_index"] for answer in answers] == list(range(len(answers)))
+    assert all(answer["provenance"]["numerics_version"] == 1 for answer in answers)
+    return [answer["score"] for answer in answers]
 
 
 def ids_of(sequence: dict) -> list[int]:
@@ -69,8 +77,7 @@ class ScoreLogitsTest(unittest.TestCase):
         """The sequences of a reply against the double computation, to 1e-6 a token."""
         batch = array if array.ndim == 3 else array[None]
         self.assertEqual(len(sequences), len(batch))
-        for index, (sequence, matrix, ids) in enumerate(zip(sequences, batch, targets)):
-            self.assertEqual(sequence["sequence_index"], index)
+        for sequence, matrix, ids in zip(sequences, batch, targets):
             self.assertEqual(ids_of(sequence), ids)
             sums = {"model": 0.0, "sampling": 0.0}
             for token, row in zip(sequence["tokens"], matrix):
@@ -127,13 +134,13 @@ class ScoreLogitsTest(unittest.TestCase):
             given = save("targets", targets.astype(dtype))
             outcome = harness.logit("score", "--logits", path, "--targets-file", given, "--temperature", 0.7,
                                     server=server)
-            self.assertEqual(lines(outcome), expected)
+            self.assertEqual(sequences(outcome), expected)
         buffer = io.BytesIO()
         numpy.save(buffer, array)
         done = subprocess.run([harness.BIN / "logit", "score", "--logits", "-", "--targets-file", str(given),
                                "--temperature", "0.7", "--json", "--server", server.address],
                               input=buffer.getvalue(), capture_output=True, check=True, timeout=60)
-        self.assertEqual(lines(harness.Outcome(0, done.stdout.decode(), "")), expected)
+        self.assertEqual(sequences(harness.Outcome(0, done.stdout.decode(), "")), expected)
 
     def test_sums_do_not_depend_on_how_rows_lie_in_messages(self):
         # 3,000 rows go in several messages, 3 in one.
@@ -185,7 +192,7 @@ class ScoreLogitsTest(unittest.TestCase):
                             ("narrow", targets.astype("<i4"))]:
             outcome = harness.logit("score", "--logits", path, "--targets-file", save(name, saved), "--temperature", 0.6,
                                     server=server)
-            self.assertEqual(lines(outcome), wanted, name)
+            self.assertEqual(sequences(outcome), wanted, name)
         padded = score(save("padded", array[1]), [targets[1].tolist()], "--frequency-penalty", 0.5)[0]
         cut = score(save("cut", array[1][:4]), [targets[1][:4].tolist()], "--frequency-penalty", 0.5)[0]
         self.assertEqual(padded, cut)
@@ -239,12 +246,36 @@ class ScoreLogitsTest(unittest.TestCase):
             with self.subTest(name):
                 outcome = harness.logit("score", "--logits", save("bad", matrix), "--targets", targets, *flags,
                                         server=server)
-                self.assertEqual(outcome.status, 3, outcome)
-                self.assertEqual(outcome.stdout, "")
-                self.assertEqual(outcome.error()["reason"], f"ERROR_REASON_{reason}")
-                self.assertEqual(outcome.error()["field"], field)
+                if field.startswith("config."):
+                    self.assertEqual((outcome.status, outcome.stdout), (3, ""), outcome)
+                    error = outcome.error()
+                else:
+                    # What is wrong with rows is their sequence's.
+                    self.assertEqual(outcome.status, 1, outcome)
+                    (answer,) = lines(outcome)
+                    self.assertNotIn("score", answer)
+                    error = answer["error"]
+                self.assertEqual(error["reason"], f"ERROR_REASON_{reason}")
+                self.assertEqual(error["field"], field)
         outcome = harness.logit("score", "--logits", save("bad", array), "--targets", "0,1", server=server)
-        self.assertEqual((outcome.error()["row"], outcome.error()["token_id"]), (1, 3))
+        (answer,) = lines(outcome)
+        self.assertEqual((answer["error"]["row"], answer["error"]["token_id"]), (1, 3))
+
+    def test_a_bad_sequence_leaves_the_others_alone(self):
+        # 2,600 rows go in three messages; the error is in the first of them.
+        array = rows((3, 2600, 6))
+        targets = numpy.random.default_rng(4).integers(0, 6, (3, 2600))
+        wanted = score(save("good", array), targets.tolist())
+        array[1, 5, 3] = numpy.nan
+        outcome = harness.logit("score", "--logits", save("one_bad", array), "--targets-file", save("targets", targets),
+                                server=server)
+        self.assertEqual(outcome.status, 1)
+        answers = lines(outcome)
+        self.assertEqual([answer["sequence_index"] for answer in answers], [0, 1, 2])
+        self.assertEqual(answers[1]["error"]["reason"], "ERROR_REASON_NON_FINITE_LOGIT")
+        self.assertEqual((answers[1]["error"]["row"], answers[1]["error"]["token_id"]), (5, 3))
+        for good in (0, 2):
+            self.assertEqual(answers[good]["score"], wanted[good])
 
     def test_files_that_cannot_be_used(self):
         good = rows((2, 3))
@@ -281,7 +312,7 @@ class LogitsTest(unittest.TestCase):
         run = lambda *arguments: harness.logit(*arguments, "--logits", *logits, server=server)  # noqa: E731
         verified = run("verify", "--token", 1, "--seed", 5, "--sequence-key", 0, "--position", 0)
         answers = {"distribution": run("distribution").json(), "verify": json.loads(verified.stdout)["verification"],
-                   "score": lines(run("score", "--targets", 1)), "decode": lines(run("decode", "--seed", 5))}
+                   "score": sequences(run("score", "--targets", 1)), "decode": lines(run("decode", "--seed", 5))}
         self.assertIn(verified.status, (0, 1))
         return answers
 

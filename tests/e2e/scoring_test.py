@@ -61,7 +61,7 @@ class ScoringTest(unittest.TestCase):
         for completion in generated["completions"]:
             flags += ["--continuation-tokens", ",".join(str(token["token_id"]) for token in completion["tokens"])]
         reply = harness.logit("score", "--context-tokens", context, *flags, server=server).json()
-        scored = reply["item"]["continuations"]["continuations"]
+        scored = reply["item"]["continuations"]
         self.assertEqual(len(scored), 4)
         for completion, continuation in zip(generated["completions"], scored):
             tokens = continuation["score"]["tokens"]
@@ -88,9 +88,9 @@ class ScoringTest(unittest.TestCase):
         candidates = (" mat", " rug", " floor", " chair")
         scored = harness.logit("score", "The cat sat on the", *candidates, server=server).json()
         sums = [c["score"]["totals"]["cumulative_model_log_prob"]
-                for c in scored["item"]["continuations"]["continuations"]]
+                for c in scored["item"]["continuations"]]
         ranked = harness.logit("rank", "The cat sat on the", *candidates, server=server).json()
-        (item,) = ranked["items"]
+        item = ranked["item"]
         self.assertEqual(item["orderings"][0]["candidate_indices"], sorted(range(4), key=lambda i: -sums[i]))
         for candidate, value in zip(item["candidates"], sums):
             self.assertAlmostEqual(candidate["sum"], value, delta=TOLERANCE)

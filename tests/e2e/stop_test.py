@@ -44,7 +44,7 @@ def distribution_of(vocab_size: int) -> bytes:
 
 
 def scores_of(row_count: int) -> list[bytes]:
-    """The messages of a ScoreLogits call whose reply has a record of about 120 bytes for each row."""
+    """The messages of a ScoreLogits call whose replies have a record of about 120 bytes for each row."""
     record = completion_pb2.RecordOptions(rank=True, entropy=True, kept_set=True, sampling_log_prob=True, top_n=1,
                                           named_token_ids=[0])
     config = scoring_service_pb2.ScoreLogitsConfig(vocab_size=2, record=record,
@@ -60,7 +60,7 @@ def scores_of(row_count: int) -> list[bytes]:
 
 @dataclasses.dataclass
 class Reply:
-    """A call with a large reply: its bytes are asked for and counted, not parsed."""
+    """A call with a large reply, or several: its bytes are asked for and counted, not parsed."""
 
     name: str
     least_bytes: int
@@ -70,7 +70,7 @@ class Reply:
     def ask(self, channel: grpc.Channel) -> int:
         if len(self.messages) == 1:
             return len(channel.unary_unary(self.method)(self.messages[0], timeout=TIMEOUT_S))
-        return len(channel.stream_unary(self.method)(iter(self.messages), timeout=TIMEOUT_S))
+        return sum(map(len, channel.stream_stream(self.method)(iter(self.messages), timeout=TIMEOUT_S)))
 
 
 DISTRIBUTION = "/logitd.v1.DecodingService/ComputeDistribution"

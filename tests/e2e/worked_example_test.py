@@ -31,7 +31,7 @@ def examples() -> list[tuple[list[str], str]]:
 def sums_and_wins(context: str, *continuations: str) -> tuple[list[float], list[int]]:
     """The total of each continuation, and at how many positions it has the likeliest token."""
     reply = harness.logit("score", context, *continuations, server=server).json()
-    scored = [c["score"] for c in reply["item"]["continuations"]["continuations"]]
+    scored = [c["score"] for c in reply["item"]["continuations"]]
     log_probs = [[token["model_log_prob"] for token in score["tokens"]] for score in scored]
     wins = [0] * len(log_probs)
     for position in range(min(map(len, log_probs))):
@@ -61,7 +61,7 @@ class WorkedExampleTest(unittest.TestCase):
     def test_the_one_whose_first_token_is_the_likeliest_loses_in_total(self):
         context = "The first president of the United States of America was"
         reply = harness.logit("score", context, " John Adams", " George Washington", "--rank", server=server).json()
-        adams, washington = [c["score"] for c in reply["item"]["continuations"]["continuations"]]
+        adams, washington = [c["score"] for c in reply["item"]["continuations"]]
         self.assertEqual(adams["tokens"][0]["rank"], 1)
         self.assertGreater(washington["tokens"][0]["rank"], 1)
         self.assertLess(adams["totals"]["cumulative_model_log_prob"],

@@ -146,11 +146,11 @@ class Calls:
             for _ in range(pick.randrange(1, 4)):
                 item = request.items.add()
                 item.context.text = "a context"
-                item.continuations.continuations.add().input.text = " and more"
+                item.continuations.add().text = " and more"
         elif name == "RankRequest":
             item = request.items.add()
             item.context.text = "a context"
-            item.candidates.add().continuation.input.text = " one"
+            item.candidates.add().text = " one"
             item.candidates.add().sums.sum_model_log_prob = -1
         elif name == "TokenizeRequest":
             request.texts.extend(["some text " * pick.randrange(100)] * pick.randrange(1, 4))

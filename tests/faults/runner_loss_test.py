@@ -76,12 +76,11 @@ class RunnerLossTest(unittest.TestCase):
             items.append(scoring_service_pb2.ScoreItem(
                 context=completion_pb2.Input(tokens=sampling_pb2.TokenIds(
                     token_ids=client.tokenize(generation.prompt))),
-                continuations=scoring_service_pb2.ContinuationList(continuations=[scoring_service_pb2.Continuation(
-                    input=completion_pb2.Input(tokens=sampling_pb2.TokenIds(token_ids=ids)))])))
+                continuations=[scoring_service_pb2.Continuation(tokens=sampling_pb2.TokenIds(token_ids=ids))]))
         worst = 0.0
         replies = client.scoring.Score(scoring_service_pb2.ScoreRequest(items=items), timeout=wire.TIMEOUT_S)
         for reply in replies:
-            scored = reply.item.continuations.continuations[0].score.tokens
+            scored = reply.item.continuations[0].score.tokens
             completion = generations[reply.item_index].final.completions[0]
             self.assertEqual([t.token_id for t in scored], [t.token_id for t in completion.tokens])
             for then, now in zip(completion.tokens, scored):

@@ -76,7 +76,7 @@ class LmEvalBoundaryTest(unittest.TestCase):
         vanished = 0
         for pair, (context, continuation), item in zip(pairs, wanted, items):
             with self.subTest(pair=pair):
-                (scored,) = item.continuations.continuations
+                (scored,) = item.continuations
                 mine = boundary_pairs.join_as_lm_eval(
                     *pair, lambda text, add_special_tokens=True: (model.bos if add_special_tokens else []) + ids[text],
                     model.implicit)

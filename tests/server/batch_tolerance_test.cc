@@ -25,13 +25,10 @@ class BatchToleranceTest : public logitd::testing::InProcessServer {
     EXPECT_EQ(scored.provenance().has_batch_tolerance_nats(), stated.has_value());
     EXPECT_EQ(scored.provenance().batch_tolerance_nats(), stated.value_or(0));
 
-    v1::RankResponse ranked;
-    const grpc::Status status = scoring_->Rank(
-        Context().get(),
-        Parse<v1::RankRequest>(
-            "items { context { text: \"the\" } candidates { continuation { input { text: \" cat\" } } } }"),
-        &ranked);
+    std::vector<v1::RankResponse> responses;
+    const grpc::Status status = Rank("items { context { text: \"the\" } candidates { text: \" cat\" } }", &responses);
     EXPECT_TRUE(status.ok()) << status.error_message();
+    const v1::RankResponse ranked = ReplyTo(0, responses);
     EXPECT_EQ(ranked.provenance().has_batch_tolerance_nats(), stated.has_value());
     EXPECT_EQ(ranked.provenance().batch_tolerance_nats(), stated.value_or(0));
 
@@ -51,9 +48,7 @@ class BatchToleranceTest : public logitd::testing::InProcessServer {
   v1::ScoreResponse Score() {
     const auto context = Context();
     const auto reader = scoring_->Score(
-        context.get(),
-        Parse<v1::ScoreRequest>(
-            "items { context { text: \"the\" } continuations { continuations { input { text: \" cat\" } } } }"));
+        context.get(), Parse<v1::ScoreRequest>("items { context { text: \"the\" } continuations { text: \" cat\" } }"));
     v1::ScoreResponse first, other;
     EXPECT_TRUE(reader->Read(&first));
     while (reader->Read(&other)) {

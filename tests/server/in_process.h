@@ -12,6 +12,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "gmock/gmock.h"
@@ -141,14 +142,51 @@ class InProcessServer : public ::testing::Test {
     return reader->Finish();
   }
 
+  grpc::Status Rank(const v1::RankRequest& request, std::vector<v1::RankResponse>* responses) {
+    const auto context = Context();
+    const auto reader = scoring_->Rank(context.get(), request);
+    v1::RankResponse response;
+    while (reader->Read(&response)) responses->push_back(response);
+    return reader->Finish();
+  }
+  // The reply to item `index`, which must be there once.
+  static v1::RankResponse ReplyTo(int index, const std::vector<v1::RankResponse>& responses) {
+    std::vector<v1::RankResponse> found;
+    for (const v1::RankResponse& response : responses) {
+      if (response.item_index() == index) found.push_back(response);
+    }
+    EXPECT_EQ(found.size(), 1u) << "item " << index;
+    return found.empty() ? v1::RankResponse() : found[0];
+  }
+  grpc::Status Rank(const std::string& request, std::vector<v1::RankResponse>* responses) {
+    return Rank(Parse<v1::RankRequest>(request), responses);
+  }
+
+  // A call of ScoreLogits with these messages and a half-close. Replies are read while messages are written.
+  grpc::Status ScoreLogits(const std::vector<v1::ScoreLogitsRequest>& requests,
+                           std::vector<v1::ScoreLogitsResponse>* responses) {
+    const auto context = Context();
+    const auto stream = scoring_->ScoreLogits(context.get());
+    std::jthread reading([&] {
+      v1::ScoreLogitsResponse response;
+      while (stream->Read(&response)) responses->push_back(response);
+    });
+    for (const v1::ScoreLogitsRequest& request : requests) {
+      if (!stream->Write(request)) break;
+    }
+    stream->WritesDone();
+    reading.join();
+    return stream->Finish();
+  }
+
   // The only item's only continuation, of a request that is expected to succeed.
   v1::ScoredContinuation ScoreOne(const std::string& request) {
     std::vector<v1::ScoreResponse> responses;
     const grpc::Status status = Score(request, &responses);
     EXPECT_TRUE(status.ok()) << Describe(status) << ": " << status.error_message();
     EXPECT_EQ(responses.size(), 1u);
-    if (responses.empty() || responses[0].item().continuations().continuations().empty()) return {};
-    return responses[0].item().continuations().continuations(0);
+    if (responses.empty() || responses[0].item().continuations().empty()) return {};
+    return responses[0].item().continuations(0);
   }
 
   // Where Start listens.

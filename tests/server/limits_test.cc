@@ -78,7 +78,7 @@ class LimitsTest : public logitd::testing::InProcessServer {
     v1::ScoreItem& item = *request.add_items();
     for (int i = 0; i < context_tokens; ++i) item.mutable_context()->mutable_tokens()->add_token_ids(5);
     for (int i = 0; i < continuations; ++i) {
-      auto& input = *item.mutable_continuations()->add_continuations()->mutable_input();
+      auto& input = *item.add_continuations();
       input.mutable_tokens()->add_token_ids(7);
     }
     return item;
@@ -307,14 +307,35 @@ TEST_F(LimitsTest, max_continuations) {
   EXPECT_EQ(LimitOf(Score(request)), "max_continuations");
 }
 
+// What is wrong with an item alone is its error.
+TEST_F(LimitsTest, max_id_bytes) {
+  Attach();
+  std::vector<v1::ScoreResponse> responses;
+  EXPECT_TRUE(InProcessServer::Score("items { id: '" + std::string(kMaxIdBytes, 'i') +
+                                         "' continuations { text: 'a' } } items { id: '" +
+                                         std::string(kMaxIdBytes + 1, 'i') + "' continuations { text: 'a' } }",
+                                     &responses)
+                  .ok());
+  ASSERT_EQ(responses.size(), 2u);
+  EXPECT_FALSE(responses[0].item().has_error());
+  EXPECT_EQ(LimitOf(responses[1].item().error()), "max_id_bytes");
+}
+
+TEST_F(LimitsTest, max_segments) {
+  Attach();
+  std::string prompt = "prompt { ";
+  for (int i = 0; i <= kMaxSegments; ++i) prompt += "segments { text: 'a' } ";
+  EXPECT_EQ(LimitOf(Generate(prompt + "}")), "max_segments");
+}
+
 TEST_F(LimitsTest, max_candidates) {
   Attach();
   v1::RankRequest request;
   v1::RankItem& item = *request.add_items();
   item.mutable_context()->mutable_tokens()->add_token_ids(5);
   for (int i = 0; i <= kMaxCandidates; ++i) item.add_candidates();
-  v1::RankResponse response;
-  EXPECT_EQ(LimitOf(scoring_->Rank(Context().get(), request, &response)), "max_candidates");
+  std::vector<v1::RankResponse> responses;
+  EXPECT_EQ(LimitOf(Rank(request, &responses)), "max_candidates");
 }
 
 TEST_F(LimitsTest, max_score_tokens) {
@@ -325,16 +346,12 @@ TEST_F(LimitsTest, max_score_tokens) {
 }
 
 TEST_F(LimitsTest, max_score_sequences) {
-  const auto context = Context();
-  v1::ScoreLogitsResponse response;
-  const auto writer = scoring_->ScoreLogits(context.get(), &response);
-  writer->Write(Parse<v1::ScoreLogitsRequest>("config { vocab_size: 1 }"));
   auto rows = Parse<v1::ScoreLogitsRequest>(
       "rows { sequence_index: 4096 target_token_ids: 0 blocks { dtype: LOGITS_DTYPE_F32 row_count: 1 width: 1 } }");
   rows.set_payload(std::string(4, '\0'));
-  writer->Write(rows);
-  writer->WritesDone();
-  EXPECT_EQ(LimitOf(writer->Finish()), "max_score_sequences");
+  std::vector<v1::ScoreLogitsResponse> responses;
+  EXPECT_EQ(LimitOf(ScoreLogits({Parse<v1::ScoreLogitsRequest>("config { vocab_size: 1 }"), rows}, &responses)),
+            "max_score_sequences");
 }
 
 TEST_F(LimitsTest, max_text_bytes) {
@@ -454,9 +471,8 @@ TEST_F(LimitsTest, max_open_streams) {
   Start({.max_open_streams = 3});
   auto streams = OpenStreams(3);
   EXPECT_EQ(OverloadOf(Decode({Config("vocab_size: 4")}).status), "max_open_streams");
-  const auto context = Context();
-  v1::ScoreLogitsResponse scores;
-  EXPECT_EQ(OverloadOf(scoring_->ScoreLogits(context.get(), &scores)->Finish()), "max_open_streams");
+  std::vector<v1::ScoreLogitsResponse> scores;
+  EXPECT_EQ(OverloadOf(ScoreLogits({}, &scores)), "max_open_streams");
   ExpectNeverRefused();
   // Calls are counted apart.
   v1::ComputeDistributionResponse distribution;

@@ -154,10 +154,9 @@ class RunnerCapabilitiesTest : public logitd::testing::InProcessServer {
       std::vector<v1::GenerateResponse> responses;
       Expect(Generate(Parse<v1::GenerateRequest>(request), &responses));
     }
-    const std::string tokens = R"(context { tokens { token_ids: [5, 9, 12, 7] } } continuations {
-        continuations { input { tokens { token_ids: [7, 8] } } } continuations { input { tokens { token_ids: [7, 9, 3] } } } })";
-    const std::string text =
-        R"(context { text: "the c" } continuations { continuations { input { text: "at" } } continuations { input { text: "the" } } })";
+    const std::string tokens =
+        R"(context { tokens { token_ids: [5, 9, 12, 7] } } continuations { tokens { token_ids: [7, 8] } } continuations { tokens { token_ids: [7, 9, 3] } })";
+    const std::string text = R"(context { text: "the c" } continuations { text: "at" } continuations { text: "the" })";
     for (const std::string& request :
          {"items { " + tokens + " }", "items { " + tokens + " } sampling { temperature: 0.5 }",
           "items { " + tokens + " } record { top_n: 2 rank: true entropy: true }", "items { " + text + " }"}) {

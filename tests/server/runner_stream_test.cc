@@ -234,7 +234,7 @@ TEST_F(RunnerStreamTest, RowsThatAreSentOnceAreNotTakenTwice) {
   std::thread caller([&] {
     std::vector<v1::ScoreResponse> responses;
     score_status = Score(R"(items { context { tokens { token_ids: [5] } }
-        continuations { continuations { input { tokens { token_ids: [7, 8] } } } } } sampling { temperature: 2 })",
+        continuations { tokens { token_ids: [7, 8] } } } sampling { temperature: 2 })",
                          &responses);
   });
   v1::AttachResponse response;
@@ -431,7 +431,7 @@ TEST_F(RunnerStreamTest, RequestThatIsGivenUpIsCancelledAtTheRunner) {
   const auto score_context = Context();
   const auto scoring = v1::ScoringService::NewStub(channel_);
   const auto score = scoring->Score(score_context.get(), Parse<v1::ScoreRequest>(R"(
-      items { context { tokens { token_ids: [5] } } continuations { continuations { input { tokens { token_ids: 7 } } } } })"));
+      items { context { tokens { token_ids: [5] } } continuations { tokens { token_ids: 7 } } })"));
   v1::AttachResponse response;
   while (stream->Read(&response) && !response.has_batch()) {
   }

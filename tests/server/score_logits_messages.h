@@ -37,6 +37,12 @@ inline v1::ScoreLogitsRequest RowsMessage(int32_t sequence_index, const Rows& ro
   return request;
 }
 
+// The same message, which ends its sequence.
+inline v1::ScoreLogitsRequest Last(v1::ScoreLogitsRequest request) {
+  request.mutable_rows()->set_last(true);
+  return request;
+}
+
 }  // namespace logitd::server
 
 #endif  // LOGITD_TESTS_SERVER_SCORE_LOGITS_MESSAGES_H_

@@ -15,44 +15,59 @@ using logitd::testing::Parse;
 
 const std::vector<float> kRow = {6, 3, 0.5, 0.5};
 
-class ScoreLogitsTest : public logitd::testing::InProcessServer {
- protected:
-  // The status of a call with these messages and a half-close.
-  grpc::Status Call(const std::vector<v1::ScoreLogitsRequest>& requests, v1::ScoreLogitsResponse* response) {
-    const auto context = Context();
-    const auto writer = scoring_->ScoreLogits(context.get(), response);
-    for (const v1::ScoreLogitsRequest& request : requests) {
-      if (!writer->Write(request)) break;
-    }
-    writer->WritesDone();
-    return writer->Finish();
-  }
-};
+using ScoreLogitsTest = logitd::testing::InProcessServer;
 
-TEST_F(ScoreLogitsTest, TheReplyComesAfterHalfClose) {
+TEST_F(ScoreLogitsTest, ReplyComesAsSoonAsItsSequenceEnds) {
+  const auto context = Context();
+  const auto stream = scoring_->ScoreLogits(context.get());
   v1::ScoreLogitsResponse response;
-  const grpc::Status status = Call(
-      {Config("vocab_size: 4"), RowsMessage(0, {kRow}, {0}), RowsMessage(1, {kRow}, {1}), RowsMessage(0, {kRow}, {1})},
-      &response);
-  ASSERT_TRUE(status.ok()) << status.error_message();
-  ASSERT_EQ(response.sequences_size(), 2);
-  EXPECT_NEAR(response.sequences(0).totals().cumulative_model_log_prob(), -3.1126862065916162, 1e-6);
-  EXPECT_NEAR(response.sequences(1).totals().cumulative_model_log_prob(), -3.0563431032958081, 1e-6);
+  ASSERT_TRUE(stream->Write(Config("vocab_size: 4")) && stream->Write(RowsMessage(0, {kRow}, {0})) &&
+              stream->Write(Last(RowsMessage(1, {kRow}, {1}))) && stream->Read(&response));
+  EXPECT_EQ(response.sequence_index(), 1);
+  EXPECT_NEAR(response.score().totals().cumulative_model_log_prob(), -3.0563431032958081, 1e-6);
+  ASSERT_TRUE(stream->Write(RowsMessage(2, {kRow}, {9})) && stream->Read(&response));
+  EXPECT_EQ(response.sequence_index(), 2);
+  EXPECT_EQ(Describe(response.error()), "TOKEN_ID_OUT_OF_RANGE of rows.target_token_ids[0]");
+  // Half-close ends the rest, in order.
+  ASSERT_TRUE(stream->Write(RowsMessage(4, {kRow}, {0})) && stream->Write(RowsMessage(3, {kRow}, {0})) &&
+              stream->Write(RowsMessage(0, {kRow}, {1})) && stream->WritesDone());
+  for (const int index : {0, 3, 4}) {
+    ASSERT_TRUE(stream->Read(&response));
+    EXPECT_EQ(response.sequence_index(), index);
+    EXPECT_EQ(response.score().totals().token_count(), index == 0 ? 2 : 1);
+  }
+  EXPECT_FALSE(stream->Read(&response));
+  EXPECT_EQ(Describe(stream->Finish()), "OK");
 }
 
-TEST_F(ScoreLogitsTest, TheFirstErrorEndsTheCallWhateverFollows) {
-  v1::ScoreLogitsResponse response;
-  std::vector<v1::ScoreLogitsRequest> requests = {Config("vocab_size: 4"), RowsMessage(0, {kRow}, {9})};
+TEST_F(ScoreLogitsTest, AThousandSequencesAndTheirErrorsOnOneStream) {
+  std::vector<v1::ScoreLogitsRequest> requests = {Config("vocab_size: 4")};
+  for (int i = 0; i < 3000; ++i) requests.push_back(Last(RowsMessage(i % 7, {kRow, kRow}, {0, i % 3 == 0 ? 9 : 1})));
+  std::vector<v1::ScoreLogitsResponse> responses;
+  ASSERT_EQ(Describe(ScoreLogits(requests, &responses)), "OK");
+  ASSERT_EQ(responses.size(), 3000u);
+  for (int i = 0; i < 3000; ++i) {
+    ASSERT_EQ(responses[i].sequence_index(), i % 7) << i;
+    ASSERT_EQ(responses[i].has_error(), i % 3 == 0) << i;
+  }
+}
+
+TEST_F(ScoreLogitsTest, WhatCannotBeTakenApartEndsTheCallWhateverFollows) {
+  std::vector<v1::ScoreLogitsResponse> responses;
+  auto bad = RowsMessage(0, {kRow}, {0});
+  bad.mutable_payload()->pop_back();
+  std::vector<v1::ScoreLogitsRequest> requests = {Config("vocab_size: 4"), Last(RowsMessage(1, {kRow}, {0})), bad};
   requests.resize(2000, RowsMessage(0, Rows(100, kRow), std::vector<int32_t>(100, 0)));
-  const grpc::Status status = Call(requests, &response);
+  const grpc::Status status = ScoreLogits(requests, &responses);
   EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
-  EXPECT_EQ(Describe(status), "TOKEN_ID_OUT_OF_RANGE of rows.target_token_ids[0]");
+  EXPECT_EQ(Describe(status), "ROW_LENGTH_MISMATCH of rows.payload");
+  EXPECT_EQ(responses.size(), 1u) << "what was answered before stays";
 }
 
 TEST_F(ScoreLogitsTest, HalfCloseWithoutRowsIsRefused) {
-  v1::ScoreLogitsResponse response;
-  EXPECT_EQ(Describe(Call({}, &response)), "UNEXPECTED_MESSAGE of ");
-  EXPECT_EQ(Describe(Call({Config("vocab_size: 4")}, &response)), "UNEXPECTED_MESSAGE of ");
+  std::vector<v1::ScoreLogitsResponse> responses;
+  EXPECT_EQ(Describe(ScoreLogits({}, &responses)), "UNEXPECTED_MESSAGE of ");
+  EXPECT_EQ(Describe(ScoreLogits({Config("vocab_size: 4")}, &responses)), "UNEXPECTED_MESSAGE of ");
 }
 
 TEST_F(ScoreLogitsTest, WhatStreamsHoldTogetherIsBounded) {
@@ -77,8 +92,7 @@ TEST_F(ScoreLogitsTest, WhatStreamsHoldTogetherIsBounded) {
   ASSERT_TRUE(idle->Write(open) && idle->Read(&answer));
 
   const auto context = Context();
-  v1::ScoreLogitsResponse response;
-  const auto greedy = scoring_->ScoreLogits(context.get(), &response);
+  const auto greedy = scoring_->ScoreLogits(context.get());
   greedy->Write(config);
   // Until the server has ended it: at the limit of records at the latest, and then with another status.
   while (greedy->Write(rows)) continue;
@@ -96,11 +110,14 @@ TEST_F(ScoreLogitsTest, WhatStreamsHoldTogetherIsBounded) {
   const std::vector<v1::ScoreLogitsRequest> requests = {config, rows, rows, rows, rows, rows};
   for (int i = 0; i < 10; ++i) {
     std::string status;
+    std::vector<v1::ScoreLogitsResponse> responses;
     do {
-      status = Describe(Call(requests, &response));
+      responses.clear();
+      status = Describe(ScoreLogits(requests, &responses));
     } while (status == "OVERLOADED of ");
     EXPECT_EQ(status, "OK");
-    EXPECT_EQ(response.sequences(0).tokens_size(), 5000);
+    ASSERT_EQ(responses.size(), 1u);
+    EXPECT_EQ(responses[0].score().tokens_size(), 5000);
   }
   idle->WritesDone();
   EXPECT_EQ(Describe(idle->Finish()), "OK");
@@ -108,8 +125,7 @@ TEST_F(ScoreLogitsTest, WhatStreamsHoldTogetherIsBounded) {
 
 TEST_F(ScoreLogitsTest, DrainEndsAnIdleCallWithOneStatus) {
   const auto context = Context();
-  v1::ScoreLogitsResponse response;
-  const auto writer = scoring_->ScoreLogits(context.get(), &response);
+  const auto writer = scoring_->ScoreLogits(context.get());
   writer->Write(Config("vocab_size: 4"));
   writer->Write(RowsMessage(0, {kRow}, {0}));
   server_->Drain(std::chrono::seconds(10));
@@ -120,8 +136,7 @@ TEST_F(ScoreLogitsTest, DrainEndsAnIdleCallWithOneStatus) {
 TEST_F(ScoreLogitsTest, CancelledCallsLeaveNothingBehind) {
   for (int i = 0; i < 200; ++i) {
     const auto context = Context();
-    v1::ScoreLogitsResponse response;
-    const auto writer = scoring_->ScoreLogits(context.get(), &response);
+    const auto writer = scoring_->ScoreLogits(context.get());
     writer->Write(Config("vocab_size: 4"));
     for (int j = 0; j < i % 5; ++j) writer->Write(RowsMessage(0, Rows(50, kRow), std::vector<int32_t>(50, 0)));
     if (i % 3 == 0) writer->WritesDone();
@@ -129,8 +144,8 @@ TEST_F(ScoreLogitsTest, CancelledCallsLeaveNothingBehind) {
     const grpc::Status status = writer->Finish();
     EXPECT_TRUE(i % 3 == 0 || !status.ok()) << "no reply without a half-close";
   }
-  v1::ScoreLogitsResponse response;
-  EXPECT_TRUE(Call({Config("vocab_size: 4"), RowsMessage(0, {kRow}, {0})}, &response).ok());
+  std::vector<v1::ScoreLogitsResponse> responses;
+  EXPECT_TRUE(ScoreLogits({Config("vocab_size: 4"), RowsMessage(0, {kRow}, {0})}, &responses).ok());
 }
 
 // A call of ScoreLogits whose messages need not be ScoreLogitsRequests.
@@ -156,10 +171,11 @@ grpc::Status RawCall(const std::shared_ptr<grpc::Channel>& channel, grpc::Client
     call->WritesDone(nullptr);
     wait();
   }
-  // A status waits behind the reply.
+  // A status waits behind the replies.
   grpc::ByteBuffer reply;
-  call->Read(&reply, nullptr);
-  wait();
+  do {
+    call->Read(&reply, nullptr);
+  } while (wait());
   grpc::Status status;
   call->Finish(&status, nullptr);
   wait();

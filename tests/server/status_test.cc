@@ -55,10 +55,10 @@ using NamesTest = logitd::testing::InProcessServer;
 // The client has gRPC's default limits.
 TEST_F(NamesTest, AModelNameOfAnyLengthGetsItsDetails) {
   for (const std::string unit : {"a", "\n", "\u6c34"}) {
-    auto request = Parse<v1::RankRequest>("items { candidates { continuation { input { text: 'a' } } } }");
+    auto request = Parse<v1::RankRequest>("items { candidates { text: 'a' } }");
     while (request.model().size() < 100'000) request.mutable_model()->append(unit);
-    v1::RankResponse response;
-    const grpc::Status status = scoring_->Rank(Context().get(), request, &response);
+    std::vector<v1::RankResponse> responses;
+    const grpc::Status status = Rank(request, &responses);
     EXPECT_EQ(Describe(status), "MODEL_NOT_FOUND of model");
     EXPECT_LT(TrailerBytes(status), 3000u);
     EXPECT_LT(ErrorOf(status)->message().size(), 400u);

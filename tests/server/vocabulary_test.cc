@@ -34,11 +34,11 @@ class VocabularyTest : public logitd::testing::InProcessServer {
   void ScoreWithName() {
     std::vector<v1::ScoreResponse> responses;
     ASSERT_EQ(Describe(Score(R"(items { context { text: "<s>the" }
-                  continuations { continuations { input { text: " cat" } } } }
+                  continuations { text: " cat" } }
                   tokenization { parse_special_tokens: true })",
                              &responses)),
               "OK");
-    const auto& scored = responses[0].item().continuations().continuations(0);
+    const auto& scored = responses[0].item().continuations(0);
     ASSERT_EQ(scored.score().tokens_size(), 1);
     EXPECT_FALSE(scored.boundary().text_changed());
   }
@@ -180,7 +180,7 @@ TEST_F(VocabularyTest, TheEosStandsForAnEmptyContext) {
     for (const char* rule : {"BOUNDARY_JOINT", "BOUNDARY_LM_EVAL"}) {
       std::vector<v1::ScoreResponse> responses;
       ASSERT_EQ(Describe(Score(std::string("model: \"") + test.name +
-                                   "\" items { continuations { continuations { input { text: \"cat\" } } } } "
+                                   "\" items { continuations { text: \"cat\" } } "
                                    "tokenization { boundary: " +
                                    rule + " }",
                                &responses)),

@@ -1,3 +1,5 @@
+#include <sstream>
+
 #include "gmock/gmock.h"
 #include "google/protobuf/text_format.h"
 #include "tests/client/cli/command_rig.h"
@@ -5,15 +7,10 @@
 namespace logitd::cli {
 namespace {
 
-using ::testing::_;
-using ::testing::DoAll;
 using ::testing::HasSubstr;
-using ::testing::Return;
-using ::testing::SaveArg;
-using ::testing::SetArgPointee;
 
 constexpr char kRanked[] = R"pb(
-  items {
+  item {
     candidates { place: 2 sum: -3 per_token: -1 per_byte: -0.5 perplexity: 2.718281828 candidate_probability: 0.25 }
     candidates { place: 1 sum: -2 per_token: -2 per_byte: -0.5 perplexity: 7.389056099 candidate_probability: 0.75 }
     candidates { error { code: 3 reason: ERROR_REASON_EMPTY_CONTINUATION message: "it has no token" } }
@@ -44,8 +41,10 @@ v1::RankResponse Ranked() {
 TEST(RankTest, BestFirstWithEveryNormalisationAndItsWinner) {
   CommandRig rig;
   v1::RankRequest request;
-  EXPECT_CALL(rig.scoring(), Rank)
-      .WillOnce(DoAll(SaveArg<1>(&request), SetArgPointee<2>(Ranked()), Return(grpc::Status::OK)));
+  EXPECT_CALL(rig.scoring(), RankRaw).WillOnce([&](grpc::ClientContext*, const v1::RankRequest& sent) {
+    request = sent;
+    return new ScriptedReader<v1::RankResponse>({Ranked()});
+  });
   EXPECT_EQ(rig.Run({"rank", "ctx", " long one", " x", "", "--order-by", "per-token", "--inverse-temperature", "-1"}),
             kExitItemFailed);
   v1::RankRequest wanted;
@@ -53,9 +52,9 @@ TEST(RankTest, BestFirstWithEveryNormalisationAndItsWinner) {
       R"pb(
         items {
           context { text: "ctx" }
-          candidates { continuation { input { text: " long one" } } }
-          candidates { continuation { input { text: " x" } } }
-          candidates { continuation { input { text: "" } } }
+          candidates { text: " long one" }
+          candidates { text: " x" }
+          candidates { text: "" }
         }
         order_by: NORMALIZATION_PER_TOKEN
         inverse_temperature: -1
@@ -81,36 +80,75 @@ TEST(RankTest, BestFirstWithEveryNormalisationAndItsWinner) {
 TEST(RankTest, TokensOfBothNamesAreCandidates) {
   CommandRig rig;
   v1::RankRequest request;
-  EXPECT_CALL(rig.scoring(), Rank).WillOnce(DoAll(SaveArg<1>(&request), Return(grpc::Status::OK)));
+  EXPECT_CALL(rig.scoring(), RankRaw).WillOnce([&](grpc::ClientContext*, const v1::RankRequest& sent) {
+    request = sent;
+    return new ScriptedReader<v1::RankResponse>({v1::RankResponse()});
+  });
   EXPECT_EQ(rig.Run({"rank", "--context-tokens", "1", "--candidate-tokens", "2,3", "--continuation-tokens", "4"}),
             kExitOk);
   ASSERT_EQ(request.items(0).candidates_size(), 2);
-  EXPECT_EQ(request.items(0).candidates(0).continuation().input().tokens().token_ids(1), 3);
+  EXPECT_EQ(request.items(0).candidates(0).tokens().token_ids(1), 3);
   EXPECT_FALSE(request.has_inverse_temperature());
 }
 
-TEST(RankTest, ItemsOfStandardInputBecomeOneObject) {
+TEST(RankTest, ItemsOfStandardInputAreALineEachInTheirOrder) {
   CommandRig rig;
   std::string input;
   for (int i = 0; i < 40; ++i) {
-    input += "{\"candidates\":[{\"sums\":{\"sum_model_log_prob\":-" + std::to_string(i) + ",\"token_count\":1}}]}\n";
+    input += "{\"id\":\"n" + std::to_string(i) + "\",\"candidates\":[{\"sums\":{\"sum_model_log_prob\":-" +
+             std::to_string(i) + ",\"token_count\":1}}]}\n";
     if (i == 3) input += "nonsense\n";
   }
   rig.SetInput(input);
-  EXPECT_CALL(rig.scoring(), Rank)
-      .Times(2)
-      .WillRepeatedly([](grpc::ClientContext*, const v1::RankRequest& request, v1::RankResponse* response) {
-        for (const v1::RankItem& item : request.items()) {
-          response->add_items()->add_candidates()->set_sum(item.candidates(0).sums().sum_model_log_prob());
-        }
-        response->mutable_usage()->set_prompt_token_count(10);
-        return grpc::Status::OK;
-      });
+  EXPECT_CALL(rig.scoring(), RankRaw).Times(2).WillRepeatedly([](grpc::ClientContext*, const v1::RankRequest& request) {
+    // The last one first.
+    std::vector<v1::RankResponse> responses;
+    for (int i = request.items_size() - 1; i >= 0; --i) {
+      v1::RankResponse& response = responses.emplace_back();
+      response.set_item_index(i);
+      response.set_id(request.items(i).id());
+      response.mutable_item()->add_candidates()->set_sum(request.items(i).candidates(0).sums().sum_model_log_prob());
+    }
+    return new ScriptedReader<v1::RankResponse>(std::move(responses));
+  });
   EXPECT_EQ(rig.Run({"rank", "--json"}), kExitItemFailed);
-  EXPECT_EQ(rig.out().find('\n'), rig.out().size() - 1) << "one object";
-  EXPECT_THAT(rig.out(), HasSubstr("\"sum\":-39"));
-  EXPECT_THAT(rig.out(), HasSubstr("ERROR_REASON_MALFORMED_MESSAGE"));
-  EXPECT_THAT(rig.out(), HasSubstr("\"prompt_token_count\":20"));
+  std::istringstream lines(rig.out());
+  std::string line;
+  for (int i = 0; i < 41; ++i) {
+    ASSERT_TRUE(std::getline(lines, line)) << i;
+    EXPECT_THAT(line, HasSubstr("\"item_index\":" + std::to_string(i) + ","));
+    if (i == 4) {
+      EXPECT_THAT(line, HasSubstr("ERROR_REASON_MALFORMED_MESSAGE"));
+    } else {
+      EXPECT_THAT(line, HasSubstr("\"id\":\"n" + std::to_string(i < 4 ? i : i - 1) + "\""));
+    }
+  }
+  EXPECT_FALSE(std::getline(lines, line));
+}
+
+TEST(RankTest, ItemsOfStandardInputHaveTheirHeadings) {
+  CommandRig rig;
+  rig.SetInput("{\"candidates\":[{\"text\":\"a\"}]}\n{\"id\":\"b\\u001b[0m\",\"candidates\":[{\"text\":\"a\"}]}\n");
+  EXPECT_CALL(rig.scoring(), RankRaw).WillOnce([](grpc::ClientContext*, const v1::RankRequest& request) {
+    std::vector<v1::RankResponse> responses(2);
+    responses[1].set_item_index(1);
+    responses[1].set_id(request.items(1).id());
+    return new ScriptedReader<v1::RankResponse>(std::move(responses));
+  });
+  EXPECT_EQ(rig.Run({"rank"}), kExitOk);
+  EXPECT_THAT(rig.out(), testing::StartsWith("item 0\n"));
+  EXPECT_THAT(rig.out(), HasSubstr("\n\nitem 1 (b\\x1b[0m)\n"));
+}
+
+TEST(RankTest, WhatWasAnsweredBeforeTheCallEndedIsShown) {
+  CommandRig rig;
+  rig.SetInput("{\"candidates\":[{\"text\":\"a\"}]}\n{\"candidates\":[{\"text\":\"a\"}]}\n");
+  EXPECT_CALL(rig.scoring(), RankRaw).WillOnce([](grpc::ClientContext*, const v1::RankRequest&) {
+    return new ScriptedReader<v1::RankResponse>({v1::RankResponse()},
+                                                Refusal(MakeError(14, v1::ERROR_REASON_RUNNER_LOST, "")));
+  });
+  EXPECT_NE(rig.Run({"rank", "--json"}), kExitOk);
+  EXPECT_THAT(rig.out(), testing::StartsWith("{\"item_index\":0,"));
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
 // `logit score --logits`: what is sent for a file, and how the reply is shown.
+#include <deque>
 #include <limits>
 
 #include "tests/client/cli/command_rig.h"
@@ -11,42 +12,62 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
-// Keeps what is written; a write after `room` of them fails, as it does when the server has ended the call.
-class RecordingWriter final : public grpc::ClientWriterInterface<v1::ScoreLogitsRequest> {
+// Keeps what is written; a write after `room` of them fails, as it does when the server has ended the call. Its replies
+// come at any time.
+class RecordingStream final
+    : public grpc::ClientReaderWriterInterface<v1::ScoreLogitsRequest, v1::ScoreLogitsResponse> {
  public:
-  RecordingWriter(std::vector<v1::ScoreLogitsRequest>* written, grpc::Status status, size_t room)
-      : written_(written), status_(std::move(status)), room_(room) {}
+  RecordingStream(std::vector<v1::ScoreLogitsRequest>* written, std::deque<v1::ScoreLogitsResponse> responses,
+                  grpc::Status status, size_t room)
+      : written_(written), responses_(std::move(responses)), status_(std::move(status)), room_(room) {}
   bool Write(const v1::ScoreLogitsRequest& request, grpc::WriteOptions) override {
     if (written_->size() == room_) return false;
     written_->push_back(request);
     return true;
   }
   bool WritesDone() override { return true; }
+  bool NextMessageSize(uint32_t*) override { return !responses_.empty(); }
+  bool Read(v1::ScoreLogitsResponse* response) override {
+    if (responses_.empty()) return false;
+    *response = std::move(responses_.front());
+    responses_.pop_front();
+    return true;
+  }
+  void WaitForInitialMetadata() override {}
   grpc::Status Finish() override { return status_; }
 
  private:
   std::vector<v1::ScoreLogitsRequest>* written_;
+  std::deque<v1::ScoreLogitsResponse> responses_;
   grpc::Status status_;
   size_t room_;
 };
 
 class ScoreLogitsTest : public ::testing::Test {
  protected:
-  // Runs the command on a file of these bytes; the server answers with `response_` or `status_`.
+  // Runs the command on a file of these bytes; the server answers with `responses_` and `status_`.
   int Run(const std::string& bytes, std::vector<std::string> flags) {
-    EXPECT_CALL(rig_.scoring(), ScoreLogitsRaw).WillOnce([&](grpc::ClientContext*, v1::ScoreLogitsResponse* response) {
-      *response = response_;
-      return new RecordingWriter(&written_, status_, room_);
-    });
+    ExpectCall();
     return RunWithoutCall(bytes, std::move(flags));
+  }
+  void ExpectCall() {
+    EXPECT_CALL(rig_.scoring(), ScoreLogitsRaw).WillOnce([&](grpc::ClientContext*) {
+      return new RecordingStream(&written_, responses_, status_, room_);
+    });
   }
   int RunWithoutCall(const std::string& bytes, std::vector<std::string> flags) {
     const TemporaryFile file(bytes);
     flags.insert(flags.begin(), {"score", "--logits", file.path()});
     return rig_.Run(flags);
   }
+  v1::ScoreLogitsResponse& AddResponse() {
+    v1::ScoreLogitsResponse& response = responses_.emplace_back();
+    response.set_sequence_index(static_cast<int>(responses_.size()) - 1);
+    response.mutable_provenance()->set_numerics_version(1);
+    return response;
+  }
   v1::ScoredSequence& AddSequence(int token_count, double model) {
-    v1::ScoredSequence& sequence = *response_.add_sequences();
+    v1::ScoredSequence& sequence = *AddResponse().mutable_score();
     sequence.mutable_totals()->set_token_count(token_count);
     sequence.mutable_totals()->set_cumulative_model_log_prob(model);
     sequence.set_is_greedy(false);
@@ -55,7 +76,7 @@ class ScoreLogitsTest : public ::testing::Test {
 
   CommandRig rig_;
   std::vector<v1::ScoreLogitsRequest> written_;
-  v1::ScoreLogitsResponse response_;
+  std::deque<v1::ScoreLogitsResponse> responses_;
   grpc::Status status_ = grpc::Status::OK;
   size_t room_ = std::numeric_limits<size_t>::max();
 };
@@ -187,16 +208,55 @@ TEST_F(ScoreLogitsTest, ExplainListsTheTokensWithoutText) {
 }
 
 TEST_F(ScoreLogitsTest, JsonIsALinePerSequence) {
-  response_.mutable_provenance()->set_numerics_version(1);
   AddSequence(1, -0.25);
   AddSequence(1, -0.5);
   EXPECT_EQ(Run(SavedArray("<f2", "(2, 1, 1)", "1234"), {"--targets", "0", "--targets", "0", "--json"}), 0);
   EXPECT_FALSE(written_[0].config().has_record()) << "records, by default";
   EXPECT_EQ(rig_.out(),
-            "{\"tokens\":[],\"totals\":{\"token_count\":1,\"cumulative_model_log_prob\":-0.25},\"is_greedy\":false,"
-            "\"sequence_index\":0,\"provenance\":{\"numerics_version\":1,\"server_version\":\"\"}}\n"
-            "{\"tokens\":[],\"totals\":{\"token_count\":1,\"cumulative_model_log_prob\":-0.5},\"is_greedy\":false,"
-            "\"sequence_index\":1,\"provenance\":{\"numerics_version\":1,\"server_version\":\"\"}}\n");
+            "{\"sequence_index\":0,\"score\":{\"tokens\":[],\"totals\":{\"token_count\":1,"
+            "\"cumulative_model_log_prob\":-0.25},\"is_greedy\":false},\"provenance\":{\"numerics_version\":1,\"server_"
+            "version\":\"\"}}\n"
+            "{\"sequence_index\":1,\"score\":{\"tokens\":[],\"totals\":{\"token_count\":1,"
+            "\"cumulative_model_log_prob\":-0.5},\"is_greedy\":false},\"provenance\":{\"numerics_version\":1,\"server_"
+            "version\":\"\"}}\n");
+}
+
+TEST_F(ScoreLogitsTest, AFailedSequenceLeavesTheOthersAlone) {
+  AddSequence(1, -0.25);
+  *AddResponse().mutable_error() = MakeError(3, v1::ERROR_REASON_NON_FINITE_LOGIT, "rows.logits");
+  AddSequence(1, -0.5);
+  EXPECT_EQ(Run(SavedArray("<f2", "(3, 1, 1)", "123456"), {"--targets", "0", "--targets", "0", "--targets", "0"}),
+            kExitItemFailed);
+  EXPECT_EQ(rig_.out(),
+            "   targets  tokens  model log-prob  per token  perplexity  greedy\n"
+            "0  [0]           1       -0.250000  -0.250000    1.284025  no\n"
+            "1  [0]           -               -          -           -  -\n"
+            "2  [0]           1       -0.500000  -0.500000    1.648721  no\n"
+            "sequence 1: error: rows.logits is wrong (NON_FINITE_LOGIT)\n");
+}
+
+TEST_F(ScoreLogitsTest, AFailedSequenceIsALineOfJsonWithItsError) {
+  AddSequence(1, -0.25);
+  *AddResponse().mutable_error() = MakeError(3, v1::ERROR_REASON_NON_FINITE_LOGIT, "rows.logits");
+  AddSequence(1, -0.5);
+  EXPECT_EQ(
+      Run(SavedArray("<f2", "(3, 1, 1)", "123456"), {"--targets", "0", "--targets", "0", "--targets", "0", "--json"}),
+      kExitItemFailed);
+  EXPECT_THAT(rig_.out(), HasSubstr("{\"sequence_index\":0,\"score\":{"));
+  EXPECT_THAT(rig_.out(), HasSubstr("\n{\"sequence_index\":1,\"error\":{"));
+  EXPECT_THAT(rig_.out(), HasSubstr("\n{\"sequence_index\":2,\"score\":{"));
+}
+
+TEST_F(ScoreLogitsTest, TheLastRowsOfASequenceEndIt) {
+  AddSequence(1500, -1);
+  AddSequence(1500, -1);
+  std::string zeros;
+  for (int i = 0; i < 1500; ++i) zeros += i == 0 ? "0" : ",0";
+  EXPECT_EQ(Run(SavedArray("<f2", "(2, 1500, 1)", std::string(size_t{3000} * 2, '\0')),
+                {"--targets", zeros, "--targets", zeros}),
+            0);
+  ASSERT_EQ(written_.size(), 5u);
+  for (int i = 1; i < 5; ++i) EXPECT_EQ(written_[i].rows().last(), i % 2 == 0) << i;
 }
 
 TEST_F(ScoreLogitsTest, SumsOnlyAsksForNoTokens) {
@@ -208,10 +268,7 @@ TEST_F(ScoreLogitsTest, SumsOnlyAsksForNoTokens) {
 TEST_F(ScoreLogitsTest, StandardInputHoldsAFileToo) {
   AddSequence(2, -1);
   rig_.SetInput(SavedArray("<f4", "(2, 3)", kRows));
-  EXPECT_CALL(rig_.scoring(), ScoreLogitsRaw).WillOnce([&](grpc::ClientContext*, v1::ScoreLogitsResponse* response) {
-    *response = response_;
-    return new RecordingWriter(&written_, status_, room_);
-  });
+  ExpectCall();
   EXPECT_EQ(rig_.Run({"score", "--logits", "-", "--targets", "1,2"}), 0);
   EXPECT_EQ(written_[1].payload(), kRows);
 }
@@ -314,9 +371,8 @@ TEST_F(ScoreLogitsTest, WhatIsWrongHereIsNotSent) {
 
 TEST_F(ScoreLogitsTest, AFileThatEndsTooEarlyCancelsTheCall) {
   rig_.SetInput(SavedArray("<f4", "(2, 1, 3)", kRows.substr(0, 20)));
-  EXPECT_CALL(rig_.scoring(), ScoreLogitsRaw).WillOnce([&](grpc::ClientContext*, v1::ScoreLogitsResponse* response) {
-    return new RecordingWriter(&written_, grpc::Status(grpc::StatusCode::CANCELLED, ""), room_);
-  });
+  status_ = grpc::Status(grpc::StatusCode::CANCELLED, "");
+  ExpectCall();
   EXPECT_EQ(rig_.Run({"score", "--logits", "-", "--targets", "1", "--targets", "1"}), kExitUsage);
   EXPECT_THAT(rig_.err(), HasSubstr("it ends after 5 of its 6 values"));
   EXPECT_THAT(rig_.out(), IsEmpty());

@@ -19,23 +19,21 @@ v1::ScoreResponse Response(const std::string& text) {
 constexpr char kParadox[] = R"pb(
   item {
     continuations {
-      continuations {
-        score {
-          tokens { token_id: 10 token_bytes: " a" position: 0 model_log_prob: -1 rank: 1 model_entropy: 2 }
-          tokens { token_id: 11 token_bytes: "b" position: 1 model_log_prob: -1 rank: 1 model_entropy: 2 }
-          tokens { token_id: 12 token_bytes: "c" position: 2 model_log_prob: -9 rank: 80 model_entropy: 2 }
-          totals { token_count: 3 cumulative_model_log_prob: -11 }
-          is_greedy: false
-        }
+      score {
+        tokens { token_id: 10 token_bytes: " a" position: 0 model_log_prob: -1 rank: 1 model_entropy: 2 }
+        tokens { token_id: 11 token_bytes: "b" position: 1 model_log_prob: -1 rank: 1 model_entropy: 2 }
+        tokens { token_id: 12 token_bytes: "c" position: 2 model_log_prob: -9 rank: 80 model_entropy: 2 }
+        totals { token_count: 3 cumulative_model_log_prob: -11 }
+        is_greedy: false
       }
-      continuations {
-        score {
-          tokens { token_id: 20 token_bytes: " x" position: 0 model_log_prob: -1.5 rank: 2 model_entropy: 2 }
-          tokens { token_id: 21 token_bytes: "y" position: 1 model_log_prob: -1.5 rank: 2 model_entropy: 2 }
-          tokens { token_id: 22 token_bytes: "z" position: 2 model_log_prob: -1.5 rank: 2 model_entropy: 2 }
-          totals { token_count: 3 cumulative_model_log_prob: -4.5 }
-          is_greedy: true
-        }
+    }
+    continuations {
+      score {
+        tokens { token_id: 20 token_bytes: " x" position: 0 model_log_prob: -1.5 rank: 2 model_entropy: 2 }
+        tokens { token_id: 21 token_bytes: "y" position: 1 model_log_prob: -1.5 rank: 2 model_entropy: 2 }
+        tokens { token_id: 22 token_bytes: "z" position: 2 model_log_prob: -1.5 rank: 2 model_entropy: 2 }
+        totals { token_count: 3 cumulative_model_log_prob: -4.5 }
+        is_greedy: true
       }
     }
   })pb";
@@ -67,20 +65,15 @@ std::vector<v1::ScoreResponse> MinusContextLength(const v1::ScoreRequest& reques
   for (int i = request.items_size() - 1; i >= 0; --i) {
     v1::ScoreResponse response;
     response.set_item_index(i);
-    response.mutable_item()
-        ->mutable_continuations()
-        ->add_continuations()
-        ->mutable_score()
-        ->mutable_totals()
-        ->set_cumulative_model_log_prob(-static_cast<double>(request.items(i).context().text().size()));
+    response.mutable_item()->add_continuations()->mutable_score()->mutable_totals()->set_cumulative_model_log_prob(
+        -static_cast<double>(request.items(i).context().text().size()));
     responses.push_back(response);
   }
   return responses;
 }
 
 std::string Line(const std::string& context) {
-  return "{\"context\":{\"text\":\"" + context +
-         "\"},\"continuations\":{\"continuations\":[{\"input\":{\"text\":\"b\"}}]}}\n";
+  return "{\"context\":{\"text\":\"" + context + "\"},\"continuations\":[{\"text\":\"b\"}]}\n";
 }
 
 TEST_F(ScoreTest, TextAndTokensReachTheRequest) {
@@ -93,12 +86,10 @@ TEST_F(ScoreTest, TextAndTokensReachTheRequest) {
       R"pb(
         items {
           context { text: "ctx" }
-          continuations {
-            continuations { input { text: " a" } }
-            continuations { input { text: "" } }
-            continuations { input { tokens { token_ids: [ 7, 8 ] } } }
-            continuations { input { tokens {} } }
-          }
+          continuations { text: " a" }
+          continuations { text: "" }
+          continuations { tokens { token_ids: [ 7, 8 ] } }
+          continuations { tokens {} }
         }
         record { top_n: 2 }
         sampling {
@@ -113,7 +104,7 @@ TEST_F(ScoreTest, TextAndTokensReachTheRequest) {
 
 TEST_F(ScoreTest, WithContextTokensAllTextsAreContinuations) {
   EXPECT_EQ(Run({"--context-tokens", "1,2", " a", " b"}, Paradox), kExitOk);
-  EXPECT_EQ(requests_.at(0).items(0).continuations().continuations_size(), 2);
+  EXPECT_EQ(requests_.at(0).items(0).continuations_size(), 2);
 }
 
 TEST_F(ScoreTest, SummaryIsATable) {
@@ -149,19 +140,17 @@ TEST_F(ScoreTest, AnExcludedTokenIsNamedAndEndsTheSum) {
   const char* excluded = R"pb(
     item {
       continuations {
-        continuations {
-          score {
-            tokens { token_id: 1 position: 0 log_prob_state: LOG_PROB_STATE_EXCLUDED model_log_prob: -2 }
-            tokens { token_id: 2 position: 1 log_prob_state: LOG_PROB_STATE_EXCLUDED }
-            tokens {
-              token_id: 3
-              position: 2
-              log_prob_state: LOG_PROB_STATE_PRESENT
-              model_log_prob: -1
-              sampling_log_prob: -1
-            }
-            totals { token_count: 3 }
+        score {
+          tokens { token_id: 1 position: 0 log_prob_state: LOG_PROB_STATE_EXCLUDED model_log_prob: -2 }
+          tokens { token_id: 2 position: 1 log_prob_state: LOG_PROB_STATE_EXCLUDED }
+          tokens {
+            token_id: 3
+            position: 2
+            log_prob_state: LOG_PROB_STATE_PRESENT
+            model_log_prob: -1
+            sampling_log_prob: -1
           }
+          totals { token_count: 3 }
         }
       }
     })pb";
@@ -177,11 +166,9 @@ TEST_F(ScoreTest, ATokenExcludedByTheStagesAloneKeepsTheModelsSum) {
   const char* excluded = R"pb(
     item {
       continuations {
-        continuations {
-          score {
-            tokens { token_id: 1 position: 0 log_prob_state: LOG_PROB_STATE_EXCLUDED model_log_prob: -2 }
-            totals { token_count: 1 cumulative_model_log_prob: -2 }
-          }
+        score {
+          tokens { token_id: 1 position: 0 log_prob_state: LOG_PROB_STATE_EXCLUDED model_log_prob: -2 }
+          totals { token_count: 1 cumulative_model_log_prob: -2 }
         }
       }
     })pb";
@@ -194,10 +181,8 @@ TEST_F(ScoreTest, ATokenExcludedByTheStagesAloneKeepsTheModelsSum) {
 TEST_F(ScoreTest, AFailedContinuationIsNamedAndExitsWith1) {
   const char* failed = R"pb(
     item {
-      continuations {
-        continuations { score { totals { token_count: 1 cumulative_model_log_prob: -1 } } }
-        continuations { error { code: 3 reason: ERROR_REASON_EMPTY_CONTINUATION message: "it has no token" } }
-      }
+      continuations { score { totals { token_count: 1 cumulative_model_log_prob: -1 } } }
+      continuations { error { code: 3 reason: ERROR_REASON_EMPTY_CONTINUATION message: "it has no token" } }
     })pb";
   EXPECT_EQ(Run({"a", "b", ""}, [&](const auto&) { return std::vector{Response(failed)}; }), kExitItemFailed);
   EXPECT_THAT(rig_.out(), HasSubstr("continuation 1: error: it has no token (EMPTY_CONTINUATION)\n"));
@@ -243,10 +228,8 @@ TEST_F(ScoreTest, ALineThatIsNoItemHasItsErrorInItsPlace) {
 TEST_F(ScoreTest, EveryFailureOfStandardInputHasItsMessageOnStandardError) {
   const v1::ScoreResponse failed = Response(R"pb(
     item {
-      continuations {
-        continuations { score { totals { token_count: 1 cumulative_model_log_prob: -1 } } }
-        continuations { error { code: 3 reason: ERROR_REASON_EMPTY_CONTINUATION message: "it has no token" } }
-      }
+      continuations { score { totals { token_count: 1 cumulative_model_log_prob: -1 } } }
+      continuations { error { code: 3 reason: ERROR_REASON_EMPTY_CONTINUATION message: "it has no token" } }
     })pb");
   rig_.SetInput(Line("a") + "{\n{\n");
   EXPECT_EQ(Run({}, [&](const auto&) { return std::vector{failed}; }), kExitItemFailed);

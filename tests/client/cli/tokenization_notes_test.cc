@@ -15,13 +15,11 @@ Message Parse(const char* text) {
 
 TEST(TokenizationNotesTest, ContinuationsOfOneKindShareALine) {
   const auto item = Parse<v1::ScoredItem>(R"pb(
+    continuations { boundary { rule: BOUNDARY_JOINT token_spans_boundary: true spanning_bytes: 1 } }
+    continuations { boundary { rule: BOUNDARY_JOINT context_tokens_changed: true } }
+    continuations { boundary { rule: BOUNDARY_JOINT token_spans_boundary: true spanning_bytes: 1 } }
     continuations {
-      continuations { boundary { rule: BOUNDARY_JOINT token_spans_boundary: true spanning_bytes: 1 } }
-      continuations { boundary { rule: BOUNDARY_JOINT context_tokens_changed: true } }
-      continuations { boundary { rule: BOUNDARY_JOINT token_spans_boundary: true spanning_bytes: 1 } }
-      continuations {
-        boundary { rule: BOUNDARY_JOINT token_spans_boundary: true spanning_bytes: 2 implicit_context_token_id: 7 }
-      }
+      boundary { rule: BOUNDARY_JOINT token_spans_boundary: true spanning_bytes: 2 implicit_context_token_id: 7 }
     }
   )pb");
   EXPECT_EQ(BoundaryNotes(item),
@@ -54,9 +52,7 @@ TEST(TokenizationNotesTest, ATextThatIsAnotherIsNamedWithItsCause) {
 }
 
 TEST(TokenizationNotesTest, NothingToSayIsNoLine) {
-  EXPECT_EQ(
-      BoundaryNotes(Parse<v1::ScoredItem>("continuations { continuations { boundary { rule: BOUNDARY_JOINT } } }")),
-      "");
+  EXPECT_EQ(BoundaryNotes(Parse<v1::ScoredItem>("continuations { boundary { rule: BOUNDARY_JOINT } }")), "");
   EXPECT_EQ(TokenizationNote({}, "the prompt"), "");
 }
 

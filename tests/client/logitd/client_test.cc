@@ -103,15 +103,31 @@ class FakeScoring final : public v1::ScoringService::Service {
     return grpc::Status::OK;
   }
 
-  // Answers each rows message with a sequence of as many tokens as its payload has bytes; refuses an empty payload.
-  grpc::Status ScoreLogits(grpc::ServerContext* context, grpc::ServerReader<v1::ScoreLogitsRequest>* reader,
-                           v1::ScoreLogitsResponse* response) override {
+  grpc::Status Rank(grpc::ServerContext* context, const v1::RankRequest* request,
+                    grpc::ServerWriter<v1::RankResponse>* writer) override {
+    for (int i = request->items_size() - 1; i >= 0; --i) {
+      v1::RankResponse response;
+      response.set_item_index(i);
+      writer->Write(response);
+    }
+    return grpc::Status::OK;
+  }
+
+  // Answers each rows message with a sequence of as many tokens as its payload has bytes, before it reads the next;
+  // refuses an empty payload.
+  grpc::Status ScoreLogits(grpc::ServerContext* context,
+                           grpc::ServerReaderWriter<v1::ScoreLogitsResponse, v1::ScoreLogitsRequest>* stream) override {
     v1::ScoreLogitsRequest request;
-    if (!reader->Read(&request) || !request.has_config()) return Refusal(EmptyPrompt());
-    response->mutable_provenance()->set_numerics_version(request.config().vocab_size());
-    while (reader->Read(&request)) {
+    if (!stream->Read(&request) || !request.has_config()) return Refusal(EmptyPrompt());
+    v1::ScoreLogitsResponse response;
+    response.mutable_provenance()->set_numerics_version(request.config().vocab_size());
+    while (stream->Read(&request)) {
       if (request.payload().empty()) return Refusal(EmptyPrompt());
-      response->add_sequences()->mutable_totals()->set_token_count(static_cast<int>(request.payload().size()));
+      response.set_sequence_index(request.rows().sequence_index());
+      response.mutable_score()->mutable_totals()->set_token_count(static_cast<int>(request.payload().size()));
+      // Much larger than what the client may leave unread.
+      response.mutable_error()->set_message(std::string(10'000, 'x'));
+      stream->Write(response);
     }
     return grpc::Status::OK;
   }
@@ -213,38 +229,93 @@ TEST_F(ClientTest, ScoreHandsOverItemsAsTheyCome) {
   EXPECT_THAT(indices, ElementsAre(2, 1, 0));
 }
 
+TEST_F(ClientTest, RankHandsOverItemsAsTheyCome) {
+  v1::RankRequest request;
+  for (int i = 0; i < 3; ++i) request.add_items();
+  std::vector<int> indices;
+  const absl::Status status = client_->Rank(request, [&](v1::RankResponse response) {
+    indices.push_back(response.item_index());
+    return true;
+  });
+  EXPECT_TRUE(status.ok()) << status;
+  EXPECT_THAT(indices, ElementsAre(2, 1, 0));
+}
+
 TEST_F(ClientTest, ScoreLogitsAsksForRowsUntilThereAreNoMore) {
   v1::ScoreLogitsConfig config;
   config.set_vocab_size(4);
   int calls = 0;
-  const auto response = client_->ScoreLogits(config, [&](v1::ScoreLogitsRows& rows, std::string& payload) {
-    EXPECT_TRUE(payload.empty());
-    EXPECT_EQ(rows.target_token_ids_size(), 0);
-    rows.add_target_token_ids(1);
-    payload.assign(++calls, 'x');
-    return calls < 4;
-  });
-  ASSERT_TRUE(response.ok()) << response.status();
-  EXPECT_EQ(response->provenance().numerics_version(), 4);
-  ASSERT_EQ(response->sequences_size(), 3);
-  EXPECT_EQ(response->sequences(2).totals().token_count(), 3);
+  std::vector<v1::ScoreLogitsResponse> responses;
+  const absl::Status status = client_->ScoreLogits(
+      config,
+      [&](v1::ScoreLogitsRows& rows, std::string& payload) {
+        EXPECT_TRUE(payload.empty());
+        EXPECT_EQ(rows.target_token_ids_size(), 0);
+        rows.add_target_token_ids(1);
+        payload.assign(++calls, 'x');
+        return calls < 4;
+      },
+      [&](v1::ScoreLogitsResponse response) {
+        responses.push_back(std::move(response));
+        return true;
+      });
+  ASSERT_TRUE(status.ok()) << status;
+  ASSERT_EQ(responses.size(), 3u);
+  EXPECT_EQ(responses[0].provenance().numerics_version(), 4);
+  EXPECT_EQ(responses[2].score().totals().token_count(), 3);
+}
+
+TEST_F(ClientTest, ScoreLogitsReadsWhileItWrites) {
+  // 20 MB of replies, each written by the server before it reads on: who reads only at the end would wait forever.
+  int calls = 0;
+  int replies = 0;
+  const absl::Status status = client_->ScoreLogits(
+      {},
+      [&](v1::ScoreLogitsRows&, std::string& payload) {
+        payload.assign(10'000, 'x');
+        return ++calls <= 2000;
+      },
+      [&](const v1::ScoreLogitsResponse&) {
+        ++replies;
+        return true;
+      });
+  EXPECT_TRUE(status.ok()) << status;
+  EXPECT_EQ(replies, 2000);
+}
+
+TEST_F(ClientTest, ACallbackCancelsScoreLogits) {
+  const absl::Status status = client_->ScoreLogits(
+      {},
+      [](v1::ScoreLogitsRows&, std::string& payload) {
+        payload = "x";
+        return true;
+      },
+      [](const v1::ScoreLogitsResponse&) { return false; });
+  EXPECT_EQ(status.code(), absl::StatusCode::kCancelled);
+  server_->Shutdown();  // Returns once the handler has.
 }
 
 TEST_F(ClientTest, ScoreLogitsStopsAtTheServersRefusal) {
   int calls = 0;
-  const auto response = client_->ScoreLogits({}, [&](v1::ScoreLogitsRows&, std::string& payload) {
-    // Endless, but for the refusal of the third.
-    if (++calls != 3) payload.assign(1 << 20, 'x');
-    return true;
-  });
-  EXPECT_EQ(ErrorOf(response.status()).reason, "EMPTY_PROMPT");
+  const absl::Status status = client_->ScoreLogits(
+      {},
+      [&](v1::ScoreLogitsRows&, std::string& payload) {
+        // Endless, but for the refusal of the third.
+        if (++calls != 3) payload.assign(1 << 20, 'x');
+        return true;
+      },
+      [](const v1::ScoreLogitsResponse&) { return true; });
+  EXPECT_EQ(ErrorOf(status).reason, "EMPTY_PROMPT");
 }
 
 TEST_F(ClientTest, AnErrorOfTheRowsCancelsScoreLogits) {
-  const auto response = client_->ScoreLogits({}, [&](v1::ScoreLogitsRows&, std::string&) -> absl::StatusOr<bool> {
-    return absl::DataLossError("the file is gone");
-  });
-  EXPECT_EQ(response.status(), absl::DataLossError("the file is gone"));
+  const absl::Status status = client_->ScoreLogits(
+      {},
+      [&](v1::ScoreLogitsRows&, std::string&) -> absl::StatusOr<bool> {
+        return absl::DataLossError("the file is gone");
+      },
+      [](const v1::ScoreLogitsResponse&) { return true; });
+  EXPECT_EQ(status, absl::DataLossError("the file is gone"));
   server_->Shutdown();  // Returns once the handler has: the call is not left open.
 }
 

@@ -70,8 +70,8 @@ class BoundaryTest : public logitd::testing::InProcessServer {
       *request.mutable_tokenization() = Parse<v1::TokenizationOptions>(test.options);
       v1::ScoreItem& item = *request.add_items();
       item.mutable_context()->set_text(test.context);
-      v1::Continuation& continuation = *item.mutable_continuations()->add_continuations();
-      continuation.mutable_input()->set_text(test.continuation);
+      v1::Continuation& continuation = *item.add_continuations();
+      continuation.set_text(test.continuation);
       const v1::ScoredContinuation scored = ScoreOne(request.ShortDebugString());
       EXPECT_EQ(TokensOf(scored), test.token_ids);
       EXPECT_EQ(Show(scored.boundary()), test.report);
@@ -133,9 +133,9 @@ TEST_F(BoundaryTest, LmEvalLeavesOutAsManyTokensAsTheContextHas) {
        "LM_EVAL after 1 moved 2"},
   });
   const auto vanished = ScoreOne(
-      R"(items { context { text: "a" } continuations { continuations { input { text: "t" } } } }
+      R"(items { context { text: "a" } continuations { text: "t" } }
          tokenization { boundary: BOUNDARY_LM_EVAL })");
-  EXPECT_EQ(Describe(vanished.error()), "BOUNDARY_TOKEN of items[0].continuations.continuations[0].input.text");
+  EXPECT_EQ(Describe(vanished.error()), "BOUNDARY_TOKEN of items[0].continuations[0].text");
 }
 
 TEST_F(BoundaryTest, WhiteSpaceIsWhatPythonStrips) {
@@ -176,14 +176,14 @@ TEST_F(BoundaryTest, TextAfterIdsGoesOn) {
   Attach(options);
   for (const std::string rule : {"JOINT", "SEPARATE", "LM_EVAL"}) {
     const auto scored = ScoreOne(
-        "items { context { tokens { token_ids: [5, 6] } } continuations { continuations { "
-        "input { text: \"at.\" } } } } tokenization { boundary: BOUNDARY_" +
+        "items { context { tokens { token_ids: [5, 6] } } continuations { "
+        "text: \"at.\" } } tokenization { boundary: BOUNDARY_" +
         rule + " }");
     EXPECT_EQ(TokensOf(scored), FakeTokens("at."));
     EXPECT_EQ(Show(scored.boundary()), "SEPARATE after 2");
   }
   const auto ids = ScoreOne(
-      R"(items { context { text: "the " } continuations { continuations { input { tokens { token_ids: [5, 6] } } } } }
+      R"(items { context { text: "the " } continuations { tokens { token_ids: [5, 6] } } }
          tokenization { boundary: BOUNDARY_LM_EVAL })");
   EXPECT_NEAR(ids.score().totals().cumulative_model_log_prob(),
               LogProbOf(std::vector<TokenId>{kFakeBos} + FakeTokens(" the "), {5, 6}), 1e-9)
@@ -219,8 +219,8 @@ TEST_F(BoundaryTest, TokenizerThatChangesTextIsReported) {
       {"", "THE", "", bos, FakeTokens("the"), "JOINT after 1 text-changed"},
   });
   std::vector<v1::ScoreResponse> responses;
-  ASSERT_TRUE(Score(R"(items { context { text: "THE" } continuations { continuations { input { text: "a" } } } }
-                       items { context { text: "the" } continuations { continuations { input { text: "a" } } } })",
+  ASSERT_TRUE(Score(R"(items { context { text: "THE" } continuations { text: "a" } }
+                       items { context { text: "the" } continuations { text: "a" } })",
                     &responses)
                   .ok());
   EXPECT_TRUE(responses[0].item().tokenization().text_changed());
@@ -233,9 +233,9 @@ TEST_F(BoundaryTest, DoubledBosIsReportedWhereverATextBegins) {
   Attach(options);
   const std::string parse = " { parse_special_tokens: true }";
   std::vector<v1::ScoreResponse> scored;
-  ASSERT_TRUE(Score(R"(items { context { text: "<s>the" } continuations { continuations { input { text: "a" } } } }
-                       items { context { text: "the" } continuations { continuations { input { text: "<s>a" } } } }
-                       items { continuations { continuations { input { text: "<s>a" } } } }
+  ASSERT_TRUE(Score(R"(items { context { text: "<s>the" } continuations { text: "a" } }
+                       items { context { text: "the" } continuations { text: "<s>a" } }
+                       items { continuations { text: "<s>a" } }
                        tokenization)" +
                         parse,
                     &scored)
@@ -245,22 +245,15 @@ TEST_F(BoundaryTest, DoubledBosIsReportedWhereverATextBegins) {
   EXPECT_TRUE(scored[2].item().tokenization().doubled_bos()) << "BOS stands for the empty context already";
 
   // The harness takes the continuation's own BOS for the context.
-  const auto own = ScoreOne(R"(items { continuations { continuations { input { text: "<s>a" } } } }
+  const auto own = ScoreOne(R"(items { continuations { text: "<s>a" } }
                                tokenization { parse_special_tokens: true boundary: BOUNDARY_LM_EVAL })");
   EXPECT_EQ(TokensOf(own), FakeTokens("a"));
 
-  v1::RankResponse ranked;
+  std::vector<v1::RankResponse> ranked;
   ASSERT_TRUE(
-      scoring_
-          ->Rank(
-              Context().get(),
-              Parse<v1::RankRequest>(
-                  R"(items { context { text: "<s>the" } candidates { continuation { input { text: "a" } } } } tokenization)" +
-                  parse),
-              &ranked)
-          .ok());
-  EXPECT_TRUE(ranked.items(0).tokenization().doubled_bos());
-  EXPECT_EQ(ranked.items(0).candidates(0).boundary().rule(), v1::BOUNDARY_JOINT);
+      Rank(R"(items { context { text: "<s>the" } candidates { text: "a" } } tokenization)" + parse, &ranked).ok());
+  EXPECT_TRUE(ranked[0].item().tokenization().doubled_bos());
+  EXPECT_EQ(ranked[0].item().candidates(0).boundary().rule(), v1::BOUNDARY_JOINT);
 
   std::vector<v1::GenerateResponse> generated;
   ASSERT_TRUE(
@@ -286,13 +279,13 @@ TEST_F(BoundaryTest, DoubledBosIsReportedWhereverATextBegins) {
 
 TEST_F(BoundaryTest, ContextOfCandidatesWithSumsIsNotRead) {
   Attach();
-  v1::RankResponse ranked;
+  std::vector<v1::RankResponse> ranked;
   const auto request = Parse<v1::RankRequest>(
       R"(items { context { tokens { token_ids: 99 } } candidates { sums { sum_model_log_prob: -2 token_count: 1 } } }
-         items { context { text: "the" } candidates { continuation { input { text: "a" } } } })");
-  ASSERT_TRUE(scoring_->Rank(Context().get(), request, &ranked).ok());
-  EXPECT_EQ(ranked.items(0).candidates(0).sum(), -2);
-  EXPECT_EQ(ranked.usage().prompt_token_count(), 1);
+         items { context { text: "the" } candidates { text: "a" } })");
+  ASSERT_TRUE(Rank(request, &ranked).ok());
+  EXPECT_EQ(ReplyTo(0, ranked).item().candidates(0).sum(), -2);
+  EXPECT_EQ(ReplyTo(1, ranked).usage().prompt_token_count(), 1);
 }
 
 TEST_F(BoundaryTest, ContextsThatDifferShareWhatTheyBeginWith) {
@@ -303,17 +296,18 @@ TEST_F(BoundaryTest, ContextsThatDifferShareWhatTheyBeginWith) {
     options.name = fork ? "forks" : "plain";
     auto& model = Attach(options);
     std::vector<v1::ScoreResponse> responses;
-    ASSERT_TRUE(Score(R"(items { context { text: "the cat and the " } continuations {
-                           continuations { input { text: "dog" } } continuations { input { text: "mat." } }
-                           continuations { input { text: "x" } } continuations { input { text: "dog" } } } }
+    ASSERT_TRUE(
+        Score(
+            R"(items { context { text: "the cat and the " } continuations { text: "dog" } continuations { text: "mat." }
+                           continuations { text: "x" } continuations { text: "dog" } }
                          model: ")" +
-                          options.name + "\"",
-                      &responses)
-                    .ok());
+                options.name + "\"",
+            &responses)
+            .ok());
     const auto context = FakeTokens("the cat and the");
     const auto space = FakeTokens(" ");
     ASSERT_EQ(context.size(), 4u);
-    const auto& scored = responses[0].item().continuations().continuations();
+    const auto& scored = responses[0].item().continuations();
     EXPECT_NEAR(scored[0].score().totals().cumulative_model_log_prob(), LogProbOf(context, FakeTokens(" dog")), 1e-9);
     EXPECT_NEAR(scored[1].score().totals().cumulative_model_log_prob(), LogProbOf(context, FakeTokens(" mat.")), 1e-9);
     EXPECT_NEAR(scored[2].score().totals().cumulative_model_log_prob(), LogProbOf(context + space, FakeTokens("x")),
@@ -323,6 +317,7 @@ TEST_F(BoundaryTest, ContextsThatDifferShareWhatTheyBeginWith) {
     EXPECT_EQ(scored[0].boundary().context_token_count(), 4);
     // Shared: 3 of the 4 tokens that all begin with. Then 1, 2 and, after one more of its own context, 1.
     EXPECT_EQ(model.token_count(), fork ? 3 + 1 + 2 + (1 + 1) : (3 + 1) + (3 + 2) + (4 + 1));
+    EXPECT_EQ(responses[0].usage().evaluated_token_count(), model.token_count());
     fake_.reset();
   }
 }
@@ -331,34 +326,33 @@ TEST_F(BoundaryTest, IdsAfterAContextThatEndsInSpacesKeepThem) {
   Attach();
   const auto score = [&](const std::string& continuations) {
     std::vector<v1::ScoreResponse> responses;
-    EXPECT_TRUE(Score("items { context { text: \"the  \" } continuations {" + continuations +
-                          "} } items { context { text: \"  \" } continuations {" + continuations +
-                          "} } tokenization { boundary: BOUNDARY_LM_EVAL }",
+    EXPECT_TRUE(Score("items { context { text: \"the  \" } " + continuations + "} items { context { text: \"  \" } " +
+                          continuations + "} tokenization { boundary: BOUNDARY_LM_EVAL }",
                       &responses)
                     .ok());
     return responses;
   };
-  const std::string ids = "continuations { input { tokens { token_ids: 5 } } } ";
+  const std::string ids = "continuations { tokens { token_ids: 5 } } ";
   // The rule is about texts: without any, the contexts are what they are.
   const auto alone = score(ids);
   EXPECT_EQ(alone[0].item().context_token_count(), 3);
   EXPECT_EQ(alone[1].item().context_token_count(), 2);
   EXPECT_FALSE(alone[1].item().has_implicit_context_token_id());
-  for (int i = 0; i < 2; ++i) EXPECT_FALSE(alone[i].item().continuations().continuations(0).has_boundary());
+  for (int i = 0; i < 2; ++i) EXPECT_FALSE(alone[i].item().continuations(0).has_boundary());
   // Beside a text, to which the spaces move, the report says what the ids are scored after.
-  const auto mixed = score(ids + "continuations { input { text: \"x\" } } ");
+  const auto mixed = score(ids + "continuations { text: \"x\" } ");
   EXPECT_EQ(mixed[0].item().context_token_count(), 1);
   EXPECT_EQ(mixed[1].item().context_token_count(), 1);
   EXPECT_EQ(mixed[1].item().implicit_context_token_id(), kFakeBos);
   for (const auto& responses : {alone, mixed}) {
-    EXPECT_NEAR(responses[0].item().continuations().continuations(0).score().totals().cumulative_model_log_prob(),
+    EXPECT_NEAR(responses[0].item().continuations(0).score().totals().cumulative_model_log_prob(),
                 LogProbOf(FakeTokens("the  "), {5}), 1e-9);
-    EXPECT_NEAR(responses[1].item().continuations().continuations(0).score().totals().cumulative_model_log_prob(),
+    EXPECT_NEAR(responses[1].item().continuations(0).score().totals().cumulative_model_log_prob(),
                 LogProbOf(FakeTokens("  "), {5}), 1e-9);
   }
-  EXPECT_EQ(Show(mixed[0].item().continuations().continuations(0).boundary()), "SEPARATE after 3 context-changed");
-  EXPECT_EQ(Show(mixed[1].item().continuations().continuations(0).boundary()), "SEPARATE after 2 context-changed");
-  EXPECT_EQ(Show(mixed[0].item().continuations().continuations(1).boundary()), "LM_EVAL after 1 moved 2");
+  EXPECT_EQ(Show(mixed[0].item().continuations(0).boundary()), "SEPARATE after 3 context-changed");
+  EXPECT_EQ(Show(mixed[1].item().continuations(0).boundary()), "SEPARATE after 2 context-changed");
+  EXPECT_EQ(Show(mixed[0].item().continuations(1).boundary()), "LM_EVAL after 1 moved 2");
 }
 
 TEST_F(BoundaryTest, ANameInTheTextIsNotTakenForATokenBehindIt) {

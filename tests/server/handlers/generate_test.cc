@@ -8,12 +8,14 @@
 
 #include "core/decoder.h"
 #include "tests/server/in_process.h"
+#include "tests/testing/equals_proto.h"
 #include "tests/testing/matchers.h"
 
 namespace logitd::server {
 namespace {
 
 using logitd::testing::Describe;
+using logitd::testing::EqualsProto;
 using logitd::testing::FakeModelOptions;
 using logitd::testing::FakeOutcome;
 using logitd::testing::FakeRow;
@@ -80,7 +82,145 @@ TEST_F(GenerateTest, CompletionsAreWhatTheDecoderMakesOfTheModelsRows) {
   EXPECT_EQ(final.usage().generated_token_count(), 48);
   // The prompt is evaluated once, whatever n is.
   EXPECT_EQ(model.token_count(), static_cast<int64_t>(FakeTokens("the cat").size()) + 4 * 11);
+  EXPECT_EQ(final.usage().evaluated_token_count(), model.token_count());
+  EXPECT_EQ(final.usage().scored_token_count(), 0) << "nothing was given";
   EXPECT_GE(model.largest_batch(), 4);
+}
+
+TEST_F(GenerateTest, PromptIsScoredWithTheEvaluationThatACompletionBeginsWith) {
+  for (const bool records : {true, false}) {
+    for (const int n : {1, 2}) {
+      SCOPED_TRACE(std::string(records ? "records" : "rows") + ", n " + std::to_string(n));
+      FakeModelOptions options;
+      options.records = records;
+      options.name = (records ? "records" : "rows") + std::to_string(n);
+      auto& model = Attach(options);
+      const std::string ids = "3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22";
+      const std::string request = "prompt { tokens { token_ids: [2, " + ids + "] } } n: " + std::to_string(n) +
+                                  " stop { max_tokens: 3 ignore_eos: true } sampling { seed: 5 } model: \"" +
+                                  options.name + "\" ";
+      const v1::GenerateFinal plain = Completions(request);
+      const int64_t before = model.token_count();
+      std::vector<v1::GenerateResponse> responses;
+      const std::string record = "{ rank: true entropy: true top_n: 2 named_token_ids: 30 }";
+      ASSERT_TRUE(Generate(Parse<v1::GenerateRequest>(request + "prompt_record " + record), &responses).ok());
+      EXPECT_EQ(model.token_count() - before, 21 + 2 * n) << "nothing is evaluated twice";
+      ASSERT_TRUE(responses[0].has_started());
+      ASSERT_TRUE(responses[1].has_prompt());
+      for (size_t i = 2; i + 1 < responses.size(); ++i) EXPECT_TRUE(responses[i].has_delta());
+      const v1::GenerateFinal& final = responses.back().final();
+      EXPECT_EQ(final.prompt().SerializeAsString(), responses[1].prompt().SerializeAsString());
+      EXPECT_EQ(final.usage().evaluated_token_count(), 21 + 2 * n);
+      EXPECT_EQ(final.usage().scored_token_count(), 20);
+      for (int c = 0; c < n; ++c) {
+        EXPECT_EQ(final.completions(c).SerializeAsString(), plain.completions(c).SerializeAsString());
+      }
+      // The same numbers as Score gives for all after the first.
+      auto scored = ScoreOne("items { context { tokens { token_ids: 2 } } continuations { tokens { token_ids: [" + ids +
+                             "] } } } record " + record + " model: \"" + options.name + "\"");
+      ASSERT_EQ(final.prompt().tokens_size(), 21);
+      v1::TokenRecord first;
+      first.set_token_id(2);
+      first.set_token_bytes(std::string(logitd::testing::FakeTokenBytes(2)));
+      first.set_origin(v1::TOKEN_ORIGIN_GIVEN);
+      first.set_log_prob_state(v1::LOG_PROB_STATE_FIRST_TOKEN);
+      EXPECT_EQ(final.prompt().tokens(0).SerializeAsString(), first.SerializeAsString());
+      for (int t = 0; t < 20; ++t) {
+        v1::TokenRecord token = final.prompt().tokens(t + 1);
+        EXPECT_EQ(token.position(), t + 1);
+        token.set_position(t);
+        EXPECT_EQ(token.SerializeAsString(), scored.score().tokens(t).SerializeAsString()) << t;
+      }
+      EXPECT_EQ(final.prompt().totals().SerializeAsString(), scored.score().totals().SerializeAsString());
+      fake_.reset();
+    }
+  }
+}
+
+TEST_F(GenerateTest, NothingIsChosenWhereNothingIsAskedFor) {
+  auto& model = Attach();
+  const std::string request = "prompt { tokens { token_ids: [5, 6, 7] } } stop { max_tokens: 0 } n: 2 ";
+  std::vector<v1::GenerateResponse> responses;
+  ASSERT_TRUE(Generate(Parse<v1::GenerateRequest>(request), &responses).ok());
+  EXPECT_EQ(model.token_count(), 0) << "there is nothing to evaluate for";
+  ASSERT_EQ(responses.size(), 4u) << "started, two deltas, final";
+  EXPECT_THAT(responses.back().final().usage(), EqualsProto("prompt_token_count: 3"));
+  for (const v1::Completion& completion : responses.back().final().completions()) {
+    EXPECT_EQ(completion.finish().reason(), v1::FINISH_REASON_MAX_TOKENS);
+    EXPECT_EQ(completion.tokens_size(), 0);
+    EXPECT_EQ(completion.text(), "");
+    EXPECT_EQ(completion.totals().token_count(), 0);
+    EXPECT_FALSE(completion.totals().has_cumulative_model_log_prob());
+  }
+  responses.clear();
+  ASSERT_TRUE(Generate(Parse<v1::GenerateRequest>(request + "prompt_record { } stream: false"), &responses).ok());
+  ASSERT_EQ(responses.size(), 2u);
+  EXPECT_EQ(model.token_count(), 2) << "the last token's row is not needed";
+  EXPECT_EQ(responses.back().final().prompt().tokens_size(), 3);
+  EXPECT_THAT(responses.back().final().usage(),
+              EqualsProto("prompt_token_count: 3 scored_token_count: 2 evaluated_token_count: 2"));
+  // A prompt of one token has no log-prob at all; without records there are sums.
+  const v1::GenerateFinal one = Completions(
+      "prompt { tokens { token_ids: 5 } } stop { max_tokens: 1 } prompt_record { layout: RECORD_LAYOUT_NONE }");
+  EXPECT_THAT(one.prompt(), EqualsProto("totals { token_count: 0 }"));
+  EXPECT_EQ(one.usage().evaluated_token_count(), 1);
+}
+
+TEST_F(GenerateTest, WhatAPromptCannotHaveIsRefused) {
+  Attach({.context_length = 2000});
+  const auto refused = [&](const std::string& more) {
+    std::vector<v1::GenerateResponse> responses;
+    const std::string outcome =
+        Describe(Generate(Parse<v1::GenerateRequest>("prompt { text: 'a' } " + more), &responses));
+    EXPECT_TRUE(responses.empty());
+    return outcome;
+  };
+  EXPECT_EQ(refused("prompt_record { sampling_log_prob: true }"),
+            "FIELD_OUT_OF_RANGE of prompt_record.sampling_log_prob");
+  EXPECT_EQ(refused("prompt_record { kept_set: true }"), "FIELD_OUT_OF_RANGE of prompt_record.kept_set");
+  EXPECT_EQ(refused("prompt_record { draw: true }"), "FIELD_OUT_OF_RANGE of prompt_record.draw");
+  EXPECT_EQ(refused("prompt_record { named_token_ids: 64 }"),
+            "TOKEN_ID_OUT_OF_RANGE of prompt_record.named_token_ids[0]");
+  EXPECT_EQ(refused("stop { max_tokens: -1 }"), "FIELD_OUT_OF_RANGE of stop.max_tokens");
+  EXPECT_EQ(refused("stop { max_tokens: 0 min_tokens: 1 }"), "FIELD_OUT_OF_RANGE of stop.min_tokens");
+  // 1,100 tokens with 1,000 names each.
+  auto many = Parse<v1::GenerateRequest>("stop { max_tokens: 1 } prompt_record { }");
+  many.mutable_prompt()->mutable_tokens()->mutable_token_ids()->Resize(1100, 5);
+  many.mutable_prompt_record()->mutable_named_token_ids()->Resize(1000, 5);
+  std::vector<v1::GenerateResponse> responses;
+  const auto status = Generate(many, &responses);
+  EXPECT_EQ(Describe(status), "LIMIT_EXCEEDED of prompt_record.top_n");
+  EXPECT_TRUE(responses.empty());
+}
+
+TEST_F(GenerateTest, ABadRowOfThePromptFailsTheCall) {
+  FakeModelOptions options;
+  options.outcome = [](std::span<const TokenId> tokens) {
+    return tokens.back() == 13 ? FakeOutcome::kNan : FakeOutcome::kRow;
+  };
+  for (const bool records : {true, false}) {
+    options.records = records;
+    options.name = records ? "records" : "rows";
+    Attach(options);
+    std::vector<v1::GenerateResponse> responses;
+    EXPECT_EQ(
+        Describe(Generate(Parse<v1::GenerateRequest>("prompt { tokens { token_ids: [5, 13, 6] } } prompt_record { } "
+                                                     "stop { max_tokens: 1 } model: \"" +
+                                                     options.name + "\""),
+                          &responses)),
+        "MODEL_OUTPUT_INVALID of ");
+    fake_.reset();
+  }
+}
+
+TEST_F(GenerateTest, WithoutForksThePromptCostsAgainForEachCompletion) {
+  FakeModelOptions options;
+  options.fork = false;
+  auto& model = Attach(options);
+  const v1::GenerateFinal final =
+      Completions("prompt { tokens { token_ids: [5, 6, 7] } } n: 3 stop { max_tokens: 4 ignore_eos: true }");
+  EXPECT_EQ(final.usage().evaluated_token_count(), 3 * (3 + 3));
+  EXPECT_EQ(model.token_count(), 3 * (3 + 3));
 }
 
 TEST_F(GenerateTest, PenaltiesSeeThePromptAndTheCompletion) {
@@ -140,17 +280,22 @@ TEST_F(GenerateTest, ManyCompletionsRunInWavesAndForksAreOptional) {
   Attach(options);
   const std::string request =
       "prompt { text: \"cat\" } n: 9 sampling { temperature: 0.9 seed: 1 } stop { max_tokens: 5 }";
-  const std::string in_waves = Completions(request).SerializeAsString();
+  // All but what it costs: without forks the prompt is read for each completion.
+  const auto bytes_of = [](v1::GenerateFinal final) {
+    final.mutable_usage()->clear_evaluated_token_count();
+    return final.SerializeAsString();
+  };
+  const std::string in_waves = bytes_of(Completions(request));
   fake_.reset();
   options.max_sequences = 1;
   options.name = "single";
   Attach(options);
-  EXPECT_EQ(Completions(request + " model: \"single\"").SerializeAsString(), in_waves);
+  EXPECT_EQ(bytes_of(Completions(request + " model: \"single\"")), in_waves);
   fake_.reset();
   options.fork = false;
   options.name = "unforked";
   Attach(options);
-  EXPECT_EQ(Completions(request + " model: \"unforked\"").SerializeAsString(), in_waves);
+  EXPECT_EQ(bytes_of(Completions(request + " model: \"unforked\"")), in_waves);
 }
 
 TEST_F(GenerateTest, DeltasAddUpToTheFinalCompletion) {

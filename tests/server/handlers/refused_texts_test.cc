@@ -31,22 +31,21 @@ TEST_F(RefusedTextsTest, TextThatEndsTheTokenizerIsRefusedAlone) {
   for (const std::string rule : {"JOINT", "SEPARATE", "LM_EVAL"}) {
     SCOPED_TRACE(rule);
     std::vector<v1::ScoreResponse> responses;
-    ASSERT_TRUE(Score(R"(items { context { text: "the" } continuations { continuations { input { text: " zz" } }
-                             continuations { input { text: " cat" } } } }
-                         items { context { text: "zz" } continuations { continuations { input { text: "a" } } } }
-                         items { context { tokens { token_ids: 5 } } continuations {
-                             continuations { input { text: "zz" } } continuations { input { text: "a" } } } }
+    ASSERT_TRUE(Score(R"(items { context { text: "the" } continuations { text: " zz" }
+                             continuations { text: " cat" } }
+                         items { context { text: "zz" } continuations { text: "a" } }
+                         items { context { tokens { token_ids: 5 } } continuations { text: "zz" } continuations { text: "a" } }
                          tokenization { boundary: BOUNDARY_)" +
                           rule + " }",
                       &responses)
                     .ok());
     ASSERT_EQ(responses.size(), 3u);
-    const auto& first = responses[0].item().continuations().continuations();
-    EXPECT_EQ(Describe(first[0].error()), "TOKENIZER_FAILED of items[0].continuations.continuations[0].input.text");
+    const auto& first = responses[0].item().continuations();
+    EXPECT_EQ(Describe(first[0].error()), "TOKENIZER_FAILED of items[0].continuations[0].text");
     EXPECT_EQ(TokensOf(first[1]), FakeTokens(" cat"));
     EXPECT_EQ(Describe(responses[1].item().error()), "TOKENIZER_FAILED of items[1].context.text");
-    const auto& last = responses[2].item().continuations().continuations();
-    EXPECT_EQ(Describe(last[0].error()), "TOKENIZER_FAILED of items[2].continuations.continuations[0].input.text");
+    const auto& last = responses[2].item().continuations();
+    EXPECT_EQ(Describe(last[0].error()), "TOKENIZER_FAILED of items[2].continuations[0].text");
     EXPECT_EQ(TokensOf(last[1]), FakeTokens("a"));
   }
 }
@@ -56,11 +55,11 @@ TEST_F(RefusedTextsTest, TextThatCannotBeTokenisedIsRefusedAlone) {
   Attach();
   for (const std::string rule : {"JOINT", "SEPARATE", "LM_EVAL"}) {
     SCOPED_TRACE(rule);
-    std::string items = R"(items { context { text: "c4t" } continuations { continuations { input { text: "a" } } } }
-                           items { context { text: "the" } continuations { )";
-    for (int i = 0; i < 2 * kMaxFailedTexts; ++i) items += R"(continuations { input { text: " 7" } } )";
-    items += R"(continuations { input { text: " cat" } } } }
-                items { continuations { continuations { input { text: "9" } } continuations { input { text: "a" } } } })";
+    std::string items = R"(items { context { text: "c4t" } continuations { text: "a" } }
+                           items { context { text: "the" } )";
+    for (int i = 0; i < 2 * kMaxFailedTexts; ++i) items += R"(continuations { text: " 7" } )";
+    items += R"(continuations { text: " cat" } }
+                items { continuations { text: "9" } continuations { text: "a" } })";
     std::vector<v1::ScoreResponse> responses;
     const grpc::Status status = Score(items + " tokenization { boundary: BOUNDARY_" + rule + " }", &responses);
     ASSERT_TRUE(status.ok()) << status.error_message();
@@ -68,26 +67,26 @@ TEST_F(RefusedTextsTest, TextThatCannotBeTokenisedIsRefusedAlone) {
     EXPECT_EQ(Describe(responses[0].item().error()), "MALFORMED_MESSAGE of items[0].context.text");
     EXPECT_EQ(responses[0].item().error().message(),
               "items[0].context.text: byte 52 has no token in the fake vocabulary");
-    const auto& second = responses[1].item().continuations().continuations();
+    const auto& second = responses[1].item().continuations();
     for (int i = 0; i < 2 * kMaxFailedTexts; ++i) {
       EXPECT_EQ(Describe(second[i].error()),
-                "MALFORMED_MESSAGE of items[1].continuations.continuations[" + std::to_string(i) + "].input.text");
+                "MALFORMED_MESSAGE of items[1].continuations[" + std::to_string(i) + "].text");
     }
     EXPECT_EQ(TokensOf(second[2 * kMaxFailedTexts]), FakeTokens(" cat"));
-    const auto& third = responses[2].item().continuations().continuations();
-    EXPECT_EQ(Describe(third[0].error()), "MALFORMED_MESSAGE of items[2].continuations.continuations[0].input.text");
+    const auto& third = responses[2].item().continuations();
+    EXPECT_EQ(Describe(third[0].error()), "MALFORMED_MESSAGE of items[2].continuations[0].text");
     EXPECT_EQ(TokensOf(third[1]), FakeTokens("a"));
   }
-  v1::RankResponse ranked;
+  std::vector<v1::RankResponse> ranked;
   const auto request = Parse<v1::RankRequest>(
-      R"(items { context { text: "the" } candidates { continuation { input { text: "a" } } }
-                 candidates { continuation { input { text: "7" } } } }
-         items { context { text: "8" } candidates { continuation { input { text: "a" } } } })");
-  ASSERT_TRUE(scoring_->Rank(Context().get(), request, &ranked).ok());
-  EXPECT_EQ(ranked.items(0).candidates(0).place(), 1);
-  EXPECT_EQ(Describe(ranked.items(0).candidates(1).error()),
-            "MALFORMED_MESSAGE of items[0].candidates[1].continuation.input.text");
-  EXPECT_EQ(Describe(ranked.items(1).error()), "MALFORMED_MESSAGE of items[1].context.text");
+      R"(items { context { text: "the" } candidates { text: "a" }
+                 candidates { text: "7" } }
+         items { context { text: "8" } candidates { text: "a" } })");
+  ASSERT_TRUE(Rank(request, &ranked).ok());
+  EXPECT_EQ(ReplyTo(0, ranked).item().candidates(0).place(), 1);
+  EXPECT_EQ(Describe(ReplyTo(0, ranked).item().candidates(1).error()),
+            "MALFORMED_MESSAGE of items[0].candidates[1].text");
+  EXPECT_EQ(Describe(ReplyTo(1, ranked).item().error()), "MALFORMED_MESSAGE of items[1].context.text");
 }
 
 TEST_F(RefusedTextsTest, TextsThatEndTheTokenizerAreCountedByRequest) {
@@ -98,9 +97,8 @@ TEST_F(RefusedTextsTest, TextsThatEndTheTokenizerAreCountedByRequest) {
     // Contexts, joined and separate texts are tokenised in different calls.
     std::string items;
     for (int i = 0; i < fatal; ++i) {
-      items += i % 2 == 0
-                   ? R"(items { context { text: "zz" } continuations { continuations { input { text: "a" } } } } )"
-                   : R"(items { continuations { continuations { input { text: "zz" } } } } )";
+      items += i % 2 == 0 ? R"(items { context { text: "zz" } continuations { text: "a" } } )"
+                          : R"(items { continuations { text: "zz" } } )";
     }
     std::vector<v1::ScoreResponse> responses;
     return Score(items + "tokenization { boundary: BOUNDARY_" + rule + " }", &responses);
@@ -123,22 +121,21 @@ TEST_F(RefusedTextsTest, ContextThatIsTooLongIsRefusedOnce) {
     options.on_text = [&](const std::string& text) { texts.push_back(text); };
     Attach(options);
     std::vector<v1::ScoreResponse> responses;
-    ASSERT_TRUE(Score(R"(items { context { text: "xyxyx" } continuations { continuations { input { text: "y" } }
-                                 continuations { input { text: "z" } } } }
-                         items { context { tokens { token_ids: [5, 6, 7, 8, 9] } } continuations {
-                                 continuations { input { text: "q" } } } }
-                         items { context { text: "xyxy" } continuations { continuations { input { text: "z" } } } }
+    ASSERT_TRUE(Score(R"(items { context { text: "xyxyx" } continuations { text: "y" }
+                                 continuations { text: "z" } }
+                         items { context { tokens { token_ids: [5, 6, 7, 8, 9] } } continuations { text: "q" } }
+                         items { context { text: "xyxy" } continuations { text: "z" } }
                          tokenization { boundary: BOUNDARY_)" +
                           rule + " } model: \"" + rule + "\"",
                       &responses)
                     .ok());
     EXPECT_EQ(Describe(responses[1].item().error()), "CONTEXT_LENGTH_EXCEEDED of items[1].context.tokens");
     EXPECT_EQ(responses[1].item().error().value(), "5");
-    EXPECT_TRUE(responses[2].item().continuations().continuations(0).has_score());
+    EXPECT_TRUE(responses[2].item().continuations(0).has_score());
     if (rule == "JOINT") {
       // It might have left less of the context.
-      EXPECT_EQ(Describe(responses[0].item().continuations().continuations(0).error()),
-                "CONTEXT_LENGTH_EXCEEDED of items[0].continuations.continuations[0].input");
+      EXPECT_EQ(Describe(responses[0].item().continuations(0).error()),
+                "CONTEXT_LENGTH_EXCEEDED of items[0].continuations[0].text");
       EXPECT_THAT(texts, ::testing::Not(::testing::Contains("q")));
     } else {
       EXPECT_EQ(Describe(responses[0].item().error()), "CONTEXT_LENGTH_EXCEEDED of items[0].context.text");
@@ -157,15 +154,14 @@ TEST_F(RefusedTextsTest, TextThatCannotFitIsNotTokenised) {
   Attach(options);
   std::vector<v1::ScoreResponse> responses;
   ASSERT_TRUE(Score("items { context { text: \"" + std::string(33, 'z') +
-                        "\" } continuations { continuations { input { text: \"a\" } } } } "
-                        "items { context { text: \"a\" } continuations { continuations { input { text: \"" +
-                        std::string(36, 'z') + "\" } } continuations { input { text: \"b\" } } } }",
+                        "\" } continuations { text: \"a\" } } "
+                        "items { context { text: \"a\" } continuations { text: \"" +
+                        std::string(36, 'z') + "\" } continuations { text: \"b\" } }",
                     &responses)
                   .ok());
   EXPECT_EQ(Describe(responses[0].item().error()), "CONTEXT_LENGTH_EXCEEDED of items[0].context.text");
-  const auto& second = responses[1].item().continuations().continuations();
-  EXPECT_EQ(Describe(second[0].error()),
-            "CONTEXT_LENGTH_EXCEEDED of items[1].continuations.continuations[0].input.text");
+  const auto& second = responses[1].item().continuations();
+  EXPECT_EQ(Describe(second[0].error()), "CONTEXT_LENGTH_EXCEEDED of items[1].continuations[0].text");
   EXPECT_EQ(TokensOf(second[1]), FakeTokens("b"));
 }
 
@@ -177,7 +173,7 @@ TEST_F(RefusedTextsTest, TextsAreCountedBeforeTheyAreJoined) {
   v1::ScoreItem& item = *request.add_items();
   item.mutable_context()->set_text(std::string(kContextBytes, 'a'));
   for (int i = 0; i < kContinuations; ++i) {
-    item.mutable_continuations()->add_continuations()->mutable_input()->set_text("a");
+    item.add_continuations()->set_text("a");
   }
   const auto context = Context();
   const auto reader = scoring_->Score(context.get(), request);

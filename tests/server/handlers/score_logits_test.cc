@@ -5,11 +5,13 @@
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <map>
 #include <numeric>
 #include <optional>
 #include <random>
 #include <stop_token>
 #include <thread>
+#include <utility>
 
 #include "core/compensated_sum.h"
 #include "core/errors.h"
@@ -33,35 +35,86 @@ using logitd::testing::Parse;
 constexpr float kInf = std::numeric_limits<float>::infinity();
 const std::vector<float> kRow = {6, 3, 0.5, 0.5};
 
+// The replies of one call, by sequence.
+class Replies {
+ public:
+  void Add(v1::ScoreLogitsResponse response) {
+    const int32_t index = response.sequence_index();
+    EXPECT_TRUE(replies_.emplace(index, std::move(response)).second) << "a second reply of sequence " << index;
+  }
+  const v1::ScoreLogitsResponse& of(int index) const { return replies_.at(index); }
+  const v1::ScoredSequence& sequences(int index) const {
+    EXPECT_FALSE(of(index).has_error()) << of(index).error().message();
+    return of(index).score();
+  }
+  v1::ScoredSequence* mutable_sequences(int index) { return replies_.at(index).mutable_score(); }
+  int sequences_size() const { return static_cast<int>(replies_.size()); }
+  std::string SerializeAsString() const {
+    std::string bytes;
+    for (const auto& [index, reply] : replies_) bytes += reply.SerializeAsString();
+    return bytes;
+  }
+
+ private:
+  std::map<int32_t, v1::ScoreLogitsResponse> replies_;
+};
+
 class ScoreLogitsSessionTest : public ::testing::Test {
  protected:
-  void Take(const v1::ScoreLogitsRequest& request) { ASSERT_THAT(session_.Take(request, {}, workspaces_), IsOk()); }
-  absl::Status Refused(const v1::ScoreLogitsRequest& request) { return session_.Take(request, {}, workspaces_); }
+  void Take(const v1::ScoreLogitsRequest& request) {
+    const auto reply = session_.Take(request, {}, workspaces_);
+    ASSERT_THAT(reply.status(), IsOk());
+    if (*reply) replies_.Add(**reply);
+  }
+  // Why the call ends, or why the message's sequence does.
+  absl::Status Refused(const v1::ScoreLogitsRequest& request) {
+    const auto reply = session_.Take(request, {}, workspaces_);
+    if (!reply.ok() || !*reply || !(*reply)->has_error()) return reply.status();
+    const v1::Error& error = (*reply)->error();
+    EXPECT_FALSE((*reply)->has_score());
+    ErrorDetail detail;
+    detail.code = static_cast<absl::StatusCode>(error.code());
+    detail.reason = static_cast<ErrorReason>(error.reason());
+    detail.message = error.message();
+    detail.field = error.field();
+    detail.value = error.value();
+    detail.bound = error.bound();
+    detail.limit = error.limit();
+    if (error.has_row()) detail.row = error.row();
+    if (error.has_token_id()) detail.token_id = error.token_id();
+    return ToStatus(detail);
+  }
   std::string RefusedAs(const v1::ScoreLogitsRequest& request) {
     const absl::Status status = Refused(request);
     const ErrorDetail detail = DetailOf(status);
     EXPECT_FALSE(detail.message.empty());
     return status.ok() ? "OK" : std::string(ReasonName(detail.reason)) + " of " + detail.field;
   }
-  v1::ScoreLogitsResponse Finish() {
-    v1::ScoreLogitsResponse response;
-    EXPECT_THAT(session_.Finish(response), IsOk());
-    return response;
+  // The replies that came before, and those of what is open.
+  Replies Finish() {
+    while (true) {
+      const auto reply = session_.TakeNext();
+      EXPECT_THAT(reply.status(), IsOk());
+      if (!reply.ok() || !*reply) return std::exchange(replies_, Replies());
+      replies_.Add(**reply);
+    }
   }
   void Restart(const std::string& config) {
     session_ = ScoreLogitsSession();
+    replies_ = Replies();
     Take(Config(config));
   }
 
   ScoreLogitsSession session_;
+  Replies replies_;
   StepWorkspaces workspaces_{1};
 };
 
 TEST_F(ScoreLogitsSessionTest, RowsGiveTheLogProbsOfTheirTargets) {
   Take(Config("vocab_size: 4 record { rank: true } sampling { temperature: 0.5 }"));
   Take(RowsMessage(0, {kRow, kRow}, {0, 1}));
-  const v1::ScoreLogitsResponse response = Finish();
-  EXPECT_EQ(response.provenance().numerics_version(), kNumericsVersion);
+  const Replies response = Finish();
+  EXPECT_EQ(response.of(0).provenance().numerics_version(), kNumericsVersion);
   ASSERT_EQ(response.sequences_size(), 1);
   EXPECT_THAT(response.sequences(0), EqualsProtoApproximately(std::string(R"(
     tokens { token_id: 0 position: 0 origin: TOKEN_ORIGIN_GIVEN log_prob_state: LOG_PROB_STATE_PRESENT
@@ -93,7 +146,7 @@ TEST_F(ScoreLogitsSessionTest, EveryTokenOfEveryGoldenRowIsRight) {
         targets.push_back(token["id"]);
         Take(RowsMessage(0, {row}, {targets.back()}));
       }
-      const v1::ScoreLogitsResponse response = Finish();
+      const Replies response = Finish();
       ASSERT_EQ(response.sequences(0).tokens_size(), static_cast<int>(targets.size()));
       for (size_t i = 0; i < targets.size(); ++i) {
         const v1::TokenRecord& record = response.sequences(0).tokens(static_cast<int>(i));
@@ -152,7 +205,7 @@ TEST_F(ScoreLogitsSessionTest, SumsAreCompensatedLeftToRight) {
     targets.push_back(t % 300);
   }
   for (size_t t = 0; t < rows.size(); t += 500) Take(RowsMessage(0, rows, targets, t, t + 500));
-  const v1::ScoreLogitsResponse response = Finish();
+  const Replies response = Finish();
   CompensatedSum model, sampling;
   double plain = 0;
   for (const v1::TokenRecord& record : response.sequences(0).tokens()) {
@@ -169,10 +222,10 @@ TEST_F(ScoreLogitsSessionTest, LayoutNoneKeepsTheSumsOfTheRecordsItLeavesOut) {
   const Rows rows = {MakeRow(40, 3, 1), MakeRow(40, 3, 2), MakeRow(40, 3, 3)};
   Restart("vocab_size: 40 sampling { temperature: 2 min_p: 0.01 }");
   Take(RowsMessage(0, rows, {1, 2, 3}));
-  v1::ScoreLogitsResponse with = Finish();
+  Replies with = Finish();
   Restart("vocab_size: 40 sampling { temperature: 2 min_p: 0.01 } record { layout: RECORD_LAYOUT_NONE }");
   Take(RowsMessage(0, rows, {1, 2, 3}));
-  const v1::ScoreLogitsResponse without = Finish();
+  const Replies without = Finish();
   EXPECT_EQ(with.sequences(0).tokens_size(), 3);
   with.mutable_sequences(0)->clear_tokens();
   EXPECT_EQ(with.SerializeAsString(), without.SerializeAsString());
@@ -182,7 +235,7 @@ TEST_F(ScoreLogitsSessionTest, WhatIsExcludedIsAStateAndUnsetsTheSum) {
   Take(Config("vocab_size: 4 sampling { temperature: 0.8 banned_tokens { ids { token_ids: 1 } } }"));
   Take(RowsMessage(0, {{1, 2, -kInf, 3}, {1, 2, 3, 4}}, {2, 3}));
   Take(RowsMessage(1, {kRow, kRow}, {1, 0}));
-  const v1::ScoreLogitsResponse response = Finish();
+  const Replies response = Finish();
   const v1::TokenRecord& by_row = response.sequences(0).tokens(0);
   EXPECT_EQ(by_row.log_prob_state(), v1::LOG_PROB_STATE_EXCLUDED);
   EXPECT_FALSE(by_row.has_model_log_prob());
@@ -204,26 +257,170 @@ TEST_F(ScoreLogitsSessionTest, GreedyIsTheLowestIdOfTheMaximumAtEveryPosition) {
   Take(RowsMessage(0, {{1, 3, 3}, {0.0f, -0.0f, -1}}, {1, 0}));
   Take(RowsMessage(1, {{1, 3, 3}}, {2}));
   Take(RowsMessage(2, {{-0.0f, 0.0f, -1}, {1, 2, 3}}, {0, 1}));
-  const v1::ScoreLogitsResponse response = Finish();
+  const Replies response = Finish();
   EXPECT_TRUE(response.sequences(0).is_greedy());
   EXPECT_FALSE(response.sequences(1).is_greedy());
   EXPECT_FALSE(response.sequences(2).is_greedy());
 }
 
-TEST_F(ScoreLogitsSessionTest, SequencesWithoutRowsHaveNoSums) {
+TEST_F(ScoreLogitsSessionTest, ASequenceIsAnsweredWhenItEnds) {
+  const auto reply_to = [&](const v1::ScoreLogitsRequest& request) {
+    auto reply = session_.Take(request, {}, workspaces_);
+    EXPECT_THAT(reply.status(), IsOk());
+    return reply.ok() ? *reply : std::nullopt;
+  };
   Take(Config("vocab_size: 4"));
-  Take(RowsMessage(3, {kRow}, {0}));
-  Take(RowsMessage(1, {kRow}, {0}));
-  const v1::ScoreLogitsResponse response = Finish();
-  ASSERT_EQ(response.sequences_size(), 4);
-  for (const int empty : {0, 2}) {
-    EXPECT_TRUE(response.sequences(empty).has_totals());
-    EXPECT_EQ(response.sequences(empty).totals().token_count(), 0);
-    EXPECT_FALSE(response.sequences(empty).totals().has_cumulative_model_log_prob());
-    EXPECT_FALSE(response.sequences(empty).has_is_greedy());
+  const int64_t empty = session_.held_bytes();
+  EXPECT_FALSE(reply_to(RowsMessage(3, {kRow}, {0})));
+  EXPECT_FALSE(reply_to(RowsMessage(1, {kRow}, {1})));
+  const auto third = reply_to(Last(RowsMessage(3, {kRow}, {1})));
+  ASSERT_TRUE(third);
+  EXPECT_EQ(third->sequence_index(), 3);
+  EXPECT_EQ(third->score().tokens_size(), 2);
+  EXPECT_NEAR(third->score().totals().cumulative_model_log_prob(), -3.1126862065916162, 1e-6);
+  EXPECT_EQ(third->provenance().numerics_version(), kNumericsVersion);
+  // Its index is free again; without a row there is no sum.
+  v1::ScoreLogitsRequest nothing;
+  nothing.mutable_rows()->set_sequence_index(3);
+  EXPECT_EQ(RefusedAs(nothing), "FIELD_REQUIRED of rows.blocks") << "neither rows nor an end";
+  const auto without = reply_to(Last(nothing));
+  ASSERT_TRUE(without);
+  EXPECT_THAT(without->score(), logitd::testing::EqualsProto("totals { token_count: 0 }"));
+  const auto again = reply_to(Last(RowsMessage(3, {kRow}, {0})));
+  ASSERT_TRUE(again);
+  EXPECT_EQ(again->score().tokens_size(), 1);
+  EXPECT_EQ(again->score().tokens(0).position(), 0) << "another sequence";
+  // Half-close ends what is open, and nothing else.
+  const auto first = session_.TakeNext();
+  ASSERT_TRUE(first.ok() && *first);
+  EXPECT_EQ((*first)->sequence_index(), 1);
+  EXPECT_NEAR((*first)->score().totals().cumulative_model_log_prob(), -3.0563431032958081, 1e-6);
+  const auto none = session_.TakeNext();
+  EXPECT_TRUE(none.ok() && !*none);
+  EXPECT_EQ(session_.held_bytes(), empty);
+}
+
+TEST_F(ScoreLogitsSessionTest, AnErrorIsItsSequencesAlone) {
+  const float nan = std::nanf("");
+  const struct {
+    const char* config;
+    v1::ScoreLogitsRequest wrong;
+    const char* error;
+  } cases[] = {
+      {"", RowsMessage(7, {kRow, {nan, 1, 1, 1}}, {0, 0}), "NON_FINITE_LOGIT of rows.logits"},
+      {"", RowsMessage(7, {kRow, {nan, 1, 1, 1}}, {0, -100}), "NON_FINITE_LOGIT of rows.logits"},
+      {"", RowsMessage(7, {{-kInf, -kInf, -kInf, -kInf}}, {0}), "NO_FINITE_LOGIT of rows.logits"},
+      {"", RowsMessage(7, {kRow}, {4}), "TOKEN_ID_OUT_OF_RANGE of rows.target_token_ids[0]"},
+      {"sampling { allowed_tokens { ids { token_ids: 0 } } }", RowsMessage(7, {{-kInf, 1, 1, 1}}, {0}),
+       "ALL_TOKENS_EXCLUDED of "},
+      {"sampling { frequency_penalty: 1 }", RowsMessage(7, {kRow, kRow}, {-100, 0}),
+       "FIELD_OUT_OF_RANGE of rows.target_token_ids[1]"},
+  };
+  for (const auto& test : cases) {
+    SCOPED_TRACE(test.error);
+    for (const bool ends : {false, true}) {
+      Restart(std::string("vocab_size: 4 ") + test.config);
+      Take(RowsMessage(2, {kRow}, {0}));
+      const int64_t before = session_.held_bytes();
+      EXPECT_EQ(RefusedAs(ends ? Last(test.wrong) : test.wrong), test.error);
+      if (!ends) {
+        // Nothing else comes of it, whatever is sent, up to its end.
+        Take(test.wrong);
+        Take(RowsMessage(7, {kRow}, {0}));
+        Take(Last(RowsMessage(7, {kRow}, {0})));
+      }
+      EXPECT_EQ(session_.held_bytes(), before) << "what it held is freed";
+      Take(Last(RowsMessage(7, {kRow}, {1})));
+      Take(RowsMessage(2, {kRow}, {1}));
+      const Replies response = Finish();
+      EXPECT_EQ(response.sequences_size(), 2);
+      EXPECT_EQ(response.sequences(7).totals().token_count(), 1);
+      EXPECT_EQ(response.sequences(2).totals().token_count(), 2);
+    }
   }
-  EXPECT_EQ(response.sequences(1).totals().token_count(), 1);
-  EXPECT_EQ(response.sequences(3).totals().token_count(), 1);
+  // One that has failed is not answered again at the end either.
+  Restart("vocab_size: 4");
+  EXPECT_EQ(RefusedAs(RowsMessage(7, {kRow}, {9})), "TOKEN_ID_OUT_OF_RANGE of rows.target_token_ids[0]");
+  EXPECT_EQ(Finish().sequences_size(), 0);
+}
+
+// The log-probs of kRow, 6 - ln(e^6 + e^3 + 2 e^0.5) and so on.
+constexpr double kLogProbs[] = {-0.0563431032958081, -3.0563431032958081, -5.5563431032958081, -5.5563431032958081};
+
+TEST_F(ScoreLogitsSessionTest, EachPositionNamesItsOwnTokens) {
+  Restart("vocab_size: 4 record { rank: true named_token_ids: 2 } sampling { temperature: 0.5 }");
+  auto request = RowsMessage(0, {kRow, kRow, kRow, kRow}, {0, -100, 1, 1});
+  for (const std::vector<int32_t>& ids : {std::vector<int32_t>{1, 0, 1}, {3}, {}, {3}}) {
+    request.mutable_rows()->add_named_by_position()->mutable_token_ids()->Add(ids.begin(), ids.end());
+  }
+  Take(request);
+  Take(RowsMessage(0, {kRow}, {0}));
+  const Replies response = Finish();
+  const std::vector<std::vector<int32_t>> wanted = {{2, 1, 0, 1}, {2}, {2, 3}, {2}};
+  ASSERT_EQ(response.sequences(0).tokens_size(), 4);
+  for (int t = 0; t < 4; ++t) {
+    const v1::TokenAlternatives& named = response.sequences(0).tokens(t).named();
+    ASSERT_EQ(std::vector<int32_t>(named.token_ids().begin(), named.token_ids().end()), wanted[t]) << t;
+    for (int i = 0; i < named.token_ids_size(); ++i) {
+      const int32_t id = named.token_ids(i);
+      EXPECT_NEAR(named.model_log_probs(i), kLogProbs[id], 1e-6);
+      EXPECT_EQ(named.ranks(i), id < 2 ? id + 1 : 3);
+      EXPECT_TRUE(named.sampling_log_probs(i) < 0);
+    }
+  }
+}
+
+TEST_F(ScoreLogitsSessionTest, NamesOfPositionsAreCheckedAndCounted) {
+  const auto refused = [&](const std::string& config, const std::vector<std::vector<int32_t>>& lists) {
+    Restart(config);
+    auto request = RowsMessage(0, {kRow, kRow}, {0, 1});
+    for (const auto& ids : lists) {
+      request.mutable_rows()->add_named_by_position()->mutable_token_ids()->Add(ids.begin(), ids.end());
+    }
+    return RefusedAs(request);
+  };
+  EXPECT_EQ(refused("vocab_size: 4", {{1}}), "TARGET_COUNT_MISMATCH of rows.named_by_position");
+  EXPECT_EQ(refused("vocab_size: 4", {{1}, {}, {}}), "TARGET_COUNT_MISMATCH of rows.named_by_position");
+  EXPECT_EQ(refused("vocab_size: 4", {{}, {0, 4}}), "TOKEN_ID_OUT_OF_RANGE of rows.named_by_position[1].token_ids[1]");
+  EXPECT_EQ(refused("vocab_size: 4", {{}, std::vector<int32_t>(1025, 1)}),
+            "LIMIT_EXCEEDED of rows.named_by_position[1].token_ids");
+  EXPECT_EQ(refused("vocab_size: 4 record { layout: RECORD_LAYOUT_NONE }", {{}, {1}}),
+            "FIELDS_EXCLUSIVE of rows.named_by_position");
+
+  // 1,024 positions of 1,024 names each: max_alternatives, 2^20.
+  Restart("vocab_size: 4");
+  const Rows rows(1024, kRow);
+  const std::vector<int32_t> targets(1024, 0);
+  auto most = RowsMessage(0, rows, targets);
+  for (int i = 0; i < 1024; ++i) most.mutable_rows()->add_named_by_position()->mutable_token_ids()->Resize(1024, 3);
+  Take(most);
+  auto more = RowsMessage(1, {kRow}, {0});
+  more.mutable_rows()->add_named_by_position()->add_token_ids(1);
+  const absl::Status status = Refused(more);
+  EXPECT_EQ(DetailOf(status).limit, "max_alternatives");
+  // What is answered makes room.
+  v1::ScoreLogitsRequest end;
+  end.mutable_rows()->set_sequence_index(0);
+  Take(Last(end));
+  EXPECT_LT(replies_.of(0).ByteSizeLong(), static_cast<size_t>(kMaxMessageBytes));
+  Take(Last(RowsMessage(1, {kRow}, {0})));
+  replies_ = Replies();
+  Take(Last(more));
+  EXPECT_EQ(replies_.sequences(1).tokens(0).named().token_ids_size(), 1);
+}
+
+TEST_F(ScoreLogitsSessionTest, MemoryDoesNotGrowWithTheNumberOfSequences) {
+  Take(Config("vocab_size: 4 record { top_n: 4 } sampling { temperature: 0.7 }"));
+  const int64_t empty = session_.held_bytes();
+  const Rows rows(1000, kRow);
+  const std::vector<int32_t> targets(1000, 1);
+  // Ten times as many records and alternatives as a call may hold.
+  for (int i = 0; i < 5300; ++i) {
+    Take(Last(RowsMessage(i % 3, rows, targets)));
+    ASSERT_EQ(replies_.of(i % 3).score().tokens_size(), 1000) << i;
+    replies_ = Replies();
+    ASSERT_EQ(session_.held_bytes(), empty) << i;
+  }
 }
 
 TEST_F(ScoreLogitsSessionTest, BlocksOfEveryTypeGiveTheResultOfTheirWidenedValues) {
@@ -260,7 +457,7 @@ TEST_F(ScoreLogitsSessionTest, PenaltiesSeeThePromptAndTheTargetsSoFar) {
       "vocab_size: 4 sampling { frequency_penalty: 0.5 repetition_penalty: 3 repetition_scope: PENALTY_SCOPE_PROMPT }");
   Take(rows_with_prompt({0, 2, 0}));
   Take(RowsMessage(0, {kRow}, {1}));
-  const v1::ScoreLogitsResponse response = Finish();
+  const Replies response = Finish();
   ASSERT_EQ(response.sequences(0).tokens_size(), 3);
   // Of the prompt's tokens 0 has 6 / 3 and 2 has 0.5 / 3; token 1 loses 0.5 each time that it was a target.
   const auto expected = [](double second) {
@@ -281,6 +478,7 @@ TEST_F(ScoreLogitsSessionTest, APromptComesFirstAndIsKeptOnlyIfAStageLooksAtIt) 
   auto bad = RowsMessage(1, {kRow}, {1});
   bad.mutable_rows()->add_prompt_token_ids(4);
   EXPECT_EQ(RefusedAs(bad), "TOKEN_ID_OUT_OF_RANGE of rows.prompt_token_ids[0]");
+  bad.mutable_rows()->set_sequence_index(2);
   bad.mutable_rows()->mutable_prompt_token_ids()->Resize(kMaxPromptTokens + 1, 0);
   EXPECT_EQ(RefusedAs(bad), "LIMIT_EXCEEDED of rows.prompt_token_ids");
 
@@ -329,7 +527,7 @@ TEST_F(ScoreLogitsSessionTest, PositionsThatAreNotScoredHaveNoRecordAndAreInNoSu
     const Rows rows(6, kRow);
     const std::vector<int32_t> targets = {-100, -100, 0, -100, 1, -100};
     for (size_t i = 0; i + 1 < cuts.size(); ++i) Take(RowsMessage(0, rows, targets, cuts[i], cuts[i + 1]));
-    const v1::ScoreLogitsResponse response = Finish();
+    const Replies response = Finish();
     ASSERT_EQ(response.sequences_size(), 1);
     EXPECT_THAT(response.sequences(0), EqualsProtoApproximately(std::string(R"(
       tokens { token_id: 0 position: 2 origin: TOKEN_ORIGIN_GIVEN log_prob_state: LOG_PROB_STATE_PRESENT
@@ -354,7 +552,7 @@ TEST_F(ScoreLogitsSessionTest, WhatIsNotScoredIsNotGreedyEither) {
   Take(Config("vocab_size: 4"));
   Take(RowsMessage(0, {kRow, kRow}, {-100, -100}));
   Take(RowsMessage(1, {kRow, kRow}, {-100, 0}));
-  const v1::ScoreLogitsResponse response = Finish();
+  const Replies response = Finish();
   EXPECT_THAT(response.sequences(0), logitd::testing::EqualsProto("totals { token_count: 0 }"));
   EXPECT_TRUE(response.sequences(1).is_greedy());
 }
@@ -452,11 +650,10 @@ TEST_F(ScoreLogitsSessionTest, IllegalOrdersOfMessagesAreRefused) {
   auto with_payload = Config("vocab_size: 4");
   with_payload.set_payload("1234");
   EXPECT_THAT(Refused(with_payload), is_unexpected);
-  v1::ScoreLogitsResponse response;
-  EXPECT_THAT(session_.Finish(response), is_unexpected) << "nothing at all";
+  EXPECT_THAT(session_.TakeNext().status(), is_unexpected) << "nothing at all";
   Take(Config("vocab_size: 4"));
   EXPECT_THAT(Refused(Config("vocab_size: 4")), is_unexpected) << "a second config";
-  EXPECT_THAT(session_.Finish(response), is_unexpected) << "no rows";
+  EXPECT_THAT(session_.TakeNext().status(), is_unexpected) << "no rows";
 }
 
 TEST_F(ScoreLogitsSessionTest, OthersHaveTheirTurnBetweenTheRowsOfAMessage) {
@@ -467,7 +664,8 @@ TEST_F(ScoreLogitsSessionTest, OthersHaveTheirTurnBetweenTheRowsOfAMessage) {
   std::atomic<bool> is_done = false;
   std::jthread working([&] {
     status =
-        session_.Take(RowsMessage(0, {kRow, kRow, kRow}, {0, 1, 2}), {.given_up = give_up.get_token()}, workspaces_);
+        session_.Take(RowsMessage(0, {kRow, kRow, kRow}, {0, 1, 2}), {.given_up = give_up.get_token()}, workspaces_)
+            .status();
     is_done = true;
   });
   while (workspaces_.waiting_count() < 1) std::this_thread::yield();
@@ -483,33 +681,37 @@ TEST_F(ScoreLogitsSessionTest, OthersHaveTheirTurnBetweenTheRowsOfAMessage) {
   only.reset();
   other.join();
   EXPECT_EQ(status.code(), absl::StatusCode::kCancelled);
-  v1::ScoreLogitsResponse response = Finish();
+  Replies response = Finish();
   EXPECT_EQ(response.sequences(0).totals().token_count(), 1) << "the other had its turn after one row";
 }
 
-// Sends `message_count` messages of 1,024 rows of one value each, and one with a row more.
-absl::Status Overrun(ScoreLogitsSession& session, StepWorkspaces& workspaces, int message_count) {
-  const Rows rows(1024, {0});
-  const std::vector<int32_t> targets(1024, 0);
-  // A sequence has room for 128 such messages.
-  for (int i = 0; i < message_count; ++i) {
-    EXPECT_THAT(session.Take(RowsMessage(i / 128, rows, targets), {}, workspaces), IsOk()) << i;
-  }
-  return session.Take(RowsMessage((message_count - 1) / 128, {{0}}, {0}), {}, workspaces);
-}
-
 TEST_F(ScoreLogitsSessionTest, SizesAndProductsAreBounded) {
+  // `message_count` messages of 1,024 rows of one value each; a sequence has room for 128 of them. Then a row more.
+  const auto overrun = [&](int message_count) {
+    const Rows many(1024, {0});
+    const std::vector<int32_t> zeros(1024, 0);
+    for (int i = 0; i < message_count; ++i) Take(RowsMessage(i / 128, many, zeros));
+    return DetailOf(Refused(RowsMessage((message_count - 1) / 128, {{0}}, {0}))).limit;
+  };
   Restart("vocab_size: 1 record { layout: RECORD_LAYOUT_NONE }");
-  EXPECT_EQ(DetailOf(Overrun(session_, workspaces_, 128)).limit, "max_tokens") << "rows of one sequence";
-  EXPECT_THAT(session_.Take(RowsMessage(1, {{0}}, {0}), {}, workspaces_), IsOk()) << "another one has room of its own";
-  EXPECT_EQ(Finish().sequences(0).totals().token_count(), kMaxTokens);
+  EXPECT_EQ(overrun(128), "max_tokens") << "rows of one sequence";
+  Take(RowsMessage(1, {{0}}, {0}));  // Another one has room of its own.
+  const Replies lengths = Finish();
+  EXPECT_EQ(lengths.sequences_size(), 1) << "the first was answered with its error";
+  EXPECT_EQ(lengths.sequences(1).totals().token_count(), 1);
 
   Restart("vocab_size: 1");
-  EXPECT_EQ(DetailOf(Overrun(session_, workspaces_, kMaxScoreTokens / 1024)).reason, ErrorReason::kLimitExceeded);
+  const Rows many(1024, {0});
+  const std::vector<int32_t> zeros(1024, 0);
+  for (int i = 0; i < kMaxScoreTokens / 1024; ++i) Take(RowsMessage(i / 128, many, zeros));
   EXPECT_EQ(DetailOf(Refused(RowsMessage(4, {{0}}, {0}))).limit, "max_score_tokens");
-  v1::ScoreLogitsResponse response = Finish();
-  EXPECT_LT(response.ByteSizeLong(), static_cast<size_t>(kMaxMessageBytes));
-  EXPECT_EQ(response.sequences(3).tokens_size(), kMaxTokens);
+  // What is answered makes room.
+  v1::ScoreLogitsRequest last;
+  last.mutable_rows()->set_sequence_index(3);
+  Take(Last(last));
+  EXPECT_EQ(replies_.sequences(3).tokens_size(), kMaxTokens);
+  EXPECT_LT(replies_.of(3).ByteSizeLong(), static_cast<size_t>(kMaxMessageBytes));
+  Take(RowsMessage(5, many, zeros));
 
   Restart("vocab_size: 1024 record { top_n: 1000 named_token_ids: 5 layout: RECORD_LAYOUT_RECORDS }");
   const Rows rows(512, std::vector<float>(1024, 0));
@@ -522,7 +724,7 @@ TEST_F(ScoreLogitsSessionTest, SizesAndProductsAreBounded) {
   EXPECT_THAT(status, HasReason(ErrorReason::kLimitExceeded));
   EXPECT_EQ(DetailOf(status).limit, "max_alternatives");
   EXPECT_EQ(DetailOf(status).value, "1049048");
-  EXPECT_EQ(DetailOf(status).bound, "[0, 1048576] alternatives (records * (top_n + named)) of one call");
+  EXPECT_EQ(DetailOf(status).bound, "[0, 1048576] alternatives (records * (top_n + named)) of a call's open sequences");
 }
 
 TEST_F(ScoreLogitsSessionTest, RecordsStopAtTheirLimitAndTheReplyFitsAMessage) {
@@ -532,14 +734,17 @@ TEST_F(ScoreLogitsSessionTest, RecordsStopAtTheirLimitAndTheReplyFitsAMessage) {
   for (int i = 0; i < kMaxScoreTokens / 1024; ++i) Take(RowsMessage(kMaxScoreSequences - 1 - i % 4, rows, targets));
   const absl::Status status = Refused(RowsMessage(0, {{1, 0}}, {0}));
   EXPECT_EQ(DetailOf(status).limit, "max_score_tokens");
-  EXPECT_LT(Finish().ByteSizeLong(), static_cast<size_t>(kMaxMessageBytes));
+  const Replies response = Finish();
+  for (int i = 1; i <= 4; ++i) {
+    EXPECT_LT(response.of(kMaxScoreSequences - i).ByteSizeLong(), static_cast<size_t>(kMaxMessageBytes));
+  }
 }
 
 TEST_F(ScoreLogitsSessionTest, ACallThatIsGivenUpStopsAtTheNextRow) {
   Take(Config("vocab_size: 4"));
   std::stop_source give_up;
   give_up.request_stop();
-  EXPECT_THAT(session_.Take(RowsMessage(0, {kRow}, {0}), {give_up.get_token()}, workspaces_),
+  EXPECT_THAT(session_.Take(RowsMessage(0, {kRow}, {0}), {give_up.get_token()}, workspaces_).status(),
               HasReason(ErrorReason::kCancelled));
 }
 
@@ -552,7 +757,7 @@ TEST_F(ScoreLogitsSessionTest, HeldBytesAreThoseOfTheRecords) {
   const int64_t one = session_.held_bytes();
   Take(RowsMessage(1, rows, targets));
   EXPECT_EQ(session_.held_bytes(), 2 * one);
-  EXPECT_GE(2 * one, static_cast<int64_t>(Finish().ByteSizeLong()));
+  EXPECT_GE(2 * one, std::ssize(Finish().SerializeAsString()));
   EXPECT_EQ(session_.held_bytes(), 0);
 
   Restart("vocab_size: 4 record { layout: RECORD_LAYOUT_NONE } sampling { temperature: 0.7 }");

@@ -1,5 +1,6 @@
 #include "server/handlers/score.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -9,12 +10,14 @@
 #include "core/distribution.h"
 #include "core/scorer.h"
 #include "tests/server/in_process.h"
+#include "tests/testing/equals_proto.h"
 #include "tests/testing/matchers.h"
 
 namespace logitd::server {
 namespace {
 
 using logitd::testing::Describe;
+using logitd::testing::EqualsProto;
 using logitd::testing::FakeModelOptions;
 using logitd::testing::FakeOutcome;
 using logitd::testing::FakeRow;
@@ -45,7 +48,7 @@ std::vector<TokenRecord> Expected(std::vector<TokenId> context, const std::vecto
 
 constexpr char kTokens[] = R"(
     items { context { tokens { token_ids: [5, 9, 7] } }
-            continuations { continuations { input { tokens { token_ids: [8, 3, 20, 41] } } } } } )";
+            continuations { tokens { token_ids: [8, 3, 20, 41] } } } )";
 
 TEST_F(ScoreTest, LogProbsAreThoseOfTheModelsRows) {
   for (const bool records : {true, false}) {
@@ -111,7 +114,7 @@ TEST_F(ScoreTest, ConditionalGivesBothLogProbs) {
 TEST_F(ScoreTest, PenaltiesSeeTheContextAndTheContinuationSoFar) {
   Attach();
   const std::string item = R"(items { context { tokens { token_ids: [5, 9, 8] } }
-      continuations { continuations { input { tokens { token_ids: [8, 3, 8, 9, 3] } } } } } )";
+      continuations { tokens { token_ids: [8, 3, 8, 9, 3] } } } )";
   const auto scored = ScoreOne(item + "sampling { temperature: 0.7 repetition_penalty: 1.5 frequency_penalty: 0.5 }");
   SamplingParams sampling;
   sampling.temperature = 0.7;
@@ -159,32 +162,122 @@ TEST_F(ScoreTest, AlternativesAreColumnsWhoeverReducesTheRows) {
 
 TEST_F(ScoreTest, ContextIsEvaluatedOnceForAllContinuations) {
   auto& model = Attach();
-  std::string request = "items { context { tokens { token_ids: [5, 6, 7, 8, 9, 10, 11, 12] } } continuations { ";
+  std::string request = "items { context { tokens { token_ids: [5, 6, 7, 8, 9, 10, 11, 12] } } ";
   for (int i = 0; i < 4; ++i) {
-    request += "continuations { input { tokens { token_ids: [" + std::to_string(20 + i) + ", 30] } } } ";
+    request += "continuations { tokens { token_ids: [" + std::to_string(20 + i) + ", 30] } } ";
   }
   std::vector<v1::ScoreResponse> responses;
-  ASSERT_TRUE(Score(request + "} }", &responses).ok());
-  ASSERT_EQ(responses[0].item().continuations().continuations_size(), 4);
+  ASSERT_TRUE(Score(request + "}", &responses).ok());
+  ASSERT_EQ(responses[0].item().continuations_size(), 4);
   // 7 tokens of context, then its last token and one more for each continuation.
   EXPECT_EQ(model.token_count(), 7 + 4 * 2);
+  EXPECT_THAT(responses[0].usage(),
+              EqualsProto("prompt_token_count: 8 scored_token_count: 8 evaluated_token_count: 15"));
 }
 
 TEST_F(ScoreTest, EqualContinuationsAreEvaluatedOnceAndEqual) {
   auto& model = Attach();
   std::vector<v1::ScoreResponse> responses;
-  ASSERT_TRUE(Score(R"(items { context { tokens { token_ids: [5, 6] } } continuations {
-      continuations { input { tokens { token_ids: [7, 8] } } } continuations { input { tokens { token_ids: [7, 9] } } }
-      continuations { input { tokens { token_ids: [7, 8] } } byte_count: 3 } } })",
-                    &responses)
-                  .ok());
-  const auto& continuations = responses[0].item().continuations().continuations();
+  ASSERT_TRUE(
+      Score(
+          R"(items { context { tokens { token_ids: [5, 6] } } continuations { tokens { token_ids: [7, 8] } } continuations { tokens { token_ids: [7, 9] } }
+      continuations { tokens { token_ids: [7, 8] } byte_count: 3 } })",
+          &responses)
+          .ok());
+  const auto& continuations = responses[0].item().continuations();
   ASSERT_EQ(continuations.size(), 3);
   EXPECT_EQ(continuations[2].score().totals().SerializeAsString(),
             continuations[0].score().totals().SerializeAsString());
   EXPECT_EQ(continuations[2].score().tokens_size(), 2);
   EXPECT_EQ(continuations[2].score().byte_count(), 3) << "its own counts stay its own";
   EXPECT_EQ(model.token_count(), 1 + 2 * 2);
+  EXPECT_THAT(responses[0].usage(),
+              EqualsProto("prompt_token_count: 2 scored_token_count: 6 evaluated_token_count: 5"));
+}
+
+TEST_F(ScoreTest, EachPositionNamesItsOwnTokens) {
+  for (const bool records : {true, false}) {
+    SCOPED_TRACE(records ? "records" : "rows");
+    FakeModelOptions options;
+    options.records = records;
+    options.name = records ? "records" : "rows";
+    Attach(options);
+    std::vector<v1::ScoreResponse> responses;
+    // Equal tokens, of which two continuations name others: each has its own. Text knows its number of tokens too.
+    ASSERT_TRUE(Score(R"(items { context { tokens { token_ids: [5, 6] } }
+          continuations { tokens { token_ids: [7, 8] } named_by_position { token_ids: [3, 9, 3] } named_by_position { } }
+          continuations { tokens { token_ids: [7, 8] } named_by_position { } named_by_position { token_ids: 12 } }
+          continuations { tokens { token_ids: [7, 8] } }
+          continuations { text: " cat" named_by_position { token_ids: 9 } }
+          continuations { tokens { token_ids: [7, 8] } named_by_position { token_ids: 12 } }
+          continuations { tokens { token_ids: [7, 8] } named_by_position { } named_by_position { token_ids: 64 } } }
+        record { rank: true named_token_ids: 20 } model: ")" +
+                          options.name + "\"",
+                      &responses)
+                    .ok());
+    const auto& scored = responses[0].item().continuations();
+    const std::vector<std::vector<std::vector<TokenId>>> wanted = {
+        {{20, 3, 9, 3}, {20}}, {{20}, {20, 12}}, {{20}, {20}}};
+    const std::vector<TokenId> fed = {5, 6, 7};
+    for (int c = 0; c < 3; ++c) {
+      for (int t = 0; t < 2; ++t) {
+        const v1::TokenAlternatives& named = scored[c].score().tokens(t).named();
+        ASSERT_EQ(std::vector<TokenId>(named.token_ids().begin(), named.token_ids().end()), wanted[c][t]);
+        // By definition, of the model's row.
+        const std::vector<float> row = FakeRow(std::span(fed).first(2 + t));
+        double sum = 0;
+        for (const float logit : row) sum += std::exp(static_cast<double>(logit));
+        for (int i = 0; i < named.token_ids_size(); ++i) {
+          const float logit = row[named.token_ids(i)];
+          EXPECT_NEAR(named.model_log_probs(i), logit - std::log(sum), 1e-6);
+          EXPECT_EQ(named.ranks(i), 1 + std::count_if(row.begin(), row.end(), [&](float x) { return x > logit; }));
+        }
+      }
+    }
+    EXPECT_EQ(scored[3].score().tokens(0).named().token_ids_size(), 2);
+    EXPECT_EQ(Describe(scored[4].error()), "TARGET_COUNT_MISMATCH of items[0].continuations[4].named_by_position");
+    EXPECT_EQ(Describe(scored[5].error()),
+              "TOKEN_ID_OUT_OF_RANGE of items[0].continuations[5].named_by_position[1].token_ids[0]");
+    EXPECT_EQ(Describe(Score(R"(items { continuations { tokens { token_ids: 7 } named_by_position { token_ids: 12 } } }
+                                record { layout: RECORD_LAYOUT_NONE } model: ")" +
+                                 options.name + "\"",
+                             &responses)),
+              "FIELDS_EXCLUSIVE of items[0].continuations[0].named_by_position");
+    fake_.reset();
+  }
+}
+
+TEST_F(ScoreTest, UsageIsEachItemsOwnWhateverTheRunnerCan) {
+  for (const bool fork : {true, false}) {
+    for (const bool records : {true, false}) {
+      SCOPED_TRACE(std::string(fork ? "forks" : "no forks") + (records ? ", records" : ", rows"));
+      FakeModelOptions options;
+      options.fork = fork;
+      options.records = records;
+      options.name = std::string(fork ? "fork" : "plain") + (records ? "-records" : "-rows");
+      auto& model = Attach(options);
+      std::vector<v1::ScoreResponse> responses;
+      // 1 token of context is fed alone; then its last, and all but the last of a continuation. One of 20 tokens comes
+      // in several rounds where rows are shipped. One that fails costs nothing.
+      ASSERT_TRUE(
+          Score("items { context { tokens { token_ids: [5, 6] } } continuations { tokens { token_ids: [7, 8, 9] } } "
+                "continuations { tokens { token_ids: 64 } } continuations { tokens { token_ids: 7 } } } "
+                "items { context { tokens { token_ids: [6, 5, 4] } } continuations { tokens { token_ids: [" +
+                    std::string("1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20") +
+                    "] } } } items { context { tokens { token_ids: 5 } } } model: \"" + options.name + "\"",
+                &responses)
+              .ok());
+      ASSERT_EQ(responses.size(), 3u);
+      EXPECT_THAT(responses[0].usage(),
+                  EqualsProto(fork ? "prompt_token_count: 2 scored_token_count: 4 evaluated_token_count: 5"
+                                   : "prompt_token_count: 2 scored_token_count: 4 evaluated_token_count: 6"));
+      EXPECT_THAT(responses[1].usage(),
+                  EqualsProto("prompt_token_count: 3 scored_token_count: 20 evaluated_token_count: 22"));
+      EXPECT_FALSE(responses[2].has_usage()) << "it was not scored";
+      EXPECT_EQ(model.token_count(), responses[0].usage().evaluated_token_count() + 22);
+      fake_.reset();
+    }
+  }
 }
 
 TEST_F(ScoreTest, ManyItemsComeBackEachWithItsIndex) {
@@ -195,8 +288,8 @@ TEST_F(ScoreTest, ManyItemsComeBackEachWithItsIndex) {
   std::string request;
   for (int i = 0; i < 40; ++i) {
     request += "items { context { tokens { token_ids: [" + std::to_string(2 + i) +
-               ", 4, 5, 6] } } continuations { continuations { input { tokens { token_ids: [" + std::to_string(3 + i) +
-               ", 9] } } } continuations { input { tokens { token_ids: 50 } } } } } ";
+               ", 4, 5, 6] } } continuations { tokens { token_ids: [" + std::to_string(3 + i) +
+               ", 9] } } continuations { tokens { token_ids: 50 } } } ";
   }
   std::vector<v1::ScoreResponse> responses;
   ASSERT_TRUE(Score(request, &responses).ok());
@@ -204,7 +297,7 @@ TEST_F(ScoreTest, ManyItemsComeBackEachWithItsIndex) {
   for (const v1::ScoreResponse& response : responses) {
     const int i = response.item_index();
     const auto expected = Expected({2 + i, 4, 5, 6}, {3 + i, 9}, RecordOptions{});
-    const v1::ScoredSequence& score = response.item().continuations().continuations(0).score();
+    const v1::ScoredSequence& score = response.item().continuations(0).score();
     EXPECT_EQ(score.tokens(1).model_log_prob(), *expected[1].model_log_prob);
   }
 }
@@ -212,13 +305,13 @@ TEST_F(ScoreTest, ManyItemsComeBackEachWithItsIndex) {
 TEST_F(ScoreTest, EmptyContextIsTheModelsBos) {
   Attach();
   std::vector<v1::ScoreResponse> responses;
-  ASSERT_TRUE(Score(R"(items { continuations { continuations { input { tokens { token_ids: [7, 8] } } } } }
-                       items { context { text: "" } continuations { continuations { input { text: "at" } } } })",
+  ASSERT_TRUE(Score(R"(items { continuations { tokens { token_ids: [7, 8] } } }
+                       items { context { text: "" } continuations { text: "at" } })",
                     &responses)
                   .ok());
   EXPECT_EQ(responses[0].item().implicit_context_token_id(), logitd::testing::kFakeBos);
   const auto expected = Expected({logitd::testing::kFakeBos}, {7, 8}, RecordOptions{});
-  const v1::ScoredSequence& score = responses[0].item().continuations().continuations(0).score();
+  const v1::ScoredSequence& score = responses[0].item().continuations(0).score();
   EXPECT_EQ(score.tokens(0).model_log_prob(), *expected[0].model_log_prob);
   EXPECT_EQ(score.tokens(1).model_log_prob(), *expected[1].model_log_prob);
   EXPECT_TRUE(responses[1].item().has_implicit_context_token_id());
@@ -229,13 +322,13 @@ TEST_F(ScoreTest, LastTokenOfAFullContextIsScored) {
   options.context_length = 6;
   Attach(options);
   const auto fits = ScoreOne(
-      "items { context { tokens { token_ids: [5, 6, 7] } } continuations { continuations { input { tokens { token_ids: "
-      "[8, 9, 10, 11] } } } } }");
+      "items { context { tokens { token_ids: [5, 6, 7] } } continuations { tokens { token_ids: "
+      "[8, 9, 10, 11] } } }");
   EXPECT_EQ(fits.score().tokens_size(), 4);
   const auto over = ScoreOne(
-      "items { context { tokens { token_ids: [5, 6, 7] } } continuations { continuations { input { tokens { token_ids: "
-      "[8, 9, 10, 11, 12] } } } } }");
-  EXPECT_EQ(Describe(over.error()), "CONTEXT_LENGTH_EXCEEDED of items[0].continuations.continuations[0].input");
+      "items { context { tokens { token_ids: [5, 6, 7] } } continuations { tokens { token_ids: "
+      "[8, 9, 10, 11, 12] } } }");
+  EXPECT_EQ(Describe(over.error()), "CONTEXT_LENGTH_EXCEEDED of items[0].continuations[0].tokens");
   EXPECT_EQ(over.error().value(), "8");
 }
 
@@ -252,8 +345,8 @@ TEST_F(ScoreTest, SmallestRunnerScoresTheLongestText) {
       SCOPED_TRACE(options.name);
       Attach(options);
       const auto scored = ScoreOne(
-          "items { context { tokens { token_ids: [5, 6, 7] } } continuations { continuations { input { tokens { "
-          "token_ids: [8, 9, 10, 11] } } } } } model: \"" +
+          "items { context { tokens { token_ids: [5, 6, 7] } } continuations { tokens { "
+          "token_ids: [8, 9, 10, 11] } } } model: \"" +
           options.name + "\"");
       const auto expected = Expected({5, 6, 7}, {8, 9, 10, 11}, RecordOptions{});
       ASSERT_EQ(scored.score().tokens_size(), 4);
@@ -271,50 +364,76 @@ TEST_F(ScoreTest, WhatIsLongerThanTheCacheIsRefusedAlone) {
   options.max_cached_tokens = 6;
   Attach(options);
   std::vector<v1::ScoreResponse> responses;
-  ASSERT_TRUE(Score("items { context { tokens { token_ids: [5, 6, 7] } } continuations { "
-                    "continuations { input { tokens { token_ids: [8, 9, 10, 11] } } } "
-                    "continuations { input { tokens { token_ids: [8, 9, 10, 11, 12] } } } } }",
+  ASSERT_TRUE(Score("items { context { tokens { token_ids: [5, 6, 7] } } "
+                    "continuations { tokens { token_ids: [8, 9, 10, 11] } } "
+                    "continuations { tokens { token_ids: [8, 9, 10, 11, 12] } } }",
                     &responses)
                   .ok());
   ASSERT_EQ(responses.size(), 1u);
-  const auto& scored = responses[0].item().continuations().continuations();
+  const auto& scored = responses[0].item().continuations();
   EXPECT_EQ(scored[0].score().tokens_size(), 4);
-  EXPECT_EQ(Describe(scored[1].error()), "LIMIT_EXCEEDED of items[0].continuations.continuations[1].input");
+  EXPECT_EQ(Describe(scored[1].error()), "LIMIT_EXCEEDED of items[0].continuations[1].tokens");
   EXPECT_EQ(scored[1].error().limit(), "capacity.max_cached_tokens");
 }
 
 TEST_F(ScoreTest, BadContinuationLeavesTheOthersAlone) {
   Attach();
   std::vector<v1::ScoreResponse> responses;
-  ASSERT_TRUE(Score(R"(items { context { text: "the" } continuations {
-      continuations { input { text: "" } } continuations { input { tokens { token_ids: 64 } } }
-      continuations { input { text: " cat" } } continuations { } continuations { input { tokens { } } }
-      continuations { input { text: " cat" } uncounted_prefix_bytes: 5 } continuations { input { text: " cat" } byte_count: 0 } } }
-      items { context { tokens { token_ids: 99 } } continuations { continuations { input { text: "a" } } } }
+  ASSERT_TRUE(
+      Score(R"(items { context { text: "the" } continuations { text: "" } continuations { tokens { token_ids: 64 } }
+      continuations { text: " cat" } continuations { } continuations { tokens { } }
+      continuations { text: " cat" uncounted_prefix_bytes: 5 } continuations { text: " cat" byte_count: 0 } }
+      items { context { tokens { token_ids: 99 } } continuations { text: "a" } }
       items { context { text: "a" } })",
-                    &responses)
-                  .ok());
+            &responses)
+          .ok());
   ASSERT_EQ(responses.size(), 3u);
-  const auto& continuations = responses[0].item().continuations().continuations();
-  const std::string path = "items[0].continuations.continuations";
-  EXPECT_EQ(Describe(continuations[0].error()), "EMPTY_CONTINUATION of " + path + "[0].input.text");
-  EXPECT_EQ(Describe(continuations[1].error()), "TOKEN_ID_OUT_OF_RANGE of " + path + "[1].input.tokens.token_ids[0]");
+  const auto& continuations = responses[0].item().continuations();
+  const std::string path = "items[0].continuations";
+  EXPECT_EQ(Describe(continuations[0].error()), "EMPTY_CONTINUATION of " + path + "[0].text");
+  EXPECT_EQ(Describe(continuations[1].error()), "TOKEN_ID_OUT_OF_RANGE of " + path + "[1].tokens.token_ids[0]");
   EXPECT_FALSE(continuations[2].has_error());
-  EXPECT_EQ(Describe(continuations[3].error()), "FIELD_REQUIRED of " + path + "[3].input");
-  EXPECT_EQ(Describe(continuations[4].error()), "EMPTY_CONTINUATION of " + path + "[4].input.tokens");
+  EXPECT_EQ(Describe(continuations[3].error()), "FIELD_REQUIRED of " + path + "[3]");
+  EXPECT_EQ(Describe(continuations[4].error()), "EMPTY_CONTINUATION of " + path + "[4].tokens");
   EXPECT_EQ(Describe(continuations[5].error()), "FIELD_OUT_OF_RANGE of " + path + "[5].uncounted_prefix_bytes");
   EXPECT_EQ(Describe(continuations[6].error()), "FIELD_OUT_OF_RANGE of " + path + "[6].byte_count");
   EXPECT_EQ(Describe(responses[1].item().error()), "TOKEN_ID_OUT_OF_RANGE of items[1].context.tokens.token_ids[0]");
-  EXPECT_EQ(Describe(responses[2].item().error()), "NO_CANDIDATES of items[2].continuations.continuations");
+  EXPECT_EQ(Describe(responses[2].item().error()), "NO_CANDIDATES of items[2].continuations");
+}
+
+TEST_F(ScoreTest, AnItemsIdComesBackWhateverCameOfIt) {
+  Attach();
+  std::vector<v1::ScoreResponse> responses;
+  const std::string longest(256, 'i');
+  ASSERT_TRUE(Score("items { id: 'a/1' context { text: 'the' } continuations { text: ' cat' } } "
+                    "items { id: 'a/1' } items { continuations { text: 'a' } } "
+                    "items { id: '" +
+                        longest +
+                        "' continuations { text: 'a' } } "
+                        "items { id: '" +
+                        longest + "i' continuations { text: 'a' } }",
+                    &responses)
+                  .ok());
+  ASSERT_EQ(responses.size(), 5u);
+  EXPECT_EQ(responses[0].id(), "a/1");
+  EXPECT_EQ(responses[1].id(), "a/1") << "ids need not differ";
+  EXPECT_EQ(Describe(responses[1].item().error()), "NO_CANDIDATES of items[1].continuations");
+  EXPECT_EQ(responses[2].id(), "");
+  EXPECT_EQ(responses[3].id(), longest);
+  EXPECT_FALSE(responses[3].item().has_error());
+  EXPECT_EQ(responses[4].id(), "") << "what is refused for its length is not sent back";
+  EXPECT_EQ(Describe(responses[4].item().error()), "LIMIT_EXCEEDED of items[4].id");
+  EXPECT_EQ(responses[4].item().error().limit(), "max_id_bytes");
+  EXPECT_EQ(responses[4].item().error().value(), "257");
 }
 
 TEST_F(ScoreTest, CountsCanLeaveOutTheDelimiter) {
   Attach();
-  const auto scored = ScoreOne(
-      R"(items { context { text: "the" } continuations { continuations { input { text: " cat" } uncounted_prefix_bytes: 1 } } })");
+  const auto scored =
+      ScoreOne(R"(items { context { text: "the" } continuations { text: " cat" uncounted_prefix_bytes: 1 } })");
   EXPECT_EQ(scored.score().byte_count(), 3);
-  const auto given = ScoreOne(
-      R"(items { context { text: "the" } continuations { continuations { input { text: " cat" } byte_count: 17 character_count: 9 } } })");
+  const auto given =
+      ScoreOne(R"(items { context { text: "the" } continuations { text: " cat" byte_count: 17 character_count: 9 } })");
   EXPECT_EQ(given.score().byte_count(), 17);
   EXPECT_EQ(given.score().character_count(), 9);
 }
@@ -330,8 +449,7 @@ TEST_F(ScoreTest, GreedyContinuationIsNamed) {
     ids += (i == 0 ? "" : ",") + std::to_string(best);
   }
   const auto scored = ScoreOne(
-      "items { context { tokens { token_ids: [5, 6] } } continuations { continuations { input { tokens { token_ids: [" +
-      ids + "] } } } } }");
+      "items { context { tokens { token_ids: [5, 6] } } continuations { tokens { token_ids: [" + ids + "] } } }");
   EXPECT_TRUE(scored.score().is_greedy());
 }
 
@@ -359,13 +477,12 @@ TEST_F(ScoreTest, BadRowIsThatContinuationsError) {
   };
   Attach(options);
   std::vector<v1::ScoreResponse> responses;
-  ASSERT_TRUE(Score("items { context { tokens { token_ids: [5, 6] } } continuations { continuations { input { tokens { "
-                    "token_ids: [13, 7] } } } continuations { input { tokens { token_ids: [7, 13] } } } } }",
+  ASSERT_TRUE(Score("items { context { tokens { token_ids: [5, 6] } } continuations { tokens { "
+                    "token_ids: [13, 7] } } continuations { tokens { token_ids: [7, 13] } } }",
                     &responses)
                   .ok());
-  EXPECT_EQ(responses[0].item().continuations().continuations(0).error().reason(),
-            v1::ERROR_REASON_MODEL_OUTPUT_INVALID);
-  EXPECT_FALSE(responses[0].item().continuations().continuations(1).has_error());
+  EXPECT_EQ(responses[0].item().continuations(0).error().reason(), v1::ERROR_REASON_MODEL_OUTPUT_INVALID);
+  EXPECT_FALSE(responses[0].item().continuations(1).has_error());
 }
 
 }  // namespace

@@ -87,16 +87,6 @@ class SparseRowRepliesTest : public logitd::testing::InProcessServer {
     EXPECT_TRUE(status.ok()) << Describe(status) << ": " << status.error_message();
     return replies;
   }
-
-  grpc::Status ScoreLogits(const std::vector<v1::ScoreLogitsRequest>& requests, v1::ScoreLogitsResponse* response) {
-    const auto context = Context();
-    const auto writer = scoring_->ScoreLogits(context.get(), response);
-    for (const auto& request : requests) {
-      if (!writer->Write(request)) break;
-    }
-    writer->WritesDone();
-    return writer->Finish();
-  }
 };
 
 TEST_F(SparseRowRepliesTest, DistributionAnswersAsForTheDenseRow) {
@@ -189,15 +179,17 @@ TEST_F(SparseRowRepliesTest, ScoreLogitsAnswersAsForDenseRows) {
       *request.mutable_rows()->add_blocks() = form.block;
       request.mutable_rows()->mutable_target_token_ids()->Add(targets.begin(), targets.end());
       request.set_payload(form.payload);
-      v1::ScoreLogitsResponse response;
+      std::vector<v1::ScoreLogitsResponse> responses;
       const grpc::Status status =
           ScoreLogits({Config("vocab_size: 301 record { rank: true entropy: true top_n: 3 } sampling { " +
                               std::string(sampling) + " }"),
                        request},
-                      &response);
+                      &responses);
       ASSERT_TRUE(status.ok()) << status.error_message();
-      ASSERT_EQ(response.sequences(0).tokens_size(), 5);
-      EXPECT_EQ(response.sequences(0).tokens(4).log_prob_state(), v1::LOG_PROB_STATE_EXCLUDED);
+      ASSERT_EQ(responses.size(), 1u);
+      const v1::ScoreLogitsResponse& response = responses[0];
+      ASSERT_EQ(response.score().tokens_size(), 5);
+      EXPECT_EQ(response.score().tokens(4).log_prob_state(), v1::LOG_PROB_STATE_EXCLUDED);
       if (expected.empty()) expected = response.SerializeAsString();
       EXPECT_EQ(response.SerializeAsString(), expected);
     }
@@ -265,11 +257,11 @@ TEST_F(SparseRowRepliesTest, AWrongRowEndsTheCall) {
     request.set_payload(good.payload + wrong.payload);
     request.mutable_rows()->add_target_token_ids(3);
     request.mutable_rows()->add_target_token_ids(0);
-    v1::ScoreLogitsResponse scored;
-    const grpc::Status score = ScoreLogits({Config("vocab_size: 4"), request}, &scored);
-    EXPECT_EQ(Describe(score), test.score);
-    ASSERT_TRUE(ErrorOf(score));
-    EXPECT_EQ(ErrorOf(score)->row(), 1);
+    std::vector<v1::ScoreLogitsResponse> scored;
+    ASSERT_TRUE(ScoreLogits({Config("vocab_size: 4"), request}, &scored).ok());
+    ASSERT_EQ(scored.size(), 1u);
+    EXPECT_EQ(Describe(scored[0].error()), test.score);
+    EXPECT_EQ(scored[0].error().row(), 1);
 
     v1::ComputeDistributionRequest single;
     *single.mutable_logits()->mutable_block() = wrong.block;

@@ -1,0 +1,37 @@
+#include "server/converters/named_by_position.h"
+
+#include <string>
+
+#include "core/errors.h"
+#include "core/limits.h"
+#include "core/status_macros.h"
+#include "server/converters/sampling.h"
+
+namespace logitd::server {
+
+absl::StatusOr<NamedByPosition> NamedFromProto(const google::protobuf::RepeatedPtrField<v1::TokenIds>& lists,
+                                               int64_t count, int32_t vocab_size) {
+  NamedByPosition named;
+  if (lists.empty()) return named;
+  if (lists.size() != count) return errors::TargetCountMismatch("named_by_position", lists.size(), count);
+  named.reserve(static_cast<size_t>(lists.size()));
+  for (int i = 0; i < lists.size(); ++i) {
+    const auto& ids = lists[i].token_ids();
+    const std::string field = "named_by_position[" + std::to_string(i) + "].token_ids";
+    if (ids.size() > kMaxNamedTokens) {
+      return errors::LimitExceeded(field, ids.size(), "[0, " + std::to_string(kMaxNamedTokens) + "]",
+                                   "max_named_tokens");
+    }
+    RETURN_IF_ERROR(CheckTokenIds({ids.data(), static_cast<size_t>(ids.size())}, field, vocab_size));
+    named.emplace_back(ids.begin(), ids.end());
+  }
+  return named;
+}
+
+int64_t CountOf(const NamedByPosition& named) {
+  int64_t count = 0;
+  for (const std::vector<TokenId>& ids : named) count += std::ssize(ids);
+  return count;
+}
+
+}  // namespace logitd::server

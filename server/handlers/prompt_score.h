@@ -1,0 +1,37 @@
+// The log-probs of a prompt's own tokens, from the evaluation that a completion begins with.
+//
+//   prompt     a    b    c    d
+//   fed        a    b    c         here; the caller feeds d, whose row chooses the next token
+//   rows            b|a  c|ab d|abc
+//   records    a: none           b    c    d
+#ifndef LOGITD_SERVER_HANDLERS_PROMPT_SCORE_H_
+#define LOGITD_SERVER_HANDLERS_PROMPT_SCORE_H_
+
+#include <cstdint>
+#include <span>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "core/token_record.h"
+#include "core/types.h"
+#include "logitd/v1/generation_service.pb.h"
+#include "server/models/model_session.h"
+#include "server/models/served_model.h"
+#include "server/request_context.h"
+#include "server/step_workspaces.h"
+
+namespace logitd::server {
+
+// Options of a prompt's records: the model's distribution alone. Errors: those of RecordOptions, and FIELD_OUT_OF_RANGE
+// for what belongs to chosen tokens.
+absl::StatusOr<RecordOptions> PromptRecordFromProto(const v1::RecordOptions& message, int32_t vocab_size);
+
+// Feeds all of `prompt` but its last token into `sequence`, which is new, and scores all but its first.
+// Errors: those of ModelSession::Evaluate, MODEL_OUTPUT_INVALID. REQUIRES: `prompt` is not empty.
+absl::StatusOr<v1::ScoredPrompt> ScorePrompt(std::span<const TokenId> prompt, const RecordOptions& options,
+                                             int64_t sequence, ModelSession& session, ServedModel& model,
+                                             const RequestContext& context, StepWorkspaces& workspaces);
+
+}  // namespace logitd::server
+
+#endif  // LOGITD_SERVER_HANDLERS_PROMPT_SCORE_H_
