@@ -188,7 +188,9 @@ TEST_F(VocabularyTest, TheEosStandsForAnEmptyContext) {
       const v1::ScoredItem& item = responses[0].item();
       EXPECT_EQ(item.has_implicit_context_token_id(), test.implicit.has_value());
       EXPECT_EQ(item.implicit_context_token_id(), test.implicit.value_or(0));
-      if (!test.implicit) EXPECT_EQ(item.error().reason(), v1::ERROR_REASON_EMPTY_PROMPT);
+      if (!test.implicit) {
+        EXPECT_EQ(item.error().reason(), v1::ERROR_REASON_EMPTY_PROMPT);
+      }
     }
   }
 }
