@@ -66,6 +66,8 @@ absl::StatusOr<Step> Decoder::Advance(int32_t position, const LogitsRow& row, Di
     return step;
   }
   ASSIGN_OR_RETURN(Step step, Choose(*before_latest_, position, row, distribution, inputs));
+  // The dense row says whether it is the same token.
+  if (step.is_rest) return step;
   // It was taken here, so it is known.
   const TokenId before = *sequence_.last_token();
   const TokenId now = step.token ? step.token->token_id : -1;
@@ -98,6 +100,7 @@ Step Decoder::Accept(std::optional<TokenRecord> record) {
 
 absl::StatusOr<Step> Decoder::Choose(const SequenceSums& sums_before, int32_t position, const LogitsRow& row,
                                      Distribution& distribution, const StepInputs& inputs) const {
+  if (inputs.tail != nullptr) return ChooseWithTail(sums_before, position, row, distribution, inputs);
   Step step;
   step.token_count = position;
   step.sums = sums_before;

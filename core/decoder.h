@@ -18,6 +18,7 @@
 #include "absl/status/statusor.h"
 #include "core/distribution.h"
 #include "core/logits_row.h"
+#include "core/row_tail.h"
 #include "core/sampling_params.h"
 #include "core/sequence.h"
 #include "core/token_record.h"
@@ -48,13 +49,21 @@ struct StepInputs {
   const VocabSubset* allowed = nullptr;
   // Taken instead of what would be chosen, whatever the stages say of it. REQUIRES: in the row's vocabulary.
   std::optional<TokenId> given_token_id;
+  // Of a row with a tail; null: the row has every token's logit. Then only what CheckTailIsEnough takes may be asked
+  // for.
+  const RowTail* tail = nullptr;
+  // With a tail: the row that has every token's logit, for a step that falls into the rest; the listed ones are not
+  // drawn from. Null: such a step is Step::is_rest. REQUIRES: of the row's vocabulary.
+  const LogitsRow* dense_row = nullptr;
   // Not empty: the record's named tokens, instead of those of RecordOptions. REQUIRES: as given_token_id.
   std::span<const TokenId> named_token_ids;
 };
 
 // What one row made of the sequence.
 struct Step {
-  // Unset if no token could be chosen (finish.reason is kNoAdmissibleToken).
+  // The token is one of the row's rest: nothing was chosen, and the sequence is as before. The dense row decides it.
+  bool is_rest = false;
+  // Unset if no token could be chosen (finish.reason is kNoAdmissibleToken), or is_rest.
   std::optional<TokenRecord> token;
   // Tokens and sums after this step.
   int32_t token_count = 0;
@@ -101,6 +110,14 @@ class Decoder {
   std::span<const TokenId> OutputBefore(int32_t position) const;
   absl::StatusOr<Step> Choose(const SequenceSums& sums_before, int32_t position, const LogitsRow& row,
                               Distribution& distribution, const StepInputs& inputs) const;
+  // In decoder_tail.cc.
+  struct TailStep;
+  absl::StatusOr<Step> ChooseWithTail(const SequenceSums& sums_before, int32_t position, const LogitsRow& row,
+                                      Distribution& distribution, const StepInputs& inputs) const;
+  TokenRecord RecordOfListed(const TailStep& tail, const LogitsRow& row, TokenId token_id,
+                             Distribution& distribution) const;
+  absl::StatusOr<TokenRecord> RecordOfRest(const TailStep& tail, const LogitsRow& row, Distribution& distribution,
+                                           const StepInputs& inputs) const;
 
   DecoderConfig config_;
   SharedTokens prompt_;

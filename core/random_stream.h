@@ -15,6 +15,7 @@ namespace logitd {
 // What random bits are for. Purposes never share a counter.
 enum class RandomPurpose : uint8_t {
   kTokenDraw = 0,
+  kRestDraw = 3,
   kXtc = 5,
 };
 

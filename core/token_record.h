@@ -62,6 +62,8 @@ struct TokenRecord {
   std::optional<int32_t> kept_count;
   std::optional<double> kept_mass;
   std::optional<Draw> draw;
+  // The second draw, of a token of a row's rest; `draw` is then the rest's.
+  std::optional<Draw> rest_draw;
   std::vector<TokenAlternative> top;
   std::vector<TokenAlternative> named;
 };

@@ -144,6 +144,7 @@ void ToProto(const TokenRecord& record, const RecordOptions& options, const Voca
   if (record.kept_count) message.set_kept_count(*record.kept_count);
   if (record.kept_mass) message.set_kept_mass(*record.kept_mass);
   if (record.draw) ToProto(*record.draw, *message.mutable_draw());
+  if (record.rest_draw) ToProto(*record.rest_draw, *message.mutable_rest_draw());
   if (!record.top.empty()) {
     if (options.top_layout == TopLayout::kList) {
       ToProto(record.top, options, vocabulary, *message.mutable_top());

@@ -49,13 +49,43 @@ absl::Status CheckScales(const v1::LogitsBlock& block, const std::string& field)
   return absl::OkStatus();
 }
 
+// What a sparse block says of the rest of each row: one sum, or none if the rest is excluded.
+absl::Status CheckTails(const v1::LogitsBlock& block, const std::string& field, bool takes_tails) {
+  const v1::SparseRows& sparse = block.sparse();
+  const bool has_tails = sparse.rest() == v1::SPARSE_REST_TAIL;
+  if (has_tails && !takes_tails) {
+    return errors::OutOfRange(field + ".rest", "SPARSE_REST_TAIL", "SPARSE_REST_EXCLUDED, but for rows of Decode");
+  }
+  const struct {
+    const char* name;
+    const google::protobuf::RepeatedField<double>& sums;
+    bool is_required;
+  } lists[] = {{".rest_log_sum_exps", sparse.rest_log_sum_exps(), true},
+               {".rest_log_sum_exps_at_temperature", sparse.rest_log_sum_exps_at_temperature(), false}};
+  for (const auto& [name, sums, is_required] : lists) {
+    if (!has_tails && !sums.empty()) {
+      return errors::OutOfRange(field + name, int64_t{sums.size()}, "empty, but for SPARSE_REST_TAIL");
+    }
+    if (has_tails && sums.size() != block.row_count() && (is_required || !sums.empty())) {
+      return errors::RowLengthMismatch(field + name, sums.size(), block.row_count(), "values (row_count)");
+    }
+    for (int i = 0; i < sums.size(); ++i) {
+      if (!std::isfinite(sums[i]) && !(sums[i] < 0)) {
+        return errors::OutOfRange(Indexed(field + name, i), sums[i], "finite or -inf");
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
 // What a sparse block says of all its rows.
-absl::Status CheckSparse(const v1::LogitsBlock& block, const std::string& field, int32_t vocab_size) {
+absl::Status CheckSparse(const v1::LogitsBlock& block, const std::string& field, int32_t vocab_size, bool takes_tails) {
   if (block.width() < 1 || block.width() > vocab_size) {
     return errors::OutOfRange(field + ".width", int64_t{block.width()}, "[1, " + std::to_string(vocab_size) + "]");
   }
   const v1::SparseRows& sparse = block.sparse();
   if (sparse.rest() == v1::SPARSE_REST_UNSPECIFIED) return errors::Required(field + ".sparse.rest");
+  RETURN_IF_ERROR(CheckTails(block, field + ".sparse", takes_tails));
   const auto& ids = sparse.shared_token_ids();
   if (ids.empty()) return absl::OkStatus();
   const std::string ids_field = field + ".sparse.shared_token_ids";
@@ -64,7 +94,8 @@ absl::Status CheckSparse(const v1::LogitsBlock& block, const std::string& field,
   return CountUsedSlots({ids.data(), static_cast<size_t>(ids.size())}, ids_field, vocab_size).status();
 }
 
-absl::Status CheckBlock(const v1::LogitsBlock& block, const std::string& field, int32_t vocab_size) {
+absl::Status CheckBlock(const v1::LogitsBlock& block, const std::string& field, int32_t vocab_size,
+                        bool takes_tails = false) {
   if (block.dtype() == v1::LOGITS_DTYPE_UNSPECIFIED) return errors::Required(field + ".dtype");
   if (block.row_count() < 1) return errors::OutOfRange(field + ".row_count", int64_t{block.row_count()}, ">= 1");
   if (block.row_count() > kMaxRowsPerMessage) {
@@ -72,7 +103,7 @@ absl::Status CheckBlock(const v1::LogitsBlock& block, const std::string& field, 
                                  "[1, " + std::to_string(kMaxRowsPerMessage) + "]", "max_rows_per_message");
   }
   if (block.has_sparse()) {
-    RETURN_IF_ERROR(CheckSparse(block, field, vocab_size));
+    RETURN_IF_ERROR(CheckSparse(block, field, vocab_size, takes_tails));
   } else if (block.width() != vocab_size) {
     return errors::RowLengthMismatch(field + ".width", block.width(), vocab_size, "values (vocab_size)");
   }
@@ -198,7 +229,7 @@ absl::StatusOr<int32_t> VocabSizeOf(const v1::Logits& logits) {
 }  // namespace
 
 absl::StatusOr<WireRows> WireRows::Of(const google::protobuf::RepeatedPtrField<v1::LogitsBlock>& blocks,
-                                      std::string_view payload, int32_t vocab_size) {
+                                      std::string_view payload, int32_t vocab_size, bool takes_tails) {
   WireRows rows;
   rows.vocab_size_ = vocab_size;
   int64_t offset = 0;
@@ -206,7 +237,7 @@ absl::StatusOr<WireRows> WireRows::Of(const google::protobuf::RepeatedPtrField<v
   for (int i = 0; i < blocks.size(); ++i) {
     const v1::LogitsBlock& block = blocks[i];
     const std::string field = "blocks[" + std::to_string(i) + "]";
-    RETURN_IF_ERROR(CheckBlock(block, field, vocab_size));
+    RETURN_IF_ERROR(CheckBlock(block, field, vocab_size, takes_tails));
     if (rows.row_count_ + block.row_count() > kMaxRowsPerMessage) {
       return errors::LimitExceeded("blocks", rows.row_count_ + block.row_count(),
                                    "[0, " + std::to_string(kMaxRowsPerMessage) + "] rows", "max_rows_per_message");
@@ -233,6 +264,18 @@ const WireRows::Block& WireRows::BlockOf(int32_t index) const {
 absl::StatusOr<LogitsRow> WireRows::Row(int32_t index, RowBuffers& buffers) const {
   const Block& block = BlockOf(index);
   return RowOf(block.bytes, index - block.first_row, vocab_size_, buffers);
+}
+
+std::optional<RowTail> WireRows::Tail(int32_t index) const {
+  const Block& block = BlockOf(index);
+  const v1::SparseRows& sparse = block.bytes.message->sparse();
+  if (sparse.rest() != v1::SPARSE_REST_TAIL) return std::nullopt;
+  RowTail tail;
+  tail.log_sum_exp = sparse.rest_log_sum_exps(index - block.first_row);
+  if (!sparse.rest_log_sum_exps_at_temperature().empty()) {
+    tail.scaled_log_sum_exp = sparse.rest_log_sum_exps_at_temperature(index - block.first_row);
+  }
+  return tail;
 }
 
 LogitsView WireRows::RowInPlace(int32_t index) const {

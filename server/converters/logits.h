@@ -9,6 +9,7 @@
 #include <google/protobuf/repeated_field.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -17,6 +18,7 @@
 #include "absl/status/statusor.h"
 #include "core/logits_row.h"
 #include "core/row_buffers.h"
+#include "core/row_tail.h"
 #include "core/types.h"
 #include "logitd/v1/logits.pb.h"
 
@@ -37,9 +39,10 @@ class WireRows {
   // Checks every block: dtype, row_count, width, the scales of LIN16, what a sparse block says of all its rows
   // (shared_token_ids, rest), and that the payload has exactly the declared length. Errors: FIELD_REQUIRED,
   // FIELD_OUT_OF_RANGE, LIMIT_EXCEEDED, ROW_LENGTH_MISMATCH, TOKEN_ID_OUT_OF_RANGE, DUPLICATE_TOKEN_ID; fields
-  // "blocks[i]....", "payload". REQUIRES: 1 <= vocab_size <= kMaxVocabSize.
+  // "blocks[i]....", "payload". Rows with a tail are refused unless it `takes_tails`. REQUIRES: 1 <= vocab_size <=
+  // kMaxVocabSize.
   static absl::StatusOr<WireRows> Of(const google::protobuf::RepeatedPtrField<v1::LogitsBlock>& blocks,
-                                     std::string_view payload, int32_t vocab_size);
+                                     std::string_view payload, int32_t vocab_size, bool takes_tails = false);
 
   int32_t row_count() const { return row_count_; }
   // The values of row `index`: of a dense row vocab_size. REQUIRES: as Row.
@@ -49,6 +52,9 @@ class WireRows {
   // TOKEN_ID_OUT_OF_RANGE, DUPLICATE_TOKEN_ID, FIELD_OUT_OF_RANGE of "logits.token_ids[slot]".
   // REQUIRES: 0 <= index < row_count().
   absl::StatusOr<LogitsRow> Row(int32_t index, RowBuffers& buffers) const;
+  // What row `index` says of the rest, if it has a tail. REQUIRES: as Row.
+  std::optional<RowTail> Tail(int32_t index) const;
+  bool IsDense(int32_t index) const { return BlockOf(index).bytes.ids == nullptr; }
   // The logits of row `index` if it is dense and read where it lies; else empty. REQUIRES: as Row.
   LogitsView RowInPlace(int32_t index) const;
 

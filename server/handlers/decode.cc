@@ -112,7 +112,7 @@ absl::Status DecodeSession::Step(const v1::StepBatch& batch, std::string_view pa
                                    "max_rows_per_message");
     }
   }
-  auto rows = WireRows::Of(batch.blocks(), payload, vocab_size_);
+  auto rows = WireRows::Of(batch.blocks(), payload, vocab_size_, /*takes_tails=*/true);
   if (!rows.ok()) return WithFieldPrefix(rows.status(), "batch.");
   RETURN_IF_ERROR(WithFieldPrefix(CheckSharedPrompts(batch.shared_prompts()), "batch."));
   last_batch_id_ = batch.batch_id();

@@ -87,7 +87,7 @@ class DecodeSession {
   absl::Status TakeSteps(const v1::StepBatch& batch, const WireRows& rows, const RequestContext& context,
                          StepWorkspaces& workspaces, v1::BatchResult& result);
   absl::Status TakeStep(const v1::SequenceStep& step, const PlannedStep& plan, const WireRows& rows,
-                        StepWorkspace& workspace, v1::StepChosen& chosen) const;
+                        StepWorkspace& workspace, v1::StepResult& result) const;
 
   std::unordered_map<int64_t, OpenedSequence> sequences_;
   // The prompts of sequences_.

@@ -127,7 +127,7 @@ absl::Status DecodeSession::TakeSteps(const v1::StepBatch& batch, const WireRows
       const v1::SequenceStep& step = batch.steps(i);
       v1::StepResult& stepped = *result.mutable_steps(i);
       absl::Status status = has_ended ? errors::SequenceNotOpen("sequence_id", step.sequence_id()) : plan.refusal;
-      if (status.ok()) status = TakeStep(step, plan, rows, **workspace, *stepped.mutable_chosen());
+      if (status.ok()) status = TakeStep(step, plan, rows, **workspace, stepped);
       if (!status.ok()) {
         *stepped.mutable_error() = ToProto(WithFieldPrefix(status, "batch.steps[" + std::to_string(i) + "]."));
       }
@@ -153,7 +153,7 @@ absl::Status DecodeSession::TakeSteps(const v1::StepBatch& batch, const WireRows
 }
 
 absl::Status DecodeSession::TakeStep(const v1::SequenceStep& step, const PlannedStep& plan, const WireRows& rows,
-                                     StepWorkspace& workspace, v1::StepChosen& chosen) const {
+                                     StepWorkspace& workspace, v1::StepResult& result) const {
   StepInputs inputs;
   std::optional<VocabSubset> allowed;
   if (step.has_allowed_tokens()) {
@@ -178,8 +178,35 @@ absl::Status DecodeSession::TakeStep(const v1::SequenceStep& step, const Planned
   Decoder& decoder = *plan.sequence->decoder;
   const auto row = rows.Row(plan.row, workspace.row);
   if (!row.ok()) return WithRow(row.status(), plan.row);
+  const std::optional<RowTail> tail = rows.Tail(plan.row);
+  if (tail) {
+    inputs.tail = &*tail;
+  } else if (step.has_dense_row()) {
+    return errors::OutOfRange("dense_row", int64_t{step.dense_row()}, "unset, but for a row with a tail");
+  }
+  if (step.has_dense_row() && (step.dense_row() < 0 || step.dense_row() >= rows.row_count())) {
+    return errors::RowIndexOutOfRange("dense_row", step.dense_row(), rows.row_count());
+  }
+  if (step.has_dense_row() && !rows.IsDense(step.dense_row())) {
+    return errors::OutOfRange("dense_row", int64_t{step.dense_row()}, "the index of a dense row");
+  }
   auto advanced = decoder.Advance(step.position(), *row, workspace.distribution, inputs);
-  if (!advanced.ok()) return WithRow(advanced.status(), plan.row);
+  // Few steps come to it.
+  RowBuffers dense_buffers;
+  LogitsRow dense;
+  int32_t row_index = plan.row;
+  if (advanced.ok() && advanced->is_rest && step.has_dense_row()) {
+    row_index = step.dense_row();
+    ASSIGN_OR_RETURN(dense, rows.Row(row_index, dense_buffers));
+    inputs.dense_row = &dense;
+    advanced = decoder.Advance(step.position(), *row, workspace.distribution, inputs);
+  }
+  if (!advanced.ok()) return WithRow(advanced.status(), row_index);
+  if (advanced->is_rest) {
+    result.mutable_rest();
+    return absl::OkStatus();
+  }
+  v1::StepChosen& chosen = *result.mutable_chosen();
   if (advanced->token) ToProto(*advanced->token, decoder.config().record, nullptr, *chosen.add_tokens());
   ToProto(advanced->token_count, advanced->sums, *chosen.mutable_totals());
   ToProto(advanced->sums, *chosen.mutable_resume_state());
