@@ -94,9 +94,21 @@ void BatchReply::Fail(int work_index, const absl::Status& error) {
   entry.failed = true;
   entry.error = error;
   entry.early.clear();
+  DropChosenOf(entry);
   // An entry that wants nothing, or has got all, has had its turn.
   if (static_cast<size_t>(work_index) < head_) AppendError(entry);
   Advance();
+}
+
+void BatchReply::DropChosenOf(const Entry& entry) {
+  for (const v1::RowRequest& request : entry.work->rows()) {
+    if (request.has_choice()) decoders_.DropChosen(request.choice().decoder_id());
+  }
+}
+
+void BatchReply::Skip(int work_index) {
+  entries_[work_index].skipped = true;
+  Fail(work_index, absl::OkStatus());
 }
 
 void BatchReply::FailHere(int work_index, const absl::Status& error) {
@@ -164,6 +176,7 @@ void BatchReply::AppendRow(Entry& entry, LogitsView row) {
       entry.failed = true;
       entry.drop = true;
       entry.error = std::move(status);
+      DropChosenOf(entry);
       return;
     }
   }
@@ -237,7 +250,11 @@ void BatchReply::AppendRecords(Request& request, LogitsView row, v1::RowRecords&
 void BatchReply::AppendError(const Entry& entry) {
   v1::SequenceOutput output;
   output.set_sequence_id(entry.work->sequence_id());
-  *output.mutable_error() = ToProtoError(entry.error);
+  if (entry.skipped) {
+    output.set_skipped(true);
+  } else {
+    *output.mutable_error() = ToProtoError(entry.error);
+  }
   const int64_t bytes = static_cast<int64_t>(output.ByteSizeLong()) + kOutputOverheadBytes;
   // An error is always small enough.
   (void)MakeRoom(bytes);

@@ -35,6 +35,8 @@ class BatchReply : public RowSink {
   // A row with NaN, +inf or no finite value fails its entry: MODEL_OUTPUT_INVALID.
   void AddRow(int work_index, LogitsView row) override;
   void Fail(int work_index, const absl::Status& error) override;
+  // The entry has no token to append (append_chosen_decoder_id): it is not the model's to do.
+  void Skip(int work_index);
   absl::Status CheckWanted(int work_index) const override { return control_.Check(work_index); }
 
   // Writes what is left, the last message with final = true. An entry that has not got all of its rows has failed.
@@ -58,7 +60,9 @@ class BatchReply : public RowSink {
     size_t taken = 0;
     size_t written = 0;
     std::vector<Request> requests;
+    // Or skipped.
     bool failed = false;
+    bool skipped = false;
     // Found bad here, not by the model.
     bool drop = false;
     absl::Status error;
@@ -66,6 +70,8 @@ class BatchReply : public RowSink {
     std::vector<float> early;
   };
 
+  // A batch that the server has sent already may go on from what the entry chose, but its sequence is gone.
+  void DropChosenOf(const Entry& entry);
   void FailHere(int work_index, const absl::Status& error);
   // Writes what can be written now of entries from `head_` on.
   void Advance();

@@ -18,15 +18,26 @@ absl::StatusOr<v1::Choice> Decoders::Choose(const v1::ChoiceOutput& request, Log
   if (request.has_start()) {
     auto decoder = Start(request.start());
     if (!decoder.ok()) return WithFieldPrefix(decoder.status(), "choice.start.");
-    decoders_.insert_or_assign(request.decoder_id(), *std::move(decoder));
+    decoders_.insert_or_assign(request.decoder_id(), Entry{*std::move(decoder), std::nullopt});
   }
   const auto found = decoders_.find(request.decoder_id());
   if (found == decoders_.end()) return errors::Required("choice.start");
-  Decoder& decoder = found->second;
+  Decoder& decoder = found->second.decoder;
+  found->second.chosen.reset();
   ASSIGN_OR_RETURN(const Step step, decoder.Advance(decoder.position(), row, distribution_));
+  if (step.token && !step.finish) found->second.chosen = step.token->token_id;
   v1::Choice choice;
   if (step.token) wire::ToProto(*step.token, decoder.config().record, /*vocabulary=*/nullptr, *choice.mutable_token());
   return choice;
+}
+
+std::optional<TokenId> Decoders::TakeChosen(int64_t decoder_id) {
+  const auto found = decoders_.find(decoder_id);
+  return found == decoders_.end() ? std::nullopt : std::exchange(found->second.chosen, std::nullopt);
+}
+
+void Decoders::DropChosen(int64_t decoder_id) {
+  if (const auto found = decoders_.find(decoder_id); found != decoders_.end()) found->second.chosen.reset();
 }
 
 absl::StatusOr<Decoder> Decoders::Start(const v1::DecoderStart& start) const {

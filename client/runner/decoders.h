@@ -10,6 +10,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <unordered_map>
 
 #include "absl/status/status.h"
@@ -30,6 +31,12 @@ class Decoders {
   // NON_FINITE_LOGIT, NO_FINITE_LOGIT.
   absl::StatusOr<v1::Choice> Choose(const v1::ChoiceOutput& request, LogitsView row);
 
+  // The token that the decoder chose last, to be appended, once. Unset: none, or it ends the sequence.
+  std::optional<TokenId> TakeChosen(int64_t decoder_id);
+  // What the decoder chose last is not to be appended any more: it is asked for another choice, or the row that it
+  // chose from belongs to an entry that has failed.
+  void DropChosen(int64_t decoder_id);
+
   // Ends a decoder; one that is not known is ignored.
   void Release(int64_t decoder_id) { decoders_.erase(decoder_id); }
   size_t size() const { return decoders_.size(); }
@@ -38,7 +45,12 @@ class Decoders {
   absl::StatusOr<Decoder> Start(const v1::DecoderStart& start) const;
 
   const int32_t vocab_size_;
-  std::unordered_map<int64_t, Decoder> decoders_;
+  struct Entry {
+    Decoder decoder;
+    std::optional<TokenId> chosen;
+  };
+
+  std::unordered_map<int64_t, Entry> decoders_;
   Distribution distribution_;
 };
 

@@ -77,7 +77,8 @@ grpc::ByteBuffer ToBytes(const v1::AttachRequest& message, RowBuffer payload) {
 // A batch, and who waits for it.
 struct BatchWork {
   explicit BatchWork(v1::RunBatch received) : batch(std::move(received)), control(batch) {}
-  const v1::RunBatch batch;
+  // The evaluating thread's.
+  v1::RunBatch batch;
   BatchControl control;
 };
 
@@ -104,7 +105,9 @@ class Attachment {
   absl::Status TakeBatch(v1::RunBatch batch);
   void Cancel(const v1::CancelBatch& cancel);
   void EvaluateBatches();
-  void Evaluate(const BatchWork& work);
+  void Evaluate(BatchWork& work);
+  // Puts the tokens that were chosen here where they are to be appended. The entries that have none to append.
+  std::set<int> AppendChosen(v1::RunBatch& batch);
   void LeaveWhenStopped(std::stop_token stop);
   void SetEnded();
   // Sends heartbeats, and cuts the stream of a server that is silent.
@@ -280,9 +283,34 @@ void Attachment::EvaluateBatches() {
   }
 }
 
-void Attachment::Evaluate(const BatchWork& work) {
+std::set<int> Attachment::AppendChosen(v1::RunBatch& batch) {
+  std::set<int> skipped;
+  for (int i = 0; i < batch.work_size(); ++i) {
+    v1::SequenceWork& work = *batch.mutable_work(i);
+    if (!work.has_append_chosen_decoder_id()) continue;
+    const std::optional<TokenId> chosen = decoders_.TakeChosen(work.append_chosen_decoder_id());
+    work.clear_append_chosen_decoder_id();
+    if (!chosen) {
+      skipped.insert(i);
+      continue;
+    }
+    auto& tokens = *work.mutable_append_token_ids();
+    tokens.Add(*chosen);
+    std::rotate(tokens.begin(), tokens.end() - 1, tokens.end());
+  }
+  // Whoever chooses here has nothing left from before, even if its entry fails.
+  for (const v1::SequenceWork& work : batch.work()) {
+    for (const v1::RowRequest& request : work.rows()) {
+      if (request.has_choice()) decoders_.DropChosen(request.choice().decoder_id());
+    }
+  }
+  return skipped;
+}
+
+void Attachment::Evaluate(BatchWork& work) {
+  for (const int64_t id : work.batch.release_sequence_ids()) decoders_.Release(id);
+  const std::set<int> skipped = AppendChosen(work.batch);
   const v1::RunBatch& batch = work.batch;
-  for (const int64_t id : batch.release_sequence_ids()) decoders_.Release(id);
   BatchReply reply(batch, work.control, vocab_size_, max_message_bytes_, *buffers_, decoders_,
                    [this](const v1::AttachRequest& message, RowBuffer payload) { Write(message, std::move(payload)); });
   // What is wrong, or not wanted any more, is answered here; the model gets the rest, and `places` say where that stood
@@ -293,6 +321,10 @@ void Attachment::Evaluate(const BatchWork& work) {
   std::vector<int> places;
   v1::RunBatch drops;
   for (int i = 0; i < batch.work_size(); ++i) {
+    if (skipped.contains(i)) {
+      reply.Skip(i);
+      continue;
+    }
     absl::Status status = CheckWork(batch.work(i), vocab_size_);
     if (status.ok()) status = work.control.Check(i);
     if (!status.ok()) {

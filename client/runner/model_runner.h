@@ -75,9 +75,11 @@ class Model {
   // The bytes and the kind of every token; Info().vocab_fingerprint is VocabFingerprint of it.
   virtual v1::Vocabulary Vocabulary() const = 0;
 
+  // What the runner itself has chosen is among an entry's append_token_ids: append_chosen_decoder_id is never set.
   // Frees batch.release_sequence_ids, then evaluates all of batch.work together and gives every wanted row to `sink`.
   // Never throws; what fails is said with sink.Fail. Every entry has passed CheckWork (client/runner/sequence_work.h),
-  // and no sequence occurs twice.
+  // and no sequence occurs twice. Entries are set up in order before any is extended, but for forks of what is
+  // evaluated here: see ForksThatWait.
   virtual void Evaluate(const v1::RunBatch& batch, RowSink& sink) = 0;
 
   // Nobody waits for any results any more: an Evaluate that runs should return soon, however incomplete. Called once at

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <string>
+#include <unordered_map>
 
 #include "core/errors.h"
 #include "core/status_macros.h"
@@ -100,6 +101,25 @@ std::vector<int> WantedRows(const v1::SequenceWork& work) {
     if (is_wanted[i]) wanted.push_back(static_cast<int>(i));
   }
   return wanted;
+}
+
+std::vector<int> ForksThatWait(const v1::RunBatch& batch, const std::function<int64_t(int64_t)>& length_of) {
+  std::vector<int> waits(static_cast<size_t>(batch.work_size()), -1);
+  std::unordered_map<int64_t, int> places;
+  // Of each entry, before its tokens are appended.
+  std::vector<int64_t> lengths;
+  for (int i = 0; i < batch.work_size(); ++i) {
+    const v1::SequenceWork& work = batch.work(i);
+    const int64_t source_id = work.has_fork_from_sequence_id() ? work.fork_from_sequence_id() : work.sequence_id();
+    const auto source = places.find(source_id);
+    const bool is_here = work.has_fork_from_sequence_id() && source != places.end();
+    const int64_t length = is_here ? lengths[source->second] : length_of(source_id);
+    const int64_t keep = work.has_keep_prefix_length() ? work.keep_prefix_length() : length;
+    if (is_here) waits[i] = keep > length ? source->second : waits[source->second];
+    lengths.push_back(keep);
+    places.emplace(work.sequence_id(), i);
+  }
+  return waits;
 }
 
 absl::Status CheckWork(const v1::SequenceWork& work, int32_t vocab_size) {

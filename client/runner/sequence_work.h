@@ -5,6 +5,7 @@
 #define LOGITD_CLIENT_RUNNER_SEQUENCE_WORK_H_
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -26,6 +27,11 @@ int RowCountOf(const v1::SequenceWork& work, const v1::RowRequest& request);
 // Errors: FIELD_OUT_OF_RANGE, FIELD_REQUIRED, UNKNOWN_ENUM_VALUE, TOKEN_ID_OUT_OF_RANGE; fields are named from the
 // entry.
 absl::Status CheckWork(const v1::SequenceWork& work, int32_t vocab_size);
+
+// Which entries of `batch` cannot be set up at its beginning, because they copy what is evaluated in it. For each
+// entry: -1, or the earlier entry whose tokens must be evaluated first. Those that wait for the same entry are set up
+// in order, before any tokens of theirs are appended. `length_of`: of a sequence, before the batch; 0: not known.
+std::vector<int> ForksThatWait(const v1::RunBatch& batch, const std::function<int64_t(int64_t)>& length_of);
 
 }  // namespace logitd::runner
 

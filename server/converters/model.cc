@@ -154,6 +154,13 @@ absl::StatusOr<RunnerCapacity> FromProto(const v1::RunnerCapacity& message) {
                                     {"max_batch_tokens", capacity.max_batch_tokens}}) {
     if (value < 1) return errors::OutOfRange(std::string("hello.capacity.") + name, value, ">= 1");
   }
+  if (message.has_max_batches_in_flight()) {
+    if (message.max_batches_in_flight() < 1) {
+      return errors::OutOfRange("hello.capacity.max_batches_in_flight", int64_t{message.max_batches_in_flight()},
+                                ">= 1");
+    }
+    capacity.max_batches_in_flight = message.max_batches_in_flight();
+  }
   // It is in a log line, and in replies.
   if (message.cache_choice().size() > kMaxCacheChoiceBytes || !IsPlain(message.cache_choice())) {
     return errors::OutOfRange("hello.capacity.cache_choice", static_cast<int64_t>(message.cache_choice().size()),

@@ -165,6 +165,7 @@ void ToProto(const Batch& batch, v1::LogitsDtype dtype, v1::RunBatch& message) {
     work.set_sequence_id(piece.sequence_id);
     if (piece.fork_from_sequence_id) work.set_fork_from_sequence_id(*piece.fork_from_sequence_id);
     work.mutable_append_token_ids()->Add(piece.append_token_ids.begin(), piece.append_token_ids.end());
+    if (piece.append_chosen) work.set_append_chosen_decoder_id(*piece.append_chosen);
     for (const RowRequest& request : piece.rows) {
       v1::RowRequest& rows = *work.add_rows();
       rows.set_first_row(request.first_row);
@@ -198,6 +199,11 @@ absl::StatusOr<std::vector<PieceOutput>> FromProto(const v1::BatchOutput& output
     piece.row_count = message.row_count();
     if (message.has_error()) {
       piece.status = FromProto(message.error());
+      continue;
+    }
+    if (message.skipped()) {
+      if (!found->second.append_chosen) return errors::RunnerProtocol("an entry was skipped that runs not ahead");
+      piece.skipped = true;
       continue;
     }
     const std::vector<RowRequest>& requests = found->second.rows;

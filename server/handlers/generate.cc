@@ -141,6 +141,11 @@ class Generation {
   absl::Status RunWave(std::span<GrowingCompletion> wave, std::span<const RequestRows> first_rows);
   // Asks for the completion's next token.
   ChoiceWanted ChoiceOf(GrowingCompletion& completion);
+  // Goes on with the completion in its sequence, which is made if there is none.
+  SequenceWork WorkOf(GrowingCompletion& completion);
+  // What is evaluated after the next tokens of `running`, so that the runner need not wait for it. Empty: some of them
+  // end with their next token.
+  std::vector<SequenceWork> AheadOf(std::span<GrowingCompletion* const> running);
   // Gives each running completion its next row, or token; false: nobody reads any more.
   bool AdvanceAll(std::span<GrowingCompletion> wave, std::span<const RequestRows> rows);
   int64_t MaxFedTokens() const;
@@ -188,6 +193,26 @@ ChoiceWanted Generation::ChoiceOf(GrowingCompletion& completion) {
   return {completion.decoder, &completion};
 }
 
+SequenceWork Generation::WorkOf(GrowingCompletion& completion) {
+  if (completion.sequence == 0) completion.sequence = Forks() ? session_.NewSequence() : prompt_sequence_;
+  SequenceWork work;
+  work.sequence_id = completion.sequence;
+  if (Forks() && !completion.is_forked) work.fork_from_sequence_id = prompt_sequence_;
+  return work;
+}
+
+std::vector<SequenceWork> Generation::AheadOf(std::span<GrowingCompletion* const> running) {
+  std::vector<SequenceWork> ahead;
+  for (GrowingCompletion* completion : running) {
+    if (!completion->MayGoOn()) return {};
+    SequenceWork& next = ahead.emplace_back(WorkOf(*completion));
+    const ChoiceWanted choice = ChoiceOf(*completion);
+    next.append_chosen = choice.decoder_id;
+    next.AskForLast(choice);
+  }
+  return ahead;
+}
+
 absl::Status Generation::ReadPrompt(std::span<GrowingCompletion> completions) {
   prompt_sequence_ = session_.NewSequence();
   SequenceWork work;
@@ -199,7 +224,10 @@ absl::Status Generation::ReadPrompt(std::span<GrowingCompletion> completions) {
     work.append_token_ids = {prompt_->back()};
   }
   for (GrowingCompletion& completion : completions) work.AskForLast(ChoiceOf(completion));
-  ASSIGN_OR_RETURN(std::vector<SequenceRows> rows, session_.Evaluate({std::move(work)}, context_));
+  // Of those that go on at once.
+  std::vector<GrowingCompletion*> next;
+  for (GrowingCompletion& completion : completions.first(static_cast<size_t>(WaveSize()))) next.push_back(&completion);
+  ASSIGN_OR_RETURN(std::vector<SequenceRows> rows, session_.Evaluate({std::move(work)}, context_, AheadOf(next)));
   RETURN_IF_ERROR(rows[0].status);
   first_rows_ = std::move(rows[0].requests);
   return absl::OkStatus();
@@ -208,15 +236,22 @@ absl::Status Generation::ReadPrompt(std::span<GrowingCompletion> completions) {
 absl::Status Generation::Run(v1::GenerateFinal& final) {
   std::vector<GrowingCompletion> completions;
   completions.reserve(static_cast<size_t>(options_.n));
+  int64_t start_bytes = 0;
   for (int32_t i = 0; i < options_.n; ++i) {
     DecoderConfig config = options_.decoder;
     config.sequence_key = options_.first_sequence_key + static_cast<uint64_t>(i);
-    v1::DecoderStart start = StartOf(request_.sampling(), request_.record(), config);
-    if (config.sampling.needs_prompt()) start.mutable_prompt_token_ids()->Add(prompt_->begin(), prompt_->end());
-    completions.emplace_back(i, std::move(config), prompt_, MaxLength(),
-                             std::make_shared<const std::string>(start.SerializeAsString()), model_.vocabulary());
+    std::shared_ptr<const std::string> settings;
+    if (start_bytes <= kMaxStartBytes) {
+      v1::DecoderStart start = StartOf(request_.sampling(), request_.record(), config);
+      if (config.sampling.needs_prompt()) start.mutable_prompt_token_ids()->Add(prompt_->begin(), prompt_->end());
+      settings = std::make_shared<const std::string>(start.SerializeAsString());
+      start_bytes += static_cast<int64_t>(settings->size());
+    }
+    completions.emplace_back(i, std::move(config), prompt_, MaxLength(), std::move(settings), model_.vocabulary());
   }
   if (options_.decoder.stop.max_tokens == 0) return RunEmpty(completions, final);
+  // A long prompt that penalties look at, or large token sets, for many completions: the rows are less.
+  if (start_bytes > kMaxStartBytes) session_.UseRows();
   const int32_t wave_size = WaveSize();
   const bool forks = Forks();
   RETURN_IF_ERROR(session_.Reserve(forks ? wave_size + 1 : 1,
@@ -333,16 +368,14 @@ absl::Status Generation::RunWave(std::span<GrowingCompletion> wave, std::span<co
         if (completion.decoder != 0) session_.Release(std::exchange(completion.decoder, 0));
         continue;
       }
-      SequenceWork& next = work.emplace_back();
-      if (completion.sequence == 0 && forks) next.fork_from_sequence_id = prompt_sequence_;
-      if (completion.sequence == 0) completion.sequence = forks ? session_.NewSequence() : prompt_sequence_;
-      next.sequence_id = completion.sequence;
+      SequenceWork& next = work.emplace_back(WorkOf(completion));
+      completion.is_forked = true;
       next.append_token_ids = {completion.last_token()};
       next.AskForLast(ChoiceOf(completion));
       running.push_back(&completion);
     }
     if (work.empty()) break;
-    ASSIGN_OR_RETURN(std::vector<SequenceRows> results, session_.Evaluate(std::move(work), context_));
+    ASSIGN_OR_RETURN(std::vector<SequenceRows> results, session_.Evaluate(std::move(work), context_, AheadOf(running)));
     rows.clear();
     for (size_t i = 0; i < running.size(); ++i) {
       if (results[i].status.ok()) {

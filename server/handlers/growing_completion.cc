@@ -54,6 +54,11 @@ absl::Status GrowingCompletion::Accept(const Choice& choice, int32_t vocab_size,
   return absl::OkStatus();
 }
 
+bool GrowingCompletion::MayGoOn() const {
+  const int32_t next_count = decoder_.position() + 1;
+  return next_count < decoder_.config().stop.max_tokens && prompt_size_ + next_count <= most_fed_;
+}
+
 void GrowingCompletion::Take(Step step, v1::CompletionDelta& delta) {
   // A token that cannot be fed back has no successor.
   if (!step.finish && prompt_size_ + step.token_count > most_fed_)

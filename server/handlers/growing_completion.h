@@ -36,6 +36,8 @@ class GrowingCompletion : public DecoderSource {
   DecoderStart Start() const override { return {settings_, decoder_.sequence().token_ids()}; }
 
   bool ended() const { return ended_; }
+  // Whether its next token may have a successor.
+  bool MayGoOn() const;
   const absl::Status& failure() const { return failure_; }
   TokenId last_token() const { return decoder_.sequence().token_ids().back(); }
   int32_t token_count() const { return decoder_.position(); }
@@ -43,6 +45,8 @@ class GrowingCompletion : public DecoderSource {
   // The model's sequence, and its decoder there; 0: not begun.
   int64_t sequence = 0;
   int64_t decoder = 0;
+  // The sequence is more than the prompt.
+  bool is_forked = false;
 
  private:
   void Take(Step step, v1::CompletionDelta& delta);

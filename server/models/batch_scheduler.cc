@@ -38,6 +38,18 @@ void TakeRows(RequestRows rows, RequestRows& result) {
   if (rows.choice) result.choice = std::move(rows.choice);
 }
 
+// Of the decoders that the work tells the runner of.
+int64_t StartBytesOf(const SequenceWork& work) {
+  int64_t bytes = 0;
+  for (const RowRequest& request : work.rows) {
+    const auto* choice = std::get_if<ChoiceWanted>(&request.form);
+    if (choice == nullptr || !choice->start || choice->start->settings == nullptr) continue;
+    // A token id takes up to three bytes.
+    bytes += static_cast<int64_t>(choice->start->settings->size() + 3 * choice->start->output_token_ids.size());
+  }
+  return bytes;
+}
+
 }  // namespace
 
 BatchScheduler::BatchScheduler(const ModelDescription& model, const RunnerCapacity& capacity,
@@ -45,6 +57,8 @@ BatchScheduler::BatchScheduler(const ModelDescription& model, const RunnerCapaci
     : model_name_(model.name),
       capacity_(capacity),
       link_(std::move(link)),
+      // A session runs ahead by one step.
+      max_batches_in_flight_(std::clamp(capacity.max_batches_in_flight, 1, 2)),
       free_sequences_(capacity.max_sequences),
       free_tokens_(capacity.max_cached_tokens),
       dispatcher_([this] { Dispatch(); }) {}
@@ -66,9 +80,8 @@ void BatchScheduler::Job::Wake(End how) {
   woken.notify_one();
 }
 
-absl::StatusOr<std::vector<SequenceRows>> BatchScheduler::Evaluate(RunnerSession* session,
-                                                                   std::vector<SequenceWork> work,
-                                                                   const RequestContext& context) {
+std::shared_ptr<BatchScheduler::Job> BatchScheduler::Begin(RunnerSession* session, std::vector<SequenceWork> work,
+                                                           std::shared_ptr<Job> after, const RequestContext& context) {
   auto job = std::make_shared<Job>();
   job->session = session;
   job->deadline = context.deadline;
@@ -76,39 +89,69 @@ absl::StatusOr<std::vector<SequenceRows>> BatchScheduler::Evaluate(RunnerSession
   job->results.resize(job->work.size());
   for (size_t i = 0; i < job->work.size(); ++i) job->results[i].requests.resize(job->work[i].rows.size());
   job->unfinished = job->work.size();
+  job->unsent = job->work.size();
+  job->after = std::move(after);
   job->is_alone = session->is_alone_;
   job->is_quiet = session->is_quiet_;
-  {
-    std::lock_guard lock(mutex_);
-    expected_.erase(session);
-    if (!lost_.ok()) return TellLost(session);
-    for (size_t index = 0; index < job->work.size(); ++index) waiting_.push_back({job, index, 0});
-    WakeDispatcher();
+  std::lock_guard lock(mutex_);
+  expected_.erase(session);
+  if (!lost_.ok()) {
+    job->end = Job::End::kLost;
+    return job;
   }
+  for (size_t index = 0; index < job->work.size(); ++index) waiting_.push_back({job, index});
+  WakeDispatcher();
+  return job;
+}
+
+absl::StatusOr<std::vector<SequenceRows>> BatchScheduler::Wait(RunnerSession* session, const std::shared_ptr<Job>& job,
+                                                               const RequestContext& context) {
   {
     std::unique_lock lock(job->wake_mutex);
     context.WaitFor(job->woken, lock, [&] { return job->end != Job::End::kNone; });
     if (job->end == Job::End::kRows) return std::move(job->results);
   }
-  std::unique_lock lock(mutex_);
-  // Also where the caller gave up at that moment.
-  if (job->unfinished == 0) return std::move(job->results);
-  job->abandoned = true;
-  waiting_.remove_if([&](const Pending& pending) { return pending.job == job; });
-  WakeTexts();
-  if (!lost_.ok()) return TellLost(session);
-  std::vector<int64_t> cancelled;
-  for (const auto& [sequence_id, entry] : in_flight_) {
-    if (entry.job == job) cancelled.push_back(sequence_id);
+  {
+    std::lock_guard lock(mutex_);
+    // Also where the caller gave up at that moment.
+    if (job->unfinished == 0) return std::move(job->results);
   }
-  const int64_t batch_id = batch_in_flight_;
-  lock.unlock();
-  if (!cancelled.empty()) {
-    std::lock_guard send_lock(send_mutex_);
-    link_->SendCancel(batch_id, std::move(cancelled));
+  Abandon(job);
+  {
+    std::lock_guard lock(mutex_);
+    if (!lost_.ok()) return TellLost(session);
   }
   RETURN_IF_ERROR(context.Check());
   return errors::Cancelled();
+}
+
+void BatchScheduler::Abandon(const std::shared_ptr<Job>& job) {
+  // By batch.
+  std::vector<std::pair<int64_t, std::vector<int64_t>>> cancelled;
+  {
+    std::lock_guard lock(mutex_);
+    job->abandoned = true;
+    RemoveWaiting([&](const Pending& pending) { return pending.job == job; });
+    WakeTexts();
+    for (const SentBatch& batch : sent_) {
+      std::vector<int64_t> sequence_ids;
+      for (const auto& [sequence_id, entry] : batch.entries) {
+        if (entry.job == job && !entry.is_counted) sequence_ids.push_back(sequence_id);
+      }
+      if (!sequence_ids.empty()) cancelled.emplace_back(batch.id, std::move(sequence_ids));
+    }
+  }
+  std::lock_guard send_lock(send_mutex_);
+  for (auto& [batch_id, sequence_ids] : cancelled) link_->SendCancel(batch_id, std::move(sequence_ids));
+}
+
+template <typename Predicate>
+void BatchScheduler::RemoveWaiting(Predicate predicate) {
+  waiting_.remove_if([&](const Pending& pending) {
+    if (!predicate(pending)) return false;
+    --pending.job->unsent;
+    return true;
+  });
 }
 
 absl::Status BatchScheduler::TellLost(RunnerSession* session) const {
@@ -170,8 +213,10 @@ void BatchScheduler::LeaveSession(RunnerSession* session, int32_t sequences, int
   std::lock_guard lock(mutex_);
   expected_.erase(session);
   // Another session may have its address soon.
-  for (auto& [sequence_id, entry] : in_flight_) {
-    if (entry.job->session == session) entry.job->session = nullptr;
+  for (SentBatch& batch : sent_) {
+    for (auto& [sequence_id, entry] : batch.entries) {
+      if (entry.job->session == session) entry.job->session = nullptr;
+    }
   }
   suspects_.erase(session);
   free_sequences_ += sequences;
@@ -186,30 +231,65 @@ void BatchScheduler::ReleaseSequences(std::vector<int64_t> sequence_ids) {
   releases_.insert(releases_.end(), sequence_ids.begin(), sequence_ids.end());
 }
 
+void BatchScheduler::StopExpecting(RunnerSession* session) {
+  std::lock_guard lock(mutex_);
+  expected_.erase(session);
+  WakeDispatcher();
+}
+
+bool BatchScheduler::CanSend() const {
+  if (!sends_batches_ || !lost_.ok()) return false;
+  if (sent_.empty()) return HasReadyWork();
+  // The next batch while the runner still has one: only to go on from what it chooses there, and not beside anybody who
+  // is alone. What else waits then goes with it.
+  if (sent_.size() >= static_cast<size_t>(max_batches_in_flight_) || sent_.back().is_alone) return false;
+  const bool is_somebody_alone =
+      std::any_of(waiting_.begin(), waiting_.end(), [](const Pending& pending) { return pending.job->is_alone; });
+  if (is_somebody_alone && !was_alone_) return false;
+  return std::any_of(waiting_.begin(), waiting_.end(), [this](const Pending& pending) {
+    return pending.job->work[pending.index].append_chosen && IsReady(pending);
+  });
+}
+
+bool BatchScheduler::IsReady(const Pending& pending) const {
+  if (pending.job->is_quiet && open_texts_ > 0) return false;
+  if (pending.job->after != nullptr && pending.job->after->unsent > 0) return false;
+  // Should a piece fail, the next one must not be there.
+  return pending.last_batch_id == 0 || sent_.empty() || pending.last_batch_id < sent_.front().id;
+}
+
 void BatchScheduler::WakeDispatcher() {
-  const bool has_turn = is_gathering_ ? expected_.empty() : batch_in_flight_ == 0 && !waiting_.empty();
+  const bool has_turn = is_gathering_ ? expected_.empty() || sent_.empty()
+                                      : !waiting_.empty() && sent_.size() < static_cast<size_t>(max_batches_in_flight_);
   if (has_turn) dispatcher_woken_.notify_one();
+}
+
+std::chrono::steady_clock::time_point BatchScheduler::GatherUntil(
+    std::chrono::steady_clock::time_point gathering_since) const {
+  if (sent_.empty()) return std::max(gathering_since, runner_free_since_) + kGatherTime;
+  // The runner is busy for a while: whoever is late for this batch is only in the one after the next.
+  return std::max(gathering_since + kGatherTime, batch_begun_ + last_batch_time_ * 6 / 10);
 }
 
 void BatchScheduler::Dispatch() {
   std::unique_lock lock(mutex_);
   while (true) {
-    dispatcher_woken_.wait(lock, [this] {
-      return stopping_ || (sends_batches_ && lost_.ok() && batch_in_flight_ == 0 && HasReadyWork());
-    });
+    dispatcher_woken_.wait(lock, [this] { return stopping_ || CanSend(); });
     is_gathering_ = true;
-    dispatcher_woken_.wait_for(lock, kGatherTime, [this] { return stopping_ || expected_.empty(); });
+    const auto since = std::chrono::steady_clock::now();
+    for (auto until = GatherUntil(since); !stopping_ && !expected_.empty() && std::chrono::steady_clock::now() < until;
+         until = GatherUntil(since)) {
+      dispatcher_woken_.wait_until(lock, until);
+    }
     is_gathering_ = false;
     // Whoever has not come back by now is not waited for again.
     expected_.clear();
     if (stopping_) return;
     if (!sends_batches_ || !lost_.ok()) continue;
     FailDropped();
-    if (!HasReadyWork()) continue;
+    if (!CanSend()) continue;
     Batch batch = TakeBatch();
-    batch_in_flight_ = batch.batch_id;
-    overdue_at_ = std::chrono::steady_clock::now() + batch.time_limit +
-                  std::max<std::chrono::milliseconds>(batch.time_limit, kPatience);
+    if (sent_.size() == 1) BeginBatch();
     // Nobody else waits while it is written.
     std::unique_lock send_lock(send_mutex_);
     lock.unlock();
@@ -219,9 +299,15 @@ void BatchScheduler::Dispatch() {
   }
 }
 
+void BatchScheduler::BeginBatch() {
+  batch_begun_ = std::chrono::steady_clock::now();
+  const std::chrono::milliseconds time_limit = sent_.front().time_limit;
+  overdue_at_ = batch_begun_ + time_limit + std::max<std::chrono::milliseconds>(time_limit, kPatience);
+}
+
 void BatchScheduler::FailDropped() {
   std::vector<std::shared_ptr<Job>> finished;
-  waiting_.remove_if([&](const Pending& pending) {
+  RemoveWaiting([&](const Pending& pending) {
     const SequenceWork& work = pending.job->work[pending.index];
     const auto& dropped = pending.job->session->dropped_;
     if (dropped.empty()) return false;
@@ -247,14 +333,15 @@ const BatchScheduler::Job* BatchScheduler::NextAlone() const {
 }
 
 bool BatchScheduler::HasReadyWork() const {
-  return std::any_of(waiting_.begin(), waiting_.end(),
-                     [this](const Pending& pending) { return !pending.job->is_quiet || open_texts_ == 0; });
+  return std::any_of(waiting_.begin(), waiting_.end(), [this](const Pending& pending) { return IsReady(pending); });
 }
 
 bool BatchScheduler::HasQuietWork() const {
   return std::any_of(waiting_.begin(), waiting_.end(), [](const Pending& pending) { return pending.job->is_quiet; }) ||
-         std::any_of(in_flight_.begin(), in_flight_.end(),
-                     [](const auto& entry) { return entry.second.job->is_quiet; });
+         std::any_of(sent_.begin(), sent_.end(), [](const SentBatch& batch) {
+           return std::any_of(batch.entries.begin(), batch.entries.end(),
+                              [](const auto& entry) { return entry.second.job->is_quiet; });
+         });
 }
 
 absl::Status BatchScheduler::BeginText(const RequestContext& context) {
@@ -298,9 +385,14 @@ Batch BatchScheduler::TakeBatch() {
     WorkPiece piece;
   };
   std::vector<Taken> pieces;
+  int64_t start_bytes = 0;
   for (auto it = waiting_.begin(); it != waiting_.end() && budget > 0; ++it) {
     if (alone != nullptr ? it->job.get() != alone : it->job->is_alone) continue;
+    if (!IsReady(*it)) continue;
     const SequenceWork& work = it->job->work[it->index];
+    start_bytes += StartBytesOf(work);
+    // It is in the next batch.
+    if (start_bytes > kMaxStartBytes && !pieces.empty()) break;
     WorkPiece piece;
     piece.sequence_id = work.sequence_id;
     if (it->offset == 0) piece.fork_from_sequence_id = work.fork_from_sequence_id;
@@ -314,23 +406,32 @@ Batch BatchScheduler::TakeBatch() {
     ExtendPiece(*it, piece, budget);
     budget -= it->offset - before;
   }
+  SentBatch sent{batch.batch_id, was_alone_};
+  auto latest = std::chrono::system_clock::time_point::min();
   for (auto& [it, begin, piece] : pieces) {
     const SequenceWork& work = it->job->work[it->index];
-    InFlight entry{it->job, it->index};
-    entry.last_piece = it->offset == work.append_token_ids.size();
+    InFlight entry;
+    entry.job = it->job;
+    entry.index = it->index;
+    entry.last_piece = it->offset == work.token_count();
     AddRows(work, begin, piece, entry);
-    const bool is_last = entry.last_piece;
-    in_flight_.emplace(piece.sequence_id, std::move(entry));
+    latest = std::max(latest, it->job->deadline);
+    it->job->after.reset();
+    it->last_batch_id = batch.batch_id;
+    if (entry.last_piece) {
+      --it->job->unsent;
+      waiting_.erase(it);
+    }
+    sent.entries.emplace(piece.sequence_id, std::move(entry));
     batch.work.push_back(std::move(piece));
-    if (is_last) waiting_.erase(it);
   }
-  auto latest = std::chrono::system_clock::time_point::min();
-  for (const auto& [sequence_id, entry] : in_flight_) latest = std::max(latest, entry.job->deadline);
   const auto now = std::chrono::system_clock::now();
   // A deadline that has just passed is found by its own request; the batch is worth a try for the others.
   batch.time_limit = latest - now > kBatchTimeLimit
                          ? kBatchTimeLimit
                          : std::max(std::chrono::ceil<std::chrono::milliseconds>(latest - now), kShortestTimeLimit);
+  sent.time_limit = batch.time_limit;
+  sent_.push_back(std::move(sent));
   return batch;
 }
 
@@ -347,11 +448,16 @@ size_t BatchScheduler::waiting_count() const {
 
 bool BatchScheduler::IsOverdue(std::chrono::steady_clock::time_point now) const {
   std::lock_guard lock(mutex_);
-  return batch_in_flight_ != 0 && now > overdue_at_;
+  return !sent_.empty() && now > overdue_at_;
 }
 
 void BatchScheduler::ExtendPiece(Pending& pending, WorkPiece& piece, size_t max_tokens) const {
   const SequenceWork& work = pending.job->work[pending.index];
+  if (work.append_chosen) {
+    piece.append_chosen = work.append_chosen;
+    pending.offset = 1;
+    return;
+  }
   const size_t count = std::min(max_tokens, work.append_token_ids.size() - pending.offset);
   const auto begin = work.append_token_ids.begin() + static_cast<ptrdiff_t>(pending.offset);
   piece.append_token_ids.insert(piece.append_token_ids.end(), begin, begin + static_cast<ptrdiff_t>(count));
@@ -360,7 +466,7 @@ void BatchScheduler::ExtendPiece(Pending& pending, WorkPiece& piece, size_t max_
 
 void BatchScheduler::AddRows(const SequenceWork& work, size_t offset, WorkPiece& piece, InFlight& entry) {
   const auto first_token = static_cast<int32_t>(offset);
-  const auto end_token = static_cast<int32_t>(offset + piece.append_token_ids.size());
+  const auto end_token = static_cast<int32_t>(offset + piece.append_token_ids.size() + (piece.append_chosen ? 1 : 0));
   for (size_t i = 0; i < work.rows.size(); ++i) {
     const RowRequest& whole = work.rows[i];
     const int32_t begin = std::max(whole.first_row, first_token);
@@ -382,21 +488,37 @@ void BatchScheduler::AddRows(const SequenceWork& work, size_t offset, WorkPiece&
   }
 }
 
+int64_t BatchScheduler::RowCountOf(const InFlight& entry) {
+  int64_t count = 0;
+  for (const InFlight::Rows& rows : entry.rows) count += rows.expected;
+  return count;
+}
+
 absl::StatusOr<std::vector<BatchScheduler::Arrival>> BatchScheduler::CountOutputs(std::vector<PieceOutput>& outputs,
                                                                                   bool final) {
+  std::unordered_map<int64_t, InFlight>& entries = sent_.front().entries;
   std::vector<Arrival> arrivals;
   arrivals.reserve(outputs.size());
   for (PieceOutput& output : outputs) {
-    const auto found = in_flight_.find(output.sequence_id);
-    if (found == in_flight_.end()) return errors::RunnerProtocol("output for a sequence that is not in the batch");
+    const auto found = entries.find(output.sequence_id);
+    if (found == entries.end()) return errors::RunnerProtocol("output for a sequence that is not in the batch");
     InFlight& entry = found->second;
-    if (entry.failed) return errors::RunnerProtocol("output for a sequence that has failed");
+    if (entry.failed) return errors::RunnerProtocol("output for a sequence that has failed or was skipped");
     const Job& job = *entry.job;
     size_t request = 0;
     if (!output.status.ok()) {
       entry.failed = true;
       if (entry.is_counted && job.session != nullptr) {
         job.session->dropped_.emplace(output.sequence_id, output.status);
+      }
+    } else if (output.skipped) {
+      if (entry.rows_missing != RowCountOf(entry))
+        return errors::RunnerProtocol("an entry was skipped after rows of it");
+      entry.failed = true;
+      // Why, if it is known.
+      if (job.session != nullptr) {
+        const auto dropped = job.session->dropped_.find(output.sequence_id);
+        if (dropped != job.session->dropped_.end()) output.status = dropped->second;
       }
     } else {
       if (output.request_index < 0 || output.request_index >= std::ssize(entry.rows)) {
@@ -416,7 +538,7 @@ absl::StatusOr<std::vector<BatchScheduler::Arrival>> BatchScheduler::CountOutput
     if (!job.abandoned && !entry.is_counted) arrivals.push_back({entry.job, entry.index, request, &output, is_end});
     entry.is_counted = entry.is_counted || is_end;
   }
-  for (const auto& [sequence_id, entry] : in_flight_) {
+  for (const auto& [sequence_id, entry] : entries) {
     if (final && !entry.failed && entry.rows_missing != 0) {
       return errors::RunnerProtocol("a batch was ended before all of its rows had come");
     }
@@ -434,8 +556,8 @@ absl::Status BatchScheduler::OnOutput(int64_t batch_id, std::vector<PieceOutput>
   std::vector<Arrival> arrivals;
   {
     std::lock_guard lock(mutex_);
-    if (batch_id != batch_in_flight_ || batch_in_flight_ == 0) {
-      return errors::RunnerProtocol("output for a batch that is not in flight");
+    if (sent_.empty() || batch_id != sent_.front().id) {
+      return errors::RunnerProtocol("output for a batch that is not in flight, or not the first of them");
     }
     ASSIGN_OR_RETURN(arrivals, CountOutputs(outputs, final));
   }
@@ -443,26 +565,31 @@ absl::Status BatchScheduler::OnOutput(int64_t batch_id, std::vector<PieceOutput>
   for (const Arrival& arrival : arrivals) {
     SequenceRows& result = arrival.job->results[arrival.index];
     result.status = std::move(arrival.output->status);
-    if (result.status.ok()) TakeRows(std::move(arrival.output->rows), result.requests[arrival.request]);
+    result.skipped = arrival.output->skipped;
+    if (result.status.ok() && !result.skipped)
+      TakeRows(std::move(arrival.output->rows), result.requests[arrival.request]);
   }
   std::vector<std::shared_ptr<Job>> finished;
   {
     std::lock_guard lock(mutex_);
     // Lost meanwhile.
-    if (batch_id != batch_in_flight_) return absl::OkStatus();
+    if (sent_.empty() || batch_id != sent_.front().id) return absl::OkStatus();
     for (const Arrival& arrival : arrivals) {
       if (!arrival.job->results[arrival.index].status.ok()) {
         // What is left of the work cannot be done: its sequence is gone.
-        waiting_.remove_if([&arrival](const Pending& pending) {
+        RemoveWaiting([&arrival](const Pending& pending) {
           return pending.job == arrival.job && pending.index == arrival.index;
         });
       }
       if (arrival.is_end) CountWork(arrival.job, finished);
     }
     if (final) {
-      const auto answered = std::exchange(in_flight_, {});
-      batch_in_flight_ = 0;
-      for (const auto& [sequence_id, entry] : answered) {
+      const SentBatch answered = std::move(sent_.front());
+      sent_.pop_front();
+      runner_free_since_ = std::chrono::steady_clock::now();
+      last_batch_time_ = runner_free_since_ - batch_begun_;
+      if (!sent_.empty()) BeginBatch();
+      for (const auto& [sequence_id, entry] : answered.entries) {
         if (entry.last_piece && !entry.is_counted) CountWork(entry.job, finished);
       }
       WakeDispatcher();
@@ -485,19 +612,21 @@ void BatchScheduler::OnLost(const absl::Status& status, const std::string& own_s
     if (lost_.ok()) {
       lost_ = status;
       // Without a batch it was nobody's work.
-      if (!in_flight_.empty()) own_signal_ = own_signal;
+      if (!sent_.empty()) own_signal_ = own_signal;
     }
-    for (const auto& [sequence_id, entry] : in_flight_) {
-      const bool is_doubt = open_texts_ > 0 && entry.job->is_alone;
-      if (entry.job->session != nullptr) {
-        suspects_[entry.job->session] = is_doubt ? Suspicion::kDoubt : Suspicion::kSuspect;
+    // Of all batches: nobody knows how far it was.
+    for (const SentBatch& batch : sent_) {
+      for (const auto& [sequence_id, entry] : batch.entries) {
+        const bool is_doubt = open_texts_ > 0 && entry.job->is_alone;
+        if (entry.job->session != nullptr) {
+          suspects_[entry.job->session] = is_doubt ? Suspicion::kDoubt : Suspicion::kSuspect;
+        }
+        over.insert(entry.job);
       }
-      over.insert(entry.job);
     }
     for (const Pending& pending : waiting_) over.insert(pending.job);
     waiting_.clear();
-    in_flight_.clear();
-    batch_in_flight_ = 0;
+    sent_.clear();
     // Under the lock: whoever wakes up ends its condition variable's life.
     for (RoomRequest* request : room_queue_) request->changed.notify_one();
     WakeTexts();
@@ -506,6 +635,7 @@ void BatchScheduler::OnLost(const absl::Status& status, const std::string& own_s
 }
 
 RunnerSession::~RunnerSession() {
+  DropAhead();
   scheduler_->LeaveSession(this, reserved_sequences_, reserved_tokens_, std::move(sequence_ids_));
 }
 
@@ -530,8 +660,29 @@ void RunnerSession::Release(int64_t sequence_id) {
 }
 
 absl::StatusOr<std::vector<SequenceRows>> RunnerSession::Evaluate(std::vector<SequenceWork> work,
-                                                                  const RequestContext& context) {
-  return scheduler_->Evaluate(this, std::move(work), context);
+                                                                  const RequestContext& context,
+                                                                  std::vector<SequenceWork> ahead) {
+  DropAhead();
+  return WaitFor(scheduler_->Begin(this, std::move(work), nullptr, context), context, std::move(ahead));
+}
+
+absl::StatusOr<std::vector<SequenceRows>> RunnerSession::EvaluateAhead(const RequestContext& context,
+                                                                       std::vector<SequenceWork> ahead) {
+  if (ahead.empty()) scheduler_->StopExpecting(this);
+  return WaitFor(std::exchange(ahead_, nullptr), context, std::move(ahead));
+}
+
+absl::StatusOr<std::vector<SequenceRows>> RunnerSession::WaitFor(std::shared_ptr<BatchScheduler::Job> job,
+                                                                 const RequestContext& context,
+                                                                 std::vector<SequenceWork> ahead) {
+  if (!ahead.empty()) ahead_ = scheduler_->Begin(this, std::move(ahead), job, context);
+  auto rows = scheduler_->Wait(this, job, context);
+  if (!rows.ok()) DropAhead();
+  return rows;
+}
+
+void RunnerSession::DropAhead() {
+  if (ahead_ != nullptr) scheduler_->Abandon(std::exchange(ahead_, nullptr));
 }
 
 }  // namespace logitd::server

@@ -5,8 +5,12 @@
 //   int64_t sequence = session.NewSequence();
 //   auto rows = session.Evaluate({work}, context);         // blocks until the rows are there
 //
-// Whatever is ready when the runner becomes free goes into its next batch. The runner has one batch at a time: while it
-// works, the next one gathers. A call returns as soon as its own rows are there, although the batch goes on. The
+// Whatever is ready when the runner becomes free goes into its next batch: while it works, the next one gathers. Work
+// that goes on from what the runner chooses in a batch (SequenceWork::append_chosen) is sent, with all else that is
+// ready, while the runner still has that batch, so that it need not wait for the server between two steps: one batch
+// ahead at most, and never beside work that is alone.
+//
+// A call returns as soon as its own rows are there, although the batch goes on. The
 // sessions that got rows are given a moment to come back with their next tokens, so that sequences that were stepped
 // together stay together instead of taking turns.
 //
@@ -30,6 +34,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
+#include <deque>
 #include <list>
 #include <memory>
 #include <mutex>
@@ -106,6 +111,10 @@ class BatchScheduler {
     std::vector<SequenceRows> results;
     // Works that have not got all of their rows yet.
     size_t unfinished = 0;
+    // Works that are waiting, whole or in part.
+    size_t unsent = 0;
+    // It goes on from this one, and is sent after it; until it is sent.
+    std::shared_ptr<Job> after;
     bool abandoned = false;
     // No other session's work may be in its batches.
     bool is_alone = false;
@@ -126,6 +135,8 @@ class BatchScheduler {
     std::shared_ptr<Job> job;
     size_t index = 0;
     size_t offset = 0;
+    // Its latest piece was in; 0: none was sent.
+    int64_t last_batch_id = 0;
   };
   // A piece that the runner has.
   struct InFlight {
@@ -144,6 +155,16 @@ class BatchScheduler {
     bool failed = false;
     // It is the end of its work, and counted as such.
     bool is_counted = false;
+  };
+  // A batch that the runner has, and has not ended.
+  struct SentBatch {
+    int64_t id = 0;
+    // Of one session that must be alone.
+    bool is_alone = false;
+    // How long the runner may work on it.
+    std::chrono::milliseconds time_limit{0};
+    // By sequence.
+    std::unordered_map<int64_t, InFlight> entries = {};
   };
   // A session that waits for room in the cache; lives on its thread's stack.
   struct RoomRequest {
@@ -164,8 +185,15 @@ class BatchScheduler {
     bool is_end = false;
   };
 
-  absl::StatusOr<std::vector<SequenceRows>> Evaluate(RunnerSession* session, std::vector<SequenceWork> work,
-                                                     const RequestContext& context);
+  // `after`: what it goes on from, if that is on its way; else null.
+  std::shared_ptr<Job> Begin(RunnerSession* session, std::vector<SequenceWork> work, std::shared_ptr<Job> after,
+                             const RequestContext& context);
+  absl::StatusOr<std::vector<SequenceRows>> Wait(RunnerSession* session, const std::shared_ptr<Job>& job,
+                                                 const RequestContext& context);
+  // Nobody waits for it any more.
+  void Abandon(const std::shared_ptr<Job>& job);
+  // The session has nothing more to ask for now.
+  void StopExpecting(RunnerSession* session);
   // What to say to a session whose runner is lost. REQUIRES: mutex_ is held.
   absl::Status TellLost(RunnerSession* session) const;
   absl::Status AcquireRoom(RunnerSession* session, int32_t sequences, int64_t tokens, const std::string& field,
@@ -174,6 +202,17 @@ class BatchScheduler {
   void ReleaseSequences(std::vector<int64_t> sequence_ids);
 
   void Dispatch();
+  // Whether a batch is to be sent now.
+  bool CanSend() const;
+  // Whether it may be in the next batch.
+  bool IsReady(const Pending& pending) const;
+  // Until when a batch that can be sent waits for the expected sessions.
+  std::chrono::steady_clock::time_point GatherUntil(std::chrono::steady_clock::time_point gathering_since) const;
+  // The runner begins with the first batch that it has.
+  void BeginBatch();
+  // Takes what `predicate` says from those that wait.
+  template <typename Predicate>
+  void RemoveWaiting(Predicate predicate);
   // The job that the next batch is for alone; null: it is for all that are not alone.
   const Job* NextAlone() const;
   // Whether there is something for a batch now: not quiet work alone while the runner has texts.
@@ -186,7 +225,8 @@ class BatchScheduler {
   static void AddRows(const SequenceWork& work, size_t offset, WorkPiece& piece, InFlight& entry);
   // Counts what has come against what was asked for. REQUIRES: mutex_ is held.
   absl::StatusOr<std::vector<Arrival>> CountOutputs(std::vector<PieceOutput>& outputs, bool final);
-  // Fails what waits for sequences that the runner has dropped. REQUIRES: mutex_ is held, and no batch is in flight.
+  static int64_t RowCountOf(const InFlight& entry);
+  // Fails what waits for sequences that the runner has dropped. REQUIRES: mutex_ is held.
   void FailDropped();
   // One work less of the job; a job that is finished is added to `finished`, to be woken. REQUIRES: mutex_ is held.
   void CountWork(const std::shared_ptr<Job>& job, std::vector<std::shared_ptr<Job>>& finished);
@@ -217,19 +257,22 @@ class BatchScheduler {
   std::list<Pending> waiting_;
   std::vector<int64_t> releases_;
   int64_t last_batch_id_ = 0;
-  // Not 0: the batch that the runner has.
-  int64_t batch_in_flight_ = 0;
+  // The batches that the runner has, in order: it works on the first.
+  std::deque<SentBatch> sent_;
+  std::chrono::steady_clock::time_point batch_begun_;
+  std::chrono::steady_clock::time_point runner_free_since_;
+  std::chrono::steady_clock::duration last_batch_time_{0};
   // Calls of the tokenizer that the runner has, or will have soon.
   int open_texts_ = 0;
   // Whether the last batch was of one session alone.
   bool was_alone_ = false;
   std::chrono::steady_clock::time_point overdue_at_;
-  std::unordered_map<int64_t, InFlight> in_flight_;
   // Sessions that were given their rows, and are expected back with more work, or to leave.
   std::set<RunnerSession*> expected_;
   // The dispatcher has work, and waits for them.
   bool is_gathering_ = false;
   int64_t last_sequence_id_ = 0;
+  const int32_t max_batches_in_flight_;
   int32_t free_sequences_;
   int64_t free_tokens_;
   std::list<RoomRequest*> room_queue_;
@@ -259,8 +302,18 @@ class RunnerSession {
   void Release(int64_t sequence_id);
 
   // Evaluates all of `work` together, at most one entry per sequence. Shapes: one result per work, in order.
+  // `ahead`: what goes on from it (SequenceWork::append_chosen), and is on its way when this returns.
   // Errors: CANCELLED, DEADLINE_EXCEEDED, RUNNER_LOST; what fails for one entry is in its SequenceRows.status.
-  absl::StatusOr<std::vector<SequenceRows>> Evaluate(std::vector<SequenceWork> work, const RequestContext& context);
+  absl::StatusOr<std::vector<SequenceRows>> Evaluate(std::vector<SequenceWork> work, const RequestContext& context,
+                                                     std::vector<SequenceWork> ahead = {});
+  // The results of what is ahead, in its order; `ahead` goes on from that. REQUIRES: has_ahead().
+  absl::StatusOr<std::vector<SequenceRows>> EvaluateAhead(const RequestContext& context,
+                                                          std::vector<SequenceWork> ahead = {});
+  bool has_ahead() const { return ahead_ != nullptr; }
+  // Gives up what is ahead, if there is anything.
+  void DropAhead();
+  // Whether it is of any use.
+  bool can_run_ahead() const { return scheduler_->capacity().max_batches_in_flight > 1; }
   // From now on no other session's work is in a batch with this one's; `is_quiet`: nor has the runner any texts then.
   void SetAlone(bool is_alone, bool is_quiet) {
     is_alone_ = is_alone;
@@ -276,8 +329,13 @@ class RunnerSession {
  private:
   friend class BatchScheduler;
 
+  absl::StatusOr<std::vector<SequenceRows>> WaitFor(std::shared_ptr<BatchScheduler::Job> job,
+                                                    const RequestContext& context, std::vector<SequenceWork> ahead);
+
   std::shared_ptr<BatchScheduler> scheduler_;
   std::vector<int64_t> sequence_ids_;
+  // What is on its way and not waited for yet.
+  std::shared_ptr<BatchScheduler::Job> ahead_;
   bool is_alone_ = false;
   bool is_quiet_ = false;
   // Sequences that failed after their rows had been given: the next work on them fails so. The scheduler's.

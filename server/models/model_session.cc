@@ -52,7 +52,7 @@ absl::Status ModelSession::Reserve(int32_t sequences, int64_t tokens, const std:
 absl::Status ModelSession::TakeRunner(const AttachedRunner& runner, const std::string& field,
                                       const RequestContext& context) {
   runner_.emplace(runner.scheduler());
-  can_choose_ = runner.can_choose();
+  can_choose_ = runner.can_choose() && !uses_rows_;
   return runner_->Reserve(reserved_sequences_, reserved_tokens_, field, context);
 }
 
@@ -69,10 +69,15 @@ void ModelSession::Release(int64_t sequence_id) {
 }
 
 absl::StatusOr<std::vector<SequenceRows>> ModelSession::Evaluate(std::vector<SequenceWork> work,
-                                                                 const RequestContext& context) {
+                                                                 const RequestContext& context,
+                                                                 std::vector<SequenceWork> ahead) {
   RETURN_IF_ERROR(Recall(work));
+  // Whoever has to be alone has one thing asked at a time.
+  if (strikes_.is_alone()) ahead.clear();
+  if (strikes_.is_alone() && !ahead_ids_.empty()) Suspend();
   if (!runner_) RETURN_IF_ERROR(Settle(work, context));
-  absl::StatusOr<std::vector<SequenceRows>> rows = EvaluateThere(work, context);
+  absl::StatusOr<std::vector<SequenceRows>> rows =
+      ahead_ids_.empty() ? EvaluateThere(work, context, std::move(ahead)) : TakeAhead(work, context, std::move(ahead));
   while (!rows.ok() && IsRunnerLost(rows.status())) {
     RETURN_IF_ERROR(CountLoss(work));
     RETURN_IF_ERROR(Settle(work, context));
@@ -94,27 +99,19 @@ absl::StatusOr<std::vector<SequenceRows>> ModelSession::Evaluate(std::vector<Seq
   return rows;
 }
 
-absl::StatusOr<std::vector<SequenceRows>> ModelSession::EvaluateThere(std::vector<SequenceWork> work,
-                                                                      const RequestContext& context) {
-  // Which of the requests that are sent answers each of the work's own.
-  std::vector<std::vector<size_t>> answers;
+void ModelSession::NumberThere(std::vector<SequenceWork>& work) {
   for (SequenceWork& next : work) {
-    if (can_choose_) {
-      for (RowRequest& request : next.rows) {
-        auto* choice = std::get_if<ChoiceWanted>(&request.form);
-        if (choice == nullptr) continue;
-        int64_t& there = sequences_[choice->decoder_id].runner_sequence_id;
-        if (there == 0) {
-          there = runner_->NewSequence();
-          choice->start = choice->source->Start();
-        }
-        choice->decoder_id = there;
+    for (RowRequest& request : next.rows) {
+      auto* choice = std::get_if<ChoiceWanted>(&request.form);
+      if (choice == nullptr) continue;
+      int64_t& there = sequences_[choice->decoder_id].runner_sequence_id;
+      if (there == 0) {
+        there = runner_->NewSequence();
+        choice->start = choice->source->Start();
       }
-    } else {
-      answers.push_back(ChooseFromLogits(next));
+      choice->decoder_id = there;
     }
-  }
-  for (SequenceWork& next : work) {
+    if (next.append_chosen) next.append_chosen = sequences_[*next.append_chosen].runner_sequence_id;
     int64_t& there = sequences_[next.sequence_id].runner_sequence_id;
     if (there == 0) there = runner_->NewSequence();
     next.sequence_id = there;
@@ -124,13 +121,63 @@ absl::StatusOr<std::vector<SequenceRows>> ModelSession::EvaluateThere(std::vecto
       next.fork_from_sequence_id = sequences_[*next.fork_from_sequence_id].runner_sequence_id;
     }
   }
+}
+
+std::vector<SequenceWork> ModelSession::AheadThere(std::vector<SequenceWork> ahead) {
+  ahead_ids_.clear();
+  if (!can_choose_ || !runner_->can_run_ahead()) return {};
+  for (const SequenceWork& next : ahead) ahead_ids_.push_back(next.sequence_id);
+  NumberThere(ahead);
+  return ahead;
+}
+
+absl::StatusOr<std::vector<SequenceRows>> ModelSession::EvaluateThere(std::vector<SequenceWork> work,
+                                                                      const RequestContext& context,
+                                                                      std::vector<SequenceWork> ahead) {
+  // Which of the requests that are sent answers each of the work's own.
+  std::vector<std::vector<size_t>> answers;
+  for (SequenceWork& next : work) {
+    if (!can_choose_) answers.push_back(ChooseFromLogits(next));
+  }
+  NumberThere(work);
+  ahead = AheadThere(std::move(ahead));
   runner_->SetAlone(strikes_.is_alone(), is_quiet_);
-  ASSIGN_OR_RETURN(std::vector<SequenceRows> rows, runner_->Evaluate(std::move(work), context));
+  ASSIGN_OR_RETURN(std::vector<SequenceRows> rows, runner_->Evaluate(std::move(work), context, std::move(ahead)));
   for (size_t i = 0; i < answers.size(); ++i) {
     if (answers[i].empty()) continue;
     std::vector<RequestRows> requests;
     for (const size_t answer : answers[i]) requests.push_back(rows[i].requests[answer]);
     rows[i].requests = std::move(requests);
+  }
+  return rows;
+}
+
+absl::StatusOr<std::vector<SequenceRows>> ModelSession::TakeAhead(const std::vector<SequenceWork>& work,
+                                                                  const RequestContext& context,
+                                                                  std::vector<SequenceWork> ahead) {
+  const std::vector<int64_t> ids = std::move(ahead_ids_);
+  ahead_ids_.clear();
+  const auto place_of = [&ids](const SequenceWork& next) {
+    return std::find(ids.begin(), ids.end(), next.sequence_id) - ids.begin();
+  };
+  const auto is_ahead = [&](const SequenceWork& next) { return place_of(next) < std::ssize(ids); };
+  if (std::none_of(work.begin(), work.end(), is_ahead)) {
+    // All that ran ahead has ended.
+    return EvaluateThere(work, context, std::move(ahead));
+  }
+  if (!std::all_of(work.begin(), work.end(), is_ahead)) {
+    Suspend();
+    RETURN_IF_ERROR(Settle(work, context));
+    return EvaluateThere(work, context, std::move(ahead));
+  }
+  ahead = AheadThere(std::move(ahead));
+  ASSIGN_OR_RETURN(std::vector<SequenceRows> all, runner_->EvaluateAhead(context, std::move(ahead)));
+  std::vector<SequenceRows> rows;
+  for (const SequenceWork& next : work) {
+    SequenceRows& result = rows.emplace_back(std::move(all[static_cast<size_t>(place_of(next))]));
+    if (result.skipped && result.status.ok()) {
+      result.status = errors::ModelOutputInvalid("the runner says that a sequence has ended which goes on");
+    }
   }
   return rows;
 }
@@ -181,7 +228,7 @@ void ModelSession::OnSuccess(const std::vector<SequenceWork>& work) {
 absl::Status ModelSession::Settle(const std::vector<SequenceWork>& work, const RequestContext& context) {
   while (true) {
     for (auto& [sequence_id, sequence] : sequences_) sequence.runner_sequence_id = 0;
-    runner_.reset();
+    Suspend();
     const auto runner = model_.Pick(reserved_sequences_, reserved_tokens_, "", context);
     // What the request asked for fitted when it came: a fleet that has shrunk since is not its fault.
     if (DetailOf(runner.status()).reason == ErrorReason::kLimitExceeded) {
@@ -195,7 +242,10 @@ absl::Status ModelSession::Settle(const std::vector<SequenceWork>& work, const R
   }
 }
 
-void ModelSession::Suspend() { runner_.reset(); }
+void ModelSession::Suspend() {
+  runner_.reset();
+  ahead_ids_.clear();
+}
 
 absl::Status ModelSession::Rebuild(const RequestContext& context) {
   std::vector<SequenceTokens> wanted;

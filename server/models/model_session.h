@@ -46,6 +46,9 @@ class ModelSession {
   // Errors: LIMIT_EXCEEDED if it can never fit; CANCELLED, DEADLINE_EXCEEDED, RUNNER_LOST.
   absl::Status Reserve(int32_t sequences, int64_t tokens, const std::string& field, const RequestContext& context);
 
+  // From now on rows come even from runners that could choose.
+  void UseRows() { uses_rows_ = true; }
+
   // A new number, of a sequence or a decoder.
   int64_t NewSequence();
   // Gives the room back for now: nothing will be asked for in the next time. The next Evaluate waits for it again, and
@@ -56,9 +59,14 @@ class ModelSession {
 
   // Evaluates all of `work` together, at most one entry per sequence. Shapes: one result per work, in order. Where a
   // choice was asked for and the runner cannot choose, the row comes as logits instead.
+  // `ahead`: what will be asked for next, as far as it is known: each entry appends what a decoder of `work` chooses
+  // (SequenceWork::append_chosen), and nothing else. If the runner chooses, and takes more than one batch, it has that
+  // before this returns. The next call then asks for the same entries with the tokens that were chosen, but for those
+  // that have ended: they need not be evaluated any more. It is a hint: nothing that comes back depends on it.
   // Errors: CANCELLED, DEADLINE_EXCEEDED, RUNNER_LOST, RUNNER_KILLED; what fails for one entry is in its
   // SequenceRows.status, and its sequence is lost.
-  absl::StatusOr<std::vector<SequenceRows>> Evaluate(std::vector<SequenceWork> work, const RequestContext& context);
+  absl::StatusOr<std::vector<SequenceRows>> Evaluate(std::vector<SequenceWork> work, const RequestContext& context,
+                                                     std::vector<SequenceWork> ahead = {});
 
   // What every runner of the model had when the session began: it does not change under a request.
   const RunnerCapacity& capacity() const { return capacity_; }
@@ -85,14 +93,22 @@ class ModelSession {
   std::span<const TokenId> TokensBefore(const SequenceWork& work) const;
   absl::Status Rebuild(const RequestContext& context);
   // With the runner's numbers instead of the session's.
-  absl::StatusOr<std::vector<SequenceRows>> EvaluateThere(std::vector<SequenceWork> work,
-                                                          const RequestContext& context);
+  absl::StatusOr<std::vector<SequenceRows>> EvaluateThere(std::vector<SequenceWork> work, const RequestContext& context,
+                                                          std::vector<SequenceWork> ahead = {});
+  // Of `work`, which is on its way.
+  absl::StatusOr<std::vector<SequenceRows>> TakeAhead(const std::vector<SequenceWork>& work,
+                                                      const RequestContext& context, std::vector<SequenceWork> ahead);
+  // Gives the entries the runner's numbers, and tells it of decoders that it does not know.
+  void NumberThere(std::vector<SequenceWork>& work);
+  // `ahead` for this runner; empty: it cannot run ahead.
+  std::vector<SequenceWork> AheadThere(std::vector<SequenceWork> ahead);
 
   const ServedModel& model_;
   const RunnerCapacity capacity_;
   std::optional<RunnerSession> runner_;
   // The runner takes ChoiceWanted.
   bool can_choose_ = false;
+  bool uses_rows_ = false;
   int lost_runners_ = 0;
   // A doubt has to be resolved: the runner may have no texts meanwhile.
   bool is_quiet_ = false;
@@ -101,6 +117,8 @@ class ModelSession {
   int64_t reserved_tokens_ = 0;
   int64_t last_sequence_id_ = 0;
   std::map<int64_t, Sequence> sequences_;
+  // The session's sequences of what the runner has ahead, in its order.
+  std::vector<int64_t> ahead_ids_;
 };
 
 }  // namespace logitd::server

@@ -39,6 +39,10 @@ struct DecoderStart {
   std::vector<TokenId> output_token_ids;
 };
 
+// Of all decoders that a session tells a runner of at once, and of those in a batch but for the first of its entries,
+// serialised: what a runner gets in one message is bounded.
+inline constexpr int64_t kMaxStartBytes = int64_t{8} << 20;
+
 // Whoever has a token chosen can tell a runner all that the choice depends on, on whatever runner the sequence is then.
 class DecoderSource {
  public:
@@ -73,15 +77,20 @@ struct SequenceWork {
   std::optional<int64_t> fork_from_sequence_id = std::nullopt;
   // May be empty for a mere copy; then there are no rows.
   std::vector<TokenId> append_token_ids = {};
+  // Set: what is appended is the token that this decoder chooses in the work before, which is on its way; and
+  // append_token_ids is empty. Only in work that runs ahead (ModelSession::Evaluate).
+  std::optional<int64_t> append_chosen = std::nullopt;
   // Any number of requests, also several of the same row.
   std::vector<RowRequest> rows = {};
 
+  size_t token_count() const { return append_token_ids.size() + (append_chosen ? 1 : 0); }
+
   // Asks for all rows, or the last.
   void AskForAll(std::variant<LogitsWanted, RecordsWanted, ChoiceWanted> form = LogitsWanted()) {
-    rows.push_back({0, static_cast<int32_t>(append_token_ids.size()), std::move(form)});
+    rows.push_back({0, static_cast<int32_t>(token_count()), std::move(form)});
   }
   void AskForLast(std::variant<LogitsWanted, RecordsWanted, ChoiceWanted> form = LogitsWanted()) {
-    rows.push_back({static_cast<int32_t>(append_token_ids.size()) - 1, 1, std::move(form)});
+    rows.push_back({static_cast<int32_t>(token_count()) - 1, 1, std::move(form)});
   }
 };
 
@@ -114,6 +123,8 @@ struct RequestRows {
 struct SequenceRows {
   // Not OK: the sequence is lost (its cache is dropped).
   absl::Status status = absl::OkStatus();
+  // It ran ahead, and there was no token to append: there are no rows.
+  bool skipped = false;
   // One for each of the work's requests.
   std::vector<RequestRows> requests = {};
 
@@ -126,6 +137,7 @@ struct WorkPiece {
   int64_t sequence_id = 0;
   std::optional<int64_t> fork_from_sequence_id = std::nullopt;
   std::vector<TokenId> append_token_ids = {};
+  std::optional<int64_t> append_chosen = std::nullopt;
   // The parts of the work's requests that are of these tokens.
   std::vector<RowRequest> rows = {};
 };
@@ -148,6 +160,8 @@ struct PieceOutput {
   int32_t first_row = 0;
   int32_t row_count = 0;
   absl::Status status = absl::OkStatus();
+  // The piece was not done, and no rows will come.
+  bool skipped = false;
   RequestRows rows = {};
 };
 
@@ -181,6 +195,8 @@ struct RunnerCapacity {
   int32_t max_batch_tokens = 1;
   // For people, printable: how max_cached_tokens was chosen. Empty: nothing to say.
   std::string cache_choice = {};
+  // Batches that it takes before the first is answered, >= 1.
+  int32_t max_batches_in_flight = 2;
 };
 
 // What a runner can do.

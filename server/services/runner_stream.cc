@@ -48,11 +48,11 @@ absl::Status CheckVersion(const grpc::ByteBuffer& bytes) {
 void RunnerOutbox::SendBatch(Batch batch) {
   v1::AttachResponse message;
   ToProto(batch, row_dtype_, *message.mutable_batch());
+  auto pieces = std::make_shared<Pieces>();
+  for (WorkPiece& piece : batch.work) pieces->emplace(piece.sequence_id, std::move(piece));
   {
     std::lock_guard lock(mutex_);
-    batch_id_ = batch.batch_id;
-    pieces_.clear();
-    for (WorkPiece& piece : batch.work) pieces_.emplace(piece.sequence_id, std::move(piece));
+    batches_.emplace(batch.batch_id, std::move(pieces));
   }
   Send(message);
 }
@@ -123,10 +123,16 @@ void RunnerOutbox::OnWriteDone(bool ok) {
   stream_->StartWrite(&queue_.front());
 }
 
-std::unordered_map<int64_t, WorkPiece> RunnerOutbox::BatchInFlight(int64_t batch_id) {
+std::shared_ptr<const RunnerOutbox::Pieces> RunnerOutbox::BatchInFlight(int64_t batch_id) {
+  static const auto none = std::make_shared<const Pieces>();
   std::lock_guard lock(mutex_);
-  if (batch_id != batch_id_) return {};
-  return pieces_;
+  const auto found = batches_.find(batch_id);
+  return found == batches_.end() ? none : found->second;
+}
+
+void RunnerOutbox::EndBatch(int64_t batch_id) {
+  std::lock_guard lock(mutex_);
+  batches_.erase(batch_id);
 }
 
 RunnerStream::RunnerStream(ModelPool& models, OpenCalls& open_calls, RunnerMonitor& monitor,
@@ -208,7 +214,8 @@ absl::Status RunnerStream::HandleAnswer() {
     case v1::AttachRequest::kOutput: {
       const v1::BatchOutput& output = request_.output();
       ASSIGN_OR_RETURN(std::vector<PieceOutput> pieces, FromProto(output, request_.payload(), description_->vocab_size,
-                                                                  outbox_->BatchInFlight(output.batch_id())));
+                                                                  *outbox_->BatchInFlight(output.batch_id())));
+      if (output.final()) outbox_->EndBatch(output.batch_id());
       return runner_->scheduler()->OnOutput(output.batch_id(), std::move(pieces), output.final());
     }
     case v1::AttachRequest::kTokenized: {

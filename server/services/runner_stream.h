@@ -8,6 +8,7 @@
 #include <chrono>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -42,8 +43,12 @@ class RunnerOutbox final : public RunnerLink {
   // A heartbeat, unless something else is on its way, or the runner has not been accepted yet.
   void SendHeartbeat();
 
-  // What the runner was asked in batch `batch_id`, by sequence; empty if it is not the one in flight.
-  std::unordered_map<int64_t, WorkPiece> BatchInFlight(int64_t batch_id);
+  // What a runner was asked in a batch, by sequence.
+  using Pieces = std::unordered_map<int64_t, WorkPiece>;
+  // Of batch `batch_id`; empty if it is not in flight.
+  std::shared_ptr<const Pieces> BatchInFlight(int64_t batch_id);
+  // The batch has been answered.
+  void EndBatch(int64_t batch_id);
 
   void OnWriteDone(bool ok);
   // Nothing is written any more after this; `finish` ends the stream, while nobody can begin a write.
@@ -61,8 +66,8 @@ class RunnerOutbox final : public RunnerLink {
   std::deque<grpc::ByteBuffer> queue_;
   bool is_accepted_ = false;
   bool is_writing_ = false;
-  int64_t batch_id_ = 0;
-  std::unordered_map<int64_t, WorkPiece> pieces_;
+  // Those that are not answered yet.
+  std::map<int64_t, std::shared_ptr<const Pieces>> batches_;
 };
 
 // How the runner of that name ended, whose attachment has just ended, as far as whoever started it knows. Unset: it is

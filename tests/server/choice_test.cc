@@ -135,6 +135,13 @@ class ChoiceTest : public logitd::testing::InProcessServer {
     return all;
   }
 
+  // Of the only model.
+  int RunnerCount() {
+    v1::ListModelsResponse models;
+    EXPECT_TRUE(models_->ListModels(Context().get(), {}, &models).ok());
+    return models.models_size() == 1 ? models.models(0).runner_count() : 0;
+  }
+
   // Counts the rows that are asked for, by form.
   FakeModelOptions Counting(
       bool choice, std::function<void()> on_batch = [] {}) {
@@ -194,12 +201,76 @@ TEST_F(ChoiceTest, AFleetThatMixesBothAndLosesOneGivesTheSameBytes) {
     while (batches < 2 && reply.empty()) std::this_thread::yield();
     AttachedFakeModel second(server_->runner_address(), Counting(!first_chooses));
     EXPECT_TRUE(second.WaitUntilAccepted());
+    while (RunnerCount() < 2) std::this_thread::yield();
     first.reset();
     caller.join();
     EXPECT_EQ(reply, expected[seed - 1000]) << seed;
     changed += second.model().batch_count() > 0;
   }
   EXPECT_GT(changed, 0) << "no sequence has gone on elsewhere";
+}
+
+// The runner has one batch and is sent the next when it leaves, at every place of the request.
+TEST_F(ChoiceTest, ARunnerLostWithABatchAheadCostsNothing) {
+  Attach({.choice = false});
+  std::vector<std::string> expected;
+  for (uint64_t seed = 2000; seed < 2012; ++seed) expected.push_back(ReplyTo(RandomRequest(seed, 40)));
+  fake_.reset();
+  int changed = 0;
+  for (uint64_t seed = 2000; seed < 2012; ++seed) {
+    std::atomic<int> batches = 0;
+    std::atomic<bool> is_leaving = false;
+    const int last = 1 + static_cast<int>(seed % 6);
+    auto first = std::make_unique<AttachedFakeModel>(server_->runner_address(), Counting(/*choice=*/true, [&] {
+                                                       // It leaves in the middle of this batch.
+                                                       if (++batches == last) is_leaving.wait(false);
+                                                     }));
+    ASSERT_TRUE(first->WaitUntilAccepted());
+    ASSERT_TRUE(server_->WaitForModel("fake", [] { return false; }));
+    std::string reply;
+    std::atomic<bool> is_done = false;
+    std::thread caller([&] {
+      reply = ReplyTo(RandomRequest(seed, 40));
+      is_done = true;
+    });
+    while (batches < last && !is_done) std::this_thread::yield();
+    AttachedFakeModel second(server_->runner_address(), Counting(/*choice=*/true));
+    EXPECT_TRUE(second.WaitUntilAccepted());
+    while (RunnerCount() < 2 && !is_done) std::this_thread::yield();
+    std::thread leaver([&] { first.reset(); });
+    is_leaving = true;
+    is_leaving.notify_all();
+    leaver.join();
+    caller.join();
+    EXPECT_EQ(reply, expected[seed - 2000]) << seed;
+    changed += second.model().batch_count() > 0;
+  }
+  EXPECT_GT(changed, 3) << "hardly a sequence has gone on elsewhere";
+}
+
+// Decoders with large lists are not sent to the runner for each of many completions: rows are less.
+TEST_F(ChoiceTest, ManyLargeDecodersStayInTheServer) {
+  Attach(Counting(/*choice=*/true));
+  v1::GenerateRequest request;
+  request.mutable_prompt()->mutable_tokens()->add_token_ids(5);
+  request.mutable_stop()->set_max_tokens(2);
+  request.mutable_stop()->set_ignore_eos(true);
+  v1::DryPenalty& dry = *request.mutable_sampling()->mutable_dry();
+  request.mutable_sampling()->set_seed(1);
+  dry.set_multiplier(1);
+  for (int i = 0; i < 8191; ++i) {
+    v1::TokenIds& breaker = *dry.add_breakers();
+    for (int digit = 0; digit < 8; ++digit) breaker.add_token_ids(3 + (i >> (2 * digit)) % 4);
+  }
+  request.set_n(128);
+  EXPECT_EQ(ReplyTo(request).rfind("OK", 0), 0u);
+  EXPECT_EQ(choices_, 0);
+  EXPECT_GT(logits_, 0);
+  logits_ = 0;
+  request.set_n(2);
+  EXPECT_EQ(ReplyTo(request).rfind("OK", 0), 0u);
+  EXPECT_GT(choices_, 0);
+  EXPECT_EQ(logits_, 0);
 }
 
 TEST_F(ChoiceTest, ACompletionsPromptIsEvaluatedOnceForAllOfThem) {

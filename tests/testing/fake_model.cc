@@ -133,13 +133,23 @@ void FakeModel::Evaluate(const v1::RunBatch& batch, runner::RowSink& sink) {
   if (options_.before_batch) options_.before_batch(batch);
   ++batch_count_;
   largest_batch_ = std::max(largest_batch_.load(), batch.work_size());
-  std::vector<absl::Status> set_up;
-  for (const v1::SequenceWork& work : batch.work()) set_up.push_back(SetUp(work));
+  const std::vector<int> waits_for = runner::ForksThatWait(batch, [this](int64_t id) {
+    const auto found = sequences_.find(id);
+    return found == sequences_.end() ? int64_t{0} : static_cast<int64_t>(found->second.size());
+  });
+  std::vector<std::optional<absl::Status>> all_set_up(waits_for.size());
+  const auto set_up_after = [&](int source) {
+    for (size_t i = 0; i < waits_for.size(); ++i) {
+      if (waits_for[i] == source) all_set_up[i] = SetUp(batch.work(static_cast<int>(i)));
+    }
+  };
+  set_up_after(-1);
   for (int i = 0; i < batch.work_size(); ++i) {
-    if (set_up[i].ok()) {
+    if (!all_set_up[i]) set_up_after(waits_for[i]);
+    if (const absl::Status& set_up = *all_set_up[i]; set_up.ok()) {
       Append(i, batch.work(i), sink);
     } else {
-      sink.Fail(i, set_up[i]);
+      sink.Fail(i, set_up);
       Drop(batch.work(i).sequence_id());
     }
   }

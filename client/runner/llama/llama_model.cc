@@ -272,25 +272,20 @@ struct LlamaModel::Task {
 void LlamaModel::Evaluate(const v1::RunBatch& batch, RowSink& sink) {
   for (int64_t sequence_id : batch.release_sequence_ids()) Drop(sequence_id);
 
-  // Every entry is set up before any is extended: a fork copies its source as it was before this batch's tokens.
-  std::vector<absl::Status> set_up;
-  for (const v1::SequenceWork& work : batch.work()) set_up.push_back(SetUp(work));
-  std::vector<Task> tasks;
-  for (int i = 0; i < batch.work_size(); ++i) {
-    const v1::SequenceWork& work = batch.work(i);
-    absl::Status status = set_up[i];
-    const std::optional<int> slot = ledger_.SlotOf(work.sequence_id());
-    const int64_t begin = slot ? ledger_.LengthOf(work.sequence_id()) : 0;
-    if (status.ok()) status = Reserve(work);
-    if (!status.ok()) {
-      sink.Fail(i, status);
-      Drop(work.sequence_id());
-      continue;
+  // Every entry is set up before any is extended, but for forks of what is evaluated here.
+  const std::vector<int> waits_for =
+      ForksThatWait(batch, [this](int64_t id) -> int64_t { return ledger_.SlotOf(id) ? ledger_.LengthOf(id) : 0; });
+  std::vector<std::optional<absl::Status>> set_up(waits_for.size());
+  const auto set_up_after = [&](int source) {
+    for (size_t i = 0; i < waits_for.size(); ++i) {
+      if (waits_for[i] == source) set_up[i] = SetUp(batch.work(static_cast<int>(i)));
     }
-    tasks.push_back({.work_index = i, .work = &work, .slot = *slot, .begin = begin});
-  }
+  };
+  set_up_after(-1);
 
   // Entry after entry, so that rows come in the order of the work; as many entries as fit are evaluated together.
+  std::vector<Task> tasks;
+  tasks.reserve(waits_for.size());
   std::vector<Task*> chunk;
   std::vector<int> counts;
   int room = kChunkTokens;
@@ -300,11 +295,26 @@ void LlamaModel::Evaluate(const v1::RunBatch& batch, RowSink& sink) {
     counts.clear();
     room = kChunkTokens;
   };
-  for (Task& task : tasks) {
+  for (int i = 0; i < batch.work_size(); ++i) {
+    const v1::SequenceWork& work = batch.work(i);
+    if (!set_up[i]) {
+      flush();
+      set_up_after(waits_for[i]);
+    }
+    absl::Status status = *set_up[i];
+    const std::optional<int> slot = ledger_.SlotOf(work.sequence_id());
+    const int64_t begin = slot ? ledger_.LengthOf(work.sequence_id()) : 0;
+    if (status.ok()) status = Reserve(work);
+    if (!status.ok()) {
+      sink.Fail(i, status);
+      Drop(work.sequence_id());
+      continue;
+    }
+    Task& task = tasks.emplace_back(Task{.work_index = i, .work = &work, .slot = *slot, .begin = begin});
     int planned = 0;
     GiveUpIfUnwanted(task, sink);
-    while (!task.failed && planned < task.work->append_token_ids_size()) {
-      const int count = std::min(room, task.work->append_token_ids_size() - planned);
+    while (!task.failed && planned < work.append_token_ids_size()) {
+      const int count = std::min(room, work.append_token_ids_size() - planned);
       chunk.push_back(&task);
       counts.push_back(count);
       planned += count;
