@@ -120,7 +120,7 @@ inline constexpr int32_t kNumericsVersion = 1;
 // Version of package logitd.v1. Major: which meaning the numbers of its fields have; server and runner must have the
 // same (0 is what was before versions were sent). Minor: raised by every addition to the .proto files.
 inline constexpr int32_t kApiMajorVersion = 1;
-inline constexpr int32_t kApiMinorVersion = 3;
+inline constexpr int32_t kApiMinorVersion = 0;
 
 }  // namespace logitd
 

@@ -24,7 +24,7 @@ struct StopRules {
   int32_t max_tokens = kMaxTokens;
 };
 
-enum class FinishReason { kStopToken = 1, kMaxTokens = 3, kContextFull = 4, kNoAdmissibleToken = 6, kCancelled = 8 };
+enum class FinishReason { kStopToken = 1, kMaxTokens = 2, kContextFull = 3, kNoAdmissibleToken = 4, kCancelled = 5 };
 
 struct Finish {
   FinishReason reason = FinishReason::kStopToken;

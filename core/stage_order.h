@@ -40,7 +40,7 @@ enum class Stage {
   kEpsilon = 15,
   kEta = 16,
   kTopNSigma = 17,
-  kXtc = 19,
+  kXtc = 18,
 };
 inline constexpr size_t kMaxStages = 18;
 

@@ -37,8 +37,8 @@ struct RecordOptions {
   bool records = true;
 };
 
-enum class TokenOrigin { kChosen = 1, kGiven = 4 };
-enum class LogProbState { kPresent = 1, kExcluded = 7, kFirstToken = 10 };
+enum class TokenOrigin { kChosen = 1, kGiven = 2 };
+enum class LogProbState { kPresent = 1, kExcluded = 2, kFirstToken = 4 };
 
 // One of several tokens of a row. -inf: probability zero. Unset: not asked for.
 struct TokenAlternative {

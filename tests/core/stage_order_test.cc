@@ -280,7 +280,7 @@ TEST(StageOrderTest, NamesWhatIsWrongWithAnOrder) {
        "stage_order.stages[2]",
        "stage_order.stages[2] must be a stage that is not there already, got \"TOP_K\""},
       {"no stage",
-       {.order = {.stages = {kTopK, static_cast<Stage>(18)}}},
+       {.order = {.stages = {kTopK, static_cast<Stage>(19)}}},
        ErrorReason::kFieldOutOfRange,
        "stage_order.stages[1]",
        "stage_order.stages[1] must be the number of a stage, got 18"},
@@ -309,7 +309,7 @@ TEST(StageOrderTest, NamesAreDistinct) {
   for (Stage stage : StagesOf(StagePreset::kLogitd)) names.insert(StageName(stage));
   EXPECT_EQ(names.size(), kMaxStages);
   EXPECT_EQ(names.count("UNKNOWN"), 0);
-  EXPECT_EQ(StageName(static_cast<Stage>(18)), "UNKNOWN");
+  EXPECT_EQ(StageName(static_cast<Stage>(19)), "UNKNOWN");
   std::set<std::string_view> presets;
   for (StagePreset preset : kPresets) presets.insert(PresetName(preset));
   EXPECT_THAT(presets, UnorderedElementsAreArray({"LOGITD", "HF", "VLLM", "LLAMA_CPP", "TRT_LLM"}));
