@@ -147,8 +147,9 @@ absl::Status Evaluation::ScoreGroups(const std::vector<ItemInput>& items, std::s
     rounds.back().push_back(std::move(next));
     most_sequences = std::max(most_sequences, rounds.back().size());
   }
-  RETURN_IF_ERROR(session_.Reserve(static_cast<int32_t>(shared_contexts + static_cast<int64_t>(most_sequences)),
-                                   shared_tokens + most_tokens, "items", context_));
+  RETURN_IF_ERROR(session_.Reserve(
+      {static_cast<int32_t>(shared_contexts + static_cast<int64_t>(most_sequences)), shared_tokens + most_tokens, 0},
+      "items", context_));
   RETURN_IF_ERROR(EvaluateContexts(contexts));
   for (std::vector<Running>& round : rounds) {
     // What a context failed with is what its continuations fail with, and no others.

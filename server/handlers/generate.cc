@@ -32,6 +32,9 @@ namespace {
 // others. It is read again when the client goes on: so this is longer than any client that reads needs.
 constexpr std::chrono::milliseconds kPatience{2000};
 
+// Room in the runner's cache that each completion has from the start; it takes more as it grows.
+constexpr int32_t kFirstTokens = 64;
+
 // What a request asks for, checked.
 struct GenerateOptions {
   int32_t n = 1;
@@ -207,6 +210,7 @@ std::vector<SequenceWork> Generation::AheadOf(std::span<GrowingCompletion* const
     if (!completion->MayGoOn()) return {};
     SequenceWork& next = ahead.emplace_back(WorkOf(*completion));
     const ChoiceWanted choice = ChoiceOf(*completion);
+    next.is_step = true;
     next.append_chosen = choice.decoder_id;
     next.AskForLast(choice);
   }
@@ -254,9 +258,10 @@ absl::Status Generation::Run(v1::GenerateFinal& final) {
   if (start_bytes > kMaxStartBytes) session_.UseRows();
   const int32_t wave_size = WaveSize();
   const bool forks = Forks();
-  RETURN_IF_ERROR(session_.Reserve(forks ? wave_size + 1 : 1,
-                                   static_cast<int64_t>(prompt_->size()) + MaxFedTokens() * wave_size, "prompt",
-                                   context_));
+  RoomNeeded room{forks ? wave_size + 1 : 1, std::ssize(*prompt_), 0};
+  room.most_tokens = room.tokens + MaxFedTokens() * wave_size;
+  room.tokens = std::min(room.tokens + int64_t{kFirstTokens} * wave_size, room.most_tokens);
+  RETURN_IF_ERROR(session_.Reserve(room, "prompt", context_));
   for (int32_t begin = 0; begin < options_.n; begin += wave_size) {
     const int32_t end = std::min(begin + wave_size, options_.n);
     const auto wave = std::span(completions).subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin));
@@ -297,7 +302,7 @@ absl::Status Generation::RunEmpty(std::span<GrowingCompletion> completions, v1::
   int64_t evaluated = 0;
   if (options_.prompt_record) {
     evaluated = static_cast<int64_t>(prompt_->size()) - 1;
-    RETURN_IF_ERROR(session_.Reserve(1, static_cast<int64_t>(prompt_->size()), "prompt", context_));
+    RETURN_IF_ERROR(session_.Reserve({1, std::ssize(*prompt_), 0}, "prompt", context_));
     prompt_sequence_ = session_.NewSequence();
     RETURN_IF_ERROR(ScoreOwnTokens());
     session_.Release(prompt_sequence_);
@@ -370,6 +375,7 @@ absl::Status Generation::RunWave(std::span<GrowingCompletion> wave, std::span<co
       }
       SequenceWork& next = work.emplace_back(WorkOf(completion));
       completion.is_forked = true;
+      next.is_step = true;
       next.append_token_ids = {completion.last_token()};
       next.AskForLast(ChoiceOf(completion));
       running.push_back(&completion);

@@ -8,12 +8,16 @@
 
 #include "core/errors.h"
 #include "core/status_macros.h"
+#include "server/models/runner_session.h"
 
 namespace logitd::server {
 namespace {
 
 // Tokens that each waiting piece of work gets before any gets more.
 constexpr size_t kFairTokens = 64;
+
+// And that each gets at least, in order of arrival, where all together get few.
+constexpr size_t kFewTokens = 8;
 
 // How long a free runner waits for the sequences of its last batch to come back. Sampling takes them well below a
 // millisecond each; a batch takes ten or more.
@@ -27,17 +31,6 @@ constexpr std::chrono::milliseconds kShortestTimeLimit{1000};
 // be divisible, and a client's short deadline is no reason to kill a runner.
 constexpr std::chrono::milliseconds kPatience{std::chrono::minutes{1}};
 
-// Adds `rows` to `result`. Those that come at once, as nearly always, are not copied.
-void TakeRows(RequestRows rows, RequestRows& result) {
-  if (result.logits == nullptr) {
-    result.logits = std::move(rows.logits);
-  } else if (rows.logits != nullptr) {
-    result.logits->insert(result.logits->end(), rows.logits->begin(), rows.logits->end());
-  }
-  std::move(rows.records.begin(), rows.records.end(), std::back_inserter(result.records));
-  if (rows.choice) result.choice = std::move(rows.choice);
-}
-
 // Of the decoders that the work tells the runner of.
 int64_t StartBytesOf(const SequenceWork& work) {
   int64_t bytes = 0;
@@ -50,6 +43,9 @@ int64_t StartBytesOf(const SequenceWork& work) {
   return bytes;
 }
 
+// What a session is told that lost its room. It is no request's business: ModelSession begins again.
+absl::Status Suspended() { return absl::AbortedError("the session is suspended"); }
+
 }  // namespace
 
 BatchScheduler::BatchScheduler(const ModelDescription& model, const RunnerCapacity& capacity,
@@ -59,8 +55,8 @@ BatchScheduler::BatchScheduler(const ModelDescription& model, const RunnerCapaci
       link_(std::move(link)),
       // A session runs ahead by one step.
       max_batches_in_flight_(std::clamp(capacity.max_batches_in_flight, 1, 2)),
-      free_sequences_(capacity.max_sequences),
-      free_tokens_(capacity.max_cached_tokens),
+      room_(capacity.max_sequences, capacity.max_cached_tokens),
+      budget_(std::max(1, capacity.max_batch_tokens)),
       dispatcher_([this] { Dispatch(); }) {}
 
 BatchScheduler::~BatchScheduler() {
@@ -72,16 +68,8 @@ BatchScheduler::~BatchScheduler() {
   dispatcher_.join();
 }
 
-void BatchScheduler::Job::Wake(End how) {
-  {
-    std::lock_guard lock(wake_mutex);
-    end = how;
-  }
-  woken.notify_one();
-}
-
-std::shared_ptr<BatchScheduler::Job> BatchScheduler::Begin(RunnerSession* session, std::vector<SequenceWork> work,
-                                                           std::shared_ptr<Job> after, const RequestContext& context) {
+std::shared_ptr<Job> BatchScheduler::Begin(RunnerSession* session, std::vector<SequenceWork> work,
+                                           std::shared_ptr<Job> after, const RequestContext& context) {
   auto job = std::make_shared<Job>();
   job->session = session;
   job->deadline = context.deadline;
@@ -95,8 +83,8 @@ std::shared_ptr<BatchScheduler::Job> BatchScheduler::Begin(RunnerSession* sessio
   job->is_quiet = session->is_quiet_;
   std::lock_guard lock(mutex_);
   expected_.erase(session);
-  if (!lost_.ok()) {
-    job->end = Job::End::kLost;
+  if (!lost_.ok() || session->share_.is_suspended) {
+    job->end = lost_.ok() ? Job::End::kSuspended : Job::End::kLost;
     return job;
   }
   for (size_t index = 0; index < job->work.size(); ++index) waiting_.push_back({job, index});
@@ -120,6 +108,7 @@ absl::StatusOr<std::vector<SequenceRows>> BatchScheduler::Wait(RunnerSession* se
   {
     std::lock_guard lock(mutex_);
     if (!lost_.ok()) return TellLost(session);
+    if (session->share_.is_suspended) return Suspended();
   }
   RETURN_IF_ERROR(context.Check());
   return errors::Cancelled();
@@ -163,53 +152,88 @@ absl::Status BatchScheduler::TellLost(RunnerSession* session) const {
 }
 
 absl::Status BatchScheduler::AcquireRoom(RunnerSession* session, int32_t sequences, int64_t tokens,
-                                         const std::string& field, const RequestContext& context) {
-  if (sequences > capacity_.max_sequences) {
-    return errors::LimitExceeded(field, sequences, "[1, " + std::to_string(capacity_.max_sequences) + "] sequences",
-                                 "capacity.max_sequences");
-  }
-  if (tokens > capacity_.max_cached_tokens) {
-    return errors::LimitExceeded(field, tokens, "[1, " + std::to_string(capacity_.max_cached_tokens) + "] tokens",
-                                 "capacity.max_cached_tokens");
-  }
-  RoomRequest request;
-  request.sequences = sequences;
-  request.tokens = tokens;
+                                         const RequestContext& context) {
   std::unique_lock lock(mutex_);
-  room_queue_.push_back(&request);
-  queued_tokens_ += tokens;
-  GrantRoom();
-  context.WaitFor(request.changed, lock, [&] { return request.has_room || !lost_.ok(); });
-  if (!request.has_room) {
-    room_queue_.remove(&request);
-    queued_tokens_ -= tokens;
-    // It may have been in the way of smaller ones.
-    GrantRoom();
+  room_.GiveBack(session->share_);
+  sharers_[&session->share_] = session;
+  room_.Ask(session->share_, sequences, tokens);
+  return WaitForRoom(session, context, lock);
+}
+
+absl::Status BatchScheduler::GrowRoom(RunnerSession* session, int64_t needed, int64_t tokens,
+                                      const RequestContext& context) {
+  std::unique_lock lock(mutex_);
+  if (!lost_.ok()) return TellLost(session);
+  if (session->share_.is_suspended) return Suspended();
+  // The runner says so if that is not enough.
+  tokens = std::min(tokens, capacity_.max_cached_tokens);
+  if (std::min(needed, tokens) <= session->share_.tokens || room_.TryToGrow(session->share_, tokens)) {
+    return absl::OkStatus();
+  }
+  // The batch is not kept for it.
+  expected_.erase(session);
+  room_.AskForMore(session->share_, tokens);
+  return WaitForRoom(session, context, lock);
+}
+
+bool BatchScheduler::TryToGrowRoom(RunnerSession* session, int64_t needed, int64_t tokens) {
+  std::lock_guard lock(mutex_);
+  tokens = std::min(tokens, capacity_.max_cached_tokens);
+  return std::min(needed, tokens) <= session->share_.tokens || room_.TryToGrow(session->share_, tokens);
+}
+
+absl::Status BatchScheduler::WaitForRoom(RunnerSession* session, const RequestContext& context,
+                                         std::unique_lock<std::mutex>& lock) {
+  RoomWait wait;
+  room_waits_[session] = &wait;
+  SettleRoom();
+  WakeDispatcher();
+  const CacheShare& share = session->share_;
+  context.WaitFor(wait.changed, lock, [&] { return wait.has_room || share.is_suspended || !lost_.ok(); });
+  room_waits_.erase(session);
+  if (!wait.has_room) {
+    room_.Withdraw(session->share_);
+    // It may have been in the way of others.
+    SettleRoom();
   }
   if (!lost_.ok()) return TellLost(session);
-  if (request.has_room) return absl::OkStatus();
+  if (wait.has_room) return absl::OkStatus();
+  if (share.is_suspended) return Suspended();
   lock.unlock();
   RETURN_IF_ERROR(context.Check());
   return errors::Cancelled();
 }
 
-void BatchScheduler::GrantRoom() {
-  // First come, first served: else many small requests could keep a large one out for ever.
-  while (!room_queue_.empty()) {
-    RoomRequest& first = *room_queue_.front();
-    if (first.sequences > free_sequences_ || first.tokens > free_tokens_) return;
-    room_queue_.pop_front();
-    queued_tokens_ -= first.tokens;
-    free_sequences_ -= first.sequences;
-    free_tokens_ -= first.tokens;
-    first.has_room = true;
+void BatchScheduler::SettleRoom() {
+  for (CacheShare* share : room_.Settle()) {
+    RunnerSession& session = *sharers_.at(share);
+    if (share->is_suspended) Suspend(session);
+    const auto waits = room_waits_.find(&session);
+    if (waits == room_waits_.end()) continue;
+    waits->second->has_room = !share->is_suspended;
     // Under the lock: the one that wakes up ends the condition variable's life.
-    first.changed.notify_one();
+    waits->second->changed.notify_one();
   }
 }
 
-void BatchScheduler::LeaveSession(RunnerSession* session, int32_t sequences, int64_t tokens,
-                                  std::vector<int64_t> sequence_ids) {
+void BatchScheduler::Suspend(RunnerSession& session) {
+  expected_.erase(&session);
+  std::set<std::shared_ptr<Job>> over;
+  for (const Pending& pending : waiting_) {
+    if (pending.job->session == &session) over.insert(pending.job);
+  }
+  RemoveWaiting([&session](const Pending& pending) { return pending.job->session == &session; });
+  // What the runner has comes as always: it is done before the sequences are freed.
+  for (const std::shared_ptr<Job>& job : over) {
+    job->abandoned = true;
+    job->Wake(Job::End::kSuspended);
+  }
+  releases_.insert(releases_.end(), session.sequence_ids_.begin(), session.sequence_ids_.end());
+  session.sequence_ids_.clear();
+  WakeTexts();
+}
+
+void BatchScheduler::LeaveSession(RunnerSession* session) {
   std::lock_guard lock(mutex_);
   expected_.erase(session);
   // Another session may have its address soon.
@@ -219,16 +243,22 @@ void BatchScheduler::LeaveSession(RunnerSession* session, int32_t sequences, int
     }
   }
   suspects_.erase(session);
-  free_sequences_ += sequences;
-  free_tokens_ += tokens;
-  releases_.insert(releases_.end(), sequence_ids.begin(), sequence_ids.end());
-  GrantRoom();
+  room_.GiveBack(session->share_);
+  sharers_.erase(&session->share_);
+  releases_.insert(releases_.end(), session->sequence_ids_.begin(), session->sequence_ids_.end());
+  SettleRoom();
   WakeDispatcher();
 }
 
-void BatchScheduler::ReleaseSequences(std::vector<int64_t> sequence_ids) {
+int64_t BatchScheduler::NewSequence(RunnerSession* session) {
   std::lock_guard lock(mutex_);
-  releases_.insert(releases_.end(), sequence_ids.begin(), sequence_ids.end());
+  session->sequence_ids_.push_back(++last_sequence_id_);
+  return last_sequence_id_;
+}
+
+void BatchScheduler::ReleaseSequence(RunnerSession* session, int64_t sequence_id) {
+  std::lock_guard lock(mutex_);
+  if (std::erase(session->sequence_ids_, sequence_id) > 0) releases_.push_back(sequence_id);
 }
 
 void BatchScheduler::StopExpecting(RunnerSession* session) {
@@ -246,6 +276,11 @@ bool BatchScheduler::CanSend() const {
   const bool is_somebody_alone =
       std::any_of(waiting_.begin(), waiting_.end(), [](const Pending& pending) { return pending.job->is_alone; });
   if (is_somebody_alone && !was_alone_) return false;
+  // A long piece of which the runner has a part would miss every other batch.
+  if (std::any_of(waiting_.begin(), waiting_.end(),
+                  [this](const Pending& pending) { return pending.last_batch_id == sent_.back().id; })) {
+    return false;
+  }
   return std::any_of(waiting_.begin(), waiting_.end(), [this](const Pending& pending) {
     return pending.job->work[pending.index].append_chosen && IsReady(pending);
   });
@@ -321,7 +356,7 @@ void BatchScheduler::FailDropped() {
   for (const std::shared_ptr<Job>& job : finished) job->Wake(Job::End::kRows);
 }
 
-const BatchScheduler::Job* BatchScheduler::NextAlone() const {
+const Job* BatchScheduler::NextAlone() const {
   const auto is_alone = [](const Pending& pending) { return pending.job->is_alone; };
   const auto first = std::find_if(waiting_.begin(), waiting_.end(), [this](const Pending& pending) {
     return pending.job->is_alone && (!pending.job->is_quiet || open_texts_ == 0);
@@ -386,27 +421,53 @@ Batch BatchScheduler::TakeBatch() {
   };
   std::vector<Taken> pieces;
   int64_t start_bytes = 0;
-  for (auto it = waiting_.begin(); it != waiting_.end() && budget > 0; ++it) {
-    if (alone != nullptr ? it->job.get() != alone : it->job->is_alone) continue;
-    if (!IsReady(*it)) continue;
+  const auto is_of_batch = [&](const Pending& pending) {
+    return (alone != nullptr ? pending.job.get() == alone : !pending.job->is_alone) && IsReady(pending);
+  };
+  // False: no more of them.
+  const auto take = [&](std::list<Pending>::iterator it, size_t max_tokens) {
     const SequenceWork& work = it->job->work[it->index];
     start_bytes += StartBytesOf(work);
     // It is in the next batch.
-    if (start_bytes > kMaxStartBytes && !pieces.empty()) break;
+    if (start_bytes > kMaxStartBytes && !pieces.empty()) return false;
     WorkPiece piece;
     piece.sequence_id = work.sequence_id;
     if (it->offset == 0) piece.fork_from_sequence_id = work.fork_from_sequence_id;
     const size_t before = it->offset;
-    ExtendPiece(*it, piece, std::min(budget, kFairTokens));
+    ExtendPiece(*it, piece, max_tokens);
     budget -= it->offset - before;
     pieces.push_back({it, before, std::move(piece)});
+    return true;
+  };
+  const auto is_step = [](const Pending& pending) { return pending.job->work[pending.index].is_step; };
+  std::vector<std::list<Pending>::iterator> others;
+  bool goes_on = true;
+  for (auto it = waiting_.begin(); it != waiting_.end() && budget > 0 && goes_on; ++it) {
+    if (!is_of_batch(*it)) continue;
+    if (is_step(*it)) {
+      goes_on = take(it, 1);
+    } else {
+      others.push_back(it);
+    }
+  }
+  BatchBudget::Content content{static_cast<int>(pieces.size()), 0};
+  budget = std::min(budget, static_cast<size_t>(budget_.TokensBeside(content.steps)));
+  const size_t before_others = budget;
+  // Where there is little for them, all get some of it.
+  const size_t share = others.empty() ? 0 : std::clamp(budget / others.size(), kFewTokens, kFairTokens);
+  for (const auto& it : others) {
+    if (budget == 0 || !goes_on) break;
+    goes_on = take(it, std::min(budget, share));
   }
   for (auto& [it, begin, piece] : pieces) {
+    if (is_step(*it)) continue;
     const size_t before = it->offset;
     ExtendPiece(*it, piece, budget);
     budget -= it->offset - before;
   }
-  SentBatch sent{batch.batch_id, was_alone_};
+  content.tokens = static_cast<int>(before_others - budget);
+  budget_.OnBegin(content);
+  SentBatch sent{batch.batch_id, was_alone_, content};
   auto latest = std::chrono::system_clock::time_point::min();
   for (auto& [it, begin, piece] : pieces) {
     const SequenceWork& work = it->job->work[it->index];
@@ -437,8 +498,7 @@ Batch BatchScheduler::TakeBatch() {
 
 double BatchScheduler::load() const {
   std::lock_guard lock(mutex_);
-  const int64_t promised = capacity_.max_cached_tokens - free_tokens_ + queued_tokens_;
-  return static_cast<double>(promised) / static_cast<double>(capacity_.max_cached_tokens);
+  return room_.load();
 }
 
 size_t BatchScheduler::waiting_count() const {
@@ -464,88 +524,6 @@ void BatchScheduler::ExtendPiece(Pending& pending, WorkPiece& piece, size_t max_
   pending.offset += count;
 }
 
-void BatchScheduler::AddRows(const SequenceWork& work, size_t offset, WorkPiece& piece, InFlight& entry) {
-  const auto first_token = static_cast<int32_t>(offset);
-  const auto end_token = static_cast<int32_t>(offset + piece.append_token_ids.size() + (piece.append_chosen ? 1 : 0));
-  for (size_t i = 0; i < work.rows.size(); ++i) {
-    const RowRequest& whole = work.rows[i];
-    const int32_t begin = std::max(whole.first_row, first_token);
-    const int32_t end = std::min(whole.first_row + whole.row_count, end_token);
-    if (begin >= end) continue;
-    RowRequest& part = piece.rows.emplace_back(RowRequest{begin - first_token, end - begin, LogitsWanted()});
-    if (const auto* records = std::get_if<RecordsWanted>(&whole.form)) {
-      RecordsWanted wanted{{}, records->top_n, records->named_token_ids, records->ranks, records->entropy};
-      if (!records->targets.empty()) {
-        const auto first = records->targets.begin() + (begin - whole.first_row);
-        wanted.targets.assign(first, first + (end - begin));
-      }
-      part.form = std::move(wanted);
-    } else {
-      part.form = whole.form;
-    }
-    entry.rows.push_back({i, end - begin});
-    entry.rows_missing += end - begin;
-  }
-}
-
-int64_t BatchScheduler::RowCountOf(const InFlight& entry) {
-  int64_t count = 0;
-  for (const InFlight::Rows& rows : entry.rows) count += rows.expected;
-  return count;
-}
-
-absl::StatusOr<std::vector<BatchScheduler::Arrival>> BatchScheduler::CountOutputs(std::vector<PieceOutput>& outputs,
-                                                                                  bool final) {
-  std::unordered_map<int64_t, InFlight>& entries = sent_.front().entries;
-  std::vector<Arrival> arrivals;
-  arrivals.reserve(outputs.size());
-  for (PieceOutput& output : outputs) {
-    const auto found = entries.find(output.sequence_id);
-    if (found == entries.end()) return errors::RunnerProtocol("output for a sequence that is not in the batch");
-    InFlight& entry = found->second;
-    if (entry.failed) return errors::RunnerProtocol("output for a sequence that has failed or was skipped");
-    const Job& job = *entry.job;
-    size_t request = 0;
-    if (!output.status.ok()) {
-      entry.failed = true;
-      if (entry.is_counted && job.session != nullptr) {
-        job.session->dropped_.emplace(output.sequence_id, output.status);
-      }
-    } else if (output.skipped) {
-      if (entry.rows_missing != RowCountOf(entry))
-        return errors::RunnerProtocol("an entry was skipped after rows of it");
-      entry.failed = true;
-      // Why, if it is known.
-      if (job.session != nullptr) {
-        const auto dropped = job.session->dropped_.find(output.sequence_id);
-        if (dropped != job.session->dropped_.end()) output.status = dropped->second;
-      }
-    } else {
-      if (output.request_index < 0 || output.request_index >= std::ssize(entry.rows)) {
-        return errors::RunnerProtocol("output for a request that the entry does not have");
-      }
-      InFlight::Rows& rows = entry.rows[static_cast<size_t>(output.request_index)];
-      if (output.first_row != rows.received || int64_t{rows.received} + output.row_count > rows.expected) {
-        return errors::RunnerProtocol("rows that were not asked for, or not in order");
-      }
-      rows.received += output.row_count;
-      entry.rows_missing -= output.row_count;
-      request = rows.request_index;
-    }
-    // What wants no rows is at its end when the batch is.
-    const bool has_all = entry.last_piece && !entry.rows.empty() && entry.rows_missing == 0;
-    const bool is_end = entry.failed || has_all;
-    if (!job.abandoned && !entry.is_counted) arrivals.push_back({entry.job, entry.index, request, &output, is_end});
-    entry.is_counted = entry.is_counted || is_end;
-  }
-  for (const auto& [sequence_id, entry] : entries) {
-    if (final && !entry.failed && entry.rows_missing != 0) {
-      return errors::RunnerProtocol("a batch was ended before all of its rows had come");
-    }
-  }
-  return arrivals;
-}
-
 void BatchScheduler::CountWork(const std::shared_ptr<Job>& job, std::vector<std::shared_ptr<Job>>& finished) {
   if (job->abandoned || --job->unfinished > 0) return;
   expected_.insert(job->session);
@@ -559,7 +537,7 @@ absl::Status BatchScheduler::OnOutput(int64_t batch_id, std::vector<PieceOutput>
     if (sent_.empty() || batch_id != sent_.front().id) {
       return errors::RunnerProtocol("output for a batch that is not in flight, or not the first of them");
     }
-    ASSIGN_OR_RETURN(arrivals, CountOutputs(outputs, final));
+    ASSIGN_OR_RETURN(arrivals, CountOutputs(sent_.front(), outputs, final));
   }
   // Without the lock: nobody looks at what is unfinished.
   for (const Arrival& arrival : arrivals) {
@@ -588,6 +566,7 @@ absl::Status BatchScheduler::OnOutput(int64_t batch_id, std::vector<PieceOutput>
       sent_.pop_front();
       runner_free_since_ = std::chrono::steady_clock::now();
       last_batch_time_ = runner_free_since_ - batch_begun_;
+      budget_.OnEnd(answered.content, last_batch_time_);
       if (!sent_.empty()) BeginBatch();
       for (const auto& [sequence_id, entry] : answered.entries) {
         if (entry.last_piece && !entry.is_counted) CountWork(entry.job, finished);
@@ -628,61 +607,10 @@ void BatchScheduler::OnLost(const absl::Status& status, const std::string& own_s
     waiting_.clear();
     sent_.clear();
     // Under the lock: whoever wakes up ends its condition variable's life.
-    for (RoomRequest* request : room_queue_) request->changed.notify_one();
+    for (const auto& [session, wait] : room_waits_) wait->changed.notify_one();
     WakeTexts();
   }
   for (const std::shared_ptr<Job>& job : over) job->Wake(Job::End::kLost);
-}
-
-RunnerSession::~RunnerSession() {
-  DropAhead();
-  scheduler_->LeaveSession(this, reserved_sequences_, reserved_tokens_, std::move(sequence_ids_));
-}
-
-absl::Status RunnerSession::Reserve(int32_t sequences, int64_t tokens, const std::string& field,
-                                    const RequestContext& context) {
-  scheduler_->LeaveSession(this, std::exchange(reserved_sequences_, 0), std::exchange(reserved_tokens_, 0), {});
-  RETURN_IF_ERROR(scheduler_->AcquireRoom(this, sequences, tokens, field, context));
-  reserved_sequences_ = sequences;
-  reserved_tokens_ = tokens;
-  return absl::OkStatus();
-}
-
-int64_t RunnerSession::NewSequence() {
-  std::lock_guard lock(scheduler_->mutex_);
-  sequence_ids_.push_back(++scheduler_->last_sequence_id_);
-  return sequence_ids_.back();
-}
-
-void RunnerSession::Release(int64_t sequence_id) {
-  std::erase(sequence_ids_, sequence_id);
-  scheduler_->ReleaseSequences({sequence_id});
-}
-
-absl::StatusOr<std::vector<SequenceRows>> RunnerSession::Evaluate(std::vector<SequenceWork> work,
-                                                                  const RequestContext& context,
-                                                                  std::vector<SequenceWork> ahead) {
-  DropAhead();
-  return WaitFor(scheduler_->Begin(this, std::move(work), nullptr, context), context, std::move(ahead));
-}
-
-absl::StatusOr<std::vector<SequenceRows>> RunnerSession::EvaluateAhead(const RequestContext& context,
-                                                                       std::vector<SequenceWork> ahead) {
-  if (ahead.empty()) scheduler_->StopExpecting(this);
-  return WaitFor(std::exchange(ahead_, nullptr), context, std::move(ahead));
-}
-
-absl::StatusOr<std::vector<SequenceRows>> RunnerSession::WaitFor(std::shared_ptr<BatchScheduler::Job> job,
-                                                                 const RequestContext& context,
-                                                                 std::vector<SequenceWork> ahead) {
-  if (!ahead.empty()) ahead_ = scheduler_->Begin(this, std::move(ahead), job, context);
-  auto rows = scheduler_->Wait(this, job, context);
-  if (!rows.ok()) DropAhead();
-  return rows;
-}
-
-void RunnerSession::DropAhead() {
-  if (ahead_ != nullptr) scheduler_->Abandon(std::exchange(ahead_, nullptr));
 }
 
 }  // namespace logitd::server

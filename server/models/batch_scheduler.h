@@ -1,9 +1,6 @@
 // Puts the work of many requests into batches for one runner.
 //
-//   RunnerSession session(scheduler);                      // one request's use of the runner
-//   RETURN_IF_ERROR(session.Reserve(1, 300, context));     // room in the runner's cache
-//   int64_t sequence = session.NewSequence();
-//   auto rows = session.Evaluate({work}, context);         // blocks until the rows are there
+// Requests come to it by way of RunnerSession (runner_session.h).
 //
 // Whatever is ready when the runner becomes free goes into its next batch: while it works, the next one gathers. Work
 // that goes on from what the runner chooses in a batch (SequenceWork::append_chosen) is sent, with all else that is
@@ -17,15 +14,16 @@
 // Whoever waits is woken by what it waits for alone: a call by its rows, a reservation by its room, the dispatcher by
 // its turn. A thousand calls that wait cost the others nothing.
 //
-// Fairness: in every batch each waiting piece of work first gets up to kFairTokens tokens, in order of arrival; what is
-// left of the batch goes to the longer ones, in order of arrival. So a long prompt cannot hold up running sequences
-// for longer than one batch.
+// Fairness: the next tokens of running sequences are in every batch. Of all else each waiting piece first gets up to
+// kFairTokens tokens, in order of arrival; what is left of the batch goes to the longer ones, in order of arrival.
+// Beside running sequences the batch is short (batch_budget.h), and the next one is not sent while a longer piece has
+// one in the batch before: so a long prompt neither holds up running sequences nor stands still.
+//
+// Room in the runner's cache: cache_room.h.
 //
 // A session that is suspected of killing runners is evaluated alone: no other session's work is in its batches. They
 // take turns with the others' batches. If need be it is evaluated quietly: while its batch waits and is there, the
 // runner gets no texts.
-//
-// Requests do not use this class directly, but through ModelSession (model_session.h), which survives a lost runner.
 //
 // Free of gRPC and protobuf; thread-safe; std::mutex only (so that ThreadSanitizer sees everything).
 #ifndef LOGITD_SERVER_MODELS_BATCH_SCHEDULER_H_
@@ -36,6 +34,7 @@
 #include <cstdint>
 #include <deque>
 #include <list>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <set>
@@ -46,7 +45,10 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "server/models/batch_budget.h"
+#include "server/models/cache_room.h"
 #include "server/models/runner_link.h"
+#include "server/models/sent_batch.h"
 #include "server/models/work.h"
 #include "server/request_context.h"
 
@@ -101,34 +103,10 @@ class BatchScheduler {
  private:
   friend class RunnerSession;
 
-  // One Evaluate call.
-  struct Job {
-    // Null: it is gone.
-    RunnerSession* session = nullptr;
-    std::chrono::system_clock::time_point deadline;
-    std::vector<SequenceWork> work;
-    // OnOutput's, until nothing is unfinished; then the caller's.
-    std::vector<SequenceRows> results;
-    // Works that have not got all of their rows yet.
-    size_t unfinished = 0;
-    // Works that are waiting, whole or in part.
-    size_t unsent = 0;
-    // It goes on from this one, and is sent after it; until it is sent.
-    std::shared_ptr<Job> after;
-    bool abandoned = false;
-    // No other session's work may be in its batches.
-    bool is_alone = false;
-    // Nor may the runner have texts.
-    bool is_quiet = false;
-
-    // What the caller sleeps on. A lock of its own, so that those who wake up together do not queue for the
-    // scheduler's.
-    std::mutex wake_mutex;
-    std::condition_variable_any woken;
-    enum class End { kNone, kRows, kLost };
-    End end = End::kNone;
-    // From any thread, without the scheduler's lock or with it.
-    void Wake(End how);
+  // A session that waits for room; lives on its thread's stack.
+  struct RoomWait {
+    bool has_room = false;
+    std::condition_variable_any changed;
   };
   // A SequenceWork that is waiting, from token `offset` on.
   struct Pending {
@@ -138,53 +116,6 @@ class BatchScheduler {
     // Its latest piece was in; 0: none was sent.
     int64_t last_batch_id = 0;
   };
-  // A piece that the runner has.
-  struct InFlight {
-    std::shared_ptr<Job> job;
-    size_t index = 0;
-    // Of each of the piece's requests: which of the work's it is of, its rows, and those that have come.
-    struct Rows {
-      size_t request_index = 0;
-      int32_t expected = 0;
-      int32_t received = 0;
-    };
-    std::vector<Rows> rows;
-    // Of all of them together.
-    int64_t rows_missing = 0;
-    bool last_piece = false;
-    bool failed = false;
-    // It is the end of its work, and counted as such.
-    bool is_counted = false;
-  };
-  // A batch that the runner has, and has not ended.
-  struct SentBatch {
-    int64_t id = 0;
-    // Of one session that must be alone.
-    bool is_alone = false;
-    // How long the runner may work on it.
-    std::chrono::milliseconds time_limit{0};
-    // By sequence.
-    std::unordered_map<int64_t, InFlight> entries = {};
-  };
-  // A session that waits for room in the cache; lives on its thread's stack.
-  struct RoomRequest {
-    int32_t sequences = 0;
-    int64_t tokens = 0;
-    // It was taken from the queue, and the room is its own.
-    bool has_room = false;
-    std::condition_variable_any changed;
-  };
-  // What came for a work, and where it belongs.
-  struct Arrival {
-    std::shared_ptr<Job> job;
-    size_t index = 0;
-    // Of the work's requests.
-    size_t request = 0;
-    PieceOutput* output = nullptr;
-    // It is the last that comes for the work.
-    bool is_end = false;
-  };
-
   // `after`: what it goes on from, if that is on its way; else null.
   std::shared_ptr<Job> Begin(RunnerSession* session, std::vector<SequenceWork> work, std::shared_ptr<Job> after,
                              const RequestContext& context);
@@ -196,10 +127,17 @@ class BatchScheduler {
   void StopExpecting(RunnerSession* session);
   // What to say to a session whose runner is lost. REQUIRES: mutex_ is held.
   absl::Status TellLost(RunnerSession* session) const;
-  absl::Status AcquireRoom(RunnerSession* session, int32_t sequences, int64_t tokens, const std::string& field,
-                           const RequestContext& context);
-  void LeaveSession(RunnerSession* session, int32_t sequences, int64_t tokens, std::vector<int64_t> sequence_ids);
-  void ReleaseSequences(std::vector<int64_t> sequence_ids);
+  // Waits for room for so much, instead of what the session has. Errors: also kAborted, the session is suspended.
+  absl::Status AcquireRoom(RunnerSession* session, int32_t sequences, int64_t tokens, const RequestContext& context);
+  // Waits until the session has `needed` tokens at least; it takes `tokens` if it has fewer. Errors: as AcquireRoom.
+  absl::Status GrowRoom(RunnerSession* session, int64_t needed, int64_t tokens, const RequestContext& context);
+  // The same without waiting. False: it would have to.
+  bool TryToGrowRoom(RunnerSession* session, int64_t needed, int64_t tokens);
+  // REQUIRES: the session has asked; `lock` holds mutex_.
+  absl::Status WaitForRoom(RunnerSession* session, const RequestContext& context, std::unique_lock<std::mutex>& lock);
+  void LeaveSession(RunnerSession* session);
+  int64_t NewSequence(RunnerSession* session);
+  void ReleaseSequence(RunnerSession* session, int64_t sequence_id);
 
   void Dispatch();
   // Whether a batch is to be sent now.
@@ -221,17 +159,14 @@ class BatchScheduler {
   Batch TakeBatch();
   // Takes up to `max_tokens` more tokens of `pending` into `piece`.
   void ExtendPiece(Pending& pending, WorkPiece& piece, size_t max_tokens) const;
-  // The parts of the requests that are of the piece's tokens, which begin at token `offset` of the work.
-  static void AddRows(const SequenceWork& work, size_t offset, WorkPiece& piece, InFlight& entry);
-  // Counts what has come against what was asked for. REQUIRES: mutex_ is held.
-  absl::StatusOr<std::vector<Arrival>> CountOutputs(std::vector<PieceOutput>& outputs, bool final);
-  static int64_t RowCountOf(const InFlight& entry);
   // Fails what waits for sequences that the runner has dropped. REQUIRES: mutex_ is held.
   void FailDropped();
   // One work less of the job; a job that is finished is added to `finished`, to be woken. REQUIRES: mutex_ is held.
   void CountWork(const std::shared_ptr<Job>& job, std::vector<std::shared_ptr<Job>>& finished);
-  // Gives room to those who have waited longest, as far as it goes. REQUIRES: mutex_ is held.
-  void GrantRoom();
+  // Gives room as far as it goes, and suspends whom that takes. REQUIRES: mutex_ is held.
+  void SettleRoom();
+  // The session's sequences are gone, and what of its work the runner does not have. REQUIRES: mutex_ is held.
+  void Suspend(RunnerSession& session);
   // Wakes the dispatcher if it has something to do. REQUIRES: mutex_ is held.
   void WakeDispatcher();
   // Wakes the texts that wait, if they have waited long enough. REQUIRES: mutex_ is held.
@@ -273,77 +208,12 @@ class BatchScheduler {
   bool is_gathering_ = false;
   int64_t last_sequence_id_ = 0;
   const int32_t max_batches_in_flight_;
-  int32_t free_sequences_;
-  int64_t free_tokens_;
-  std::list<RoomRequest*> room_queue_;
-  // Of all in the queue.
-  int64_t queued_tokens_ = 0;
+  CacheRoom room_;
+  // All sessions that have room or wait for it.
+  std::map<const CacheShare*, RunnerSession*> sharers_;
+  std::map<const RunnerSession*, RoomWait*> room_waits_;
+  BatchBudget budget_;
   std::thread dispatcher_;
-};
-
-// One request's use of a runner: its sequences and its share of the cache. One thread. What it holds is given back when
-// it ends.
-class RunnerSession {
- public:
-  explicit RunnerSession(std::shared_ptr<BatchScheduler> scheduler) : scheduler_(std::move(scheduler)) {}
-  ~RunnerSession();
-
-  RunnerSession(const RunnerSession&) = delete;
-  RunnerSession& operator=(const RunnerSession&) = delete;
-
-  // Waits for room for so many sequences and tokens in the runner's cache, instead of what it held before.
-  // `field`: of the request, named if it can never fit.
-  // Errors: LIMIT_EXCEEDED if it can never fit; CANCELLED, DEADLINE_EXCEEDED, RUNNER_LOST.
-  absl::Status Reserve(int32_t sequences, int64_t tokens, const std::string& field, const RequestContext& context);
-
-  // A new sequence number.
-  int64_t NewSequence();
-  // Frees a sequence's cache.
-  void Release(int64_t sequence_id);
-
-  // Evaluates all of `work` together, at most one entry per sequence. Shapes: one result per work, in order.
-  // `ahead`: what goes on from it (SequenceWork::append_chosen), and is on its way when this returns.
-  // Errors: CANCELLED, DEADLINE_EXCEEDED, RUNNER_LOST; what fails for one entry is in its SequenceRows.status.
-  absl::StatusOr<std::vector<SequenceRows>> Evaluate(std::vector<SequenceWork> work, const RequestContext& context,
-                                                     std::vector<SequenceWork> ahead = {});
-  // The results of what is ahead, in its order; `ahead` goes on from that. REQUIRES: has_ahead().
-  absl::StatusOr<std::vector<SequenceRows>> EvaluateAhead(const RequestContext& context,
-                                                          std::vector<SequenceWork> ahead = {});
-  bool has_ahead() const { return ahead_ != nullptr; }
-  // Gives up what is ahead, if there is anything.
-  void DropAhead();
-  // Whether it is of any use.
-  bool can_run_ahead() const { return scheduler_->capacity().max_batches_in_flight > 1; }
-  // From now on no other session's work is in a batch with this one's; `is_quiet`: nor has the runner any texts then.
-  void SetAlone(bool is_alone, bool is_quiet) {
-    is_alone_ = is_alone;
-    is_quiet_ = is_alone && is_quiet;
-  }
-
-  // After RUNNER_LOST: what that says of this session's work, and the signal if the runner ended by one of its own.
-  Suspicion suspicion() const { return suspicion_; }
-  const std::string& signal() const { return signal_; }
-
-  const RunnerCapacity& capacity() const { return scheduler_->capacity(); }
-
- private:
-  friend class BatchScheduler;
-
-  absl::StatusOr<std::vector<SequenceRows>> WaitFor(std::shared_ptr<BatchScheduler::Job> job,
-                                                    const RequestContext& context, std::vector<SequenceWork> ahead);
-
-  std::shared_ptr<BatchScheduler> scheduler_;
-  std::vector<int64_t> sequence_ids_;
-  // What is on its way and not waited for yet.
-  std::shared_ptr<BatchScheduler::Job> ahead_;
-  bool is_alone_ = false;
-  bool is_quiet_ = false;
-  // Sequences that failed after their rows had been given: the next work on them fails so. The scheduler's.
-  std::unordered_map<int64_t, absl::Status> dropped_;
-  Suspicion suspicion_ = Suspicion::kNone;
-  std::string signal_;
-  int32_t reserved_sequences_ = 0;
-  int64_t reserved_tokens_ = 0;
 };
 
 }  // namespace logitd::server

@@ -37,23 +37,26 @@ std::vector<size_t> ChooseFromLogits(SequenceWork& work) {
 
 }  // namespace
 
-absl::Status ModelSession::Reserve(int32_t sequences, int64_t tokens, const std::string& field,
-                                   const RequestContext& context) {
-  reserved_sequences_ = sequences;
-  reserved_tokens_ = tokens;
+absl::Status ModelSession::Reserve(const RoomNeeded& room, const std::string& field, const RequestContext& context) {
+  room_ = room;
   while (true) {
-    ASSIGN_OR_RETURN(const auto runner, model_.Pick(sequences, tokens, field, context));
-    const absl::Status status = TakeRunner(*runner, field, context);
+    ASSIGN_OR_RETURN(const auto runner,
+                     model_.Pick(room.sequences, std::max(room.tokens, room.most_tokens), field, context));
+    const absl::Status status = TakeRunner(*runner, room, field, context);
     if (!IsRunnerLost(status)) return status;
     RETURN_IF_ERROR(CountLoss({}));
   }
 }
 
-absl::Status ModelSession::TakeRunner(const AttachedRunner& runner, const std::string& field,
+absl::Status ModelSession::TakeRunner(const AttachedRunner& runner, const RoomNeeded& room, const std::string& field,
                                       const RequestContext& context) {
-  runner_.emplace(runner.scheduler());
+  runner_.emplace(runner.scheduler(), age_);
   can_choose_ = runner.can_choose() && !uses_rows_;
-  return runner_->Reserve(reserved_sequences_, reserved_tokens_, field, context);
+  return runner_->Reserve(room, field, context);
+}
+
+bool ModelSession::IsSuspended(const absl::Status& status) const {
+  return absl::IsAborted(status) && runner_ && runner_->is_suspended();
 }
 
 int64_t ModelSession::NewSequence() {
@@ -78,8 +81,8 @@ absl::StatusOr<std::vector<SequenceRows>> ModelSession::Evaluate(std::vector<Seq
   if (!runner_) RETURN_IF_ERROR(Settle(work, context));
   absl::StatusOr<std::vector<SequenceRows>> rows =
       ahead_ids_.empty() ? EvaluateThere(work, context, std::move(ahead)) : TakeAhead(work, context, std::move(ahead));
-  while (!rows.ok() && IsRunnerLost(rows.status())) {
-    RETURN_IF_ERROR(CountLoss(work));
+  while (!rows.ok() && (IsRunnerLost(rows.status()) || IsSuspended(rows.status()))) {
+    if (IsRunnerLost(rows.status())) RETURN_IF_ERROR(CountLoss(work));
     RETURN_IF_ERROR(Settle(work, context));
     rows = EvaluateThere(work, context);
   }
@@ -143,6 +146,8 @@ absl::StatusOr<std::vector<SequenceRows>> ModelSession::EvaluateThere(std::vecto
   ahead = AheadThere(std::move(ahead));
   runner_->SetAlone(strikes_.is_alone(), is_quiet_);
   ASSIGN_OR_RETURN(std::vector<SequenceRows> rows, runner_->Evaluate(std::move(work), context, std::move(ahead)));
+  // There was no room for it.
+  if (!runner_->has_ahead()) ahead_ids_.clear();
   for (size_t i = 0; i < answers.size(); ++i) {
     if (answers[i].empty()) continue;
     std::vector<RequestRows> requests;
@@ -172,6 +177,7 @@ absl::StatusOr<std::vector<SequenceRows>> ModelSession::TakeAhead(const std::vec
   }
   ahead = AheadThere(std::move(ahead));
   ASSIGN_OR_RETURN(std::vector<SequenceRows> all, runner_->EvaluateAhead(context, std::move(ahead)));
+  if (!runner_->has_ahead()) ahead_ids_.clear();
   std::vector<SequenceRows> rows;
   for (const SequenceWork& next : work) {
     SequenceRows& result = rows.emplace_back(std::move(all[static_cast<size_t>(place_of(next))]));
@@ -229,14 +235,28 @@ absl::Status ModelSession::Settle(const std::vector<SequenceWork>& work, const R
   while (true) {
     for (auto& [sequence_id, sequence] : sequences_) sequence.runner_sequence_id = 0;
     Suspend();
-    const auto runner = model_.Pick(reserved_sequences_, reserved_tokens_, "", context);
+    std::vector<std::vector<SequenceWork>> rounds = PlanRebuild();
+    RoomNeeded room = room_;
+    // All that it has, at once: else it would only be suspended again.
+    int64_t tokens = 0;
+    for (const SequenceWork& next : work) tokens += static_cast<int64_t>(next.token_count());
+    for (const std::vector<SequenceWork>& round : rounds) {
+      for (const SequenceWork& next : round) tokens += static_cast<int64_t>(next.token_count());
+    }
+    room.tokens = std::min(std::max(room.tokens, tokens), std::max(room.tokens, room.most_tokens));
+    const auto runner = model_.Pick(room.sequences, std::max(room.tokens, room.most_tokens), "", context);
     // What the request asked for fitted when it came: a fleet that has shrunk since is not its fault.
     if (DetailOf(runner.status()).reason == ErrorReason::kLimitExceeded) {
       return errors::RunnerLost(model_.description().name);
     }
     RETURN_IF_ERROR(runner.status());
-    absl::Status status = TakeRunner(**runner, "", context);
-    if (status.ok()) status = Rebuild(context);
+    absl::Status status = TakeRunner(**runner, room, "", context);
+    for (size_t i = 0; i < rounds.size() && status.ok(); ++i) {
+      const auto rows = EvaluateThere(std::move(rounds[i]), context);
+      status = rows.status();
+      for (size_t j = 0; status.ok() && j < rows->size(); ++j) status = (*rows)[j].status;
+    }
+    if (IsSuspended(status)) continue;
     if (!IsRunnerLost(status)) return status;
     RETURN_IF_ERROR(CountLoss(work));
   }
@@ -247,16 +267,12 @@ void ModelSession::Suspend() {
   ahead_ids_.clear();
 }
 
-absl::Status ModelSession::Rebuild(const RequestContext& context) {
+std::vector<std::vector<SequenceWork>> ModelSession::PlanRebuild() const {
   std::vector<SequenceTokens> wanted;
   for (const auto& [sequence_id, sequence] : sequences_) {
     if (!sequence.tokens.empty()) wanted.push_back({sequence_id, sequence.tokens});
   }
-  for (std::vector<SequenceWork>& round : RebuildPlan(wanted, model_.capabilities().fork)) {
-    ASSIGN_OR_RETURN(const std::vector<SequenceRows> rows, EvaluateThere(std::move(round), context));
-    for (const SequenceRows& result : rows) RETURN_IF_ERROR(result.status);
-  }
-  return absl::OkStatus();
+  return RebuildPlan(wanted, model_.capabilities().fork);
 }
 
 }  // namespace logitd::server

@@ -1,7 +1,7 @@
 // One request's use of a model, on whichever runner: it outlives the loss of a runner.
 //
 //   ModelSession session(model);
-//   RETURN_IF_ERROR(session.Reserve(1, 300, "prompt", context));  // room in a runner's cache
+//   RETURN_IF_ERROR(session.Reserve({1, 100, 300}, "prompt", context));  // room in a runner's cache
 //   int64_t sequence = session.NewSequence();
 //   auto rows = session.Evaluate({work}, context);                // blocks until the rows are there
 //
@@ -9,6 +9,9 @@
 // again), evaluates what its sequences hold there, and goes on with the work that was asked for: the caller gets its
 // rows, once, and does not notice. Logits differ from what the lost runner would have given by what batching makes them
 // differ: see ModelInfo.precision.
+//
+// The same where the runner's cache is full and an older request needs the room: the session is suspended, and goes on
+// when there is room for it again.
 //
 // A session whose work ends runner after runner is refused: see server/models/strikes.h.
 #ifndef LOGITD_SERVER_MODELS_MODEL_SESSION_H_
@@ -24,7 +27,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "server/models/batch_scheduler.h"
+#include "server/models/runner_session.h"
 #include "server/models/served_model.h"
 #include "server/models/strikes.h"
 #include "server/models/work.h"
@@ -41,10 +44,11 @@ class ModelSession {
   ModelSession(const ModelSession&) = delete;
   ModelSession& operator=(const ModelSession&) = delete;
 
-  // Waits for room for so many sequences and tokens in a runner's cache. Once, before anything else.
+  // Waits for room in a runner's cache. Once, before anything else. What it begins with, the session has; what it may
+  // come to, it takes as it grows: it may be suspended for an older one's sake then, and does not notice.
   // `field`: of the request, named if it can never fit.
   // Errors: LIMIT_EXCEEDED if it can never fit; CANCELLED, DEADLINE_EXCEEDED, RUNNER_LOST.
-  absl::Status Reserve(int32_t sequences, int64_t tokens, const std::string& field, const RequestContext& context);
+  absl::Status Reserve(const RoomNeeded& room, const std::string& field, const RequestContext& context);
 
   // From now on rows come even from runners that could choose.
   void UseRows() { uses_rows_ = true; }
@@ -79,8 +83,9 @@ class ModelSession {
     std::vector<TokenId> tokens;
   };
 
-  // Waits for the room on that runner.
-  absl::Status TakeRunner(const AttachedRunner& runner, const std::string& field, const RequestContext& context);
+  // Waits for `room` on that runner.
+  absl::Status TakeRunner(const AttachedRunner& runner, const RoomNeeded& room, const std::string& field,
+                          const RequestContext& context);
   // Takes a runner and puts the sequences there; `work` comes then.
   absl::Status Settle(const std::vector<SequenceWork>& work, const RequestContext& context);
   // Begins with the strikes that the same work has got before; RUNNER_KILLED if those are too many.
@@ -91,7 +96,10 @@ class ModelSession {
   void OnSuccess(const std::vector<SequenceWork>& work);
   WorkFingerprint FingerprintOf(const std::vector<SequenceWork>& work) const;
   std::span<const TokenId> TokensBefore(const SequenceWork& work) const;
-  absl::Status Rebuild(const RequestContext& context);
+  // Whether `status` says that the session has lost its room to an older one.
+  bool IsSuspended(const absl::Status& status) const;
+  // What puts the sequences on a runner.
+  std::vector<std::vector<SequenceWork>> PlanRebuild() const;
   // With the runner's numbers instead of the session's.
   absl::StatusOr<std::vector<SequenceRows>> EvaluateThere(std::vector<SequenceWork> work, const RequestContext& context,
                                                           std::vector<SequenceWork> ahead = {});
@@ -113,8 +121,8 @@ class ModelSession {
   // A doubt has to be resolved: the runner may have no texts meanwhile.
   bool is_quiet_ = false;
   Strikes strikes_;
-  int32_t reserved_sequences_ = 0;
-  int64_t reserved_tokens_ = 0;
+  const int64_t age_ = RunnerSession::NewAge();
+  RoomNeeded room_;
   int64_t last_sequence_id_ = 0;
   std::map<int64_t, Sequence> sequences_;
   // The session's sequences of what the runner has ahead, in its order.

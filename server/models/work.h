@@ -82,6 +82,8 @@ struct SequenceWork {
   std::optional<int64_t> append_chosen = std::nullopt;
   // Any number of requests, also several of the same row.
   std::vector<RowRequest> rows = {};
+  // The next token of a sequence that is running: somebody waits for one after the other. One token.
+  bool is_step = false;
 
   size_t token_count() const { return append_token_ids.size() + (append_chosen ? 1 : 0); }
 

@@ -1,4 +1,4 @@
-#include "server/models/batch_scheduler.h"
+#include "server/models/runner_session.h"
 
 #include <sys/resource.h>
 
@@ -223,7 +223,7 @@ TEST(BatchSchedulerTest, LostRunnerFailsWhatWaitsAndWhatComesLater) {
   caller.join();
   EXPECT_THAT(rows, HasReason(ErrorReason::kRunnerLost));
   EXPECT_THAT(session.Evaluate({Append(session, 1)}, RequestContext()), HasReason(ErrorReason::kRunnerLost));
-  EXPECT_THAT(session.Reserve(1, 1, "items", RequestContext()), HasReason(ErrorReason::kRunnerLost));
+  EXPECT_THAT(session.Reserve({1, 1, 0}, "items", RequestContext()), HasReason(ErrorReason::kRunnerLost));
 }
 
 // A session whose Evaluate of one entry runs on a thread of its own.
@@ -287,7 +287,7 @@ TEST(BatchSchedulerTest, OwnSignalOfTheRunnerMakesSuspectsOfItsBatchAlone) {
   EXPECT_EQ(callers[0].session.suspicion(), Suspicion::kSuspect);
   EXPECT_EQ(callers[0].session.signal(), "SIGSEGV");
   EXPECT_EQ(callers[1].session.suspicion(), Suspicion::kBystander);
-  EXPECT_THAT(idle.Reserve(1, 1, "items", RequestContext()), HasReason(ErrorReason::kRunnerLost));
+  EXPECT_THAT(idle.Reserve({1, 1, 0}, "items", RequestContext()), HasReason(ErrorReason::kRunnerLost));
   EXPECT_EQ(idle.suspicion(), Suspicion::kBystander);
 }
 
@@ -307,7 +307,7 @@ TEST(BatchSchedulerTest, RunnerThatDiedWithoutABatchMakesNoSuspectsNorBystanders
   ManualRunner runner;
   RunnerSession session(runner.scheduler());
   runner.scheduler()->OnLost(errors::RunnerLost("manual"), "SIGSEGV");
-  EXPECT_THAT(session.Reserve(1, 1, "items", RequestContext()), HasReason(ErrorReason::kRunnerLost));
+  EXPECT_THAT(session.Reserve({1, 1, 0}, "items", RequestContext()), HasReason(ErrorReason::kRunnerLost));
   EXPECT_EQ(session.suspicion(), Suspicion::kNone);
 }
 
@@ -464,11 +464,11 @@ TEST(BatchSchedulerTest, ReleasedSequencesGoWithTheNextBatch) {
 TEST(BatchSchedulerTest, RoomInTheCacheIsGivenInOrderOfArrival) {
   ManualRunner runner({2, 100, 100});
   auto holder = std::make_unique<RunnerSession>(runner.scheduler());
-  ASSERT_THAT(holder->Reserve(1, 80, "items", RequestContext()), IsOk());
+  ASSERT_THAT(holder->Reserve({1, 80, 0}, "items", RequestContext()), IsOk());
   RunnerSession large(runner.scheduler());
   std::atomic<bool> large_has_room = false;
   std::thread waiter([&] {
-    EXPECT_THAT(large.Reserve(1, 50, "items", RequestContext()), IsOk());
+    EXPECT_THAT(large.Reserve({1, 50, 0}, "items", RequestContext()), IsOk());
     large_has_room = true;
   });
   EXPECT_FALSE(large_has_room);
@@ -476,18 +476,18 @@ TEST(BatchSchedulerTest, RoomInTheCacheIsGivenInOrderOfArrival) {
   waiter.join();
   EXPECT_TRUE(large_has_room);
   RunnerSession huge(runner.scheduler());
-  EXPECT_THAT(huge.Reserve(1, 101, "items", RequestContext()), HasReason(ErrorReason::kLimitExceeded));
-  EXPECT_THAT(huge.Reserve(3, 1, "items", RequestContext()), HasReason(ErrorReason::kLimitExceeded));
+  EXPECT_THAT(huge.Reserve({1, 101, 0}, "items", RequestContext()), HasReason(ErrorReason::kLimitExceeded));
+  EXPECT_THAT(huge.Reserve({3, 1, 0}, "items", RequestContext()), HasReason(ErrorReason::kLimitExceeded));
 }
 
 TEST(BatchSchedulerTest, WaitForRoomCanBeGivenUp) {
   ManualRunner runner({1, 100, 100});
   RunnerSession holder(runner.scheduler());
-  ASSERT_THAT(holder.Reserve(1, 1, "items", RequestContext()), IsOk());
+  ASSERT_THAT(holder.Reserve({1, 1, 0}, "items", RequestContext()), IsOk());
   std::stop_source stop;
   RunnerSession second(runner.scheduler());
   absl::Status status;
-  std::thread waiter([&] { status = second.Reserve(1, 1, "items", RequestContext{stop.get_token()}); });
+  std::thread waiter([&] { status = second.Reserve({1, 1, 0}, "items", RequestContext{stop.get_token()}); });
   stop.request_stop();
   waiter.join();
   EXPECT_THAT(status, HasReason(ErrorReason::kCancelled));
@@ -496,16 +496,17 @@ TEST(BatchSchedulerTest, WaitForRoomCanBeGivenUp) {
 TEST(BatchSchedulerTest, WhoGivesUpIsNotInTheWayOfSmallerOnes) {
   ManualRunner runner({4, 100, 100});
   RunnerSession holder(runner.scheduler());
-  ASSERT_THAT(holder.Reserve(1, 80, "items", RequestContext()), IsOk());
+  ASSERT_THAT(holder.Reserve({1, 80, 0}, "items", RequestContext()), IsOk());
   std::stop_source stop;
   RunnerSession large(runner.scheduler());
   std::thread first([&] {
-    EXPECT_THAT(large.Reserve(1, 50, "items", RequestContext{stop.get_token()}), HasReason(ErrorReason::kCancelled));
+    EXPECT_THAT(large.Reserve({1, 50, 0}, "items", RequestContext{stop.get_token()}),
+                HasReason(ErrorReason::kCancelled));
   });
   // 80 are held, and 50 asked for.
   while (runner.scheduler()->load() < 1.3) std::this_thread::yield();
   RunnerSession small(runner.scheduler());
-  std::thread second([&] { EXPECT_THAT(small.Reserve(1, 20, "items", RequestContext()), IsOk()); });
+  std::thread second([&] { EXPECT_THAT(small.Reserve({1, 20, 0}, "items", RequestContext()), IsOk()); });
   while (runner.scheduler()->load() < 1.5) std::this_thread::yield();
   stop.request_stop();
   first.join();
@@ -756,12 +757,12 @@ TEST(BatchSchedulerTest, LostRunnerMakesSuspectsOfBothBatches) {
 TEST(BatchSchedulerTest, WaitingCallsSleep) {
   ManualRunner runner({1, 100, 100});
   auto holder = std::make_unique<RunnerSession>(runner.scheduler());
-  ASSERT_THAT(holder->Reserve(1, 1, "items", RequestContext()), IsOk());
+  ASSERT_THAT(holder->Reserve({1, 1, 0}, "items", RequestContext()), IsOk());
   std::vector<std::thread> waiting;
   for (int i = 0; i < 100; ++i) {
     waiting.emplace_back([&] {
       RunnerSession session(runner.scheduler());
-      EXPECT_THAT(session.Reserve(1, 1, "items", RequestContext()), IsOk());
+      EXPECT_THAT(session.Reserve({1, 1, 0}, "items", RequestContext()), IsOk());
     });
   }
   while (runner.scheduler()->load() < 1.01) std::this_thread::yield();
@@ -817,7 +818,7 @@ TEST(BatchSchedulerTest, ManySessionsAtOnce) {
         std::stop_source stop;
         const RequestContext context{stop.get_token()};
         RunnerSession session(scheduler);
-        if (!session.Reserve(2, 50, "items", context).ok()) continue;
+        if (!session.Reserve({2, 50, 0}, "items", context).ok()) continue;
         if ((c + round) % 5 == 0) stop.request_stop();
         const auto rows = session.Evaluate({Append(session, 40), Append(session, 1)}, context);
         if (!rows.ok()) continue;

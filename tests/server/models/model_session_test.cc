@@ -57,7 +57,7 @@ class ModelSessionTest : public ::testing::Test {
   // row was what the sequence's tokens make it.
   void GenerateAndCheck(int n, int steps) {
     ModelSession session(*model_);
-    ASSERT_THAT(session.Reserve(n + 1, 3 + n * steps, "prompt", context_), IsOk());
+    ASSERT_THAT(session.Reserve({n + 1, 3, 3 + n * steps}, "prompt", context_), IsOk());
     const Tokens prompt = {3, 1, 2};
     const int64_t source = session.NewSequence();
     SequenceWork work;
@@ -123,7 +123,7 @@ TEST_F(ModelSessionTest, WithoutForksItGoesOnToo) {
   AddRunner(1);
   AddRunner();
   ModelSession session(*model_);
-  ASSERT_THAT(session.Reserve(1, 10, "prompt", context_), IsOk());
+  ASSERT_THAT(session.Reserve({1, 10, 0}, "prompt", context_), IsOk());
   SequenceWork work;
   work.sequence_id = session.NewSequence();
   Feed(work, {1, 2});
@@ -148,7 +148,7 @@ TEST_F(ModelSessionTest, WaitsForARunnerThatIsStartedAgain) {
 TEST_F(ModelSessionTest, FailsAtOnceIfNoRunnerIsExpected) {
   AddRunner(0);
   ModelSession session(*model_);
-  ASSERT_THAT(session.Reserve(1, 10, "prompt", context_), IsOk());
+  ASSERT_THAT(session.Reserve({1, 10, 0}, "prompt", context_), IsOk());
   SequenceWork work;
   work.sequence_id = session.NewSequence();
   Feed(work, {1});
@@ -159,7 +159,7 @@ TEST_F(ModelSessionTest, StopsWaitingWhenTheRunnerIsNotComingSoon) {
   pool_.Expect("m");
   AddRunner(0);
   ModelSession session(*model_);
-  ASSERT_THAT(session.Reserve(1, 10, "prompt", context_), IsOk());
+  ASSERT_THAT(session.Reserve({1, 10, 0}, "prompt", context_), IsOk());
   SequenceWork work;
   work.sequence_id = session.NewSequence();
   Feed(work, {1});
@@ -174,7 +174,7 @@ TEST_F(ModelSessionTest, StopsWaitingWhenTheRunnerIsNotComingSoon) {
 TEST_F(ModelSessionTest, RequestThatKillsEveryRunnerDoesNotTakeThemAll) {
   for (int i = 0; i < kMaxLostRunners + 3; ++i) AddRunner(0);
   ModelSession session(*model_);
-  ASSERT_THAT(session.Reserve(1, 10, "prompt", context_), IsOk());
+  ASSERT_THAT(session.Reserve({1, 10, 0}, "prompt", context_), IsOk());
   SequenceWork work;
   work.sequence_id = session.NewSequence();
   Feed(work, {1});
@@ -186,9 +186,9 @@ TEST_F(ModelSessionTest, RequestsGoToTheRunnerWithTheMostRoom) {
   AddRunner();
   AddRunner();
   ModelSession first(*model_);
-  ASSERT_THAT(first.Reserve(1, 900, "prompt", context_), IsOk());
+  ASSERT_THAT(first.Reserve({1, 900, 0}, "prompt", context_), IsOk());
   ModelSession second(*model_);
-  ASSERT_THAT(second.Reserve(1, 900, "prompt", context_), IsOk()) << "it does not wait behind the first";
+  ASSERT_THAT(second.Reserve({1, 900, 0}, "prompt", context_), IsOk()) << "it does not wait behind the first";
   EXPECT_GT(runners_[0].runner()->scheduler()->load(), 0.8);
   EXPECT_GT(runners_[1].runner()->scheduler()->load(), 0.8);
 }
@@ -203,16 +203,16 @@ TEST_F(ModelSessionTest, RunnersOfDifferentSizes) {
   EXPECT_EQ(model_->capacity().max_cached_tokens, 100) << "what fits everywhere";
   EXPECT_EQ(model_->total_capacity().max_cached_tokens, 600);
   ModelSession large(*model_);
-  EXPECT_THAT(large.Reserve(4, 400, "prompt", context_), IsOk()) << "only the larger one has room";
+  EXPECT_THAT(large.Reserve({4, 400, 0}, "prompt", context_), IsOk()) << "only the larger one has room";
   ModelSession huge(*model_);
-  EXPECT_THAT(huge.Reserve(1, 501, "prompt", context_), HasReason(ErrorReason::kLimitExceeded));
-  EXPECT_THAT(huge.Reserve(9, 1, "prompt", context_), HasReason(ErrorReason::kLimitExceeded));
+  EXPECT_THAT(huge.Reserve({1, 501, 0}, "prompt", context_), HasReason(ErrorReason::kLimitExceeded));
+  EXPECT_THAT(huge.Reserve({9, 1, 0}, "prompt", context_), HasReason(ErrorReason::kLimitExceeded));
 }
 
 TEST_F(ModelSessionTest, SuspendedSessionKeepsNoRoomAndGoesOn) {
   RememberingRunner& runner = AddRunner();
   ModelSession session(*model_);
-  ASSERT_THAT(session.Reserve(1, 900, "prompt", context_), IsOk());
+  ASSERT_THAT(session.Reserve({1, 900, 0}, "prompt", context_), IsOk());
   SequenceWork work;
   work.sequence_id = session.NewSequence();
   Feed(work, {1, 2});
@@ -221,7 +221,7 @@ TEST_F(ModelSessionTest, SuspendedSessionKeepsNoRoomAndGoesOn) {
   EXPECT_EQ(runner.runner()->scheduler()->load(), 0);
   {
     ModelSession other(*model_);
-    EXPECT_THAT(other.Reserve(1, 900, "prompt", context_), IsOk());
+    EXPECT_THAT(other.Reserve({1, 900, 0}, "prompt", context_), IsOk());
   }
   Feed(work, {3});
   const auto rows = session.Evaluate({work}, context_);
@@ -259,7 +259,7 @@ TEST_F(ModelSessionTest, ManySessionsWhileRunnersAreLost) {
       // A session may be unlucky more than kMaxLostRunners times; none may ever see a wrong row.
       for (int round = 0; round < 10; ++round) {
         ModelSession session(*model_);
-        if (!session.Reserve(1, 60, "prompt", context_).ok()) continue;
+        if (!session.Reserve({1, 60, 0}, "prompt", context_).ok()) continue;
         SequenceWork work;
         work.sequence_id = session.NewSequence();
         Tokens tokens;
@@ -312,7 +312,7 @@ class QuarantineTest : public ModelSessionTest {
   // Evaluates a prompt of these tokens.
   absl::StatusOr<std::vector<SequenceRows>> Ask(Tokens tokens, const RequestContext& context = {}) {
     ModelSession session(*model_);
-    const absl::Status reserved = session.Reserve(1, 100, "prompt", context_);
+    const absl::Status reserved = session.Reserve({1, 100, 0}, "prompt", context_);
     if (!reserved.ok()) return reserved;
     SequenceWork work;
     work.sequence_id = session.NewSequence();
@@ -336,7 +336,7 @@ TEST_F(QuarantineTest, ThePoisonousRequestAloneIsRefusedAfterThreeDeaths) {
   for (int other = 0; other < kOthers; ++other) {
     others.emplace_back([&, other] {
       ModelSession session(*model_);
-      ASSERT_THAT(session.Reserve(1, 50, "prompt", context_), IsOk());
+      ASSERT_THAT(session.Reserve({1, 50, 0}, "prompt", context_), IsOk());
       int64_t sequence = session.NewSequence();
       Tokens tokens;
       // Generates until the poison is gone, and some more; begins anew when its room is full.
@@ -400,7 +400,7 @@ TEST_F(QuarantineTest, StrikesOutliveARequestThatIsGivenUp) {
 
 TEST_F(QuarantineTest, PoisonInTheMiddleOfASequence) {
   ModelSession session(*model_);
-  ASSERT_THAT(session.Reserve(1, 100, "prompt", context_), IsOk());
+  ASSERT_THAT(session.Reserve({1, 100, 0}, "prompt", context_), IsOk());
   SequenceWork work;
   work.sequence_id = session.NewSequence();
   for (int step = 0; step < 5; ++step) {

@@ -113,6 +113,16 @@ class RememberingRunner {
     std::lock_guard lock(mutex_);
     return sequences_.size();
   }
+  // The most that it ever had at once.
+  size_t most_open_sequences() const {
+    std::lock_guard lock(mutex_);
+    return most_open_sequences_;
+  }
+  // The same of tokens; what a copy shares counts once.
+  int64_t most_cached_tokens() const {
+    std::lock_guard lock(mutex_);
+    return most_cached_tokens_;
+  }
 
   static std::vector<float> Row(const std::vector<TokenId>& tokens, size_t count) {
     float sum = 0;
@@ -168,7 +178,10 @@ class RememberingRunner {
   }
 
   std::vector<PieceOutput> Evaluate(const Batch& batch) {
-    for (const int64_t sequence_id : batch.release_sequence_ids) sequences_.erase(sequence_id);
+    for (const int64_t sequence_id : batch.release_sequence_ids) {
+      sequences_.erase(sequence_id);
+      own_tokens_.erase(sequence_id);
+    }
     for (const WorkPiece& piece : batch.work) {
       if (piece.fork_from_sequence_id) sequences_[piece.sequence_id] = sequences_.at(*piece.fork_from_sequence_id);
     }
@@ -178,11 +191,16 @@ class RememberingRunner {
       const size_t before = tokens.size();
       tokens.insert(tokens.end(), piece.append_token_ids.begin(), piece.append_token_ids.end());
       token_count_ += std::ssize(piece.append_token_ids);
+      own_tokens_[piece.sequence_id] += std::ssize(piece.append_token_ids);
       for (PieceOutput& output :
            LogitsOf(piece, [&](int32_t row) { return Row(tokens, before + static_cast<size_t>(row) + 1); })) {
         outputs.push_back(std::move(output));
       }
     }
+    int64_t cached = 0;
+    for (const auto& [sequence_id, count] : own_tokens_) cached += count;
+    most_cached_tokens_ = std::max(most_cached_tokens_, cached);
+    most_open_sequences_ = std::max(most_open_sequences_, sequences_.size());
     return outputs;
   }
 
@@ -194,7 +212,10 @@ class RememberingRunner {
   std::deque<std::pair<int64_t, std::vector<std::string>>> texts_;
   bool stopping_ = false;
   std::map<int64_t, std::vector<TokenId>> sequences_;
+  std::map<int64_t, int64_t> own_tokens_;
   int64_t token_count_ = 0;
+  int64_t most_cached_tokens_ = 0;
+  size_t most_open_sequences_ = 0;
   const std::shared_ptr<AttachedRunner> runner_;
   std::thread thread_;
 };

@@ -1,0 +1,74 @@
+#include "server/models/batch_budget.h"
+
+#include <algorithm>
+#include <iterator>
+
+namespace logitd::server {
+namespace {
+
+// A batch with other tokens takes so many times as long as its steps alone. A prompt of which each token takes a tenth
+// of a step is read at two thirds of its speed then.
+constexpr double kStretch = 3.5;
+// While nothing is known of a token's time.
+constexpr int kFirstTokens = 16;
+// However slow they are: a prompt must come to its end.
+constexpr int kFewestTokens = 4;
+// A sequence may be late for a batch or two, because of its client or of the scheduler of the machine: it still runs.
+constexpr int kBatchesToBeGone = 2;
+// Of a new measurement; the rest is of those before.
+constexpr double kNewWeight = 0.4;
+
+void Learn(double value, std::optional<double>& mean) { mean = mean ? *mean + kNewWeight * (value - *mean) : value; }
+
+}  // namespace
+
+std::optional<double> BatchBudget::TimeOf(int steps) const {
+  // Fewer steps take less time: if in doubt the budget is smaller.
+  const auto after = step_times_.upper_bound(steps);
+  if (after == step_times_.begin()) return std::nullopt;
+  return std::prev(after)->second;
+}
+
+int BatchBudget::TokensBeside(int steps) const {
+  const bool is_idle = steps == 0;
+  if (is_idle && batches_without_steps_ < kBatchesToBeGone) steps = last_steps_;
+  if (steps == 0) return max_tokens_;
+  const std::optional<double> step_time = TimeOf(steps);
+  // While nothing waits for it, even a batch without steps tells something.
+  if (!step_time) return is_idle ? std::min(kFirstTokens, max_tokens_) : 0;
+  if (!token_time_) return std::min(kFirstTokens, max_tokens_);
+  const double tokens = (kStretch - 1) * *step_time / *token_time_;
+  // What is learned from a few tokens says little of many.
+  const int most = std::min(std::max(2 * last_tokens_, kFirstTokens), max_tokens_);
+  return tokens >= most ? most : std::max(static_cast<int>(tokens), std::min(kFewestTokens, most));
+}
+
+void BatchBudget::OnBegin(const Content& content) {
+  if (content.steps == 0) {
+    ++batches_without_steps_;
+    if (batches_without_steps_ >= kBatchesToBeGone) last_tokens_ = 0;
+    return;
+  }
+  batches_without_steps_ = 0;
+  last_steps_ = content.steps;
+  if (content.tokens > 0) last_tokens_ = content.tokens;
+}
+
+void BatchBudget::OnEnd(const Content& content, std::chrono::duration<double> time) {
+  // Below that clocks and messages are all that is measured.
+  constexpr double kLeastSeconds = 1e-9;
+  const double seconds = std::max(time.count(), kLeastSeconds);
+  if (content.tokens == 0) {
+    if (content.steps == 0) return;
+    std::optional<double> mean;
+    if (const auto known = step_times_.find(content.steps); known != step_times_.end()) mean = known->second;
+    Learn(seconds, mean);
+    step_times_[content.steps] = *mean;
+    return;
+  }
+  const std::optional<double> of_steps = content.steps == 0 ? 0 : TimeOf(content.steps);
+  if (!of_steps) return;
+  Learn(std::max((seconds - *of_steps) / content.tokens, kLeastSeconds), token_time_);
+}
+
+}  // namespace logitd::server
