@@ -155,6 +155,7 @@ absl::Status BatchScheduler::AcquireRoom(RunnerSession* session, int32_t sequenc
                                          const RequestContext& context) {
   std::unique_lock lock(mutex_);
   room_.GiveBack(session->share_);
+  session->dropped_.clear();
   sharers_[&session->share_] = session;
   room_.Ask(session->share_, sequences, tokens);
   return WaitForRoom(session, context, lock);

@@ -3,6 +3,8 @@
 namespace logitd::server {
 
 void CacheRoom::Ask(CacheShare& share, int32_t sequences, int64_t tokens) {
+  suspended_.erase(&share);
+  share.is_suspended = false;
   share.wanted_sequences = sequences;
   share.wanted_tokens = tokens;
   waited_for_tokens_ += tokens;
@@ -32,6 +34,7 @@ void CacheRoom::Withdraw(CacheShare& share) {
 
 void CacheRoom::GiveBack(CacheShare& share) {
   Withdraw(share);
+  suspended_.erase(&share);
   holding_.erase(&share);
   free_sequences_ += share.sequences;
   free_tokens_ += share.tokens;
@@ -63,11 +66,13 @@ std::vector<CacheShare*> CacheRoom::Settle() {
     if (&youngest == &oldest) return settled;
     GiveBack(youngest);
     youngest.is_suspended = true;
+    suspended_.insert(&youngest);
     settled.push_back(&youngest);
   }
   // First come, first served: else many small ones could keep a large one out for ever.
   while (!beginning_.empty()) {
     CacheShare& oldest = **beginning_.begin();
+    if (!suspended_.empty() && (*suspended_.begin())->age < oldest.age) break;
     if (oldest.wanted_sequences > free_sequences_ || oldest.wanted_tokens > free_tokens_) break;
     give(oldest);
   }

@@ -27,7 +27,7 @@ struct CacheShare {
   // Of all that it waits for; 0: it does not wait.
   int32_t wanted_sequences = 0;
   int64_t wanted_tokens = 0;
-  // It lost its room. It can get none any more.
+  // It lost its room. It has its turn when it asks again.
   bool is_suspended = false;
 };
 
@@ -36,7 +36,8 @@ class CacheRoom {
   CacheRoom(int32_t sequences, int64_t tokens)
       : capacity_tokens_(tokens), free_sequences_(sequences), free_tokens_(tokens) {}
 
-  // Asks for so much. REQUIRES: the share has nothing and waits for nothing; the cache is as large.
+  // Asks for so much; a suspended share is one like all others then. REQUIRES: the share has nothing and waits for
+  // nothing; the cache is as large.
   void Ask(CacheShare& share, int32_t sequences, int64_t tokens);
   // Asks for so many tokens altogether. REQUIRES: the share has fewer, and waits for nothing; the cache is as large.
   void AskForMore(CacheShare& share, int64_t tokens);
@@ -44,7 +45,7 @@ class CacheRoom {
   bool TryToGrow(CacheShare& share, int64_t tokens);
   // The share does not wait any more.
   void Withdraw(CacheShare& share);
-  // The share has nothing any more, and waits for nothing.
+  // The share has nothing any more, and waits for nothing. If it is suspended, it does not come back.
   void GiveBack(CacheShare& share);
   // Gives room as far as it goes. Returns whom it concerns: they have what they waited for, or are suspended.
   std::vector<CacheShare*> Settle();
@@ -64,6 +65,8 @@ class CacheRoom {
   ByAge holding_;
   // Each is also in holding_.
   ByAge growing_;
+  // They have not asked again yet: nobody younger begins meanwhile.
+  ByAge suspended_;
   ByAge beginning_;
   int64_t waited_for_tokens_ = 0;
 };

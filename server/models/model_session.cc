@@ -50,7 +50,8 @@ absl::Status ModelSession::Reserve(const RoomNeeded& room, const std::string& fi
 
 absl::Status ModelSession::TakeRunner(const AttachedRunner& runner, const RoomNeeded& room, const std::string& field,
                                       const RequestContext& context) {
-  runner_.emplace(runner.scheduler(), age_);
+  const bool keeps_its_turn = runner_ && runner_->is_suspended() && runner_->is_of(*runner.scheduler());
+  if (!keeps_its_turn) runner_.emplace(runner.scheduler(), age_);
   can_choose_ = runner.can_choose() && !uses_rows_;
   return runner_->Reserve(room, field, context);
 }
@@ -234,7 +235,9 @@ void ModelSession::OnSuccess(const std::vector<SequenceWork>& work) {
 absl::Status ModelSession::Settle(const std::vector<SequenceWork>& work, const RequestContext& context) {
   while (true) {
     for (auto& [sequence_id, sequence] : sequences_) sequence.runner_sequence_id = 0;
-    Suspend();
+    ahead_ids_.clear();
+    // It keeps its turn where it is suspended.
+    if (runner_ && !runner_->is_suspended()) runner_.reset();
     std::vector<std::vector<SequenceWork>> rounds = PlanRebuild();
     RoomNeeded room = room_;
     // All that it has, at once: else it would only be suspended again.
@@ -257,6 +260,7 @@ absl::Status ModelSession::Settle(const std::vector<SequenceWork>& work, const R
       for (size_t j = 0; status.ok() && j < rows->size(); ++j) status = (*rows)[j].status;
     }
     if (IsSuspended(status)) continue;
+    if (!status.ok() && !IsRunnerLost(status)) Suspend();
     if (!IsRunnerLost(status)) return status;
     RETURN_IF_ERROR(CountLoss(work));
   }

@@ -35,6 +35,8 @@ absl::Status RunnerSession::Reserve(const RoomNeeded& room, const std::string& f
     return errors::LimitExceeded(field, most_tokens_, "[1, " + std::to_string(capacity.max_cached_tokens) + "] tokens",
                                  "capacity.max_cached_tokens");
   }
+  tokens_ = 0;
+  own_tokens_.clear();
   RETURN_IF_ERROR(scheduler_->AcquireRoom(this, room.sequences, room.tokens, context));
   has_room_ = true;
   return absl::OkStatus();

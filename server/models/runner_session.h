@@ -49,7 +49,8 @@ class RunnerSession {
   // A number for a request's sessions, larger than all before. Thread-safe.
   static int64_t NewAge();
 
-  // Waits for room in the runner's cache, instead of what it held before. REQUIRES: it has no sequences.
+  // Waits for room in the runner's cache, instead of what it held before; whoever was suspended begins again, without
+  // sequences, and keeps its turn. REQUIRES: it has no sequences.
   // `field`: of the request, named if it can never fit.
   // Errors: LIMIT_EXCEEDED if it can never fit; CANCELLED, DEADLINE_EXCEEDED, RUNNER_LOST.
   absl::Status Reserve(const RoomNeeded& room, const std::string& field, const RequestContext& context);
@@ -88,6 +89,8 @@ class RunnerSession {
   const std::string& signal() const { return signal_; }
 
   const RunnerCapacity& capacity() const { return scheduler_->capacity(); }
+
+  bool is_of(const BatchScheduler& scheduler) const { return scheduler_.get() == &scheduler; }
 
   // Sequences that failed after their rows had been given: the next work on them fails so. The scheduler's.
   std::unordered_map<int64_t, absl::Status>& dropped() { return dropped_; }

@@ -20,7 +20,7 @@ struct Runner {
 };
 
 // What one batch takes.
-double Run(BatchBudget& budget, const Runner& runner, const BatchBudget::Content& content) {
+double Serve(BatchBudget& budget, const Runner& runner, const BatchBudget::Content& content) {
   budget.OnBegin(content);
   const double time = runner.TimeOf(content);
   budget.OnEnd(content, Seconds(time));
@@ -36,7 +36,7 @@ Read ReadPrompt(BatchBudget& budget, const Runner& runner, int tokens, int steps
   Read read;
   while (tokens > 0) {
     const BatchBudget::Content content{steps, std::min(tokens, budget.TokensBeside(steps))};
-    const double time = Run(budget, runner, content);
+    const double time = Serve(budget, runner, content);
     read.time += time;
     read.longest_batch = std::max(read.longest_batch, time);
     tokens -= content.tokens;
@@ -49,7 +49,7 @@ TEST(BatchBudgetTest, WithoutStepsABatchIsAsLargeAsTheRunnerTakes) { EXPECT_EQ(B
 TEST(BatchBudgetTest, StepsOfUnknownTimeComeAloneFirst) {
   BatchBudget budget(512);
   EXPECT_EQ(budget.TokensBeside(1), 0);
-  Run(budget, Runner(), {1, 0});
+  Serve(budget, Runner(), {1, 0});
   EXPECT_GT(budget.TokensBeside(1), 0);
   // Three steps take as long as one, at least.
   EXPECT_GT(budget.TokensBeside(3), 0);
@@ -58,7 +58,7 @@ TEST(BatchBudgetTest, StepsOfUnknownTimeComeAloneFirst) {
 TEST(BatchBudgetTest, APromptMakesStepsFourTimesAsLongAtMostAndIsReadInTwiceItsTime) {
   for (const Runner& runner : {Runner{0.05, 0.005}, Runner{0.002, 0.00002}, Runner{0.3, 0.01}, Runner{0.02, 0.002}}) {
     BatchBudget budget(512);
-    for (int i = 0; i < 5; ++i) Run(budget, runner, {1, 0});
+    for (int i = 0; i < 5; ++i) Serve(budget, runner, {1, 0});
     const Read read = ReadPrompt(budget, runner, 2000, 1);
     const double usual = runner.TimeOf({1, 0});
     EXPECT_LE(read.longest_batch, 4 * usual) << runner.step_time;
@@ -69,7 +69,7 @@ TEST(BatchBudgetTest, APromptMakesStepsFourTimesAsLongAtMostAndIsReadInTwiceItsT
 TEST(BatchBudgetTest, ARunnerThatGetsSlowerIsFollowed) {
   BatchBudget budget(512);
   Runner runner{0.05, 0.001};
-  for (int i = 0; i < 5; ++i) Run(budget, runner, {1, 0});
+  for (int i = 0; i < 5; ++i) Serve(budget, runner, {1, 0});
   ReadPrompt(budget, runner, 2000, 1);
   runner.token_time = 0.01;
   ReadPrompt(budget, runner, 500, 1);
@@ -79,7 +79,7 @@ TEST(BatchBudgetTest, ARunnerThatGetsSlowerIsFollowed) {
 TEST(BatchBudgetTest, TokensThatCostNothingFillTheBatch) {
   BatchBudget budget(512);
   const Runner runner{0.002, 0};
-  Run(budget, runner, {4, 0});
+  Serve(budget, runner, {4, 0});
   ReadPrompt(budget, runner, 5000, 4);
   EXPECT_EQ(budget.TokensBeside(4), 512);
 }
@@ -87,7 +87,7 @@ TEST(BatchBudgetTest, TokensThatCostNothingFillTheBatch) {
 TEST(BatchBudgetTest, HoweverSlowTokensAreAPromptComesToItsEnd) {
   BatchBudget budget(512);
   const Runner runner{0.001, 1};
-  Run(budget, runner, {1, 0});
+  Serve(budget, runner, {1, 0});
   ReadPrompt(budget, runner, 100, 1);
   EXPECT_GT(budget.TokensBeside(1), 0);
 }
@@ -95,11 +95,11 @@ TEST(BatchBudgetTest, HoweverSlowTokensAreAPromptComesToItsEnd) {
 TEST(BatchBudgetTest, AStepThatIsLateStillRuns) {
   BatchBudget budget(512);
   const Runner runner;
-  for (int i = 0; i < 5; ++i) Run(budget, runner, {1, 0});
+  for (int i = 0; i < 5; ++i) Serve(budget, runner, {1, 0});
   EXPECT_LT(budget.TokensBeside(0), 512);
-  Run(budget, runner, {0, 16});
+  Serve(budget, runner, {0, 16});
   EXPECT_LT(budget.TokensBeside(0), 512);
-  Run(budget, runner, {0, 16});
+  Serve(budget, runner, {0, 16});
   EXPECT_EQ(budget.TokensBeside(0), 512);
 }
 

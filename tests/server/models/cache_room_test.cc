@@ -66,6 +66,26 @@ TEST(CacheRoomTest, TheYoungestIsSuspendedForAnOlderOne) {
   EXPECT_FALSE(a.is_suspended);
 }
 
+TEST(CacheRoomTest, WhoIsSuspendedKeepsItsTurn) {
+  CacheRoom room(4, 100);
+  CacheShare a{1}, b{2}, c{3};
+  room.Ask(a, 1, 50);
+  room.Ask(b, 1, 50);
+  room.Settle();
+  room.Ask(c, 1, 20);
+  room.AskForMore(a, 60);
+  // c would fit into what b had, but b comes back.
+  EXPECT_THAT(room.Settle(), ElementsAre(&b, &a));
+  EXPECT_THAT(room.Settle(), IsEmpty());
+  room.GiveBack(b);
+  room.Ask(b, 1, 30);
+  EXPECT_THAT(room.Settle(), ElementsAre(&b));
+  EXPECT_FALSE(b.is_suspended);
+  // A suspended one that ends lets the others in.
+  room.GiveBack(b);
+  EXPECT_THAT(room.Settle(), ElementsAre(&c));
+}
+
 TEST(CacheRoomTest, TheYoungestKeepsWhatItHasAndWaits) {
   CacheRoom room(4, 100);
   CacheShare a{1}, b{2}, late{3};
@@ -122,7 +142,8 @@ Totals Simulate(int32_t sequences, int64_t capacity, std::deque<Simulated>& sess
   CacheRoom room(sequences, capacity);
   Totals totals;
   const auto begin = [&](Simulated& session, int64_t age) {
-    session.share = CacheShare{age};
+    session.share.age = age;
+    room.GiveBack(session.share);
     session.is_waiting = true;
     room.Ask(session.share, 1, std::min(session.prompt + session.has + kBlock, session.prompt + session.length));
   };
