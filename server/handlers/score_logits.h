@@ -47,11 +47,11 @@ class ScoreLogitsSession {
     Scorer scorer;
     // Its records as the reply will hold them, serialised: a quarter of what they take as messages, and a call may stay
     // open for long.
-    std::string tokens;
+    std::string tokens = {};
     // What came before the first target, if a stage looks at it.
-    std::vector<TokenId> prompt;
+    std::vector<TokenId> prompt = {};
     // The targets so far, if a stage looks at them.
-    std::vector<TokenId> targets;
+    std::vector<TokenId> targets = {};
     int32_t record_count = 0;
     // In its records.
     int64_t alternative_count = 0;
