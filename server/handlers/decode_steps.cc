@@ -29,8 +29,8 @@ namespace {
 
 // What a step costs besides its row, in values of a row.
 constexpr int64_t kStepValues = 2048;
-// So many values are worth another thread: 5 rows of 49,152 take 130 us, a thread takes 10 to 50 to be there, and longer
-// where the processors are busy with other things; then its caller waits for the piece that it has.
+// So many values are worth another thread: 5 rows of 49,152 take 130 us, a thread takes 10 to 50 to be there, and
+// longer where the processors are busy with other things; then its caller waits for the piece that it has.
 constexpr int64_t kHelperValues = 1 << 18;
 
 std::span<const TokenId> SpanOf(const google::protobuf::RepeatedField<int32_t>& ids) {

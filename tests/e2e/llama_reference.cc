@@ -92,8 +92,7 @@ void PrintTokens(llama_model* model, const std::string& text, bool parse_special
   const llama_vocab* vocab = llama_model_get_vocab(model);
   std::vector<llama_token> tokens(text.size() + 8);
   const int32_t count = llama_tokenize(vocab, text.data(), static_cast<int32_t>(text.size()), tokens.data(),
-                                       static_cast<int32_t>(tokens.size()), /*add_special=*/false,
-                                       parse_special);
+                                       static_cast<int32_t>(tokens.size()), /*add_special=*/false, parse_special);
   if (count < 0) Fail("llama_tokenize failed");
   tokens.resize(static_cast<size_t>(count));
   std::printf("{\"tokens\": [");
