@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/errors.h"
+#include "core/history_bans.h"
 #include "core/random_stream.h"
 #include "core/status_macros.h"
 
@@ -65,8 +66,9 @@ absl::Status CheckAlternatives(const char* name, const RecordOptions& asked, int
 
 }  // namespace
 
-absl::Status CheckChoice(const DecoderConfig& config, const RecordOptions& asked, int32_t position, int32_t vocab_size,
-                         const TokenRecord& record) {
+absl::Status CheckChoice(const DecoderConfig& config, const RecordOptions& asked, std::span<const TokenId> prompt,
+                         std::span<const TokenId> output, int32_t vocab_size, const TokenRecord& record) {
+  const auto position = static_cast<int32_t>(output.size());
   const TokenId id = record.token_id;
   if (id < 0 || id >= vocab_size) return Invalid("it is not in [0, vocab_size)");
   if (record.position != position) {
@@ -81,6 +83,9 @@ absl::Status CheckChoice(const DecoderConfig& config, const RecordOptions& asked
   const std::vector<TokenId>& stops = config.stop.stop_token_ids;
   if (position < config.stop.min_tokens && std::binary_search(stops.begin(), stops.end(), id)) {
     return Invalid("token " + std::to_string(id) + " ends the sequence before min_tokens");
+  }
+  if (const char* field = BannedBy(config.sampling, prompt, output, id)) {
+    return Invalid("token " + std::to_string(id) + " is excluded by " + field + " after the tokens so far");
   }
   const bool greedy = config.sampling.greedy();
   constexpr double kLeast = std::numeric_limits<double>::lowest();

@@ -4,6 +4,7 @@
 #define LOGITD_CORE_CHOICE_CHECK_H_
 
 #include <cstdint>
+#include <span>
 
 #include "absl/status/status.h"
 #include "core/decoder.h"
@@ -11,12 +12,12 @@
 
 namespace logitd {
 
-// `asked`: what its record is to hold. The token is in range, in the allowed set, not banned, and no stop token before
-// min_tokens; the position is `position`; the numbers that were asked for are there, no others, and each is in its
-// range; the draw's random bits are those of seed, key and position, and its interval holds them.
-// Errors: MODEL_OUTPUT_INVALID.
-absl::Status CheckChoice(const DecoderConfig& config, const RecordOptions& asked, int32_t position, int32_t vocab_size,
-                         const TokenRecord& record);
+// `asked`: what its record is to hold. `prompt` and `output`: the tokens so far. The token is in range, in the allowed
+// set, not banned, by a bad word or an n-gram that may not repeat either, and no stop token before min_tokens; the
+// position is `position`; the numbers that were asked for are there, no others, and each is in its range; the draw's
+// random bits are those of seed, key and position, and its interval holds them. Errors: MODEL_OUTPUT_INVALID.
+absl::Status CheckChoice(const DecoderConfig& config, const RecordOptions& asked, std::span<const TokenId> prompt,
+                         std::span<const TokenId> output, int32_t vocab_size, const TokenRecord& record);
 
 }  // namespace logitd
 

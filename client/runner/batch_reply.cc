@@ -75,10 +75,6 @@ void BatchReply::AddRow(int work_index, LogitsView row) {
                                                     " values, its vocabulary " + std::to_string(vocab_size_)));
     return;
   }
-  if (absl::Status status = CheckRow(row); !status.ok()) {
-    FailHere(work_index, status);
-    return;
-  }
   ++entry.taken;
   if (static_cast<size_t>(work_index) == head_) {
     AppendRow(entry, row);
@@ -187,7 +183,10 @@ absl::Status BatchReply::AppendFor(Entry& entry, int request_index, LogitsView r
   Request& request = entry.requests[static_cast<size_t>(request_index)];
   if (request.request->has_choice()) {
     auto choice = decoders_.Choose(request.request->choice(), row);
-    if (!choice.ok()) return WithFieldPrefix(choice.status(), "rows[" + std::to_string(request_index) + "].");
+    if (!choice.ok()) {
+      RETURN_IF_ERROR(CheckRow(row));
+      return WithFieldPrefix(choice.status(), "rows[" + std::to_string(request_index) + "].");
+    }
     const int64_t bytes = static_cast<int64_t>(choice->ByteSizeLong()) + kOutputOverheadBytes;
     RETURN_IF_ERROR(MakeRoom(bytes));
     v1::SequenceOutput& output = OutputOf(entry, request_index);
@@ -199,20 +198,42 @@ absl::Status BatchReply::AppendFor(Entry& entry, int request_index, LogitsView r
   }
   const int64_t bytes = RowBytes(request);
   RETURN_IF_ERROR(MakeRoom(bytes + kOutputOverheadBytes));
-  v1::SequenceOutput& output = OutputOf(entry, request_index);
-  output.set_row_count(output.row_count() + 1);
   if (request.request->has_logits()) {
-    AppendLogits(row);
+    RETURN_IF_ERROR(CopyRow(row));
+    v1::SequenceOutput& output = OutputOf(entry, request_index);
+    output.set_row_count(output.row_count() + 1);
+    CountRow();
   } else {
-    AppendRecords(request, row, *output.mutable_records());
+    const absl::StatusOr<RowStatistics> statistics = ReadRow(row, request.request->records().entropy());
+    if (!statistics.ok()) return CheckRow(row);
+    v1::SequenceOutput& output = OutputOf(entry, request_index);
+    output.set_row_count(output.row_count() + 1);
+    AppendRecords(request, row, *statistics, *output.mutable_records());
   }
   message_bytes_ += bytes;
   ++request.written;
   return absl::OkStatus();
 }
 
-void BatchReply::AppendLogits(LogitsView row) {
-  payload_.Append(row.data(), row.size_bytes());
+absl::Status BatchReply::CopyRow(LogitsView row) {
+  const size_t before = payload_.size();
+  // A part is looked at as soon as it is copied, while the nearest cache has it.
+  constexpr size_t kPart = 4096;
+  for (size_t begin = 0; begin < row.size(); begin += kPart) {
+    const LogitsView part = row.subspan(begin, std::min(kPart, row.size() - begin));
+    payload_.Append(part.data(), part.size_bytes());
+    const auto* copied = reinterpret_cast<const float*>(payload_.data() + payload_.size() - part.size_bytes());
+    if (FindMaximum(LogitsView(copied, part.size())).ok()) continue;
+    // A part may well be without a finite value.
+    if (absl::Status status = CheckRow(row); !status.ok()) {
+      payload_.Truncate(before);
+      return status;
+    }
+  }
+  return absl::OkStatus();
+}
+
+void BatchReply::CountRow() {
   v1::BatchOutput& batch_output = *message_.mutable_output();
   if (batch_output.blocks().empty()) {
     v1::LogitsBlock& block = *batch_output.add_blocks();
@@ -222,10 +243,9 @@ void BatchReply::AppendLogits(LogitsView row) {
   batch_output.mutable_blocks(0)->set_row_count(++message_rows_);
 }
 
-void BatchReply::AppendRecords(Request& request, LogitsView row, v1::RowRecords& records) {
+void BatchReply::AppendRecords(Request& request, LogitsView row, const RowStatistics& statistics,
+                               v1::RowRecords& records) {
   const v1::RecordsOutput& asked = request.request->records();
-  // The row was checked when it came.
-  const RowStatistics statistics = *ReadRow(row, asked.entropy());
   records.add_log_sum_exps(statistics.log_sum_exp);
   records.add_argmax_token_ids(statistics.argmax);
   if (asked.entropy()) records.add_entropies(*statistics.entropy);

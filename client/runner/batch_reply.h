@@ -15,6 +15,7 @@
 #include "client/runner/decoders.h"
 #include "client/runner/model_runner.h"
 #include "client/runner/row_buffers.h"
+#include "core/row_statistics.h"
 #include "core/top_tokens.h"
 #include "core/types.h"
 #include "logitd/v1/model_runner_service.pb.h"
@@ -78,8 +79,11 @@ class BatchReply : public RowSink {
   // The entry's next row, for all requests that ask for it.
   void AppendRow(Entry& entry, LogitsView row);
   absl::Status AppendFor(Entry& entry, int request_index, LogitsView row);
-  void AppendLogits(LogitsView row);
-  void AppendRecords(Request& request, LogitsView row, v1::RowRecords& records);
+  // Into the payload. Errors: MODEL_OUTPUT_INVALID, and nothing is copied.
+  absl::Status CopyRow(LogitsView row);
+  // The message has one row more.
+  void CountRow();
+  void AppendRecords(Request& request, LogitsView row, const RowStatistics& statistics, v1::RowRecords& records);
   void AppendError(const Entry& entry);
   // The output of the request in the message that is being built.
   v1::SequenceOutput& OutputOf(const Entry& entry, int request_index);

@@ -31,6 +31,8 @@ class RowBuffer {
 
   // REQUIRES: it fits.
   void Append(const void* bytes, size_t count);
+  // Takes away what came after the first `size` bytes. REQUIRES: size <= size().
+  void Truncate(size_t size) { size_ = size; }
   size_t size() const { return size_; }
   const char* data() const { return memory_.get(); }
 

@@ -47,8 +47,8 @@ absl::Status GrowingCompletion::Advance(LogitsView row, Distribution& distributi
 
 absl::Status GrowingCompletion::Accept(const Choice& choice, int32_t vocab_size, v1::CompletionDelta& delta) {
   if (choice.token) {
-    RETURN_IF_ERROR(CheckChoice(decoder_.config(), AskedOf(decoder_.config().record), decoder_.position(), vocab_size,
-                                *choice.token));
+    RETURN_IF_ERROR(CheckChoice(decoder_.config(), AskedOf(decoder_.config().record), decoder_.prompt(),
+                                decoder_.sequence().token_ids(), vocab_size, *choice.token));
   }
   Take(decoder_.Accept(choice.token), delta);
   return absl::OkStatus();

@@ -42,7 +42,7 @@ class ChoiceCheckTest : public ::testing::Test {
   absl::Status Check(const std::function<void(TokenRecord&)>& change) {
     TokenRecord record = chosen_;
     change(record);
-    return CheckChoice(config_, config_.record, 0, kVocabSize, record);
+    return CheckChoice(config_, config_.record, {}, {}, kVocabSize, record);
   }
 
   DecoderConfig config_;
@@ -51,6 +51,14 @@ class ChoiceCheckTest : public ::testing::Test {
 
 TEST_F(ChoiceCheckTest, WhatADecoderChoosesPasses) {
   EXPECT_THAT(Check([](TokenRecord&) {}), IsOk());
+}
+
+TEST_F(ChoiceCheckTest, WhatTheTokensSoFarExcludeIsFound) {
+  const std::vector<TokenId> prompt = {chosen_.token_id};
+  EXPECT_THAT(CheckChoice(config_, config_.record, prompt, {}, kVocabSize, chosen_), IsOk());
+  config_.sampling.no_repeat_ngram_size = 1;
+  EXPECT_THAT(CheckChoice(config_, config_.record, prompt, {}, kVocabSize, chosen_),
+              HasReason(ErrorReason::kModelOutputInvalid));
 }
 
 TEST_F(ChoiceCheckTest, WhateverIsChangedIsFound) {
@@ -99,15 +107,15 @@ TEST_F(ChoiceCheckTest, WhateverIsChangedIsFound) {
 
 TEST_F(ChoiceCheckTest, WhatWasNotAskedForIsNotTaken) {
   RecordOptions less;
-  EXPECT_THAT(CheckChoice(config_, less, 0, kVocabSize, chosen_), HasReason(ErrorReason::kModelOutputInvalid));
+  EXPECT_THAT(CheckChoice(config_, less, {}, {}, kVocabSize, chosen_), HasReason(ErrorReason::kModelOutputInvalid));
   // At temperature 0 the probability is 1, and nothing is drawn.
   config_.sampling.temperature = 0;
   TokenRecord greedy;
   greedy.model_log_prob = -1.5;
   greedy.sampling_log_prob = 0;
-  EXPECT_THAT(CheckChoice(config_, less, 0, kVocabSize, greedy), IsOk());
+  EXPECT_THAT(CheckChoice(config_, less, {}, {}, kVocabSize, greedy), IsOk());
   greedy.sampling_log_prob = -0.1;
-  EXPECT_THAT(CheckChoice(config_, less, 0, kVocabSize, greedy), HasReason(ErrorReason::kModelOutputInvalid));
+  EXPECT_THAT(CheckChoice(config_, less, {}, {}, kVocabSize, greedy), HasReason(ErrorReason::kModelOutputInvalid));
 }
 
 }  // namespace

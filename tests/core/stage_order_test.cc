@@ -283,7 +283,7 @@ TEST(StageOrderTest, NamesWhatIsWrongWithAnOrder) {
        {.order = {.stages = {kTopK, static_cast<Stage>(19)}}},
        ErrorReason::kFieldOutOfRange,
        "stage_order.stages[1]",
-       "stage_order.stages[1] must be the number of a stage, got 18"},
+       "stage_order.stages[1] must be the number of a stage, got 19"},
       {"preset and stages",
        {.order = {.preset = StagePreset::kHf, .stages = {kTopK}}},
        ErrorReason::kFieldsExclusive,

@@ -68,8 +68,8 @@ TEST_F(RawMessagesTest, WhatIsNoMessageIsRefused) {
 }
 
 TEST_F(RawMessagesTest, UnknownEnumValuesAreRefused) {
-  EXPECT_EQ(Describe(Call("DecodingService/ComputeDistribution", "\x40\x63")), "UNKNOWN_ENUM_VALUE of layout");
-  EXPECT_EQ(Describe(Call("DecodingService/Decode", "\x0a\x04\x42\x02\x58\x63")),
+  EXPECT_EQ(Describe(Call("DecodingService/ComputeDistribution", "\x18\x63")), "UNKNOWN_ENUM_VALUE of layout");
+  EXPECT_EQ(Describe(Call("DecodingService/Decode", "\x0a\x04\x2a\x02\x50\x63")),
             "UNKNOWN_ENUM_VALUE of config.record.layout");
 }
 
@@ -92,13 +92,13 @@ TEST_F(RawMessagesTest, HealthReadsNoMoreThanAName) {
 // A message is counted as what it costs, before it is parsed: 1 MiB of ids of one byte is 12 MiB.
 TEST_F(RawMessagesTest, CountsWhatAMessageCosts) {
   Start({.max_bytes_in_work = 8 << 20});
-  std::string bytes("\x62\x80\x80\x40", 4);
+  std::string bytes("\x2a\x80\x80\x40", 4);
   bytes.append(1 << 20, '\1');
   const grpc::Status status = Call("DecodingService/ComputeDistribution", bytes);
   ASSERT_TRUE(ErrorOf(status)) << status.error_message();
   EXPECT_EQ(ErrorOf(status)->reason(), v1::ERROR_REASON_OVERLOADED);
   EXPECT_EQ(ErrorOf(status)->limit(), "max_bytes_in_work");
-  bytes = std::string("\x62\x80\x80\x10", 4) + std::string(1 << 18, '\1');
+  bytes = std::string("\x2a\x80\x80\x10", 4) + std::string(1 << 18, '\1');
   EXPECT_EQ(Describe(Call("DecodingService/ComputeDistribution", bytes)), "FIELD_REQUIRED of logits");
 }
 

@@ -21,30 +21,30 @@ absl::Status Check(const std::string& bytes, int block_size = -1) {
 std::string MessageOf(const std::string& bytes) { return std::string(Check(bytes).message()); }
 
 TEST(ApiVersionTest, IsReadWhateverIsAroundIt) {
-  // hello { 6: 1, 7: 3 }; the same behind other fields of hello and of the message.
-  EXPECT_TRUE(Check("\x0a\x04\x30\x01\x38\x03"s).ok());
-  EXPECT_TRUE(Check("\x0a\x02\x30\x01"s).ok());
-  EXPECT_TRUE(Check("\x0a\x09\x0a\x03\xff\xff\xff\x30\x01\x38\x03"s).ok());
-  EXPECT_TRUE(Check("\x10\x05\x0a\x02\x30\x01"s).ok());
+  // hello { 1: 1, 2: 3 }; the same behind other fields of hello and of the message.
+  EXPECT_TRUE(Check("\x0a\x04\x08\x01\x10\x03"s).ok());
+  EXPECT_TRUE(Check("\x0a\x02\x08\x01"s).ok());
+  EXPECT_TRUE(Check("\x0a\x09\x1a\x03\xff\xff\xff\x08\x01\x10\x03"s).ok());
+  EXPECT_TRUE(Check("\x10\x05\x0a\x02\x08\x01"s).ok());
   for (int block_size = 1; block_size < 8; ++block_size) {
-    EXPECT_TRUE(Check("\x10\x05\x0a\x09\x0a\x03\xff\xff\xff\x30\x01\x38\x03"s, block_size).ok());
+    EXPECT_TRUE(Check("\x10\x05\x0a\x09\x1a\x03\xff\xff\xff\x08\x01\x10\x03"s, block_size).ok());
   }
 }
 
 TEST(ApiVersionTest, OfAnotherMajorVersionIsRefused) {
   EXPECT_THAT(MessageOf("\x0a\x00"s), ::testing::StartsWith("the runner has API version 0 (its hello has none) and"));
-  EXPECT_THAT(MessageOf("\x0a\x02\x38\x03"s),
+  EXPECT_THAT(MessageOf("\x0a\x02\x10\x03"s),
               ::testing::StartsWith("the runner has API version 0 (its hello has none)"));
-  EXPECT_THAT(MessageOf("\x0a\x04\x30\x02\x38\x05"s), ::testing::StartsWith("the runner has API version 2.5 and"));
+  EXPECT_THAT(MessageOf("\x0a\x04\x08\x02\x10\x05"s), ::testing::StartsWith("the runner has API version 2.5 and"));
   // Numbers of version 1 with other types, a text that is not UTF-8, a group, and an end in the middle of a field.
-  EXPECT_THAT(MessageOf("\x0a\x0f\x08\x01\x22\x02\xff\xfe\x2b\x08\x01\x2c\x30\x02\x38\x05"s),
+  EXPECT_THAT(MessageOf("\x0a\x0f\x18\x01\x22\x02\xff\xfe\x2b\x08\x01\x2c\x08\x02\x10\x05"s),
               ::testing::StartsWith("the runner has API version 2.5 and"));
-  EXPECT_THAT(MessageOf("\x0a\x06\x30\x02\x38\x05\x12\x7f"s),
+  EXPECT_THAT(MessageOf("\x0a\x06\x08\x02\x10\x05\x12\x7f"s),
               ::testing::StartsWith("the runner has API version 2.5 and"));
   // The version as a text.
-  EXPECT_THAT(MessageOf("\x0a\x03\x32\x01\x01"s), ::testing::StartsWith("the runner has API version 0"));
+  EXPECT_THAT(MessageOf("\x0a\x03\x0a\x01\x01"s), ::testing::StartsWith("the runner has API version 0"));
   // -1 has ten bytes.
-  EXPECT_THAT(MessageOf("\x0a\x0b\x30\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"s),
+  EXPECT_THAT(MessageOf("\x0a\x0b\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"s),
               ::testing::StartsWith("the runner has API version 18446744073709551615.0 and"));
 }
 

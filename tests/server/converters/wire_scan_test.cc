@@ -202,19 +202,19 @@ TEST(WireScanTest, NamesWhatItRefuses) {
   const auto len = [](char tag, const std::string& inner) {
     return std::string(1, tag) + static_cast<char>(inner.size()) + inner;
   };
-  // ScoreRequest: items = 2, record = 3 {layout = 11}, sampling = 4 {stage_order = 29 {stages = 2}}.
+  // ScoreRequest: items = 2, record = 3 {layout = 10}, sampling = 4 {stage_order = 23 {stages = 2}}.
   const std::vector<Refused> cases = {
       {"unknown at the top", "\xf8\x01\x01", ErrorReason::kUnknownField, "request", "31"},
-      {"unknown below", len('\x12', "") + len('\x12', len('\x0a', std::string("\x38\x01"))), ErrorReason::kUnknownField,
+      {"unknown below", len('\x12', "") + len('\x12', len('\x12', std::string("\x38\x01"))), ErrorReason::kUnknownField,
        "items[1].context", "7"},
       {"known, as another type", std::string("\x10\x01"), ErrorReason::kUnknownField, "request", "2"},
       {"a number as a text", len('\x1a', len('\x0a', "x")), ErrorReason::kUnknownField, "record", "1"},
       {"a group", std::string("\x0b\x0c"), ErrorReason::kUnknownField, "request", "1"},
       {"a group of an unknown field", std::string("\x7b\x7c"), ErrorReason::kUnknownField, "request", "15"},
       {"an unknown text", std::string("\x7a\x00", 2), ErrorReason::kUnknownField, "request", "15"},
-      {"an unknown enum value", len('\x1a', std::string("\x58\x63")), ErrorReason::kUnknownEnumValue, "record.layout",
+      {"an unknown enum value", len('\x1a', std::string("\x50\x63")), ErrorReason::kUnknownEnumValue, "record.layout",
        "99"},
-      {"a packed unknown enum value", len('\x22', std::string("\xea\x01\x04\x12\x02\x01\x63")),
+      {"a packed unknown enum value", len('\x22', std::string("\xba\x01\x04\x12\x02\x01\x63")),
        ErrorReason::kUnknownEnumValue, "sampling.stage_order.stages[1]", "99"},
       {"the end of a group", std::string("\x0c"), ErrorReason::kMalformedMessage, "", "the message is not a ScoreReq"},
       {"wire type 6", std::string("\x0e"), ErrorReason::kMalformedMessage, "", ""},
@@ -225,7 +225,7 @@ TEST(WireScanTest, NamesWhatItRefuses) {
       {"a submessage beyond its parent", std::string("\x12\x02\x0a\x05") + "abcdef", ErrorReason::kMalformedMessage, "",
        ""},
       {"a length of 2^31", std::string("\x12\x80\x80\x80\x80\x08"), ErrorReason::kMalformedMessage, "", ""},
-      {"a varint without end", "\x48" + std::string(11, '\x80'), ErrorReason::kMalformedMessage, "", ""},
+      {"a varint without end", "\x30" + std::string(11, '\x80'), ErrorReason::kMalformedMessage, "", ""},
   };
   for (const Refused& refused : cases) {
     SCOPED_TRACE(refused.name);

@@ -279,7 +279,7 @@ TEST_F(SparseRowRepliesTest, ARestThatThisServerDoesNotKnowIsRefused) {
   v1::ComputeDistributionResponse response;
   EXPECT_EQ(Describe(decoding_->ComputeDistribution(Context().get(), request, &response)),
             "FIELD_REQUIRED of logits.block.sparse.rest");
-  request.mutable_logits()->mutable_block()->mutable_sparse()->set_rest(static_cast<v1::SparseRest>(2));
+  request.mutable_logits()->mutable_block()->mutable_sparse()->set_rest(static_cast<v1::SparseRest>(3));
   EXPECT_EQ(Describe(decoding_->ComputeDistribution(Context().get(), request, &response)),
             "UNKNOWN_ENUM_VALUE of logits.block.sparse.rest");
 }
