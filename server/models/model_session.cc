@@ -240,13 +240,16 @@ absl::Status ModelSession::Settle(const std::vector<SequenceWork>& work, const R
     if (runner_ && !runner_->is_suspended()) runner_.reset();
     std::vector<std::vector<SequenceWork>> rounds = PlanRebuild();
     RoomNeeded room = room_;
-    // All that it has, at once: else it would only be suspended again.
+    // All that it has, at once.
     int64_t tokens = 0;
     for (const SequenceWork& next : work) tokens += static_cast<int64_t>(next.token_count());
     for (const std::vector<SequenceWork>& round : rounds) {
       for (const SequenceWork& next : round) tokens += static_cast<int64_t>(next.token_count());
     }
-    room.tokens = std::min(std::max(room.tokens, tokens), std::max(room.tokens, room.most_tokens));
+    // And as many more as it has grown by since it began: who has come so far goes on for a while. With less room the
+    // session would soon be suspended again.
+    const int64_t grown = std::max<int64_t>(0, tokens - room.tokens);
+    room.tokens = std::min(room.tokens + 2 * grown, std::max(room.tokens, room.most_tokens));
     const auto runner = model_.Pick(room.sequences, std::max(room.tokens, room.most_tokens), "", context);
     // What the request asked for fitted when it came: a fleet that has shrunk since is not its fault.
     if (DetailOf(runner.status()).reason == ErrorReason::kLimitExceeded) {

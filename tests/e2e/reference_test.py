@@ -27,13 +27,6 @@ def tearDownModule():
     server.stop()
 
 
-def continuation_of(value) -> scoring_service_pb2.Continuation:
-    given = text_or_ids(value)
-    if given.HasField("text"):
-        return scoring_service_pb2.Continuation(text=given.text)
-    return scoring_service_pb2.Continuation(tokens=given.tokens)
-
-
 def converted_model() -> str:
     """The f32 file that the server's runner has made of the model: it lies in the cache under the model's hash."""
     sha256 = hashlib.sha256(harness.model_path().read_bytes()).hexdigest()

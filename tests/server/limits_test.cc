@@ -540,13 +540,15 @@ TEST_F(LimitsTest, max_stall_ms) {
   const auto unread = client->Generate(
       context.get(), Parse<v1::GenerateRequest>("prompt { tokens { token_ids: 5 } } record { top_n: 64 } "
                                                 "stop { max_tokens: 4000 ignore_eos: true }"));
-  // Its cache is given back: this one needs all of it at once.
+  // It has begun, and has its cache.
+  v1::GenerateResponse response;
+  while (unread->Read(&response) && !response.has_delta()) continue;
+  // Which is given back: this one needs all of it at once.
   v1::GenerateRequest large = Parse<v1::GenerateRequest>("stop { max_tokens: 1 }");
   for (int i = 0; i < 4090; ++i) large.mutable_prompt()->mutable_tokens()->add_token_ids(5);
   std::vector<v1::GenerateResponse> responses;
   const grpc::Status other = InProcessServer::Generate(large, &responses);
   EXPECT_TRUE(other.ok()) << other.error_message();
-  v1::GenerateResponse response;
   while (unread->Read(&response)) continue;
   const grpc::Status status = unread->Finish();
   EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED) << status.error_message();
