@@ -116,6 +116,13 @@ class BatchScheduler {
     // Its latest piece was in; 0: none was sent.
     int64_t last_batch_id = 0;
   };
+  // A part of a waiting work that goes into the next batch, and the work's tokens from which it begins.
+  struct Taken {
+    std::list<Pending>::iterator pending;
+    size_t begin = 0;
+    WorkPiece piece;
+  };
+
   // `after`: what it goes on from, if that is on its way; else null.
   std::shared_ptr<Job> Begin(RunnerSession* session, std::vector<SequenceWork> work, std::shared_ptr<Job> after,
                              const RequestContext& context);
@@ -157,6 +164,8 @@ class BatchScheduler {
   bool HasReadyWork() const;
   bool HasQuietWork() const;
   Batch TakeBatch();
+  // What goes into it: of one job, or, with null, of all that are not alone.
+  std::vector<Taken> TakePieces(const Job* alone, BatchBudget::Content& content);
   // Takes up to `max_tokens` more tokens of `pending` into `piece`.
   void ExtendPiece(Pending& pending, WorkPiece& piece, size_t max_tokens) const;
   // Fails what waits for sequences that the runner has dropped. REQUIRES: mutex_ is held.

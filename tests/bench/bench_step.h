@@ -23,8 +23,9 @@ struct BenchSampler {
 // What a step gives besides the token.
 enum class Content {
   kToken = 0,
-  kLogProb = 1,  // sampling_log_prob
-  kRecord = 2,   // both log-probs, rank, entropy
+  kLogProb = 1,    // sampling_log_prob
+  kRecord = 2,     // both log-probs, rank, entropy
+  kGenerated = 3,  // both log-probs: what a completion has of each token
 };
 
 // NaN, -1: this step does not give it.

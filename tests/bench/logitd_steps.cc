@@ -23,11 +23,11 @@ constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 RecordOptions RecordOf(Content content) {
   RecordOptions record;
   record.token_bytes = false;
-  record.model_log_prob = content == Content::kRecord;
+  record.model_log_prob = content == Content::kRecord || content == Content::kGenerated;
   record.sampling_log_prob = content != Content::kToken;
   record.rank = content == Content::kRecord;
   record.entropy = content == Content::kRecord;
-  record.records = content == Content::kRecord;
+  record.records = content == Content::kRecord || content == Content::kGenerated;
   return record;
 }
 

@@ -114,16 +114,19 @@ def verdict(name: str, value: float) -> str:
 
 
 def step_ms(folder: pathlib.Path, vocab_size: int) -> float | None:
-    """A step of step_bench on one thread, on rows N(0, 3) as the runner's; None: its worker is not in the folder."""
+    """A step of step_bench on one thread, of what a completion has of each token, on as many rows N(0, 3) as the runner's.
+
+    None: its worker is not in the folder.
+    """
     worker = folder / "step_bench_worker"
     if not worker.exists():
         return None
     import numpy as np  # Only here: the rest runs without.
 
-    count = 24
+    count = 64
     with tempfile.NamedTemporaryFile() as rows:
         np.random.default_rng(7).normal(0, 3, (count, vocab_size)).astype(np.float32).tofile(rows.name)
-        commands = "new logitd 0.8 0 0.95 0 1\n" + f"run {' '.join(f'0 {row}' for row in range(count))}\n" * 9
+        commands = "new logitd 0.8 0 0.95 0 3\n" + f"run {' '.join(f'0 {row}' for row in range(count))}\n" * 9
         out = subprocess.run([worker, rows.name, str(vocab_size)], input=commands, stdout=subprocess.PIPE, text=True,
                              check=True).stdout
     return statistics.median(int(line.split()[0]) for line in out.splitlines()[1:]) / 1e6

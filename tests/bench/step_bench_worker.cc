@@ -7,7 +7,7 @@
 //
 //   new KIND TEMPERATURE TOP_K TOP_P MIN_P CONTENT [SLOTS]
 //                                                    KIND: logitd, llama, scan, read, score, sparse or excluded;
-//                                                    CONTENT: 0, 1 or 2 (bench_step.h); SLOTS: that are listed, of the
+//                                                    CONTENT: 0 to 3 (bench_step.h); SLOTS: that are listed, of the
 //                                                    last two -> its number, from 0
 //   run NUMBER ROW [NUMBER ROW]...                   -> for each a line "NS TOKEN_ID KEPT_COUNT SAMPLING MODEL"
 //   score NUMBER ROW COUNT TARGET...                 -> "NS LOG_PROB..." of COUNT targets of consecutive rows
