@@ -122,4 +122,14 @@ absl::Status CheckChoice(const DecoderConfig& config, const RecordOptions& asked
   return CheckAlternatives("named", asked, vocab_size, record.named);
 }
 
+absl::Status CheckNoChoice(const DecoderConfig& config, std::span<const TokenId> output) {
+  const SamplingParams& sampling = config.sampling;
+  const bool before_min_tokens = std::ssize(output) < config.stop.min_tokens && !config.stop.stop_token_ids.empty();
+  if (sampling.subset != nullptr || sampling.IsOn(Stage::kSequenceBiases) || sampling.IsOn(Stage::kNoRepeatNgram) ||
+      before_min_tokens) {
+    return absl::OkStatus();
+  }
+  return Invalid("there is none, and nothing excludes any token");
+}
+
 }  // namespace logitd

@@ -19,6 +19,10 @@ namespace logitd {
 absl::Status CheckChoice(const DecoderConfig& config, const RecordOptions& asked, std::span<const TokenId> prompt,
                          std::span<const TokenId> output, int32_t vocab_size, const TokenRecord& record);
 
+// Whether a decoder may choose none after `output`: only where sets, bans, min_tokens or the tokens so far may exclude
+// some. Errors: MODEL_OUTPUT_INVALID.
+absl::Status CheckNoChoice(const DecoderConfig& config, std::span<const TokenId> output);
+
 }  // namespace logitd
 
 #endif  // LOGITD_CORE_CHOICE_CHECK_H_

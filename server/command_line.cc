@@ -27,8 +27,8 @@ constexpr size_t kMaxShownBytes = 200;
 
 constexpr char kExamples[] = R"(
 Examples:
-  logitd                          serve your own logits (Decode, Distribution,
-                                  ScoreLogits) on 127.0.0.1:50051
+  logitd                          serve your own logits (Decode, ScoreLogits,
+                                  ComputeDistribution) on 127.0.0.1:50051
   logitd --model model.gguf       serve a model, too
   logitd --listen 127.0.0.1:0     on any free port; the line "listening on
                                   ADDRESS" says which

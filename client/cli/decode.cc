@@ -26,7 +26,7 @@ Arguments MakeArguments() {
   for (Flag& flag : TokenSetFlags()) sampling.push_back(std::move(flag));
   std::vector<Flag> request = LogitsFlags();
   request.push_back(PromptTokensFlag());
-  std::vector<Flag> stop = {{"--eos-token-ids", "IDS", "tokens that end a sequence, as 1,2,3"}};
+  std::vector<Flag> stop = {{"--end-token-ids", "IDS", "tokens that end a sequence, as 1,2,3"}};
   for (Flag& flag : StopFlags("at most so many tokens; default: as many as there are rows")) {
     stop.push_back(std::move(flag));
   }
@@ -42,7 +42,7 @@ Arguments MakeArguments() {
        .examples = "python3 -c 'from numpy import *; save(\"rows.npy\", float32([[6,3,1,1]]*3))'\n"
                    "logit decode --logits rows.npy --temperature 0\n"
                    "logit decode --logits 6,3,0.5,0.5 --seed 7\n"
-                   "logit decode --logits rows.npy --temperature 0.7 --top-p 0.9 --seed 7 --eos-token-ids 3\n"
+                   "logit decode --logits rows.npy --temperature 0.7 --top-p 0.9 --seed 7 --end-token-ids 3\n"
                    "logit decode --logits rows.npy --seed 7 --frequency-penalty 0.5 --prompt-tokens 1,1,2\n"
                    "logit decode --logits - --seed 7 --json < rows.npy\n"},
       WithPenaltyFlags(
@@ -58,7 +58,7 @@ absl::StatusOr<v1::DecodeConfig> ConfigFrom(const Arguments& arguments, const Lo
            SetIfGiven(StopFrom(arguments), [&](v1::StopCriteria s) { *config.mutable_stop() = std::move(s); }),
            SetIfGiven(RecordFrom(arguments), [&](v1::RecordOptions r) { *config.mutable_record() = std::move(r); }),
            SetIfGiven(
-               arguments.TokenIds("--eos-token-ids"),
+               arguments.TokenIds("--end-token-ids"),
                [&](const std::vector<int32_t>& ids) { config.mutable_end_token_ids()->Add(ids.begin(), ids.end()); }),
        }) {
     if (!status.ok()) return status;

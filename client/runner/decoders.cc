@@ -55,7 +55,7 @@ absl::StatusOr<Decoder> Decoders::Start(const v1::DecoderStart& start) const {
     RETURN_IF_ERROR(wire::CheckTokenIds({ids.data(), static_cast<size_t>(ids.size())}, field, vocab_size_));
     return std::vector<TokenId>(ids.begin(), ids.end());
   };
-  ASSIGN_OR_RETURN(config.stop.stop_token_ids, token_ids(start.stop_token_ids(), "stop_token_ids"));
+  ASSIGN_OR_RETURN(config.stop.stop_token_ids, token_ids(start.end_token_ids(), "end_token_ids"));
   std::sort(config.stop.stop_token_ids.begin(), config.stop.stop_token_ids.end());
   config.stop.min_tokens = start.min_tokens();
   auto record =

@@ -26,6 +26,8 @@ absl::StatusOr<std::optional<CompensatedSum>> ToSum(std::optional<double> sum, d
 
 void ToProto(int32_t token_count, const SequenceSums& sums, v1::SequenceTotals& message) {
   message.set_token_count(token_count);
+  // A sum of nothing would be a probability of 1.
+  if (token_count == 0) return;
   if (sums.model) message.set_cumulative_model_log_prob(sums.model->value());
   if (sums.sampling) message.set_cumulative_sampling_log_prob(sums.sampling->value());
 }

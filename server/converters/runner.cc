@@ -136,7 +136,7 @@ v1::DecoderStart StartOf(const v1::SamplingParams& sampling, const v1::RecordOpt
   *start.mutable_sampling() = sampling;
   start.mutable_sampling()->set_seed(config.seed);
   start.set_sequence_key(config.sequence_key);
-  start.mutable_stop_token_ids()->Add(config.stop.stop_token_ids.begin(), config.stop.stop_token_ids.end());
+  start.mutable_end_token_ids()->Add(config.stop.stop_token_ids.begin(), config.stop.stop_token_ids.end());
   start.set_min_tokens(config.stop.min_tokens);
   if (config.record.records) {
     *start.mutable_record() = record;

@@ -19,8 +19,6 @@
 namespace logitd::server {
 namespace {
 
-constexpr size_t kVocabFingerprintBytes = 32;
-
 // What an open sequence costs besides what its caller chooses, the allocator's and the map's part included.
 constexpr int64_t kSequenceBytes = sizeof(Decoder) + 128;
 
@@ -105,10 +103,12 @@ absl::Status DecodeSession::Step(const v1::StepBatch& batch, std::string_view pa
   if (batch.batch_id() <= last_batch_id_) {
     return errors::OutOfRange("batch.batch_id", batch.batch_id(), "> " + std::to_string(last_batch_id_));
   }
-  for (const int count :
-       {batch.opens_size(), batch.close_sequence_ids_size(), batch.steps_size(), batch.shared_prompts_size()}) {
+  for (const auto& [field, count] : {std::pair<const char*, int>{"batch.opens", batch.opens_size()},
+                                     {"batch.close_sequence_ids", batch.close_sequence_ids_size()},
+                                     {"batch.steps", batch.steps_size()},
+                                     {"batch.shared_prompts", batch.shared_prompts_size()}}) {
     if (count > kMaxRowsPerMessage) {
-      return errors::LimitExceeded("batch", count, "[0, " + std::to_string(kMaxRowsPerMessage) + "] of each list",
+      return errors::LimitExceeded(field, count, "[0, " + std::to_string(kMaxRowsPerMessage) + "]",
                                    "max_rows_per_message");
     }
   }

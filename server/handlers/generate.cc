@@ -56,6 +56,10 @@ absl::Status CheckAlternatives(int64_t alternatives, const char* field) {
 
 // max_tokens may be 0 here, and nowhere else.
 absl::StatusOr<StopRules> StopRulesOf(const v1::StopCriteria& message, const ModelDescription& model) {
+  if (message.max_tokens() < 0) {
+    return errors::OutOfRange("max_tokens", int64_t{message.max_tokens()},
+                              "in [0, " + std::to_string(kMaxTokens) + "]");
+  }
   if (!message.has_max_tokens() || message.max_tokens() != 0) {
     return FromProto(message, model.end_token_ids, model.vocab_size, kDefaultMaxTokens);
   }
@@ -136,6 +140,9 @@ class Generation {
   absl::Status ReadPrompt(std::span<GrowingCompletion> completions);
   // Scores the prompt's own tokens: feeds all but the last.
   absl::Status ScoreOwnTokens();
+  // To the client. One that reads slowly must not keep others out of the runner's cache meanwhile. Errors: CANCELLED.
+  absl::Status Send(const v1::GenerateResponse& response);
+  absl::Status SendScoredPrompt();
   // With max_tokens = 0.
   absl::Status RunEmpty(std::span<GrowingCompletion> completions, v1::GenerateFinal& final);
   // What `final` says besides its completions.
@@ -146,12 +153,17 @@ class Generation {
   ChoiceWanted ChoiceOf(GrowingCompletion& completion);
   // Goes on with the completion in its sequence, which is made if there is none.
   SequenceWork WorkOf(GrowingCompletion& completion);
+  // Those that go on now, in their order: as many as the request's share of the cache holds. The others lose their
+  // sequences, and go on when there is room.
+  std::vector<GrowingCompletion*> ThoseThatFit(std::span<GrowingCompletion> wave);
   // What is evaluated after the next tokens of `running`, so that the runner need not wait for it. Empty: some of them
-  // end with their next token.
+  // end with their next token, or others wait to go on.
   std::vector<SequenceWork> AheadOf(std::span<GrowingCompletion* const> running);
-  // Gives each running completion its next row, or token; false: nobody reads any more.
-  bool AdvanceAll(std::span<GrowingCompletion> wave, std::span<const RequestRows> rows);
+  // Gives each running completion its next row, or token. Errors: CANCELLED, nobody reads any more.
+  absl::Status AdvanceAll(std::span<GrowingCompletion> wave, std::span<const RequestRows> rows);
   int64_t MaxFedTokens() const;
+  // Tokens that the request may have in the runner's cache at once.
+  int64_t MaxCachedTokens() const;
   // Tokens that a sequence can have: the context length, or the runner's whole cache where that is smaller.
   int64_t MaxLength() const {
     return std::min<int64_t>(model_.description().context_length, session_.capacity().max_cached_tokens);
@@ -172,6 +184,8 @@ class Generation {
   // What the row after the prompt gives each completion that goes on from it: the row, or its first token.
   std::vector<RequestRows> first_rows_;
   std::optional<v1::ScoredPrompt> scored_prompt_;
+  // Completions that wait for others to end.
+  bool has_waiting_ = false;
 };
 
 // Tokens of one completion that are fed back; its last one never is.
@@ -181,12 +195,17 @@ int64_t Generation::MaxFedTokens() const {
   return std::clamp<int64_t>(options_.decoder.stop.max_tokens - 1, 0, room);
 }
 
+int64_t Generation::MaxCachedTokens() const {
+  // Half of the cache is left to others, but each completion must come to its end.
+  const int64_t cache = session_.capacity().max_cached_tokens;
+  return std::min(cache, std::max(cache / 2, std::ssize(*prompt_) + MaxFedTokens()));
+}
+
 int32_t Generation::WaveSize() const {
   const RunnerCapacity& capacity = session_.capacity();
   if (!Forks()) return 1;
-  // Half of the cache is left to others.
-  const int64_t by_tokens =
-      (capacity.max_cached_tokens / 2 - static_cast<int64_t>(prompt_->size())) / std::max<int64_t>(1, MaxFedTokens());
+  const int64_t first_tokens = std::clamp<int64_t>(MaxFedTokens(), 1, kFirstTokens);
+  const int64_t by_tokens = (MaxCachedTokens() - std::ssize(*prompt_)) / first_tokens;
   const int64_t by_sequences = capacity.max_sequences / 2 - 1;
   return static_cast<int32_t>(std::clamp<int64_t>(std::min(by_tokens, by_sequences), 1, options_.n));
 }
@@ -204,7 +223,40 @@ SequenceWork Generation::WorkOf(GrowingCompletion& completion) {
   return work;
 }
 
+std::vector<GrowingCompletion*> Generation::ThoseThatFit(std::span<GrowingCompletion> wave) {
+  const int64_t room = MaxCachedTokens() - std::ssize(*prompt_);
+  int64_t tokens = 0;
+  std::vector<GrowingCompletion*> fitting;
+  // Its tokens, and one that runs ahead.
+  const auto take = [&](GrowingCompletion& completion, int64_t needed) {
+    const bool fits = fitting.empty() || tokens + needed <= room;
+    if (fits) {
+      tokens += completion.token_count() + 1;
+      fitting.push_back(&completion);
+    }
+    return fits;
+  };
+  for (GrowingCompletion& completion : wave) {
+    if (completion.ended() || completion.is_waiting || take(completion, completion.token_count() + 1)) continue;
+    completion.is_waiting = true;
+    completion.is_forked = false;
+    if (completion.sequence != 0) session_.Release(std::exchange(completion.sequence, 0));
+    // On the runner it may have run ahead.
+    if (completion.decoder != 0) session_.Release(std::exchange(completion.decoder, 0));
+  }
+  has_waiting_ = false;
+  for (GrowingCompletion& completion : wave) {
+    // With room to grow by as much again: else it would only wait again.
+    if (completion.is_waiting && take(completion, 2 * completion.token_count() + 1)) completion.is_waiting = false;
+    has_waiting_ = has_waiting_ || completion.is_waiting;
+  }
+  const auto before = [](const GrowingCompletion* a, const GrowingCompletion* b) { return a < b; };
+  std::sort(fitting.begin(), fitting.end(), before);
+  return fitting;
+}
+
 std::vector<SequenceWork> Generation::AheadOf(std::span<GrowingCompletion* const> running) {
+  if (has_waiting_) return {};
   std::vector<SequenceWork> ahead;
   for (GrowingCompletion* completion : running) {
     if (!completion->MayGoOn()) return {};
@@ -224,6 +276,7 @@ absl::Status Generation::ReadPrompt(std::span<GrowingCompletion> completions) {
   work.append_token_ids = *prompt_;
   if (options_.prompt_record && !scored_prompt_) {
     RETURN_IF_ERROR(ScoreOwnTokens());
+    RETURN_IF_ERROR(SendScoredPrompt());
     // The others are fed already.
     work.append_token_ids = {prompt_->back()};
   }
@@ -259,7 +312,8 @@ absl::Status Generation::Run(v1::GenerateFinal& final) {
   const int32_t wave_size = WaveSize();
   const bool forks = Forks();
   RoomNeeded room{forks ? wave_size + 1 : 1, std::ssize(*prompt_), 0};
-  room.most_tokens = room.tokens + MaxFedTokens() * wave_size;
+  // A prompt that is too long itself is refused with its own length.
+  room.most_tokens = std::max(room.tokens, std::min(room.tokens + MaxFedTokens() * wave_size, MaxCachedTokens()));
   room.tokens = std::min(room.tokens + int64_t{kFirstTokens} * wave_size, room.most_tokens);
   RETURN_IF_ERROR(session_.Reserve(room, "prompt", context_));
   for (int32_t begin = 0; begin < options_.n; begin += wave_size) {
@@ -289,13 +343,21 @@ absl::Status Generation::Run(v1::GenerateFinal& final) {
 absl::Status Generation::ScoreOwnTokens() {
   ASSIGN_OR_RETURN(scored_prompt_, ScorePrompt(*prompt_, *options_.prompt_record, prompt_sequence_, session_, model_,
                                                context_, workspaces_));
+  return absl::OkStatus();
+}
+
+absl::Status Generation::Send(const v1::GenerateResponse& response) {
+  if (!options_.stream) return absl::OkStatus();
+  if (!writer_.WaitUntilReady(kPatience)) session_.Suspend();
+  if (writer_.Write(response)) return absl::OkStatus();
+  RETURN_IF_ERROR(context_.Check());
+  return errors::Cancelled();
+}
+
+absl::Status Generation::SendScoredPrompt() {
   v1::GenerateResponse response;
   *response.mutable_prompt() = *scored_prompt_;
-  if (options_.stream && !writer_.Write(response)) {
-    RETURN_IF_ERROR(context_.Check());
-    return errors::Cancelled();
-  }
-  return absl::OkStatus();
+  return Send(response);
 }
 
 absl::Status Generation::RunEmpty(std::span<GrowingCompletion> completions, v1::GenerateFinal& final) {
@@ -306,14 +368,14 @@ absl::Status Generation::RunEmpty(std::span<GrowingCompletion> completions, v1::
     prompt_sequence_ = session_.NewSequence();
     RETURN_IF_ERROR(ScoreOwnTokens());
     session_.Release(prompt_sequence_);
+    // Nothing more is evaluated.
+    session_.Suspend();
+    RETURN_IF_ERROR(SendScoredPrompt());
   }
   for (GrowingCompletion& completion : completions) {
     v1::GenerateResponse response;
     completion.EndEmpty(*response.mutable_delta());
-    if (options_.stream && !writer_.Write(response)) {
-      RETURN_IF_ERROR(context_.Check());
-      return errors::Cancelled();
-    }
+    RETURN_IF_ERROR(Send(response));
     *final.add_completions() = completion.Take();
   }
   Conclude(evaluated, final);
@@ -331,10 +393,10 @@ void Generation::Conclude(int64_t evaluated, v1::GenerateFinal& final) {
   final.set_seed(options_.decoder.seed);
 }
 
-bool Generation::AdvanceAll(std::span<GrowingCompletion> wave, std::span<const RequestRows> rows) {
+absl::Status Generation::AdvanceAll(std::span<GrowingCompletion> wave, std::span<const RequestRows> rows) {
   size_t next = 0;
   for (GrowingCompletion& completion : wave) {
-    if (completion.ended()) continue;
+    if (completion.ended() || completion.is_waiting) continue;
     v1::GenerateResponse response;
     const RequestRows& given = rows[next++];
     absl::Status status;
@@ -342,45 +404,44 @@ bool Generation::AdvanceAll(std::span<GrowingCompletion> wave, std::span<const R
       status = completion.Accept(*given.choice, model_.description().vocab_size, *response.mutable_delta());
     } else {
       // Given back before the client is waited for.
-      const absl::StatusOr<StepWorkspaces::Lease> workspace = workspaces_.Lend(context_);
-      if (!workspace.ok()) return false;
-      status = completion.Advance(*given.logits, (*workspace)->distribution, *response.mutable_delta());
+      ASSIGN_OR_RETURN(const StepWorkspaces::Lease workspace, workspaces_.Lend(context_));
+      status = completion.Advance(*given.logits, workspace->distribution, *response.mutable_delta());
     }
     if (!status.ok()) {
       completion.Fail(status);
-    } else if (options_.stream) {
-      // What a client leaves unread must not keep others out of the runner's cache.
-      if (!writer_.WaitUntilReady(kPatience)) session_.Suspend();
-      if (!writer_.Write(response)) return false;
+    } else {
+      RETURN_IF_ERROR(Send(response));
     }
   }
-  return true;
+  return absl::OkStatus();
 }
 
 absl::Status Generation::RunWave(std::span<GrowingCompletion> wave, std::span<const RequestRows> first_rows) {
   const bool forks = Forks();
   std::vector<RequestRows> rows;
   while (true) {
-    if (!AdvanceAll(wave, rows.empty() ? first_rows : rows)) {
-      RETURN_IF_ERROR(context_.Check());
-      return errors::Cancelled();
-    }
-    std::vector<SequenceWork> work;
-    std::vector<GrowingCompletion*> running;
+    RETURN_IF_ERROR(AdvanceAll(wave, rows.empty() ? first_rows : rows));
     for (GrowingCompletion& completion : wave) {
-      if (completion.ended()) {
-        if (forks && completion.sequence != 0) session_.Release(std::exchange(completion.sequence, 0));
-        if (completion.decoder != 0) session_.Release(std::exchange(completion.decoder, 0));
-        continue;
-      }
-      SequenceWork& next = work.emplace_back(WorkOf(completion));
-      completion.is_forked = true;
-      next.is_step = true;
-      next.append_token_ids = {completion.last_token()};
-      next.AskForLast(ChoiceOf(completion));
-      running.push_back(&completion);
+      if (!completion.ended()) continue;
+      if (forks && completion.sequence != 0) session_.Release(std::exchange(completion.sequence, 0));
+      if (completion.decoder != 0) session_.Release(std::exchange(completion.decoder, 0));
     }
-    if (work.empty()) break;
+    const std::vector<GrowingCompletion*> running = ThoseThatFit(wave);
+    if (running.empty()) break;
+    std::vector<SequenceWork> work;
+    for (GrowingCompletion* completion : running) {
+      SequenceWork& next = work.emplace_back(WorkOf(*completion));
+      // Whoever had to wait begins with all that it has.
+      const bool is_step = completion->is_forked || completion->token_count() == 1;
+      completion->is_forked = true;
+      next.is_step = is_step;
+      if (is_step) {
+        next.append_token_ids = {completion->last_token()};
+      } else {
+        next.append_token_ids = completion->token_ids();
+      }
+      next.AskForLast(ChoiceOf(*completion));
+    }
     ASSIGN_OR_RETURN(std::vector<SequenceRows> results, session_.Evaluate(std::move(work), context_, AheadOf(running)));
     rows.clear();
     for (size_t i = 0; i < running.size(); ++i) {
@@ -423,8 +484,11 @@ absl::Status Generate(const v1::GenerateRequest& request, const ServerEnv& env, 
   if (!writer.Write(started)) return context.Check();
 
   v1::GenerateResponse last;
-  Generation generation(request, options, std::move(prompt.token_ids), *model, context, env.workspaces, writer);
-  RETURN_IF_ERROR(generation.Run(*last.mutable_final()));
+  // What it holds is given back before the last message is written.
+  RETURN_IF_ERROR(Generation(request, options, std::move(prompt.token_ids), *model, context, env.workspaces, writer)
+                      .Run(*last.mutable_final()));
+  *last.mutable_final()->mutable_provenance() = started.started().provenance();
+  if (HasReport(prompt.report)) *last.mutable_final()->mutable_tokenization() = prompt.report;
   writer.Write(last);
   return absl::OkStatus();
 }

@@ -46,9 +46,12 @@ absl::Status GrowingCompletion::Advance(LogitsView row, Distribution& distributi
 }
 
 absl::Status GrowingCompletion::Accept(const Choice& choice, int32_t vocab_size, v1::CompletionDelta& delta) {
+  const DecoderConfig& config = decoder_.config();
+  const std::vector<TokenId>& output = decoder_.sequence().token_ids();
   if (choice.token) {
-    RETURN_IF_ERROR(CheckChoice(decoder_.config(), AskedOf(decoder_.config().record), decoder_.prompt(),
-                                decoder_.sequence().token_ids(), vocab_size, *choice.token));
+    RETURN_IF_ERROR(CheckChoice(config, AskedOf(config.record), decoder_.prompt(), output, vocab_size, *choice.token));
+  } else {
+    RETURN_IF_ERROR(CheckNoChoice(config, output));
   }
   Take(decoder_.Accept(choice.token), delta);
   return absl::OkStatus();
@@ -65,9 +68,11 @@ void GrowingCompletion::Take(Step step, v1::CompletionDelta& delta) {
     step.finish = Finish{FinishReason::kContextFull, std::nullopt};
   delta.set_index(message_.index());
   if (step.token) {
-    v1::TokenRecord& record = *message_.add_tokens();
-    ToProto(*step.token, decoder_.config().record, &vocabulary_, record);
-    *delta.add_tokens() = record;
+    if (decoder_.config().record.records) {
+      v1::TokenRecord& record = *message_.add_tokens();
+      ToProto(*step.token, decoder_.config().record, &vocabulary_, record);
+      *delta.add_tokens() = record;
+    }
     const bool is_stop = step.finish && step.finish->reason == FinishReason::kStopToken;
     if (!is_stop) bytes_.append(vocabulary_.TokenBytes(step.token->token_id));
   }
@@ -109,7 +114,6 @@ v1::Completion GrowingCompletion::Take() {
     if (const auto characters = CountCharacters(bytes_))
       message_.set_character_count(static_cast<int32_t>(*characters));
   }
-  if (!decoder_.config().record.records) message_.clear_tokens();
   return std::move(message_);
 }
 

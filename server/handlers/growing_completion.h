@@ -40,6 +40,7 @@ class GrowingCompletion : public DecoderSource {
   bool MayGoOn() const;
   const absl::Status& failure() const { return failure_; }
   TokenId last_token() const { return decoder_.sequence().token_ids().back(); }
+  const std::vector<TokenId>& token_ids() const { return decoder_.sequence().token_ids(); }
   int32_t token_count() const { return decoder_.position(); }
 
   // The model's sequence, and its decoder there; 0: not begun.
@@ -47,6 +48,8 @@ class GrowingCompletion : public DecoderSource {
   int64_t decoder = 0;
   // The sequence is more than the prompt.
   bool is_forked = false;
+  // There was no room for its sequence any more: it goes on when others have ended.
+  bool is_waiting = false;
 
  private:
   void Take(Step step, v1::CompletionDelta& delta);

@@ -137,7 +137,9 @@ void TakeScores(const ItemInput& input, const std::vector<ContinuationScore>& sc
     *ranking.item.mutable_error() = ToProto(input.status);
     return;
   }
+  ranking.item.set_context_token_count(static_cast<int32_t>(input.context->size()));
   if (HasReport(input.report)) *ranking.item.mutable_tokenization() = input.report;
+  if (input.implicit_context_token_id) ranking.item.set_implicit_context_token_id(*input.implicit_context_token_id);
   for (size_t part = 0; part < scores.size(); ++part) {
     const int j = ranking.for_model[part];
     v1::ScoredContinuation scored;

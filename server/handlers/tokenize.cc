@@ -11,6 +11,7 @@
 #include "server/converters/sampling.h"
 #include "server/converters/text.h"
 #include "server/handlers/prompt_input.h"
+#include "server/handlers/provenance.h"
 #include "server/handlers/spelling.h"
 
 namespace logitd::server {
@@ -27,7 +28,7 @@ absl::Status Tokenize(const v1::TokenizeRequest& request, const ServerEnv& env, 
     return errors::LimitExceeded("texts", bytes, "[0, " + std::to_string(kMaxTextBytes) + "] bytes", "max_text_bytes");
   }
   ASSIGN_OR_RETURN(const std::shared_ptr<ServedModel> model, env.models.Find(request.model()));
-  const TokenizationOptions options = FromProto(request.options());
+  const TokenizationOptions options = FromProto(request.tokenization());
   ASSIGN_OR_RETURN(const auto lists,
                    model->Tokenize({request.texts().begin(), request.texts().end()}, options, context));
   ASSIGN_OR_RETURN(Spelling spelling, Spelling::Of(*model, options, context));
@@ -41,6 +42,7 @@ absl::Status Tokenize(const v1::TokenizeRequest& request, const ServerEnv& env, 
     if (!request.token_bytes()) continue;
     for (const TokenId id : ids) text.add_token_bytes(std::string(model->vocabulary().TokenBytes(id)));
   }
+  *response.mutable_provenance() = ProvenanceOf(*model);
   return absl::OkStatus();
 }
 
@@ -71,6 +73,7 @@ absl::Status Detokenize(const v1::DetokenizeRequest& request, const ServerEnv& e
     text.set_text(ToUtf8(bytes));
     if (!IsUtf8(bytes)) text.set_raw_bytes(bytes);
   }
+  *response.mutable_provenance() = ProvenanceOf(*model);
   return absl::OkStatus();
 }
 

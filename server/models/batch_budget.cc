@@ -13,10 +13,19 @@ constexpr double kStretch = 3.5;
 constexpr int kFirstTokens = 16;
 // However slow they are: a prompt must come to its end.
 constexpr int kFewestTokens = 4;
+// So many batches of steps alone tell their time: one may have been slow for another reason.
+constexpr int kSamples = 2;
+// After so many batches with other tokens one of steps alone is measured again.
+constexpr int kBatchesToMeasure = 16;
 // A sequence may be late for a batch or two, because of its client or of the scheduler of the machine: it still runs.
 constexpr int kBatchesToBeGone = 2;
 // Of a new measurement; the rest is of those before.
 constexpr double kNewWeight = 0.4;
+
+// A shorter time is believed at once: what made the others longer was something else.
+void LearnTime(double value, std::optional<double>& mean) {
+  mean = mean && value > *mean ? *mean + kNewWeight * (value - *mean) : value;
+}
 
 void Learn(double value, std::optional<double>& mean) { mean = mean ? *mean + kNewWeight * (value - *mean) : value; }
 
@@ -24,9 +33,11 @@ void Learn(double value, std::optional<double>& mean) { mean = mean ? *mean + kN
 
 std::optional<double> BatchBudget::TimeOf(int steps) const {
   // Fewer steps take less time: if in doubt the budget is smaller.
-  const auto after = step_times_.upper_bound(steps);
-  if (after == step_times_.begin()) return std::nullopt;
-  return std::prev(after)->second;
+  for (auto known = step_times_.upper_bound(steps); known != step_times_.begin();) {
+    --known;
+    if (known->second.samples >= kSamples) return known->second.seconds;
+  }
+  return std::nullopt;
 }
 
 int BatchBudget::TokensBeside(int steps) const {
@@ -36,6 +47,7 @@ int BatchBudget::TokensBeside(int steps) const {
   const std::optional<double> step_time = TimeOf(steps);
   // While nothing waits for it, even a batch without steps tells something.
   if (!step_time) return is_idle ? std::min(kFirstTokens, max_tokens_) : 0;
+  if (!is_idle && mixed_batches_ >= kBatchesToMeasure) return 0;
   if (!token_time_) return std::min(kFirstTokens, max_tokens_);
   const double tokens = (kStretch - 1) * *step_time / *token_time_;
   // What is learned from a few tokens says little of many.
@@ -52,6 +64,7 @@ void BatchBudget::OnBegin(const Content& content) {
   batches_without_steps_ = 0;
   last_steps_ = content.steps;
   if (content.tokens > 0) last_tokens_ = content.tokens;
+  mixed_batches_ = content.tokens > 0 ? mixed_batches_ + 1 : 0;
 }
 
 void BatchBudget::OnEnd(const Content& content, std::chrono::duration<double> time) {
@@ -60,14 +73,18 @@ void BatchBudget::OnEnd(const Content& content, std::chrono::duration<double> ti
   const double seconds = std::max(time.count(), kLeastSeconds);
   if (content.tokens == 0) {
     if (content.steps == 0) return;
-    std::optional<double> mean;
-    if (const auto known = step_times_.find(content.steps); known != step_times_.end()) mean = known->second;
-    Learn(seconds, mean);
-    step_times_[content.steps] = *mean;
+    StepTime& known = step_times_[content.steps];
+    LearnTime(seconds, known.seconds);
+    ++known.samples;
     return;
   }
   const std::optional<double> of_steps = content.steps == 0 ? 0 : TimeOf(content.steps);
   if (!of_steps) return;
+  if (content.steps > 0 && seconds < *of_steps) {
+    // So the steps alone take less.
+    step_times_[content.steps] = {seconds, kSamples};
+    return;
+  }
   Learn(std::max((seconds - *of_steps) / content.tokens, kLeastSeconds), token_time_);
 }
 

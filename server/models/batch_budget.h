@@ -39,8 +39,12 @@ class BatchBudget {
   std::optional<double> TimeOf(int steps) const;
 
   const int max_tokens_;
-  // Seconds, by the number of steps.
-  std::map<int, double> step_times_;
+  struct StepTime {
+    std::optional<double> seconds;
+    int samples = 0;
+  };
+  // By the number of steps.
+  std::map<int, StepTime> step_times_;
   // Seconds.
   std::optional<double> token_time_;
   // Beside steps, the last time.
@@ -48,6 +52,8 @@ class BatchBudget {
   // Of the last batch that had some.
   int last_steps_ = 0;
   int batches_without_steps_ = 0;
+  // With steps and other tokens, since the last one of steps alone.
+  int mixed_batches_ = 0;
 };
 
 }  // namespace logitd::server

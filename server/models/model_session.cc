@@ -43,6 +43,8 @@ absl::Status ModelSession::Reserve(const RoomNeeded& room, const std::string& fi
     ASSIGN_OR_RETURN(const auto runner,
                      model_.Pick(room.sequences, std::max(room.tokens, room.most_tokens), field, context));
     const absl::Status status = TakeRunner(*runner, room, field, context);
+    // It may lose the room before it has begun.
+    if (IsSuspended(status)) continue;
     if (!IsRunnerLost(status)) return status;
     RETURN_IF_ERROR(CountLoss({}));
   }

@@ -35,8 +35,7 @@ absl::Status RunnerSession::Reserve(const RoomNeeded& room, const std::string& f
     return errors::LimitExceeded(field, most_tokens_, "[1, " + std::to_string(capacity.max_cached_tokens) + "] tokens",
                                  "capacity.max_cached_tokens");
   }
-  tokens_ = 0;
-  own_tokens_.clear();
+  cached_.Clear();
   RETURN_IF_ERROR(scheduler_->AcquireRoom(this, room.sequences, room.tokens, context));
   has_room_ = true;
   return absl::OkStatus();
@@ -50,12 +49,12 @@ bool RunnerSession::is_suspended() const {
 int64_t RunnerSession::NewSequence() { return scheduler_->NewSequence(this); }
 
 void RunnerSession::Release(int64_t sequence_id) {
-  if (const auto own = own_tokens_.extract(sequence_id)) tokens_ -= own.mapped();
+  cached_.Release(sequence_id);
   scheduler_->ReleaseSequence(this, sequence_id);
 }
 
 int64_t RunnerSession::TokensAfter(const std::vector<SequenceWork>& work) const {
-  int64_t tokens = tokens_;
+  int64_t tokens = cached_.count();
   for (const SequenceWork& next : work) tokens += static_cast<int64_t>(next.token_count());
   return tokens;
 }
@@ -65,17 +64,12 @@ int64_t RunnerSession::RoomFor(const std::vector<SequenceWork>& work) const {
   return std::max(tokens, std::min(tokens + kGrowTokens * std::ssize(work), most_tokens_));
 }
 
-void RunnerSession::CountTokens(const std::vector<SequenceWork>& work) {
-  for (const SequenceWork& next : work) own_tokens_[next.sequence_id] += static_cast<int64_t>(next.token_count());
-  tokens_ = TokensAfter(work);
-}
-
 absl::StatusOr<std::vector<SequenceRows>> RunnerSession::Evaluate(std::vector<SequenceWork> work,
                                                                   const RequestContext& context,
                                                                   std::vector<SequenceWork> ahead) {
   DropAhead();
   if (has_room_) RETURN_IF_ERROR(scheduler_->GrowRoom(this, TokensAfter(work), RoomFor(work), context));
-  CountTokens(work);
+  cached_.Add(work);
   return WaitFor(scheduler_->Begin(this, std::move(work), nullptr, context), context, std::move(ahead));
 }
 
@@ -89,7 +83,7 @@ absl::StatusOr<std::vector<SequenceRows>> RunnerSession::WaitFor(std::shared_ptr
                                                                  const RequestContext& context,
                                                                  std::vector<SequenceWork> ahead) {
   if (!ahead.empty() && (!has_room_ || scheduler_->TryToGrowRoom(this, TokensAfter(ahead), RoomFor(ahead)))) {
-    CountTokens(ahead);
+    cached_.Add(ahead);
     ahead_ = scheduler_->Begin(this, std::move(ahead), job, context);
   }
   auto rows = scheduler_->Wait(this, job, context);

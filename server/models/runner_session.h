@@ -20,6 +20,7 @@
 #include "absl/status/statusor.h"
 #include "server/models/batch_scheduler.h"
 #include "server/models/cache_room.h"
+#include "server/models/cached_tokens.h"
 #include "server/models/sent_batch.h"
 #include "server/models/work.h"
 #include "server/request_context.h"
@@ -104,7 +105,6 @@ class RunnerSession {
   int64_t TokensAfter(const std::vector<SequenceWork>& work) const;
   // With some for the steps after it.
   int64_t RoomFor(const std::vector<SequenceWork>& work) const;
-  void CountTokens(const std::vector<SequenceWork>& work);
 
   std::shared_ptr<BatchScheduler> scheduler_;
   // The scheduler's.
@@ -113,9 +113,8 @@ class RunnerSession {
   // It has reserved some; a session that never did so is not counted.
   bool has_room_ = false;
   int64_t most_tokens_ = 0;
-  // In the cache, of all sequences and of each: what it appended itself.
-  int64_t tokens_ = 0;
-  std::unordered_map<int64_t, int64_t> own_tokens_;
+  // Tokens in the cache, as often as they are there: what a sequence shares with others counts once.
+  CachedTokens cached_;
   // What is on its way and not waited for yet.
   std::shared_ptr<Job> ahead_;
   bool is_alone_ = false;

@@ -307,7 +307,7 @@ class SentencePieceTest(RandomModel, unittest.TestCase):
         with wire.connect(self.model.server.address) as client:
             options = completion_pb2.TokenizationOptions(parse_special_tokens=True)
             reply = client.models.Tokenize(
-                model_service_pb2.TokenizeRequest(texts=["<s>a", "a<s>", "<s> a"], options=options))
+                model_service_pb2.TokenizeRequest(texts=["<s>a", "a<s>", "<s> a"], tokenization=options))
             started = next(iter(client.generation.Generate(generation_service_pb2.GenerateRequest(
                 prompt=completion_pb2.Input(text="<s>a"), tokenization=options)))).started
         self.assertEqual([t.tokenization.doubled_bos for t in reply.texts], [True, False, True])

@@ -419,7 +419,7 @@ class DecodeTest(unittest.TestCase):
         array = numpy.zeros((2, 2000, 4), numpy.float32)
         array[:, :, 1] = 5
         array[0, 2] = array[1, 1500] = [0, 0, 0, 9]
-        first, second = self.decode(save("eos", array), "--temperature", 0, "--eos-token-ids", 3)
+        first, second = self.decode(save("eos", array), "--temperature", 0, "--end-token-ids", 3)
         self.assertEqual(ids_of(first), [1, 1, 3])
         self.assertEqual(first["finish"], {"reason": "FINISH_REASON_STOP_TOKEN", "stop_token_id": 3})
         self.assertEqual(ids_of(second), [1] * 1500 + [3])
@@ -443,7 +443,7 @@ class DecodeTest(unittest.TestCase):
         path = save("fine", rows((2, 4)))
         for flags, field in [(("--temperature", -1), "config.sampling.temperature"),
                              (("--max-tokens", 0), "config.stop.max_tokens"),
-                             (("--eos-token-ids", 4), "config.end_token_ids[0]")]:
+                             (("--end-token-ids", 4), "config.end_token_ids[0]")]:
             with self.subTest(flags=flags):
                 outcome = harness.logit("decode", "--logits", path, *flags, server=server)
                 self.assertEqual(outcome.status, 3, outcome)

@@ -72,7 +72,7 @@ class ServedVocabulary:
     def tokenize(self, *texts: str, timeout_s: float = wire.TIMEOUT_S) -> model_service_pb2.TokenizeResponse:
         return self.client.models.Tokenize(
             model_service_pb2.TokenizeRequest(texts=texts, token_bytes=True,
-                                              options=completion_pb2.TokenizationOptions(add_special_tokens=False)),
+                                              tokenization=completion_pb2.TokenizationOptions(add_special_tokens=False)),
             timeout=timeout_s)
 
     def generate(self, text: str, max_tokens: int = 1):

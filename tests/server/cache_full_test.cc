@@ -1,5 +1,6 @@
 // Many clients whose completions together are far more than the runner's cache holds.
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <string>
 #include <thread>
@@ -79,7 +80,66 @@ TEST_F(CacheFullTest, ClientsRunTogetherUntilItIsFullAndGetTheSameTokens) {
   EXPECT_LE(again, generated);
 }
 
-TEST_F(CacheFullTest, CompletionsOfOnePromptToo) {
+// All completions of a prompt run until the half of the cache that is theirs is full; the others wait for them.
+TEST_F(CacheFullTest, ManyLongCompletionsOfOnePrompt) {
+  v1::GenerateRequest request = Request(3);
+  request.set_n(16);
+  request.set_stream(false);
+  request.mutable_stop()->set_max_tokens(400);
+  for (const bool choice : {true, false}) {
+    FakeModelOptions options = Options(int64_t{1} << 20);
+    options.choice = choice;
+    Attach(options);
+    std::vector<v1::GenerateResponse> undisturbed;
+    EXPECT_TRUE(Generate(request, &undisturbed).ok());
+    options.max_cached_tokens = 4096;
+    Attach(options);
+    std::vector<v1::GenerateResponse> responses;
+    const grpc::Status status = Generate(request, &responses);
+    ASSERT_TRUE(status.ok()) << status.error_message();
+    EXPECT_EQ(fake_->model().largest_batch(), 16);
+    // 6,400 tokens where 2,048 have room.
+    EXPECT_GT(fake_->model().token_count(), 16 * 399 + 8);
+    EXPECT_LE(fake_->model().token_count(), 2 * 16 * 399);
+    ASSERT_EQ(responses.back().final().completions_size(), 16);
+    for (int i = 0; i < 16; ++i) {
+      EXPECT_EQ(responses.back().final().completions(i).SerializeAsString(),
+                undisturbed.back().final().completions(i).SerializeAsString());
+    }
+  }
+}
+
+// Who reads nothing holds nothing, also while what it does not read is the prompt's own records.
+TEST_F(CacheFullTest, AClientThatReadsNothingOfItsPromptIsInNobodysWay) {
+  Start({.max_stall = std::chrono::minutes(5)});
+  Attach(Options(1000));
+  v1::GenerateRequest request;
+  for (int i = 0; i < 600; ++i) request.mutable_prompt()->mutable_tokens()->add_token_ids(2 + i % 60);
+  request.mutable_prompt_record()->set_top_n(64);
+  v1::GenerateRequest large = request;
+  large.clear_prompt_record();
+  large.mutable_stop()->set_max_tokens(1);
+  grpc::ChannelArguments small_window;
+  small_window.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+  small_window.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 64 << 10);
+  const auto client = v1::GenerationService::NewStub(NewChannel(small_window));
+  for (const int max_tokens : {0, 5}) {
+    request.mutable_stop()->set_max_tokens(max_tokens);
+    const auto context = Context();
+    const auto unread = client->Generate(context.get(), request);
+    v1::GenerateResponse response;
+    ASSERT_TRUE(unread->Read(&response));
+    // Its cache is needed: this one waits until it is given back.
+    std::vector<v1::GenerateResponse> responses;
+    const grpc::Status status = Generate(large, &responses);
+    EXPECT_TRUE(status.ok()) << status.error_message();
+    context->TryCancel();
+    while (unread->Read(&response)) continue;
+    unread->Finish();
+  }
+}
+
+TEST_F(CacheFullTest, CompletionsOfSeveralPrompts) {
   Attach(Options(int64_t{1} << 20));
   std::vector<std::vector<v1::GenerateResponse>> undisturbed(4);
   std::vector<std::vector<v1::GenerateResponse>> together(4);

@@ -155,6 +155,37 @@ TEST_F(HostileChoiceTest, WhatNoDecoderChoosesIsFound) {
   }
 }
 
+TEST_F(HostileChoiceTest, NoTokenIsChosenOnlyWhereSomethingExcludesTokens) {
+  const std::pair<const char*, const char*> cases[] = {
+      {"prompt { tokens { token_ids: 5 } } stop { max_tokens: 2 }", "MODEL_OUTPUT_INVALID of "},
+      {"prompt { tokens { token_ids: 5 } } stop { max_tokens: 2 } sampling { banned_tokens { ids { token_ids: 2 } } }",
+       "OK"}};
+  for (const auto& [request, call] : cases) {
+    AttachRaw();
+    Call(request);
+    const v1::RunBatch first = Next();
+    const v1::RunBatch second = Next();
+    ASSERT_EQ(second.work_size(), 1);
+    v1::AttachRequest answer = Answer(first, {5});
+    answer.mutable_output()->mutable_outputs(0)->mutable_chosen()->clear_token();
+    stream_->Write(answer);
+    // What ran ahead from it is skipped.
+    v1::AttachRequest skipped;
+    skipped.mutable_output()->set_batch_id(second.batch_id());
+    skipped.mutable_output()->set_final(true);
+    skipped.mutable_output()->add_outputs()->set_sequence_id(second.work(0).sequence_id());
+    skipped.mutable_output()->mutable_outputs(0)->set_skipped(true);
+    stream_->Write(skipped);
+    caller_.join();
+    EXPECT_EQ(Describe(status_), call);
+    EXPECT_EQ(Describe(EndOfStream()), "OK");
+    if (!status_.ok()) continue;
+    const v1::Completion& completion = responses_.back().final().completions(0);
+    EXPECT_EQ(completion.finish().reason(), v1::FINISH_REASON_NO_ADMISSIBLE_TOKEN);
+    EXPECT_FALSE(completion.totals().has_cumulative_model_log_prob()) << "a sum of nothing is no log-prob";
+  }
+}
+
 TEST_F(HostileChoiceTest, TheNextBatchComesBeforeTheFirstIsAnswered) {
   AttachRaw();
   Call(kRequest);

@@ -50,7 +50,7 @@ TEST_F(VocabularyTest, ARunnerThatNamesItsControlTokensAttaches) {
   ASSERT_TRUE(models_
                   ->Tokenize(Context().get(),
                              Parse<v1::TokenizeRequest>(
-                                 "texts: \"the cat\" token_bytes: true options { add_special_tokens: true }"),
+                                 "texts: \"the cat\" token_bytes: true tokenization { add_special_tokens: true }"),
                              &tokenized)
                   .ok());
   ASSERT_EQ(tokenized.texts(0).token_ids(0), kFakeBos);

@@ -150,7 +150,7 @@ TEST_F(DecodeTest, RowsAreTheStepsOfASequence) {
 TEST_F(DecodeTest, FlagsAreFieldsOfTheSameName) {
   decoder_.finish_after = 2;
   EXPECT_EQ(Run(SavedArray("<f4", "(2, 3)", kRows),
-                {"--temperature", "0.7", "--seed", "7", "--sequence-key", "5", "--eos-token-ids", "2,1", "--top-p",
+                {"--temperature", "0.7", "--seed", "7", "--sequence-key", "5", "--end-token-ids", "2,1", "--top-p",
                  "0.9", "--banned-tokens", "0", "--max-tokens", "9", "--min-tokens", "1", "--ignore-eos", "--rank"}),
             0);
   EXPECT_EQ(config().sampling().temperature(), 0.7);

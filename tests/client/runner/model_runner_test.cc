@@ -647,7 +647,7 @@ TEST(ModelRunnerTest, SkipsWhatHasNothingToAppend) {
                     };
                     add(1, {5});
                     v1::DecoderStart& ends = *add(2, {5}).mutable_choice()->mutable_start();
-                    for (TokenId id = 0; id < kFakeVocabSize; ++id) ends.add_stop_token_ids(id);
+                    for (TokenId id = 0; id < kFakeVocabSize; ++id) ends.add_end_token_ids(id);
                     add(3, {20});
                     add(4, {kFakeVocabSize});
                     add(5, {21, 5, 6});

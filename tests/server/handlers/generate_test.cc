@@ -280,9 +280,10 @@ TEST_F(GenerateTest, ManyCompletionsRunInWavesAndForksAreOptional) {
   Attach(options);
   const std::string request =
       "prompt { text: \"cat\" } n: 9 sampling { temperature: 0.9 seed: 1 } stop { max_tokens: 5 }";
-  // All but what it costs: without forks the prompt is read for each completion.
+  // All but what it costs, for without forks the prompt is read for each completion, and the model's name.
   const auto bytes_of = [](v1::GenerateFinal final) {
     final.mutable_usage()->clear_evaluated_token_count();
+    final.clear_provenance();
     return final.SerializeAsString();
   };
   const std::string in_waves = bytes_of(Completions(request));
@@ -323,6 +324,38 @@ TEST_F(GenerateTest, DeltasAddUpToTheFinalCompletion) {
     ASSERT_EQ(tokens.size(), 30u);
     for (int i = 0; i < 30; ++i) EXPECT_EQ(tokens[i], completion.tokens(i).token_id());
   }
+}
+
+TEST_F(GenerateTest, WithoutRecordsThereAreNoTokensInDeltasEither) {
+  for (const bool choice : {false, true}) {
+    Attach({.choice = choice});
+    std::vector<v1::GenerateResponse> responses;
+    ASSERT_TRUE(
+        Generate(Parse<v1::GenerateRequest>("prompt { text: \"the cat\" } record { layout: RECORD_LAYOUT_NONE } "
+                                            "stop { max_tokens: 9 ignore_eos: true }"),
+                 &responses)
+            .ok());
+    std::string text;
+    for (const v1::GenerateResponse& response : responses) {
+      EXPECT_TRUE(response.delta().tokens().empty());
+      text += response.delta().text();
+    }
+    const v1::GenerateFinal& final = responses.back().final();
+    EXPECT_EQ(text, final.completions(0).text());
+    EXPECT_TRUE(final.completions(0).tokens().empty());
+    EXPECT_EQ(final.completions(0).totals().token_count(), 9);
+    EXPECT_LT(final.completions(0).totals().cumulative_model_log_prob(), 0);
+  }
+}
+
+// Whoever reads the last message alone has all of it.
+TEST_F(GenerateTest, TheFinalMessageSaysWhatItsNumbersDependOn) {
+  Attach({.batch_tolerance_nats = 0.25});
+  std::vector<v1::GenerateResponse> responses;
+  ASSERT_TRUE(
+      Generate(Parse<v1::GenerateRequest>("prompt { text: \"the cat\" } stop { max_tokens: 1 }"), &responses).ok());
+  EXPECT_EQ(responses.back().final().provenance().batch_tolerance_nats(), 0.25);
+  EXPECT_THAT(responses.back().final().provenance(), EqualsProto(responses.front().started().provenance()));
 }
 
 TEST_F(GenerateTest, WithoutStreamThereAreNoDeltas) {

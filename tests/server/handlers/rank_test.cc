@@ -164,6 +164,21 @@ TEST_F(RankTest, CountsBesideSumsAreRefused) {
   EXPECT_EQ(item.candidates(3).place(), 1);
 }
 
+TEST_F(RankTest, TheTokenThatStandsForAnEmptyContextIsNamed) {
+  Attach();
+  std::vector<v1::RankResponse> responses;
+  ASSERT_TRUE(Rank(R"(items { candidates { text: "the" } candidates { text: "cat" } }
+                      items { context { text: "the" } candidates { text: " cat" } })",
+                   &responses)
+                  .ok());
+  const v1::RankedItem empty = ReplyTo(0, responses).item();
+  EXPECT_EQ(empty.implicit_context_token_id(), logitd::testing::kFakeBos);
+  EXPECT_TRUE(empty.has_implicit_context_token_id());
+  const v1::RankedItem item = ReplyTo(1, responses).item();
+  EXPECT_FALSE(item.has_implicit_context_token_id());
+  EXPECT_EQ(item.context_token_count(), 1);
+}
+
 TEST_F(RankTest, SumsThatNoTokensHaveAreRefused) {
   std::vector<v1::RankResponse> responses;
   ASSERT_TRUE(Rank(R"(items {

@@ -50,6 +50,8 @@ TEST(BatchBudgetTest, StepsOfUnknownTimeComeAloneFirst) {
   BatchBudget budget(512);
   EXPECT_EQ(budget.TokensBeside(1), 0);
   Serve(budget, Runner(), {1, 0});
+  EXPECT_EQ(budget.TokensBeside(1), 0);
+  Serve(budget, Runner(), {1, 0});
   EXPECT_GT(budget.TokensBeside(1), 0);
   // Three steps take as long as one, at least.
   EXPECT_GT(budget.TokensBeside(3), 0);
@@ -76,9 +78,25 @@ TEST(BatchBudgetTest, ARunnerThatGetsSlowerIsFollowed) {
   EXPECT_LE(runner.TimeOf({1, budget.TokensBeside(1)}), 0.2);
 }
 
+// What else the machine did while the steps were measured must not make batches long for good.
+TEST(BatchBudgetTest, ASlowSampleIsForgotten) {
+  for (const double times : {3.0, 10.0, 100.0}) {
+    BatchBudget budget(512);
+    const Runner slow{0.01 * times, 0.001};
+    const Runner runner{0.01, 0.001};
+    for (int i = 0; i < 3; ++i) Serve(budget, slow, {1, 0});
+    ReadPrompt(budget, runner, 2000, 1);
+    // And while prompts keep coming.
+    const Read read = ReadPrompt(budget, runner, 2000, 1);
+    EXPECT_LE(read.longest_batch, 4 * runner.step_time) << times;
+    EXPECT_LE(read.time, 1.6 * 2000 * runner.token_time) << times;
+  }
+}
+
 TEST(BatchBudgetTest, TokensThatCostNothingFillTheBatch) {
   BatchBudget budget(512);
   const Runner runner{0.002, 0};
+  Serve(budget, runner, {4, 0});
   Serve(budget, runner, {4, 0});
   ReadPrompt(budget, runner, 5000, 4);
   EXPECT_EQ(budget.TokensBeside(4), 512);
@@ -87,6 +105,7 @@ TEST(BatchBudgetTest, TokensThatCostNothingFillTheBatch) {
 TEST(BatchBudgetTest, HoweverSlowTokensAreAPromptComesToItsEnd) {
   BatchBudget budget(512);
   const Runner runner{0.001, 1};
+  Serve(budget, runner, {1, 0});
   Serve(budget, runner, {1, 0});
   ReadPrompt(budget, runner, 100, 1);
   EXPECT_GT(budget.TokensBeside(1), 0);

@@ -76,6 +76,22 @@ TEST_F(CacheGrowthTest, SixteenRunAtOnceUntilItIsFullAndAllEnd) {
   EXPECT_LE(runner_->token_count(), 2 * needed);
 }
 
+// Room is given, and taken again before whoever waited for it has woken up: nobody is told of that.
+TEST_F(CacheGrowthTest, NobodyIsToldThatItWasSuspended) {
+  constexpr int kThreads = 20;
+  std::vector<std::thread> threads;
+  for (int i = 0; i < kThreads; ++i) {
+    threads.emplace_back([&, i] {
+      for (int round = 0; round < 12; ++round) {
+        ModelSession session(*model_);
+        Generate(session, 60 + (i * 37 + round * 61) % 190, i);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_LE(runner_->most_cached_tokens(), kCacheTokens);
+}
+
 TEST_F(CacheGrowthTest, ASuspendedSessionCanBeCancelled) {
   ModelSession oldest(*model_);
   ModelSession youngest(*model_);
