@@ -149,9 +149,8 @@ absl::StatusOr<std::unique_ptr<LlamaModel>> LlamaModel::Load(const LlamaOptions&
 }
 
 absl::Status LlamaModel::CreateContext(const LlamaOptions& options, bool f32) {
-  // llama.cpp's threads spin at hundreds of barriers a token: as soon as one of them has to share its CPU, all wait for
-  // the scheduler (measured on 2 busy CPUs: 0.3 tokens/s with 2 threads, 30 with 1). So one CPU is left to the others.
-  const int threads = options.threads > 0 ? options.threads : std::max(1, (UsableCpuCount() - 1) / options.cpu_sharers);
+  const int threads = options.threads > 0 ? options.threads : std::max(1, UsableCpuCount() / options.cpu_sharers);
+  if (options.threads == 0 && threads > 1) free_cpus_.emplace(threads);
   llama_context_params params = ContextParams({cache_.cells, cache_.sequences, f32}, threads);
   params.abort_callback = [](void* model) { return static_cast<LlamaModel*>(model)->ShouldAbort(); };
   params.abort_callback_data = this;
@@ -415,6 +414,10 @@ void LlamaModel::Decode(std::span<Task*> tasks, std::span<const int> counts, Row
     QuietLlamaLog quiet;
     evaluated_for_ = &sink;
     for (const Task* task : tasks) evaluated_.push_back(task->work_index);
+    if (free_cpus_) {
+      const int threads = free_cpus_->Threads();
+      llama_set_n_threads(context_.get(), threads, threads);
+    }
     result = llama_decode(context_.get(), *batch);
     evaluated_.clear();
   }

@@ -12,12 +12,14 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "client/runner/cache_ledger.h"
+#include "client/runner/llama/free_cpus.h"
 #include "client/runner/llama/llama_weights.h"
 #include "client/runner/llama/memory_budget.h"
 #include "client/runner/llama/tokenizer_client.h"
@@ -32,8 +34,8 @@ struct LlamaOptions {
   std::string name;
   Precision precision = Precision::kF32;
   std::string cache_dir;
-  // Threads that compute; 0: one less than the CPUs that this process may use, shared with the other runners here, at
-  // least one.
+  // Threads that compute; 0: as many as the CPUs that others leave free, at most those that this process may use,
+  // shared with the other runners here; at least one.
   int threads = 0;
   // Runners that share those CPUs, this one included.
   int cpu_sharers = 1;
@@ -109,6 +111,8 @@ class LlamaModel : public Model {
   const llama_vocab* vocab_ = nullptr;
   const CacheChoice cache_;
   CacheLedger ledger_;
+  // Unset: the number of threads stays.
+  std::optional<FreeCpus> free_cpus_;
   v1::ModelInfo info_;
   v1::Vocabulary vocabulary_;
   std::unique_ptr<TokenizerClient> tokenizer_;
