@@ -22,7 +22,7 @@ struct Options {
   std::string model_file;
   std::string model_name;
   int32_t runners = 1;
-  // Of each runner; 0: the CPUs but one, divided among the runners.
+  // Of each runner; 0: the CPUs that others leave free, at most those divided among the runners.
   int32_t threads = 0;
   // Of each runner; 0: what the model was trained with, what the memory holds, and 64.
   int32_t context_length = 0;

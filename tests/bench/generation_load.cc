@@ -4,7 +4,7 @@
 //   generation_load logitd|llama-server SOCKET CLIENTS COMPLETIONS MAX_TOKENS PROMPT_TOKENS TOP_N
 //
 // SOCKET is the path of a Unix socket. Every client makes so many completions, one after the other, of prompts of ids
-// of its own, and its connection stays open. TOP_N: that many alternatives with their log-probs at every token, 0:
+// of its own. TOP_N: that many alternatives with their log-probs at every token, 0:
 // none. Prints one line of JSON: tokens, the seconds from the first request to the last token, and the median times of
 // a first token and of a later one (milliseconds). Before that it is checked that every completion has MAX_TOKENS
 // tokens, that its text is not empty, and that every log-prob that was asked for is there and finite.
@@ -90,7 +90,8 @@ class LogitdClient : public Client {
     if (load_.top_n > 0) request.mutable_record()->set_top_n(load_.top_n);
     grpc::ClientContext context;
     context.set_deadline(std::chrono::system_clock::now() + std::chrono::minutes(5));
-    Completion completion{.begin = Clock::now()};
+    Completion completion;
+    completion.begin = Clock::now();
     const auto reader = stub_->Generate(&context, request);
     v1::GenerateResponse response;
     while (reader->Read(&response)) {
@@ -114,20 +115,14 @@ class LogitdClient : public Client {
   std::unique_ptr<v1::GenerationService::Stub> stub_;
 };
 
-// HTTP/1.1 with a connection that stays open; its replies are chunked events, of one JSON object each.
+// HTTP/1.1; its replies are chunked events, of one JSON object each. The server ends the connection after such a reply,
+// whatever its head says; the next one is made before the clock of a completion starts.
 class LlamaServerClient : public Client {
  public:
-  explicit LlamaServerClient(const Load& load) : load_(load) {
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    if (load.socket.size() >= sizeof(address.sun_path)) throw std::runtime_error("the socket's path is too long");
-    load.socket.copy(address.sun_path, load.socket.size());
-    socket_ = ::socket(AF_UNIX, SOCK_STREAM, 0);
-    if (socket_ < 0 || ::connect(socket_, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
-      throw std::runtime_error("no connection to " + load.socket);
-    }
+  explicit LlamaServerClient(const Load& load) : load_(load) { Connect(); }
+  ~LlamaServerClient() override {
+    if (socket_ >= 0) ::close(socket_);
   }
-  ~LlamaServerClient() override { ::close(socket_); }
 
   Completion Complete(const std::vector<int>& prompt, uint64_t seed) override {
     // Its own samplers at their defaults, which take the 40 likeliest tokens first: its fastest.
@@ -138,7 +133,9 @@ class LlamaServerClient : public Client {
                               {"return_tokens", true}};
     if (load_.top_n > 0) request["n_probs"] = load_.top_n;
     const std::string body = request.dump();
-    Completion completion{.begin = Clock::now()};
+    if (socket_ < 0) Connect();
+    Completion completion;
+    completion.begin = Clock::now();
     Send("POST /completion HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: " +
          std::to_string(body.size()) + "\r\n\r\n" + body);
     const std::string head = Take("\r\n\r\n");
@@ -153,10 +150,23 @@ class LlamaServerClient : public Client {
       }
     }
     Take("\r\n");
+    ::close(socket_);
+    socket_ = -1;
     return completion;
   }
 
  private:
+  void Connect() {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    if (load_.socket.size() >= sizeof(address.sun_path)) throw std::runtime_error("the socket's path is too long");
+    load_.socket.copy(address.sun_path, load_.socket.size());
+    socket_ = ::socket(AF_UNIX, SOCK_STREAM, 0);
+    if (socket_ < 0 || ::connect(socket_, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
+      throw std::runtime_error("no connection to " + load_.socket);
+    }
+  }
+
   void AddEvent(const std::string& event, Completion& completion) const {
     constexpr char kData[] = "data: ";
     if (event.rfind(kData, 0) != 0) throw std::runtime_error("llama-server: " + event);

@@ -156,10 +156,10 @@ int Run(int argc, char** argv) {
                  "Name of this runner, for logs and for whoever supervises it (default: the host's name)");
   app.add_option("--cache-dir", model_options.cache_dir, "Folder of converted weights")->capture_default_str();
   app.add_option("--threads", model_options.threads,
-                 "Threads that compute; they should not share CPUs with other work (default: one less than CPUs)")
+                 "Threads that compute, always (default: as many as the CPUs that others leave free)")
       ->check(CLI::Range(1, 1024));
   app.add_option("--cpu-sharers", model_options.cpu_sharers,
-                 "Runners that share this machine's CPUs: the default of --threads is divided by it")
+                 "Runners that share this machine's CPUs: the most threads by default are the CPUs divided by it")
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
   app.add_option("--memory", model_options.memory,
