@@ -16,6 +16,10 @@ namespace {
 
 // Long enough for the hundredths of a second in which the system counts, short enough that nobody waits for it.
 constexpr std::chrono::milliseconds kBetweenLooks{250};
+// After a pause: nothing is known, and ten hundredths are better than that.
+constexpr std::chrono::milliseconds kFirstLook{100};
+// As long without a batch is a pause.
+constexpr std::chrono::milliseconds kPause{250};
 // Part of a CPU that others may use while it still counts as free.
 constexpr double kFreeBelow = 0.6;
 
@@ -78,14 +82,22 @@ FreeCpus::FreeCpus(int limit, int cpus, std::function<std::optional<CpuUse>()> u
       now_(std::move(now)),
       threads_(limit),
       looked_at_(now_()),
-      seen_(use_()) {}
+      seen_(use_()),
+      until_next_look_(kFirstLook),
+      ended_at_(looked_at_) {}
 
-int FreeCpus::Threads() {
+int FreeCpus::Begin() {
   const Clock::time_point now = now_();
-  if (!seen_ || now - looked_at_ < kBetweenLooks) return threads_;
-  const double seconds = std::chrono::duration<double>(now - looked_at_).count();
+  const bool is_after_pause = now - ended_at_ >= kPause;
+  if (!seen_ || (!is_after_pause && now - looked_at_ < until_next_look_)) return threads_;
   const std::optional<CpuUse> use = use_();
-  threads_ = use ? ThreadsBeside(limit_, cpus_, ((use->all - seen_->all) - (use->own - seen_->own)) / seconds) : limit_;
+  if (is_after_pause || !use) {
+    threads_ = limit_;
+  } else {
+    const double seconds = std::chrono::duration<double>(now - looked_at_).count();
+    threads_ = ThreadsBeside(limit_, cpus_, ((use->all - seen_->all) - (use->own - seen_->own)) / seconds);
+  }
+  until_next_look_ = is_after_pause ? kFirstLook : kBetweenLooks;
   looked_at_ = now;
   seen_ = use;
   return threads_;

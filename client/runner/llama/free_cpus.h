@@ -1,7 +1,10 @@
 // How many threads should compute: as many as the CPUs that others leave free.
 //
 //   FreeCpus cpus(/*limit=*/UsableCpuCount());
-//   llama_set_n_threads(context, cpus.Threads(), cpus.Threads());  // before each batch
+//   const int threads = cpus.Begin();  // before each batch
+//   llama_set_n_threads(context, threads, threads);
+//   llama_decode(context, batch);
+//   cpus.End();
 //
 // Threads that compute one batch wait for each other at hundreds of barriers a token. If one of them has to share its
 // CPU, all advance no faster than that one, and fewer threads get more done.
@@ -44,8 +47,12 @@ class FreeCpus {
   // For tests. `use` gives nothing where the system does not say it: then it is always `limit`.
   FreeCpus(int limit, int cpus, std::function<std::optional<CpuUse>()> use, std::function<Clock::time_point()> now);
 
-  // In [1, limit]: from what others have used since the last look, a quarter of a second ago or more.
-  int Threads();
+  // A batch begins: threads for it, in [1, limit], from what others have used since the last look, a quarter of a
+  // second ago. After a pause it is `limit`, and the next look is soon: what others did meanwhile says little, as it
+  // may be what this process waited for.
+  int Begin();
+  // It has ended.
+  void End() { ended_at_ = now_(); }
 
  private:
   const int limit_;
@@ -56,6 +63,8 @@ class FreeCpus {
   // The last look.
   Clock::time_point looked_at_;
   std::optional<CpuUse> seen_;
+  Clock::duration until_next_look_;
+  Clock::time_point ended_at_;
 };
 
 }  // namespace logitd::runner

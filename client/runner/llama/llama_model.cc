@@ -415,10 +415,11 @@ void LlamaModel::Decode(std::span<Task*> tasks, std::span<const int> counts, Row
     evaluated_for_ = &sink;
     for (const Task* task : tasks) evaluated_.push_back(task->work_index);
     if (free_cpus_) {
-      const int threads = free_cpus_->Threads();
+      const int threads = free_cpus_->Begin();
       llama_set_n_threads(context_.get(), threads, threads);
     }
     result = llama_decode(context_.get(), *batch);
+    if (free_cpus_) free_cpus_->End();
     evaluated_.clear();
   }
   absl::Status status;

@@ -77,48 +77,77 @@ class FreeCpusTest : public ::testing::Test {
 
 TEST_F(FreeCpusTest, FollowsWhatOthersUse) {
   FreeCpus cpus = MakeCpus();
-  EXPECT_EQ(cpus.Threads(), 4);
+  EXPECT_EQ(cpus.Begin(), 4);
   Pass(milliseconds(500), 1.0, 1.0);
-  EXPECT_EQ(cpus.Threads(), 2);
+  cpus.End();
+  EXPECT_EQ(cpus.Begin(), 2);
   Pass(milliseconds(500), 1.0, 0.01);
-  EXPECT_EQ(cpus.Threads(), 4);
-  // Nothing was computed: what others did meanwhile counts.
-  Pass(milliseconds(10'000), 0, 30);
-  EXPECT_EQ(cpus.Threads(), 1);
+  cpus.End();
+  EXPECT_EQ(cpus.Begin(), 4);
 }
 
-TEST_F(FreeCpusTest, LooksFourTimesASecondAtMost) {
+TEST_F(FreeCpusTest, BeginsAgainAfterAPauseAndLooksSoon) {
   FreeCpus cpus = MakeCpus();
-  for (int i = 0; i < 1000; ++i) {
+  Pass(milliseconds(500), 0, 2);
+  cpus.End();
+  EXPECT_EQ(cpus.Begin(), 1);
+  cpus.End();
+  // What this process waits for may be what others do.
+  Pass(milliseconds(10'000), 0, 30);
+  EXPECT_EQ(cpus.Begin(), 4);
+  Pass(milliseconds(99), 0.1, 0.3);
+  cpus.End();
+  EXPECT_EQ(cpus.Begin(), 4);
+  Pass(milliseconds(1), 0, 0);
+  cpus.End();
+  EXPECT_EQ(cpus.Begin(), 1);
+}
+
+TEST_F(FreeCpusTest, TakesALongBatchForNoPause) {
+  FreeCpus cpus = MakeCpus();
+  EXPECT_EQ(cpus.Begin(), 4);
+  Pass(milliseconds(3000), 3, 6);
+  cpus.End();
+  EXPECT_EQ(cpus.Begin(), 2);
+}
+
+TEST_F(FreeCpusTest, LooksFourTimesASecond) {
+  FreeCpus cpus = MakeCpus();
+  for (int i = 0; i < 1100; ++i) {
     Pass(milliseconds(1), 0.004, 0);
-    EXPECT_EQ(cpus.Threads(), 4);
+    EXPECT_EQ(cpus.Begin(), 4);
+    cpus.End();
   }
-  EXPECT_EQ(looks_, 1 + 4);
+  // The first, after 100 ms, and after 350, 600, 850 and 1,100.
+  EXPECT_EQ(looks_, 6);
 }
 
 TEST_F(FreeCpusTest, IsTheLimitWhereTheSystemDoesNotSay) {
   use_.reset();
   FreeCpus cpus = MakeCpus();
   now_ += milliseconds(500);
-  EXPECT_EQ(cpus.Threads(), 4);
+  EXPECT_EQ(cpus.Begin(), 4);
 }
 
 TEST_F(FreeCpusTest, IsTheLimitOnceTheSystemSaysNoMore) {
   FreeCpus cpus = MakeCpus();
   Pass(milliseconds(500), 0, 2);
-  EXPECT_EQ(cpus.Threads(), 1);
+  cpus.End();
+  EXPECT_EQ(cpus.Begin(), 1);
   use_.reset();
   now_ += milliseconds(500);
-  EXPECT_EQ(cpus.Threads(), 4);
+  cpus.End();
+  EXPECT_EQ(cpus.Begin(), 4);
 }
 
 TEST(FreeCpusOfThisMachineTest, AreInTheirRange) {
   FreeCpus cpus(3);
   const auto end = FreeCpus::Clock::now() + milliseconds(300);
   while (FreeCpus::Clock::now() < end) {
-    const int threads = cpus.Threads();
+    const int threads = cpus.Begin();
     ASSERT_GE(threads, 1);
     ASSERT_LE(threads, 3);
+    cpus.End();
   }
 }
 
