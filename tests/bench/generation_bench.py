@@ -25,6 +25,7 @@ import json
 import math
 import os
 import pathlib
+import signal
 import statistics
 import subprocess
 import sys
@@ -215,6 +216,8 @@ def main() -> int:
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 4, 16])
     parser.add_argument("--parts", nargs="+", default=["1", "2", "default", "busy"], choices=["1", "2", "default", "busy"])
     arguments = parser.parse_args()
+    # So that servers and loops end with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     global LOAD
     LOAD = arguments.bin / "generation_load"
     llama_server = arguments.llama_server or output_of([ROOT / "tests/bench/install_llama_server"])
