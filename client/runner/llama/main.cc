@@ -199,8 +199,8 @@ int Run(int argc, char** argv) {
   static Signals signals;
   InstallLlamaLog();
   // On a thread that ends: it computes too, and a thread that has computed keeps its helpers. libgomp would count them
-  // and those of the thread that evaluates, find more than CPUs, and hardly spin at all (measured: 38 tokens/s instead
-  // of 97).
+  // and those of the thread that evaluates, find more than CPUs, and hardly spin at all (measured: 38 tokens/s beside
+  // llama-server's 97).
   absl::StatusOr<std::unique_ptr<LlamaModel>> model;
   std::thread([&] { model = LlamaModel::Load(model_options); }).join();
   if (!model.ok()) {
