@@ -40,9 +40,9 @@ std::optional<double> BatchBudget::TimeOf(int steps) const {
   return std::nullopt;
 }
 
-int BatchBudget::TokensBeside(int steps) const {
+int BatchBudget::TokensBeside(int steps, int late) const {
   const bool is_idle = steps == 0;
-  if (is_idle && batches_without_steps_ < kBatchesToBeGone) steps = last_steps_;
+  if (is_idle && batches_without_steps_ < kBatchesToBeGone) steps = std::min(last_steps_, late);
   if (steps == 0) return max_tokens_;
   const std::optional<double> step_time = TimeOf(steps);
   // While nothing waits for it, even a batch without steps tells something.

@@ -29,7 +29,8 @@ class BatchBudget {
   explicit BatchBudget(int max_tokens) : max_tokens_(max_tokens) {}
 
   // How many tokens may be beside so many steps that are ready; 0: a batch of steps alone comes first, to learn from.
-  int TokensBeside(int steps) const;
+  // `late`: sequences of the last steps that have not ended. If none is ready they may come soon.
+  int TokensBeside(int steps, int late = 0) const;
   // A batch has begun, or has been answered after so long.
   void OnBegin(const Content& content);
   void OnEnd(const Content& content, std::chrono::duration<double> time);

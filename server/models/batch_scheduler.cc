@@ -194,6 +194,7 @@ void BatchScheduler::SettleRoom() {
 
 void BatchScheduler::Suspend(RunnerSession& session) {
   expected_.erase(&session);
+  stepping_.erase(&session);
   std::set<std::shared_ptr<Job>> over;
   for (const Pending& pending : waiting_) {
     if (pending.job->session == &session) over.insert(pending.job);
@@ -219,6 +220,7 @@ void BatchScheduler::LeaveSession(RunnerSession* session) {
     }
   }
   suspects_.erase(session);
+  stepping_.erase(session);
   room_.GiveBack(session->share_);
   sharers_.erase(&session->share_);
   releases_.insert(releases_.end(), session->sequence_ids_.begin(), session->sequence_ids_.end());

@@ -213,6 +213,8 @@ class BatchScheduler {
   std::chrono::steady_clock::time_point overdue_at_;
   // Sessions that were given their rows, and are expected back with more work, or to leave.
   std::set<RunnerSession*> expected_;
+  // Of the last batch with steps: those that have not left.
+  std::set<const RunnerSession*> stepping_;
   // The dispatcher has work, and waits for them.
   bool is_gathering_ = false;
   int64_t last_sequence_id_ = 0;

@@ -120,7 +120,10 @@ std::vector<BatchScheduler::Taken> BatchScheduler::TakePieces(const Job* alone, 
     }
   }
   content.steps = static_cast<int>(pieces.size());
-  budget = std::min(budget, static_cast<size_t>(budget_.TokensBeside(content.steps)));
+  if (!pieces.empty()) stepping_.clear();
+  for (const Taken& step : pieces) stepping_.insert(step.pending->job->session);
+  budget =
+      std::min(budget, static_cast<size_t>(budget_.TokensBeside(content.steps, static_cast<int>(stepping_.size()))));
   const size_t before_others = budget;
   // Where there is little for them, all get some of it.
   const size_t share = others.empty() ? 0 : std::clamp(budget / others.size(), kFewTokens, kFairTokens);

@@ -265,7 +265,7 @@ TEST_F(BoundaryTest, DoubledBosIsReportedWhereverATextBegins) {
   v1::TokenizeResponse tokens;
   ASSERT_TRUE(models_
                   ->Tokenize(Context().get(),
-                             Parse<v1::TokenizeRequest>(R"(texts: ["<s>the", "the<s>"] options)" + parse), &tokens)
+                             Parse<v1::TokenizeRequest>(R"(texts: ["<s>the", "the<s>"] tokenization)" + parse), &tokens)
                   .ok());
   EXPECT_TRUE(tokens.texts(0).tokenization().doubled_bos());
   EXPECT_FALSE(tokens.texts(1).has_tokenization());

@@ -115,11 +115,18 @@ TEST(BatchBudgetTest, AStepThatIsLateStillRuns) {
   BatchBudget budget(512);
   const Runner runner;
   for (int i = 0; i < 5; ++i) Serve(budget, runner, {1, 0});
-  EXPECT_LT(budget.TokensBeside(0), 512);
+  EXPECT_LT(budget.TokensBeside(0, 1), 512);
   Serve(budget, runner, {0, 16});
-  EXPECT_LT(budget.TokensBeside(0), 512);
+  EXPECT_LT(budget.TokensBeside(0, 1), 512);
   Serve(budget, runner, {0, 16});
-  EXPECT_EQ(budget.TokensBeside(0), 512);
+  EXPECT_EQ(budget.TokensBeside(0, 1), 512);
+}
+
+// The next request of the only client has the whole batch for its prompt.
+TEST(BatchBudgetTest, AStepThatHasEndedDoesNot) {
+  BatchBudget budget(512);
+  for (int i = 0; i < 5; ++i) Serve(budget, Runner(), {1, 0});
+  EXPECT_EQ(budget.TokensBeside(0, 0), 512);
 }
 
 }  // namespace
