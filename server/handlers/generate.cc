@@ -32,9 +32,6 @@ namespace {
 // others. It is read again when the client goes on: so this is longer than any client that reads needs.
 constexpr std::chrono::milliseconds kPatience{2000};
 
-// Room in the runner's cache that each completion has from the start; it takes more as it grows.
-constexpr int32_t kFirstTokens = 64;
-
 // What a request asks for, checked.
 struct GenerateOptions {
   int32_t n = 1;
@@ -204,7 +201,7 @@ int64_t Generation::MaxCachedTokens() const {
 int32_t Generation::WaveSize() const {
   const RunnerCapacity& capacity = session_.capacity();
   if (!Forks()) return 1;
-  const int64_t first_tokens = std::clamp<int64_t>(MaxFedTokens(), 1, kFirstTokens);
+  const int64_t first_tokens = std::clamp<int64_t>(MaxFedTokens(), 1, kGrowTokens);
   const int64_t by_tokens = (MaxCachedTokens() - std::ssize(*prompt_)) / first_tokens;
   const int64_t by_sequences = capacity.max_sequences / 2 - 1;
   return static_cast<int32_t>(std::clamp<int64_t>(std::min(by_tokens, by_sequences), 1, options_.n));
@@ -314,7 +311,7 @@ absl::Status Generation::Run(v1::GenerateFinal& final) {
   RoomNeeded room{forks ? wave_size + 1 : 1, std::ssize(*prompt_), 0};
   // A prompt that is too long itself is refused with its own length.
   room.most_tokens = std::max(room.tokens, std::min(room.tokens + MaxFedTokens() * wave_size, MaxCachedTokens()));
-  room.tokens = std::min(room.tokens + int64_t{kFirstTokens} * wave_size, room.most_tokens);
+  room.tokens = std::min(room.tokens + kGrowTokens * wave_size, room.most_tokens);
   RETURN_IF_ERROR(session_.Reserve(room, "prompt", context_));
   for (int32_t begin = 0; begin < options_.n; begin += wave_size) {
     const int32_t end = std::min(begin + wave_size, options_.n);

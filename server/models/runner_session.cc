@@ -7,12 +7,6 @@
 #include "core/status_macros.h"
 
 namespace logitd::server {
-namespace {
-
-// Tokens that a sequence takes room for at a time.
-constexpr int64_t kGrowTokens = 64;
-
-}  // namespace
 
 int64_t RunnerSession::NewAge() {
   static std::atomic<int64_t> last = 0;

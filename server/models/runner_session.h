@@ -27,6 +27,9 @@
 
 namespace logitd::server {
 
+// Tokens that a growing sequence takes room for at a time, the first time too.
+inline constexpr int64_t kGrowTokens = 64;
+
 // How much of a runner's cache a session needs.
 struct RoomNeeded {
   int32_t sequences = 1;
