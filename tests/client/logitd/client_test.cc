@@ -42,19 +42,24 @@ class FakeGeneration final : public v1::GenerationService::Service {
     writer->Write(response);
     for (const char letter : prompt) {
       response.mutable_delta()->set_text(std::string(1, letter));
-      if (!writer->Write(response)) return grpc::Status::CANCELLED;
+      if (!writer->Write(response)) return Cancelled(*context);
     }
     if (prompt == "endless") {
       while (writer->Write(response)) {
       }
-      was_cancelled.store(context->IsCancelled());
-      return grpc::Status::CANCELLED;
+      return Cancelled(*context);
     }
     if (prompt == "no final") return grpc::Status::OK;
     response.mutable_final()->add_completions()->set_text(prompt);
     response.mutable_final()->set_seed(7);
     writer->Write(response);
     return grpc::Status::OK;
+  }
+
+  // A client may cancel at any letter.
+  grpc::Status Cancelled(const grpc::ServerContext& context) {
+    was_cancelled.store(context.IsCancelled());
+    return grpc::Status::CANCELLED;
   }
 
  public:
