@@ -1,8 +1,8 @@
 # shellcheck shell=bash
 # Sourced by scripts that make a machine within the machine (after progress.sh): root, packages, long output.
 
-# become_root ARGUMENTS...: starts this script again with sudo if it does not run as root. What the network needs is
-# kept, and so is LOGITD_CACHE_DIR.
+# become_root ARGUMENTS...: starts this script again with sudo if it does not run as root. It keeps the variables of
+# proxies and LOGITD_CACHE_DIR.
 become_root() {
   ((EUID != 0)) || return 0
   local kept=LOGITD_CACHE_DIR,http_proxy,https_proxy,no_proxy,HTTP_PROXY,HTTPS_PROXY,NO_PROXY

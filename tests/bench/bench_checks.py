@@ -11,9 +11,9 @@ from bench_samplers import LOG_PROB, RECORD, Result, Sampler
 LOG_PROB_BOUND = 1e-6
 # What a sum of logitd's weights may be off by, as a part of the whole (docs/numerics.md, section 8).
 WEIGHTS_BOUND = 1e-6
-# logitd takes so much off p, that a p which is meant as a fraction is reached.
+# logitd lowers p by this factor, so that a p that is meant as a fraction is reached.
 TOP_P_FACTOR = 1 - 2.0**-40
-# Peers sum f32 probabilities one after the other: over 262,144 of them a sum may be off by so much.
+# Peers sum f32 probabilities one after the other: over 262,144 of them a sum may be off by this much.
 MASS_BOUND = 5e-3
 
 
@@ -119,7 +119,7 @@ def check_peer(peer: str, kind: str, row: np.ndarray, sampler: Sampler, ours: Re
 
 
 def check_same(what: str, ours: Result, theirs: Result) -> None:
-    """To the bit, but for the time; NaN is NaN."""
+    """Equal to the bit, except for the time; NaN equals NaN."""
     found, expected = (repr(dataclasses.replace(result, ns=0)) for result in (ours, theirs))
     if found != expected:
         raise CheckError(f"{what}: {found}, should be {expected}")

@@ -43,7 +43,7 @@ def make_rows(kind: str, vocab_size: int, count: int) -> np.ndarray:
 
 
 def write_real_rows(path: pathlib.Path, count: int, bin_dir: pathlib.Path, model: str, root: pathlib.Path) -> None:
-    """The model's logits on this repository's documentation, of which there is enough."""
+    """The model's logits on this repository's documentation, which is long enough."""
     text = b"\n".join(file.read_bytes() for file in sorted(root.glob("docs/**/*.md")) + [root / "README.md"])
     with open(path, "wb") as out:
         subprocess.run([bin_dir / "model_rows", model, str(count)], input=text, stdout=out, stderr=subprocess.DEVNULL,

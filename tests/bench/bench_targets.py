@@ -44,7 +44,7 @@ def _counts(vocab_size: int, rows: str) -> bool:
 
 
 def against_scan(vocab_size: int, rows: str, sampler: str, content: str, kernel_target: str) -> float | None:
-    """At most so many times the cold read (pass 1)."""
+    """The bound, as a multiple of the cold read (pass 1)."""
     if not _counts(vocab_size, rows):
         return None
     if sampler == "temperature" and content == LOG_PROB and rows != "real":
@@ -55,7 +55,7 @@ def against_scan(vocab_size: int, rows: str, sampler: str, content: str, kernel_
 
 
 def against_temperature(vocab_size: int, rows: str, sampler: str, content: str) -> float | None:
-    """At most so many times temperature + draw + sampling_log_prob."""
+    """The bound, as a multiple of temperature + draw + sampling_log_prob."""
     if not _counts(vocab_size, rows) or rows == "real":
         return None
     if sampler == "top-p" and content == LOG_PROB:

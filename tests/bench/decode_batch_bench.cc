@@ -1,5 +1,5 @@
-// What the processors are worth to one batch of Decode: the same batch, taken by its own thread alone and with the help
-// of the crew, in pairs; and a single step, which must cost the same either way. Without gRPC.
+// Measures how much several processors help one batch of Decode: pairs of the same batch, taken by its own thread alone
+// and with the crew's help. A single step must cost the same either way. Without gRPC.
 //
 //   scripts/build --target decode_batch_bench && build/release/bin/decode_batch_bench
 //

@@ -1,12 +1,12 @@
-// A model runner of fixed cost: it sleeps so long a batch, and hands out pointers to rows that were made beforehand. So
-// what a step takes beyond that is the server's, the wire's and the runner library's.
+// A model runner of fixed cost: it sleeps a fixed time for each batch, and hands out pointers to rows that were made
+// beforehand. The rest of a step's time belongs to the server, the wire and the runner library.
 //
 //   fixed_runner ADDRESS --vocab-size N [--sleep-us N] [--slots N] [--cached-tokens N] [--batch-tokens N] [--rows-only]
 //                        [--us-per-token N]
 //
 // It serves the model "fixed" until its standard input ends, and then prints one line of JSON: the rows that it gave,
 // and the CPU time of the process since the first of them. --rows-only: it neither reduces rows nor chooses from them.
-// --us-per-token: sleeps so much longer for each token beyond the first of each sequence, as for a prompt.
+// --us-per-token: sleeps that much longer for each token beyond the first of each sequence, as for a prompt.
 #include <sys/resource.h>
 
 #include <chrono>

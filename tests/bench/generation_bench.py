@@ -10,7 +10,7 @@ clients, prompts of 32 ids that nobody has seen before, temperature 0.8, top-p 0
 alternatives. logitd draws from the whole vocabulary; llama-server keeps its default of the 40 likeliest tokens, which is
 its fastest. In each pair both run, one after the other, in turns first. Parts:
 
-  1, 2      both with so many threads
+  1, 2      both with that many threads
   default   both with their own numbers
   busy      beside a busy loop for each CPU: logitd's own number of threads against every fixed one, 1 and 4 clients
 

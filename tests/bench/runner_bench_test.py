@@ -1,4 +1,4 @@
-"""runner_bench: a bound is found for its figure, and a missed one is said."""
+"""runner_bench: each figure finds its bound, and a missed one is reported."""
 
 import unittest
 

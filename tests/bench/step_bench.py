@@ -5,7 +5,7 @@
 
 Medians of rounds. In each round every contender runs once. "Against the read" each takes a row of its own out of a
 rotation over four times the last-level cache, so that all read cold; "against peers" all take the same one of 24 rows,
-in an order of its own. Results are checked before anything is printed; a missed target is said, and fails nothing.
+in an order of its own. Results are checked before anything is printed; a missed target is reported, and fails nothing.
 """
 
 import argparse
