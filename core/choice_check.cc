@@ -5,10 +5,10 @@
 #include <string>
 #include <vector>
 
+#include "base/status_macros.h"
 #include "core/errors.h"
 #include "core/history_bans.h"
 #include "core/random_stream.h"
-#include "core/status_macros.h"
 
 namespace logitd {
 namespace {

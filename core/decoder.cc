@@ -5,10 +5,10 @@
 #include <utility>
 #include <vector>
 
+#include "base/status_macros.h"
 #include "core/errors.h"
 #include "core/random_stream.h"
 #include "core/row_statistics.h"
-#include "core/status_macros.h"
 
 namespace logitd {
 namespace {

@@ -3,12 +3,12 @@
 #include <utility>
 #include <vector>
 
+#include "base/status_macros.h"
 #include "core/decoder.h"
 #include "core/errors.h"
 #include "core/exact_math.h"
 #include "core/random_stream.h"
 #include "core/row_tail.h"
-#include "core/status_macros.h"
 
 namespace logitd {
 

@@ -2,11 +2,11 @@
 
 #include <algorithm>
 
+#include "base/status_macros.h"
 #include "core/errors.h"
 #include "core/exact_math.h"
 #include "core/float_environment.h"
 #include "core/random_stream.h"
-#include "core/status_macros.h"
 
 namespace logitd {
 namespace {

@@ -17,7 +17,7 @@
 
 namespace logitd {
 
-// Why something failed. Numbers and names are those of logitd.v1.ErrorReason (checked in server/converters/error.cc).
+// Why something failed. Numbers and names are those of logitd.v1.ErrorReason (checked in wire/error.cc).
 enum class ErrorReason {
   kUnspecified = 0,
   kFieldRequired = 1,

@@ -7,12 +7,12 @@
 #include <limits>
 #include <numeric>
 
+#include "base/status_macros.h"
 #include "core/errors.h"
 #include "core/exact_math.h"
 #include "core/float_environment.h"
 #include "core/kernels/row_kernels.h"
 #include "core/logit_order.h"
-#include "core/status_macros.h"
 
 namespace logitd {
 namespace {

@@ -6,9 +6,9 @@
 #include <string>
 #include <string_view>
 
+#include "base/status_macros.h"
 #include "core/errors.h"
 #include "core/limits.h"
-#include "core/status_macros.h"
 
 namespace logitd {
 namespace {

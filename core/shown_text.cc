@@ -7,35 +7,18 @@
 
 #include <cstdint>
 #include <cstdio>
-#include <optional>
+
+#include "base/utf8.h"
 
 namespace logitd {
 namespace {
 
 constexpr std::string_view kCut = "...";
 
-struct Unit {
-  size_t bytes = 1;
-  // Unset: the byte is part of no character.
-  std::optional<uint32_t> code_point;
-};
-
-// REQUIRES: text is not empty.
-Unit FirstUnit(std::string_view text) {
-  const auto byte = [text](size_t i) { return static_cast<unsigned char>(text[i]); };
-  const uint32_t lead = byte(0);
-  if (lead < 0x80) return {1, lead};
-  const size_t bytes = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2;
-  if (lead < 0xc2 || lead > 0xf4 || text.size() < bytes) return {};
-  uint32_t code_point = lead & (0x7fu >> bytes);
-  for (size_t i = 1; i < bytes; ++i) {
-    if ((byte(i) & 0xc0) != 0x80) return {};
-    code_point = code_point << 6 | (byte(i) & 0x3f);
-  }
-  // Overlong forms, surrogates and what is above U+10FFFF are not UTF-8.
-  constexpr uint32_t kFirst[] = {0, 0, 0x80, 0x800, 0x10000};
-  if (code_point < kFirst[bytes] || code_point > 0x10ffff || (code_point >> 11) == 0x1b) return {};
-  return {bytes, code_point};
+// A character, or one byte that is part of none.
+Utf8Unit NextUnit(std::string_view text) {
+  const Utf8Unit unit = FirstUnit(text);
+  return unit.code_point ? unit : Utf8Unit{};
 }
 
 bool IsHidden(uint32_t c) {
@@ -44,7 +27,7 @@ bool IsHidden(uint32_t c) {
          c == 0xfeff || within(0xfff9, 0xfffb) || within(0xe0000, 0xe007f);
 }
 
-std::string Shown(const Unit& unit, std::string_view bytes, bool in_quotes) {
+std::string Shown(const Utf8Unit& unit, std::string_view bytes, bool in_quotes) {
   char escaped[16];
   if (!unit.code_point) {
     std::snprintf(escaped, sizeof(escaped), "\\x%02x", static_cast<unsigned char>(bytes[0]));
@@ -85,14 +68,14 @@ std::string Quoted(std::string_view text) {
   std::string out = "\"";
   size_t characters = 0;
   for (std::string_view rest = text; !rest.empty();) {
-    const Unit unit = FirstUnit(rest);
-    const std::string shown = Shown(unit, rest.substr(0, unit.bytes), /*in_quotes=*/true);
+    const Utf8Unit unit = NextUnit(rest);
+    const std::string shown = Shown(unit, rest.substr(0, unit.length), /*in_quotes=*/true);
     characters += CharactersOf(shown);
     if (characters > kMaxQuotedCharacters) {
       return out.append(kCut).append("\" (").append(Grouped(text.size())).append(" bytes)");
     }
     out += shown;
-    rest.remove_prefix(unit.bytes);
+    rest.remove_prefix(unit.length);
   }
   return out + "\"";
 }
@@ -102,11 +85,11 @@ std::string OnOneLine(std::string_view text, size_t max_bytes) {
   // Where the text is cut if it turns out to be too long.
   size_t cut = 0;
   while (!text.empty()) {
-    const Unit unit = FirstUnit(text);
-    out += Shown(unit, text.substr(0, unit.bytes), /*in_quotes=*/false);
+    const Utf8Unit unit = NextUnit(text);
+    out += Shown(unit, text.substr(0, unit.length), /*in_quotes=*/false);
     if (out.size() > max_bytes) return out.substr(0, cut).append(kCut);
     if (out.size() + kCut.size() <= max_bytes) cut = out.size();
-    text.remove_prefix(unit.bytes);
+    text.remove_prefix(unit.length);
   }
   return out;
 }

@@ -9,8 +9,8 @@
 #include <sstream>
 #include <string_view>
 
+#include "base/status_macros.h"
 #include "core/shown_text.h"
-#include "core/status_macros.h"
 #include "server/logging.h"
 #include "server/options.h"
 #include "server/start_checks.h"

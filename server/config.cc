@@ -18,8 +18,8 @@
 #include <string_view>
 #include <system_error>
 
+#include "base/status_macros.h"
 #include "core/limits.h"
-#include "core/status_macros.h"
 
 namespace logitd::server {
 namespace {

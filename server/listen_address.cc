@@ -8,8 +8,8 @@
 #include <cstring>
 #include <string_view>
 
-#include "core/status_macros.h"
-#include "host/address.h"
+#include "base/address.h"
+#include "base/status_macros.h"
 
 namespace logitd::server {
 namespace {
@@ -19,13 +19,13 @@ constexpr std::string_view kUnix = "unix:";
 }  // namespace
 
 absl::Status CheckListenAddress(const std::string& flag, const std::string& address) {
-  const auto parsed = host::ParseHostAddress(address, host::PortUse::kListen);
+  const auto parsed = ParseHostAddress(address, PortUse::kListen);
   if (parsed.ok()) return absl::OkStatus();
   return absl::InvalidArgumentError(flag + " " + std::string(parsed.status().message()));
 }
 
 bool IsLocal(const std::string& address) {
-  const auto parsed = host::ParseHostAddress(address, host::PortUse::kListen);
+  const auto parsed = ParseHostAddress(address, PortUse::kListen);
   return parsed.ok() && parsed->IsLocal();
 }
 

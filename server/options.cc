@@ -1,15 +1,14 @@
 #include "server/options.h"
 
 #include <algorithm>
-#include <cctype>
 #include <cstdlib>
-#include <cstring>
-#include <filesystem>
 #include <map>
 
+#include "base/model_name.h"
+#include "base/status_macros.h"
 #include "core/kernel_target.h"
 #include "core/limits.h"
-#include "core/status_macros.h"
+#include "host/cache_dir.h"
 #include "server/listen_address.h"
 #include "server/start_checks.h"
 
@@ -18,31 +17,8 @@ namespace {
 
 using config::v1::ServerConfig;
 
-constexpr size_t kMaxModelNameBytes = 128;
 constexpr std::chrono::hours kMaxTime{1};
 constexpr std::chrono::hours kMaxIdleTime{24};
-
-bool IsNameCharacter(char c) {
-  return std::isalnum(static_cast<unsigned char>(c)) != 0 || (c != '\0' && std::strchr("._:/-", c) != nullptr);
-}
-
-std::string DefaultCacheDir() {
-  if (const char* cache = std::getenv("XDG_CACHE_HOME"); cache != nullptr && *cache != '\0') {
-    return std::string(cache) + "/logitd";
-  }
-  const char* home = std::getenv("HOME");
-  // Without a home the runner says what to do: a folder that others can write to is no place for weights.
-  return home != nullptr && *home != '\0' ? std::string(home) + "/.cache/logitd" : "";
-}
-
-// The name of a model whose file has this stem: what a model's name may not hold becomes "-".
-std::string ModelNameOf(const std::string& file) {
-  std::string name = std::filesystem::path(file).stem().string().substr(0, kMaxModelNameBytes);
-  for (char& c : name) {
-    if (!IsNameCharacter(c)) c = '-';
-  }
-  return name.empty() ? "model" : name;
-}
 
 // "10s", "500ms", "2m", "1h" or plain seconds.
 absl::StatusOr<std::chrono::milliseconds> ParseTime(const std::string& origin, const std::string& text,
@@ -107,10 +83,8 @@ absl::Status CheckModel(const Config& config, Options& options) {
     return CheckNoRunnerOptions(config);
   }
   if (options.model_name.empty()) options.model_name = ModelNameOf(options.model_file);
-  if (!std::all_of(options.model_name.begin(), options.model_name.end(), IsNameCharacter) ||
-      options.model_name.size() > kMaxModelNameBytes) {
-    return absl::InvalidArgumentError(config.OriginOf("model_name") + " must be 1 to " +
-                                      std::to_string(kMaxModelNameBytes) + " of [A-Za-z0-9._:/-], got " +
+  if (!IsModelName(options.model_name)) {
+    return absl::InvalidArgumentError(config.OriginOf("model_name") + " must be " + kModelNameRule + ", got " +
                                       options.model_name);
   }
   RETURN_IF_ERROR(CheckModelFile(config.OriginOf("model"), options.model_file));
@@ -146,7 +120,7 @@ ServerConfig DefaultConfig() {
   config.set_cache_tokens(0);
   config.set_max_sequences(0);
   config.set_precision("auto");
-  config.set_cache_dir(DefaultCacheDir());
+  config.set_cache_dir(host::DefaultCacheDir());
   config.set_kernel_target("best");
   config.set_grace_period("10s");
   config.set_max_idle("10m");

@@ -16,9 +16,9 @@
 #include <thread>
 #include <utility>
 
+#include "base/status_macros.h"
 #include "core/errors.h"
 #include "core/limits.h"
-#include "core/status_macros.h"
 #include "server/listen_address.h"
 #include "server/listen_failure.h"
 #include "server/logging.h"

@@ -6,7 +6,7 @@
 #include <string>
 
 #include "core/errors.h"
-#include "server/converters/error.h"
+#include "server/converters/wire.h"
 
 namespace logitd::server {
 namespace {

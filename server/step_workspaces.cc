@@ -4,8 +4,8 @@
 #include <iterator>
 #include <thread>
 
+#include "base/status_macros.h"
 #include "core/errors.h"
-#include "core/status_macros.h"
 
 namespace logitd::server {
 

@@ -7,9 +7,9 @@
 #include <utility>
 #include <vector>
 
+#include "base/status_macros.h"
 #include "core/errors.h"
 #include "core/limits.h"
-#include "core/status_macros.h"
 
 namespace logitd::wire {
 namespace {
@@ -123,7 +123,7 @@ absl::StatusOr<VocabSubset> FromProto(const v1::TokenSet& set, int32_t vocab_siz
   switch (set.set_case()) {
     case v1::TokenSet::kIds: {
       const auto& ids = set.ids().token_ids();
-      auto subset = VocabSubset::Of(vocab_size, {ids.data(), static_cast<size_t>(ids.size())});
+      auto subset = VocabSubset::Of(vocab_size, Ids(ids));
       if (!subset.ok()) return WithFieldPrefix(subset.status(), "ids.");
       return subset;
     }
@@ -193,7 +193,7 @@ absl::StatusOr<StopRules> FromProto(const v1::StopCriteria& message, std::span<c
   if (stops.size() > kMaxStops) {
     return errors::LimitExceeded("stop_token_ids", stops.size(), UpTo(kMaxStops, 0), "max_stops");
   }
-  RETURN_IF_ERROR(CheckTokenIds({stops.data(), static_cast<size_t>(stops.size())}, "stop_token_ids", vocab_size));
+  RETURN_IF_ERROR(CheckTokenIds(stops, "stop_token_ids", vocab_size));
   rules.stop_token_ids.assign(stops.begin(), stops.end());
   if (!message.ignore_eos()) {
     rules.stop_token_ids.insert(rules.stop_token_ids.end(), end_token_ids.begin(), end_token_ids.end());
@@ -243,18 +243,9 @@ absl::StatusOr<RecordOptions> FromProto(const v1::RecordOptions& message, int32_
   if (named.size() > kMaxNamedTokens) {
     return errors::LimitExceeded("named_token_ids", named.size(), UpTo(kMaxNamedTokens, 0), "max_named_tokens");
   }
-  RETURN_IF_ERROR(CheckTokenIds({named.data(), static_cast<size_t>(named.size())}, "named_token_ids", vocab_size));
+  RETURN_IF_ERROR(CheckTokenIds(named, "named_token_ids", vocab_size));
   options.named_token_ids.assign(named.begin(), named.end());
   return options;
-}
-
-absl::Status CheckTokenIds(std::span<const TokenId> ids, std::string_view field, int32_t vocab_size) {
-  for (size_t i = 0; i < ids.size(); ++i) {
-    if (ids[i] < 0 || ids[i] >= vocab_size) {
-      return errors::TokenIdOutOfRange(std::string(field) + "[" + std::to_string(i) + "]", ids[i], vocab_size);
-    }
-  }
-  return absl::OkStatus();
 }
 
 uint64_t DrawSeed() {

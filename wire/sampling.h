@@ -14,6 +14,7 @@
 #include "core/vocab_subset.h"
 #include "logitd/v1/completion.pb.h"
 #include "logitd/v1/sampling.pb.h"
+#include "wire/token_ids.h"  // IWYU pragma: export
 
 namespace logitd::wire {
 
@@ -42,9 +43,6 @@ absl::StatusOr<StopRules> FromProto(const v1::StopCriteria& stop, std::span<cons
 // Errors: FIELD_OUT_OF_RANGE, LIMIT_EXCEEDED, TOKEN_ID_OUT_OF_RANGE.
 absl::StatusOr<RecordOptions> FromProto(const v1::RecordOptions& record, int32_t vocab_size,
                                         bool default_sampling_log_prob, v1::RecordLayout default_layout);
-
-// All of `ids` are in [0, vocab_size). Errors: TOKEN_ID_OUT_OF_RANGE with field "FIELD[i]".
-absl::Status CheckTokenIds(std::span<const TokenId> ids, std::string_view field, int32_t vocab_size);
 
 // 64 random bits for a request that brought no seed; reported, so that the result can be replayed.
 uint64_t DrawSeed();

@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "base/status_macros.h"
 #include "core/errors.h"
-#include "core/status_macros.h"
 
 namespace logitd::wire {
 namespace {

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/utf8.h"
 #include "client/cli/commands.h"
 #include "client/cli/filled_text.h"
 #include "client/cli/json_lines.h"

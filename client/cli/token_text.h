@@ -7,9 +7,6 @@
 
 namespace logitd::cli {
 
-// Well-formed UTF-8, as Unicode's table 3-7 has it: no surrogates, no overlong forms, nothing above U+10FFFF.
-bool IsUtf8(std::string_view bytes);
-
 // On one line and harmless: control characters become \n, \t, \r or \xNN (C1 controls too), a backslash \\, bytes that
 // are not UTF-8 \xNN.
 std::string EscapeText(std::string_view bytes);

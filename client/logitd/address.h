@@ -16,7 +16,7 @@ struct Address {
   bool is_local = false;
 };
 
-// The grammar is host/address.h's. Errors: kInvalidArgument, naming what is wrong: no port, no host, no path, ...
+// The grammar is base/address.h's. Errors: kInvalidArgument, naming what is wrong: no port, no host, no path, ...
 absl::StatusOr<Address> ParseAddress(std::string_view text);
 
 }  // namespace logitd::client

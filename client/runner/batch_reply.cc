@@ -5,13 +5,13 @@
 #include <limits>
 #include <utility>
 
-#include "client/runner/runner_error.h"
+#include "base/status_macros.h"
 #include "client/runner/sequence_work.h"
 #include "core/error_field.h"
 #include "core/errors.h"
 #include "core/limits.h"
 #include "core/row_statistics.h"
-#include "core/status_macros.h"
+#include "wire/error.h"
 
 namespace logitd::runner {
 namespace {
@@ -273,7 +273,7 @@ void BatchReply::AppendError(const Entry& entry) {
   if (entry.skipped) {
     output.set_skipped(true);
   } else {
-    *output.mutable_error() = ToProtoError(entry.error);
+    *output.mutable_error() = wire::ToProto(entry.error);
   }
   const int64_t bytes = static_cast<int64_t>(output.ByteSizeLong()) + kOutputOverheadBytes;
   // An error is always small enough.

@@ -5,10 +5,10 @@
 #include <utility>
 #include <vector>
 
+#include "base/status_macros.h"
 #include "core/error_field.h"
 #include "core/errors.h"
 #include "core/limits.h"
-#include "core/status_macros.h"
 #include "wire/sampling.h"
 #include "wire/token_record.h"
 
@@ -52,7 +52,7 @@ absl::StatusOr<Decoder> Decoders::Start(const v1::DecoderStart& start) const {
   }
   config.sequence_key = start.sequence_key();
   const auto token_ids = [this](const auto& ids, const char* field) -> absl::StatusOr<std::vector<TokenId>> {
-    RETURN_IF_ERROR(wire::CheckTokenIds({ids.data(), static_cast<size_t>(ids.size())}, field, vocab_size_));
+    RETURN_IF_ERROR(wire::CheckTokenIds(ids, field, vocab_size_));
     return std::vector<TokenId>(ids.begin(), ids.end());
   };
   ASSIGN_OR_RETURN(config.stop.stop_token_ids, token_ids(start.end_token_ids(), "end_token_ids"));

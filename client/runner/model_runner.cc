@@ -27,6 +27,7 @@
 #include "core/limits.h"
 #include "host/vocab_fingerprint.h"
 #include "logitd/v1/model_runner_service.grpc.pb.h"
+#include "wire/token_ids.h"
 
 namespace logitd::runner {
 namespace {
@@ -415,9 +416,7 @@ std::string VocabFingerprint(const v1::Vocabulary& vocabulary) {
   const auto& lengths = vocabulary.token_lengths();
   const auto& controls = vocabulary.control_token_ids();
   const auto& unused = vocabulary.unused_token_ids();
-  return host::VocabFingerprint(vocabulary.token_bytes(), {lengths.data(), static_cast<size_t>(lengths.size())},
-                                {controls.data(), static_cast<size_t>(controls.size())},
-                                {unused.data(), static_cast<size_t>(unused.size())});
+  return host::VocabFingerprint(vocabulary.token_bytes(), wire::Ids(lengths), wire::Ids(controls), wire::Ids(unused));
 }
 
 }  // namespace logitd::runner

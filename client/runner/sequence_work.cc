@@ -4,8 +4,8 @@
 #include <string>
 #include <unordered_map>
 
+#include "base/status_macros.h"
 #include "core/errors.h"
-#include "core/status_macros.h"
 #include "core/types.h"
 
 namespace logitd::runner {

@@ -4,9 +4,9 @@
 #include <string>
 #include <utility>
 
-#include "client/runner/runner_error.h"
 #include "core/error_field.h"
 #include "core/errors.h"
+#include "wire/error.h"
 
 namespace logitd::runner {
 namespace {
@@ -110,7 +110,7 @@ std::optional<v1::AttachRequest> TextCalls::Tokenize(const std::shared_ptr<Call>
       call->result.clear_tokens();
       // A model that has one lane does not know which text of the call it has.
       const bool is_of_text = absl::IsInvalidArgument(ids.status()) && DetailOf(ids.status()).field != task.field;
-      *call->result.mutable_error() = ToProtoError(is_of_text ? WithField(ids.status(), task.field) : ids.status());
+      *call->result.mutable_error() = wire::ToProto(is_of_text ? WithField(ids.status(), task.field) : ids.status());
     }
   }
   call->result.set_call_id(request.call_id());
@@ -125,7 +125,7 @@ v1::AttachRequest TextCalls::Detokenize(const v1::DetokenizeCall& call) {
   result.set_call_id(call.call_id());
   const auto fail = [&result](const absl::Status& status) {
     result.clear_texts();
-    *result.mutable_error() = ToProtoError(status);
+    *result.mutable_error() = wire::ToProto(status);
   };
   for (const v1::TokenIds& tokens : call.tokens()) {
     for (TokenId token_id : tokens.token_ids()) {

@@ -3,9 +3,9 @@
 #include <optional>
 #include <string>
 
+#include "base/status_macros.h"
 #include "core/errors.h"
 #include "core/log_prob_range.h"
-#include "core/status_macros.h"
 
 namespace logitd::server {
 namespace {

@@ -6,10 +6,10 @@
 #include <cstring>
 #include <span>
 
+#include "base/status_macros.h"
 #include "core/errors.h"
 #include "core/limits.h"
 #include "core/row_values.h"
-#include "core/status_macros.h"
 
 namespace logitd::server {
 namespace {
@@ -91,7 +91,7 @@ absl::Status CheckSparse(const v1::LogitsBlock& block, const std::string& field,
   const std::string ids_field = field + ".sparse.shared_token_ids";
   if (ids.size() != block.width())
     return errors::RowLengthMismatch(ids_field, ids.size(), block.width(), "ids (width)");
-  return CountUsedSlots({ids.data(), static_cast<size_t>(ids.size())}, ids_field, vocab_size).status();
+  return CountUsedSlots(Ids(ids), ids_field, vocab_size).status();
 }
 
 absl::Status CheckBlock(const v1::LogitsBlock& block, const std::string& field, int32_t vocab_size,

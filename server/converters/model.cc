@@ -1,23 +1,22 @@
 #include "server/converters/model.h"
 
 #include <algorithm>
-#include <cctype>
 #include <cmath>
-#include <cstring>
 #include <string>
 #include <utility>
 
+#include "base/model_name.h"
+#include "base/status_macros.h"
 #include "core/errors.h"
 #include "core/limits.h"
 #include "core/shown_text.h"
-#include "core/status_macros.h"
 #include "host/vocab_fingerprint.h"
-#include "server/converters/sampling.h"
+#include "server/converters/wire.h"
 
 namespace logitd::server {
 namespace {
 
-constexpr size_t kMaxNameBytes = 128;
+constexpr size_t kMaxPrecisionBytes = 128;
 constexpr size_t kMaxCacheChoiceBytes = 256;
 // Room for a model's name and what a supervisor puts behind it.
 constexpr size_t kMaxRunnerNameBytes = 256;
@@ -28,13 +27,6 @@ constexpr int kMaxWarnings = 16;
 constexpr size_t kMaxWarningBytes = 256;
 // Longer than any token that a tokenizer was trained to: so that every token fits a message of GetVocabulary.
 constexpr int32_t kMaxTokenBytes = 1 << 16;
-
-bool IsModelName(const std::string& name) {
-  const auto legal = [](unsigned char c) {
-    return std::isalnum(c) != 0 || (c != '\0' && std::strchr("._:/-", c) != nullptr);
-  };
-  return !name.empty() && name.size() <= kMaxNameBytes && std::all_of(name.begin(), name.end(), legal);
-}
 
 // Printable ASCII: it may stand in a log line.
 bool IsPlain(const std::string& text) {
@@ -60,8 +52,7 @@ absl::Status CheckWarnings(const v1::ModelInfo& info) {
 absl::StatusOr<ModelDescription> FromProto(const v1::ModelInfo& info) {
   ModelDescription model;
   if (!IsModelName(info.name())) {
-    return errors::OutOfRange("hello.model.name", static_cast<int64_t>(info.name().size()),
-                              "1 to 128 of [A-Za-z0-9._:/-]");
+    return errors::OutOfRange("hello.model.name", static_cast<int64_t>(info.name().size()), kModelNameRule);
   }
   if (info.model_fingerprint().empty() || info.model_fingerprint().size() > kMaxFingerprintBytes) {
     return errors::OutOfRange("hello.model.model_fingerprint", static_cast<int64_t>(info.model_fingerprint().size()),
@@ -79,7 +70,7 @@ absl::StatusOr<ModelDescription> FromProto(const v1::ModelInfo& info) {
     return errors::OutOfRange("hello.model.context_length", int64_t{info.context_length()}, ">= 1");
   }
   // It is in every reply.
-  if (info.precision().size() > kMaxNameBytes || !IsPlain(info.precision())) {
+  if (info.precision().size() > kMaxPrecisionBytes || !IsPlain(info.precision())) {
     return errors::OutOfRange("hello.model.precision", static_cast<int64_t>(info.precision().size()),
                               "at most 128 printable characters");
   }
@@ -88,8 +79,7 @@ absl::StatusOr<ModelDescription> FromProto(const v1::ModelInfo& info) {
                               "at most 1 MiB");
   }
   const auto& eos = info.end_token_ids();
-  RETURN_IF_ERROR(
-      CheckTokenIds({eos.data(), static_cast<size_t>(eos.size())}, "hello.model.end_token_ids", info.vocab_size()));
+  RETURN_IF_ERROR(CheckTokenIds(eos, "hello.model.end_token_ids", info.vocab_size()));
   if (info.has_eos_token_id()) {
     if (std::find(eos.begin(), eos.end(), info.eos_token_id()) == eos.end()) {
       return errors::OutOfRange("hello.model.eos_token_id", int64_t{info.eos_token_id()}, "one of end_token_ids");
@@ -193,12 +183,10 @@ absl::StatusOr<Vocabulary> FromProto(const v1::Vocabulary& message, const ModelD
   Vocabulary vocabulary;
   vocabulary.kinds.assign(static_cast<size_t>(model.vocab_size), TokenKind::kText);
   const auto& controls = message.control_token_ids();
-  RETURN_IF_ERROR(CheckTokenIds({controls.data(), static_cast<size_t>(controls.size())}, "vocabulary.control_token_ids",
-                                model.vocab_size));
+  RETURN_IF_ERROR(CheckTokenIds(controls, "vocabulary.control_token_ids", model.vocab_size));
   for (const TokenId id : controls) vocabulary.kinds[static_cast<size_t>(id)] = TokenKind::kControl;
   const auto& unused = message.unused_token_ids();
-  RETURN_IF_ERROR(CheckTokenIds({unused.data(), static_cast<size_t>(unused.size())}, "vocabulary.unused_token_ids",
-                                model.vocab_size));
+  RETURN_IF_ERROR(CheckTokenIds(unused, "vocabulary.unused_token_ids", model.vocab_size));
   for (const TokenId id : unused) {
     if (vocabulary.Kind(id) == TokenKind::kControl) {
       return errors::RunnerProtocol("token " + std::to_string(id) +
@@ -227,9 +215,7 @@ absl::StatusOr<Vocabulary> FromProto(const v1::Vocabulary& message, const ModelD
     return errors::RunnerProtocol("vocabulary.token_lengths must add up to the size of token_bytes");
   }
   const auto& lengths = message.token_lengths();
-  if (host::VocabFingerprint(bytes, {lengths.data(), static_cast<size_t>(lengths.size())},
-                             {controls.data(), static_cast<size_t>(controls.size())},
-                             {unused.data(), static_cast<size_t>(unused.size())}) != model.vocab_fingerprint) {
+  if (host::VocabFingerprint(bytes, Ids(lengths), Ids(controls), Ids(unused)) != model.vocab_fingerprint) {
     return errors::RunnerProtocol("vocabulary is not the one of hello.model.vocab_fingerprint");
   }
   vocabulary.bytes = bytes;

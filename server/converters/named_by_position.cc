@@ -2,10 +2,10 @@
 
 #include <string>
 
+#include "base/status_macros.h"
 #include "core/errors.h"
 #include "core/limits.h"
-#include "core/status_macros.h"
-#include "server/converters/sampling.h"
+#include "server/converters/wire.h"
 
 namespace logitd::server {
 
@@ -22,7 +22,7 @@ absl::StatusOr<NamedByPosition> NamedFromProto(const google::protobuf::RepeatedP
       return errors::LimitExceeded(field, ids.size(), "[0, " + std::to_string(kMaxNamedTokens) + "]",
                                    "max_named_tokens");
     }
-    RETURN_IF_ERROR(CheckTokenIds({ids.data(), static_cast<size_t>(ids.size())}, field, vocab_size));
+    RETURN_IF_ERROR(CheckTokenIds(ids, field, vocab_size));
     named.emplace_back(ids.begin(), ids.end());
   }
   return named;

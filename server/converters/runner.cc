@@ -6,10 +6,10 @@
 #include <utility>
 #include <variant>
 
+#include "base/status_macros.h"
 #include "core/errors.h"
-#include "core/status_macros.h"
-#include "server/converters/error.h"
 #include "server/converters/logits.h"
+#include "server/converters/wire.h"
 #include "wire/token_record.h"
 
 namespace logitd::server {

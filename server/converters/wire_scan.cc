@@ -11,8 +11,8 @@
 #include <mutex>
 #include <string>
 
+#include "base/status_macros.h"
 #include "core/errors.h"
-#include "core/status_macros.h"
 #include "logitd/v1/model_runner_service.pb.h"
 
 namespace logitd::server {

@@ -7,9 +7,9 @@
 #include <tuple>
 #include <utility>
 
+#include "base/status_macros.h"
 #include "core/errors.h"
 #include "core/scorer.h"
-#include "core/status_macros.h"
 #include "server/handlers/row_record.h"
 #include "server/handlers/shared_contexts.h"
 #include "server/models/model_session.h"

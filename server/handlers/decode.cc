@@ -7,12 +7,11 @@
 #include <string>
 #include <utility>
 
+#include "base/status_macros.h"
 #include "core/errors.h"
 #include "core/limits.h"
-#include "core/status_macros.h"
 #include "server/converters/completion.h"
-#include "server/converters/error.h"
-#include "server/converters/sampling.h"
+#include "server/converters/wire.h"
 #include "server/handlers/numerics_version.h"
 #include "server/handlers/provenance.h"
 
@@ -27,10 +26,6 @@ int64_t BytesOf(const std::vector<TokenId>& tokens) {
   return static_cast<int64_t>(tokens.capacity() * sizeof(TokenId));
 }
 int64_t BytesOf(std::span<const TokenId> tokens) { return static_cast<int64_t>(tokens.size_bytes()); }
-
-std::span<const TokenId> SpanOf(const google::protobuf::RepeatedField<int32_t>& ids) {
-  return {ids.data(), static_cast<size_t>(ids.size())};
-}
 
 // Errors: LIMIT_EXCEEDED, TOKEN_ID_OUT_OF_RANGE.
 absl::Status CheckPrompt(std::span<const TokenId> prompt, const std::string& field, int32_t vocab_size) {
@@ -72,7 +67,7 @@ absl::Status DecodeSession::Start(const v1::DecodeConfig& config, v1::DecodeStar
   if (end.size() > kMaxStops) {
     return errors::LimitExceeded("end_token_ids", end.size(), "[0, " + std::to_string(kMaxStops) + "]", "max_stops");
   }
-  RETURN_IF_ERROR(CheckTokenIds({end.data(), static_cast<size_t>(end.size())}, "end_token_ids", config.vocab_size()));
+  RETURN_IF_ERROR(CheckTokenIds(end, "end_token_ids", config.vocab_size()));
   vocab_size_ = config.vocab_size();
   end_token_ids_.assign(end.begin(), end.end());
   std::sort(end_token_ids_.begin(), end_token_ids_.end());
@@ -139,8 +134,8 @@ absl::Status DecodeSession::Step(const v1::StepBatch& batch, std::string_view pa
 
 absl::Status DecodeSession::CheckSharedPrompts(const Prompts& prompts) const {
   for (int i = 0; i < prompts.size(); ++i) {
-    RETURN_IF_ERROR(CheckPrompt(SpanOf(prompts[i].token_ids()), "shared_prompts[" + std::to_string(i) + "].token_ids",
-                                vocab_size_));
+    RETURN_IF_ERROR(
+        CheckPrompt(Ids(prompts[i].token_ids()), "shared_prompts[" + std::to_string(i) + "].token_ids", vocab_size_));
   }
   return absl::OkStatus();
 }
@@ -181,14 +176,14 @@ absl::StatusOr<DecoderConfig> DecodeSession::ConfigOf(const v1::OpenSequence& op
 absl::StatusOr<std::span<const TokenId>> DecodeSession::PromptOf(const v1::SequenceStart& fresh,
                                                                  const Prompts& shared_prompts,
                                                                  const DecoderConfig& config) const {
-  std::span<const TokenId> prompt = SpanOf(fresh.prompt_token_ids());
+  std::span<const TokenId> prompt = Ids(fresh.prompt_token_ids());
   if (fresh.has_shared_prompt()) {
     if (!prompt.empty()) return errors::Exclusive("shared_prompt", "prompt_token_ids");
     if (fresh.shared_prompt() < 0 || fresh.shared_prompt() >= shared_prompts.size()) {
       return errors::OutOfRange("shared_prompt", int64_t{fresh.shared_prompt()},
                                 "in [0, " + std::to_string(shared_prompts.size()) + "), a place in shared_prompts");
     }
-    prompt = SpanOf(shared_prompts[fresh.shared_prompt()].token_ids());
+    prompt = Ids(shared_prompts[fresh.shared_prompt()].token_ids());
   } else {
     RETURN_IF_ERROR(CheckPrompt(prompt, "prompt_token_ids", vocab_size_));
   }
@@ -196,7 +191,7 @@ absl::StatusOr<std::span<const TokenId>> DecodeSession::PromptOf(const v1::Seque
 }
 
 absl::StatusOr<SequenceSums> DecodeSession::PastOf(const v1::SequenceState& state, const DecoderConfig& config) const {
-  const std::span<const TokenId> tokens = SpanOf(state.tokens().token_ids());
+  const std::span<const TokenId> tokens = Ids(state.tokens().token_ids());
   const int64_t token_count = state.has_tokens() ? std::ssize(tokens) : state.token_count();
   if (token_count < 0 || token_count >= config.stop.max_tokens) {
     return errors::OutOfRange(state.has_tokens() ? "tokens.token_ids" : "token_count", token_count,
@@ -237,7 +232,7 @@ absl::Status DecodeSession::Open(const v1::OpenSequence& open, const Prompts& sh
   if (!sums.ok()) return WithFieldPrefix(sums.status(), "fresh.state.");
 
   OpenedSequence opened;
-  const std::span<const TokenId> tokens = SpanOf(state.tokens().token_ids());
+  const std::span<const TokenId> tokens = Ids(state.tokens().token_ids());
   // Sets and lists that are the stream's own are shared, and count once; so do prompts that are equal.
   const int64_t set_bytes = HeldBytes(config.sampling, &sampling_);
   const int64_t prompt_bytes = prompt->empty() || prompts_.Has(*prompt) ? 0 : BytesOf(*prompt);

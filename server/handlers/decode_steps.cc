@@ -16,12 +16,11 @@
 #include <utility>
 #include <vector>
 
+#include "base/status_macros.h"
 #include "core/errors.h"
 #include "core/limits.h"
-#include "core/status_macros.h"
 #include "server/converters/completion.h"
-#include "server/converters/error.h"
-#include "server/converters/sampling.h"
+#include "server/converters/wire.h"
 #include "server/handlers/decode.h"
 
 namespace logitd::server {
@@ -32,10 +31,6 @@ constexpr int64_t kStepValues = 2048;
 // So many values are worth another thread: 5 rows of 49,152 take 130 us, a thread takes 10 to 50 to be there, and
 // longer where the processors are busy with other things; then its caller waits for the piece that it has.
 constexpr int64_t kHelperValues = 1 << 18;
-
-std::span<const TokenId> SpanOf(const google::protobuf::RepeatedField<int32_t>& ids) {
-  return {ids.data(), static_cast<size_t>(ids.size())};
-}
 
 }  // namespace
 
@@ -168,7 +163,7 @@ absl::Status DecodeSession::TakeStep(const v1::SequenceStep& step, const Planned
     }
     inputs.given_token_id = step.given_token_id();
   }
-  inputs.named_token_ids = SpanOf(step.named_token_ids());
+  inputs.named_token_ids = Ids(step.named_token_ids());
   if (std::ssize(inputs.named_token_ids) > kMaxNamedTokens) {
     return errors::LimitExceeded("named_token_ids", std::ssize(inputs.named_token_ids),
                                  "[0, " + std::to_string(kMaxNamedTokens) + "]", "max_named_tokens");

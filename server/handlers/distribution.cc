@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/status_macros.h"
 #include "core/distribution.h"
 #include "core/errors.h"
 #include "core/exact_math.h"
@@ -13,19 +14,14 @@
 #include "core/random_stream.h"
 #include "core/row_statistics.h"
 #include "core/stage_report.h"
-#include "core/status_macros.h"
 #include "server/converters/completion.h"
 #include "server/converters/logits.h"
-#include "server/converters/sampling.h"
+#include "server/converters/wire.h"
 #include "server/handlers/numerics_version.h"
 #include "server/handlers/provenance.h"
 
 namespace logitd::server {
 namespace {
-
-std::span<const TokenId> SpanOf(const google::protobuf::RepeatedField<int32_t>& ids) {
-  return {ids.data(), static_cast<size_t>(ids.size())};
-}
 
 // One of the request's token lists. Errors: LIMIT_EXCEEDED, TOKEN_ID_OUT_OF_RANGE.
 absl::Status CheckTokens(std::span<const TokenId> ids, const char* field, int64_t limit, const char* limit_name,
@@ -69,9 +65,9 @@ absl::Status SetDraw(const v1::VerifyDraw& verify, const SamplingParams& params,
 absl::StatusOr<StepContext> StepOf(const v1::ComputeDistributionRequest& request, const SamplingParams& params,
                                    int32_t vocab_size) {
   StepContext step;
-  step.prompt = SpanOf(request.prompt_token_ids());
-  step.output = SpanOf(request.output_token_ids());
-  step.excluded = SpanOf(request.excluded_token_ids());
+  step.prompt = Ids(request.prompt_token_ids());
+  step.output = Ids(request.output_token_ids());
+  step.excluded = Ids(request.excluded_token_ids());
   RETURN_IF_ERROR(CheckTokens(step.prompt, "prompt_token_ids", kMaxPromptTokens, "max_prompt_tokens", vocab_size));
   RETURN_IF_ERROR(CheckTokens(step.output, "output_token_ids", kMaxTokens, "max_tokens", vocab_size));
   RETURN_IF_ERROR(

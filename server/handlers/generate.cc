@@ -8,16 +8,15 @@
 #include <utility>
 #include <vector>
 
+#include "base/status_macros.h"
+#include "base/utf8.h"
 #include "core/decoder.h"
 #include "core/errors.h"
 #include "core/limits.h"
-#include "core/status_macros.h"
 #include "server/converters/completion.h"
-#include "server/converters/error.h"
 #include "server/converters/model.h"
 #include "server/converters/runner.h"
-#include "server/converters/sampling.h"
-#include "server/converters/text.h"
+#include "server/converters/wire.h"
 #include "server/handlers/growing_completion.h"
 #include "server/handlers/numerics_version.h"
 #include "server/handlers/prompt_input.h"

@@ -3,9 +3,9 @@
 #include <string>
 #include <utility>
 
+#include "base/status_macros.h"
 #include "core/kernel_target.h"
 #include "core/limits.h"
-#include "core/status_macros.h"
 
 namespace logitd::server {
 

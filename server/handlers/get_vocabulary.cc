@@ -5,9 +5,9 @@
 #include <string>
 #include <string_view>
 
+#include "base/status_macros.h"
+#include "base/utf8.h"
 #include "core/errors.h"
-#include "core/status_macros.h"
-#include "server/converters/text.h"
 #include "server/models/served_model.h"
 
 namespace logitd::server {

@@ -5,12 +5,12 @@
 #include <utility>
 #include <vector>
 
+#include "base/status_macros.h"
+#include "base/utf8.h"
 #include "core/choice_check.h"
 #include "core/errors.h"
-#include "core/status_macros.h"
 #include "server/converters/completion.h"
-#include "server/converters/error.h"
-#include "server/converters/text.h"
+#include "server/converters/wire.h"
 
 namespace logitd::server {
 namespace {

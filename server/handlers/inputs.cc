@@ -5,12 +5,12 @@
 #include <string_view>
 #include <utility>
 
+#include "base/status_macros.h"
+#include "base/utf8.h"
 #include "core/error_field.h"
 #include "core/errors.h"
 #include "core/limits.h"
-#include "core/status_macros.h"
-#include "server/converters/sampling.h"
-#include "server/converters/text.h"
+#include "server/converters/wire.h"
 #include "server/handlers/boundary.h"
 #include "server/handlers/prompt_input.h"
 #include "server/handlers/segments.h"
@@ -189,8 +189,7 @@ absl::Status Resolution::ReadContext(size_t item) {
     pending.whole_context_size = SizeOf(pending.context);
   } else if (message != nullptr && message->has_tokens()) {
     const auto& given = message->tokens().token_ids();
-    RETURN_IF_ERROR(CheckTokenIds({given.data(), static_cast<size_t>(given.size())}, "context.tokens.token_ids",
-                                  description_.vocab_size));
+    RETURN_IF_ERROR(CheckTokenIds(given, "context.tokens.token_ids", description_.vocab_size));
     ids.assign(given.begin(), given.end());
     RETURN_IF_ERROR(CheckContextFits(ids, "context.tokens"));
   }
@@ -224,8 +223,7 @@ absl::Status Resolution::ReadContinuation(size_t item, size_t index) {
   Making& making = pending_[item].continuations[index];
   if (request.tokens != nullptr) {
     const auto& ids = request.tokens->token_ids();
-    RETURN_IF_ERROR(
-        CheckTokenIds({ids.data(), static_cast<size_t>(ids.size())}, "tokens.token_ids", description_.vocab_size));
+    RETURN_IF_ERROR(CheckTokenIds(ids, "tokens.token_ids", description_.vocab_size));
     if (ids.empty()) return errors::EmptyContinuation("tokens");
     making = pending_[item].moved.empty() ? Making::kGiven : Making::kGivenAfterSpaces;
   } else if (request.text != nullptr) {

@@ -1,7 +1,7 @@
 #include "server/handlers/list_models.h"
 
+#include "base/status_macros.h"
 #include "core/limits.h"
-#include "core/status_macros.h"
 #include "server/converters/model.h"
 
 namespace logitd::server {

@@ -2,11 +2,11 @@
 
 #include <utility>
 
+#include "base/status_macros.h"
 #include "core/error_field.h"
 #include "core/errors.h"
 #include "core/limits.h"
-#include "core/status_macros.h"
-#include "server/converters/sampling.h"
+#include "server/converters/wire.h"
 #include "server/handlers/segments.h"
 #include "server/models/text_outcomes.h"
 #include "server/models/token_bound.h"
@@ -66,8 +66,7 @@ absl::StatusOr<PromptInput> PromptTokens(const v1::Input& prompt, const Tokeniza
     }
     case v1::Input::kTokens: {
       const auto& tokens = prompt.tokens().token_ids();
-      RETURN_IF_ERROR(CheckTokenIds({tokens.data(), static_cast<size_t>(tokens.size())}, "prompt.tokens.token_ids",
-                                    description.vocab_size));
+      RETURN_IF_ERROR(CheckTokenIds(tokens, "prompt.tokens.token_ids", description.vocab_size));
       ids.assign(tokens.begin(), tokens.end());
       break;
     }

@@ -6,11 +6,11 @@
 #include <utility>
 #include <vector>
 
+#include "base/status_macros.h"
 #include "core/errors.h"
 #include "core/scorer.h"
-#include "core/status_macros.h"
 #include "server/converters/completion.h"
-#include "server/converters/sampling.h"
+#include "server/converters/wire.h"
 #include "server/handlers/row_record.h"
 
 namespace logitd::server {

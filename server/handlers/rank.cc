@@ -8,14 +8,13 @@
 #include <utility>
 #include <vector>
 
+#include "base/status_macros.h"
 #include "core/errors.h"
 #include "core/limits.h"
 #include "core/log_prob_range.h"
 #include "core/ranker.h"
-#include "core/status_macros.h"
-#include "server/converters/error.h"
 #include "server/converters/model.h"
-#include "server/converters/sampling.h"
+#include "server/converters/wire.h"
 #include "server/handlers/continuation_scores.h"
 #include "server/handlers/inputs.h"
 #include "server/handlers/numerics_version.h"

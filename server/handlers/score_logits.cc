@@ -3,13 +3,12 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/status_macros.h"
 #include "core/errors.h"
 #include "core/limits.h"
-#include "core/status_macros.h"
 #include "server/converters/completion.h"
-#include "server/converters/error.h"
 #include "server/converters/logits.h"
-#include "server/converters/sampling.h"
+#include "server/converters/wire.h"
 #include "server/handlers/numerics_version.h"
 #include "server/handlers/provenance.h"
 
@@ -210,7 +209,7 @@ absl::Status ScoreLogitsSession::CheckPrompt(const v1::ScoreLogitsRows& message,
     return errors::LimitExceeded("prompt_token_ids", prompt.size(), "[0, " + std::to_string(kMaxPromptTokens) + "]",
                                  "max_prompt_tokens");
   }
-  return CheckTokenIds({prompt.data(), static_cast<size_t>(prompt.size())}, "prompt_token_ids", vocab_size_);
+  return CheckTokenIds(prompt, "prompt_token_ids", vocab_size_);
 }
 
 int64_t ScoreLogitsSession::AlternativesPerRecord() const {

@@ -5,7 +5,7 @@
 #include "core/errors.h"
 #include "core/limits.h"
 #include "server/converters/completion.h"
-#include "server/converters/error.h"
+#include "server/converters/wire.h"
 
 namespace logitd::server {
 

@@ -6,11 +6,11 @@
 #include <optional>
 #include <utility>
 
+#include "base/status_macros.h"
 #include "core/error_field.h"
 #include "core/errors.h"
 #include "core/limits.h"
-#include "core/status_macros.h"
-#include "server/converters/sampling.h"
+#include "server/converters/wire.h"
 #include "server/handlers/prompt_input.h"
 #include "server/handlers/spelling.h"
 #include "server/models/token_bound.h"
@@ -88,8 +88,7 @@ class Resolution {
           return errors::Exclusive(FieldOf(i) + ".parse_special_tokens", FieldOf(i) + ".tokens");
         }
         const auto& ids = segment.tokens().token_ids();
-        RETURN_IF_ERROR(CheckTokenIds({ids.data(), static_cast<size_t>(ids.size())}, FieldOf(i) + ".tokens.token_ids",
-                                      model_.description().vocab_size));
+        RETURN_IF_ERROR(CheckTokenIds(ids, FieldOf(i) + ".tokens.token_ids", model_.description().vocab_size));
         tokens_[static_cast<size_t>(i)].assign(ids.begin(), ids.end());
         has_begun = has_begun || !ids.empty();
         continue;

@@ -4,7 +4,7 @@
 #include <utility>
 #include <vector>
 
-#include "core/status_macros.h"
+#include "base/status_macros.h"
 
 namespace logitd::server {
 namespace {

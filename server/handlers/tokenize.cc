@@ -4,12 +4,12 @@
 #include <utility>
 #include <vector>
 
+#include "base/status_macros.h"
+#include "base/utf8.h"
 #include "core/errors.h"
 #include "core/limits.h"
-#include "core/status_macros.h"
 #include "server/converters/model.h"
-#include "server/converters/sampling.h"
-#include "server/converters/text.h"
+#include "server/converters/wire.h"
 #include "server/handlers/prompt_input.h"
 #include "server/handlers/provenance.h"
 #include "server/handlers/spelling.h"
@@ -59,8 +59,7 @@ absl::Status Detokenize(const v1::DetokenizeRequest& request, const ServerEnv& e
   for (int i = 0; i < request.tokens_size(); ++i) {
     const auto& ids = request.tokens(i).token_ids();
     count += ids.size();
-    RETURN_IF_ERROR(CheckTokenIds({ids.data(), static_cast<size_t>(ids.size())},
-                                  "tokens[" + std::to_string(i) + "].token_ids", model->description().vocab_size));
+    RETURN_IF_ERROR(CheckTokenIds(ids, "tokens[" + std::to_string(i) + "].token_ids", model->description().vocab_size));
     tokens.emplace_back(ids.begin(), ids.end());
   }
   if (count > kMaxScoreTokens) {

@@ -6,8 +6,8 @@
 #include <string>
 #include <utility>
 
+#include "base/status_macros.h"
 #include "core/errors.h"
-#include "core/status_macros.h"
 #include "server/models/runner_session.h"
 
 namespace logitd::server {

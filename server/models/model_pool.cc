@@ -2,9 +2,9 @@
 
 #include <utility>
 
+#include "base/status_macros.h"
 #include "core/errors.h"
 #include "core/limits.h"
-#include "core/status_macros.h"
 
 namespace logitd::server {
 namespace {

@@ -4,8 +4,8 @@
 #include <map>
 #include <utility>
 
+#include "base/status_macros.h"
 #include "core/errors.h"
-#include "core/status_macros.h"
 #include "server/models/rebuild_plan.h"
 
 namespace logitd::server {

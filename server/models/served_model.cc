@@ -5,8 +5,8 @@
 #include <string_view>
 #include <utility>
 
+#include "base/status_macros.h"
 #include "core/errors.h"
-#include "core/status_macros.h"
 
 namespace logitd::server {
 

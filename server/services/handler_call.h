@@ -16,8 +16,8 @@
 #include <string>
 #include <utility>
 
+#include "base/status_macros.h"
 #include "core/errors.h"
-#include "core/status_macros.h"
 #include "server/reply_writer.h"
 #include "server/request_context.h"
 #include "server/services/call_env.h"

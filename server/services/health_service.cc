@@ -1,7 +1,7 @@
 #include "server/services/health_service.h"
 
+#include "base/status_macros.h"
 #include "core/errors.h"
-#include "core/status_macros.h"
 #include "server/services/call_record.h"
 #include "server/services/request_reader.h"
 #include "server/status.h"

@@ -24,8 +24,8 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "base/status_macros.h"
 #include "core/errors.h"
-#include "core/status_macros.h"
 #include "server/request_context.h"
 #include "server/services/call_env.h"
 #include "server/services/call_record.h"

@@ -10,8 +10,8 @@
 #include <chrono>
 #include <mutex>
 
+#include "base/status_macros.h"
 #include "core/errors.h"
-#include "core/status_macros.h"
 #include "server/request_context.h"
 #include "server/services/call_env.h"
 #include "server/services/call_record.h"

@@ -6,13 +6,13 @@
 #include <system_error>
 #include <variant>
 
+#include "base/status_macros.h"
 #include "core/errors.h"
 #include "core/limits.h"
-#include "core/status_macros.h"
 #include "server/converters/api_version.h"
-#include "server/converters/error.h"
 #include "server/converters/model.h"
 #include "server/converters/runner.h"
+#include "server/converters/wire.h"
 #include "server/logging.h"
 #include "server/services/request_reader.h"
 #include "server/status.h"

@@ -15,7 +15,7 @@ TEST(ListenAddressTest, FormsAreChecked) {
   for (const char* good : {"127.0.0.1:0", "localhost:50051", "[::1]:1", "unix:/tmp/x.sock", "0.0.0.0:65535"}) {
     EXPECT_THAT(CheckListenAddress("--listen", good), IsOk()) << good;
   }
-  // The grammar's own cases are in tests/host/address_test.cc.
+  // The grammar's own cases are in tests/base/address_test.cc.
   for (const char* bad : {"", "50051", "host:x", "unix:", "::1:50051", "http://h:1"}) {
     EXPECT_THAT(CheckListenAddress("--listen", bad),
                 StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("--listen")))

@@ -8,8 +8,8 @@
 #include <limits>
 #include <utility>
 
+#include "base/status_macros.h"
 #include "core/errors.h"
-#include "core/status_macros.h"
 
 namespace logitd::testing {
 namespace {

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <iterator>
 
+#include "base/status_macros.h"
 #include "core/error_detail.h"
 #include "core/limits.h"
-#include "core/status_macros.h"
 
 namespace logitd::runner {
 namespace {

@@ -9,6 +9,7 @@
 #include <limits>
 #include <utility>
 
+#include "base/status_macros.h"
 #include "client/runner/llama/batch_tolerance.h"
 #include "client/runner/llama/context_params.h"
 #include "client/runner/llama/context_size.h"
@@ -20,7 +21,6 @@
 #include "client/runner/llama/special_tokens.h"
 #include "core/errors.h"
 #include "core/limits.h"
-#include "core/status_macros.h"
 #include "host/available_memory.h"
 
 namespace logitd::runner {

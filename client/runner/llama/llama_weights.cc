@@ -11,8 +11,8 @@
 #include <filesystem>
 #include <system_error>
 
+#include "base/status_macros.h"
 #include "client/runner/llama/llama_log.h"
-#include "core/status_macros.h"
 #include "host/file_hash.h"
 #include "llama.h"
 
@@ -143,15 +143,6 @@ absl::StatusOr<Weights> PrepareWeights(const ModelFile& file, Precision precisio
   RemoveLeftovers(target);
   RETURN_IF_ERROR(Convert(file, precision, target));
   return weights;
-}
-
-std::string DefaultCacheDir() {
-  if (const char* cache_home = std::getenv("XDG_CACHE_HOME"); cache_home != nullptr && *cache_home != '\0') {
-    return std::string(cache_home) + "/logitd";
-  }
-  const char* home = std::getenv("HOME");
-  if (home == nullptr || *home == '\0') return "";
-  return std::string(home) + "/.cache/logitd";
 }
 
 }  // namespace logitd::runner

@@ -36,9 +36,6 @@ struct Weights {
 // Errors: kUnavailable (the cache folder cannot be written, no space), kInvalidArgument; one line that says what to do.
 absl::StatusOr<Weights> PrepareWeights(const ModelFile& file, Precision precision, const std::string& cache_dir);
 
-// $XDG_CACHE_HOME/logitd, or ~/.cache/logitd. Empty: neither is known (never a shared folder: weights are trusted).
-std::string DefaultCacheDir();
-
 }  // namespace logitd::runner
 
 #endif  // LOGITD_CLIENT_RUNNER_LLAMA_LLAMA_WEIGHTS_H_

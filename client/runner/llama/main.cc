@@ -6,24 +6,22 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <atomic>
-#include <cctype>
 #include <chrono>
 #include <cstdio>
-#include <cstring>
-#include <filesystem>
 #include <map>
 #include <stop_token>
 #include <string>
 #include <thread>
 
+#include "base/address.h"
+#include "base/model_name.h"
 #include "client/runner/llama/llama_log.h"
 #include "client/runner/llama/llama_model.h"
 #include "client/runner/llama/tokenizer_pipe.h"
 #include "client/runner/llama/vocabulary_process.h"
 #include "client/runner/model_runner.h"
-#include "host/address.h"
+#include "host/cache_dir.h"
 
 namespace logitd::runner {
 namespace {
@@ -33,22 +31,8 @@ constexpr int kExitUsage = 2;
 constexpr int kExitRefused = 3;
 constexpr int kExitNotReachable = 4;
 
-constexpr size_t kMaxNameSize = 128;
 // A second signal within this time of the first is the same request.
 constexpr std::chrono::milliseconds kSameRequest{1000};
-
-bool IsNameCharacter(unsigned char c) {
-  return std::isalnum(c) != 0 || (c != '\0' && std::strchr("._:/-", c) != nullptr);
-}
-
-// The file's stem, with what a model name may not hold replaced.
-std::string DefaultName(const std::string& file) {
-  std::string name = std::filesystem::path(file).stem().string().substr(0, kMaxNameSize);
-  for (char& c : name) {
-    if (!IsNameCharacter(static_cast<unsigned char>(c))) c = '-';
-  }
-  return name.empty() ? "model" : name;
-}
 
 // llama.cpp is built for these, and dies of SIGILL without them.
 std::string MissingCpuFeatures() {
@@ -115,7 +99,7 @@ int End(int exit_code) {
 int Run(int argc, char** argv) {
   LlamaOptions model_options;
   RunnerOptions runner_options;
-  model_options.cache_dir = DefaultCacheDir();
+  model_options.cache_dir = host::DefaultCacheDir();
   CLI::App app("Serves one GGUF model, with llama.cpp on the CPU, to a logitd server.", "logitd-llama");
   app.footer(
       "Examples:\n"
@@ -131,15 +115,13 @@ int Run(int argc, char** argv) {
                  "The server's --runner-listen address: HOST:PORT or unix:PATH")
       ->required()
       ->check([](const std::string& address) {
-        const auto parsed = host::ParseHostAddress(address, host::PortUse::kConnect);
+        const auto parsed = ParseHostAddress(address, PortUse::kConnect);
         return parsed.ok() ? std::string() : std::string(parsed.status().message());
       });
   app.add_option("--model", model_options.file, "The model, a GGUF file")->required();
   app.add_option("--model-name", model_options.name, "Name that clients use (default: the file's stem)")
       ->check([](const std::string& name) {
-        const bool legal = !name.empty() && name.size() <= kMaxNameSize &&
-                           std::all_of(name.begin(), name.end(), [](unsigned char c) { return IsNameCharacter(c); });
-        return legal ? std::string() : "must be 1 to 128 characters of [A-Za-z0-9._:/-], got '" + name + "'";
+        return IsModelName(name) ? std::string() : std::string("must be ") + kModelNameRule + ", got '" + name + "'";
       });
   std::string precision = "auto";
   const std::map<std::string, Precision> precisions = {
@@ -185,7 +167,7 @@ int Run(int argc, char** argv) {
     return app.exit(error) == 0 ? 0 : kExitUsage;
   }
   model_options.precision = precisions.at(precision);
-  if (model_options.name.empty()) model_options.name = DefaultName(model_options.file);
+  if (model_options.name.empty()) model_options.name = ModelNameOf(model_options.file);
 
   if (const std::string missing = MissingCpuFeatures(); !missing.empty()) {
     std::fprintf(

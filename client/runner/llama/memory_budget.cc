@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "core/status_macros.h"
+#include "base/status_macros.h"
 #include "host/available_memory.h"
 
 namespace logitd::runner {

@@ -5,8 +5,8 @@
 #include <memory>
 #include <system_error>
 
+#include "base/status_macros.h"
 #include "client/runner/llama/llama_log.h"
-#include "core/status_macros.h"
 #include "host/file_kind.h"
 #include "llama.h"
 

@@ -6,8 +6,8 @@
 #include <limits>
 #include <vector>
 
+#include "base/status_macros.h"
 #include "client/runner/llama/llama_log.h"
-#include "core/status_macros.h"
 
 namespace logitd::runner {
 namespace {

@@ -14,10 +14,10 @@
 #include <cstring>
 #include <utility>
 
+#include "base/status_macros.h"
 #include "client/runner/llama/tokenizer_pipe.h"
 #include "core/errors.h"
 #include "core/limits.h"
-#include "core/status_macros.h"
 
 extern char** environ;
 

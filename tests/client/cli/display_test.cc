@@ -4,6 +4,7 @@
 #include <limits>
 #include <sstream>
 
+#include "base/utf8.h"
 #include "client/cli/filled_text.h"
 #include "client/cli/progress.h"
 #include "client/cli/table.h"

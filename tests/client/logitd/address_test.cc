@@ -34,7 +34,7 @@ TEST(AddressTest, TakesHostPortAndUnixPath) {
   }
 }
 
-// The grammar's own cases are in tests/host/address_test.cc.
+// The grammar's own cases are in tests/base/address_test.cc.
 TEST(AddressTest, RefusesWhatIsNeitherAndSaysWhy) {
   for (const auto& [text, why] :
        {std::pair{"localhost", "no port"}, {"h:0", "[1, 65535]"}, {"::1:50051", "brackets"}}) {

@@ -1,4 +1,4 @@
-#include "server/converters/sampling.h"
+#include "server/converters/wire.h"
 
 #include <google/protobuf/text_format.h>
 

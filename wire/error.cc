@@ -1,8 +1,8 @@
-#include "server/converters/error.h"
+#include "wire/error.h"
 
 #include "core/errors.h"
 
-namespace logitd::server {
+namespace logitd::wire {
 
 static_assert(static_cast<int>(ErrorReason::kFieldOutOfRange) == v1::ERROR_REASON_FIELD_OUT_OF_RANGE);
 static_assert(static_cast<int>(ErrorReason::kNonFiniteLogit) == v1::ERROR_REASON_NON_FINITE_LOGIT);
@@ -45,4 +45,4 @@ absl::Status FromProto(const v1::Error& error) {
   return ToStatus(detail);
 }
 
-}  // namespace logitd::server
+}  // namespace logitd::wire

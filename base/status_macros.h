@@ -1,6 +1,6 @@
 // RETURN_IF_ERROR and ASSIGN_OR_RETURN for absl::Status and absl::StatusOr.
-#ifndef LOGITD_CORE_STATUS_MACROS_H_
-#define LOGITD_CORE_STATUS_MACROS_H_
+#ifndef LOGITD_BASE_STATUS_MACROS_H_
+#define LOGITD_BASE_STATUS_MACROS_H_
 
 #include <utility>
 
@@ -24,4 +24,4 @@
   if (!result.ok()) return result.status();         \
   lhs = *std::move(result)
 
-#endif  // LOGITD_CORE_STATUS_MACROS_H_
+#endif  // LOGITD_BASE_STATUS_MACROS_H_

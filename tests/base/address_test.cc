@@ -1,4 +1,4 @@
-#include "host/address.h"
+#include "base/address.h"
 
 #include <string>
 #include <vector>
@@ -6,7 +6,7 @@
 #include "gmock/gmock.h"
 #include "tests/testing/matchers.h"
 
-namespace logitd::host {
+namespace logitd {
 namespace {
 
 using logitd::testing::IsOk;
@@ -88,4 +88,4 @@ TEST(HostAddressTest, RefusesWhatIsNeitherAndSaysWhy) {
 }
 
 }  // namespace
-}  // namespace logitd::host
+}  // namespace logitd

@@ -7,15 +7,15 @@
 // http://. PATH is not empty and fits a socket's name (107 bytes).
 //
 // Thread-safe: free functions without state.
-#ifndef LOGITD_HOST_ADDRESS_H_
-#define LOGITD_HOST_ADDRESS_H_
+#ifndef LOGITD_BASE_ADDRESS_H_
+#define LOGITD_BASE_ADDRESS_H_
 
 #include <string>
 #include <string_view>
 
 #include "absl/status/statusor.h"
 
-namespace logitd::host {
+namespace logitd {
 
 // What the port is for: to listen, 0 means any free one; to connect, there has to be a number.
 enum class PortUse { kListen, kConnect };
@@ -35,6 +35,6 @@ struct HostAddress {
 // Errors: kInvalidArgument: "must be HOST:PORT or unix:PATH, got TEXT: why". The caller puts the flag's name before it.
 absl::StatusOr<HostAddress> ParseHostAddress(std::string_view text, PortUse use);
 
-}  // namespace logitd::host
+}  // namespace logitd
 
-#endif  // LOGITD_HOST_ADDRESS_H_
+#endif  // LOGITD_BASE_ADDRESS_H_

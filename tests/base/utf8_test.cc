@@ -1,18 +1,18 @@
-#include "server/converters/text.h"
+#include "base/utf8.h"
 
 #include "gtest/gtest.h"
 
-namespace logitd::server {
+namespace logitd {
 namespace {
 
-TEST(TextTest, CharactersAreCountedNotBytes) {
+TEST(Utf8Test, CharactersAreCountedNotBytes) {
   EXPECT_EQ(CountCharacters("Grüß"), 4);
   EXPECT_EQ(CountCharacters(""), 0);
   EXPECT_EQ(CountCharacters("\xc3"), std::nullopt);
   EXPECT_EQ(CountCharacters("\xF0\x9F\x8E\x89!"), 2);
 }
 
-TEST(TextTest, BytesThatAreNotUtf8AreReplaced) {
+TEST(Utf8Test, BytesThatAreNotUtf8AreReplaced) {
   EXPECT_EQ(ToUtf8("a\xff"
                    "b"),
             "a\xEF\xBF\xBD"
@@ -20,7 +20,7 @@ TEST(TextTest, BytesThatAreNotUtf8AreReplaced) {
   EXPECT_TRUE(IsUtf8(ToUtf8("\xc3\x28\xe2\x82")));
 }
 
-TEST(TextTest, HalfACharacterIsHeldBack) {
+TEST(Utf8Test, HalfACharacterIsHeldBack) {
   const struct {
     const char* bytes;
     size_t complete;
@@ -30,7 +30,7 @@ TEST(TextTest, HalfACharacterIsHeldBack) {
   EXPECT_EQ(CompletePrefix("\x80\x80\x80\x80"), 4u) << "what can never become a character is not held back";
 }
 
-TEST(TextTest, PiecesGiveTheTextOfTheWhole) {
+TEST(Utf8Test, PiecesGiveTheTextOfTheWhole) {
   // Overlong forms, surrogates, bytes above U+10FFFF, parts of characters, and characters.
   const std::string bytes =
       "\xed\xa0\x80\xe2\xf4\x90\x80\x80\xc0\xaf\xc3\xa9\xe2\x82\xac\xe2\x82\xf0\x9f\x8e\x89\xf0\x9f\x8ez\xff\x80\xc3";
@@ -49,4 +49,4 @@ TEST(TextTest, PiecesGiveTheTextOfTheWhole) {
 }
 
 }  // namespace
-}  // namespace logitd::server
+}  // namespace logitd

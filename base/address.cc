@@ -1,4 +1,4 @@
-#include "host/address.h"
+#include "base/address.h"
 
 #include <arpa/inet.h>
 #include <sys/un.h>
@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <charconv>
 
-namespace logitd::host {
+namespace logitd {
 namespace {
 
 constexpr std::string_view kUnix = "unix:";
@@ -73,4 +73,4 @@ absl::StatusOr<HostAddress> ParseHostAddress(std::string_view text, PortUse use)
   return address;
 }
 
-}  // namespace logitd::host
+}  // namespace logitd
