@@ -17,9 +17,10 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "server/models/batch_scheduler.h"
+#include "server/models/model_description.h"
 #include "server/models/runner_end.h"
 #include "server/models/runner_link.h"
-#include "server/models/work.h"
+#include "server/models/tokenization.h"
 #include "server/request_context.h"
 
 namespace logitd::server {

@@ -27,6 +27,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "server/models/model_description.h"
 #include "server/models/runner_session.h"
 #include "server/models/served_model.h"
 #include "server/models/strikes.h"
