@@ -32,6 +32,12 @@ struct RequestContext {
     if (given_up.stop_requested()) return errors::Cancelled();
     return absl::OkStatus();
   }
+
+  // The error of a wait that ended because nobody wants the answer any more.
+  absl::Status WhyGivenUp() const {
+    const absl::Status status = Check();
+    return status.ok() ? errors::Cancelled() : status;
+  }
 };
 
 }  // namespace logitd::server

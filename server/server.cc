@@ -298,7 +298,7 @@ void Server::StartRunners(FleetOptions options) {
   const std::string name = options.model_name;
   std::lock_guard lock(parts_->mutex);
   // Made under the lock: a runner that attaches at once finds it there.
-  FleetEvents events;
+  ChildEvents events;
   events.on_exit = [this](const RunnerExit& exit) {
     // Else the failure of the start says it.
     if (!IsStartFailing()) LogExit(exit);

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <limits>
 #include <utility>
 
 #include "base/status_macros.h"
@@ -27,16 +26,11 @@ void AppendBytes(std::string* bytes, T value) {
   bytes->append(reinterpret_cast<const char*>(&value), sizeof(value));
 }
 
-// NaN, +inf, or nothing but -inf.
+// Errors: MODEL_OUTPUT_INVALID for a row with NaN, +inf, or nothing but -inf.
 absl::Status CheckRow(LogitsView row) {
-  if (FindMaximum(row).ok()) return absl::OkStatus();
-  for (size_t i = 0; i < row.size(); ++i) {
-    if (!(row[i] < std::numeric_limits<float>::infinity())) {
-      return errors::ModelOutputInvalid("the model's row holds " + errors::Show(row[i]) + " at token id " +
-                                        std::to_string(i));
-    }
-  }
-  return errors::ModelOutputInvalid("the model's row has no finite logit");
+  const absl::Status status = FindMaximum(row).status();
+  if (status.ok()) return status;
+  return errors::ModelOutputInvalid("the model's row: " + DetailOf(status).message);
 }
 
 }  // namespace

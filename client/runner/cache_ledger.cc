@@ -53,10 +53,10 @@ int64_t CacheLedger::LengthOf(int64_t sequence_id) const {
   return static_cast<int64_t>(sequences_.at(sequence_id).cells.size());
 }
 
-void CacheLedger::Release(Sequence& sequence, size_t length) {
-  while (sequence.cells.size() > length) {
-    const int32_t cell = sequence.cells.back();
-    sequence.cells.pop_back();
+void CacheLedger::Release(Holding& holding, size_t length) {
+  while (holding.cells.size() > length) {
+    const int32_t cell = holding.cells.back();
+    holding.cells.pop_back();
     if (--holders_[cell] == 0) {
       free_cells_.push_back(cell);
       --used_cells_;

@@ -40,17 +40,19 @@ class CacheLedger {
   int64_t max_cells() const { return max_cells_; }
 
  private:
-  struct Sequence {
+  // What one sequence holds.
+  struct Holding {
     int slot = 0;
     // The cells' numbers, in order of position. They are the ledger's own: which cell llama.cpp takes does not matter.
     std::vector<int32_t> cells;
   };
 
-  void Release(Sequence& sequence, size_t length);
+  // Gives back all cells but the first `length`.
+  void Release(Holding& holding, size_t length);
 
   const int64_t max_cells_;
   int64_t used_cells_ = 0;
-  std::unordered_map<int64_t, Sequence> sequences_;
+  std::unordered_map<int64_t, Holding> sequences_;
   std::vector<int> free_slots_;
   std::vector<int32_t> free_cells_;
   // Sequences that hold a cell.

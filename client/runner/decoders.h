@@ -8,7 +8,6 @@
 #ifndef LOGITD_CLIENT_RUNNER_DECODERS_H_
 #define LOGITD_CLIENT_RUNNER_DECODERS_H_
 
-#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <unordered_map>
@@ -39,7 +38,6 @@ class Decoders {
 
   // Ends a decoder; one that is not known is ignored.
   void Release(int64_t decoder_id) { decoders_.erase(decoder_id); }
-  size_t size() const { return decoders_.size(); }
 
  private:
   absl::StatusOr<Decoder> Start(const v1::DecoderStart& start) const;

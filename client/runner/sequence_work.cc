@@ -7,6 +7,7 @@
 #include "base/status_macros.h"
 #include "core/errors.h"
 #include "core/types.h"
+#include "wire/sampling.h"
 
 namespace logitd::runner {
 namespace {
@@ -15,10 +16,7 @@ std::string UpTo(int64_t last) { return "[0, " + std::to_string(last) + "]"; }
 
 absl::Status CheckTokenIds(const std::string& field, const google::protobuf::RepeatedField<int32_t>& token_ids,
                            int32_t vocab_size) {
-  for (TokenId token_id : token_ids) {
-    if (token_id < 0 || token_id >= vocab_size) return errors::TokenIdOutOfRange(field, token_id, vocab_size);
-  }
-  return absl::OkStatus();
+  return wire::CheckTokenIds({token_ids.data(), static_cast<size_t>(token_ids.size())}, field, vocab_size);
 }
 
 absl::Status CheckRecords(const std::string& field, const v1::RecordsOutput& records, int row_count,

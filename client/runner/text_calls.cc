@@ -7,6 +7,7 @@
 #include "core/error_field.h"
 #include "core/errors.h"
 #include "wire/error.h"
+#include "wire/sampling.h"
 
 namespace logitd::runner {
 namespace {
@@ -127,15 +128,12 @@ v1::AttachRequest TextCalls::Detokenize(const v1::DetokenizeCall& call) {
     result.clear_texts();
     *result.mutable_error() = wire::ToProto(status);
   };
-  for (const v1::TokenIds& tokens : call.tokens()) {
-    for (TokenId token_id : tokens.token_ids()) {
-      if (token_id < 0 || token_id >= vocab_size_) {
-        fail(errors::TokenIdOutOfRange("tokens", token_id, vocab_size_));
-        return message;
-      }
-    }
-    absl::StatusOr<std::string> text = model_.Detokenize(
-        {tokens.token_ids().data(), static_cast<size_t>(tokens.token_ids_size())}, call.render_special_tokens());
+  for (int i = 0; i < call.tokens_size(); ++i) {
+    const auto& ids = call.tokens(i).token_ids();
+    const std::span<const TokenId> token_ids(ids.data(), static_cast<size_t>(ids.size()));
+    const absl::Status known =
+        wire::CheckTokenIds(token_ids, "tokens[" + std::to_string(i) + "].token_ids", vocab_size_);
+    absl::StatusOr<std::string> text = known.ok() ? model_.Detokenize(token_ids, call.render_special_tokens()) : known;
     if (!text.ok()) {
       fail(text.status());
       return message;

@@ -4,10 +4,12 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "core/vocabulary.h"
 #include "logitd/v1/completion.pb.h"
 #include "logitd/v1/logits.pb.h"
 #include "logitd/v1/model_runner_service.pb.h"
-#include "server/models/work.h"
+#include "server/models/model_description.h"
+#include "server/models/tokenization.h"
 
 namespace logitd::server {
 

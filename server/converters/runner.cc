@@ -160,7 +160,7 @@ void ToProto(const Batch& batch, v1::LogitsDtype dtype, v1::RunBatch& message) {
   message.set_batch_id(batch.batch_id);
   message.set_deadline_ms(static_cast<int32_t>(batch.time_limit.count()));
   for (const int64_t id : batch.release_sequence_ids) message.add_release_sequence_ids(id);
-  for (const WorkPiece& piece : batch.work) {
+  for (const SequenceWork& piece : batch.work) {
     v1::SequenceWork& work = *message.add_work();
     work.set_sequence_id(piece.sequence_id);
     if (piece.fork_from_sequence_id) work.set_fork_from_sequence_id(*piece.fork_from_sequence_id);
@@ -178,7 +178,7 @@ void ToProto(const Batch& batch, v1::LogitsDtype dtype, v1::RunBatch& message) {
 
 absl::StatusOr<std::vector<PieceOutput>> FromProto(const v1::BatchOutput& output, std::string_view payload,
                                                    int32_t vocab_size,
-                                                   const std::unordered_map<int64_t, WorkPiece>& batch) {
+                                                   const std::unordered_map<int64_t, SequenceWork>& batch) {
   for (const v1::LogitsBlock& block : output.blocks()) {
     // None was asked for; and what is copied below would be more than what was sent.
     if (block.has_sparse()) return errors::RunnerProtocol("a sparse block");

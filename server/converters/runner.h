@@ -30,7 +30,7 @@ v1::DecoderStart StartOf(const v1::SamplingParams& sampling, const v1::RecordOpt
 // Errors: RUNNER_PROTOCOL, ROW_LENGTH_MISMATCH, and what else is malformed.
 absl::StatusOr<std::vector<PieceOutput>> FromProto(const v1::BatchOutput& output, std::string_view payload,
                                                    int32_t vocab_size,
-                                                   const std::unordered_map<int64_t, WorkPiece>& batch);
+                                                   const std::unordered_map<int64_t, SequenceWork>& batch);
 
 }  // namespace logitd::server
 

@@ -11,6 +11,7 @@
 #include "core/decoder.h"
 #include "core/distribution.h"
 #include "core/types.h"
+#include "core/vocabulary.h"
 #include "logitd/v1/generation_service.pb.h"
 #include "server/models/work.h"
 

@@ -26,8 +26,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "core/types.h"
+#include "core/vocabulary.h"
 #include "server/models/served_model.h"
-#include "server/models/work.h"
+#include "server/models/tokenization.h"
 #include "server/request_context.h"
 
 namespace logitd::server {

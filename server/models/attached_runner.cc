@@ -66,8 +66,7 @@ absl::StatusOr<int64_t> AttachedRunner::BeginCall(std::shared_ptr<TokenizerCall>
   context.WaitFor(room, lock, [&] { return open < limit || !lost_.ok(); });
   if (!lost_.ok()) return lost_;
   if (open >= limit) {
-    RETURN_IF_ERROR(context.Check());
-    return errors::Cancelled();
+    return context.WhyGivenUp();
   }
   ++open;
   // With room, so that quiet work waits for no more calls than have it.
@@ -94,13 +93,10 @@ absl::Status AttachedRunner::WaitForCall(int64_t call_id, const std::shared_ptr<
   if (!lost_.ok()) return lost_;
   lock.unlock();
   link_->SendCancelCall(call_id);
-  RETURN_IF_ERROR(context.Check());
-  return errors::Cancelled();
+  return context.WhyGivenUp();
 }
 
-std::shared_ptr<AttachedRunner::TokenizerCall> AttachedRunner::TakeCall(int64_t call_id) {
-  const auto found = calls_.find(call_id);
-  if (found == calls_.end()) return nullptr;
+std::shared_ptr<AttachedRunner::TokenizerCall> AttachedRunner::TakeCall(Calls::iterator found) {
   auto call = std::move(found->second);
   calls_.erase(found);
   const bool is_short = call->text_bytes <= kShortCallBytes;
@@ -111,46 +107,39 @@ std::shared_ptr<AttachedRunner::TokenizerCall> AttachedRunner::TakeCall(int64_t 
   return call;
 }
 
-absl::Status AttachedRunner::Refuse(int64_t call_id, std::shared_ptr<TokenizerCall> call, const char* why) {
-  calls_.emplace(call_id, std::move(call));
-  return errors::RunnerProtocol(why);
+template <typename T>
+absl::Status AttachedRunner::OnAnswer(int64_t call_id, absl::StatusOr<std::vector<T>> answer,
+                                      std::vector<T> TokenizerCall::*result) {
+  std::lock_guard lock(mutex_);
+  const auto found = calls_.find(call_id);
+  if (found == calls_.end()) return errors::RunnerProtocol("an answer to a text call that was not made");
+  // The call waits for OnLost, which follows.
+  if (answer.ok() && answer->size() != found->second->expected) {
+    return errors::RunnerProtocol("an answer to a text call has not one element for each of the call's");
+  }
+  const std::shared_ptr<TokenizerCall> call = TakeCall(found);
+  if (answer.ok()) {
+    (*call).*result = *std::move(answer);
+  } else {
+    call->status = answer.status();
+  }
+  call->done = true;
+  call->changed.notify_one();
+  return absl::OkStatus();
 }
 
 absl::Status AttachedRunner::OnTokenized(int64_t call_id, absl::StatusOr<std::vector<std::vector<TokenId>>> tokens) {
-  std::lock_guard lock(mutex_);
-  std::shared_ptr<TokenizerCall> call = TakeCall(call_id);
-  if (call == nullptr) return errors::RunnerProtocol("tokenized for a call that was not made");
-  if (tokens.ok()) {
-    if (tokens->size() != call->expected)
-      return Refuse(call_id, std::move(call), "tokenized has not one list per text");
-    for (const auto& list : *tokens) {
-      for (const TokenId id : list) {
-        if (id < 0 || id >= vocab_size_) return Refuse(call_id, std::move(call), "tokenized has an id out of range");
-      }
+  const auto is_known = [this](TokenId id) { return id >= 0 && id < vocab_size_; };
+  for (size_t i = 0; tokens.ok() && i < tokens->size(); ++i) {
+    if (!std::all_of((*tokens)[i].begin(), (*tokens)[i].end(), is_known)) {
+      return errors::RunnerProtocol("tokenized has an id out of range");
     }
-    call->tokens = *std::move(tokens);
-  } else {
-    call->status = tokens.status();
   }
-  call->done = true;
-  call->changed.notify_one();
-  return absl::OkStatus();
+  return OnAnswer(call_id, std::move(tokens), &TokenizerCall::tokens);
 }
 
 absl::Status AttachedRunner::OnDetokenized(int64_t call_id, absl::StatusOr<std::vector<std::string>> texts) {
-  std::lock_guard lock(mutex_);
-  std::shared_ptr<TokenizerCall> call = TakeCall(call_id);
-  if (call == nullptr) return errors::RunnerProtocol("detokenized for a call that was not made");
-  if (texts.ok()) {
-    if (texts->size() != call->expected)
-      return Refuse(call_id, std::move(call), "detokenized has not one text per sequence");
-    call->texts = *std::move(texts);
-  } else {
-    call->status = texts.status();
-  }
-  call->done = true;
-  call->changed.notify_one();
-  return absl::OkStatus();
+  return OnAnswer(call_id, std::move(texts), &TokenizerCall::texts);
 }
 
 bool AttachedRunner::IsOverdue(std::chrono::steady_clock::time_point now) {

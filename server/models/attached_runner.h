@@ -17,9 +17,10 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "server/models/batch_scheduler.h"
+#include "server/models/model_description.h"
 #include "server/models/runner_end.h"
 #include "server/models/runner_link.h"
-#include "server/models/work.h"
+#include "server/models/tokenization.h"
 #include "server/request_context.h"
 
 namespace logitd::server {
@@ -74,9 +75,12 @@ class AttachedRunner {
   absl::StatusOr<int64_t> BeginCall(std::shared_ptr<TokenizerCall> call, const RequestContext& context);
   // Gives the call up, and tells the runner so, if nobody waits for it any more.
   absl::Status WaitForCall(int64_t call_id, const std::shared_ptr<TokenizerCall>& call, const RequestContext& context);
-  std::shared_ptr<TokenizerCall> TakeCall(int64_t call_id);
-  // Of a wrong answer: the call waits for OnLost, which follows. REQUIRES: mutex_ is held.
-  absl::Status Refuse(int64_t call_id, std::shared_ptr<TokenizerCall> call, const char* why);
+  using Calls = std::unordered_map<int64_t, std::shared_ptr<TokenizerCall>>;
+  // Removes an answered call, and lets another one begin. REQUIRES: mutex_ is held.
+  std::shared_ptr<TokenizerCall> TakeCall(Calls::iterator found);
+  // `result`: where the call keeps such an answer.
+  template <typename T>
+  absl::Status OnAnswer(int64_t call_id, absl::StatusOr<std::vector<T>> answer, std::vector<T> TokenizerCall::*result);
 
   const std::string name_;
   const int32_t vocab_size_;
@@ -93,7 +97,7 @@ class AttachedRunner {
   int64_t last_call_id_ = 0;
   // When calls were first waiting, or the last answer came.
   std::chrono::steady_clock::time_point waiting_since_;
-  std::unordered_map<int64_t, std::shared_ptr<TokenizerCall>> calls_;
+  Calls calls_;
   // How many of them are short, and long.
   size_t short_calls_ = 0;
   size_t long_calls_ = 0;

@@ -84,8 +84,7 @@ absl::StatusOr<std::vector<SequenceRows>> BatchScheduler::Wait(RunnerSession* se
     if (!lost_.ok()) return TellLost(session);
     if (session->share_.is_suspended) return Suspended();
   }
-  RETURN_IF_ERROR(context.Check());
-  return errors::Cancelled();
+  return context.WhyGivenUp();
 }
 
 void BatchScheduler::Abandon(const std::shared_ptr<Job>& job) {
@@ -176,8 +175,7 @@ absl::Status BatchScheduler::WaitForRoom(RunnerSession* session, const RequestCo
   if (wait.has_room) return absl::OkStatus();
   if (share.is_suspended) return Suspended();
   lock.unlock();
-  RETURN_IF_ERROR(context.Check());
-  return errors::Cancelled();
+  return context.WhyGivenUp();
 }
 
 void BatchScheduler::SettleRoom() {
@@ -315,8 +313,7 @@ absl::Status BatchScheduler::BeginText(const RequestContext& context) {
   if (!lost_.ok()) return lost_;
   if (HasQuietWork()) {
     lock.unlock();
-    RETURN_IF_ERROR(context.Check());
-    return errors::Cancelled();
+    return context.WhyGivenUp();
   }
   ++open_texts_;
   return absl::OkStatus();

@@ -47,6 +47,7 @@
 #include "absl/status/statusor.h"
 #include "server/models/batch_budget.h"
 #include "server/models/cache_room.h"
+#include "server/models/model_description.h"
 #include "server/models/runner_link.h"
 #include "server/models/sent_batch.h"
 #include "server/models/work.h"
@@ -120,7 +121,7 @@ class BatchScheduler {
   struct Taken {
     std::list<Pending>::iterator pending;
     size_t begin = 0;
-    WorkPiece piece;
+    SequenceWork piece;
   };
 
   // `after`: what it goes on from, if that is on its way; else null.
@@ -167,7 +168,7 @@ class BatchScheduler {
   // What goes into it: of one job, or, with null, of all that are not alone.
   std::vector<Taken> TakePieces(const Job* alone, BatchBudget::Content& content);
   // Takes up to `max_tokens` more tokens of `pending` into `piece`.
-  void ExtendPiece(Pending& pending, WorkPiece& piece, size_t max_tokens) const;
+  void ExtendPiece(Pending& pending, SequenceWork& piece, size_t max_tokens) const;
   // Fails what waits for sequences that the runner has dropped. REQUIRES: mutex_ is held.
   void FailDropped();
   // One work less of the job; a job that is finished is added to `finished`, to be woken. REQUIRES: mutex_ is held.

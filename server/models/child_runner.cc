@@ -34,8 +34,10 @@ constexpr size_t kLastBytes = 1 << 20;
 
 }  // namespace
 
-ChildRunner::ChildRunner(std::vector<std::string> command, Events events, std::chrono::milliseconds end_time)
-    : command_(std::move(command)),
+ChildRunner::ChildRunner(std::string name, std::vector<std::string> command, ChildEvents events,
+                         std::chrono::milliseconds end_time)
+    : name_(std::move(name)),
+      command_(std::move(command)),
       events_(std::move(events)),
       end_time_(end_time),
       wake_fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
@@ -157,7 +159,7 @@ bool ChildRunner::HasServed() const {
 }
 
 void ChildRunner::TellLine() {
-  if (std::exchange(tell_line_at_, std::nullopt)) events_.on_line(line_);
+  if (std::exchange(tell_line_at_, std::nullopt)) events_.on_line(name_, line_);
 }
 
 void ChildRunner::ReadOutput(size_t most) {
@@ -209,7 +211,7 @@ void ChildRunner::Supervise() {
     }
     TellWaiters(&end);
     if (is_stopping) return;
-    events_.on_exit(end, line, delay);
+    events_.on_exit({name_, end, line, delay});
     const auto restart_at = Clock::now() + delay;
     while (Clock::now() < restart_at) {
       {

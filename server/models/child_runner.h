@@ -21,6 +21,26 @@
 
 namespace logitd::server {
 
+// How a child ended.
+struct RunnerExit {
+  std::string runner_name;
+  RunnerEnd end;
+  // The last line that it wrote, or "".
+  std::string last_line;
+  // Time until it is started again.
+  std::chrono::milliseconds restart_in{0};
+};
+
+// What a child does, as it happens. Both are called on the child's supervising thread, and never under a lock.
+struct ChildEvents {
+  // The child has ended. Called after all of its lines.
+  std::function<void(const RunnerExit&)> on_exit = [](const RunnerExit&) {};
+  // The child has written a line to its standard output or error, bounded in length. If a child ends before it has
+  // served, its last line is the reason: on_exit reports that line, and on_line does not.
+  std::function<void(const std::string& runner_name, const std::string& line)> on_line = [](const std::string&,
+                                                                                            const std::string&) {};
+};
+
 // Thread-safe.
 class ChildRunner {
  public:
@@ -32,19 +52,9 @@ class ChildRunner {
   // How long a line of a child that has not served is kept back, to see whether the child ends with it.
   static constexpr std::chrono::milliseconds kLineTime{250};
 
-  // All are called on a thread of this object, none while it holds a lock.
-  struct Events {
-    // Of every end of the child, after all of its lines: how it ended, the last line or "", and when it will be started
-    // again.
-    std::function<void(const RunnerEnd& end, const std::string& last_line, std::chrono::milliseconds restart_in)>
-        on_exit;
-    // A line that the child has written, bounded in length. Not the one with which a child ends that has not served:
-    // that is the reason, and on_exit tells it.
-    std::function<void(std::string line)> on_line = [](std::string) {};
-  };
-
-  // Starts `command` (the program's path, then its arguments).
-  ChildRunner(std::vector<std::string> command, Events events, std::chrono::milliseconds end_time = kEndTime);
+  // Starts `command`, the program's path and its arguments, as the runner of that name.
+  ChildRunner(std::string name, std::vector<std::string> command, ChildEvents events,
+              std::chrono::milliseconds end_time = kEndTime);
   // Stops the child and waits for its end.
   ~ChildRunner();
 
@@ -92,8 +102,9 @@ class ChildRunner {
   void Wait(int child_fd, std::optional<Clock::time_point> until);
   void Wake();
 
+  const std::string name_;
   const std::vector<std::string> command_;
-  const Events events_;
+  const ChildEvents events_;
   const std::chrono::milliseconds end_time_;
   // An eventfd: written to when one of the below changes.
   const int wake_fd_;

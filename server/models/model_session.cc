@@ -63,7 +63,7 @@ bool ModelSession::IsSuspended(const absl::Status& status) const {
 }
 
 int64_t ModelSession::NewSequence() {
-  sequences_.emplace(++last_sequence_id_, Sequence());
+  sequences_.emplace(++last_sequence_id_, Tracked());
   return last_sequence_id_;
 }
 

@@ -27,6 +27,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "server/models/model_description.h"
 #include "server/models/runner_session.h"
 #include "server/models/served_model.h"
 #include "server/models/strikes.h"
@@ -76,7 +77,8 @@ class ModelSession {
   const RunnerCapacity& capacity() const { return capacity_; }
 
  private:
-  struct Sequence {
+  // A sequence or decoder of the session.
+  struct Tracked {
     // On the runner; 0: not there.
     int64_t runner_sequence_id = 0;
     // What is evaluated; of a decoder nothing.
@@ -124,7 +126,7 @@ class ModelSession {
   const int64_t age_ = RunnerSession::NewAge();
   RoomNeeded room_;
   int64_t last_sequence_id_ = 0;
-  std::map<int64_t, Sequence> sequences_;
+  std::map<int64_t, Tracked> sequences_;
   // The session's sequences of what the runner has ahead, in its order.
   std::vector<int64_t> ahead_ids_;
 };

@@ -99,7 +99,7 @@ std::vector<BatchScheduler::Taken> BatchScheduler::TakePieces(const Job* alone, 
     start_bytes += StartBytesOf(work);
     // It is in the next batch.
     if (start_bytes > kMaxStartBytes && !pieces.empty()) return false;
-    WorkPiece piece;
+    SequenceWork piece;
     piece.sequence_id = work.sequence_id;
     if (it->offset == 0) piece.fork_from_sequence_id = work.fork_from_sequence_id;
     const size_t before = it->offset;
@@ -179,7 +179,7 @@ Batch BatchScheduler::TakeBatch() {
   return batch;
 }
 
-void BatchScheduler::ExtendPiece(Pending& pending, WorkPiece& piece, size_t max_tokens) const {
+void BatchScheduler::ExtendPiece(Pending& pending, SequenceWork& piece, size_t max_tokens) const {
   const SequenceWork& work = pending.job->work[pending.index];
   if (work.append_chosen) {
     piece.append_chosen = work.append_chosen;

@@ -20,17 +20,13 @@ std::string RandomText() {
 
 }  // namespace
 
-RunnerFleet::RunnerFleet(FleetOptions options, ModelPool& pool, FleetEvents events)
+RunnerFleet::RunnerFleet(FleetOptions options, ModelPool& pool, ChildEvents events)
     : options_(std::move(options)), pool_(pool), events_(std::move(events)) {
   pool_.Expect(options_.model_name);
   for (int i = 1; i <= options_.count; ++i) {
     const std::string name = options_.model_name + "#" + std::to_string(i) + "-" + RandomText();
-    ChildRunner::Events child;
-    child.on_exit = [this, name](const RunnerEnd& end, const std::string& line, std::chrono::milliseconds restart_in) {
-      OnExit({name, end, line, restart_in});
-    };
-    child.on_line = [this, name](const std::string& line) { events_.on_line(name, line); };
-    runners_.emplace(name, std::make_unique<ChildRunner>(options_.command(name), std::move(child)));
+    ChildEvents child{.on_exit = [this](const RunnerExit& exit) { OnExit(exit); }, .on_line = events_.on_line};
+    runners_.emplace(name, std::make_unique<ChildRunner>(name, options_.command(name), std::move(child)));
   }
 }
 

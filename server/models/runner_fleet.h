@@ -26,27 +26,11 @@ struct FleetOptions {
   std::function<std::vector<std::string>(const std::string& runner_name)> command;
 };
 
-// How one of the runners ended.
-struct RunnerExit {
-  std::string runner_name;
-  RunnerEnd end;
-  // The last line that it wrote, or "".
-  std::string last_line;
-  std::chrono::milliseconds restart_in{0};
-};
-
-// What is told of the runners, on some thread.
-struct FleetEvents {
-  std::function<void(const RunnerExit&)> on_exit;
-  // What a runner has written to its standard output or error, a line at a time.
-  std::function<void(const std::string& runner_name, const std::string& line)> on_line;
-};
-
 // Thread-safe.
 class RunnerFleet {
  public:
   // Starts the runners and tells the pool to expect them.
-  RunnerFleet(FleetOptions options, ModelPool& pool, FleetEvents events);
+  RunnerFleet(FleetOptions options, ModelPool& pool, ChildEvents events);
   // Stops them all.
   ~RunnerFleet();
 
@@ -69,7 +53,7 @@ class RunnerFleet {
 
   const FleetOptions options_;
   ModelPool& pool_;
-  const FleetEvents events_;
+  const ChildEvents events_;
   mutable std::mutex mutex_;
   bool any_attached_ = false;
   std::set<std::string> exited_;

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "server/models/tokenization.h"
 #include "server/models/work.h"
 
 namespace logitd::server {

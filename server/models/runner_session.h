@@ -21,6 +21,7 @@
 #include "server/models/batch_scheduler.h"
 #include "server/models/cache_room.h"
 #include "server/models/cached_tokens.h"
+#include "server/models/model_description.h"
 #include "server/models/sent_batch.h"
 #include "server/models/work.h"
 #include "server/request_context.h"

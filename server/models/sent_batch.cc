@@ -26,9 +26,9 @@ void Job::Wake(End how) {
   woken.notify_one();
 }
 
-void AddRows(const SequenceWork& work, size_t offset, WorkPiece& piece, InFlight& entry) {
+void AddRows(const SequenceWork& work, size_t offset, SequenceWork& piece, InFlight& entry) {
   const auto first_token = static_cast<int32_t>(offset);
-  const auto end_token = static_cast<int32_t>(offset + piece.append_token_ids.size() + (piece.append_chosen ? 1 : 0));
+  const auto end_token = static_cast<int32_t>(offset + piece.token_count());
   for (size_t i = 0; i < work.rows.size(); ++i) {
     const RowRequest& whole = work.rows[i];
     const int32_t begin = std::max(whole.first_row, first_token);

@@ -91,7 +91,7 @@ struct Arrival {
 };
 
 // The parts of the requests that are of the piece's tokens, which begin at token `offset` of the work.
-void AddRows(const SequenceWork& work, size_t offset, WorkPiece& piece, InFlight& entry);
+void AddRows(const SequenceWork& work, size_t offset, SequenceWork& piece, InFlight& entry);
 // Adds `rows` to `result`. Those that come at once, as nearly always, are not copied.
 void TakeRows(RequestRows rows, RequestRows& result);
 // Counts what has come against what was asked for. `final`: nothing comes after it.

@@ -18,10 +18,12 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "core/vocabulary.h"
 #include "server/models/attached_runner.h"
+#include "server/models/model_description.h"
 #include "server/models/strikes.h"
+#include "server/models/tokenization.h"
 #include "server/models/tokenizer_facts.h"
-#include "server/models/work.h"
 #include "server/request_context.h"
 
 namespace logitd::server {

@@ -16,7 +16,7 @@
 #include "absl/status/statusor.h"
 #include "core/types.h"
 #include "server/models/served_model.h"
-#include "server/models/work.h"
+#include "server/models/tokenization.h"
 #include "server/request_context.h"
 
 namespace logitd::server {

@@ -17,8 +17,10 @@
 #include <string_view>
 
 #include "absl/status/status.h"
+#include "core/vocabulary.h"
+#include "server/models/model_description.h"
 #include "server/models/served_model.h"
-#include "server/models/work.h"
+#include "server/models/tokenization.h"
 
 namespace logitd::server {
 

@@ -14,7 +14,6 @@
 #include "absl/status/status.h"
 #include "core/token_record.h"
 #include "core/types.h"
-#include "core/vocabulary.h"  // IWYU pragma: export
 
 namespace logitd::server {
 
@@ -134,23 +133,14 @@ struct SequenceRows {
   const std::vector<float>& logits() const { return *requests.front().logits; }
 };
 
-// A part of a SequenceWork, small enough for one batch.
-struct WorkPiece {
-  int64_t sequence_id = 0;
-  std::optional<int64_t> fork_from_sequence_id = std::nullopt;
-  std::vector<TokenId> append_token_ids = {};
-  std::optional<int64_t> append_chosen = std::nullopt;
-  // The parts of the work's requests that are of these tokens.
-  std::vector<RowRequest> rows = {};
-};
-
 // What goes to a runner at once.
 struct Batch {
   int64_t batch_id = 0;
   // How long the runner may work on it.
   std::chrono::milliseconds time_limit{0};
   std::vector<int64_t> release_sequence_ids;
-  std::vector<WorkPiece> work;
+  // Parts of what sessions asked for, of at most one sequence each.
+  std::vector<SequenceWork> work;
 };
 
 // Rows of one of a piece's requests, or a part of them; `status` not OK: no more rows of the piece will come.
@@ -165,65 +155,6 @@ struct PieceOutput {
   // The piece was not done, and no rows will come.
   bool skipped = false;
   RequestRows rows = {};
-};
-
-// What a model is, as its runner said when it attached.
-struct ModelDescription {
-  std::string name;
-  std::string model_fingerprint;
-  std::string vocab_fingerprint;
-  int32_t vocab_size = 0;
-  // Ascending.
-  std::vector<TokenId> end_token_ids;
-  // One of end_token_ids.
-  std::optional<TokenId> eos_token_id;
-  std::optional<TokenId> bos_token_id;
-  bool adds_bos = false;
-  int32_t context_length = 0;
-  std::string precision;
-  std::optional<int64_t> parameter_count;
-  std::string chat_template;
-  // How far a log-prob may move with the batch, nats, >= 0, as this runner says. Runners of one model may differ.
-  std::optional<double> batch_tolerance_nats;
-  std::optional<int32_t> hidden_width;
-  // For people, printable.
-  std::vector<std::string> warnings;
-};
-
-// How much a runner takes.
-struct RunnerCapacity {
-  int32_t max_sequences = 1;
-  int64_t max_cached_tokens = 1;
-  int32_t max_batch_tokens = 1;
-  // For people, printable: how max_cached_tokens was chosen. Empty: nothing to say.
-  std::string cache_choice = {};
-  // Batches that it takes before the first is answered, >= 1.
-  int32_t max_batches_in_flight = 2;
-};
-
-// What a runner can do.
-struct RunnerCapabilities {
-  bool fork = false;
-  bool trim = false;
-  bool records = false;
-  bool tokenizer = false;
-  bool vocabulary = false;
-  // See logitd.v1.RunnerCapabilities: what token_bound.h needs.
-  bool tokens_spell_text = false;
-
-  bool operator==(const RunnerCapabilities&) const = default;
-};
-
-// How a context and its continuation become tokens. Numbers as logitd.v1.Boundary.
-enum class Boundary { kJoint = 1, kSeparate = 2, kLmEval = 3 };
-
-// How text becomes tokens. See logitd.v1.TokenizationOptions.
-struct TokenizationOptions {
-  std::optional<bool> add_special_tokens;
-  bool parse_special_tokens = false;
-  Boundary boundary = Boundary::kJoint;
-  // The text goes on after other text: nothing is put before it.
-  bool continues_text = false;
 };
 
 }  // namespace logitd::server

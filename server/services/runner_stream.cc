@@ -49,7 +49,7 @@ void RunnerOutbox::SendBatch(Batch batch) {
   v1::AttachResponse message;
   ToProto(batch, row_dtype_, *message.mutable_batch());
   auto pieces = std::make_shared<Pieces>();
-  for (WorkPiece& piece : batch.work) pieces->emplace(piece.sequence_id, std::move(piece));
+  for (SequenceWork& piece : batch.work) pieces->emplace(piece.sequence_id, std::move(piece));
   {
     std::lock_guard lock(mutex_);
     batches_.emplace(batch.batch_id, std::move(pieces));

@@ -44,7 +44,7 @@ class RunnerOutbox final : public RunnerLink {
   void SendHeartbeat();
 
   // What a runner was asked in a batch, by sequence.
-  using Pieces = std::unordered_map<int64_t, WorkPiece>;
+  using Pieces = std::unordered_map<int64_t, SequenceWork>;
   // Of batch `batch_id`; empty if it is not in flight.
   std::shared_ptr<const Pieces> BatchInFlight(int64_t batch_id);
   // The batch has been answered.

@@ -24,6 +24,8 @@
 #include <system_error>
 #include <vector>
 
+#include "absl/strings/escaping.h"
+
 namespace logitd::runner {
 namespace {
 
@@ -306,13 +308,7 @@ std::string ToleranceKey(const std::string& model_fingerprint, const std::string
   unsigned char digest[EVP_MAX_MD_SIZE];
   unsigned int size = 0;
   EVP_Digest(parts.data(), parts.size(), digest, &size, EVP_sha256(), nullptr);
-  std::string key;
-  for (unsigned int i = 0; i < size; ++i) {
-    char digits[3];
-    std::snprintf(digits, sizeof(digits), "%02x", digest[i]);
-    key += digits;
-  }
-  return key;
+  return absl::BytesToHexString({reinterpret_cast<const char*>(digest), size});
 }
 
 std::optional<double> CachedBatchTolerance(const std::string& cache_dir, const std::string& key,

@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <system_error>
 
+#include "absl/strings/escaping.h"
 #include "base/status_macros.h"
 #include "client/runner/llama/llama_log.h"
 #include "host/file_hash.h"
@@ -23,16 +24,6 @@ namespace {
 constexpr char kDefaultModel[] = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53";
 
 namespace fs = std::filesystem;
-
-std::string Hex(const std::string& bytes) {
-  static constexpr char kDigits[] = "0123456789abcdef";
-  std::string text;
-  for (unsigned char byte : bytes) {
-    text.push_back(kDigits[byte >> 4]);
-    text.push_back(kDigits[byte & 15]);
-  }
-  return text;
-}
 
 bool IsWanted(const ModelFile& file, Precision precision) {
   return precision == Precision::kF32 ? file.all_f32 : file.all_f32_or_f16;
@@ -111,7 +102,7 @@ absl::StatusOr<Weights> PrepareWeights(const ModelFile& file, Precision precisio
   Weights weights{.path = file.path, .all_f32 = file.all_f32, .all_f32_or_f16 = file.all_f32_or_f16, .fingerprint = ""};
   ASSIGN_OR_RETURN(weights.fingerprint, host::HashModelFile(file.path));
   if (precision == Precision::kAuto) {
-    precision = Hex(weights.fingerprint) == kDefaultModel ? Precision::kF32 : Precision::kNative;
+    precision = absl::BytesToHexString(weights.fingerprint) == kDefaultModel ? Precision::kF32 : Precision::kNative;
   }
   weights.precision = precision;
   if (precision == Precision::kNative || (precision == Precision::kF32 && file.all_f32) ||
@@ -125,8 +116,9 @@ absl::StatusOr<Weights> PrepareWeights(const ModelFile& file, Precision precisio
 
   std::error_code error;
   fs::create_directories(cache_dir, error);
-  const fs::path target = fs::path(cache_dir) / (Hex(weights.fingerprint) + "-llama.cpp-" + llama_version() +
-                                                 (precision == Precision::kF32 ? "-f32.gguf" : "-f16.gguf"));
+  const fs::path target =
+      fs::path(cache_dir) / (absl::BytesToHexString(weights.fingerprint) + "-llama.cpp-" + llama_version() +
+                             (precision == Precision::kF32 ? "-f32.gguf" : "-f16.gguf"));
   weights.path = target.string();
   const auto is_there = [&] {
     if (!fs::exists(target, error)) return false;

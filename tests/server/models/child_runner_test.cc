@@ -41,13 +41,13 @@ class Exits {
   int count_ = 0;
 };
 
-ChildRunner::Events Counting(Exits& exits) {
-  return {.on_exit = [&](const RunnerEnd&, const std::string&, std::chrono::milliseconds) { exits.Count(); }};
+ChildEvents Counting(Exits& exits) {
+  return {.on_exit = [&](const RunnerExit&) { exits.Count(); }};
 }
 
 TEST(ChildRunnerTest, ChildThatEndsIsStartedAgain) {
   Exits exits;
-  ChildRunner runner({"/bin/sh", "-c", "exit 7"}, Counting(exits));
+  ChildRunner runner("child", {"/bin/sh", "-c", "exit 7"}, Counting(exits));
   EXPECT_TRUE(exits.WaitFor(2));
   EXPECT_EQ(runner.last_exit(), "exit status 7");
   EXPECT_GE(runner.exit_count(), 2);
@@ -55,7 +55,7 @@ TEST(ChildRunnerTest, ChildThatEndsIsStartedAgain) {
 
 TEST(ChildRunnerTest, MissingProgramIsSaid) {
   Exits exits;
-  ChildRunner runner({"/nowhere/logitd-llama"}, Counting(exits));
+  ChildRunner runner("child", {"/nowhere/logitd-llama"}, Counting(exits));
   EXPECT_TRUE(exits.WaitFor(1));
   EXPECT_EQ(runner.last_exit(), "cannot start /nowhere/logitd-llama");
 }
@@ -63,7 +63,7 @@ TEST(ChildRunnerTest, MissingProgramIsSaid) {
 TEST(ChildRunnerTest, RunningChildIsStopped) {
   Exits exits;
   const auto start = std::chrono::steady_clock::now();
-  { ChildRunner runner({"/bin/sleep", "1000"}, Counting(exits)); }
+  { ChildRunner runner("child", {"/bin/sleep", "1000"}, Counting(exits)); }
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(20));
 }
 
@@ -80,14 +80,14 @@ TEST(ChildRunnerTest, ProcessesThatADeadChildLeavesAreReaped) {
   std::vector<pid_t> pids;
   std::atomic<bool> is_told = false;
   {
-    ChildRunner runner({"/bin/sh", "-c", script},
+    ChildRunner runner("child", {"/bin/sh", "-c", script},
                        {.on_exit =
-                            [&](const RunnerEnd&, const std::string& last_line, std::chrono::milliseconds) {
-                              EXPECT_EQ(last_line, "end");
+                            [&](const RunnerExit& exit) {
+                              EXPECT_EQ(exit.last_line, "end");
                               if (!is_told.exchange(true)) orphans.set_value(pids);
                             },
                         .on_line =
-                            [&](const std::string& line) {
+                            [&](const std::string&, const std::string& line) {
                               if (!is_told) pids.push_back(std::stoi(line));
                             }});
     const std::vector<pid_t> left = orphans.get_future().get();
@@ -109,11 +109,10 @@ TEST(ChildRunnerTest, DelayGrowsForAChildThatNeverServed) {
   std::vector<std::chrono::milliseconds> delays;
   Exits exits;
   {
-    ChildRunner runner({"/bin/false"},
-                       {.on_exit = [&](const RunnerEnd&, const std::string&, std::chrono::milliseconds restart_in) {
+    ChildRunner runner("child", {"/bin/false"}, {.on_exit = [&](const RunnerExit& exit) {
                          {
                            std::lock_guard lock(mutex);
-                           delays.push_back(restart_in);
+                           delays.push_back(exit.restart_in);
                          }
                          exits.Count();
                        }});
@@ -131,18 +130,18 @@ TEST(ChildRunnerTest, ChildThatHadServedIsStartedAgainAtOnce) {
   std::optional<ChildRunner> runner;
   std::mutex made;
   std::unique_lock making(made);
-  ChildRunner::Events events;
-  events.on_exit = [&](const RunnerEnd&, const std::string&, std::chrono::milliseconds restart_in) {
+  ChildEvents events;
+  events.on_exit = [&](const RunnerExit& exit) {
     { std::lock_guard wait(made); }
     {
       std::lock_guard lock(mutex);
-      delays.push_back(restart_in);
+      delays.push_back(exit.restart_in);
     }
     // Of the one that is started next.
     runner->OnAttached();
     exits.Count();
   };
-  runner.emplace(std::vector<std::string>{"/bin/cat", "/dev/null"}, events);
+  runner.emplace("child", std::vector<std::string>{"/bin/cat", "/dev/null"}, events);
   making.unlock();
   EXPECT_TRUE(exits.WaitFor(5));
   runner.reset();
@@ -152,7 +151,7 @@ TEST(ChildRunnerTest, ChildThatHadServedIsStartedAgainAtOnce) {
 TEST(ChildRunnerTest, ChildThatHangsAfterItsAttachmentIsKilled) {
   Exits exits;
   // It does not mind SIGTERM, and a stopped process would not even get it.
-  ChildRunner runner({"/bin/sh", "-c", "trap '' TERM; exec sleep 1000"}, Counting(exits),
+  ChildRunner runner("child", {"/bin/sh", "-c", "trap '' TERM; exec sleep 1000"}, Counting(exits),
                      std::chrono::milliseconds(50));
   // Whenever the child has been started: told until it is.
   std::thread watcher([&] {
@@ -170,9 +169,8 @@ TEST(ChildRunnerTest, ChildThatHangsAfterItsAttachmentIsKilled) {
 TEST(ChildRunnerTest, StubbornChildIsKilledAtTheEnd) {
   const auto start = std::chrono::steady_clock::now();
   {
-    ChildRunner runner({"/bin/sh", "-c", "trap '' TERM; exec sleep 1000"},
-                       {.on_exit = [](const RunnerEnd&, const std::string&, std::chrono::milliseconds) {}},
-                       std::chrono::milliseconds(50));
+    ChildRunner runner("child", {"/bin/sh", "-c", "trap '' TERM; exec sleep 1000"},
+                       {.on_exit = [](const RunnerExit&) {}}, std::chrono::milliseconds(50));
   }
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(20));
 }
@@ -180,10 +178,10 @@ TEST(ChildRunnerTest, StubbornChildIsKilledAtTheEnd) {
 // What a child's events said, in order.
 class Story {
  public:
-  ChildRunner::Events events() {
-    return {.on_exit = [this](const RunnerEnd& end, const std::string& last_line,
-                              std::chrono::milliseconds) { Tell("end: " + end.cause + " after '" + last_line + "'"); },
-            .on_line = [this](const std::string& line) { Tell("line: " + line); }};
+  ChildEvents events() {
+    return {.on_exit =
+                [this](const RunnerExit& exit) { Tell("end: " + exit.end.cause + " after '" + exit.last_line + "'"); },
+            .on_line = [this](const std::string&, const std::string& line) { Tell("line: " + line); }};
   }
   // Its first `count` events.
   std::vector<std::string> First(size_t count) {
@@ -206,7 +204,7 @@ class Story {
 
 TEST(ChildRunnerTest, LinesOfAChildAreReadToTheLast) {
   Story story;
-  ChildRunner runner({"/bin/sh", "-c", "echo out; echo err >&2; printf 'no end'; exit 3"}, story.events());
+  ChildRunner runner("child", {"/bin/sh", "-c", "echo out; echo err >&2; printf 'no end'; exit 3"}, story.events());
   EXPECT_THAT(story.First(3), ElementsAre("line: out", "line: err", "end: exit status 3 after 'no end'"))
       << "the line that a child ends with is told once";
   EXPECT_EQ(runner.last_line(), "no end");
@@ -215,14 +213,15 @@ TEST(ChildRunnerTest, LinesOfAChildAreReadToTheLast) {
 TEST(ChildRunnerTest, LongLineIsCutAndAFullPipeHoldsNobodyUp) {
   Story story;
   // Four times what a pipe holds, in one line.
-  ChildRunner runner({"/bin/sh", "-c", "head -c 262144 /dev/zero | tr '\\0' x; echo; echo after"}, story.events());
+  ChildRunner runner("child", {"/bin/sh", "-c", "head -c 262144 /dev/zero | tr '\\0' x; echo; echo after"},
+                     story.events());
   EXPECT_THAT(story.First(2), ElementsAre("line: " + std::string(2000, 'x') + " [260144 bytes more]",
                                           "end: exit status 0 after 'after'"));
 }
 
 TEST(ChildRunnerTest, GrandchildThatKeepsTheOutputHoldsNobodyUp) {
   Story story;
-  ChildRunner runner({"/bin/sh", "-c", "sleep 100 & echo $!; exit 4"}, story.events());
+  ChildRunner runner("child", {"/bin/sh", "-c", "sleep 100 & echo $!; exit 4"}, story.events());
   const std::vector<std::string> told = story.First(1);
   ASSERT_EQ(told.size(), 1u);
   const std::string end = "end: exit status 4 after '";
@@ -232,7 +231,7 @@ TEST(ChildRunnerTest, GrandchildThatKeepsTheOutputHoldsNobodyUp) {
 
 TEST(ChildRunnerTest, LineOfAChildThatGoesOnIsToldSoon) {
   Story story;
-  ChildRunner runner({"/bin/sh", "-c", "echo loading; exec sleep 1000"}, story.events());
+  ChildRunner runner("child", {"/bin/sh", "-c", "echo loading; exec sleep 1000"}, story.events());
   EXPECT_THAT(story.First(1), ElementsAre("line: loading"));
 }
 
@@ -245,7 +244,8 @@ RunnerEnd EndOfServing(const std::string& script) {
   int gate[2];
   EXPECT_EQ(::pipe(gate), 0);
   ::fcntl(gate[1], F_SETFD, FD_CLOEXEC);
-  runner.emplace(std::vector<std::string>{"/bin/sh", "-c", "read line <&" + std::to_string(gate[0]) + "; " + script},
+  runner.emplace("child",
+                 std::vector<std::string>{"/bin/sh", "-c", "read line <&" + std::to_string(gate[0]) + "; " + script},
                  Counting(exits));
   runner->OnAttached();
   runner->OnDetached();
@@ -274,8 +274,8 @@ TEST(ChildRunnerTest, EndThatCameFirstIsKnownAtOnce) {
   std::mutex made;
   std::unique_lock making(made);
   std::vector<RunnerEnd> known;
-  ChildRunner::Events events;
-  events.on_exit = [&](const RunnerEnd&, const std::string&, std::chrono::milliseconds) {
+  ChildEvents events;
+  events.on_exit = [&](const RunnerExit&) {
     { std::lock_guard wait(made); }
     // Of the child that has just ended; the first one had not served.
     known.push_back(runner->AwaitEnd([](const RunnerEnd&) {}).value_or(RunnerEnd{}));
@@ -283,7 +283,7 @@ TEST(ChildRunnerTest, EndThatCameFirstIsKnownAtOnce) {
     runner->OnAttached();
     exits.Count();
   };
-  runner.emplace(std::vector<std::string>{"/bin/sh", "-c", "kill -ABRT $$"}, events);
+  runner.emplace("child", std::vector<std::string>{"/bin/sh", "-c", "kill -ABRT $$"}, events);
   making.unlock();
   EXPECT_TRUE(exits.WaitFor(2));
   runner.reset();
@@ -293,7 +293,7 @@ TEST(ChildRunnerTest, EndThatCameFirstIsKnownAtOnce) {
 
 TEST(ChildRunnerTest, WhoWaitsForAChildThatHangsIsTold) {
   Exits exits;
-  ChildRunner runner({"/bin/sleep", "1000"}, Counting(exits));
+  ChildRunner runner("child", {"/bin/sleep", "1000"}, Counting(exits));
   runner.OnAttached();
   std::promise<RunnerEnd> told;
   ASSERT_FALSE(runner.AwaitEnd([&](const RunnerEnd& end) { told.set_value(end); }).has_value());

@@ -63,7 +63,7 @@ class ManualRunner {
 
   static std::vector<PieceOutput> Rows(const Batch& batch) {
     std::vector<PieceOutput> outputs;
-    for (const WorkPiece& piece : batch.work) {
+    for (const SequenceWork& piece : batch.work) {
       for (PieceOutput& output : LogitsOf(piece, [&piece](int32_t row) {
              return std::vector<float>{static_cast<float>(piece.append_token_ids[static_cast<size_t>(row)]), 0, 0, 0};
            })) {

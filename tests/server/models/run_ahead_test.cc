@@ -39,7 +39,7 @@ std::vector<SequenceWork> Ahead(const std::vector<SequenceWork>& work) {
 // Every piece's choice is `token`; those that run ahead from stop tokens are skipped.
 absl::Status Choose(ManualRunner& runner, const Batch& batch, TokenId token) {
   std::vector<PieceOutput> outputs;
-  for (const WorkPiece& piece : batch.work) {
+  for (const SequenceWork& piece : batch.work) {
     PieceOutput& output = outputs.emplace_back();
     output.sequence_id = piece.sequence_id;
     output.row_count = 1;
@@ -79,7 +79,7 @@ TEST(RunAheadTest, WorkThatRunsAheadIsSentBeforeTheBatchIsAnswered) {
   EXPECT_THAT(third.work, SizeIs(3));
   EXPECT_THAT(Choose(runner, second, 2), IsOk());
   std::vector<PieceOutput> outputs;
-  for (const WorkPiece& piece : third.work) {
+  for (const SequenceWork& piece : third.work) {
     PieceOutput& output = outputs.emplace_back();
     output.sequence_id = piece.sequence_id;
     output.row_count = 1;
@@ -238,7 +238,7 @@ TEST(RunAheadTest, NothingRunsAheadWhileALongPieceIsRead) {
   ASSERT_THAT(third.work, SizeIs(1));
   EXPECT_TRUE(third.work[0].append_chosen);
   std::vector<PieceOutput> outputs;
-  for (const WorkPiece& piece : second.work) {
+  for (const SequenceWork& piece : second.work) {
     PieceOutput& output = outputs.emplace_back();
     output.sequence_id = piece.sequence_id;
     output.row_count = 1;
@@ -281,7 +281,7 @@ TEST(RunAheadTest, StepsOfUnknownTimeGoAloneAndThenWithAShortPieceOfAPrompt) {
   while (read < 40 || !stepped) {
     const Batch batch = runner.Next();
     ASSERT_FALSE(batch.work.empty());
-    for (const WorkPiece& piece : batch.work) {
+    for (const SequenceWork& piece : batch.work) {
       if (piece.sequence_id == step.sequence_id) {
         stepped = true;
       } else {

@@ -47,7 +47,7 @@ class CallbackLink : public RunnerLink {
 };
 
 // The rows that a piece asks for, as logits: `row_of`, of the index of an appended token.
-inline std::vector<PieceOutput> LogitsOf(const WorkPiece& piece,
+inline std::vector<PieceOutput> LogitsOf(const SequenceWork& piece,
                                          const std::function<std::vector<float>(int32_t)>& row_of) {
   std::vector<PieceOutput> outputs;
   for (size_t i = 0; i < piece.rows.size(); ++i) {
@@ -171,7 +171,7 @@ class RememberingRunner {
   }
 
   static bool HasPoison(const Batch& batch) {
-    return std::any_of(batch.work.begin(), batch.work.end(), [](const WorkPiece& piece) {
+    return std::any_of(batch.work.begin(), batch.work.end(), [](const SequenceWork& piece) {
       return std::find(piece.append_token_ids.begin(), piece.append_token_ids.end(), kPoison) !=
              piece.append_token_ids.end();
     });
@@ -182,11 +182,11 @@ class RememberingRunner {
       sequences_.erase(sequence_id);
       own_tokens_.erase(sequence_id);
     }
-    for (const WorkPiece& piece : batch.work) {
+    for (const SequenceWork& piece : batch.work) {
       if (piece.fork_from_sequence_id) sequences_[piece.sequence_id] = sequences_.at(*piece.fork_from_sequence_id);
     }
     std::vector<PieceOutput> outputs;
-    for (const WorkPiece& piece : batch.work) {
+    for (const SequenceWork& piece : batch.work) {
       std::vector<TokenId>& tokens = sequences_[piece.sequence_id];
       const size_t before = tokens.size();
       tokens.insert(tokens.end(), piece.append_token_ids.begin(), piece.append_token_ids.end());

@@ -1,0 +1,218 @@
+// How LlamaModel evaluates a batch.
+#include <algorithm>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "client/runner/llama/context_params.h"
+#include "client/runner/llama/llama_log.h"
+#include "client/runner/llama/llama_model.h"
+#include "client/runner/sequence_work.h"
+#include "core/errors.h"
+
+namespace logitd::runner {
+
+struct LlamaModel::Task {
+  int work_index = 0;
+  const v1::SequenceWork* work = nullptr;
+  int slot = 0;
+  // Position of the first appended token.
+  int64_t begin = 0;
+  // Appended tokens that are evaluated.
+  int done = 0;
+  bool failed = false;
+};
+
+void LlamaModel::Evaluate(const v1::RunBatch& batch, RowSink& sink) {
+  for (int64_t sequence_id : batch.release_sequence_ids()) Drop(sequence_id);
+
+  // Every entry is set up before any is extended, but for forks of what is evaluated here.
+  const std::vector<int> waits_for =
+      ForksThatWait(batch, [this](int64_t id) -> int64_t { return ledger_.SlotOf(id) ? ledger_.LengthOf(id) : 0; });
+  std::vector<std::optional<absl::Status>> set_up(waits_for.size());
+  const auto set_up_after = [&](int source) {
+    for (size_t i = 0; i < waits_for.size(); ++i) {
+      if (waits_for[i] == source) set_up[i] = SetUp(batch.work(static_cast<int>(i)));
+    }
+  };
+  set_up_after(-1);
+
+  // Entry after entry, so that rows come in the order of the work; as many entries as fit are evaluated together.
+  std::vector<Task> tasks;
+  tasks.reserve(waits_for.size());
+  std::vector<Task*> chunk;
+  std::vector<int> counts;
+  int room = kChunkTokens;
+  const auto flush = [&] {
+    if (!chunk.empty()) Decode(chunk, counts, sink);
+    chunk.clear();
+    counts.clear();
+    room = kChunkTokens;
+  };
+  for (int i = 0; i < batch.work_size(); ++i) {
+    const v1::SequenceWork& work = batch.work(i);
+    if (!set_up[i]) {
+      flush();
+      set_up_after(waits_for[i]);
+    }
+    absl::Status status = *set_up[i];
+    const std::optional<int> slot = ledger_.SlotOf(work.sequence_id());
+    const int64_t begin = slot ? ledger_.LengthOf(work.sequence_id()) : 0;
+    if (status.ok()) status = Reserve(work);
+    if (!status.ok()) {
+      sink.Fail(i, status);
+      Drop(work.sequence_id());
+      continue;
+    }
+    Task& task = tasks.emplace_back(Task{.work_index = i, .work = &work, .slot = *slot, .begin = begin});
+    int planned = 0;
+    GiveUpIfUnwanted(task, sink);
+    while (!task.failed && planned < work.append_token_ids_size()) {
+      const int count = std::min(room, work.append_token_ids_size() - planned);
+      chunk.push_back(&task);
+      counts.push_back(count);
+      planned += count;
+      room -= count;
+      if (room > 0) continue;
+      flush();
+      GiveUpIfUnwanted(task, sink);
+    }
+  }
+  flush();
+}
+
+absl::Status LlamaModel::SetUp(const v1::SequenceWork& work) {
+  llama_memory_t memory = llama_get_memory(context_.get());
+  const int64_t id = work.sequence_id();
+  std::optional<int> slot = ledger_.SlotOf(id);
+  const bool is_new = !slot.has_value();
+  if (work.has_fork_from_sequence_id() && !is_new) return errors::SequenceAlreadyOpen(id);
+  std::optional<int> source;
+  if (work.has_fork_from_sequence_id()) {
+    source = ledger_.SlotOf(work.fork_from_sequence_id());
+    if (!source) return errors::SequenceNotOpen("fork_from_sequence_id", work.fork_from_sequence_id());
+  }
+  const int64_t length = source ? ledger_.LengthOf(work.fork_from_sequence_id()) : is_new ? 0 : ledger_.LengthOf(id);
+  const int64_t keep = work.has_keep_prefix_length() ? work.keep_prefix_length() : length;
+  if (keep > length) return errors::OutOfRange("keep_prefix_length", keep, "[0, " + std::to_string(length) + "]");
+
+  if (is_new) {
+    slot = ledger_.Open(id);
+    if (!slot)
+      return errors::Overloaded("sequences have a cache", cache_.sequences, cache_.sequences, "capacity.max_sequences",
+                                /*retry_after_ms=*/100);
+  }
+  if (source) {
+    llama_memory_seq_cp(memory, *source, *slot, -1, -1);
+    ledger_.Share(work.fork_from_sequence_id(), id, length);
+  }
+  if (keep < length) {
+    if (!llama_memory_seq_rm(memory, *slot, static_cast<llama_pos>(keep), -1)) {
+      return errors::Internal("this model's cache cannot be cut");
+    }
+    ledger_.Trim(id, keep);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status LlamaModel::Reserve(const v1::SequenceWork& work) {
+  const int64_t count = work.append_token_ids_size();
+  const int64_t length = ledger_.LengthOf(work.sequence_id()) + count;
+  if (length > info_.context_length()) {
+    return errors::ContextLengthExceeded("append_token_ids", length, info_.context_length());
+  }
+  if (!ledger_.Append(work.sequence_id(), count)) return errors::KvCacheFull(ledger_.used_cells(), ledger_.max_cells());
+  return absl::OkStatus();
+}
+
+void LlamaModel::GiveUpIfUnwanted(Task& task, RowSink& sink) {
+  if (task.failed) return;
+  if (const absl::Status wanted = sink.CheckWanted(task.work_index); !wanted.ok()) FailTask(task, wanted, sink);
+}
+
+void LlamaModel::FailTask(Task& task, const absl::Status& error, RowSink& sink) {
+  task.failed = true;
+  sink.Fail(task.work_index, error);
+  Drop(task.work->sequence_id());
+}
+
+bool LlamaModel::ShouldAbort() const {
+  return interrupted_ ||
+         (!evaluated_.empty() && std::all_of(evaluated_.begin(), evaluated_.end(), [this](int work_index) {
+           return !evaluated_for_->CheckWanted(work_index).ok();
+         }));
+}
+
+void LlamaModel::Decode(std::span<Task*> tasks, std::span<const int> counts, RowSink& sink) {
+  struct BatchDeleter {
+    void operator()(llama_batch* batch) const {
+      llama_batch_free(*batch);
+      delete batch;
+    }
+  };
+  std::unique_ptr<llama_batch, BatchDeleter> batch(new llama_batch(llama_batch_init(kChunkTokens, 0, 1)));
+  for (size_t i = 0; i < tasks.size(); ++i) {
+    const Task& task = *tasks[i];
+    for (int j = task.done; j < task.done + counts[i]; ++j) {
+      const int k = batch->n_tokens++;
+      batch->token[k] = task.work->append_token_ids(j);
+      batch->pos[k] = static_cast<llama_pos>(task.begin + j);
+      batch->n_seq_id[k] = 1;
+      batch->seq_id[k][0] = task.slot;
+      batch->logits[k] = WantsRow(*task.work, j) ? 1 : 0;
+    }
+  }
+
+  TakeLastLlamaError();
+  int result = 2;
+  if (!interrupted_) {
+    QuietLlamaLog quiet;
+    evaluated_for_ = &sink;
+    for (const Task* task : tasks) evaluated_.push_back(task->work_index);
+    if (free_cpus_) {
+      const int threads = free_cpus_->Begin();
+      llama_set_n_threads(context_.get(), threads, threads);
+    }
+    result = llama_decode(context_.get(), *batch);
+    if (free_cpus_) free_cpus_->End();
+    evaluated_.clear();
+  }
+  absl::Status status;
+  if (result == 2) {
+    status = errors::Cancelled();
+  } else if (result == 1) {
+    status = errors::KvCacheFull(ledger_.used_cells(), ledger_.max_cells());
+  } else if (result != 0) {
+    status = errors::Internal("llama_decode returned " + std::to_string(result) + ": " + TakeLastLlamaError());
+  }
+  int k = 0;
+  for (size_t i = 0; i < tasks.size(); ++i) {
+    Task& task = *tasks[i];
+    for (int j = 0; status.ok() && j < counts[i]; ++j, ++k) {
+      if (!batch->logits[k]) continue;
+      const float* row = llama_get_logits_ith(context_.get(), k);
+      if (row == nullptr) {
+        status = errors::Internal("llama.cpp returned no logits for a token that it evaluated");
+        break;
+      }
+      sink.AddRow(task.work_index, LogitsView(row, static_cast<size_t>(info_.vocab_size())));
+    }
+    task.done += counts[i];
+    if (!status.ok()) {
+      // What was stopped because nobody waits says why.
+      const absl::Status wanted = result == 2 ? sink.CheckWanted(task.work_index) : absl::OkStatus();
+      FailTask(task, wanted.ok() ? status : wanted, sink);
+    }
+  }
+}
+
+void LlamaModel::Drop(int64_t sequence_id) {
+  const std::optional<int> slot = ledger_.SlotOf(sequence_id);
+  if (!slot) return;
+  llama_memory_seq_rm(llama_get_memory(context_.get()), *slot, -1, -1);
+  ledger_.Close(sequence_id);
+}
+
+}  // namespace logitd::runner

@@ -1,0 +1,63 @@
+// What a model is, how much its runner takes and what it can do, as the runner says when it attaches. Plain data.
+#ifndef LOGITD_SERVER_MODELS_MODEL_DESCRIPTION_H_
+#define LOGITD_SERVER_MODELS_MODEL_DESCRIPTION_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/types.h"
+
+namespace logitd::server {
+
+// What a model is, as its runner said when it attached.
+struct ModelDescription {
+  std::string name;
+  std::string model_fingerprint;
+  std::string vocab_fingerprint;
+  int32_t vocab_size = 0;
+  // Ascending.
+  std::vector<TokenId> end_token_ids;
+  // One of end_token_ids.
+  std::optional<TokenId> eos_token_id;
+  std::optional<TokenId> bos_token_id;
+  bool adds_bos = false;
+  int32_t context_length = 0;
+  std::string precision;
+  std::optional<int64_t> parameter_count;
+  std::string chat_template;
+  // How far a log-prob may move with the batch, nats, >= 0, as this runner says. Runners of one model may differ.
+  std::optional<double> batch_tolerance_nats;
+  std::optional<int32_t> hidden_width;
+  // For people, printable.
+  std::vector<std::string> warnings;
+};
+
+// How much a runner takes.
+struct RunnerCapacity {
+  int32_t max_sequences = 1;
+  int64_t max_cached_tokens = 1;
+  int32_t max_batch_tokens = 1;
+  // For people, printable: how max_cached_tokens was chosen. Empty: nothing to say.
+  std::string cache_choice = {};
+  // Batches that it takes before the first is answered, >= 1.
+  int32_t max_batches_in_flight = 2;
+};
+
+// What a runner can do.
+struct RunnerCapabilities {
+  bool fork = false;
+  bool trim = false;
+  bool records = false;
+  bool tokenizer = false;
+  bool vocabulary = false;
+  // See logitd.v1.RunnerCapabilities: what token_bound.h needs.
+  bool tokens_spell_text = false;
+
+  bool operator==(const RunnerCapabilities&) const = default;
+};
+
+}  // namespace logitd::server
+
+#endif  // LOGITD_SERVER_MODELS_MODEL_DESCRIPTION_H_
