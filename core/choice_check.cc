@@ -9,6 +9,7 @@
 #include "core/errors.h"
 #include "core/history_bans.h"
 #include "core/random_stream.h"
+#include "core/stages.h"
 
 namespace logitd {
 namespace {
@@ -125,7 +126,7 @@ absl::Status CheckChoice(const DecoderConfig& config, const RecordOptions& asked
 absl::Status CheckNoChoice(const DecoderConfig& config, std::span<const TokenId> output) {
   const SamplingParams& sampling = config.sampling;
   const bool before_min_tokens = std::ssize(output) < config.stop.min_tokens && !config.stop.stop_token_ids.empty();
-  if (sampling.subset != nullptr || sampling.IsOn(Stage::kSequenceBiases) || sampling.IsOn(Stage::kNoRepeatNgram) ||
+  if (sampling.subset != nullptr || IsOn(sampling, Stage::kSequenceBiases) || IsOn(sampling, Stage::kNoRepeatNgram) ||
       before_min_tokens) {
     return absl::OkStatus();
   }

@@ -9,6 +9,7 @@
 #include "core/errors.h"
 #include "core/random_stream.h"
 #include "core/row_statistics.h"
+#include "core/stages.h"
 
 namespace logitd {
 namespace {
@@ -43,8 +44,8 @@ Decoder::Decoder(DecoderConfig config) : Decoder(std::move(config), nullptr, {},
 Decoder::Decoder(DecoderConfig config, SharedTokens prompt, std::vector<TokenId> token_ids, const SequenceSums& sums)
     : config_(std::move(config)),
       sequence_(std::move(token_ids), WantedSums(config_.record, sums),
-                config_.keeps_all_tokens || config_.sampling.needs_history()) {
-  if (config_.sampling.needs_prompt()) prompt_ = std::move(prompt);
+                config_.keeps_all_tokens || NeedsHistory(config_.sampling)) {
+  if (NeedsPrompt(config_.sampling)) prompt_ = std::move(prompt);
 }
 
 Decoder::Decoder(DecoderConfig config, int32_t token_count, const SequenceSums& sums)

@@ -81,7 +81,7 @@ class Decoder {
   // So are the tokens, unless config.keeps_all_tokens; else their number and the last one are.
   Decoder(DecoderConfig config, SharedTokens prompt, std::vector<TokenId> token_ids, const SequenceSums& sums);
   // The same, of tokens of which only the number is known. REQUIRES: no stage looks at them
-  // (!config.sampling.needs_history()); token_count >= 0.
+  // (!NeedsHistory(config.sampling)); token_count >= 0.
   Decoder(DecoderConfig config, int32_t token_count, const SequenceSums& sums);
 
   // Takes the row for `position`: position() chooses the next token; position() - 1, once a step was taken here,

@@ -9,6 +9,7 @@
 #include "core/exact_math.h"
 #include "core/random_stream.h"
 #include "core/row_tail.h"
+#include "core/stages.h"
 
 namespace logitd {
 
@@ -48,7 +49,7 @@ absl::StatusOr<Step> Decoder::ChooseWithTail(const SequenceSums& sums_before, in
   ASSIGN_OR_RETURN(tail.model_rest_weight,
                    WeightOfRest(inputs.tail->log_sum_exp, largest, unlisted_count, "logits.rest_log_sum_exps"));
   tail.rest_weight = tail.model_rest_weight;
-  if (!params.greedy()) tail.temperature = params.temperature + TemperatureOffsetOf(params.order);
+  tail.temperature = TemperatureOf(params);
   if (tail.temperature != 1) {
     constexpr char kField[] = "logits.rest_log_sum_exps_at_temperature";
     if (!inputs.tail->scaled_log_sum_exp) {

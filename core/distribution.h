@@ -13,8 +13,8 @@
 #ifndef LOGITD_CORE_DISTRIBUTION_H_
 #define LOGITD_CORE_DISTRIBUTION_H_
 
+#include <cstddef>
 #include <cstdint>
-#include <limits>
 #include <optional>
 #include <span>
 #include <vector>
@@ -26,8 +26,7 @@
 #include "core/logits_row.h"
 #include "core/row_statistics.h"
 #include "core/sampling_params.h"
-#include "core/stage_order.h"
-#include "core/stage_report.h"
+#include "core/stages.h"
 #include "core/top_tokens.h"
 #include "core/truncation.h"
 #include "core/types.h"
@@ -38,15 +37,12 @@ namespace logitd {
 // See Distribution. Long enough that buffers are not made again and again where rows of two sizes take turns.
 inline constexpr int32_t kRowsUntilTrim = 1024;
 
-// What Assign computes besides.
+// What Assign computes besides, or leaves out.
 struct DistributionOptions {
   // kept_mass().
   bool kept_mass = false;
-  // At temperature 0: gets the slots of which the argmax was taken, as VocabSubset::words() but that spare bits and
-  // those of logits of -inf are of no meaning. Otherwise untouched. One more pass.
-  std::vector<uint64_t>* candidates = nullptr;
-  // Gets a report for each stage of the plan, in order, also of one that leaves nothing. Costs passes, changes no bit.
-  std::vector<StageReport>* reports = nullptr;
+  // Set: the first stages of the plan alone, and at temperature 0 no argmax is taken (core/stage_report.h).
+  std::optional<size_t> stage_count = std::nullopt;
 };
 
 // Thread-compatible; keeps a view of the last row.
@@ -59,44 +55,43 @@ class Distribution {
   // The row's logits and ids must outlive this object's use.
   // Errors: NON_FINITE_LOGIT, NO_FINITE_LOGIT (the row itself has no finite value), ALL_TOKENS_EXCLUDED (the sets and
   // bans leave none). After an error the object may only be assigned to again.
-  // REQUIRES: Validate(params, vocab_size).ok(); context holds what params.needs_history() and needs_prompt() say.
+  // REQUIRES: Validate(params, vocab_size).ok(); context holds what NeedsHistory(params) and NeedsPrompt(params) say.
   absl::Status Assign(const LogitsRow& row, const SamplingParams& params, const StepContext& context,
                       const DistributionOptions& options = {});
 
   // The row as it came.
   const LogitsRow& row() const { return row_; }
-  double temperature() const { return temperature_; }
   // The first of the kept tokens in the order of logits, and its logit after every stage that changes logits.
   float max() const { return kept_.max(); }
   TokenId argmax() const { return row_.IdOf(kept_.argmax()); }
-  // Allowed, finite and not cut. A kept token may have weight 0: it has a finite log-prob and is never drawn.
-  bool Keeps(TokenId token_id) const {
-    const int32_t slot = row_.SlotOf(token_id);
-    return slot >= 0 && kept_.Contains(slot);
+  // Allowed, finite and not cut; at temperature 0 the argmax alone. A kept token may have weight 0: it has a finite
+  // log-prob and is never drawn.
+  bool Keeps(TokenId token_id) const { return KeepsSlot(row_.SlotOf(token_id)); }
+  // The same of a slot of row(); false for -1.
+  bool KeepsSlot(int32_t slot) const {
+    return slot >= 0 && (is_greedy_ ? slot == kept_.argmax() : kept_.Contains(slot));
   }
-  int32_t kept_count() { return kept_.count(); }
+  // As KeepsSlot, but at temperature 0 the tokens that the argmax is taken of.
+  bool IsCandidate(int32_t slot) const { return kept_.Contains(slot); }
+  int32_t kept_count() { return is_greedy_ ? 1 : kept_.count(); }
   // Integer weight, unit 2^-42 of the maximum's; 0 for a token that is not kept.
   uint64_t Weight(TokenId token_id) const {
     const int32_t slot = row_.SlotOf(token_id);
-    return slot >= 0 ? kept_.Weight(slot) : 0;
+    return KeepsSlot(slot) ? kept_.Weight(slot) : 0;
   }
+  // The weight of each slot of row(), [slots], as Weight() has it. REQUIRES: the argmax is not taken.
+  void Weigh(std::span<uint64_t> weights) { kept_.Weigh(weights); }
   // Sum of the weights of the kept tokens: at least 2^42, at most 2^62.
-  uint64_t total_weight() { return temperature_ == 0 ? kUnitWeight : kept_.total_weight(); }
+  uint64_t total_weight() { return is_greedy_ ? kUnitWeight : kept_.total_weight(); }
   // ln p of `token_id`, nats: (x - max) / T - ln(total_weight 2^-42); -inf if it is not kept; 0 for the argmax at T =
   // 0.
   double LogProb(TokenId token_id);
   // Entropy over the kept tokens, nats, >= 0; |error| <= 1e-6. One more pass over the row.
-  double Entropy() { return temperature_ == 0 ? 0 : kept_.Entropy(); }
+  double Entropy() { return is_greedy_ ? 0 : kept_.Entropy(); }
   // The kept tokens' part of the distribution, at this temperature, over what the last stage that changes logits or
   // bans tokens left: Z exp((max - base max) / T) / base Z. In [0, 1]: it is 0 where typical or XTC took the maximum
   // out and f64 cannot hold what is left. 1 at temperature 0. REQUIRES: options.kept_mass.
   double kept_mass();
-  // Calls visit(token_id) for each kept token, ids ascending.
-  template <class Visit>
-  void ForEachKept(const Visit& visit) const {
-    kept_.ForEach([&](int32_t slot) { visit(row_.IdOf(slot)); });
-  }
-
   // The kept token whose interval of prefix sums, in id order, holds r = floor(uniform Z / 2^64): token i has
   // probability weight_i / Z, up to 2^-64. A token of weight 0 has no interval. At temperature 0 the argmax, whatever
   // `uniform` is.
@@ -111,22 +106,10 @@ class Distribution {
  private:
   // Gives the buffers back if a much larger row made them long ago.
   void Trim(size_t slot_count);
-  // What a group of logits stages begins with. Slots are those of row_.
-  struct GroupBase {
-    LogitsView logits;
-    // Of slots; empty: all of them.
-    std::span<const uint64_t> mask;
-    // In force before it.
-    double temperature = 1;
-    bool is_first = false;
-  };
-  GroupBase BaseOfGroup(bool is_first);
-  // Applies logits stages that follow each other: a token's logit is rounded once, after all of them.
-  absl::Status ApplyGroup(const GroupBase& base, std::span<const Stage> group, const SamplingParams& params,
-                          const StepContext& context);
-  void Truncate(Stage stage, const StagePlan& plan, const SamplingParams& params, const StepContext& context);
-  // Before the first truncation: what top-n-sigma and kept_mass() look back to.
-  void LookBeforeTruncation(const StagePlan& plan, const SamplingParams& params, const DistributionOptions& options);
+  // Applies the edits of a group: a token's logit is rounded once, after all of them. Then nothing is cut.
+  absl::Status Edit(const StagePlan::Group& group, bool is_first, const StageStep& step);
+  // Before the first cut after an edit: what top-n-sigma and kept_mass() look back to.
+  void LookBeforeCuts(const StageStep& step);
 
   // The tokens that the sets of the sequence and of the step both have, as VocabSubset::words(). Empty: there is no
   // set. Holds until the next call.
@@ -138,9 +121,9 @@ class Distribution {
   std::span<const int32_t> SlotsOf(std::span<const TokenId> token_ids);
 
   LogitsRow row_;
-  double temperature_ = 1;
-  // The temperature that kTemperature sets.
-  double plan_temperature_ = 1;
+  DistributionOptions options_;
+  // The argmax is taken.
+  bool is_greedy_ = false;
   // Its tokens are the slots of row_.
   KeptTokens kept_;
   LogitsProcessor processor_;
@@ -153,8 +136,6 @@ class Distribution {
   std::vector<uint64_t> subset_mask_;
   std::vector<uint64_t> allowed_words_;
   std::vector<int32_t> slots_;
-  // The lowest logit that top-n-sigma keeps.
-  float sigma_lowest_ = 0;
   // It is the model's own: no stage did anything.
   bool is_models_ = false;
   // The first pass over the row as it came, if it was made without a mask.

@@ -2,7 +2,7 @@
 
 #include <cstddef>
 
-#include "core/stage_order.h"
+#include "core/stages.h"
 #include "core/token_history.h"
 
 namespace logitd {
@@ -37,11 +37,11 @@ bool RepeatsNgram(const TokenHistory& tokens, size_t n, size_t not_in_last, Toke
 
 const char* BannedBy(const SamplingParams& params, std::span<const TokenId> prompt, std::span<const TokenId> output,
                      TokenId token_id) {
-  if (params.IsOn(Stage::kSequenceBiases) &&
+  if (IsOn(params, Stage::kSequenceBiases) &&
       IsBadWord(params, InScope(params.SequenceScope(), prompt, output), token_id)) {
     return "sequence_biases";
   }
-  if (params.IsOn(Stage::kNoRepeatNgram)) {
+  if (IsOn(params, Stage::kNoRepeatNgram)) {
     const PenaltyScope scope = params.RepetitionScope();
     // In the output alone nothing can match that begins in the prompt.
     const TokenHistory tokens = InScope(

@@ -24,7 +24,8 @@ size_t ListSize(size_t n) { return std::max(kListSize, n / kListShare); }
 
 }  // namespace
 
-kernels::RowScan KeptTokens::Reset(LogitsView row, std::span<const uint64_t> mask, std::span<const TokenId> banned) {
+kernels::RowScan KeptTokens::Reset(LogitsView row, std::span<const uint64_t> mask, std::span<const TokenId> banned,
+                                   double temperature) {
   row_ = row;
   is_list_ = false;
   has_cut_ = false;
@@ -40,7 +41,7 @@ kernels::RowScan KeptTokens::Reset(LogitsView row, std::span<const uint64_t> mas
   max_ = scan.max;
   argmax_ = scan.argmax;
   count_ = scan.finite_count;
-  SetTemperature(1);
+  SetTemperature(temperature);
   if (scan.first_non_finite < 0 && argmax_ >= 0 && has_mask_ && static_cast<size_t>(count_) <= ListSize(row.size())) {
     MakeList(-kLargest);
   }
@@ -67,6 +68,24 @@ int32_t KeptTokens::count() {
 uint64_t KeptTokens::total_weight() {
   Sum();
   return total_weight_;
+}
+
+uint64_t KeptTokens::TotalWeightAt(double temperature) {
+  if (temperature == temperature_) return total_weight();
+  if (!is_list_) SettleCut();
+  const LogitsView logits = is_list_ ? list_.logits() : row_;
+  return kernels::ActiveKernels().sum_weights(logits.data(), logits.size(), is_list_ ? nullptr : mask_or_null(), max_,
+                                              kernels::ExpConstants(temperature), nullptr);
+}
+
+void KeptTokens::Weigh(std::span<uint64_t> weights) {
+  if (!is_list_) {
+    for (size_t start = 0; start < row_.size(); start += kWordSize) WeighWord(start, &weights[start]);
+    return;
+  }
+  Sum();
+  std::ranges::fill(weights, 0);
+  for (size_t i = 0; i < list_.size(); ++i) weights[static_cast<size_t>(list_.ids()[i])] = list_.weights()[i];
 }
 
 double KeptTokens::log_total() {

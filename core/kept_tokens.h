@@ -45,10 +45,11 @@ struct Draw {
 
 class KeptTokens {
  public:
-  // Starts over, at temperature 1, with the tokens of `mask` (VocabSubset::words(); empty: all) that are not in
+  // Starts over, at `temperature`, with the tokens of `mask` (VocabSubset::words(); empty: all) that are not in
   // `banned` (any order) and whose logit is not -inf. Returns what the first pass found: unless first_non_finite is -1
   // and argmax is not, there is nothing in it, and it may only be reset again.
-  kernels::RowScan Reset(LogitsView row, std::span<const uint64_t> mask, std::span<const TokenId> banned);
+  kernels::RowScan Reset(LogitsView row, std::span<const uint64_t> mask, std::span<const TokenId> banned,
+                         double temperature = 1);
   // Weights are taken at this temperature from now on. In [kMinTemperature, kMaxTemperature], or near it.
   void SetTemperature(double temperature);
 
@@ -63,6 +64,10 @@ class KeptTokens {
 
   // Sum of the weights, at least 2^42.
   uint64_t total_weight();
+  // The same at another temperature, which is not set.
+  uint64_t TotalWeightAt(double temperature);
+  // The weight of each token of the row, [row size]; 0 for one that is not in it.
+  void Weigh(std::span<uint64_t> weights);
   // (x - max) / T - ln(total_weight 2^-42), nats. REQUIRES: Contains(token_id).
   double LogProb(TokenId token_id);
   // 0 for a token that is not in it.

@@ -16,6 +16,18 @@ TokenHistory InScope(PenaltyScope scope, const StepContext& context) {
 
 }  // namespace
 
+void LogitsProcessor::Begin(const LogitsRow& row, double divisor) {
+  row_ = row;
+  divisor_ = divisor;
+  touched_.clear();
+  counted_.clear();
+  counted_scope_ = PenaltyScope::kDefault;
+  edits_.clear();
+  banned_.clear();
+  const auto vocab_size = static_cast<size_t>(row.vocab_size());
+  if (index_.size() < vocab_size) index_.resize(vocab_size);
+}
+
 size_t LogitsProcessor::Touch(TokenId token_id) {
   int32_t& index = index_[token_id];
   if (index == 0) {
@@ -30,6 +42,14 @@ void LogitsProcessor::Ban(TokenId token_id) {
   if (token.banned) return;
   token.banned = true;
   banned_.push_back(token_id);
+}
+
+void LogitsProcessor::Ban(std::span<const TokenId> token_ids) {
+  for (TokenId token_id : token_ids) Ban(token_id);
+}
+
+void LogitsProcessor::AddLogitBiases(std::span<const LogitBias> biases) {
+  for (const LogitBias& bias : biases) touched_[Touch(bias.token_id)].logit += bias.bias;
 }
 
 void LogitsProcessor::Count(PenaltyScope scope, const SamplingParams& params, const StepContext& context) {
@@ -47,12 +67,30 @@ void LogitsProcessor::Count(PenaltyScope scope, const SamplingParams& params, co
   }
 }
 
-void LogitsProcessor::ApplyTemperature(double temperature) {
+void LogitsProcessor::PenaliseRepetition(const SamplingParams& params, const StepContext& context) {
+  Count(params.RepetitionScope(), params, context);
+  for (int32_t place : counted_) {
+    double& logit = touched_[place].logit;
+    logit = logit > 0 ? logit / params.repetition_penalty : logit * params.repetition_penalty;
+  }
+}
+
+void LogitsProcessor::PenaliseFrequency(const SamplingParams& params, const StepContext& context) {
+  Count(params.OccurrenceScope(), params, context);
+  for (int32_t place : counted_) touched_[place].logit -= params.frequency_penalty * touched_[place].count;
+}
+
+void LogitsProcessor::PenalisePresence(const SamplingParams& params, const StepContext& context) {
+  Count(params.OccurrenceScope(), params, context);
+  for (int32_t place : counted_) touched_[place].logit -= params.presence_penalty;
+}
+
+void LogitsProcessor::Divide(double temperature) {
   divisor_ *= temperature;
   for (Touched& token : touched_) token.logit /= temperature;
 }
 
-void LogitsProcessor::ApplySequenceBiases(const SamplingParams& params, const StepContext& context) {
+void LogitsProcessor::AddSequenceBiases(const SamplingParams& params, const StepContext& context) {
   const TokenHistory tokens = InScope(params.SequenceScope(), context);
   for (const SequenceBias& bias : params.lists->sequence_biases) {
     const std::span<const TokenId> sequence(bias.token_ids);
@@ -74,7 +112,7 @@ const DryBreakers& LogitsProcessor::BreakersOf(const std::shared_ptr<const Sampl
   return breakers_;
 }
 
-void LogitsProcessor::ApplyDry(const std::shared_ptr<const SamplingLists>& lists, const StepContext& context) {
+void LogitsProcessor::PenaliseDry(const std::shared_ptr<const SamplingLists>& lists, const StepContext& context) {
   const DryPenalty& dry = lists->dry;
   dry_matcher_.Find(TokenHistory(context.prompt, context.output), dry, BreakersOf(lists), row_.vocab_size());
   for (const DryMatch& match : dry_matcher_.matches()) {
@@ -123,63 +161,6 @@ void LogitsProcessor::Finish() {
     const float after = static_cast<float>(std::clamp(token.logit * divisor_, -kMax, kMax));
     if (after != before) edits_.push_back({token.token_id, after});
   }
-}
-
-void LogitsProcessor::Process(const LogitsRow& row, std::span<const Stage> stages, const SamplingParams& params,
-                              const StepContext& context, double divisor) {
-  row_ = row;
-  divisor_ = divisor;
-  touched_.clear();
-  counted_.clear();
-  counted_scope_ = PenaltyScope::kDefault;
-  edits_.clear();
-  banned_.clear();
-  const auto vocab_size = static_cast<size_t>(row.vocab_size());
-  if (index_.size() < vocab_size) index_.resize(vocab_size);
-
-  for (Stage stage : stages) {
-    // min_tokens is the sequence's, and a temperature of 1 may have something added to it.
-    const bool always = stage == Stage::kMinTokens || stage == Stage::kTemperature;
-    if (!always && !params.IsOn(stage)) continue;
-    switch (stage) {
-      case Stage::kMinTokens:
-        for (TokenId token_id : context.excluded) Ban(token_id);
-        break;
-      case Stage::kSequenceBiases:
-        ApplySequenceBiases(params, context);
-        break;
-      case Stage::kLogitBiases:
-        for (const LogitBias& bias : params.lists->logit_biases) touched_[Touch(bias.token_id)].logit += bias.bias;
-        break;
-      case Stage::kRepetitionPenalty:
-        Count(params.RepetitionScope(), params, context);
-        for (int32_t place : counted_) {
-          double& logit = touched_[place].logit;
-          logit = logit > 0 ? logit / params.repetition_penalty : logit * params.repetition_penalty;
-        }
-        break;
-      case Stage::kFrequencyPenalty:
-        Count(params.OccurrenceScope(), params, context);
-        for (int32_t place : counted_) touched_[place].logit -= params.frequency_penalty * touched_[place].count;
-        break;
-      case Stage::kPresencePenalty:
-        Count(params.OccurrenceScope(), params, context);
-        for (int32_t place : counted_) touched_[place].logit -= params.presence_penalty;
-        break;
-      case Stage::kDry:
-        ApplyDry(params.lists, context);
-        break;
-      case Stage::kNoRepeatNgram:
-        BanRepeatedNgrams(params, context);
-        break;
-      case Stage::kTemperature:
-        if (!params.greedy()) ApplyTemperature(params.temperature + TemperatureOffsetOf(params.order));
-        break;
-      default:
-        break;
-    }
-  }
-  Finish();
 }
 
 }  // namespace logitd

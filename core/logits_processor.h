@@ -1,9 +1,11 @@
 // The stages that change logits or take tokens out one by one: bans, biases and penalties.
 //
-//   LogitsProcessor processor;                              // reused for every row: it keeps its buffers
-//   processor.Process(row, plan.stages(), params, context);
-//   for (const LogitEdit& edit : processor.edits()) ...     // the new logit of each token that has one
-//   for (TokenId token_id : processor.banned()) ...         // tokens that may not be chosen at this step
+//   LogitsProcessor processor;                           // reused for every row: it keeps its buffers
+//   processor.Begin(row);
+//   processor.PenaliseRepetition(params, context);       // the stages, in their order
+//   processor.Finish();
+//   for (const LogitEdit& edit : processor.edits()) ...  // the new logit of each token that has one
+//   for (TokenId token_id : processor.banned()) ...      // tokens that may not be chosen at this step
 //
 // Only the tokens that a stage touches cost anything. Source: docs/numerics.md, section 7.
 #ifndef LOGITD_CORE_LOGITS_PROCESSOR_H_
@@ -19,7 +21,6 @@
 #include "core/dry_matcher.h"
 #include "core/logits_row.h"
 #include "core/sampling_params.h"
-#include "core/stage_order.h"
 #include "core/types.h"
 #include "core/vocab_subset.h"
 
@@ -27,9 +28,9 @@ namespace logitd {
 
 // What a step's stages may look at besides the row. Views: they must outlive the step.
 struct StepContext {
-  // Empty is allowed unless params.needs_prompt().
+  // Empty is allowed unless NeedsPrompt(params) (core/stages.h).
   std::span<const TokenId> prompt;
-  // The tokens chosen so far; empty is allowed unless params.needs_history().
+  // The tokens chosen so far; empty is allowed unless NeedsHistory(params).
   std::span<const TokenId> output;
   // Tokens that min_tokens excludes at this step, any order.
   std::span<const TokenId> excluded;
@@ -49,23 +50,28 @@ struct LogitEdit {
 // Thread-compatible: working space of one thread. The result is a function of the arguments alone.
 class LogitsProcessor {
  public:
-  // Applies the stages of `stages` that are its own, kMinTokens to kNoRepeatNgram, in their order; each MAY be off.
-  // A token's logit goes through them in f64 and is rounded to f32 once, at the end, and clamped to +-FLT_MAX. A logit
-  // of -inf stays -inf: no bias brings an excluded token back.
-  //
-  // If kTemperature is among `stages` (TRT_LLM), those after it work on l / T, and the result is multiplied by T again:
-  // edits are always in the unit of `row`, so that the temperature is still applied once, by who draws. If an explicit
-  // order has a cut between two stages of this kind, each run between cuts is a call of its own, with the row that the
-  // run before left; `divisor` is then T for every run after the temperature. Other stages in `stages` are passed over.
-  //
-  // REQUIRES: the row has no NaN, no +inf; Validate(params, vocab_size).ok(), ids of `context` in range,
-  // divisor > 0.
-  // Time: O(tokens looked at + tokens in lists + tokens touched), the logarithm of the number of DRY's breakers for
-  // each token that one of several tokens begins with, and a sort of them where params.lists are not those of the call
-  // before. No allocation once warm. Memory: 5 bytes a token of the largest vocabulary, 40 a token touched, 24 a token
-  // looked at.
-  void Process(const LogitsRow& row, std::span<const Stage> stages, const SamplingParams& params,
-               const StepContext& context, double divisor = 1);
+  // Starts over. `divisor`: the temperature that is in force already, > 0; logits are worked on divided by it.
+  // REQUIRES: the row has no NaN, no +inf. Of all functions below: Validate(params, vocab_size).ok(), ids of `context`
+  // in range.
+  // Time of a step: O(tokens looked at + tokens in lists + tokens touched); and for DRY the logarithm of the number of
+  // breakers for each token that a longer breaker begins with, and a sort of the breakers when the lists change. No
+  // allocation once warm. Memory: 5 bytes a token of the largest vocabulary, 40 a token touched, 24 a token looked at.
+  void Begin(const LogitsRow& row, double divisor = 1);
+  void Ban(std::span<const TokenId> token_ids);
+  void AddSequenceBiases(const SamplingParams& params, const StepContext& context);
+  void AddLogitBiases(std::span<const LogitBias> biases);
+  void PenaliseRepetition(const SamplingParams& params, const StepContext& context);
+  void PenaliseFrequency(const SamplingParams& params, const StepContext& context);
+  void PenalisePresence(const SamplingParams& params, const StepContext& context);
+  void PenaliseDry(const std::shared_ptr<const SamplingLists>& lists, const StepContext& context);
+  void BanRepeatedNgrams(const SamplingParams& params, const StepContext& context);
+  // What follows works on l / T (TRT_LLM). Finish multiplies by T again: edits are always in the unit of the row, so
+  // that the temperature is still applied once, by whoever draws.
+  void Divide(double temperature);
+  // Makes the edits. A token's logit has gone through the stages in f64; it is rounded to f32 here, once, and clamped
+  // to
+  // +-FLT_MAX. A logit of -inf stays -inf: no bias brings an excluded token back.
+  void Finish();
 
   // Tokens whose logit is not the row's. Distinct ids, none of them banned, in no particular order.
   std::span<const LogitEdit> edits() const { return edits_; }
@@ -90,14 +96,8 @@ class LogitsProcessor {
   void Ban(TokenId token_id);
   // Makes counted_ and the counts those of the last params.penalty_window tokens of `scope`.
   void Count(PenaltyScope scope, const SamplingParams& params, const StepContext& context);
-  void ApplyTemperature(double temperature);
-  void ApplySequenceBiases(const SamplingParams& params, const StepContext& context);
-  void ApplyDry(const std::shared_ptr<const SamplingLists>& lists, const StepContext& context);
   // breakers_, of these lists.
   const DryBreakers& BreakersOf(const std::shared_ptr<const SamplingLists>& lists);
-  void BanRepeatedNgrams(const SamplingParams& params, const StepContext& context);
-  // Fills edits_ and empties the index for the next row.
-  void Finish();
 
   LogitsRow row_;
   double divisor_ = 1;

@@ -6,6 +6,7 @@
 
 #include "core/errors.h"
 #include "core/exact_math.h"
+#include "core/stages.h"
 
 namespace logitd {
 namespace {
@@ -27,7 +28,7 @@ absl::Status CheckTailIsEnough(const SamplingParams& params, const StepContext& 
   if (!context.excluded.empty()) return NeedsEveryToken("stage MIN_TOKENS is on");
   for (int number = 1; number <= static_cast<int>(Stage::kXtc); ++number) {
     const auto stage = static_cast<Stage>(number);
-    if (stage != Stage::kTemperature && params.IsOn(stage)) {
+    if (stage != Stage::kTemperature && IsOn(params, stage)) {
       return NeedsEveryToken(std::string("stage ").append(StageName(stage)).append(" is on"));
     }
   }

@@ -1,20 +1,80 @@
-// How a row becomes a token: the parameters of every stage, their ranges and their defaults ("off").
+// How a row becomes a token: the parameters of every stage, their ranges and their defaults ("off"), and the order of
+// the stages. What the stages do with them is in core/stages.h.
 //
 // Source of every rule: docs/numerics.md, sections 2 and 7.
 #ifndef LOGITD_CORE_SAMPLING_PARAMS_H_
 #define LOGITD_CORE_SAMPLING_PARAMS_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <vector>
 
-#include "absl/status/status.h"
-#include "core/stage_order.h"
 #include "core/types.h"
 #include "core/vocab_subset.h"
 
 namespace logitd {
+
+// Numbers are those of logitd.v1.Stage.
+enum class Stage {
+  kTokenSets = 1,
+  kMinTokens = 2,
+  kSequenceBiases = 3,
+  kLogitBiases = 4,
+  kRepetitionPenalty = 5,
+  kFrequencyPenalty = 6,
+  kPresencePenalty = 7,
+  kDry = 8,
+  kNoRepeatNgram = 9,
+  kTemperature = 10,
+  kTopK = 11,
+  kTopP = 12,
+  kMinP = 13,
+  kTypicalP = 14,
+  kEpsilon = 15,
+  kEta = 16,
+  kTopNSigma = 17,
+  kXtc = 18,
+};
+inline constexpr size_t kMaxStages = 18;
+
+// Numbers are those of logitd.v1.StagePreset.
+enum class StagePreset { kLogitd = 1, kHf = 2, kVllm = 3, kLlamaCpp = 4, kTrtLlm = 5 };
+
+// Which of equal values survive at a cut. Numbers are those of logitd.v1.TieRule.
+enum class TieRule {
+  // The preset's.
+  kDefault = 0,
+  // The lower id comes first.
+  kLowestId = 1,
+  // Everything equal to the last one kept stays.
+  kKeepAll = 2,
+};
+
+// Where top-p stops. S: the mass of what the stage before left. Numbers are those of logitd.v1.TopPBoundary.
+enum class TopPBoundary {
+  // The preset's.
+  kDefault = 0,
+  // The shortest prefix whose mass is >= ceil(S p (1 - 2^-40)).
+  kReached = 1,
+  // The shortest prefix whose mass is > S p.
+  kExceeded = 2,
+  // Ascending: removed while the cumulative mass is <= S (1 - p), the first stays.
+  kAscending = 3,
+  // As kReached, and everything equal to the last one stays.
+  kMassAbove = 4,
+};
+
+// What of SamplingParams says in which order the stages come, and how they cut.
+struct StageOrder {
+  StagePreset preset = StagePreset::kLogitd;
+  // Not empty: this order, with LOGITD's rules where they are kDefault.
+  std::vector<Stage> stages;
+  TieRule top_k_ties = TieRule::kDefault;
+  TopPBoundary top_p_boundary = TopPBoundary::kDefault;
+  TieRule typical_ties = TieRule::kDefault;
+};
 
 // Adds `bias` nats, [-100, 100], to the logit of one token.
 struct LogitBias {
@@ -105,36 +165,21 @@ struct SamplingParams {
   StageOrder order;
 
   bool greedy() const { return temperature == 0; }
-  // Whether a stage is on, whatever the order. kTokenSets: a subset; kMinTokens: never, it is the sequence's.
-  bool IsOn(Stage stage) const;
-  // No stage but the temperature is on.
-  bool no_stages() const;
-  // Nothing is on: the sampling distribution is the model's. TRT_LLM never is, for it adds to the temperature.
-  bool neutral() const { return temperature == 1 && TemperatureOffsetOf(order) == 0 && no_stages(); }
-  // The first stage that is on and looks at the tokens so far. Unset: none does.
-  std::optional<Stage> HistoryStage() const;
-  bool needs_history() const { return HistoryStage().has_value(); }
-  // Some stage looks at the prompt.
-  bool needs_prompt() const;
 
   // The scopes with the defaults filled in: never kDefault.
-  PenaltyScope RepetitionScope() const;
-  PenaltyScope OccurrenceScope() const;
+  PenaltyScope RepetitionScope() const {
+    return repetition_scope == PenaltyScope::kDefault ? PenaltyScope::kPromptAndOutput : repetition_scope;
+  }
+  PenaltyScope OccurrenceScope() const {
+    if (occurrence_scope != PenaltyScope::kDefault) return occurrence_scope;
+    const bool prompt_too = order.preset == StagePreset::kLlamaCpp || order.preset == StagePreset::kTrtLlm;
+    return prompt_too ? PenaltyScope::kPromptAndOutput : PenaltyScope::kOutput;
+  }
   // What sequence_biases are compared with: prompt and output; in VLLM the output alone.
-  PenaltyScope SequenceScope() const;
+  PenaltyScope SequenceScope() const {
+    return order.preset == StagePreset::kVllm ? PenaltyScope::kOutput : PenaltyScope::kPromptAndOutput;
+  }
 };
-
-// Whether a step depends on the seed, sequence key and position. Without a temperature nothing is drawn, but XTC, where
-// the order has it before TEMPERATURE (LLAMA_CPP), rolls its dice nevertheless.
-// REQUIRES: Validate(params, ...) is OK.
-bool UsesRandomBits(const SamplingParams& params);
-
-// Errors: FIELD_OUT_OF_RANGE, TOKEN_ID_OUT_OF_RANGE, DUPLICATE_TOKEN_ID, FIELD_REQUIRED, naming the field as
-// SamplingParams in the proto does ("temperature", "logit_biases[3].token_id", "sequence_biases[0].token_ids[1]",
-// "dry.breakers[2].token_ids", ...); LIMIT_EXCEEDED for lists that are too long; what the order cannot have, see
-// stage_order.h. The first field in the order of SamplingParams that is wrong is named.
-// REQUIRES: params.subset, if set, is of vocab_size.
-absl::Status Validate(const SamplingParams& params, int32_t vocab_size);
 
 }  // namespace logitd
 

@@ -1,41 +1,33 @@
 #include "core/stage_report.h"
 
-#include <algorithm>
+#include <cstddef>
 
-#include "core/kernels/row_kernels.h"
+#include "core/stages.h"
+#include "core/status_macros.h"
 
 namespace logitd {
 
-void StageReporter::Begin(KeptTokens& kept) {
-  count_ = kept.count();
-  total_weight_ = kept.total_weight();
-  const LogitsView row = kept.row();
-  weights_.resize(row.size());
-  kernels::ActiveKernels().weigh(row.data(), row.size(), kept.max(), kernels::ExpConstants(kept.temperature()),
-                                 weights_.data());
-  // What lies between the kept tokens has no weight.
-  auto next = weights_.begin();
-  kept.ForEach([&](TokenId token_id) {
-    const auto place = weights_.begin() + token_id;
-    std::fill(next, place, 0);
-    next = place + 1;
-  });
-  std::fill(next, weights_.end(), 0);
-}
-
-void StageReporter::After(Stage stage, KeptTokens& kept) {
-  kept.ForEach([&](TokenId token_id) { weights_[static_cast<size_t>(token_id)] = 0; });
-  uint64_t removed = 0;
-  for (uint64_t weight : weights_) removed += weight;
-  reports_.push_back({.stage = stage,
-                      .kept_before = count_,
-                      .kept_after = kept.count(),
-                      .removed_mass = static_cast<double>(removed) / static_cast<double>(total_weight_)});
-  Begin(kept);
-}
-
-void StageReporter::AfterAll(Stage stage) {
-  reports_.push_back({.stage = stage, .kept_before = count_, .kept_after = 0, .removed_mass = 1});
+absl::StatusOr<std::vector<StageReport>> ReportStages(const LogitsRow& row, const SamplingParams& params,
+                                                      const StepContext& context, Distribution& distribution) {
+  const StagePlan plan = PlanOf(params, context.allowed != nullptr);
+  std::vector<StageReport> reports;
+  std::vector<uint64_t> weights(row.slots().size());
+  RETURN_IF_ERROR(distribution.Assign(row, params, context, {.stage_count = 0}));
+  for (size_t i = 0; i < plan.stages().size(); ++i) {
+    StageReport& report = reports.emplace_back();
+    report.stage = plan.stages()[i];
+    report.kept_before = distribution.kept_count();
+    const auto total = static_cast<double>(distribution.total_weight());
+    distribution.Weigh(weights);
+    RETURN_IF_ERROR(distribution.Assign(row, params, context, {.stage_count = i + 1}));
+    report.kept_after = distribution.kept_count();
+    uint64_t removed = 0;
+    for (size_t slot = 0; slot < weights.size(); ++slot) {
+      if (weights[slot] > 0 && !distribution.KeepsSlot(static_cast<int32_t>(slot))) removed += weights[slot];
+    }
+    report.removed_mass = static_cast<double>(removed) / total;
+  }
+  return reports;
 }
 
 }  // namespace logitd

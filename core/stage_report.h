@@ -1,19 +1,20 @@
-// What each stage took out, for those who ask.
+// How many tokens each stage of a step takes out, and how probable they were.
 //
-//   StageReporter reporter;
-//   reporter.Begin(kept);              // before the first stage
-//   ...                                // a stage narrows `kept`
-//   reporter.After(stage, kept);
+//   ASSIGN_OR_RETURN(std::vector<StageReport> reports, ReportStages(row, params, context, distribution));
 //
-// Thread-compatible. Several plain passes over the row for each stage: nobody is in a hurry who asks for this.
+// Assigns the first stages of the plan alone, one more each time, and compares: as many times the work of a step as
+// there are stages. For explanations, not for decoding. Thread-safe: a free function.
 #ifndef LOGITD_CORE_STAGE_REPORT_H_
 #define LOGITD_CORE_STAGE_REPORT_H_
 
 #include <cstdint>
 #include <vector>
 
-#include "core/kept_tokens.h"
-#include "core/stage_order.h"
+#include "absl/status/statusor.h"
+#include "core/distribution.h"
+#include "core/logits_processor.h"
+#include "core/logits_row.h"
+#include "core/sampling_params.h"
 
 namespace logitd {
 
@@ -23,26 +24,14 @@ struct StageReport {
   // Tokens that may be chosen before and after it.
   int32_t kept_before = 0;
   int32_t kept_after = 0;
-  // Probability, over what there was before it and at the temperature in force, of the tokens that it took out, [0, 1].
+  // Probability, over the tokens before it and at the temperature in force, of the tokens that it took out, [0, 1].
   double removed_mass = 0;
 };
 
-class StageReporter {
- public:
-  void Begin(KeptTokens& kept);
-  void After(Stage stage, KeptTokens& kept);
-  // No token is left after `stage`.
-  void AfterAll(Stage stage);
-
-  const std::vector<StageReport>& reports() const { return reports_; }
-
- private:
-  std::vector<StageReport> reports_;
-  // Before the next stage.
-  int32_t count_ = 0;
-  uint64_t total_weight_ = 0;
-  std::vector<uint64_t> weights_;
-};
+// A report for each stage of the plan, in order. `distribution` is working space, and holds no distribution afterwards.
+// Errors: those of Distribution::Assign.
+absl::StatusOr<std::vector<StageReport>> ReportStages(const LogitsRow& row, const SamplingParams& params,
+                                                      const StepContext& context, Distribution& distribution);
 
 }  // namespace logitd
 

@@ -94,8 +94,6 @@ float LowestOfSigma(double n, KeptTokens& kept) {
   return LowestAtLeast(-n * sigma, max);
 }
 
-void KeepTopNSigma(float lowest, KeptTokens& kept) { kept.KeepAtLeast(lowest); }
-
 void KeepTypical(double p, TopPBoundary boundary, TieRule ties, TruncationSpace& space, KeptTokens& kept) {
   using Candidate = TruncationSpace::Candidate;
   const uint64_t target = TopPMass(kept.total_weight(), p, boundary);

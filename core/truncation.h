@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "core/kept_tokens.h"
-#include "core/stage_order.h"
+#include "core/sampling_params.h"
 
 namespace logitd {
 
@@ -28,6 +28,8 @@ struct TruncationSpace {
   };
   std::vector<Candidate> candidates;
   std::vector<TokenId> removed;
+  // The lowest logit that top-n-sigma keeps, found before the first cut.
+  float sigma_lowest = 0;
 };
 
 // Keeps exactly the first k tokens, with kKeepAll also what equals the last of them. REQUIRES: k >= 1.
@@ -44,10 +46,9 @@ void KeepEpsilon(double epsilon, KeptTokens& kept);
 // The same with the smaller of ln eta and (ln eta) / 2 - H in place of ln epsilon, H the entropy. Range: eta in (0, 1).
 void KeepEta(double eta, KeptTokens& kept);
 
-// The lowest logit that top-n-sigma keeps of these tokens: x - max >= -n sigma, sigma their standard deviation.
+// The lowest logit that top-n-sigma keeps of these tokens: x - max >= -n sigma, sigma their standard deviation. The
+// stage itself is kept.KeepAtLeast of it.
 float LowestOfSigma(double n, KeptTokens& kept);
-// Keeps tokens of at least `lowest`.
-void KeepTopNSigma(float lowest, KeptTokens& kept);
 
 // Keeps the shortest prefix whose mass reaches p (kExceeded: exceeds it) in the order of |-ln p_i - H|, then logit,
 // descending, then id; with kKeepAll also what is as far from H as its last token. Range: p in (0, 1).

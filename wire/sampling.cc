@@ -10,6 +10,7 @@
 #include "base/status_macros.h"
 #include "core/errors.h"
 #include "core/limits.h"
+#include "core/stages.h"
 
 namespace logitd::wire {
 namespace {
@@ -171,7 +172,7 @@ absl::StatusOr<SamplingParams> ScoringParamsFromProto(const v1::SamplingParams& 
   ASSIGN_OR_RETURN(SamplingParams params, FromProto(message, vocab_size));
   // At temperature 0 every token but one has no log-prob.
   if (params.greedy()) return errors::OutOfRange("temperature", 0.0, "in [0.0001, 1e+06] to score with");
-  if (params.IsOn(Stage::kXtc)) {
+  if (IsOn(params, Stage::kXtc)) {
     return errors::OutOfRange("xtc.probability", params.xtc.probability, "0 to score with: XTC is a matter of chance");
   }
   return params;

@@ -7,7 +7,7 @@
 #include "core/error_field.h"
 #include "core/errors.h"
 #include "wire/error.h"
-#include "wire/sampling.h"
+#include "wire/token_ids.h"
 
 namespace logitd::runner {
 namespace {

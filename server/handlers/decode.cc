@@ -10,6 +10,7 @@
 #include "base/status_macros.h"
 #include "core/errors.h"
 #include "core/limits.h"
+#include "core/stages.h"
 #include "server/converters/completion.h"
 #include "server/converters/wire.h"
 #include "server/handlers/numerics_version.h"
@@ -187,7 +188,7 @@ absl::StatusOr<std::span<const TokenId>> DecodeSession::PromptOf(const v1::Seque
   } else {
     RETURN_IF_ERROR(CheckPrompt(prompt, "prompt_token_ids", vocab_size_));
   }
-  return config.sampling.needs_prompt() ? prompt : std::span<const TokenId>();
+  return NeedsPrompt(config.sampling) ? prompt : std::span<const TokenId>();
 }
 
 absl::StatusOr<SequenceSums> DecodeSession::PastOf(const v1::SequenceState& state, const DecoderConfig& config) const {
@@ -198,7 +199,7 @@ absl::StatusOr<SequenceSums> DecodeSession::PastOf(const v1::SequenceState& stat
                               "in [0, " + std::to_string(config.stop.max_tokens) + "), fewer than max_tokens");
   }
   RETURN_IF_ERROR(CheckTokenIds(tokens, "tokens.token_ids", vocab_size_));
-  const std::optional<Stage> looks = config.sampling.HistoryStage();
+  const std::optional<Stage> looks = HistoryStage(config.sampling);
   if (!state.has_tokens() && token_count > 0 && looks) {
     return errors::Required("tokens", "stage " + std::string(StageName(*looks)) + " looks at them");
   }

@@ -1,6 +1,5 @@
 #include "server/handlers/distribution.h"
 
-#include <cmath>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -14,6 +13,7 @@
 #include "core/random_stream.h"
 #include "core/row_statistics.h"
 #include "core/stage_report.h"
+#include "core/stages.h"
 #include "server/converters/completion.h"
 #include "server/converters/logits.h"
 #include "server/converters/wire.h"
@@ -51,7 +51,7 @@ absl::Status SetDraw(const v1::VerifyDraw& verify, const SamplingParams& params,
   if (position < 0 || position >= kMaxTokens) {
     return errors::OutOfRange("position", int64_t{position}, "in [0, " + std::to_string(kMaxTokens) + ")");
   }
-  if (position != output_count && (output_count > 0 || params.needs_history())) {
+  if (position != output_count && (output_count > 0 || NeedsHistory(params))) {
     return errors::OutOfRange("position", int64_t{position},
                               std::to_string(output_count) + ", the number of output_token_ids");
   }
@@ -74,24 +74,20 @@ absl::StatusOr<StepContext> StepOf(const v1::ComputeDistributionRequest& request
       CheckTokens(step.excluded, "excluded_token_ids", kMaxExcludedTokens, "max_excluded_tokens", vocab_size));
   if (request.has_verify()) {
     RETURN_IF_ERROR(WithFieldPrefix(SetDraw(request.verify(), params, vocab_size, step), "verify."));
-  } else if (params.IsOn(Stage::kXtc) && UsesRandomBits(params)) {
+  } else if (IsOn(params, Stage::kXtc) && UsesRandomBits(params)) {
     return errors::Required("verify");
   }
   return step;
 }
 
-// `candidates`: DistributionOptions::candidates, empty unless greedy.
-void AddTokens(std::span<const uint64_t> candidates, const RowStatistics& statistics, Distribution& distribution,
-               v1::ComputeDistributionResponse& response) {
+void AddTokens(const RowStatistics& statistics, Distribution& distribution, v1::ComputeDistributionResponse& response) {
   const LogitsRow& row = distribution.row();
   for (int32_t slot = 0; slot < static_cast<int32_t>(row.slots().size()); ++slot) {
     const TokenId id = row.IdOf(slot);
     const float logit = row.slots()[static_cast<size_t>(slot)];
     // Greedy leaves one token; the reply is then the one-hot vector over what it was chosen from, so that it can be
     // read like any other distribution.
-    const bool listed = candidates.empty() ? distribution.Keeps(id)
-                                           : ((candidates[slot / 64] >> (slot % 64)) & 1) != 0 && !std::isinf(logit);
-    if (!listed) continue;
+    if (!distribution.IsCandidate(slot)) continue;
     const double log_prob = distribution.LogProb(id);
     response.add_token_ids(id);
     response.add_probabilities(Exp(log_prob));
@@ -131,15 +127,13 @@ absl::Status ComputeDistribution(const v1::ComputeDistributionRequest& request, 
   ASSIGN_OR_RETURN(const StepContext step, StepOf(request, *params, vocab_size));
   Distribution& distribution = workspace->distribution;
   std::vector<StageReport> reports;
-  std::vector<uint64_t> candidates;
-  const bool lists_tokens = request.layout() != v1::RECORD_LAYOUT_NONE;
-  const DistributionOptions options{.kept_mass = false,
-                                    .candidates = lists_tokens ? &candidates : nullptr,
-                                    .reports = request.explain() ? &reports : nullptr};
-  RETURN_IF_ERROR(distribution.Assign(row, *params, step, options));
+  if (request.explain()) {
+    ASSIGN_OR_RETURN(reports, ReportStages(row, *params, step, distribution));
+  }
+  RETURN_IF_ERROR(distribution.Assign(row, *params, step));
   const RowStatistics statistics = distribution.ModelStatistics(/*with_entropy=*/true);
 
-  if (lists_tokens) AddTokens(candidates, statistics, distribution, response);
+  if (request.layout() != v1::RECORD_LAYOUT_NONE) AddTokens(statistics, distribution, response);
   response.set_kept_count(distribution.kept_count());
   if (statistics.entropy) response.set_model_entropy(*statistics.entropy);
   response.set_model_log_sum_exp(statistics.log_sum_exp);

@@ -13,6 +13,7 @@
 #include "core/decoder.h"
 #include "core/errors.h"
 #include "core/limits.h"
+#include "core/stages.h"
 #include "server/converters/completion.h"
 #include "server/converters/model.h"
 #include "server/converters/runner.h"
@@ -296,7 +297,7 @@ absl::Status Generation::Run(v1::GenerateFinal& final) {
     std::shared_ptr<const std::string> settings;
     if (start_bytes <= kMaxStartBytes) {
       v1::DecoderStart start = StartOf(request_.sampling(), request_.record(), config);
-      if (config.sampling.needs_prompt()) start.mutable_prompt_token_ids()->Add(prompt_->begin(), prompt_->end());
+      if (NeedsPrompt(config.sampling)) start.mutable_prompt_token_ids()->Add(prompt_->begin(), prompt_->end());
       settings = std::make_shared<const std::string>(start.SerializeAsString());
       start_bytes += static_cast<int64_t>(settings->size());
     }

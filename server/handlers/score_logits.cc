@@ -6,6 +6,7 @@
 #include "base/status_macros.h"
 #include "core/errors.h"
 #include "core/limits.h"
+#include "core/stages.h"
 #include "server/converters/completion.h"
 #include "server/converters/logits.h"
 #include "server/converters/wire.h"
@@ -134,7 +135,7 @@ absl::Status ScoreLogitsSession::AddRows(const v1::ScoreLogitsRows& message, con
   const auto& targets = message.target_token_ids();
   const bool needs_history = options_.sampling && options_.sampling->needs_history();
   const auto& prompt = message.prompt_token_ids();
-  if (options_.sampling && options_.sampling->needs_prompt() && !prompt.empty()) {
+  if (options_.sampling && NeedsPrompt(*options_.sampling) && !prompt.empty()) {
     sequence.prompt.assign(prompt.begin(), prompt.end());
   }
   for (int32_t i = 0; i < rows.row_count(); ++i) {

@@ -6,8 +6,8 @@
 #include <set>
 #include <vector>
 
+#include "core/distribution.h"
 #include "core/random_stream.h"
-#include "core/sampler.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/testing/matchers.h"
@@ -63,7 +63,7 @@ TEST(DecoderTest, TokenIsTheDrawFromThePositionsDistribution) {
       Distribution expected;
       ASSERT_THAT(expected.Assign(row, Config(temperature).sampling, {}), IsOk());
       const RandomStream random(7, 12, position, RandomPurpose::kTokenDraw);
-      EXPECT_EQ(step.token->token_id, Sample(expected, random.Uniform64(0)));
+      EXPECT_EQ(step.token->token_id, expected.DrawToken(random.Uniform64(0)).token_id);
       EXPECT_EQ(step.token->position, position);
       EXPECT_EQ(step.token->origin, TokenOrigin::kChosen);
       EXPECT_EQ(step.token->sampling_log_prob, expected.LogProb(step.token->token_id));

@@ -12,7 +12,6 @@
 
 #include "core/exact_math.h"
 #include "core/random_stream.h"
-#include "core/sampler.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/core/golden.h"
@@ -93,8 +92,8 @@ TEST(DistributionTest, HasTheWeightsOfTheDocumentation) {
   EXPECT_THAT(WeightsOf(distribution), ::testing::ElementsAre(4398046511104, 218965852160, 17973811200, 17973811200));
   EXPECT_EQ(distribution.total_weight(), 4652959985664);
   EXPECT_EQ(RandomStream(0, 0, 0, RandomPurpose::kTokenDraw).Uniform64(0), 0xe169c58d6627e8d5);
-  EXPECT_EQ(Sample(distribution, 0xe169c58d6627e8d5), 0);
-  EXPECT_EQ(Sample(distribution, ~uint64_t{0}), 3);
+  EXPECT_EQ(distribution.DrawToken(0xe169c58d6627e8d5).token_id, 0);
+  EXPECT_EQ(distribution.DrawToken(~uint64_t{0}).token_id, 3);
   ASSERT_THAT(distribution.Assign(row, {.temperature = 0.5}, {}), IsOk());
   EXPECT_EQ(distribution.Weight(1), 10901666816);
 }
@@ -226,7 +225,7 @@ TEST(DistributionTest, AMaskedRowHasTheBitsOfTheGatheredOne) {
         ASSERT_EQ(whole.LogProb(ids[i]), part.LogProb(i));
       }
       for (uint64_t u : {uint64_t{0}, uint64_t{1} << 63, ~uint64_t{0}})
-        EXPECT_EQ(Sample(whole, u), ids[Sample(part, u)]);
+        EXPECT_EQ(whole.DrawToken(u).token_id, ids[part.DrawToken(u).token_id]);
     }
   }
 }
@@ -267,7 +266,7 @@ TEST(DistributionTest, GreedyKeepsTheArgmaxAlone) {
   EXPECT_EQ(distribution.LogProb(2), 0);
   EXPECT_EQ(distribution.LogProb(3), -std::numeric_limits<double>::infinity());
   EXPECT_EQ(distribution.Entropy(), 0);
-  EXPECT_EQ(Sample(distribution, ~uint64_t{0}), 2);
+  EXPECT_EQ(distribution.DrawToken(~uint64_t{0}).token_id, 2);
 }
 
 TEST(DistributionTest, GreedyNamesTheTokensThatItChoseFrom) {
@@ -303,20 +302,17 @@ TEST(DistributionTest, GreedyNamesTheTokensThatItChoseFrom) {
   for (const Case& c : cases) {
     SCOPED_TRACE(c.name);
     Distribution distribution;
-    std::vector<uint64_t> candidates;
-    ASSERT_THAT(distribution.Assign(row, c.params, c.context, {.candidates = &candidates}), IsOk());
-    ASSERT_EQ(candidates.size(), 2);
+    ASSERT_THAT(distribution.Assign(row, c.params, c.context), IsOk());
     std::set<TokenId> missing;
     for (TokenId id = 0; id < kWidth; ++id) {
-      if (id != 3 && ((candidates[id / 64] >> (id % 64)) & 1) == 0) missing.insert(id);
+      if (id != 3 && !distribution.IsCandidate(id)) missing.insert(id);
     }
     EXPECT_EQ(missing, c.missing);
     EXPECT_EQ(distribution.kept_count(), 1);
   }
   Distribution distribution;
-  std::vector<uint64_t> candidates;
-  ASSERT_THAT(distribution.Assign(row, {.temperature = 0.7, .top_k = 2}, {}, {.candidates = &candidates}), IsOk());
-  EXPECT_THAT(candidates, ::testing::IsEmpty()) << "a draw is from what is kept";
+  ASSERT_THAT(distribution.Assign(row, {.temperature = 0.7, .top_k = 2}, {}), IsOk());
+  for (TokenId id = 0; id < kWidth; ++id) EXPECT_EQ(distribution.IsCandidate(id), distribution.Keeps(id)) << id;
 }
 
 TEST(DistributionTest, NamesTheFirstLogitThatIsNotFinite) {
@@ -381,7 +377,7 @@ TEST(DistributionTest, TheLargestVocabularyFits) {
   ASSERT_THAT(distribution.Assign(row, {.temperature = 0.7}, {}), IsOk());
   EXPECT_EQ(distribution.total_weight(), uint64_t{1} << 62);
   EXPECT_NEAR(distribution.LogProb(0), -20 * std::log(2), 1e-12);
-  EXPECT_EQ(Sample(distribution, ~uint64_t{0}), (1 << 20) - 1);
+  EXPECT_EQ(distribution.DrawToken(~uint64_t{0}).token_id, (1 << 20) - 1);
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include "core/logits_processor.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/testing/process_stages.h"
 
 namespace logitd {
 namespace {
@@ -74,7 +75,7 @@ TEST(HistoryBansTest, AgreesWithTheStages) {
     context.prompt = prompt;
     context.output = output;
     const Stage stages[] = {Stage::kSequenceBiases, Stage::kNoRepeatNgram};
-    processor.Process(LogitsView(row), stages, params, context);
+    logitd::testing::ProcessStages(processor, LogitsView(row), stages, params, context);
     for (TokenId token = 0; token < kVocabSize; ++token) {
       const auto banned = processor.banned();
       const bool is_banned = std::find(banned.begin(), banned.end(), token) != banned.end();

@@ -13,7 +13,7 @@
 #include "core/distribution.h"
 #include "core/kernels/row_kernels.h"
 #include "core/sampling_params.h"
-#include "core/stage_order.h"
+#include "core/stages.h"
 #include "gtest/gtest.h"
 #include "tests/core/kernels/every_target.h"
 #include "tests/testing/matchers.h"

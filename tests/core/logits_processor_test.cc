@@ -12,6 +12,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/testing/matchers.h"
+#include "tests/testing/process_stages.h"
 #include "tests/testing/random_stages.h"
 #include "tests/testing/stage_reference.h"
 
@@ -58,7 +59,7 @@ Result ProcessStep(const SamplingParams& params, const Step& step) {
   LogitsProcessor processor;
   const StepContext context{.prompt = step.prompt, .output = step.output, .excluded = step.excluded};
   const StagePlan plan = PlanOf(params);
-  processor.Process(step.row, plan.stages(), params, context);
+  logitd::testing::ProcessStages(processor, step.row, plan.stages(), params, context);
   return ResultOf(processor);
 }
 
@@ -224,7 +225,8 @@ std::map<TokenId, float> ProcessDry(LogitsProcessor& processor, std::shared_ptr<
   const Step step = {.prompt = {1, 2, 0, 1, 2}, .output = {3, 0, 1, 2}};
   const SamplingParams params{.lists = std::move(lists)};
   const StagePlan plan = PlanOf(params);
-  processor.Process(step.row, plan.stages(), params, {.prompt = step.prompt, .output = step.output});
+  logitd::testing::ProcessStages(processor, step.row, plan.stages(), params,
+                                 {.prompt = step.prompt, .output = step.output});
   return ResultOf(processor).logits;
 }
 
@@ -345,7 +347,8 @@ TEST(LogitsProcessorTest, ARunAfterACutGoesOnWhereTheTemperatureLeftIt) {
   const std::vector<float> row = {6, 3, 0.5, 0.5};
   const std::vector<TokenId> output = {0};
   LogitsProcessor processor;
-  processor.Process(row, std::vector<Stage>{kPresencePenalty}, params, {.output = output}, /*divisor=*/2);
+  logitd::testing::ProcessStages(processor, row, std::vector<Stage>{kPresencePenalty}, params, {.output = output},
+                                 /*divisor=*/2);
   EXPECT_THAT(ResultOf(processor).logits, ElementsAre(Pair(0, 5.0f)));
 }
 
@@ -358,10 +361,10 @@ TEST(LogitsProcessorTest, NothingIsLeftOverFromTheRowBefore) {
   const std::vector<TokenId> before = {1, 2, 3, 1, 2, 3}, now = {0};
   const std::vector<float> large(1000, 1.0f), small = {6, 3, 0.5, 0.5};
   const std::vector<TokenId> excluded = {999};
-  processor.Process(large, plan.stages(), params, {.output = before, .excluded = excluded});
+  logitd::testing::ProcessStages(processor, large, plan.stages(), params, {.output = before, .excluded = excluded});
   EXPECT_FALSE(processor.edits().empty());
   EXPECT_FALSE(processor.banned().empty());
-  processor.Process(small, plan.stages(), params, {.output = now});
+  logitd::testing::ProcessStages(processor, small, plan.stages(), params, {.output = now});
   const Result result = ResultOf(processor);
   EXPECT_THAT(result.logits, ElementsAre(Pair(0, 2.0f), Pair(2, 1.5f)));
   EXPECT_THAT(result.banned, IsEmpty());
@@ -379,7 +382,7 @@ TEST(LogitsProcessorTest, AgreesWithTheReferenceOnRandomSteps) {
       const StageReference reference =
           testing::ReferenceOfStages(step.row, step.params, step.context(), step.xtc_acts());
       const StagePlan plan = PlanOf(step.params);
-      processor.Process(step.row, plan.stages(), step.params, step.context());
+      logitd::testing::ProcessStages(processor, step.row, plan.stages(), step.params, step.context());
       std::vector<float> logits = step.row;
       for (const LogitEdit& edit : processor.edits()) logits[edit.token_id] = edit.logit;
       for (TokenId token_id : processor.banned()) logits[token_id] = -kInf;

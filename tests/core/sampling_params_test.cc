@@ -1,5 +1,7 @@
 #include "core/sampling_params.h"
 
+#include "core/stages.h"
+
 #include <cmath>
 #include <functional>
 #include <limits>
@@ -351,25 +353,25 @@ TEST(SamplingParamsTest, OneParameterTurnsOneStageOn) {
     EXPECT_THAT(Validate(c.params, kVocabSize), IsOk());
     c.params.temperature = 1;
     for (Stage stage : StagesOf(StagePreset::kLogitd)) {
-      EXPECT_EQ(c.params.IsOn(stage), stage == c.stage) << StageName(stage);
+      EXPECT_EQ(IsOn(c.params, stage), stage == c.stage) << StageName(stage);
     }
-    EXPECT_FALSE(c.params.no_stages());
-    EXPECT_FALSE(c.params.neutral());
-    EXPECT_EQ(c.params.needs_history(), c.history);
-    EXPECT_EQ(c.params.needs_prompt(), c.prompt);
+    EXPECT_TRUE(HasStages(c.params));
+    EXPECT_FALSE(IsNeutral(c.params));
+    EXPECT_EQ(NeedsHistory(c.params), c.history);
+    EXPECT_EQ(NeedsPrompt(c.params), c.prompt);
   }
 }
 
 TEST(SamplingParamsTest, NeutralMeansTheModelsOwnDistribution) {
-  EXPECT_TRUE(SamplingParams{}.neutral());
-  EXPECT_TRUE(SamplingParams{.temperature = 0.7}.no_stages());
-  EXPECT_FALSE(SamplingParams{.temperature = 0.7}.neutral());
-  EXPECT_FALSE(SamplingParams{.temperature = 0}.neutral());
-  EXPECT_TRUE(SamplingParams{.order = {.preset = StagePreset::kHf}}.neutral());
+  EXPECT_TRUE(IsNeutral(SamplingParams{}));
+  EXPECT_FALSE(HasStages(SamplingParams{.temperature = 0.7}));
+  EXPECT_FALSE(IsNeutral(SamplingParams{.temperature = 0.7}));
+  EXPECT_FALSE(IsNeutral(SamplingParams{.temperature = 0}));
+  EXPECT_TRUE(IsNeutral(SamplingParams{.order = {.preset = StagePreset::kHf}}));
   // 1e-6 is added to its temperature.
-  EXPECT_FALSE(SamplingParams{.order = {.preset = StagePreset::kTrtLlm}}.neutral());
-  EXPECT_TRUE(SamplingParams{.order = {.preset = StagePreset::kTrtLlm}}.no_stages());
-  EXPECT_TRUE(WithLists({.dry = {.breakers = {{1}}}}).no_stages());
+  EXPECT_FALSE(IsNeutral(SamplingParams{.order = {.preset = StagePreset::kTrtLlm}}));
+  EXPECT_FALSE(HasStages(SamplingParams{.order = {.preset = StagePreset::kTrtLlm}}));
+  EXPECT_FALSE(HasStages(WithLists({.dry = {.breakers = {{1}}}})));
 }
 
 TEST(SamplingParamsTest, DefaultScopesAreThePresets) {

@@ -10,6 +10,7 @@
 
 #include "core/distribution.h"
 #include "core/random_stream.h"
+#include "core/stage_report.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/testing/matchers.h"
@@ -183,8 +184,8 @@ TEST(StagePipelineTest, ReportsSayWhatEachStageRemoved) {
   const std::vector<TokenId> excluded = {3};
   const SamplingParams params{.temperature = 2, .top_k = 2, .top_p = 0.5};
   Distribution distribution;
-  std::vector<StageReport> reports;
-  ASSERT_THAT(distribution.Assign(row, params, {.excluded = excluded}, {.reports = &reports}), IsOk());
+  ASSERT_OK_AND_ASSIGN(const std::vector<StageReport> reports,
+                       ReportStages(row, params, {.excluded = excluded}, distribution));
   ASSERT_EQ(reports.size(), 4);
   const Stage stages[] = {Stage::kMinTokens, Stage::kTemperature, Stage::kTopK, Stage::kTopP};
   const int32_t kept[] = {4, 3, 3, 2, 1};
@@ -208,10 +209,11 @@ TEST(StagePipelineTest, ReportsChangeNothingAndFitTogether) {
   for (uint64_t seed = 0; seed < 500; ++seed) {
     const RandomStep step = MakeRandomOrderStep(seed);
     SCOPED_TRACE(std::to_string(seed) + " " + step.Describe());
-    std::vector<StageReport> reports;
-    const absl::Status status = with.Assign(step.row, step.params, step.context(), {.reports = &reports});
-    ASSERT_EQ(without.Assign(step.row, step.params, step.context()).ok(), status.ok());
-    if (!status.ok()) continue;
+    const auto reported = ReportStages(step.row, step.params, step.context(), with);
+    ASSERT_EQ(without.Assign(step.row, step.params, step.context()), reported.status());
+    if (!reported.ok()) continue;
+    const std::vector<StageReport>& reports = *reported;
+    ASSERT_THAT(with.Assign(step.row, step.params, step.context()), IsOk());
     ASSERT_EQ(with.total_weight(), without.total_weight());
     ASSERT_EQ(Kept(with), Kept(without));
     const StagePlan plan = PlanOf(step.params);

@@ -16,9 +16,8 @@
 #include "core/kernels/row_kernels.h"
 #include "core/logits_processor.h"
 #include "core/random_stream.h"
-#include "core/sampler.h"
 #include "core/sampling_params.h"
-#include "core/stage_order.h"
+#include "core/stages.h"
 #include "core/vocab_subset.h"
 #include "tests/fuzz/fuzz_input.h"
 #include "tests/testing/sparse_row.h"
@@ -148,7 +147,7 @@ Outcome Run(Distribution& distribution, const LogitsRow& row, const SamplingPara
   LOGITD_FUZZ_CHECK(static_cast<int32_t>(outcome.kept.size()) == distribution.kept_count(), "kept_count");
   LOGITD_FUZZ_CHECK(outcome.entropy >= 0, "entropy");
   for (uint64_t u : us) {
-    const TokenId token_id = Sample(distribution, u);
+    const TokenId token_id = distribution.DrawToken(u).token_id;
     uint64_t r = static_cast<uint64_t>((static_cast<unsigned __int128>(u) * sum) >> 64);
     TokenId expected = 0;
     while (r >= outcome.weights[expected]) r -= outcome.weights[expected++];
@@ -199,7 +198,7 @@ void CompareWithReference(LogitsView row, const SamplingParams& params, const St
     LOGITD_FUZZ_CHECK(outcome.kept.size() == 1 && distribution.LogProb(outcome.kept[0]) == 0, "greedy");
     return;
   }
-  const double temperature = params.temperature + TemperatureOffsetOf(params.order);
+  const double temperature = TemperatureOf(params);
   double max = -kInfinity;
   for (TokenId t : outcome.kept) max = std::max(max, static_cast<double>(reference.logits[t]));
   long double sum = 0;

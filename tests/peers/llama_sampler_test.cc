@@ -26,7 +26,7 @@ TEST(LlamaSamplerTest, DoesWhatTheReferenceSaysOfIt) {
     const PeerResult expected = SampleAsLlamaCpp(step.row, step.params, step.context());
     if (TooNear(expected.cuts, {})) continue;
     ++compared;
-    if (step.params.IsOn(Stage::kDry)) ++dry;
+    if (IsOn(step.params, Stage::kDry)) ++dry;
     const PeerResult result = SampleWithLibllama(step.row, step.params, step.context());
     ASSERT_EQ(result.kept, expected.kept);
     for (TokenId t : expected.kept) {

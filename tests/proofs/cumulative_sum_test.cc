@@ -9,7 +9,6 @@
 #include "core/distribution.h"
 #include "core/limits.h"
 #include "core/random_stream.h"
-#include "core/sampler.h"
 #include "gtest/gtest.h"
 #include "tests/proofs/double_double.h"
 #include "tests/proofs/rows.h"
@@ -48,7 +47,7 @@ TEST(CumulativeSumProof, IsWithin1e9OfTheExactSumOfRealLogProbs) {
       for (float& logit : row) logit = static_cast<float>(random.Bell() * c.scale);
       ASSERT_THAT(distribution.Assign(row, c.params, {}), IsOk());
       const RandomStream stream(9, 4, position, RandomPurpose::kTokenDraw);
-      TokenId token_id = Sample(distribution, stream.Uniform64(0));
+      TokenId token_id = distribution.DrawToken(stream.Uniform64(0)).token_id;
       if (c.unlikely_every > 0 && position % c.unlikely_every == 0) token_id = position % 300;
       const double term = distribution.LogProb(token_id);
       sum.Add(term);

@@ -10,7 +10,6 @@
 
 #include "core/distribution.h"
 #include "core/random_stream.h"
-#include "core/sampler.h"
 #include "gtest/gtest.h"
 #include "tests/proofs/length.h"
 #include "tests/testing/matchers.h"
@@ -98,7 +97,7 @@ TEST(RandomDrawsProof, FollowTheWeights) {
       // As requests have them: few seeds, several keys, positions from 0.
       const RandomStream random(1000 + number, static_cast<uint64_t>(i >> 16), static_cast<int32_t>(i & 0xFFFF),
                                 RandomPurpose::kTokenDraw);
-      ++counts[Sample(distribution, random.Uniform64(0))];
+      ++counts[distribution.DrawToken(random.Uniform64(0)).token_id];
     }
     ASSERT_NO_FATAL_FAILURE(ExpectDrawnFrom(counts, weights, distribution.total_weight(), draws));
   }

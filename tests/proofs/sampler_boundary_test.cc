@@ -2,7 +2,6 @@
 // gives that token and the u before it the token before, so every interval is where the weights say; and between them
 // lies nothing else, because the draw is monotone in u (r = floor(u Z / 2^64), and a token's interval is one range of
 // r). So no u gives an excluded token, and a token of probability 1e-9 has its 1e-9 of all u.
-#include "core/sampler.h"
 
 #include <algorithm>
 #include <cmath>
@@ -68,21 +67,21 @@ uint64_t FirstUniform(uint64_t r, uint64_t total) {
 void ExpectInterval(Distribution& distribution, const std::vector<Interval>& intervals, size_t i) {
   const uint64_t total = distribution.total_weight();
   const uint64_t first = FirstUniform(intervals[i].begin, total);
-  ASSERT_EQ(Sample(distribution, first), intervals[i].token_id);
+  ASSERT_EQ(distribution.DrawToken(first).token_id, intervals[i].token_id);
   if (i > 0) {
-    ASSERT_EQ(Sample(distribution, first - 1), intervals[i - 1].token_id);
+    ASSERT_EQ(distribution.DrawToken(first - 1).token_id, intervals[i - 1].token_id);
   }
   const bool is_last = i + 1 == intervals.size();
   const uint64_t last = (is_last ? 0 : FirstUniform(intervals[i + 1].begin, total)) - 1;
-  ASSERT_EQ(Sample(distribution, last), intervals[i].token_id);
+  ASSERT_EQ(distribution.DrawToken(last).token_id, intervals[i].token_id);
 }
 
 // Every interval, or `at_most` of them evenly spread with the first and the last.
 void ExpectIntervals(Distribution& distribution, size_t at_most) {
   std::vector<Interval> intervals;
   ASSERT_NO_FATAL_FAILURE(IntervalsOf(distribution, intervals));
-  ASSERT_EQ(Sample(distribution, 0), intervals.front().token_id);
-  ASSERT_EQ(Sample(distribution, ~uint64_t{0}), intervals.back().token_id);
+  ASSERT_EQ(distribution.DrawToken(0).token_id, intervals.front().token_id);
+  ASSERT_EQ(distribution.DrawToken(~uint64_t{0}).token_id, intervals.back().token_id);
   const size_t count = std::min(at_most, intervals.size());
   for (size_t k = 0; k < count; ++k) {
     const size_t i = count == 1 ? 0 : k * (intervals.size() - 1) / (count - 1);
@@ -166,7 +165,7 @@ TEST(SamplerBoundaryProof, StratifiedDrawsHitEveryTokenAsOftenAsItsWeight) {
       for (int64_t k = 0; k < draws; ++k) {
         // floor((k + 1/2) 2^64 / draws)
         const unsigned __int128 u = (static_cast<unsigned __int128>(2 * k + 1) << 63) / static_cast<uint64_t>(draws);
-        ++counts[Sample(distribution, static_cast<uint64_t>(u))];
+        ++counts[distribution.DrawToken(static_cast<uint64_t>(u)).token_id];
       }
       for (TokenId t = 0; t < static_cast<TokenId>(row.size()); ++t) {
         if (!distribution.Keeps(t)) {

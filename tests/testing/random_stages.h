@@ -14,7 +14,7 @@
 
 #include "core/logits_processor.h"
 #include "core/sampling_params.h"
-#include "core/stage_order.h"
+#include "core/stages.h"
 #include "core/types.h"
 
 namespace logitd::testing {

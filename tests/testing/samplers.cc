@@ -2,7 +2,7 @@
 
 #include <memory>
 
-#include "core/stage_order.h"
+#include "core/stages.h"
 #include "core/vocab_subset.h"
 
 namespace logitd::testing {

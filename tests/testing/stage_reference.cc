@@ -96,12 +96,12 @@ class Row {
         after_temperature = true;
         if (!params_.greedy()) Divide();
       } else if (stage >= kMinTokens && stage <= kNoRepeatNgram) {
-        if (stage != kMinTokens && !params_.IsOn(stage)) continue;
+        if (stage != kMinTokens && !IsOn(params_, stage)) continue;
         ApplyLogitsStage(stage, params_, context_, logits_);
         is_cut_ = false;
       } else if (stage == kTokenSets) {
         if (params_.subset != nullptr) Exclude();
-      } else if (params_.IsOn(stage) && !(params_.greedy() && after_temperature)) {
+      } else if (IsOn(params_, stage) && !(params_.greedy() && after_temperature)) {
         Cut(stage);
       }
     }

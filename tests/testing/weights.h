@@ -12,7 +12,9 @@ namespace logitd::testing {
 // Ascending.
 inline std::vector<TokenId> KeptOf(const Distribution& distribution) {
   std::vector<TokenId> kept;
-  distribution.ForEachKept([&](TokenId token_id) { kept.push_back(token_id); });
+  for (TokenId t = 0; t < distribution.row().vocab_size(); ++t) {
+    if (distribution.Keeps(t)) kept.push_back(t);
+  }
   return kept;
 }
 

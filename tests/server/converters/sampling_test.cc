@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "core/limits.h"
-#include "core/stage_order.h"
+#include "core/stages.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "logitd/v1/error.pb.h"
@@ -30,7 +30,7 @@ v1::SamplingParams Parse(const std::string& text) {
 
 TEST(SamplingFromProtoTest, NothingSetIsNothingOn) {
   ASSERT_OK_AND_ASSIGN(const SamplingParams params, FromProto(v1::SamplingParams(), kVocabSize));
-  EXPECT_TRUE(params.neutral());
+  EXPECT_TRUE(IsNeutral(params));
   EXPECT_EQ(params.lists, nullptr);
   EXPECT_EQ(params.subset, nullptr);
   EXPECT_EQ(params.order.preset, StagePreset::kLogitd);

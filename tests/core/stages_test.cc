@@ -1,4 +1,4 @@
-#include "core/stage_order.h"
+#include "core/stages.h"
 
 #include <memory>
 #include <set>
@@ -126,10 +126,10 @@ TEST(StageOrderTest, APlanHasWhatIsOn) {
 TEST(StageOrderTest, TheTemperatureStaysWhereSomethingIsAddedToIt) {
   const SamplingParams params{.order = {.preset = StagePreset::kTrtLlm}};
   EXPECT_THAT(PlannedBy(params), ElementsAre(kTemperature, kMinTokens));
-  EXPECT_EQ(PlanOf(params).temperature_offset, 1e-6);
-  EXPECT_EQ(TemperatureOffsetOf(params.order), 1e-6);
+  EXPECT_EQ(PlanOf(params).temperature, 1 + 1e-6);
+  EXPECT_EQ(TemperatureOf(params), 1 + 1e-6);
   for (StagePreset preset : {StagePreset::kLogitd, StagePreset::kHf, StagePreset::kVllm, StagePreset::kLlamaCpp}) {
-    EXPECT_EQ(PlanOf({.order = {.preset = preset}}).temperature_offset, 0);
+    EXPECT_EQ(PlanOf({.order = {.preset = preset}}).temperature, 1);
   }
 }
 
@@ -142,7 +142,7 @@ TEST(StageOrderTest, GreedyEndsAtTheTemperatureButBansStay) {
     bool after = false;
     for (Stage stage : StagesOf(preset)) {
       if (stage == kTemperature) after = true;
-      const bool touches_logits = stage == kTokenSets || ChangesLogits(stage);
+      const bool touches_logits = SpecOf(stage).kind != StageKind::kCut;
       if (stage != kTemperature && (!after || touches_logits)) expected.push_back(stage);
     }
     EXPECT_THAT(PlannedBy(params), ElementsAreArray(expected));
@@ -249,7 +249,7 @@ TEST(StageOrderTest, RefusesAStageThatThePresetDoesNotHave) {
       if (stage == kEta) params.eta_cutoff = all.eta_cutoff;
       if (stage == kTopNSigma) params.top_n_sigma = all.top_n_sigma;
       if (stage == kXtc) params.xtc = all.xtc;
-      ASSERT_TRUE(params.IsOn(stage));
+      ASSERT_TRUE(IsOn(params, stage));
       EXPECT_THAT(ValidateOrder(params), HasReason(ErrorReason::kFieldsExclusive));
     }
   }

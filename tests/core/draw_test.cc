@@ -1,4 +1,4 @@
-#include "core/sampler.h"
+#include "core/distribution.h"
 
 #include <cmath>
 #include <limits>
@@ -35,15 +35,15 @@ void ExpectEveryBoundary(Distribution& distribution) {
   for (TokenId t = 0; t < static_cast<TokenId>(weights.size()); ++t) {
     if (weights[t] == 0) continue;
     const uint64_t first = FirstUniform(prefix, distribution.total_weight());
-    ASSERT_EQ(Sample(distribution, first), t);
+    ASSERT_EQ(distribution.DrawToken(first).token_id, t);
     if (previous >= 0) {
-      ASSERT_EQ(Sample(distribution, first - 1), previous);
+      ASSERT_EQ(distribution.DrawToken(first - 1).token_id, previous);
     }
     prefix += weights[t];
     previous = t;
   }
   ASSERT_EQ(prefix, distribution.total_weight());
-  ASSERT_EQ(Sample(distribution, ~uint64_t{0}), previous);
+  ASSERT_EQ(distribution.DrawToken(~uint64_t{0}).token_id, previous);
 }
 
 TEST(SamplerTest, EveryIntervalBeginsAndEndsWhereItShould) {
@@ -64,10 +64,10 @@ TEST(SamplerTest, ExcludedTokensHaveNoInterval) {
   const std::vector<float> row = {-kInf, 1, -kInf, 1, -100, -kInf};
   Distribution distribution;
   ASSERT_THAT(distribution.Assign(row, {.temperature = 0.7}, {}), IsOk());
-  EXPECT_EQ(Sample(distribution, 0), 1);
-  EXPECT_EQ(Sample(distribution, (uint64_t{1} << 63) - 1), 1);
-  EXPECT_EQ(Sample(distribution, uint64_t{1} << 63), 3);
-  EXPECT_EQ(Sample(distribution, ~uint64_t{0}), 3);
+  EXPECT_EQ(distribution.DrawToken(0).token_id, 1);
+  EXPECT_EQ(distribution.DrawToken((uint64_t{1} << 63) - 1).token_id, 1);
+  EXPECT_EQ(distribution.DrawToken(uint64_t{1} << 63).token_id, 3);
+  EXPECT_EQ(distribution.DrawToken(~uint64_t{0}).token_id, 3);
 }
 
 // Evenly spread u: every count is within one of its expectation, so a bias of 2e-5 fails, and nothing is left to
@@ -81,7 +81,7 @@ TEST(SamplerTest, StratifiedDrawsHitEveryTokenAsOftenAsItsProbability) {
     std::vector<int> counts(row.size(), 0);
     for (int k = 0; k < kDraws; ++k) {
       const unsigned __int128 numerator = (static_cast<unsigned __int128>(2 * k + 1) << 64) / (2 * kDraws);
-      ++counts[Sample(distribution, static_cast<uint64_t>(numerator))];
+      ++counts[distribution.DrawToken(static_cast<uint64_t>(numerator)).token_id];
     }
     for (size_t t = 0; t < row.size(); ++t) {
       const double expected = kDraws * static_cast<double>(distribution.Weight(t)) / distribution.total_weight();
@@ -106,7 +106,7 @@ TEST(SamplerTest, DrawsTheGoldenTokens) {
     std::vector<TokenId> tokens;
     for (int32_t position = 0; position < static_cast<int32_t>(c["tokens"].size()); ++position) {
       const RandomStream random(seed, sequence_key, position, RandomPurpose::kTokenDraw);
-      tokens.push_back(Sample(distribution, random.Uniform64(0)));
+      tokens.push_back(distribution.DrawToken(random.Uniform64(0)).token_id);
     }
     EXPECT_EQ(tokens, c["tokens"].get<std::vector<TokenId>>());
   }
@@ -122,7 +122,7 @@ TEST(SamplerTest, PhiloxDrawsFollowTheDistribution) {
   std::vector<int> counts(row.size(), 0);
   for (int i = 0; i < kDraws; ++i) {
     const RandomStream random(42, i % 7, i, RandomPurpose::kTokenDraw);
-    ++counts[Sample(distribution, random.Uniform64(0))];
+    ++counts[distribution.DrawToken(random.Uniform64(0)).token_id];
   }
   double g = 0;
   for (size_t t = 0; t < row.size(); ++t) {
@@ -141,8 +141,8 @@ TEST(SamplerTest, TopKOfOneIsGreedy) {
     ASSERT_THAT(one.Assign(row, {.temperature = 0.7, .top_k = 1}, {}), IsOk());
     ASSERT_THAT(greedy.Assign(row, {.temperature = 0}, {}), IsOk());
     for (uint64_t u : {uint64_t{0}, uint64_t{1} << 63, ~uint64_t{0}}) {
-      EXPECT_EQ(Sample(one, u), Sample(greedy, u));
-      EXPECT_EQ(Sample(greedy, u), greedy.argmax());
+      EXPECT_EQ(one.DrawToken(u).token_id, greedy.DrawToken(u).token_id);
+      EXPECT_EQ(greedy.DrawToken(u).token_id, greedy.argmax());
     }
   }
 }
