@@ -2,8 +2,8 @@
 
 #include <cstddef>
 
+#include "base/status_macros.h"
 #include "core/stages.h"
-#include "core/status_macros.h"
 
 namespace logitd {
 

@@ -4,11 +4,11 @@
 #include <iterator>
 #include <string>
 
+#include "base/status_macros.h"
 #include "core/errors.h"
 #include "core/limits.h"
 #include "core/random_stream.h"
 #include "core/sampling_checks.h"
-#include "core/status_macros.h"
 
 namespace logitd {
 namespace {
