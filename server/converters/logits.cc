@@ -10,6 +10,7 @@
 #include "core/errors.h"
 #include "core/limits.h"
 #include "core/row_values.h"
+#include "server/converters/wire.h"
 
 namespace logitd::server {
 namespace {
