@@ -237,7 +237,7 @@ absl::Status DecodeSession::Open(const v1::OpenSequence& open, const Prompts& sh
   // Sets and lists that are the stream's own are shared, and count once; so do prompts that are equal.
   const int64_t set_bytes = HeldBytes(config.sampling, &sampling_);
   const int64_t prompt_bytes = prompt->empty() || prompts_.Has(*prompt) ? 0 : BytesOf(*prompt);
-  const int64_t token_bytes = config.sampling.needs_history() ? BytesOf(tokens) : 0;
+  const int64_t token_bytes = NeedsHistory(config.sampling) ? BytesOf(tokens) : 0;
   const int64_t stream_bytes = state_bytes_ + set_bytes + prompt_bytes + token_bytes;
   if (stream_bytes > kMaxStreamStateBytes) {
     // The largest part of what is new.

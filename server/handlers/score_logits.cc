@@ -133,7 +133,7 @@ absl::Status ScoreLogitsSession::AddRows(const v1::ScoreLogitsRows& message, con
   const int32_t index = message.sequence_index();
   const int32_t position = sequence.scorer.position();
   const auto& targets = message.target_token_ids();
-  const bool needs_history = options_.sampling && options_.sampling->needs_history();
+  const bool needs_history = options_.sampling && NeedsHistory(*options_.sampling);
   const auto& prompt = message.prompt_token_ids();
   if (options_.sampling && NeedsPrompt(*options_.sampling) && !prompt.empty()) {
     sequence.prompt.assign(prompt.begin(), prompt.end());
@@ -178,7 +178,7 @@ absl::Status ScoreLogitsSession::AddRows(const v1::ScoreLogitsRows& message, con
 
 absl::Status ScoreLogitsSession::CheckTargets(const v1::ScoreLogitsRows& message, const Sequence& sequence) const {
   const auto& targets = message.target_token_ids();
-  const bool needs_history = options_.sampling && options_.sampling->needs_history();
+  const bool needs_history = options_.sampling && NeedsHistory(*options_.sampling);
   bool has_gap = sequence.has_gap;
   for (int32_t i = 0; i < targets.size(); ++i) {
     if (targets[i] == kNotScored) {
