@@ -1,4 +1,4 @@
-// Who still waits for the results of one batch.
+// Knows whether the server still waits for the results of one batch.
 #ifndef LOGITD_CLIENT_RUNNER_BATCH_CONTROL_H_
 #define LOGITD_CLIENT_RUNNER_BATCH_CONTROL_H_
 
@@ -15,7 +15,8 @@
 
 namespace logitd::runner {
 
-// Thread-safe: one thread evaluates, another reads that the server cancels. Its deadline counts from its making.
+// Thread-safe: one thread evaluates while another one reads the server's cancels. The batch's deadline counts from the
+// construction of this object.
 class BatchControl {
  public:
   explicit BatchControl(const v1::RunBatch& batch) : cancelled_(static_cast<size_t>(batch.work_size())) {
@@ -33,7 +34,7 @@ class BatchControl {
     for (std::atomic<bool>& cancelled : cancelled_) cancelled = true;
   }
 
-  // OK while somebody waits for the rows of entry `work_index`; else CANCELLED or DEADLINE_EXCEEDED.
+  // OK while the server waits for the rows of entry `work_index`; else CANCELLED or DEADLINE_EXCEEDED.
   absl::Status Check(int work_index) const {
     if (cancelled_[static_cast<size_t>(work_index)]) return errors::Cancelled();
     if (deadline_ && std::chrono::steady_clock::now() >= *deadline_) return errors::DeadlineExceeded();

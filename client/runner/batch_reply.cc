@@ -17,7 +17,7 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little, "rows go onto the wire as they lie in memory");
 
-// What a message and a SequenceOutput need beside rows, generously.
+// The bytes that a message and a SequenceOutput need beside their rows; generous.
 constexpr int64_t kMessageOverheadBytes = 64;
 constexpr int64_t kOutputOverheadBytes = 64;
 
@@ -46,7 +46,7 @@ BatchReply::BatchReply(const v1::RunBatch& batch, const BatchControl& control, i
       write_(std::move(write)) {
   entries_.resize(batch.work_size());
   for (int i = 0; i < batch.work_size(); ++i) {
-    // An entry that is failed at once may ask for anything.
+    // The caller fails such an entry at once, so it may ask for anything.
     if (!CheckWork(batch.work(i), vocab_size).ok()) {
       entries_[i].work = &batch.work(i);
       continue;
@@ -85,7 +85,7 @@ void BatchReply::Fail(int work_index, const absl::Status& error) {
   entry.error = error;
   entry.early.clear();
   DropChosenOf(entry);
-  // An entry that wants nothing, or has got all, has had its turn.
+  // An entry without rows, or with all of its rows written, has had its turn already.
   if (static_cast<size_t>(work_index) < head_) AppendError(entry);
   Advance();
 }
@@ -152,7 +152,7 @@ int64_t BatchReply::RowBytes(const Request& request) const {
   for (int i = request.next_target; i < records.target_rows_size() && records.target_rows(i) == request.written; ++i) {
     ++targets;
   }
-  // log_sum_exp, argmax, entropy; then a double and an int32 (at most 5 bytes) of each token.
+  // log_sum_exp, argmax and entropy; then a double and an int32 (at most 5 bytes) per token.
   return 8 + 5 + 8 + targets * 13 + (int64_t{records.top_n()} + records.named_token_ids_size()) * 12 + 64;
 }
 
@@ -211,14 +211,14 @@ absl::Status BatchReply::AppendFor(Entry& entry, int request_index, LogitsView r
 
 absl::Status BatchReply::CopyRow(LogitsView row) {
   const size_t before = payload_.size();
-  // A part is looked at as soon as it is copied, while the nearest cache has it.
+  // Each part is checked right after it is copied, while it is in the nearest cache.
   constexpr size_t kPart = 4096;
   for (size_t begin = 0; begin < row.size(); begin += kPart) {
     const LogitsView part = row.subspan(begin, std::min(kPart, row.size() - begin));
     payload_.Append(part.data(), part.size_bytes());
     const auto* copied = reinterpret_cast<const float*>(payload_.data() + payload_.size() - part.size_bytes());
     if (FindMaximum(LogitsView(copied, part.size())).ok()) continue;
-    // A part may well be without a finite value.
+    // A part may have no finite value even if the row has one.
     if (absl::Status status = CheckRow(row); !status.ok()) {
       payload_.Truncate(before);
       return status;

@@ -1,5 +1,5 @@
-// The answer to one RunBatch: takes the model's rows, reduces them as each entry asks, and writes BatchOutput messages
-// of bounded size, in the order of the work.
+// The answer to one RunBatch. It takes the model's rows, reduces them as each entry asks, and writes BatchOutput
+// messages of bounded size in the order of the work.
 //
 // One thread.
 #ifndef LOGITD_CLIENT_RUNNER_BATCH_REPLY_H_
@@ -24,26 +24,25 @@ namespace logitd::runner {
 
 class BatchReply : public RowSink {
  public:
-  // Sends one message and its payload; what it returns is not asked for: a broken stream is noticed by whoever reads
-  // it.
+  // Sends one message and its payload. It returns nothing: the thread that reads the stream notices when it breaks.
   using Writer = std::function<void(const v1::AttachRequest&, RowBuffer payload)>;
 
-  // `batch`, `control` and `decoders` must outlive this object. No message is larger than `max_message_bytes`, nor has
-  // more rows than a buffer of `buffers` takes. REQUIRES: CheckWork is OK for every entry that is not failed at once.
+  // `batch`, `control` and `decoders` must outlive this object. No message exceeds `max_message_bytes`, nor the rows
+  // that fit a buffer of `buffers`. REQUIRES: CheckWork is OK for every entry that the caller does not fail at once.
   BatchReply(const v1::RunBatch& batch, const BatchControl& control, int32_t vocab_size, int64_t max_message_bytes,
              RowBuffers& buffers, Decoders& decoders, Writer write);
 
-  // A row with NaN, +inf or no finite value fails its entry: MODEL_OUTPUT_INVALID.
+  // A row with NaN, +inf or no finite value fails its entry with MODEL_OUTPUT_INVALID.
   void AddRow(int work_index, LogitsView row) override;
   void Fail(int work_index, const absl::Status& error) override;
-  // The entry has no token to append (append_chosen_decoder_id): it is not the model's to do.
+  // The entry has no token to append (append_chosen_decoder_id), so the model does not get it.
   void Skip(int work_index);
   absl::Status CheckWanted(int work_index) const override { return control_.Check(work_index); }
 
-  // Writes what is left, the last message with final = true. An entry that has not got all of its rows has failed.
+  // Writes the rest; the last message has final = true. Entries that miss rows fail.
   void Finish();
 
-  // Entries whose caches the model may still hold although they have failed.
+  // Failed entries whose caches the model may still hold.
   std::vector<int64_t> SequencesToDrop() const;
 
  private:
@@ -55,40 +54,40 @@ class BatchReply : public RowSink {
   };
   struct Entry {
     const v1::SequenceWork* work = nullptr;
-    // The appended tokens whose rows are wanted.
+    // Indices of the appended tokens whose rows are wanted.
     std::vector<int> wanted;
     // Rows written, or waiting in `early`.
     size_t taken = 0;
     size_t written = 0;
     std::vector<Request> requests;
-    // Or skipped.
+    // Also true for a skipped entry.
     bool failed = false;
     bool skipped = false;
-    // Found bad here, not by the model.
+    // The failure was found here, so the model does not know of it.
     bool drop = false;
     absl::Status error;
-    // Rows that came before it was this entry's turn, one after the other.
+    // Rows that came before the entry's turn, one after the other.
     std::vector<float> early;
   };
 
-  // A batch that the server has sent already may go on from what the entry chose, but its sequence is gone.
+  // The server may have sent a batch already that appends the token chosen for this entry, but the sequence is gone.
   void DropChosenOf(const Entry& entry);
   void FailHere(int work_index, const absl::Status& error);
-  // Writes what can be written now of entries from `head_` on.
+  // Writes all that can be written now of the entries from `head_` on.
   void Advance();
-  // The entry's next row, for all requests that ask for it.
+  // Writes the entry's next row for all requests that ask for it.
   void AppendRow(Entry& entry, LogitsView row);
   absl::Status AppendFor(Entry& entry, int request_index, LogitsView row);
-  // Into the payload. Errors: MODEL_OUTPUT_INVALID, and nothing is copied.
+  // Copies the row into the payload. Errors: MODEL_OUTPUT_INVALID; nothing is copied then.
   absl::Status CopyRow(LogitsView row);
-  // The message has one row more.
+  // Counts one more row in the message.
   void CountRow();
   void AppendRecords(Request& request, LogitsView row, const RowStatistics& statistics, v1::RowRecords& records);
   void AppendError(const Entry& entry);
-  // The output of the request in the message that is being built.
+  // The output of this request in the message that is being built.
   v1::SequenceOutput& OutputOf(const Entry& entry, int request_index);
   int64_t RowBytes(const Request& request) const;
-  // Errors: LIMIT_EXCEEDED if so much fits no message.
+  // Starts a new message if `bytes` do not fit the present one. Errors: LIMIT_EXCEEDED if they fit no message.
   absl::Status MakeRoom(int64_t bytes);
   void StartMessage();
   void Send();
@@ -101,11 +100,11 @@ class BatchReply : public RowSink {
   Decoders& decoders_;
   const Writer write_;
   std::vector<Entry> entries_;
-  // The entry whose turn it is: earlier ones are complete.
+  // The first entry that is not complete.
   size_t head_ = 0;
 
   v1::AttachRequest message_;
-  // The bytes of its rows.
+  // The bytes of the message's rows.
   RowBuffer payload_;
   int64_t message_bytes_ = 0;
   int32_t message_rows_ = 0;

@@ -1,8 +1,8 @@
-// Which sequences have a cache, in which slot of the model, and how many cells of the cache are in use. Cells that
-// forks share count once.
+// Keeps the books of a model's cache: which sequences have one, in which slot, and how many cells are in use. Cells
+// that forks share count once.
 //
-// For models whose own cache says only that it is full, when it has been given a whole batch, and not which sequence
-// was too many (llama.cpp). The ledger knows before, so that one sequence is refused and the others go on.
+// Some models (llama.cpp) only report that the cache is full once they have been given a whole batch, and not for which
+// sequence. The ledger knows beforehand, so that one sequence is refused and the others go on.
 //
 // One thread.
 #ifndef LOGITD_CLIENT_RUNNER_CACHE_LEDGER_H_
@@ -19,35 +19,35 @@ class CacheLedger {
  public:
   CacheLedger(int max_sequences, int64_t max_cells);
 
-  // Slot in [0, max_sequences) of a sequence. Unset: not known.
+  // The slot of a sequence, in [0, max_sequences). Unset: the sequence is not known.
   std::optional<int> SlotOf(int64_t sequence_id) const;
-  // REQUIRES for all below: the sequence is known (Open: is not known).
+  // All functions below REQUIRE that the sequence is known, except Open, which REQUIRES that it is not.
 
-  // A slot for a new, empty sequence. Unset: none is free.
+  // Assigns a slot to a new, empty sequence. Unset: no slot is free.
   std::optional<int> Open(int64_t sequence_id);
-  // Makes `to`, an empty sequence, share the first `length` cells of `from`. REQUIRES: length <= LengthOf(from).
+  // Makes the empty sequence `to` share the first `length` cells of `from`. REQUIRES: length <= LengthOf(from).
   void Share(int64_t from, int64_t to, int64_t length);
-  // Keeps the first `length` cells. REQUIRES: length <= LengthOf.
+  // Keeps only the first `length` cells. REQUIRES: length <= LengthOf(sequence_id).
   void Trim(int64_t sequence_id, int64_t length);
-  // False, and nothing changed, if fewer than `count` cells are free.
+  // Returns false, and changes nothing, if fewer than `count` cells are free.
   bool Append(int64_t sequence_id, int64_t count);
-  // Frees its cells and its slot.
+  // Frees the sequence's cells and its slot.
   void Close(int64_t sequence_id);
 
-  // In tokens.
+  // Length in tokens.
   int64_t LengthOf(int64_t sequence_id) const;
   int64_t used_cells() const { return used_cells_; }
   int64_t max_cells() const { return max_cells_; }
 
  private:
-  // What one sequence holds.
+  // The slot and the cells of one sequence.
   struct Holding {
     int slot = 0;
-    // The cells' numbers, in order of position. They are the ledger's own: which cell llama.cpp takes does not matter.
+    // Numbers of its cells, by position. They are the ledger's own: it does not matter which cells llama.cpp uses.
     std::vector<int32_t> cells;
   };
 
-  // Gives back all cells but the first `length`.
+  // Gives back all cells after the first `length`.
   void Release(Holding& holding, size_t length);
 
   const int64_t max_cells_;
@@ -55,7 +55,7 @@ class CacheLedger {
   std::unordered_map<int64_t, Holding> sequences_;
   std::vector<int> free_slots_;
   std::vector<int32_t> free_cells_;
-  // Sequences that hold a cell.
+  // For each cell, the number of sequences that hold it.
   std::vector<int32_t> holders_;
 };
 

@@ -1,5 +1,5 @@
-// The decoders that the server has begun here: they choose tokens from the model's rows, with the server's own core
-// code.
+// The decoders that the server has started in this runner. They choose tokens from the model's rows with the server's
+// own core code.
 //
 //   Decoders decoders(vocab_size);
 //   ASSIGN_OR_RETURN(v1::Choice choice, decoders.Choose(request.choice(), row));
@@ -25,18 +25,20 @@ class Decoders {
  public:
   explicit Decoders(int32_t vocab_size) : vocab_size_(vocab_size) {}
 
-  // The token that the decoder chooses from `row`, its next. Shape: row [vocab_size].
-  // Errors: what is wrong with `start`, with its field; FIELD_REQUIRED without one if the decoder is not known;
+  // Returns the token that the decoder chooses from `row`, which is the next row of its sequence. Shape: row
+  // [vocab_size].
+  // Errors: an invalid `start`, with its field; FIELD_REQUIRED if the decoder is not known and there is no `start`;
   // NON_FINITE_LOGIT, NO_FINITE_LOGIT.
   absl::StatusOr<v1::Choice> Choose(const v1::ChoiceOutput& request, LogitsView row);
 
-  // The token that the decoder chose last, to be appended, once. Unset: none, or it ends the sequence.
+  // Returns, once, the token that the decoder chose last, to be appended. Unset: there is none, or it ended the
+  // sequence.
   std::optional<TokenId> TakeChosen(int64_t decoder_id);
-  // What the decoder chose last is not to be appended any more: it is asked for another choice, or the row that it
-  // chose from belongs to an entry that has failed.
+  // Forgets the token that the decoder chose last: the decoder is asked for another choice, or the entry of that row
+  // has failed.
   void DropChosen(int64_t decoder_id);
 
-  // Ends a decoder; one that is not known is ignored.
+  // Ends a decoder. Ignores a decoder that is not known.
   void Release(int64_t decoder_id) { decoders_.erase(decoder_id); }
 
  private:

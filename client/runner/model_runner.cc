@@ -32,10 +32,10 @@
 namespace logitd::runner {
 namespace {
 
-// Rows are sent in pieces, so that the server can begin with the first while the others are on the way, and hears of
-// the runner in time on a slow network, too. A row that is longer goes alone.
+// Rows are sent in messages of this size, so that the server can begin with the first rows while others are on the way,
+// and hears from the runner in time even over a slow network. A longer row has a message of its own.
 constexpr int64_t kUsualMessageBytes = int64_t{4} << 20;
-// What a message needs beside a row, generously.
+// The bytes that a message needs beside a row; generous.
 constexpr int64_t kMessageOverheadBytes = 1024;
 // How long the server may take to answer a half-close before the stream is cut.
 constexpr std::chrono::seconds kGoodbye{3};
@@ -44,11 +44,11 @@ std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
   grpc::ChannelArguments args;
   args.SetMaxReceiveMessageSize(static_cast<int>(kMaxMessageBytes));
   args.SetMaxSendMessageSize(static_cast<int>(kMaxMessageBytes));
-  // Logits do not compress, and the time would be lost on every step.
+  // Logits do not compress, and trying would cost time in every step.
   args.SetCompressionAlgorithm(GRPC_COMPRESS_NONE);
   args.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
   args.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  // The kernel tells when the other end of a Unix socket is gone; over a network only a ping does.
+  // The kernel reports the end of a Unix socket's peer; over a network only a ping does.
   if (address.rfind("unix:", 0) != 0) {
     args.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 30'000);
     args.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
@@ -57,7 +57,7 @@ std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
   return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), args);
 }
 
-// `message`, which has no payload of its own, with this one.
+// Serialises `message`, which has no payload of its own, with this payload.
 grpc::ByteBuffer ToBytes(const v1::AttachRequest& message, RowBuffer payload) {
   std::string header;
   {
@@ -75,15 +75,15 @@ grpc::ByteBuffer ToBytes(const v1::AttachRequest& message, RowBuffer payload) {
   return grpc::ByteBuffer(slices, std::size(slices));
 }
 
-// A batch, and who waits for it.
+// A batch, and whether the server still waits for it.
 struct BatchWork {
   explicit BatchWork(v1::RunBatch received) : batch(std::move(received)), control(batch) {}
-  // The evaluating thread's.
+  // Belongs to the evaluating thread.
   v1::RunBatch batch;
   BatchControl control;
 };
 
-// One stream. Threads: the caller's reads, one evaluates, those of TextCalls tokenise, one sends heartbeats, one waits
+// One stream. Threads: the caller's reads; one evaluates; those of TextCalls tokenise; one sends heartbeats; one waits
 // for `stop`.
 class Attachment {
  public:
@@ -99,21 +99,22 @@ class Attachment {
   absl::Status Run(std::stop_token stop);
 
  private:
-  // Hello, accepted, vocabulary.
+  // Exchanges hello and accepted, and sends the vocabulary if the server needs it.
   absl::Status Introduce();
-  // Reads until the stream ends; an error if the server sends what the protocol does not allow.
+  // Reads until the stream ends. Errors: the server sent something that the protocol does not allow.
   absl::Status ReadWork();
   absl::Status TakeBatch(v1::RunBatch batch);
   void Cancel(const v1::CancelBatch& cancel);
   void EvaluateBatches();
   void Evaluate(BatchWork& work);
-  // Puts the tokens that were chosen here where they are to be appended. The entries that have none to append.
+  // Inserts the tokens that were chosen here where they are to be appended. Returns the entries that have none to
+  // append.
   std::set<int> AppendChosen(v1::RunBatch& batch);
   void LeaveWhenStopped(std::stop_token stop);
   void SetEnded();
-  // Sends heartbeats, and cuts the stream of a server that is silent.
+  // Sends heartbeats, and cuts the stream if the server is silent.
   void Beat();
-  // False if the stream is broken: then reading ends too, and its status says why.
+  // False: the stream is broken. Reading then ends too, and its status says why.
   bool Write(const v1::AttachRequest& message, RowBuffer payload = {});
 
   const RunnerOptions& options_;
@@ -123,7 +124,7 @@ class Attachment {
   int64_t max_message_bytes_;
   const std::shared_ptr<grpc::Channel> channel_;
   grpc::ClientContext context_;
-  // Requests as bytes, so that rows go out from where they lie.
+  // Requests are raw bytes, so that rows are sent from the memory where they lie.
   std::unique_ptr<grpc::ClientReaderWriter<grpc::ByteBuffer, v1::AttachResponse>> stream_;
   const std::shared_ptr<RowBuffers> buffers_ = RowBuffers::Make(static_cast<size_t>(max_message_bytes_));
   bool accepted_ = false;
@@ -136,9 +137,9 @@ class Attachment {
   bool half_closed_ = false;
 
   WorkQueue<std::shared_ptr<BatchWork>> batches_;
-  // The evaluating thread's.
+  // Belongs to the evaluating thread.
   Decoders decoders_;
-  // Those that are not answered yet, by number.
+  // Batches that have not been answered, by number.
   std::mutex open_batches_mutex_;
   std::map<int64_t, std::shared_ptr<BatchWork>> open_batches_;
   std::optional<TextCalls> calls_;
@@ -189,7 +190,7 @@ absl::Status Attachment::Introduce() {
   v1::RunnerCapabilities capabilities = model_.Capabilities();
   if (options_.choice) capabilities.set_choice_numerics_version(kNumericsVersion);
   if (options_.records) capabilities.set_records_numerics_version(kNumericsVersion);
-  // Whatever the model computes in.
+  // Rows are sent as f32, whatever type the model computes in.
   capabilities.clear_dtypes();
   capabilities.add_dtypes(v1::LOGITS_DTYPE_F32);
   *hello.mutable_hello()->mutable_capabilities() = std::move(capabilities);
@@ -269,7 +270,7 @@ absl::Status Attachment::TakeBatch(v1::RunBatch batch) {
 void Attachment::Cancel(const v1::CancelBatch& cancel) {
   calls_->Cancel(cancel.call_ids());
   std::lock_guard lock(open_batches_mutex_);
-  // One that is not there has been answered meanwhile.
+  // A batch that is not there has been answered meanwhile.
   if (const auto found = open_batches_.find(cancel.batch_id()); found != open_batches_.end()) {
     found->second->control.Cancel(cancel);
   }
@@ -299,7 +300,7 @@ std::set<int> Attachment::AppendChosen(v1::RunBatch& batch) {
     tokens.Add(*chosen);
     std::rotate(tokens.begin(), tokens.end() - 1, tokens.end());
   }
-  // Whoever chooses here has nothing left from before, even if its entry fails.
+  // A decoder that chooses in this batch must not keep an earlier token, even if its entry fails.
   for (const v1::SequenceWork& work : batch.work()) {
     for (const v1::RowRequest& request : work.rows()) {
       if (request.has_choice()) decoders_.DropChosen(request.choice().decoder_id());
@@ -314,8 +315,8 @@ void Attachment::Evaluate(BatchWork& work) {
   const v1::RunBatch& batch = work.batch;
   BatchReply reply(batch, work.control, vocab_size_, max_message_bytes_, *buffers_, decoders_,
                    [this](const v1::AttachRequest& message, RowBuffer payload) { Write(message, std::move(payload)); });
-  // What is wrong, or not wanted any more, is answered here; the model gets the rest, and `places` say where that stood
-  // in the batch.
+  // Entries that are illegal or no longer wanted are answered here. The model gets the others, and `places` holds their
+  // indices in the batch.
   v1::RunBatch legal;
   legal.set_batch_id(batch.batch_id());
   *legal.mutable_release_sequence_ids() = batch.release_sequence_ids();
@@ -361,13 +362,13 @@ void Attachment::LeaveWhenStopped(std::stop_token stop) {
   ended_changed_.wait(lock, stop, [this] { return ended_; });
   if (ended_) return;
   lock.unlock();
-  // A writer that is held up by a server that does not read must not hold up the end.
+  // A writer that is stuck, because the server does not read, must not hold up the end.
   if (std::unique_lock write_lock(write_mutex_, kGoodbye); write_lock.owns_lock()) {
     half_closed_ = true;
     stream_->WritesDone();
   }
-  // After the half-close: what an interrupted batch says would count as the model's word on its sequences, which go on
-  // elsewhere instead.
+  // Only after the half-close: output of an interrupted batch would count as the model's answer about its sequences,
+  // which instead go on elsewhere.
   model_.Interrupt();
   lock.lock();
   if (!ended_changed_.wait_for(lock, kGoodbye, [this] { return ended_; })) context_.TryCancel();
@@ -392,7 +393,7 @@ void Attachment::Beat() {
       server_is_silent_ = true;
       context_.TryCancel();
     }
-    // What is being written is a sign of life, too.
+    // Any message that is being written is a sign of life too.
     if (std::unique_lock write_lock(write_mutex_, std::try_to_lock); write_lock.owns_lock() && !half_closed_) {
       stream_->Write(ToBytes(heartbeat, {}));
     }

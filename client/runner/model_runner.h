@@ -1,11 +1,11 @@
-// A model runner's side of ModelRunnerService.Attach: dials the server, describes the model, answers work.
+// A model runner's side of ModelRunnerService.Attach: it dials the server, describes the model and answers work.
 //
 //   class MyModel : public Model { ... };
 //   MyModel model;
 //   absl::Status status = ServeModel({.server_address = "unix:/run/logitd/runner.sock"}, model, stop_token);
 //
-// What a model has to do is to turn tokens into rows. Everything else (the protocol, messages of bounded size, reducing
-// rows to records with the same core code that the server uses) happens here.
+// A model only has to turn tokens into rows. This code does the rest: the protocol, messages of bounded size, and
+// reducing rows to records with the same core code that the server uses.
 #ifndef LOGITD_CLIENT_RUNNER_MODEL_RUNNER_H_
 #define LOGITD_CLIENT_RUNNER_MODEL_RUNNER_H_
 
@@ -25,28 +25,29 @@
 
 namespace logitd::runner {
 
-// Takes the rows of one batch as the model computes them.
+// Receives the rows of one batch while the model computes them.
 class RowSink {
  public:
   virtual ~RowSink() = default;
-  // The next row of entry `work_index` of the batch, in order of its appended tokens; only rows that the entry wants
-  // (see WantsRow). Entries may come in any order, but rows that come before their turn are kept until then.
-  // Shape: row [vocab_size]; copied or reduced before the call returns.
+  // Adds the next row of entry `work_index`, in the order of its appended tokens. Only rows that the entry wants may be
+  // added (see WantsRow). Entries may come in any order; rows that come before their entry's turn are kept until then.
+  // Shape: row [vocab_size]. The row is copied or reduced before the call returns.
   virtual void AddRow(int work_index, LogitsView row) = 0;
-  // The entry failed, and its cache is dropped: no more rows of it. Other entries are not affected.
+  // The entry has failed and its cache has been dropped. No more rows of it may follow. Other entries are not affected.
   virtual void Fail(int work_index, const absl::Status& error) = 0;
-  // OK while somebody waits for the entry's rows; else CANCELLED or DEADLINE_EXCEEDED, which the entry should be failed
-  // with, soon. Cheap; may be called from any thread.
+  // OK while the server waits for the entry's rows; else CANCELLED or DEADLINE_EXCEEDED, and the model should soon fail
+  // the entry with that error. Cheap; may be called from any thread.
   virtual absl::Status CheckWanted(int work_index) const = 0;
 };
 
-// Whom a model makes tokens for.
+// The context in which a model tokenises one text.
 struct TextTask {
-  // Of Model::TextLanes.
+  // Index of the lane, as in Model::TextLanes.
   int lane = 0;
-  // The text's name in errors.
+  // The name of the text in errors.
   std::string field = "texts";
-  // OK while somebody waits for the tokens; else what the text should be given up with, soon. Cheap, thread-safe.
+  // OK while the server waits for the tokens; else the error with which the model should soon give up the text. Cheap;
+  // thread-safe.
   std::function<absl::Status()> check_wanted = [] { return absl::OkStatus(); };
 };
 
@@ -55,70 +56,72 @@ struct TokenizeOptions {
   // Unset: as ModelInfo.adds_bos says.
   std::optional<bool> add_special_tokens;
   bool parse_special_tokens = false;
-  // The text goes on after other text: neither special tokens nor the space that some tokenizers put before a text are
-  // added. The model's own tokens for names (parse_special_tokens) are found all the same.
+  // The text continues other text: neither special tokens nor the space that some tokenizers put before a text are
+  // added. Names of control tokens in the text still become those tokens if parse_special_tokens is set.
   bool continues_text = false;
 };
 
-// A model. Evaluate, Tokenize and Detokenize may be called at the same time from two threads (one evaluates, one
-// tokenises); no function is called from two threads at once. With TextLanes, TokenizeInLane and Detokenize are called
-// from one more thread for each lane, Tokenize never.
+// A model. Threads: Evaluate may run at the same time as Tokenize or Detokenize, because one thread evaluates and
+// another one tokenises; no function runs in two threads at once. A model with TextLanes gets one tokenising thread per
+// lane; these threads call TokenizeInLane and Detokenize, and never Tokenize.
 class Model {
  public:
   virtual ~Model() = default;
 
-  // What the model is and can do: constant. `records_numerics_version`, `choice_numerics_version` and `dtypes` are
-  // ServeModel's to set.
+  // What the model is and what it can do. Constant. ServeModel sets `records_numerics_version`,
+  // `choice_numerics_version` and `dtypes`.
   virtual v1::ModelInfo Info() const = 0;
   virtual v1::RunnerCapabilities Capabilities() const = 0;
   virtual v1::RunnerCapacity Capacity() const = 0;
-  // The bytes and the kind of every token; Info().vocab_fingerprint is VocabFingerprint of it.
+  // The bytes and the kind of every token. Info().vocab_fingerprint must be its VocabFingerprint.
   virtual v1::Vocabulary Vocabulary() const = 0;
 
-  // What the runner itself has chosen is among an entry's append_token_ids: append_chosen_decoder_id is never set.
   // Frees batch.release_sequence_ids, then evaluates all of batch.work together and gives every wanted row to `sink`.
-  // Never throws; what fails is said with sink.Fail. Every entry has passed CheckWork (client/runner/sequence_work.h),
-  // and no sequence occurs twice. Entries are set up in order before any is extended, but for forks of what is
-  // evaluated here: see ForksThatWait.
+  // Never throws; reports failures with sink.Fail.
+  //
+  // - Every entry has passed CheckWork (client/runner/sequence_work.h), and no sequence occurs twice.
+  // - append_chosen_decoder_id is never set: a token that this runner chose is among the entry's append_token_ids.
+  // - All entries are set up, in order, before any is extended, except forks of tokens that this batch evaluates: see
+  //   ForksThatWait.
   virtual void Evaluate(const v1::RunBatch& batch, RowSink& sink) = 0;
 
-  // Nobody waits for any results any more: an Evaluate that runs should return soon, however incomplete. Called once at
-  // the end, from any thread.
+  // The server no longer waits for any results. A running Evaluate should return soon, however incomplete. Called once
+  // at the end, from any thread.
   virtual void Interrupt() {}
 
   virtual absl::StatusOr<std::vector<TokenId>> Tokenize(const std::string& text, const TokenizeOptions& options) = 0;
-  // Lanes let short texts pass long ones: bytes of text of the largest call of each lane but the last, ascending. A
-  // model that has any overrides TokenizeInLane, which may end with ABORTED if a text takes longer than its lane
-  // should: the next lane then takes it. Constant.
+  // Lanes let short texts pass long ones. Returns, for each lane except the last, the bytes of text of the largest call
+  // that it takes; ascending and constant. A model with lanes overrides TokenizeInLane, which may return ABORTED when a
+  // text takes longer than its lane should allow: the next lane then takes the text.
   virtual std::vector<int64_t> TextLanes() const { return {}; }
   virtual absl::StatusOr<std::vector<TokenId>> TokenizeInLane(const std::string& text, const TokenizeOptions& options,
                                                               const TextTask& /*task*/) {
     return Tokenize(text, options);
   }
-  // The bytes of the text; not always UTF-8.
+  // Returns the bytes of the text, which are not always UTF-8.
   virtual absl::StatusOr<std::string> Detokenize(std::span<const TokenId> token_ids, bool render_special_tokens) = 0;
 };
 
 struct RunnerOptions {
-  // The server's --runner-listen: HOST:PORT or unix:PATH.
+  // The server's --runner-listen address: HOST:PORT or unix:PATH.
   std::string server_address;
-  // "logitd-llama 0.1.0 (llama.cpp ...)".
+  // For example "logitd-llama 0.1.0 (llama.cpp ...)".
   std::string runner_version = "";
   std::string runner_name = "";
-  // Offer records; without it the server scores from logits.
+  // Offer to reduce rows to records. Otherwise the server scores from logits.
   bool records = true;
-  // Offer to choose tokens; without it the server chooses them from logits.
+  // Offer to choose tokens. Otherwise the server chooses them from logits.
   bool choice = true;
   // Called once, when the server has accepted the runner.
   std::function<void()> on_accepted = nullptr;
 };
 
-// Serves `model` until `stop` is requested (OK), the server ends the stream (its status) or cannot be reached
-// (kUnavailable). Blocks. Rows go out as f32, reduced to records, or as the tokens that are chosen from them, by the
-// core code of kNumericsVersion.
+// Serves `model`. Blocks until `stop` is requested (returns OK), the server ends the stream (returns its status) or the
+// server cannot be reached (returns kUnavailable). Rows go out as f32, as records, or as the tokens that the core code
+// of kNumericsVersion chooses from them.
 absl::Status ServeModel(const RunnerOptions& options, Model& model, std::stop_token stop);
 
-// SHA-256 as documented at logitd.v1.Vocabulary, 32 bytes.
+// The SHA-256 that logitd.v1.Vocabulary documents, 32 bytes.
 std::string VocabFingerprint(const v1::Vocabulary& vocabulary);
 
 }  // namespace logitd::runner

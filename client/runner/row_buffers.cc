@@ -6,7 +6,7 @@
 namespace logitd::runner {
 namespace {
 
-// One is filled while others are on the way; more are given up.
+// One buffer is filled while others are being sent. Further buffers are freed.
 constexpr size_t kFreeBuffers = 4;
 
 }  // namespace
@@ -25,7 +25,7 @@ grpc::Slice RowBuffer::ToSlice() && {
   if (memory_ == nullptr) return grpc::Slice();
   char* bytes = memory_.get();
   const size_t size = size_;
-  // gRPC holds it, and lets it go when the bytes are on the wire.
+  // gRPC owns the buffer until its bytes have been sent.
   auto sent = std::make_unique<RowBuffer>(std::move(*this));
   size_ = 0;
   return grpc::Slice(
@@ -38,7 +38,7 @@ std::shared_ptr<RowBuffers> RowBuffers::Make(size_t buffer_bytes) {
 
 std::unique_ptr<char[]> RowBuffers::TakeMemory() {
   std::lock_guard lock(mutex_);
-  // Not value-initialised: what is not used is never touched.
+  // Not value-initialised, so that unused memory is never touched.
   if (free_.empty()) return std::unique_ptr<char[]>(new char[buffer_bytes_]);
   std::unique_ptr<char[]> memory = std::move(free_.back());
   free_.pop_back();

@@ -1,5 +1,5 @@
-// The memory of rows on their way to the server: buffers that are used again, so that a row is copied once, into memory
-// that is there already.
+// Memory for rows on their way to the server. Buffers are reused, so that a row is copied once, into memory that exists
+// already.
 //
 //   auto buffers = RowBuffers::Make(/*buffer_bytes=*/4 << 20);
 //   RowBuffer buffer = buffers->Take();
@@ -20,7 +20,7 @@ namespace logitd::runner {
 
 class RowBuffers;
 
-// One thread. Of fixed capacity, and without memory until something is appended.
+// A buffer of fixed capacity, which takes memory at its first Append. One thread.
 class RowBuffer {
  public:
   RowBuffer() = default;
@@ -29,14 +29,14 @@ class RowBuffer {
   RowBuffer& operator=(RowBuffer&&) = default;
   ~RowBuffer();
 
-  // REQUIRES: it fits.
+  // REQUIRES: the bytes fit.
   void Append(const void* bytes, size_t count);
-  // Takes away what came after the first `size` bytes. REQUIRES: size <= size().
+  // Removes all but the first `size` bytes. REQUIRES: size <= size().
   void Truncate(size_t size) { size_ = size; }
   size_t size() const { return size_; }
   const char* data() const { return memory_.get(); }
 
-  // Of the bytes so far; the buffer is empty then.
+  // Hands its bytes to gRPC and leaves the buffer empty.
   grpc::Slice ToSlice() &&;
 
  private:

@@ -104,7 +104,7 @@ std::vector<int> WantedRows(const v1::SequenceWork& work) {
 std::vector<int> ForksThatWait(const v1::RunBatch& batch, const std::function<int64_t(int64_t)>& length_of) {
   std::vector<int> waits(static_cast<size_t>(batch.work_size()), -1);
   std::unordered_map<int64_t, int> places;
-  // Of each entry, before its tokens are appended.
+  // The length of each entry's sequence before its tokens are appended.
   std::vector<int64_t> lengths;
   for (int i = 0; i < batch.work_size(); ++i) {
     const v1::SequenceWork& work = batch.work(i);

@@ -1,4 +1,4 @@
-// What one entry of a RunBatch asks for: which rows, and whether it can be done at all.
+// Reads and checks one entry of a RunBatch: which rows it asks for, and whether it is legal.
 //
 // Thread-safe: free functions without state.
 #ifndef LOGITD_CLIENT_RUNNER_SEQUENCE_WORK_H_
@@ -13,24 +13,25 @@
 
 namespace logitd::runner {
 
-// Whether the row after appended token `token_index` of `work` is wanted, by one request or several.
+// Whether any request of `work` asks for the row after appended token `token_index`.
 bool WantsRow(const v1::SequenceWork& work, int token_index);
 
-// The appended tokens whose rows `work` wants, ascending; each once.
+// The indices of the appended tokens whose rows `work` asks for, ascending, each once.
 std::vector<int> WantedRows(const v1::SequenceWork& work);
 
-// Number of rows that `request`, one of `work`, asks for.
+// The number of rows that `request`, one of `work`, asks for.
 int RowCountOf(const v1::SequenceWork& work, const v1::RowRequest& request);
 
-// Whether `work` is legal for a model of this vocabulary, as far as can be seen without the caches. So that a model
-// needs no checks of its own: token ids are in range, rows and targets exist.
-// Errors: FIELD_OUT_OF_RANGE, FIELD_REQUIRED, UNKNOWN_ENUM_VALUE, TOKEN_ID_OUT_OF_RANGE; fields are named from the
+// Checks that `work` is legal for a model of this vocabulary, as far as that can be told without the caches: token ids
+// are in range, and rows and targets exist. A model then needs no such checks of its own.
+// Errors: FIELD_OUT_OF_RANGE, FIELD_REQUIRED, UNKNOWN_ENUM_VALUE, TOKEN_ID_OUT_OF_RANGE. Field names begin at the
 // entry.
 absl::Status CheckWork(const v1::SequenceWork& work, int32_t vocab_size);
 
-// Which entries of `batch` cannot be set up at its beginning, because they copy what is evaluated in it. For each
-// entry: -1, or the earlier entry whose tokens must be evaluated first. Those that wait for the same entry are set up
-// in order, before any tokens of theirs are appended. `length_of`: of a sequence, before the batch; 0: not known.
+// Finds the entries that cannot be set up when `batch` begins, because they copy tokens that the batch itself
+// evaluates. Returns for each entry -1, or the index of the earlier entry whose tokens must be evaluated first. Entries
+// that wait for the same entry are set up in order, before tokens are appended to any of them. `length_of`: the length
+// of a sequence before the batch; 0: the sequence is not known.
 std::vector<int> ForksThatWait(const v1::RunBatch& batch, const std::function<int64_t(int64_t)>& length_of);
 
 }  // namespace logitd::runner

@@ -12,7 +12,7 @@
 namespace logitd::runner {
 namespace {
 
-// What a token costs where calls are sorted by size: a guess that suits most vocabularies.
+// The bytes that a token counts as, where calls are sorted by size. A guess that suits most vocabularies.
 constexpr int64_t kBytesPerToken = 4;
 
 int64_t TextBytes(const v1::AttachResponse& call) {
@@ -27,7 +27,7 @@ int64_t TextBytes(const v1::AttachResponse& call) {
 struct TextCalls::Call {
   v1::AttachResponse message;
   std::atomic<bool> cancelled = false;
-  // What is done so far.
+  // The results so far.
   v1::TokenizeResult result;
 
   int64_t id() const { return message.has_tokenize() ? message.tokenize().call_id() : message.detokenize().call_id(); }
@@ -56,7 +56,7 @@ void TextCalls::Push(v1::AttachResponse message) {
 void TextCalls::Cancel(const google::protobuf::RepeatedField<int64_t>& call_ids) {
   std::lock_guard lock(open_mutex_);
   for (const int64_t id : call_ids) {
-    // One that is not there has been answered meanwhile.
+    // A call that is not there has been answered meanwhile.
     if (const auto found = open_.find(id); found != open_.end()) found->second->cancelled = true;
   }
 }
@@ -109,7 +109,7 @@ std::optional<v1::AttachRequest> TextCalls::Tokenize(const std::shared_ptr<Call>
       call->result.add_tokens()->mutable_token_ids()->Assign(ids->begin(), ids->end());
     } else {
       call->result.clear_tokens();
-      // A model that has one lane does not know which text of the call it has.
+      // A model without lanes does not know which text of the call it has.
       const bool is_of_text = absl::IsInvalidArgument(ids.status()) && DetailOf(ids.status()).field != task.field;
       *call->result.mutable_error() = wire::ToProto(is_of_text ? WithField(ids.status(), task.field) : ids.status());
     }

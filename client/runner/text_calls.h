@@ -1,12 +1,13 @@
-// The tokenizer's side of one attachment: calls come in, wait in the lane of their size, and are answered out of turn.
+// Serves the calls of the tokenizer in one attachment. A call waits in the lane for its size; answers may come in
+// another order than the calls.
 //
 //   TextCalls calls(model, vocab_size, [&](const v1::AttachRequest& answer) { Write(answer); });
 //   calls.Push(std::move(response));  // `tokenize` or `detokenize`
 //   calls.Cancel(cancel.call_ids());
 //   calls.Close();
 //
-// A model without lanes (Model::TextLanes) has one thread for all calls. With lanes each has a thread, so that a text
-// of megabytes delays only its like; what takes longer than its lane allows goes on in the next one.
+// A model without lanes (Model::TextLanes) has one thread for all calls. With lanes, each lane has a thread, so that a
+// text of megabytes delays only texts like it. A text that takes longer than its lane allows moves to the next lane.
 #ifndef LOGITD_CLIENT_RUNNER_TEXT_CALLS_H_
 #define LOGITD_CLIENT_RUNNER_TEXT_CALLS_H_
 
@@ -28,17 +29,17 @@
 
 namespace logitd::runner {
 
-// Thread-safe. `write` is called from every lane's thread.
+// Thread-safe. `write` is called from the threads of all lanes.
 class TextCalls {
  public:
   TextCalls(Model& model, int32_t vocab_size, std::function<void(const v1::AttachRequest&)> write);
-  // As Close, and waits for what runs.
+  // Closes, and waits for the calls that are running.
   ~TextCalls();
 
   void Push(v1::AttachResponse call);
-  // Nobody waits for these calls any more; those that are open are answered with CANCELLED, soon.
+  // The server no longer waits for these calls. Open ones are soon answered with CANCELLED.
   void Cancel(const google::protobuf::RepeatedField<int64_t>& call_ids);
-  // What has not begun is dropped, what runs is given up: answers have nowhere to go.
+  // Drops calls that have not begun and gives up those that run: their answers have nowhere to go.
   void Close();
 
  private:
@@ -53,11 +54,11 @@ class TextCalls {
   Model& model_;
   const int32_t vocab_size_;
   const std::function<void(const v1::AttachRequest&)> write_;
-  // Bytes of text of the largest call that each lane but the last takes at first.
+  // For each lane except the last, the bytes of text of the largest call that begins there.
   const std::vector<int64_t> lane_bytes_;
   std::atomic<bool> closed_ = false;
   std::mutex open_mutex_;
-  // Those that are not answered yet, by number.
+  // Unanswered calls, by number.
   std::map<int64_t, std::shared_ptr<Call>> open_;
   std::vector<std::unique_ptr<WorkQueue<std::shared_ptr<Call>>>> queues_;
   std::vector<std::jthread> threads_;

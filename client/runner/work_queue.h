@@ -1,4 +1,4 @@
-// Work that one thread hands to another.
+// A queue by which one thread hands work to another.
 #ifndef LOGITD_CLIENT_RUNNER_WORK_QUEUE_H_
 #define LOGITD_CLIENT_RUNNER_WORK_QUEUE_H_
 
@@ -10,7 +10,7 @@
 
 namespace logitd::runner {
 
-// In order. Thread-safe.
+// First in, first out. Thread-safe.
 template <typename T>
 class WorkQueue {
  public:
@@ -22,7 +22,7 @@ class WorkQueue {
     changed_.notify_one();
   }
 
-  // What has not begun is dropped: its results have nowhere to go.
+  // Drops items that have not been taken: their results have nowhere to go.
   void Close() {
     {
       std::lock_guard lock(mutex_);
@@ -32,7 +32,7 @@ class WorkQueue {
     changed_.notify_all();
   }
 
-  // Blocks; nothing once closed.
+  // Blocks until there is an item; returns nothing once the queue is closed.
   std::optional<T> Pop() {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [this] { return closed_ || !items_.empty(); });

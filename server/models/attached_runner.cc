@@ -9,16 +9,16 @@
 namespace logitd::server {
 namespace {
 
-// Calls that the runner has not answered yet, given up ones included. Each may hold megabytes of text: what is above
-// waits here. Short calls have room of their own, so that they do not wait behind long ones; many runners answer them
-// first, too.
+// Limits for calls that the runner has not answered yet, including those that their callers have given up. Each call
+// may hold megabytes of text; further calls wait here. Short calls have places of their own, so that they need not wait
+// behind long ones. Many runners also answer them first.
 constexpr int64_t kShortCallBytes = 16 << 10;
 constexpr size_t kMaxShortCalls = 16;
 constexpr size_t kMaxLongCalls = 8;
-// What a token counts where calls are sorted by size.
+// The bytes that a token counts as, where calls are sorted by size.
 constexpr int64_t kBytesPerToken = 4;
-// A tokenizer that has not answered any call for so long hangs: megabytes of text take seconds, and a text may take
-// logitd-llama 15 us of CPU time a byte, at low priority, before it is refused.
+// A tokenizer that has answered no call for this long hangs. Megabytes of text take seconds, and logitd-llama may spend
+// 15 us of CPU time per byte on a text, at low priority, before it refuses the text.
 constexpr std::chrono::minutes kTokenizerTime{2};
 constexpr std::chrono::microseconds kTokenizerTimePerByte{60};
 
@@ -69,7 +69,7 @@ absl::StatusOr<int64_t> AttachedRunner::BeginCall(std::shared_ptr<TokenizerCall>
     return context.WhyGivenUp();
   }
   ++open;
-  // With room, so that quiet work waits for no more calls than have it.
+  // Only now that the call has a place: quiet work then waits for no more calls than there are places.
   lock.unlock();
   const absl::Status begun = scheduler_->BeginText(context);
   lock.lock();
@@ -89,7 +89,7 @@ absl::Status AttachedRunner::WaitForCall(int64_t call_id, const std::shared_ptr<
   std::unique_lock lock(mutex_);
   context.WaitFor(call->changed, lock, [&] { return call->done || !lost_.ok(); });
   if (call->done) return call->status;
-  // The answer may still come: it is dropped then (TakeCall keeps the number until it does).
+  // The answer may still come. TakeCall drops it then; until that time the number stays in use.
   if (!lost_.ok()) return lost_;
   lock.unlock();
   link_->SendCancelCall(call_id);
@@ -113,7 +113,7 @@ absl::Status AttachedRunner::OnAnswer(int64_t call_id, absl::StatusOr<std::vecto
   std::lock_guard lock(mutex_);
   const auto found = calls_.find(call_id);
   if (found == calls_.end()) return errors::RunnerProtocol("an answer to a text call that was not made");
-  // The call waits for OnLost, which follows.
+  // The call itself fails in OnLost, which follows.
   if (answer.ok() && answer->size() != found->second->expected) {
     return errors::RunnerProtocol("an answer to a text call has not one element for each of the call's");
   }

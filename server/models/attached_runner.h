@@ -1,6 +1,7 @@
-// One attached runner: its link, the scheduler of its batches, and its tokenizer.
+// One attached runner: its link, the scheduler of its batches and its tokenizer.
 //
-// Free of gRPC and protobuf; thread-safe. Shared by its model, its stream and the calls that wait for it.
+// Free of gRPC and protobuf; thread-safe. The model, the runner's stream and every call that waits for the runner share
+// it.
 #ifndef LOGITD_SERVER_MODELS_ATTACHED_RUNNER_H_
 #define LOGITD_SERVER_MODELS_ATTACHED_RUNNER_H_
 
@@ -27,45 +28,45 @@ namespace logitd::server {
 
 class AttachedRunner {
  public:
-  // `name`: the runner's own, for people and for whoever supervises it.
-  // `can_choose`: it takes ChoiceWanted. Runners of one model may differ in that.
+  // `name`: the runner's own name, for people and for the code that supervises the runner.
+  // `can_choose`: the runner takes ChoiceWanted. Runners of one model may differ in that.
   AttachedRunner(std::string name, const ModelDescription& model, const RunnerCapacity& capacity,
                  std::shared_ptr<RunnerLink> link, bool can_choose = false);
 
   const std::string& name() const { return name_; }
-  // As ModelDescription's.
+  // See ModelDescription.
   std::optional<double> batch_tolerance_nats() const { return batch_tolerance_nats_; }
   const RunnerCapacity& capacity() const { return scheduler_->capacity(); }
   bool can_choose() const { return can_choose_; }
   const std::shared_ptr<BatchScheduler>& scheduler() const { return scheduler_; }
 
-  // Blocks. Shapes: one list per text.
-  // Errors: RUNNER_LOST, CANCELLED, DEADLINE_EXCEEDED; what the runner says.
+  // Tokenises `texts`. Blocks until the runner answers. Returns one list per text.
+  // Errors: RUNNER_LOST, CANCELLED, DEADLINE_EXCEEDED, and the runner's own errors.
   absl::StatusOr<std::vector<std::vector<TokenId>>> Tokenize(std::vector<std::string> texts,
                                                              const TokenizationOptions& options,
                                                              const RequestContext& context);
-  // The bytes of each text, not always UTF-8. Blocks; errors as Tokenize.
+  // Returns the bytes of each text, which are not always UTF-8. Blocks; errors as Tokenize.
   absl::StatusOr<std::vector<std::string>> Detokenize(std::vector<std::vector<TokenId>> tokens,
                                                       bool render_special_tokens, const RequestContext& context);
 
-  // The runner hangs: it has had a batch, or calls of its tokenizer, for too long without an answer.
+  // Whether the runner hangs: it has had a batch, or calls of its tokenizer, for too long without an answer.
   bool IsOverdue(std::chrono::steady_clock::time_point now);
 
-  // What the runner answered. Errors: RUNNER_PROTOCOL.
+  // The runner's answer to a call. Errors: RUNNER_PROTOCOL.
   absl::Status OnTokenized(int64_t call_id, absl::StatusOr<std::vector<std::vector<TokenId>>> tokens);
   absl::Status OnDetokenized(int64_t call_id, absl::StatusOr<std::vector<std::string>> texts);
-  // The runner is gone, and it will be known soon why: it is sent no more batches.
+  // The runner is gone, and the reason will follow in OnLost. No more batches are sent.
   void StopBatches() { scheduler_->StopBatches(); }
-  // The runner is gone: whoever waits gets `status`, and so do all later calls. `end`: how it ended.
+  // The runner is gone. All waiting and all later calls fail with `status`. `end`: how the runner ended.
   void OnLost(const absl::Status& status, const RunnerEnd& end = {});
 
  private:
   struct TokenizerCall {
     size_t expected = 0;
-    // Of all texts, or about what the tokens spell.
+    // Bytes of all texts, or an estimate of the bytes that the tokens spell.
     int64_t text_bytes = 0;
     bool done = false;
-    // Done, or the runner is lost: whoever waits for this call alone sleeps on it.
+    // Notified when the call is done or the runner is lost. Only the caller of this call waits on it.
     std::condition_variable_any changed;
     absl::Status status;
     std::vector<std::vector<TokenId>> tokens;
@@ -73,12 +74,12 @@ class AttachedRunner {
   };
 
   absl::StatusOr<int64_t> BeginCall(std::shared_ptr<TokenizerCall> call, const RequestContext& context);
-  // Gives the call up, and tells the runner so, if nobody waits for it any more.
+  // Waits for the answer. A caller that stops waiting tells the runner so.
   absl::Status WaitForCall(int64_t call_id, const std::shared_ptr<TokenizerCall>& call, const RequestContext& context);
   using Calls = std::unordered_map<int64_t, std::shared_ptr<TokenizerCall>>;
-  // Removes an answered call, and lets another one begin. REQUIRES: mutex_ is held.
+  // Removes an answered call and lets another one begin. REQUIRES: mutex_ is held.
   std::shared_ptr<TokenizerCall> TakeCall(Calls::iterator found);
-  // `result`: where the call keeps such an answer.
+  // `result`: the member of the call that keeps an answer of this kind.
   template <typename T>
   absl::Status OnAnswer(int64_t call_id, absl::StatusOr<std::vector<T>> answer, std::vector<T> TokenizerCall::*result);
 
@@ -90,15 +91,15 @@ class AttachedRunner {
   const std::shared_ptr<BatchScheduler> scheduler_;
 
   std::mutex mutex_;
-  // One more short call, or long one, may begin.
+  // Notified when another short call, or another long call, may begin.
   std::condition_variable_any short_room_;
   std::condition_variable_any long_room_;
   absl::Status lost_;
   int64_t last_call_id_ = 0;
-  // When calls were first waiting, or the last answer came.
+  // When the first of the open calls began to wait, or when the last answer came if that is later.
   std::chrono::steady_clock::time_point waiting_since_;
   Calls calls_;
-  // How many of them are short, and long.
+  // The number of short calls and of long calls among them.
   size_t short_calls_ = 0;
   size_t long_calls_ = 0;
 };

@@ -6,23 +6,23 @@
 namespace logitd::server {
 namespace {
 
-// A batch with other tokens takes so many times as long as its steps alone. A prompt of which each token takes a tenth
-// of a step is read at two thirds of its speed then.
+// The time of a batch with other tokens, as a multiple of the time of its steps alone. A prompt whose tokens take a
+// tenth of a step each then advances at two thirds of its full speed.
 constexpr double kStretch = 3.5;
-// While nothing is known of a token's time.
+// Tokens beside the steps while the time of a token is not known.
 constexpr int kFirstTokens = 16;
-// However slow they are: a prompt must come to its end.
+// Tokens beside the steps even if they are slow: a prompt must come to its end.
 constexpr int kFewestTokens = 4;
-// So many batches of steps alone tell their time: one may have been slow for another reason.
+// Batches of steps alone that are needed to know their time: a single one may have been slow for another reason.
 constexpr int kSamples = 2;
-// After so many batches with other tokens one of steps alone is measured again.
+// After this many batches with other tokens, a batch of steps alone is measured again.
 constexpr int kBatchesToMeasure = 16;
-// A sequence may be late for a batch or two, because of its client or of the scheduler of the machine: it still runs.
+// A sequence that misses a batch or two, because of its client or the machine's scheduler, still counts as running.
 constexpr int kBatchesToBeGone = 2;
-// Of a new measurement; the rest is of those before.
+// The weight of a new measurement; older ones have the rest.
 constexpr double kNewWeight = 0.4;
 
-// A shorter time is believed at once: what made the others longer was something else.
+// A shorter time is believed at once: something else must have made the earlier ones longer.
 void LearnTime(double value, std::optional<double>& mean) {
   mean = mean && value > *mean ? *mean + kNewWeight * (value - *mean) : value;
 }
@@ -32,7 +32,7 @@ void Learn(double value, std::optional<double>& mean) { mean = mean ? *mean + kN
 }  // namespace
 
 std::optional<double> BatchBudget::TimeOf(int steps) const {
-  // Fewer steps take less time: if in doubt the budget is smaller.
+  // The time of fewer steps is a lower bound, so in doubt the budget is smaller.
   for (auto known = step_times_.upper_bound(steps); known != step_times_.begin();) {
     --known;
     if (known->second.samples >= kSamples) return known->second.seconds;
@@ -45,12 +45,12 @@ int BatchBudget::TokensBeside(int steps, int late) const {
   if (is_idle && batches_without_steps_ < kBatchesToBeGone) steps = std::min(last_steps_, late);
   if (steps == 0) return max_tokens_;
   const std::optional<double> step_time = TimeOf(steps);
-  // While nothing waits for it, even a batch without steps tells something.
+  // Nothing waits for such a batch yet, and even without steps it yields a measurement.
   if (!step_time) return is_idle ? std::min(kFirstTokens, max_tokens_) : 0;
   if (!is_idle && mixed_batches_ >= kBatchesToMeasure) return 0;
   if (!token_time_) return std::min(kFirstTokens, max_tokens_);
   const double tokens = (kStretch - 1) * *step_time / *token_time_;
-  // What is learned from a few tokens says little of many.
+  // A time learned from a few tokens is not trusted for many.
   const int most = std::min(std::max(2 * last_tokens_, kFirstTokens), max_tokens_);
   return tokens >= most ? most : std::max(static_cast<int>(tokens), std::min(kFewestTokens, most));
 }
@@ -68,7 +68,7 @@ void BatchBudget::OnBegin(const Content& content) {
 }
 
 void BatchBudget::OnEnd(const Content& content, std::chrono::duration<double> time) {
-  // Below that clocks and messages are all that is measured.
+  // Shorter times measure clocks and messages only.
   constexpr double kLeastSeconds = 1e-9;
   const double seconds = std::max(time.count(), kLeastSeconds);
   if (content.tokens == 0) {
@@ -81,7 +81,7 @@ void BatchBudget::OnEnd(const Content& content, std::chrono::duration<double> ti
   const std::optional<double> of_steps = content.steps == 0 ? 0 : TimeOf(content.steps);
   if (!of_steps) return;
   if (content.steps > 0 && seconds < *of_steps) {
-    // So the steps alone take less.
+    // The steps alone evidently take less.
     step_times_[content.steps] = {seconds, kSamples};
     return;
   }

@@ -1,11 +1,13 @@
-// How many tokens of long pieces go into a batch beside running sequences.
+// Decides how many tokens of long pieces go into a batch beside running sequences.
 //
-// A running sequence appends one token a batch, a step (SequenceWork::is_step). What else is in the batch, a prompt for
-// instance, makes it wait. So the batch has a budget in time: three and a half times what the steps alone take. What a
-// batch takes is learned: the time of batches with steps alone, for each number of steps, and what each token beside
-// them adds.
+// A running sequence appends one token per batch; this is called a step (SequenceWork::is_step). Everything else in the
+// batch, such as a part of a prompt, makes the steps wait. Each batch therefore has a time budget: three and a half
+// times the time of its steps alone. The class learns two times from the batches that it sees:
 //
-// Numbers only; not thread-safe.
+// - the time of a batch of steps alone, for each number of steps;
+// - the time that each token beside the steps adds.
+//
+// Pure arithmetic, without a clock. Not thread-safe.
 #ifndef LOGITD_SERVER_MODELS_BATCH_BUDGET_H_
 #define LOGITD_SERVER_MODELS_BATCH_BUDGET_H_
 
@@ -17,26 +19,26 @@ namespace logitd::server {
 
 class BatchBudget {
  public:
-  // What a batch holds.
+  // The contents of a batch.
   struct Content {
-    // Of running sequences.
+    // Next tokens of running sequences.
     int steps = 0;
-    // The tokens of all others.
+    // All other tokens.
     int tokens = 0;
   };
 
-  // `max_tokens`: of a batch, all together.
+  // `max_tokens`: the largest batch, steps included.
   explicit BatchBudget(int max_tokens) : max_tokens_(max_tokens) {}
 
-  // How many tokens may be beside so many steps that are ready; 0: a batch of steps alone comes first, to learn from.
-  // `late`: sequences of the last steps that have not ended. If none is ready they may come soon.
+  // How many other tokens may go beside `steps` steps. 0: send a batch of steps alone first, to learn its time.
+  // `late`: sequences of the last steps that have not ended. If no step is ready, these may still come soon.
   int TokensBeside(int steps, int late = 0) const;
-  // A batch has begun, or has been answered after so long.
+  // A batch has begun; a batch has been answered after `time`.
   void OnBegin(const Content& content);
   void OnEnd(const Content& content, std::chrono::duration<double> time);
 
  private:
-  // Seconds of so many steps alone, as far as they are known.
+  // Seconds of a batch of `steps` steps alone. Unset: not known yet.
   std::optional<double> TimeOf(int steps) const;
 
   const int max_tokens_;
@@ -44,16 +46,16 @@ class BatchBudget {
     std::optional<double> seconds;
     int samples = 0;
   };
-  // By the number of steps.
+  // Keyed by the number of steps.
   std::map<int, StepTime> step_times_;
-  // Seconds.
+  // Seconds that each token beside the steps adds. Unset: not known yet.
   std::optional<double> token_time_;
-  // Beside steps, the last time.
+  // Tokens beside the steps in the last such batch.
   int last_tokens_ = 0;
-  // Of the last batch that had some.
+  // Steps in the last batch that had any.
   int last_steps_ = 0;
   int batches_without_steps_ = 0;
-  // With steps and other tokens, since the last one of steps alone.
+  // Batches of steps and other tokens since the last batch of steps alone.
   int mixed_batches_ = 0;
 };
 

@@ -1,3 +1,27 @@
+// How batches are made: an example. A and B are running sequences. C and D are prompts of 300 and 40 tokens that arrive
+// while the runner works on batch 7.
+//
+//   runner   | 7: a1 b1 |gather| 8: a2 b2 C[0,60) D[0,40) | 9: a3 b3 d1 C[60,160) |  ...  | 12: a6 b6 c1 d4 | 13: ...
+//   sent                       8                          9                                12   13: a7 b7 c2 d5
+//
+// Batch 8, step by step (TakePieces in next_batch.cc):
+//
+//   1. When batch 7 is answered, A and B are expected to come back with a2 and b2. The free runner waits for them, at
+//      most kGatherTime. Otherwise C and D would go first, and A and B would have to wait for the batch after that.
+//   2. Steps come first: a2 and b2.
+//   3. The budget (batch_budget.h) has learned that two steps alone take 10 ms and each other token 0.25 ms. A batch of
+//      3.5 times 10 ms has room for (3.5 - 1) * 10 / 0.25 = 100 other tokens.
+//   4. Each other piece gets a fair share of clamp(100 / 2, kFewTokens, kFairTokens) = 50 tokens: C gets 50, D all 40.
+//   5. The 10 tokens that are left go to the longer pieces in order of arrival: C now has 60.
+//
+// Batch 8 ends D's prompt, so D's first step, d1, is in batch 9 while C is still being read. When C's prompt has ended,
+// all four sequences step together. If the runner chooses tokens itself (docs/adr/0015-runners-choose.md), batch 13 is
+// sent while the runner works on batch 12, and appends the tokens that batch 12 is about to choose. Batch 9 could not
+// be sent ahead in that way, because batch 8 held a part of C.
+//
+// A session E that is suspected of killing runners has batches of its own, in turns with the others' batches: E, then
+// A, B, C and D, then E again (docs/adr/0012-requests-that-kill-runners.md). docs/adr/0017-room-grows.md explains the
+// budget.
 #include "server/models/batch_scheduler.h"
 
 #include <algorithm>
@@ -13,11 +37,11 @@
 namespace logitd::server {
 namespace {
 
-// How much longer than its time a batch may take at least before the runner is taken to hang: what is computed may not
-// be divisible, and a client's short deadline is no reason to kill a runner.
+// The least grace that a batch has beyond its time limit before the runner counts as hanging: a computation may not be
+// divisible, and a client's short deadline is no reason to kill a runner.
 constexpr std::chrono::milliseconds kPatience{std::chrono::minutes{1}};
 
-// What a session is told that lost its room. It is no request's business: ModelSession begins again.
+// The error for a session that has lost its room. No client sees it: ModelSession begins again.
 absl::Status Suspended() { return absl::AbortedError("the session is suspended"); }
 
 }  // namespace
@@ -75,7 +99,7 @@ absl::StatusOr<std::vector<SequenceRows>> BatchScheduler::Wait(RunnerSession* se
   }
   {
     std::lock_guard lock(mutex_);
-    // Also where the caller gave up at that moment.
+    // The rows may have come just as the caller gave up.
     if (job->unfinished == 0) return std::move(job->results);
   }
   Abandon(job);
@@ -88,7 +112,7 @@ absl::StatusOr<std::vector<SequenceRows>> BatchScheduler::Wait(RunnerSession* se
 }
 
 void BatchScheduler::Abandon(const std::shared_ptr<Job>& job) {
-  // By batch.
+  // Sequences to cancel, by batch.
   std::vector<std::pair<int64_t, std::vector<int64_t>>> cancelled;
   {
     std::lock_guard lock(mutex_);
@@ -140,12 +164,12 @@ absl::Status BatchScheduler::GrowRoom(RunnerSession* session, int64_t needed, in
   std::unique_lock lock(mutex_);
   if (!lost_.ok()) return TellLost(session);
   if (session->share_.is_suspended) return Suspended();
-  // The runner says so if that is not enough.
+  // If that is not enough, the runner says so.
   tokens = std::min(tokens, capacity_.max_cached_tokens);
   if (std::min(needed, tokens) <= session->share_.tokens || room_.TryToGrow(session->share_, tokens)) {
     return absl::OkStatus();
   }
-  // The batch is not kept for it.
+  // The next batch does not wait for this session.
   expected_.erase(session);
   room_.AskForMore(session->share_, tokens);
   return WaitForRoom(session, context, lock);
@@ -168,7 +192,7 @@ absl::Status BatchScheduler::WaitForRoom(RunnerSession* session, const RequestCo
   room_waits_.erase(session);
   if (!wait.has_room) {
     room_.Withdraw(session->share_);
-    // It may have been in the way of others.
+    // Its request may have been in the way of others.
     SettleRoom();
   }
   if (!lost_.ok()) return TellLost(session);
@@ -185,7 +209,7 @@ void BatchScheduler::SettleRoom() {
     const auto waits = room_waits_.find(&session);
     if (waits == room_waits_.end()) continue;
     waits->second->has_room = !share->is_suspended;
-    // Under the lock: the one that wakes up ends the condition variable's life.
+    // Under the lock, because the waiter destroys the condition variable when it wakes up.
     waits->second->changed.notify_one();
   }
 }
@@ -198,7 +222,7 @@ void BatchScheduler::Suspend(RunnerSession& session) {
     if (pending.job->session == &session) over.insert(pending.job);
   }
   RemoveWaiting([&session](const Pending& pending) { return pending.job->session == &session; });
-  // What the runner has comes as always: it is done before the sequences are freed.
+  // The runner still answers the work that it has, and does so before the sequences are freed.
   for (const std::shared_ptr<Job>& job : over) {
     job->abandoned = true;
     job->Wake(Job::End::kSuspended);
@@ -211,7 +235,7 @@ void BatchScheduler::Suspend(RunnerSession& session) {
 void BatchScheduler::LeaveSession(RunnerSession* session) {
   std::lock_guard lock(mutex_);
   expected_.erase(session);
-  // Another session may have its address soon.
+  // Another session may soon have its address.
   for (SentBatch& batch : sent_) {
     for (auto& [sequence_id, entry] : batch.entries) {
       if (entry.job->session == session) entry.job->session = nullptr;
@@ -260,7 +284,7 @@ void BatchScheduler::Dispatch() {
       dispatcher_woken_.wait_until(lock, until);
     }
     is_gathering_ = false;
-    // Whoever has not come back by now is not waited for again.
+    // Sessions that have not come back by now are not waited for again.
     expected_.clear();
     if (stopping_) return;
     if (!sends_batches_ || !lost_.ok()) continue;
@@ -268,7 +292,7 @@ void BatchScheduler::Dispatch() {
     if (!CanSend()) continue;
     Batch batch = TakeBatch();
     if (sent_.size() == 1) BeginBatch();
-    // Nobody else waits while it is written.
+    // No other thread needs the lock while the message is written.
     std::unique_lock send_lock(send_mutex_);
     lock.unlock();
     link_->SendBatch(std::move(batch));
@@ -350,7 +374,7 @@ bool BatchScheduler::IsOverdue(std::chrono::steady_clock::time_point now) const 
 
 void BatchScheduler::CountWork(const std::shared_ptr<Job>& job, std::vector<std::shared_ptr<Job>>& finished) {
   if (job->abandoned || --job->unfinished > 0) return;
-  // Whoever is suspended has to wait for room first.
+  // A suspended session has to wait for room first.
   if (!job->session->share_.is_suspended) expected_.insert(job->session);
   finished.push_back(job);
 }
@@ -364,7 +388,7 @@ absl::Status BatchScheduler::OnOutput(int64_t batch_id, std::vector<PieceOutput>
     }
     ASSIGN_OR_RETURN(arrivals, CountOutputs(sent_.front(), outputs, final));
   }
-  // Without the lock: nobody looks at what is unfinished.
+  // Without the lock: no other thread reads unfinished results.
   for (const Arrival& arrival : arrivals) {
     SequenceRows& result = arrival.job->results[arrival.index];
     result.status = std::move(arrival.output->status);
@@ -375,11 +399,11 @@ absl::Status BatchScheduler::OnOutput(int64_t batch_id, std::vector<PieceOutput>
   std::vector<std::shared_ptr<Job>> finished;
   {
     std::lock_guard lock(mutex_);
-    // Lost meanwhile.
+    // The runner has been lost meanwhile.
     if (sent_.empty() || batch_id != sent_.front().id) return absl::OkStatus();
     for (const Arrival& arrival : arrivals) {
       if (!arrival.job->results[arrival.index].status.ok()) {
-        // What is left of the work cannot be done: its sequence is gone.
+        // The rest of the work cannot be done, because its sequence is gone.
         RemoveWaiting([&arrival](const Pending& pending) {
           return pending.job == arrival.job && pending.index == arrival.index;
         });
@@ -415,10 +439,10 @@ void BatchScheduler::OnLost(const absl::Status& status, const std::string& own_s
     std::lock_guard lock(mutex_);
     if (lost_.ok()) {
       lost_ = status;
-      // Without a batch it was nobody's work.
+      // A runner without a batch did not end because of a session's work.
       if (!sent_.empty()) own_signal_ = own_signal;
     }
-    // Of all batches: nobody knows how far it was.
+    // All batches, because it is not known how far the runner was.
     for (const SentBatch& batch : sent_) {
       for (const auto& [sequence_id, entry] : batch.entries) {
         const bool is_doubt = open_texts_ > 0 && entry.job->is_alone;
@@ -431,7 +455,7 @@ void BatchScheduler::OnLost(const absl::Status& status, const std::string& own_s
     for (const Pending& pending : waiting_) over.insert(pending.job);
     waiting_.clear();
     sent_.clear();
-    // Under the lock: whoever wakes up ends its condition variable's life.
+    // Under the lock, because each waiter destroys its condition variable when it wakes up.
     for (const auto& [session, wait] : room_waits_) wait->changed.notify_one();
     WakeTexts();
   }

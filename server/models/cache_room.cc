@@ -62,14 +62,14 @@ std::vector<CacheShare*> CacheRoom::Settle() {
       continue;
     }
     CacheShare& youngest = **holding_.rbegin();
-    // It goes on when an older one ends.
+    // It goes on when an older share ends.
     if (&youngest == &oldest) return settled;
     GiveBack(youngest);
     youngest.is_suspended = true;
     suspended_.insert(&youngest);
     settled.push_back(&youngest);
   }
-  // First come, first served: else many small ones could keep a large one out for ever.
+  // First come, first served: otherwise many small shares could keep a large one out for ever.
   while (!beginning_.empty()) {
     CacheShare& oldest = **beginning_.begin();
     if (!suspended_.empty() && (*suspended_.begin())->age < oldest.age) break;

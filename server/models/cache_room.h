@@ -1,14 +1,17 @@
-// Who has room in a runner's cache, and who waits for it.
+// Decides which sessions have room in a runner's cache, and which wait for it.
 //
-// A session begins with room for what it has and its next tokens, and takes more as it grows. All are served by age:
-// who came first is first. Who grows goes before who begins. When the cache is full and an older session has to grow,
-// the youngest that has room is suspended: it loses its room, and begins again when its turn comes. Who is the youngest
-// itself keeps what it has, and waits. So the oldest always advances, and every session ends.
+// A session begins with room for its first tokens and takes more as it grows. The rules:
 //
-// Each suspension of a session with s tokens lets the others grow by s before the next one, and nobody begins while
-// somebody waits to grow: what is evaluated again is less than what is generated.
+// - Sessions are served by age: the oldest first. A session that grows goes before one that begins.
+// - When the cache is full and an older session has to grow, the youngest session that has room is suspended. It loses
+//   its room, and begins again when its turn comes.
+// - If the session that has to grow is itself the youngest, it keeps its room and waits.
 //
-// Numbers only; not thread-safe.
+// The oldest session therefore always advances, and every session ends. Little is evaluated twice: the suspension of a
+// session with s tokens lets the others grow by s before the next suspension, and no session begins while one waits to
+// grow.
+//
+// Pure bookkeeping. Not thread-safe.
 #ifndef LOGITD_SERVER_MODELS_CACHE_ROOM_H_
 #define LOGITD_SERVER_MODELS_CACHE_ROOM_H_
 
@@ -18,16 +21,16 @@
 
 namespace logitd::server {
 
-// One session's room.
+// The room of one session.
 struct CacheShare {
-  // Smaller: older. No two shares have the same.
+  // Smaller: older. No two shares have the same age.
   int64_t age = 0;
   int32_t sequences = 0;
   int64_t tokens = 0;
-  // Of all that it waits for; 0: it does not wait.
+  // The total that it waits for, including its present room; 0: it does not wait.
   int32_t wanted_sequences = 0;
   int64_t wanted_tokens = 0;
-  // It lost its room. It has its turn when it asks again.
+  // It has lost its room. It gets its turn when it asks again.
   bool is_suspended = false;
 };
 
@@ -36,21 +39,23 @@ class CacheRoom {
   CacheRoom(int32_t sequences, int64_t tokens)
       : capacity_tokens_(tokens), free_sequences_(sequences), free_tokens_(tokens) {}
 
-  // Asks for so much; a suspended share is one like all others then. REQUIRES: the share has nothing and waits for
-  // nothing; the cache is as large.
+  // Asks for room. A suspended share that asks is no longer suspended. REQUIRES: the share has no room and waits for
+  // none; the cache is at least that large.
   void Ask(CacheShare& share, int32_t sequences, int64_t tokens);
-  // Asks for so many tokens altogether. REQUIRES: the share has fewer, and waits for nothing; the cache is as large.
+  // Asks for a total of `tokens`. REQUIRES: the share has fewer and waits for nothing; the cache is at least that
+  // large.
   void AskForMore(CacheShare& share, int64_t tokens);
-  // Takes so many tokens altogether, if they are free and nobody else wants to grow.
+  // Takes a total of `tokens`, if that is free and no other share waits to grow.
   bool TryToGrow(CacheShare& share, int64_t tokens);
-  // The share does not wait any more.
+  // The share waits no more.
   void Withdraw(CacheShare& share);
-  // The share has nothing any more, and waits for nothing. If it is suspended, it does not come back.
+  // The share gives up its room and waits no more. If it was suspended, it does not come back.
   void GiveBack(CacheShare& share);
-  // Gives room as far as it goes. Returns whom it concerns: they have what they waited for, or are suspended.
+  // Gives out room as far as it goes. Returns the shares that changed: each has the room that it asked for, or is
+  // suspended.
   std::vector<CacheShare*> Settle();
 
-  // Tokens that somebody has or waits for, of the cache's: 1 is all of it.
+  // The part of the cache's tokens that some share has or waits for. 1 is all of it.
   double load() const;
 
  private:
@@ -63,9 +68,9 @@ class CacheRoom {
   int32_t free_sequences_;
   int64_t free_tokens_;
   ByAge holding_;
-  // Each is also in holding_.
+  // Each of these is also in holding_.
   ByAge growing_;
-  // They have not asked again yet: nobody younger begins meanwhile.
+  // Suspended shares that have not asked again. No younger share begins meanwhile.
   ByAge suspended_;
   ByAge beginning_;
   int64_t waited_for_tokens_ = 0;

@@ -14,7 +14,7 @@ void CachedTokens::Add(const std::vector<SequenceWork>& work) {
     const auto tokens = static_cast<int64_t>(next.token_count());
     if (tokens == 0) continue;
     std::vector<std::shared_ptr<Run>>& runs = sequences_[next.sequence_id];
-    // What others share does not grow.
+    // A run that others share does not grow.
     if (runs.empty() || runs.back().use_count() > 1) runs.push_back(std::make_shared<Run>(count_));
     runs.back()->count += tokens;
     count_ += tokens;

@@ -1,5 +1,5 @@
-// How many tokens of a session's sequences are in a runner's cache: what a copy shares with its source counts once, for
-// as long as one of them has it.
+// Counts the tokens that a session's sequences hold in a runner's cache. Tokens that a copy shares with its source
+// count once, for as long as one of the two has them.
 //
 // Not thread-safe.
 #ifndef LOGITD_SERVER_MODELS_CACHED_TOKENS_H_
@@ -20,14 +20,14 @@ class CachedTokens {
   CachedTokens(const CachedTokens&) = delete;
   CachedTokens& operator=(const CachedTokens&) = delete;
 
-  // `work` is done: copies first, then what is appended.
+  // `work` has been evaluated: copies are made first, then tokens are appended.
   void Add(const std::vector<SequenceWork>& work);
   void Release(int64_t sequence_id) { sequences_.erase(sequence_id); }
   void Clear() { sequences_.clear(); }
   int64_t count() const { return count_; }
 
  private:
-  // Consecutive tokens that the same sequences have.
+  // Consecutive tokens that the same sequences share.
   struct Run {
     explicit Run(int64_t& total) : total(total) {}
     ~Run() { total -= count; }

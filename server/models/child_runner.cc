@@ -19,16 +19,16 @@
 namespace logitd::server {
 namespace {
 
-// Before a child that had served is started again: long enough not to spin.
+// Delay before a child that had served is started again: long enough not to spin.
 constexpr std::chrono::milliseconds kFirstDelay{100};
 constexpr std::chrono::milliseconds kLongestDelay{30'000};
 constexpr std::chrono::milliseconds kAskAgain{100};
-// How often it is looked for processes that children have left.
+// How often ended children's process groups are searched for orphans.
 constexpr std::chrono::milliseconds kLookForOrphans{1000};
 
-// A line of a runner that is longer is cut.
+// Longer lines of a runner are cut.
 constexpr size_t kMaxLineBytes = 2000;
-// What is read at once, and of a child that has ended: more than a pipe holds.
+// Bytes read at a time, and from a child that has ended: more than a pipe holds.
 constexpr size_t kReadBytes = 16 << 10;
 constexpr size_t kLastBytes = 1 << 20;
 
@@ -79,7 +79,7 @@ void ChildRunner::OnAttached() {
 void ChildRunner::OnDetached() {
   {
     std::lock_guard lock(mutex_);
-    // A child that has not served is not the one whose attachment it was.
+    // A child that has not served is not the one that was attached.
     if (pid_ == 0 || kill_at_ || !has_served_) return;
     kill_at_ = std::chrono::steady_clock::now() + end_time_;
   }
@@ -131,12 +131,12 @@ std::string ChildRunner::last_line() const {
 
 void ChildRunner::Wake() {
   const uint64_t one = 1;
-  // It can only fail if it is already set a great many times.
+  // This can fail only if the counter is already huge.
   (void)!::write(wake_fd_, &one, sizeof(one));
 }
 
 void ChildRunner::Wait(int child_fd, std::optional<Clock::time_point> until) {
-  // A negative descriptor is passed over.
+  // poll ignores negative descriptors.
   pollfd fds[] = {{wake_fd_, POLLIN, 0}, {child_fd, POLLIN, 0}, {output_fd_, POLLIN, 0}};
   int timeout_ms = -1;
   if (tell_line_at_) until = std::min(until.value_or(*tell_line_at_), *tell_line_at_);
@@ -148,7 +148,7 @@ void ChildRunner::Wait(int child_fd, std::optional<Clock::time_point> until) {
   uint64_t count;
   (void)!::read(wake_fd_, &count, sizeof(count));
   if (fds[2].revents != 0) ReadOutput(kReadBytes);
-  // A child that ends has written its last line before: that is on_exit's.
+  // A child that ends has written its last line before. on_exit reports that line.
   const bool has_ended = child_fd >= 0 && fds[1].revents != 0;
   if (!has_ended && tell_line_at_ && (Clock::now() >= *tell_line_at_ || HasServed())) TellLine();
 }
@@ -172,17 +172,18 @@ void ChildRunner::ReadOutput(size_t most) {
       continue;
     }
     if (size < 0 && (errno == EAGAIN || errno == EINTR)) return;
-    // The end: the child has closed its output.
+    // End of file: the child has closed its output.
     ::close(std::exchange(output_fd_, -1));
   }
 }
 
-// The child is started from this thread, which lives as long as the child may: PR_SET_PDEATHSIG is about the thread.
+// This thread starts the child and lives as long as the child may, because PR_SET_PDEATHSIG refers to the thread.
 void ChildRunner::Supervise() {
   std::chrono::milliseconds delay = kFirstDelay;
   while (true) {
     if (Spawn()) Reap();
-    // All that it has written. Its own children may still hold the other end: they have no reader any more.
+    // Everything that the child has written. Its own children may still hold the other end; from now on they have no
+    // reader.
     ReadOutput(kLastBytes);
     if (output_fd_ >= 0) ::close(std::exchange(output_fd_, -1));
     lines_.Finish();
@@ -192,7 +193,7 @@ void ChildRunner::Supervise() {
       std::lock_guard lock(mutex_);
       is_stopping = stopping_;
     }
-    // Nobody is told how a child ends that was asked to.
+    // A child that was asked to end is not reported by on_exit.
     if (is_stopping) TellLine();
     RunnerEnd end;
     std::string line;
@@ -225,10 +226,9 @@ void ChildRunner::Supervise() {
   }
 }
 
-// Where logitd is process 1, as in a container, a runner's own children (its tokenizer) become its children when the
-// runner dies, and would stay zombies for ever. They are in the runner's process group, whose number no other process
-// gets as long as one of them is there; elsewhere they are not this process's children, and the group is forgotten at
-// once.
+// Where logitd is process 1, as in a container, a dead runner's own children (its tokenizer) become logitd's children,
+// and would stay zombies for ever. They are in the runner's process group, whose number is not reused while one of them
+// exists. Elsewhere they are not this process's children, and the group is forgotten at once.
 void ChildRunner::ReapOrphans() {
   std::erase_if(orphaned_groups_, [](pid_t group) {
     pid_t ended;
@@ -245,28 +245,30 @@ bool ChildRunner::Spawn() {
 
   std::lock_guard lock(mutex_);
   if (stopping_) return false;
-  // Both ends are closed on exec: no other child holds this one's.
+  // Both ends close on exec, so that no other child inherits this one's.
   int output[2] = {-1, -1};
-  // Without descriptors the child writes where this process does.
+  // If no descriptors are left, the child writes to this process's standard error.
   (void)!::pipe2(output, O_CLOEXEC);
   const pid_t parent = ::getpid();
   const pid_t pid = ::fork();
   if (pid == 0) {
-    // Only what is safe after a fork of a process with threads. Signals were blocked for main's sigwait.
+    // Only calls that are safe after a fork of a process with threads. Signals were blocked for main's sigwait.
     //
-    // A group of its own: what a terminal or GNU timeout sends to the server's group does not reach the runner, which
-    // has to outlive the drain. SIGHUP may have come already, and must not end what the server itself ignores.
+    // The child gets a process group of its own. Signals that a terminal or GNU timeout sends to the server's group
+    // then do not reach the runner, which has to outlive the drain. SIGHUP may be pending already, and must not end the
+    // child: the server itself ignores it.
     ::setpgid(0, 0);
     ::signal(SIGHUP, SIG_IGN);
     sigset_t none;
     ::sigemptyset(&none);
     ::sigprocmask(SIG_SETMASK, &none, nullptr);
-    // When this process is gone, the child ends because it is told to, not because it says why to nobody.
+    // When this process is gone, the child ends because of SIGTERM, and not because it writes to a pipe without a
+    // reader.
     ::signal(SIGPIPE, SIG_IGN);
     ::prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (::getppid() != parent) ::_exit(1);
     if (output[1] >= 0) ::dup2(output[1], STDERR_FILENO);
-    // Standard output is the server's own.
+    // Standard output belongs to the server.
     ::dup2(STDERR_FILENO, STDOUT_FILENO);
     ::execvp(arguments[0], arguments.data());
     ::_exit(127);
@@ -290,8 +292,8 @@ void ChildRunner::Reap() {
     std::lock_guard lock(mutex_);
     pid = pid_;
   }
-  // Readable when the child has ended. It is reaped under the lock, so that pid_ never names a process that is not ours
-  // when a signal is sent to it.
+  // Becomes readable when the child ends. The child is reaped under the lock, so that pid_ never names a foreign
+  // process when a signal is sent to it.
   const int child_fd = static_cast<int>(::syscall(SYS_pidfd_open, pid, 0));
   bool was_killed = false;
   while (true) {
@@ -321,7 +323,7 @@ void ChildRunner::Reap() {
       const auto look_at = Clock::now() + kLookForOrphans;
       until = std::min(until.value_or(look_at), look_at);
     }
-    // Without a pidfd (no descriptor is left, or the kernel has none) nothing tells of the end: it is asked for again.
+    // Without a pidfd (no descriptor left, or an old kernel) nothing reports the end, so it is polled for.
     if (child_fd < 0) until = Clock::now() + kAskAgain;
     Wait(child_fd, until);
     TellWaiters(nullptr);

@@ -1,8 +1,9 @@
 // A model runner that this process starts and supervises: a child process that dials in.
 //
-// A runner that ends is started again: soon if it had served, after a delay that grows if it had not. One that has lost
-// its attachment but does not end (because it hangs) is killed. The child ends with this process, whatever way that
-// ends. What the child writes to its standard output and error is read here, line by line.
+// - A runner that ends is started again: soon if it had served, after a growing delay if it had not.
+// - A runner that has lost its attachment but does not end, because it hangs, is killed.
+// - The child ends with this process, however this process ends.
+// - This class reads the child's standard output and error, line by line.
 #ifndef LOGITD_SERVER_MODELS_CHILD_RUNNER_H_
 #define LOGITD_SERVER_MODELS_CHILD_RUNNER_H_
 
@@ -25,13 +26,13 @@ namespace logitd::server {
 struct RunnerExit {
   std::string runner_name;
   RunnerEnd end;
-  // The last line that it wrote, or "".
+  // The last line that the child wrote, or "".
   std::string last_line;
-  // Time until it is started again.
+  // Time until the child is started again.
   std::chrono::milliseconds restart_in{0};
 };
 
-// What a child does, as it happens. Both are called on the child's supervising thread, and never under a lock.
+// Reports on a child. Both functions are called on the child's supervising thread, and never under a lock.
 struct ChildEvents {
   // The child has ended. Called after all of its lines.
   std::function<void(const RunnerExit&)> on_exit = [](const RunnerExit&) {};
@@ -46,13 +47,13 @@ class ChildRunner {
  public:
   // How long a child may take to end after SIGTERM, or after it has lost its attachment.
   static constexpr std::chrono::milliseconds kEndTime{5000};
-  // How long it is waited for the end of a child whose stream has ended. A process that dies closes its files a moment
-  // before it can be waited for; one that leaves in order gives back its memory in between.
+  // How long AwaitEnd waits for the end of a child whose stream has ended. A process that dies closes its files a
+  // moment before it can be waited for, and a process that leaves in order frees its memory in between.
   static constexpr std::chrono::milliseconds kCauseTime{1000};
-  // How long a line of a child that has not served is kept back, to see whether the child ends with it.
+  // How long a line of a child that has not served is held back, in case the child ends with it.
   static constexpr std::chrono::milliseconds kLineTime{250};
 
-  // Starts `command`, the program's path and its arguments, as the runner of that name.
+  // Starts `command`, which is the program's path and its arguments, as runner `name`.
   ChildRunner(std::string name, std::vector<std::string> command, ChildEvents events,
               std::chrono::milliseconds end_time = kEndTime);
   // Stops the child and waits for its end.
@@ -61,19 +62,19 @@ class ChildRunner {
   ChildRunner(const ChildRunner&) = delete;
   ChildRunner& operator=(const ChildRunner&) = delete;
 
-  // Tells the child to end: SIGTERM, then SIGKILL. It is not started again.
+  // Asks the child to end with SIGTERM, and later kills it with SIGKILL. It is not started again.
   void RequestStop();
-  // The child serves: if it ends now, it is worth to start it again at once.
+  // The child has attached. If it exits from now on, it is restarted without a growing delay.
   void OnAttached();
-  // The child's attachment has ended: it has to end, too.
+  // The child's attachment has ended. The child is killed if it does not end soon.
   void OnDetached();
-  // After OnDetached: how the child ended whose attachment it was. Unset: that is not known yet, and `then` is told of
-  // it, within kCauseTime; kUnknown if it still runs then.
+  // To be called after OnDetached. Returns how the child of that attachment ended. Unset: not known yet; `then` is
+  // called with the answer within kCauseTime, and with kUnknown if the child still runs then.
   std::optional<RunnerEnd> AwaitEnd(std::function<void(const RunnerEnd&)> then);
 
   // How often the child has ended.
   int exit_count() const;
-  // How it ended the last time, for people: "exit status 1"; and the last line that it wrote before, or "".
+  // How the child last ended, for people ("exit status 1"), and the last line that it wrote before, or "".
   std::string last_exit() const;
   std::string last_line() const;
 
@@ -85,20 +86,20 @@ class ChildRunner {
   };
 
   void Supervise();
-  // Starts the child; false if that failed.
+  // Starts the child. False: it could not be started.
   bool Spawn();
-  // Waits for the child's end, and sees to it if that is due.
+  // Waits for the child's end, and kills the child when that is due.
   void Reap();
   bool HasServed() const;
-  // Tells the line that is kept back, if there is one.
+  // Passes on the line that is held back, if there is one.
   void TellLine();
-  // Reads what the child has written, up to `most` bytes.
+  // Reads up to `most` bytes of the child's output.
   void ReadOutput(size_t most);
-  // Tells those who wait for the end: all, if it is known, else those whose time is over.
+  // Calls the waiters: all of them if the end is known, else those whose time is over.
   void TellWaiters(const RunnerEnd* end);
-  // Reaps what processes that have ended have left, if it is this process that they were left to.
+  // Reaps processes that ended children have left behind, if they have become this process's children.
   void ReapOrphans();
-  // Waits until something changes, the child ends or writes, or `until`. REQUIRES: mutex_ is not held.
+  // Waits until a member changes, the child ends or writes, or `until`. REQUIRES: mutex_ is not held.
   void Wait(int child_fd, std::optional<Clock::time_point> until);
   void Wake();
 
@@ -106,16 +107,16 @@ class ChildRunner {
   const std::vector<std::string> command_;
   const ChildEvents events_;
   const std::chrono::milliseconds end_time_;
-  // An eventfd: written to when one of the below changes.
+  // An eventfd. Written to when one of the members under mutex_ changes.
   const int wake_fd_;
 
-  // The supervisor's: where the child's output comes from, or -1, its lines, the last of them, and when that is told;
-  // unset: it has been.
+  // The supervising thread's own: the descriptor of the child's output, or -1; the last line; and when that line is
+  // passed on (unset: it has been).
   int output_fd_ = -1;
   std::string line_;
   std::optional<Clock::time_point> tell_line_at_;
   LineSplitter lines_;
-  // Process groups of children that have ended, some of whose processes may not have.
+  // Process groups of ended children that may still hold processes.
   std::vector<pid_t> orphaned_groups_;
 
   mutable std::mutex mutex_;
@@ -123,7 +124,7 @@ class ChildRunner {
   // 0: not running.
   pid_t pid_ = 0;
   bool has_served_ = false;
-  // A child that had served has ended, and its end has not been asked for yet.
+  // A child that had served has ended, and AwaitEnd has not asked for its end yet.
   bool has_unclaimed_end_ = false;
   // When the child is killed if it still runs.
   std::optional<Clock::time_point> kill_at_;

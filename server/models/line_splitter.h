@@ -1,10 +1,10 @@
-// Makes lines of bounded length of a stream of bytes.
+// Splits a stream of bytes into lines of bounded length.
 //
 //   LineSplitter lines(4, [](std::string line) { ... });
 //   lines.Append("ab\ncdefg\n");   // "ab", "cdef [1 byte more]"
-//   lines.Finish();                // what came after the last line feed, if anything
+//   lines.Finish();                // the rest after the last line feed, if any
 //
-// Empty lines are left out. One thread.
+// Skips empty lines. One thread.
 #ifndef LOGITD_SERVER_MODELS_LINE_SPLITTER_H_
 #define LOGITD_SERVER_MODELS_LINE_SPLITTER_H_
 
@@ -19,7 +19,7 @@ namespace logitd::server {
 
 class LineSplitter {
  public:
-  // What is longer than `max_bytes` is cut, and says so.
+  // A line of more than `max_bytes` is cut, and its end says by how much.
   LineSplitter(size_t max_bytes, std::function<void(std::string)> on_line)
       : max_bytes_(max_bytes), on_line_(std::move(on_line)) {}
 

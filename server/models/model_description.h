@@ -1,4 +1,4 @@
-// What a model is, how much its runner takes and what it can do, as the runner says when it attaches. Plain data.
+// Facts that a runner states when it attaches: what its model is, how much it takes and what it can do. Plain data.
 #ifndef LOGITD_SERVER_MODELS_MODEL_DESCRIPTION_H_
 #define LOGITD_SERVER_MODELS_MODEL_DESCRIPTION_H_
 
@@ -11,7 +11,7 @@
 
 namespace logitd::server {
 
-// What a model is, as its runner said when it attached.
+// The model, as its runner describes it.
 struct ModelDescription {
   std::string name;
   std::string model_fingerprint;
@@ -27,32 +27,32 @@ struct ModelDescription {
   std::string precision;
   std::optional<int64_t> parameter_count;
   std::string chat_template;
-  // How far a log-prob may move with the batch, nats, >= 0, as this runner says. Runners of one model may differ.
+  // How far a log-prob may move with the batch, nats, >= 0, according to this runner. Runners of one model may differ.
   std::optional<double> batch_tolerance_nats;
   std::optional<int32_t> hidden_width;
   // For people, printable.
   std::vector<std::string> warnings;
 };
 
-// How much a runner takes.
+// The sizes of a runner.
 struct RunnerCapacity {
   int32_t max_sequences = 1;
   int64_t max_cached_tokens = 1;
   int32_t max_batch_tokens = 1;
-  // For people, printable: how max_cached_tokens was chosen. Empty: nothing to say.
+  // How max_cached_tokens was chosen; for people, printable. Empty: the runner does not say.
   std::string cache_choice = {};
-  // Batches that it takes before the first is answered, >= 1.
+  // Batches that the runner accepts before it answers the first, >= 1.
   int32_t max_batches_in_flight = 2;
 };
 
-// What a runner can do.
+// The abilities of a runner.
 struct RunnerCapabilities {
   bool fork = false;
   bool trim = false;
   bool records = false;
   bool tokenizer = false;
   bool vocabulary = false;
-  // See logitd.v1.RunnerCapabilities: what token_bound.h needs.
+  // As in logitd.v1.RunnerCapabilities. token_bound.h needs it.
   bool tokens_spell_text = false;
 
   bool operator==(const RunnerCapabilities&) const = default;

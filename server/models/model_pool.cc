@@ -92,7 +92,7 @@ absl::StatusOr<std::shared_ptr<ServedModel>> ModelPool::Attach(const ModelDescri
     model = found == models_.end() ? nullptr : found->second.model;
     if (model != nullptr) {
       const absl::Status same = CheckSame(model->description(), model->capabilities(), description, capabilities);
-      // A file may be replaced while its runner is away, but what clients hold of its tokens must stay true.
+      // A file may be replaced while its runner is away, but token ids that clients hold must keep their meaning.
       if (!same.ok() && model->runner_count() > 0) return same;
       if (!HasSameVocabulary(model->description(), description)) {
         return errors::ModelMismatch("model " + description.name + " was attached with another vocabulary");
@@ -121,7 +121,7 @@ void ModelPool::Detach(const std::shared_ptr<ServedModel>& model, const std::sha
     std::lock_guard lock(mutex_);
     if (!model->Remove(runner)) return;
     const auto found = models_.find(name);
-    // Names of strangers that have left must not fill the list, nor make "the only model" ambiguous.
+    // Names of foreign runners that have left must not fill the list, nor make "the only model" ambiguous.
     if (found != models_.end() && found->second.model == model && model->runner_count() == 0 &&
         !found->second.is_expected) {
       models_.erase(found);

@@ -18,48 +18,50 @@ namespace logitd::server {
 
 class ModelPool {
  public:
-  // Told of every runner that comes or goes: its model's name, its own name, and which of the two.
+  // Called for every runner that attaches or detaches, with the names of its model and of the runner.
   using Listener = std::function<void(const std::string& model, const std::string& runner, bool is_attached)>;
   explicit ModelPool(Listener on_change) : on_change_(std::move(on_change)) {}
 
-  // The model of that name; "" is the only one there is. It has a runner, or one is on its way back: ServedModel::Pick
-  // waits for it.
-  // Errors: MODEL_NOT_FOUND, MODEL_AMBIGUOUS, MODEL_UNAVAILABLE (known, but its runners are away; or "" and none).
+  // Returns the model `name`; "" names the only model. It has a runner, or one is on its way back, for which
+  // ServedModel::Pick waits.
+  // Errors: MODEL_NOT_FOUND; MODEL_AMBIGUOUS; MODEL_UNAVAILABLE: the model is known but its runners are away, or `name`
+  // is "" and no model is known.
   absl::StatusOr<std::shared_ptr<ServedModel>> Find(std::string_view name) const;
-  // Whether the model of that name has a runner now.
+  // Whether model `name` has a runner now.
   bool IsServed(std::string_view name) const;
 
-  // All known models, sorted by name; null where no runner has come yet. One without runners is waiting for them.
+  // All known models, sorted by name. `model` is null until its first runner attaches. A model without runners waits
+  // for them.
   struct Entry {
     std::string name;
     std::shared_ptr<ServedModel> model;
   };
   std::vector<Entry> List() const;
 
-  // The vocabulary of a runner's model, if the model of its name has the same one; else null.
+  // The vocabulary of the model that has the runner's model name, if the fingerprints are equal; else null.
   std::shared_ptr<const Vocabulary> KnownVocabulary(const ModelDescription& runner) const;
 
-  // A runner comes, for a model of its description; the model that it serves from now on.
-  // Errors: MODEL_MISMATCH (the name's other runners serve something else, or the name had another vocabulary),
-  // LIMIT_EXCEEDED.
+  // Adds a runner to the model that it describes, and returns that model.
+  // Errors: LIMIT_EXCEEDED; MODEL_MISMATCH: the other runners of this name serve something else, or the name had
+  // another vocabulary.
   absl::StatusOr<std::shared_ptr<ServedModel>> Attach(const ModelDescription& description,
                                                       const RunnerCapabilities& capabilities,
                                                       std::shared_ptr<const Vocabulary> vocabulary,
                                                       const std::shared_ptr<AttachedRunner>& runner);
-  // The runner is gone: it gets no more work. The model's name stays known only if it has other runners or is expected.
-  // Whoever waits for the runner waits until it is told (AttachedRunner::OnLost).
+  // Removes a runner: it gets no more work. The model's name stays known only if it has other runners or is expected.
+  // Callers that wait for the runner wait until AttachedRunner::OnLost tells them.
   void Detach(const std::shared_ptr<ServedModel>& model, const std::shared_ptr<AttachedRunner>& runner);
 
-  // Runners of this name are being started, and started again: the name is known from now on, and requests wait for one
-  // that is lost.
+  // This server starts runners for model `name`, and restarts them. From now on the name is known, and requests wait
+  // for a lost runner.
   void Expect(std::string_view name);
-  // Whether a lost runner of an expected name is on its way back, so that it is worth to wait.
+  // Whether requests should wait for a lost runner of an expected model, because it will be back soon.
   void SetReturning(std::string_view name, bool is_returning);
 
  private:
   struct Known {
     std::shared_ptr<ServedModel> model;
-    // Its runners are started by this server: calls while all are away are UNAVAILABLE.
+    // This server starts the model's runners. While all of them are away, calls fail with UNAVAILABLE.
     bool is_expected = false;
   };
 

@@ -12,14 +12,14 @@ namespace logitd::server {
 
 namespace {
 
-// Asks for the logits of each row that a choice is to be made from, once, instead of the choices. Which of the new
-// requests answers each of the old ones; empty: nothing was changed.
+// Replaces every choice by a request for the logits of its row, with each row asked for once. Returns for each old
+// request the index of the new one that answers it; empty: nothing was changed.
 std::vector<size_t> ChooseFromLogits(SequenceWork& work) {
   const auto is_choice = [](const RowRequest& request) { return std::holds_alternative<ChoiceWanted>(request.form); };
   if (std::none_of(work.rows.begin(), work.rows.end(), is_choice)) return {};
   std::vector<RowRequest> rows;
   std::vector<size_t> answers;
-  // By row.
+  // Keyed by row.
   std::map<int32_t, size_t> logits;
   for (RowRequest& request : work.rows) {
     if (!is_choice(request)) {
@@ -43,7 +43,7 @@ absl::Status ModelSession::Reserve(const RoomNeeded& room, const std::string& fi
     ASSIGN_OR_RETURN(const auto runner,
                      model_.Pick(room.sequences, std::max(room.tokens, room.most_tokens), field, context));
     const absl::Status status = TakeRunner(*runner, room, field, context);
-    // It may lose the room before it has begun.
+    // The session may lose its room before it has begun.
     if (IsSuspended(status)) continue;
     if (!IsRunnerLost(status)) return status;
     RETURN_IF_ERROR(CountLoss({}));
@@ -78,7 +78,7 @@ absl::StatusOr<std::vector<SequenceRows>> ModelSession::Evaluate(std::vector<Seq
                                                                  const RequestContext& context,
                                                                  std::vector<SequenceWork> ahead) {
   RETURN_IF_ERROR(Recall(work));
-  // Whoever has to be alone has one thing asked at a time.
+  // A session that must be alone sends one job at a time.
   if (strikes_.is_alone()) ahead.clear();
   if (strikes_.is_alone() && !ahead_ids_.empty()) Suspend();
   if (!runner_) RETURN_IF_ERROR(Settle(work, context));
@@ -91,7 +91,7 @@ absl::StatusOr<std::vector<SequenceRows>> ModelSession::Evaluate(std::vector<Seq
   }
   RETURN_IF_ERROR(rows.status());
   OnSuccess(work);
-  // Sources first: what they get in the same batch comes after the copy.
+  // Copies first: tokens that the source gets in the same batch come after the copy.
   for (const SequenceWork& done : work) {
     if (done.fork_from_sequence_id) {
       sequences_[done.sequence_id].tokens = sequences_[*done.fork_from_sequence_id].tokens;
@@ -140,7 +140,7 @@ std::vector<SequenceWork> ModelSession::AheadThere(std::vector<SequenceWork> ahe
 absl::StatusOr<std::vector<SequenceRows>> ModelSession::EvaluateThere(std::vector<SequenceWork> work,
                                                                       const RequestContext& context,
                                                                       std::vector<SequenceWork> ahead) {
-  // Which of the requests that are sent answers each of the work's own.
+  // For each work: the index of the request that answers each of its own.
   std::vector<std::vector<size_t>> answers;
   for (SequenceWork& next : work) {
     if (!can_choose_) answers.push_back(ChooseFromLogits(next));
@@ -170,7 +170,7 @@ absl::StatusOr<std::vector<SequenceRows>> ModelSession::TakeAhead(const std::vec
   };
   const auto is_ahead = [&](const SequenceWork& next) { return place_of(next) < std::ssize(ids); };
   if (std::none_of(work.begin(), work.end(), is_ahead)) {
-    // All that ran ahead has ended.
+    // All sequences that ran ahead have ended.
     return EvaluateThere(work, context, std::move(ahead));
   }
   if (!std::all_of(work.begin(), work.end(), is_ahead)) {
@@ -214,9 +214,10 @@ absl::Status ModelSession::Recall(const std::vector<SequenceWork>& work) {
 }
 
 absl::Status ModelSession::CountLoss(const std::vector<SequenceWork>& work) {
-  // Not this request's fault. Whoever's it is will be refused: there is an end to it.
+  // The loss was not this request's fault. The guilty request will be refused, so this cannot go on for ever.
   if (runner_->suspicion() == Suspicion::kBystander) return absl::OkStatus();
-  // It has to be shown without texts: whoever has some made into tokens all the time protects nobody.
+  // The doubt must be resolved without texts: a client that has texts tokenised all the time must not protect a guilty
+  // request.
   if (runner_->suspicion() == Suspicion::kDoubt) is_quiet_ = true;
   if (runner_->suspicion() == Suspicion::kSuspect) {
     strikes_.Add();
@@ -238,22 +239,22 @@ absl::Status ModelSession::Settle(const std::vector<SequenceWork>& work, const R
   while (true) {
     for (auto& [sequence_id, sequence] : sequences_) sequence.runner_sequence_id = 0;
     ahead_ids_.clear();
-    // It keeps its turn where it is suspended.
+    // A suspended session keeps its turn.
     if (runner_ && !runner_->is_suspended()) runner_.reset();
     std::vector<std::vector<SequenceWork>> rounds = PlanRebuild();
     RoomNeeded room = room_;
-    // All that it has, at once.
+    // The tokens of all sequences and of `work`.
     int64_t tokens = 0;
     for (const SequenceWork& next : work) tokens += static_cast<int64_t>(next.token_count());
     for (const std::vector<SequenceWork>& round : rounds) {
       for (const SequenceWork& next : round) tokens += static_cast<int64_t>(next.token_count());
     }
-    // And as many more as it has grown by since it began: who has come so far goes on for a while. With less room the
-    // session would soon be suspended again.
+    // Adds as many tokens as the session has grown by so far, because a session that has come this far goes on for a
+    // while. With less room it would soon be suspended again.
     const int64_t grown = std::max<int64_t>(0, tokens - room.tokens);
     room.tokens = std::min(room.tokens + 2 * grown, std::max(room.tokens, room.most_tokens));
     const auto runner = model_.Pick(room.sequences, std::max(room.tokens, room.most_tokens), "", context);
-    // What the request asked for fitted when it came: a fleet that has shrunk since is not its fault.
+    // The request fitted when it came. If the fleet has shrunk since, that is not the request's fault.
     if (DetailOf(runner.status()).reason == ErrorReason::kLimitExceeded) {
       return errors::RunnerLost(model_.description().name);
     }

@@ -1,4 +1,4 @@
-// What goes into a runner's next batch, and when it is sent.
+// The composition of a runner's next batch, and when it is sent. batch_scheduler.cc begins with an example.
 #include <algorithm>
 #include <chrono>
 #include <string>
@@ -10,21 +10,21 @@
 namespace logitd::server {
 namespace {
 
-// Tokens that each waiting piece of work gets before any gets more.
+// Tokens that each waiting piece gets before any piece gets more.
 constexpr size_t kFairTokens = 64;
 
-// And that each gets at least, in order of arrival, where all together get few.
+// Tokens that each piece gets, in order of arrival, even where all of them together get few.
 constexpr size_t kFewTokens = 8;
 
-// How long a free runner waits for the sequences of its last batch to come back. Sampling takes them well below a
-// millisecond each; a batch takes ten or more.
+// How long a free runner waits for the sequences of its last batch to come back. Sampling takes well below a
+// millisecond per sequence; a batch takes ten milliseconds or more.
 constexpr std::chrono::milliseconds kGatherTime{2};
 
-// The longest that a batch may take, whatever its requests' deadlines: a large model on a small machine needs minutes
+// The longest time limit of a batch, whatever its requests' deadlines: a large model on a small machine needs minutes
 // for a batch of prompts, but nothing needs hours.
 constexpr std::chrono::milliseconds kBatchTimeLimit{std::chrono::minutes{10}};
 constexpr std::chrono::milliseconds kShortestTimeLimit{1000};
-// Of the decoders that the work tells the runner of.
+// Bytes of the decoders that the work describes to the runner.
 int64_t StartBytesOf(const SequenceWork& work) {
   int64_t bytes = 0;
   for (const RowRequest& request : work.rows) {
@@ -41,13 +41,13 @@ int64_t StartBytesOf(const SequenceWork& work) {
 bool BatchScheduler::CanSend() const {
   if (!sends_batches_ || !lost_.ok()) return false;
   if (sent_.empty()) return HasReadyWork();
-  // The next batch while the runner still has one: only to go on from what it chooses there, and not beside anybody who
-  // is alone. What else waits then goes with it.
+  // While the runner has a batch, the next one is sent only to go on from the tokens chosen in it, and never beside
+  // work that is alone. Other waiting work then goes along.
   if (sent_.size() >= static_cast<size_t>(max_batches_in_flight_) || sent_.back().is_alone) return false;
   const bool is_somebody_alone =
       std::any_of(waiting_.begin(), waiting_.end(), [](const Pending& pending) { return pending.job->is_alone; });
   if (is_somebody_alone && !was_alone_) return false;
-  // A long piece of which the runner has a part would miss every other batch.
+  // A long piece with a part at the runner would miss every other batch.
   if (std::any_of(waiting_.begin(), waiting_.end(),
                   [this](const Pending& pending) { return pending.last_batch_id == sent_.back().id; })) {
     return false;
@@ -60,7 +60,7 @@ bool BatchScheduler::CanSend() const {
 bool BatchScheduler::IsReady(const Pending& pending) const {
   if (pending.job->is_quiet && open_texts_ > 0) return false;
   if (pending.job->after != nullptr && pending.job->after->unsent > 0) return false;
-  // Should a piece fail, the next one must not be there.
+  // If a piece fails, the next piece of its work must not be at the runner.
   return pending.last_batch_id == 0 || sent_.empty() || pending.last_batch_id < sent_.front().id;
 }
 
@@ -71,7 +71,7 @@ bool BatchScheduler::HasReadyWork() const {
 std::chrono::steady_clock::time_point BatchScheduler::GatherUntil(
     std::chrono::steady_clock::time_point gathering_since) const {
   if (sent_.empty()) return std::max(gathering_since, runner_free_since_) + kGatherTime;
-  // The runner is busy for a while: whoever is late for this batch is only in the one after the next.
+  // The runner is busy for a while, and a session that misses this batch gets into the one after the next only.
   return std::max(gathering_since + kGatherTime, batch_begun_ + last_batch_time_ * 6 / 10);
 }
 
@@ -81,7 +81,7 @@ const Job* BatchScheduler::NextAlone() const {
     return pending.job->is_alone && (!pending.job->is_quiet || open_texts_ == 0);
   });
   if (first == waiting_.end()) return nullptr;
-  // In turns, as long as there are both.
+  // Alternates with the other work while there is both.
   if (was_alone_ && !std::all_of(waiting_.begin(), waiting_.end(), is_alone)) return nullptr;
   return first->job.get();
 }
@@ -93,11 +93,11 @@ std::vector<BatchScheduler::Taken> BatchScheduler::TakePieces(const Job* alone, 
   const auto is_of_batch = [&](const Pending& pending) {
     return (alone != nullptr ? pending.job.get() == alone : !pending.job->is_alone) && IsReady(pending);
   };
-  // False: no more of them.
+  // Returns false when no more pieces may be taken.
   const auto take = [&](std::list<Pending>::iterator it, size_t max_tokens) {
     const SequenceWork& work = it->job->work[it->index];
     start_bytes += StartBytesOf(work);
-    // It is in the next batch.
+    // The piece goes into the next batch.
     if (start_bytes > kMaxStartBytes && !pieces.empty()) return false;
     SequenceWork piece;
     piece.sequence_id = work.sequence_id;
@@ -125,7 +125,7 @@ std::vector<BatchScheduler::Taken> BatchScheduler::TakePieces(const Job* alone, 
   budget =
       std::min(budget, static_cast<size_t>(budget_.TokensBeside(content.steps, static_cast<int>(stepping_.size()))));
   const size_t before_others = budget;
-  // Where there is little for them, all get some of it.
+  // Where the budget is small, every piece gets a part of it.
   const size_t share = others.empty() ? 0 : std::clamp(budget / others.size(), kFewTokens, kFairTokens);
   for (const auto& it : others) {
     if (budget == 0 || !goes_on) break;
@@ -170,7 +170,7 @@ Batch BatchScheduler::TakeBatch() {
     batch.work.push_back(std::move(piece));
   }
   const auto now = std::chrono::system_clock::now();
-  // A deadline that has just passed is found by its own request; the batch is worth a try for the others.
+  // A request notices by itself that its deadline has just passed. The batch is still worth a try for the others.
   batch.time_limit = latest - now > kBatchTimeLimit
                          ? kBatchTimeLimit
                          : std::max(std::chrono::ceil<std::chrono::milliseconds>(latest - now), kShortestTimeLimit);

@@ -6,7 +6,7 @@
 namespace logitd::server {
 namespace {
 
-// Sequences whose first `length` tokens are equal and on the runner, in that of the first of them.
+// Sequences that agree in their first `length` tokens. The runner has those tokens, in the first of the sequences.
 struct Group {
   std::vector<const SequenceTokens*> members;
   size_t length = 0;
@@ -15,7 +15,7 @@ struct Group {
   bool IsDone() const { return members.front()->tokens.size() == length; }
 };
 
-// The members of a group by how they go on; one that does not is a group of its own.
+// Splits a group by the next token. A member that ends there is a group of its own.
 std::vector<Group> Split(const Group& group) {
   std::vector<Group> parts;
   for (const SequenceTokens* member : group.members) {

@@ -7,7 +7,7 @@
 namespace logitd::server {
 namespace {
 
-// Signals that a process gets for what it does itself. (kill(1) can send them, too: nothing tells the difference.)
+// Signals that a process gets because of its own actions. (kill(1) can send them too; the two cannot be told apart.)
 bool IsOwn(int signal) {
   return signal == SIGSEGV || signal == SIGBUS || signal == SIGILL || signal == SIGFPE || signal == SIGABRT;
 }

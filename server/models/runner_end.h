@@ -1,8 +1,8 @@
-// How a runner ended, as far as anybody knows.
+// How a runner ended, as far as that is known.
 //
 //   RunnerEnd end = EndOf(wait_status);
-//   end.kind == RunnerEnd::Kind::kOwnSignal; end.signal == "SIGSEGV"; end.cause == "signal SIGSEGV (Segmentation
-//   fault)"
+//   end.kind == RunnerEnd::Kind::kOwnSignal; end.signal == "SIGSEGV";
+//   end.cause == "signal SIGSEGV (Segmentation fault)"
 #ifndef LOGITD_SERVER_MODELS_RUNNER_END_H_
 #define LOGITD_SERVER_MODELS_RUNNER_END_H_
 
@@ -12,23 +12,23 @@ namespace logitd::server {
 
 struct RunnerEnd {
   enum class Kind {
-    // Its stream has ended, and no more is known: it runs elsewhere, or has not ended.
+    // Its stream has ended, and nothing else is known: it runs elsewhere, or has not ended.
     kUnknown,
-    // In order: it was told to, or wanted to.
+    // In order: it was asked to leave, or wanted to.
     kLeft,
-    // By SIGSEGV, SIGBUS, SIGILL, SIGFPE or SIGABRT: what it was doing is under suspicion.
+    // By SIGSEGV, SIGBUS, SIGILL, SIGFPE or SIGABRT. The work that it had is under suspicion.
     kOwnSignal,
-    // In any other way: it was killed, exited, was silent, did not answer, or broke the protocol.
+    // In any other way: it was killed, exited, fell silent, did not answer, or broke the protocol.
     kOther,
   };
   Kind kind = Kind::kUnknown;
-  // "SIGSEGV" if it was kOwnSignal, else empty.
+  // The signal's name, such as "SIGSEGV", for kOwnSignal; else empty.
   std::string signal;
-  // For people; never empty but for kUnknown.
+  // For people. Empty only for kUnknown.
   std::string cause;
 };
 
-// What waitpid said of it.
+// Interprets the status that waitpid returned.
 RunnerEnd EndOf(int wait_status);
 
 }  // namespace logitd::server

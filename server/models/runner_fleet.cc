@@ -6,10 +6,10 @@
 namespace logitd::server {
 namespace {
 
-// A runner that is away for longer than this is not worth to wait for: its clients are told at once.
+// Requests do not wait for a runner that is away for longer than this: they fail at once.
 constexpr std::chrono::milliseconds kShortAbsence{1000};
 
-// So that no other runner can have a supervised one's name by accident.
+// Makes sure that no other runner has a supervised runner's name by accident.
 std::string RandomText() {
   constexpr char kDigits[] = "0123456789abcdef";
   std::random_device random;

@@ -20,32 +20,32 @@ namespace logitd::server {
 
 struct FleetOptions {
   std::string model_name;
-  // Runners, >= 1.
+  // Number of runners, >= 1.
   int count = 1;
-  // The program and its arguments for the runner of that name, which it has to say when it attaches.
+  // The program and its arguments for the runner of that name. The runner must give this name when it attaches.
   std::function<std::vector<std::string>(const std::string& runner_name)> command;
 };
 
 // Thread-safe.
 class RunnerFleet {
  public:
-  // Starts the runners and tells the pool to expect them.
+  // Starts the runners, and tells the pool to expect them.
   RunnerFleet(FleetOptions options, ModelPool& pool, ChildEvents events);
-  // Stops them all.
+  // Stops all runners and waits for their ends.
   ~RunnerFleet();
 
-  // Tells all runners to end, and starts none again.
+  // Asks all runners to end. None is started again.
   void RequestStop();
 
-  // A runner of that name has attached, or has ended its attachment. Others' names are ignored.
+  // A runner has attached, or its attachment has ended. Names of other runners are ignored.
   void OnAttached(const std::string& runner_name);
   void OnDetached(const std::string& runner_name);
-  // As ChildRunner::AwaitEnd; kUnknown for others' names.
+  // As ChildRunner::AwaitEnd. kUnknown for the names of other runners.
   std::optional<RunnerEnd> AwaitEnd(const std::string& runner_name, std::function<void(const RunnerEnd&)> then);
 
-  // Whether every runner has ended before any had attached: the model cannot be served.
+  // Whether every runner has ended and none had attached before. The model cannot be served then.
   bool HasFailed() const;
-  // How the one that ended last did, for people, with the last line that it wrote.
+  // How a runner last ended, with the last line that it wrote; for people.
   std::string last_exit() const;
 
  private:
@@ -58,9 +58,9 @@ class RunnerFleet {
   bool any_attached_ = false;
   std::set<std::string> exited_;
   std::string last_exit_;
-  // Those that will not be back soon.
+  // The runners that will not be back soon.
   std::set<std::string> away_;
-  // Last: their threads use the rest. Constant once made.
+  // Declared last, because the runners' threads use the other members. Constant after construction.
   std::map<std::string, std::unique_ptr<ChildRunner>> runners_;
 };
 

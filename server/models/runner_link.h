@@ -1,4 +1,4 @@
-// The way to one runner: what the server asks of it. Free of gRPC and protobuf.
+// The server's way to one runner. Free of gRPC and protobuf.
 #ifndef LOGITD_SERVER_MODELS_RUNNER_LINK_H_
 #define LOGITD_SERVER_MODELS_RUNNER_LINK_H_
 
@@ -11,17 +11,17 @@
 
 namespace logitd::server {
 
-// Thread-safe. Functions neither block nor call back; after the runner is lost they do nothing.
+// Thread-safe. No function blocks or calls back. After the runner is lost they do nothing.
 class RunnerLink {
  public:
   virtual ~RunnerLink() = default;
   virtual void SendBatch(Batch batch) = 0;
-  // Nobody waits for these sequences' results of the batch any more. The batch is still answered.
+  // No caller waits for these sequences' results of the batch any more. The runner still answers the batch.
   virtual void SendCancel(int64_t batch_id, std::vector<int64_t> sequence_ids) = 0;
   virtual void SendTokenize(int64_t call_id, std::vector<std::string> texts, const TokenizationOptions& options) = 0;
   virtual void SendDetokenize(int64_t call_id, std::vector<std::vector<TokenId>> tokens,
                               bool render_special_tokens) = 0;
-  // Nobody waits for this call of the tokenizer any more. It is still answered.
+  // No caller waits for this call of the tokenizer any more. The runner still answers it.
   virtual void SendCancelCall(int64_t call_id) = 0;
 };
 

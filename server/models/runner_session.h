@@ -5,7 +5,7 @@
 //   int64_t sequence = session.NewSequence();
 //   auto rows = session.Evaluate({work}, context);                       // blocks until the rows are there
 //
-// Requests do not use this class directly, but through ModelSession (model_session.h), which survives a lost runner.
+// Requests use this class through ModelSession (model_session.h), which survives a lost runner.
 #ifndef LOGITD_SERVER_MODELS_RUNNER_SESSION_H_
 #define LOGITD_SERVER_MODELS_RUNNER_SESSION_H_
 
@@ -28,22 +28,23 @@
 
 namespace logitd::server {
 
-// Tokens that a growing sequence takes room for at a time, the first time too.
+// Tokens by which a sequence's room grows at a time, also the first time.
 inline constexpr int64_t kGrowTokens = 64;
 
-// How much of a runner's cache a session needs.
+// The part of a runner's cache that a session needs.
 struct RoomNeeded {
   int32_t sequences = 1;
-  // That it begins with. It takes more when it comes to that.
+  // Tokens that the session begins with. It takes more room as it grows.
   int64_t tokens = 0;
-  // That it may come to.
+  // Tokens that it may grow to.
   int64_t most_tokens = 0;
 };
 
-// Sequences and a share of the cache. One thread. What it holds is given back when it ends.
+// Sequences and their share of a runner's cache. One thread. The destructor gives back everything that the session
+// holds.
 class RunnerSession {
  public:
-  // `age`: of the request, NewAge().
+  // `age`: the request's age, from NewAge().
   explicit RunnerSession(std::shared_ptr<BatchScheduler> scheduler, int64_t age = NewAge())
       : scheduler_(std::move(scheduler)), share_{age} {}
   ~RunnerSession();
@@ -51,45 +52,47 @@ class RunnerSession {
   RunnerSession(const RunnerSession&) = delete;
   RunnerSession& operator=(const RunnerSession&) = delete;
 
-  // A number for a request's sessions, larger than all before. Thread-safe.
+  // A number for the sessions of one request, larger than all numbers before. Thread-safe.
   static int64_t NewAge();
 
-  // Waits for room in the runner's cache, instead of what it held before; whoever was suspended begins again, without
-  // sequences, and keeps its turn. REQUIRES: it has no sequences.
-  // `field`: of the request, named if it can never fit.
-  // Errors: LIMIT_EXCEEDED if it can never fit; CANCELLED, DEADLINE_EXCEEDED, RUNNER_LOST.
+  // Waits for room in the runner's cache, in place of any room that the session has. A suspended session begins again
+  // without sequences, and keeps its turn. REQUIRES: the session has no sequences.
+  // `field`: the request's field that the error names.
+  // Errors: LIMIT_EXCEEDED if the room can never fit; CANCELLED, DEADLINE_EXCEEDED, RUNNER_LOST.
   absl::Status Reserve(const RoomNeeded& room, const std::string& field, const RequestContext& context);
-  // It lost its room, to an older one, and its sequences with it: all that is asked of it fails with kAborted. What
-  // it is about to be given comes all the same.
+  // Whether the session has lost its room, and its sequences with it, to an older session. All further work fails with
+  // kAborted. Results of work that the runner already has still arrive.
   bool is_suspended() const;
 
-  // A new sequence number.
+  // A new number for a sequence or a decoder.
   int64_t NewSequence();
   // Frees a sequence's cache.
   void Release(int64_t sequence_id);
 
-  // Evaluates all of `work` together, at most one entry per sequence. Shapes: one result per work, in order.
-  // `ahead`: what goes on from it (SequenceWork::append_chosen), and is on its way when this returns.
-  // Waits for more room, if it takes that; what is ahead does not wait, and is not sent then.
-  // Errors: CANCELLED, DEADLINE_EXCEEDED, RUNNER_LOST, kAborted (is_suspended); what fails for one entry is in its
-  // SequenceRows.status.
+  // Evaluates all of `work` together, with at most one entry per sequence. Returns one result per entry, in order.
+  // `ahead`: work that goes on from `work` (SequenceWork::append_chosen). It is on its way when this returns.
+  // Waits for more room if `work` needs it. `ahead` does not wait: if there is no room for it, it is not sent.
+  // Errors: CANCELLED, DEADLINE_EXCEEDED, RUNNER_LOST, kAborted (is_suspended()). An entry that fails by itself says so
+  // in its SequenceRows.status.
   absl::StatusOr<std::vector<SequenceRows>> Evaluate(std::vector<SequenceWork> work, const RequestContext& context,
                                                      std::vector<SequenceWork> ahead = {});
-  // The results of what is ahead, in its order; `ahead` goes on from that. REQUIRES: has_ahead().
+  // Returns the results of the work that is ahead, in its order. The new `ahead` goes on from that work. REQUIRES:
+  // has_ahead().
   absl::StatusOr<std::vector<SequenceRows>> EvaluateAhead(const RequestContext& context,
                                                           std::vector<SequenceWork> ahead = {});
   bool has_ahead() const { return ahead_ != nullptr; }
-  // Gives up what is ahead, if there is anything.
+  // Gives up the work that is ahead, if there is any.
   void DropAhead();
-  // Whether it is of any use.
+  // Whether the runner accepts a batch while it has another.
   bool can_run_ahead() const { return scheduler_->capacity().max_batches_in_flight > 1; }
-  // From now on no other session's work is in a batch with this one's; `is_quiet`: nor has the runner any texts then.
+  // From now on no other session's work shares a batch with this one's. `is_quiet`: the runner also has no texts
+  // meanwhile.
   void SetAlone(bool is_alone, bool is_quiet) {
     is_alone_ = is_alone;
     is_quiet_ = is_alone && is_quiet;
   }
 
-  // After RUNNER_LOST: what that says of this session's work, and the signal if the runner ended by one of its own.
+  // After RUNNER_LOST: what the loss says about this session's work, and the runner's own signal if it ended by one.
   Suspicion suspicion() const { return suspicion_; }
   const std::string& signal() const { return signal_; }
 
@@ -97,7 +100,8 @@ class RunnerSession {
 
   bool is_of(const BatchScheduler& scheduler) const { return scheduler_.get() == &scheduler; }
 
-  // Sequences that failed after their rows had been given: the next work on them fails so. The scheduler's.
+  // Sequences that failed after their rows had been delivered, with the error for the next work on them. The
+  // scheduler's.
   std::unordered_map<int64_t, absl::Status>& dropped() { return dropped_; }
 
  private:
@@ -107,19 +111,19 @@ class RunnerSession {
                                                     std::vector<SequenceWork> ahead);
   // Tokens in the cache after `work`.
   int64_t TokensAfter(const std::vector<SequenceWork>& work) const;
-  // With some for the steps after it.
+  // The same, and room for the steps that follow.
   int64_t RoomFor(const std::vector<SequenceWork>& work) const;
 
   std::shared_ptr<BatchScheduler> scheduler_;
   // The scheduler's.
   CacheShare share_;
   std::vector<int64_t> sequence_ids_;
-  // It has reserved some; a session that never did so is not counted.
+  // The session has reserved room. The scheduler does not count a session that never has.
   bool has_room_ = false;
   int64_t most_tokens_ = 0;
-  // Tokens in the cache, as often as they are there: what a sequence shares with others counts once.
+  // Tokens that the sequences hold in the cache. Shared tokens count once.
   CachedTokens cached_;
-  // What is on its way and not waited for yet.
+  // The work that is on its way and has not been waited for.
   std::shared_ptr<Job> ahead_;
   bool is_alone_ = false;
   bool is_quiet_ = false;

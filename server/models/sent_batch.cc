@@ -80,7 +80,7 @@ absl::StatusOr<std::vector<Arrival>> CountOutputs(SentBatch& batch, std::vector<
       if (entry.rows_missing != RowCountOf(entry))
         return errors::RunnerProtocol("an entry was skipped after rows of it");
       entry.failed = true;
-      // Why, if it is known.
+      // The reason why it was skipped, if it is known.
       if (job.session != nullptr) {
         const auto dropped = job.session->dropped().find(output.sequence_id);
         if (dropped != job.session->dropped().end()) output.status = dropped->second;
@@ -97,7 +97,7 @@ absl::StatusOr<std::vector<Arrival>> CountOutputs(SentBatch& batch, std::vector<
       entry.rows_missing -= output.row_count;
       request = rows.request_index;
     }
-    // What wants no rows is at its end when the batch is.
+    // Work without rows ends with its batch.
     const bool has_all = entry.last_piece && !entry.rows.empty() && entry.rows_missing == 0;
     const bool is_end = entry.failed || has_all;
     if (!job.abandoned && !entry.is_counted) arrivals.push_back({entry.job, entry.index, request, &output, is_end});

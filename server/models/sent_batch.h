@@ -1,4 +1,5 @@
-// What sessions have asked for, what of it a runner has, and what comes back.
+// Bookkeeping between sessions and one runner: the work that sessions asked for, the batches that the runner has, and
+// the results that have come back.
 #ifndef LOGITD_SERVER_MODELS_SENT_BATCH_H_
 #define LOGITD_SERVER_MODELS_SENT_BATCH_H_
 
@@ -19,82 +20,84 @@ namespace logitd::server {
 
 class RunnerSession;
 
-// One Evaluate call.
+// One call of Evaluate.
 struct Job {
-  // Null: it is gone.
+  // Null: the session has ended.
   RunnerSession* session = nullptr;
   std::chrono::system_clock::time_point deadline;
   std::vector<SequenceWork> work;
-  // OnOutput's, until nothing is unfinished; then the caller's.
+  // Written by OnOutput while any work is unfinished; afterwards the caller's.
   std::vector<SequenceRows> results;
-  // Works that have not got all of their rows yet.
+  // Works that still miss rows.
   size_t unfinished = 0;
-  // Works that are waiting, whole or in part.
+  // Works that are still waiting, in whole or in part.
   size_t unsent = 0;
-  // It goes on from this one, and is sent after it; until it is sent.
+  // The job that this one goes on from, and after which it is sent. Null once this one is sent.
   std::shared_ptr<Job> after;
   bool abandoned = false;
   // No other session's work may be in its batches.
   bool is_alone = false;
-  // Nor may the runner have texts.
+  // Nor may the runner have any texts meanwhile.
   bool is_quiet = false;
 
-  // What the caller sleeps on. A lock of its own, so that those who wake up together do not queue for the
-  // scheduler's.
+  // The caller sleeps on these. They have a mutex of their own, so that callers that wake up together do not queue for
+  // the scheduler's.
   std::mutex wake_mutex;
   std::condition_variable_any woken;
   enum class End { kNone, kRows, kLost, kSuspended };
   End end = End::kNone;
-  // From any thread, without the scheduler's lock or with it.
+  // May be called from any thread, with or without the scheduler's lock.
   void Wake(End how);
 };
 
-// A piece that the runner has.
+// A piece of work that the runner has.
 struct InFlight {
   std::shared_ptr<Job> job;
   size_t index = 0;
-  // Of each of the piece's requests: which of the work's it is of, its rows, and those that have come.
+  // For each request of the piece: the index of the work's request, the number of its rows, and how many have come.
   struct Rows {
     size_t request_index = 0;
     int32_t expected = 0;
     int32_t received = 0;
   };
   std::vector<Rows> rows;
-  // Of all of them together.
+  // Summed over all requests.
   int64_t rows_missing = 0;
   bool last_piece = false;
   bool failed = false;
-  // It is the end of its work, and counted as such.
+  // The end of its work has come, and has been counted.
   bool is_counted = false;
 };
-// A batch that the runner has, and has not ended.
+// A batch that the runner has not fully answered.
 struct SentBatch {
   int64_t id = 0;
-  // Of one session that must be alone.
+  // It holds the work of one session that must be alone.
   bool is_alone = false;
   BatchBudget::Content content = {};
-  // How long the runner may work on it.
+  // How long the runner may work on the batch.
   std::chrono::milliseconds time_limit{0};
-  // By sequence.
+  // Keyed by sequence.
   std::unordered_map<int64_t, InFlight> entries = {};
 };
 
-// What came for a work, and where it belongs.
+// Output that has come for a work.
 struct Arrival {
   std::shared_ptr<Job> job;
   size_t index = 0;
-  // Of the work's requests.
+  // Index of the work's request.
   size_t request = 0;
   PieceOutput* output = nullptr;
-  // It is the last that comes for the work.
+  // Nothing more will come for the work.
   bool is_end = false;
 };
 
-// The parts of the requests that are of the piece's tokens, which begin at token `offset` of the work.
+// Adds to `piece` the parts of the work's row requests that concern the piece's tokens, and to `entry` the counts to
+// expect.
+// `offset`: the index in the work of the piece's first token.
 void AddRows(const SequenceWork& work, size_t offset, SequenceWork& piece, InFlight& entry);
-// Adds `rows` to `result`. Those that come at once, as nearly always, are not copied.
+// Appends `rows` to `result`. Rows that come in one part, as nearly all do, are moved and not copied.
 void TakeRows(RequestRows rows, RequestRows& result);
-// Counts what has come against what was asked for. `final`: nothing comes after it.
+// Checks `outputs` against the work that was sent, and counts them. `final`: they are the last of the batch.
 // Errors: RUNNER_PROTOCOL.
 absl::StatusOr<std::vector<Arrival>> CountOutputs(SentBatch& batch, std::vector<PieceOutput>& outputs, bool final);
 

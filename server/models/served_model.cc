@@ -37,7 +37,7 @@ RunnerCapacity ServedModel::total_capacity() const {
   RunnerCapacity total{0, 0, 0};
   int64_t fewest_tokens = std::numeric_limits<int64_t>::max();
   for (const auto& runner : runners_) {
-    // The smallest cache's, which bounds what every runner can take over.
+    // The smallest cache bounds the sequences that every runner can take over.
     if (runner->capacity().max_cached_tokens < fewest_tokens) {
       fewest_tokens = runner->capacity().max_cached_tokens;
       total.cache_choice = runner->capacity().cache_choice;
@@ -154,10 +154,10 @@ absl::StatusOr<std::string> ServedModel::TextPrefix(const RequestContext& contex
     for (const TokenId id : lists->front()) spelled += vocabulary_->TokenBytes(id);
   } else if (lists.status().code() != absl::StatusCode::kInvalidArgument ||
              DetailOf(lists.status()).reason == ErrorReason::kTokenizerFailed) {
-    // A worker that was killed twice says nothing of the vocabulary, and is not remembered.
+    // A worker that was killed twice reveals nothing about the vocabulary. The outcome is not remembered.
     return lists.status();
   }
-  // A tokenizer that has no token for the probe, or changes it, says nothing of what it puts before.
+  // If the tokenizer has no token for the probe, or changes it, its prefix cannot be told.
   const bool is_told = spelled.ends_with(kProbe);
   std::string prefix = is_told ? spelled.substr(0, spelled.size() - kProbe.size()) : "";
   facts_.set_text_prefix(prefix);

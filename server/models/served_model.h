@@ -1,9 +1,9 @@
-// A model that can be used: what it is, its tokens' bytes, and the runners that serve it, one or many.
+// A model that is ready for use: its description, its vocabulary and the runners that serve it.
 //
-// Its runners are interchangeable. What a request asks for goes to the one with the most room; when a runner is lost,
-// what it worked on goes to another, or waits for one that this server is starting again.
+// The runners are interchangeable. Work goes to the runner with the most room. When a runner is lost, its work goes to
+// another one, or waits for a runner that this server is starting again.
 //
-// Free of gRPC and protobuf; thread-safe. Shared: the pool, the attachments and every request that uses it hold it.
+// Free of gRPC and protobuf; thread-safe. The pool, the attachments and every request that uses the model share it.
 #ifndef LOGITD_SERVER_MODELS_SERVED_MODEL_H_
 #define LOGITD_SERVER_MODELS_SERVED_MODEL_H_
 
@@ -28,11 +28,11 @@
 
 namespace logitd::server {
 
-// How often one request may lose its runner before it fails, runners that ended by a signal of their own left out:
-// those are server/models/strikes.h.
+// Times that one request may lose its runner before it fails. Runners that ended by a signal of their own do not count
+// here: see strikes.h.
 inline constexpr int kMaxLostRunners = 3;
 
-// Whether `status` says that the runner is gone, so that another one may be tried.
+// Whether `status` means that the runner is gone, so that another runner may be tried.
 bool IsRunnerLost(const absl::Status& status);
 
 class ServedModel {
@@ -47,48 +47,48 @@ class ServedModel {
   const Vocabulary& vocabulary() const { return *vocabulary_; }
   const std::shared_ptr<const Vocabulary>& shared_vocabulary() const { return vocabulary_; }
 
-  // What each of its runners has at least; of the last runner while there is none.
+  // The sizes that each runner has at least; without any runner, those of the last one.
   RunnerCapacity capacity() const;
-  // What they have together.
+  // The sizes of all runners together.
   RunnerCapacity total_capacity() const;
-  // Whether a sequence of so many tokens fits the cache of a runner: it may hold less than the context length.
+  // Whether a sequence of `tokens` tokens fits the cache of some runner, which may hold less than the context length.
   // Errors: LIMIT_EXCEEDED.
   absl::Status CheckFitsACache(int64_t tokens, const std::string& field) const;
   int runner_count() const;
-  // Whether each of its runners chooses tokens itself; false if there is none.
+  // Whether all runners choose tokens themselves. False if there are none.
   bool can_choose() const;
   // Whether requests wait for a runner while there is none.
   bool is_expected() const;
-  // How far a log-prob may move with what it is batched with, nats: the largest that any of its runners has said, those
-  // that have left included, because what they computed is part of requests that go on. Unset: one did not say.
+  // How far a log-prob may move with its batch, in nats: the largest value that any runner has stated. Runners that
+  // have left count too, because requests that go on contain their results. Unset: some runner did not state a value.
   std::optional<double> batch_tolerance_nats() const;
 
-  // The runner with the least load of those that have so much room altogether. Blocks while there is none and one is
-  // expected. `field`: of the request, named if no runner could ever hold it.
+  // The least loaded runner among those that are large enough for `sequences` and `tokens`. Blocks while there is no
+  // runner and one is expected. `field`: the request's field that the error names if no runner is large enough.
   // Errors: LIMIT_EXCEEDED; RUNNER_LOST, CANCELLED, DEADLINE_EXCEEDED.
   absl::StatusOr<std::shared_ptr<AttachedRunner>> Pick(int32_t sequences, int64_t tokens, const std::string& field,
                                                        const RequestContext& context) const;
 
-  // The work that has killed runners.
+  // Remembers work that has killed runners.
   SuspectMemory& suspects() const { return *suspects_; }
 
-  // As AttachedRunner's, on any runner. Errors: also TOKENIZER_UNAVAILABLE.
+  // As AttachedRunner's functions, on any runner. Errors: also TOKENIZER_UNAVAILABLE.
   absl::StatusOr<std::vector<std::vector<TokenId>>> Tokenize(const std::vector<std::string>& texts,
                                                              const TokenizationOptions& options,
                                                              const RequestContext& context);
   absl::StatusOr<std::vector<std::string>> Detokenize(const std::vector<std::vector<TokenId>>& tokens,
                                                       bool render_special_tokens, const RequestContext& context);
 
-  // What the tokenizer puts before a text (SentencePiece: a space), found by asking once. Empty: nothing, or what it
-  // puts cannot be told from the text. Errors: as Tokenize.
+  // The bytes that the tokenizer puts before a text, such as SentencePiece's space. The runner is asked once. Empty: it
+  // puts nothing there, or its addition cannot be told from the text. Errors: as Tokenize.
   absl::StatusOr<std::string> TextPrefix(const RequestContext& context);
-  // The text that stands for each of these control tokens; empty: none. Of the vocabulary; what it does not tell, the
-  // runner is asked for, once. Errors: as Detokenize.
+  // The text that stands for each of these control tokens; empty: none. Taken from the vocabulary where it has the
+  // name; else the runner is asked, once per token. Errors: as Detokenize.
   absl::StatusOr<std::vector<std::string>> TokenNames(const std::vector<TokenId>& ids, const RequestContext& context);
 
-  // For the pool. A runner that was removed is told so by whoever removes it.
+  // For the pool. The caller of Remove tells the runner that it is lost.
   void Add(std::shared_ptr<AttachedRunner> runner);
-  // Whether it was one of them.
+  // Returns whether the runner was one of the model's.
   bool Remove(const std::shared_ptr<AttachedRunner>& runner);
   void SetExpected(bool is_expected);
 
@@ -107,7 +107,7 @@ class ServedModel {
   mutable std::condition_variable_any changed_;
   std::vector<std::shared_ptr<AttachedRunner>> runners_;
   RunnerCapacity last_capacity_;
-  // The largest that any runner has stated.
+  // The largest value that any runner has stated.
   std::optional<double> last_tolerance_nats_;
   bool is_expected_ = false;
 };

@@ -31,7 +31,7 @@ void WorkFingerprint::AddToken(uint64_t value) { hash_ = Mix(hash_ ^ (value + 0x
 
 void WorkFingerprint::AddSequence(std::span<const TokenId> tokens, std::span<const TokenId> new_tokens) {
   AddToken(Seed());
-  // Where what is evaluated already ends does not matter: it is evaluated again on the next runner.
+  // How many of the tokens have been evaluated already does not matter: the next runner evaluates all of them again.
   for (const TokenId token : tokens) AddToken(static_cast<uint32_t>(token));
   for (const TokenId token : new_tokens) AddToken(static_cast<uint32_t>(token));
   token_count_ += tokens.size() + new_tokens.size();
@@ -62,7 +62,7 @@ void SuspectMemory::Remember(const WorkFingerprint& work, int strikes, const std
   std::lock_guard lock(mutex_);
   ForgetOld();
   if (!entries_.contains(work) && entries_.size() >= max_entries_) {
-    // The least suspicious, and of those the oldest.
+    // The least suspicious entry, and among equals the oldest.
     const auto least = std::min_element(entries_.begin(), entries_.end(), [](const auto& a, const auto& b) {
       return std::pair(a.second.known.strikes, a.second.until) < std::pair(b.second.known.strikes, b.second.until);
     });

@@ -1,17 +1,18 @@
-// Which requests are suspected of killing runners, and what follows.
+// Finds the requests that kill runners.
 //
-// Each time that a runner ends by a signal of its own, every request whose work it had gets a strike: one of them may
-// be the reason, and nobody knows which. With two strikes a request is evaluated alone. If the runner ends then, too,
-// it was this request, and it is refused; if not, it is innocent.
+// When a runner ends by a signal of its own, every request whose work it had gets a strike: one of them may be the
+// cause, and nothing tells which. A request with two strikes is evaluated alone. If the runner ends then too, the
+// request is the cause and is refused; if the runner lives, the request is innocent.
 //
 //   requests in the batch     A B C     A B C      A        B        C
 //   the runner                dies      dies       lives    dies     lives
 //   strikes then              1 1 1     2 2 2      0 2 2    0 3 2    0 3 0       B is refused
 //
-// An innocent request goes back to the others after one evaluation; when it has to be alone again, after 8, then 64: a
-// request that is bad only in company, or that keeps bad company, does not end runners for ever.
+// An innocent request returns to shared batches after one evaluation alone. The second time that it has to be alone it
+// returns after 8, the third time after 64: a request that is harmful only in company, or that keeps bad company, does
+// not end runners for ever.
 //
-// docs/adr/0012-requests-that-kill-runners.md has the reasons. Free of gRPC and protobuf.
+// Reasons: docs/adr/0012-requests-that-kill-runners.md. Free of gRPC and protobuf.
 #ifndef LOGITD_SERVER_MODELS_STRIKES_H_
 #define LOGITD_SERVER_MODELS_STRIKES_H_
 
@@ -31,8 +32,8 @@ namespace logitd::server {
 inline constexpr int kStrikesToBeAlone = 2;
 inline constexpr int kStrikesToBeRefused = 3;
 
-// What a request asked to be evaluated: the tokens of its sequences, those that are new included. Not the tokens
-// themselves are kept, but their number and a hash whose seed is this process's.
+// Identifies the work of a request: all tokens of its sequences, new ones included. It keeps their number and a hash,
+// with a seed of this process, and not the tokens.
 class WorkFingerprint {
  public:
   void AddSequence(std::span<const TokenId> tokens, std::span<const TokenId> new_tokens);
@@ -47,8 +48,8 @@ class WorkFingerprint {
   uint64_t hash_ = 0;
 };
 
-// The strikes of work that was given up or refused, so that a client that sends it again does not begin at none.
-// Bounded; an entry is forgotten some time after its last strike. Thread-safe.
+// Remembers the strikes of work that was given up or refused, so that a client that repeats the request does not begin
+// at zero. Bounded; an entry is forgotten some time after its last strike. Thread-safe.
 class SuspectMemory {
  public:
   static constexpr std::chrono::minutes kKeepTime{10};
@@ -59,13 +60,13 @@ class SuspectMemory {
 
   struct Known {
     int strikes = 0;
-    // Of the last one: "SIGSEGV".
+    // The signal of the last strike, such as "SIGSEGV".
     std::string signal;
   };
 
-  // Whether work of so many tokens may be known: to spare the making of its fingerprint.
+  // Whether work of `token_count` tokens may be known. If not, its fingerprint need not be computed.
   bool MayKnow(size_t token_count);
-  // No strikes if it is not known.
+  // Returns zero strikes for work that is not known.
   Known Find(const WorkFingerprint& work);
   // Keeps the larger number of strikes.
   void Remember(const WorkFingerprint& work, int strikes, const std::string& signal);
@@ -81,32 +82,33 @@ class SuspectMemory {
 
   const std::chrono::milliseconds keep_time_;
   const size_t max_entries_;
-  // Nearly always true: then nothing else is looked at.
+  // Nearly always true, and then the only member that is read.
   std::atomic<bool> is_empty_{true};
   std::mutex mutex_;
   std::map<WorkFingerprint, Entry> entries_;
 };
 
-// One request's strikes. One thread.
+// The strikes of one request. One thread.
 class Strikes {
  public:
   int count() const { return count_; }
-  // Whether it has to be evaluated alone.
+  // Whether the request must be evaluated alone.
   bool is_alone() const { return alone_left_ > 0; }
   bool is_refused() const { return count_ >= kStrikesToBeRefused; }
 
-  // A runner ended by a signal of its own while it had this request's work. The last strike takes being alone.
+  // A runner ended by a signal of its own while it had this request's work. The last strike can only be given to a
+  // request that is alone.
   void Add();
-  // What is known from before: it counts as if this request had got it.
+  // Takes over strikes that the same work got before.
   void StartWith(int count);
-  // An evaluation went well.
+  // An evaluation ended well.
   void OnSuccess();
 
  private:
   void Set(int count);
 
   int count_ = 0;
-  // Evaluations that have to go well, alone, before it goes back to the others.
+  // Evaluations that must end well, alone, before the request returns to shared batches.
   int64_t alone_left_ = 0;
   int quarantines_ = 0;
 };

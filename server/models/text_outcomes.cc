@@ -14,7 +14,7 @@
 namespace logitd::server {
 namespace {
 
-// Which text a runner's error is about: 3 of "texts[3]".
+// The index of the text that a runner's error is about: 3 for "texts[3]".
 std::optional<size_t> FailedText(const absl::Status& status, size_t count) {
   if (status.code() != absl::StatusCode::kInvalidArgument && status.code() != absl::StatusCode::kResourceExhausted) {
     return std::nullopt;
@@ -46,7 +46,7 @@ absl::StatusOr<std::vector<TextOutcome>> TextOutcomes::Tokenize(const std::vecto
   std::vector<std::optional<TextOutcome>> known(texts.size());
   const auto is_known = [](const auto& outcome) { return outcome.has_value(); };
   while (true) {
-    // The first texts in a row of which nothing is known.
+    // The first run of texts without an outcome.
     const auto first = std::find_if_not(known.begin(), known.end(), is_known);
     if (first == known.end()) break;
     const auto last = std::find_if(first, known.end(), is_known);

@@ -1,11 +1,12 @@
-// Tokenises many texts so that one that cannot be tokenised does not end the others.
+// Tokenises many texts, so that a text that cannot be tokenised does not fail the others.
 //
 //   TextOutcomes outcomes(model, context);                                  // of one request
 //   ASSIGN_OR_RETURN(auto lists, outcomes.Tokenize(texts, options));        // one per text
 //   if (!lists[3].ok()) return WithField(lists[3].status(), "items[3].context.text");
 //
-// A runner answers a call as a whole: with the first text's error, and no tokens. Those before it are tokenised again,
-// those after it next, so that each text is tokenised at most twice, however many fail.
+// A runner answers a call as a whole: with all tokens, or with the error of the first text that fails. On an error the
+// texts before the failed one are tokenised again, and those after it next. Each text is therefore tokenised at most
+// twice, however many fail.
 #ifndef LOGITD_SERVER_MODELS_TEXT_OUTCOMES_H_
 #define LOGITD_SERVER_MODELS_TEXT_OUTCOMES_H_
 
@@ -21,19 +22,20 @@
 
 namespace logitd::server {
 
-// Texts of one request that may end the tokenizer: each costs two of its processes.
+// Texts of one request that may end the tokenizer. Each of them costs two tokenizer processes.
 inline constexpr int kMaxFailedTexts = 4;
 
 using TextOutcome = absl::StatusOr<std::vector<TokenId>>;
 
-// One request's texts. One thread.
+// The texts of one request. One thread.
 class TextOutcomes {
  public:
-  // REQUIRES: both outlive it.
+  // REQUIRES: both outlive this object.
   TextOutcomes(ServedModel& model, const RequestContext& context) : model_(model), context_(context) {}
 
-  // One per text: its tokens, or why it has none; that names a text of a call that the client has not made. Blocks.
-  // Errors (of the whole): as ServedModel::Tokenize, what is no fault of a text; TOKENIZER_FAILED if more than
+  // Returns one outcome per text: its tokens, or the reason why it has none. That reason names a field of the call to
+  // the runner, which the client has not made: callers replace it. Blocks.
+  // Errors of the whole call: those of ServedModel::Tokenize that are not a text's fault; TOKENIZER_FAILED if more than
   // kMaxFailedTexts texts of all calls have ended the tokenizer.
   absl::StatusOr<std::vector<TextOutcome>> Tokenize(const std::vector<std::string>& texts,
                                                     const TokenizationOptions& options);

@@ -1,15 +1,17 @@
-// How many tokens a text has at least, told without the tokenizer.
+// A lower bound for the number of tokens of a text, found without the tokenizer.
 //
 //   RETURN_IF_ERROR(CheckTextFits("prompt.text", SizeOf(text), options, *model, model->description().context_length));
 //
-// A token has at most the bytes of the vocabulary's longest one, so `bytes` bytes of text need at least
-// ceil(bytes / longest) tokens. Four-token example: with the tokens "a", "b", "ab", "abba" a text of 9 bytes has at
-// least 3 tokens, whichever they are. That holds only where tokens spell the text
-// (RunnerCapabilities.tokens_spell_text), and not with parse_special_tokens: a control token has a name in the text and
-// no bytes, and some tokenizers take the spaces around it away. Elsewhere nothing is proven, and the tokenizer counts.
+// A token has at most as many bytes as the longest one of the vocabulary, so `bytes` bytes of text need at least
+// ceil(bytes / longest) tokens. Example: with the tokens "a", "b", "ab", "abba" a text of 9 bytes has at least 3
+// tokens.
 //
-// SentencePiece writes a space as U+2581 within, and so takes a U+2581 in a text, three bytes, for a space, one. Each
-// counts as one byte here: U+2581 "ab" has at least 3 bytes, one token ("▁ab") may spell them.
+// The bound holds only if tokens spell the text (RunnerCapabilities.tokens_spell_text), and not with
+// parse_special_tokens: a control token has a name in the text and no bytes, and some tokenizers remove the spaces
+// around it. In all other cases the bound is 0, and the tokenizer has to count.
+//
+// SentencePiece writes a space as U+2581 internally, and therefore reads a U+2581 of the text (three bytes) as a space
+// (one byte). Each U+2581 counts as one byte here: U+2581 "ab" has at least 3 bytes, which one token ("▁ab") may spell.
 #ifndef LOGITD_SERVER_MODELS_TOKEN_BOUND_H_
 #define LOGITD_SERVER_MODELS_TOKEN_BOUND_H_
 
@@ -24,23 +26,23 @@
 
 namespace logitd::server {
 
-// Of a text, or of texts that become one.
+// The size of a text, or of several texts that are joined.
 struct TextSize {
   int64_t bytes = 0;
-  // What its tokens spell has at least so many: a U+2581 counts as one.
+  // A lower bound for the bytes that its tokens spell: a U+2581 counts as one byte.
   int64_t spelled_bytes = 0;
 
   TextSize operator+(const TextSize& other) const { return {bytes + other.bytes, spelled_bytes + other.spelled_bytes}; }
 };
 
-// REQUIRES: `text` is UTF-8, as fields of messages are: no character lies on both sides of a join.
+// REQUIRES: `text` is UTF-8, as strings in messages are. No character then spans a join.
 TextSize SizeOf(std::string_view text);
 
-// At least so many tokens; 0 where nothing is proven. Without special tokens around the text.
+// The least number of tokens, without special tokens around the text. 0: nothing is proven.
 int64_t LeastTokens(int64_t spelled_bytes, const TokenizationOptions& options, const RunnerCapabilities& capabilities,
                     const Vocabulary& vocabulary);
 
-// Before a text is tokenised: it may fit into `bound` tokens.
+// Checks before tokenising that a text may fit into `bound` tokens.
 // Errors: CONTEXT_LENGTH_EXCEEDED, with the proven minimum.
 absl::Status CheckTextFits(std::string_view field, const TextSize& size, const TokenizationOptions& options,
                            const ServedModel& model, int64_t bound);

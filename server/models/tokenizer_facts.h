@@ -1,4 +1,4 @@
-// What a server has found out about a model's tokenizer by asking it: kept, since it does not change while the model is
+// Facts about a model's tokenizer that the server has learned by asking it. They do not change while the model is
 // served. Thread-safe.
 #ifndef LOGITD_SERVER_MODELS_TOKENIZER_FACTS_H_
 #define LOGITD_SERVER_MODELS_TOKENIZER_FACTS_H_
@@ -15,12 +15,12 @@ namespace logitd::server {
 
 class TokenizerFacts {
  public:
-  // Names that are kept: more than any vocabulary has control tokens. What does not fit is asked for again.
+  // Names that are kept, more than any vocabulary has control tokens. Further names are asked for each time.
   static constexpr size_t kMaxNames = 1 << 14;
-  // A longer one is no name.
+  // A longer text is not a name.
   static constexpr size_t kMaxNameBytes = 256;
 
-  // What the tokenizer puts before a text. Unset: not asked yet.
+  // The bytes that the tokenizer puts before a text. Unset: not asked yet.
   std::optional<std::string> text_prefix() const {
     std::lock_guard lock(mutex_);
     return text_prefix_;

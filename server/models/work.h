@@ -1,4 +1,4 @@
-// What the server asks of a model and what it gets: plain data, free of gRPC and protobuf.
+// The work that the server asks of a model, and its results. Plain data, free of gRPC and protobuf.
 #ifndef LOGITD_SERVER_MODELS_WORK_H_
 #define LOGITD_SERVER_MODELS_WORK_H_
 
@@ -17,12 +17,12 @@
 
 namespace logitd::server {
 
-// Rows as logits.
+// Asks for rows as logits.
 struct LogitsWanted {};
 
-// Rows reduced by the runner: no logits cross the process border.
+// Asks for rows that the runner reduces, so that no logits cross the process border.
 struct RecordsWanted {
-  // The token that each row is to be scored for; one per row, or none.
+  // The token to score in each row: one per row, or no tokens at all.
   std::vector<TokenId> targets;
   int32_t top_n = 0;
   std::vector<TokenId> named_token_ids;
@@ -30,63 +30,64 @@ struct RecordsWanted {
   bool entropy = false;
 };
 
-// A decoder as a runner is told of it.
+// A decoder, as described to a runner.
 struct DecoderStart {
-  // A logitd.v1.DecoderStart without output_token_ids, serialised.
+  // A serialised logitd.v1.DecoderStart without output_token_ids.
   std::shared_ptr<const std::string> settings;
   // The tokens chosen so far.
   std::vector<TokenId> output_token_ids;
 };
 
-// Of all decoders that a session tells a runner of at once, and of those in a batch but for the first of its entries,
-// serialised: what a runner gets in one message is bounded.
+// Bounds the serialised DecoderStarts in one message to a runner. It holds for all decoders that a session describes at
+// once, and for those of a batch; the first entry of a batch may exceed it.
 inline constexpr int64_t kMaxStartBytes = int64_t{8} << 20;
 
-// Whoever has a token chosen can tell a runner all that the choice depends on, on whatever runner the sequence is then.
+// Describes the decoder of a sequence. Any runner that takes over the sequence can then choose its tokens.
 class DecoderSource {
  public:
   virtual ~DecoderSource() = default;
   virtual DecoderStart Start() const = 0;
 };
 
-// A token chosen by the runner, with the server's own code, instead of the row.
+// Asks for a token that the runner chooses from the row, with the server's own code.
 struct ChoiceWanted {
-  // ModelSession::NewSequence(), of no sequence.
+  // From ModelSession::NewSequence(); not the number of a sequence.
   int64_t decoder_id = 0;
-  // Outlives the evaluation.
+  // Must outlive the evaluation.
   const DecoderSource* source = nullptr;
-  // Set by the session where the runner does not know the decoder.
+  // Filled in by the session if the runner does not know the decoder.
   std::optional<DecoderStart> start = std::nullopt;
 };
 
-// Some consecutive rows of the appended tokens, and what comes back for each.
+// Asks for some consecutive rows of the appended tokens, in one form.
 struct RowRequest {
   // Row i is the output after append_token_ids[i].
   int32_t first_row = 0;
   int32_t row_count = 1;
-  // ChoiceWanted: of one row.
+  // ChoiceWanted: row_count must be 1.
   std::variant<LogitsWanted, RecordsWanted, ChoiceWanted> form;
 };
 
-// Work on one sequence: copy, append, return rows.
+// Work on one sequence: copy another sequence, append tokens, return rows. A part of such work that fits into one batch
+// (a piece) has the same type.
 struct SequenceWork {
-  // ModelSession::NewSequence().
+  // From ModelSession::NewSequence().
   int64_t sequence_id = 0;
-  // Set: the sequence is new, and begins as a copy of this one.
+  // Set: the sequence is new and begins as a copy of this one.
   std::optional<int64_t> fork_from_sequence_id = std::nullopt;
-  // May be empty for a mere copy; then there are no rows.
+  // May be empty for a mere copy, which then has no rows.
   std::vector<TokenId> append_token_ids = {};
-  // Set: what is appended is the token that this decoder chooses in the work before, which is on its way; and
-  // append_token_ids is empty. Only in work that runs ahead (ModelSession::Evaluate).
+  // Set: appends the token that this decoder chooses in the preceding work, which is still on its way; append_token_ids
+  // is then empty. Only for work that runs ahead (ModelSession::Evaluate).
   std::optional<int64_t> append_chosen = std::nullopt;
-  // Any number of requests, also several of the same row.
+  // Any number of requests. Several may ask for the same row.
   std::vector<RowRequest> rows = {};
-  // The next token of a sequence that is running: somebody waits for one after the other. One token.
+  // This is the next token of a running sequence, which asks for one token after the other. It has exactly one token.
   bool is_step = false;
 
   size_t token_count() const { return append_token_ids.size() + (append_chosen ? 1 : 0); }
 
-  // Asks for all rows, or the last.
+  // Ask for all rows, or for the last.
   void AskForAll(std::variant<LogitsWanted, RecordsWanted, ChoiceWanted> form = LogitsWanted()) {
     rows.push_back({0, static_cast<int32_t>(token_count()), std::move(form)});
   }
@@ -95,7 +96,7 @@ struct SequenceWork {
   }
 };
 
-// One reduced row. Log-probs in nats, -inf: probability zero.
+// One reduced row. Log-probs in nats; -inf means probability zero.
 struct RowRecord {
   double log_sum_exp = 0;
   TokenId argmax = 0;
@@ -106,53 +107,53 @@ struct RowRecord {
   std::vector<TokenAlternative> named;
 };
 
-// What a runner chose.
+// The runner's choice.
 struct Choice {
   // Unset: sets, bans and biases exclude every token.
   std::optional<TokenRecord> token;
 };
 
-// What came of one RowRequest: the one of these that it asked for.
+// The results of one RowRequest. Only the member that it asked for is filled in.
 struct RequestRows {
-  // [row_count, vocab_size]. Shared: several requests may be of the same row. Null: none was asked for.
+  // Shape [row_count, vocab_size]. Shared, because several requests may ask for the same row. Null: not asked for.
   std::shared_ptr<std::vector<float>> logits;
   std::vector<RowRecord> records;
   std::optional<Choice> choice;
 };
 
-// What came of one SequenceWork.
+// The results of one SequenceWork.
 struct SequenceRows {
-  // Not OK: the sequence is lost (its cache is dropped).
+  // Not OK: the sequence is lost, and its cache has been dropped.
   absl::Status status = absl::OkStatus();
-  // It ran ahead, and there was no token to append: there are no rows.
+  // The work ran ahead and had no token to append. There are no rows.
   bool skipped = false;
   // One for each of the work's requests.
   std::vector<RequestRows> requests = {};
 
-  // Of the first request. REQUIRES: it asked for logits.
+  // The logits of the first request. REQUIRES: it asked for logits.
   const std::vector<float>& logits() const { return *requests.front().logits; }
 };
 
-// What goes to a runner at once.
+// The work that goes to a runner in one message.
 struct Batch {
   int64_t batch_id = 0;
-  // How long the runner may work on it.
+  // How long the runner may work on the batch.
   std::chrono::milliseconds time_limit{0};
   std::vector<int64_t> release_sequence_ids;
-  // Parts of what sessions asked for, of at most one sequence each.
+  // Pieces; at most one per sequence.
   std::vector<SequenceWork> work;
 };
 
-// Rows of one of a piece's requests, or a part of them; `status` not OK: no more rows of the piece will come.
+// Rows of one request of a piece, in whole or in part. `status` not OK: no more rows of the piece will come.
 struct PieceOutput {
   int64_t sequence_id = 0;
-  // Which of the piece's `rows`.
+  // Index in the piece's `rows`.
   int32_t request_index = 0;
-  // Index of the first row here among the request's rows.
+  // Index of the first of these rows among the request's rows.
   int32_t first_row = 0;
   int32_t row_count = 0;
   absl::Status status = absl::OkStatus();
-  // The piece was not done, and no rows will come.
+  // The piece was not evaluated, and no rows will come.
   bool skipped = false;
   RequestRows rows = {};
 };

@@ -6,9 +6,9 @@
 //   beside      0 x y z | 1 x y z | ...      x, y, z: tokens of other sequences, in the same call
 //   fork        0 1 2 (copied) | 3 4 5
 //
-// Before that a longer text, of which only the last rows are looked at: from 64 tokens in a call on, llama.cpp's
-// attention takes another way (with an f16 cache that moves log-probs by tenths). Where that takes too long, the
-// beginning of a text of 64 tokens in one call, against the beginning alone.
+// A longer text comes before that, of which only the last rows are compared. From 64 tokens in a call on, llama.cpp's
+// attention takes another path, which moves log-probs by tenths if the cache is f16. If the longer text takes too long,
+// the beginning of a text of 64 tokens in one call is compared with the beginning alone.
 #include "client/runner/llama/batch_tolerance.h"
 
 #include <openssl/evp.h>
@@ -31,21 +31,21 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// Raised when the shapes, the texts or the margin change: what was kept of other ones is not read any more.
+// Raised when the shapes, the texts or the margin change, so that earlier results are not read any more.
 constexpr int kMethod = 3;
 constexpr int kMostTokens = 24;
 constexpr int kFewestTokens = 4;
-// Rows of a text that are compared, its last ones: each costs vocab_size * 8 bytes.
+// The number of last rows of a text that are compared. Each costs vocab_size * 8 bytes.
 constexpr int kRows = 16;
 constexpr int kLongText = 128;
 constexpr int kLongParts = 32;
-// From here on attention goes in tiles (GGML_FA_TILE_Q in ggml's common.h).
+// From this size on attention works in tiles (GGML_FA_TILE_Q in ggml's common.h).
 constexpr int kTile = 64;
-// What a text of kTile tokens begins with.
+// The beginning of a text of kTile tokens that is compared.
 constexpr int kBeginning = 16;
-// Shapes that a short budget still pays for, the reference included; with `n` tokens each.
+// The shapes that a short budget still pays for, the reference included, with `n` tokens each.
 constexpr int kUsualShapes = 12;
-// Tokens below this are hardly ever scored, and their log-probs move with the row's sum as the others do.
+// Less likely tokens are hardly ever scored, and their log-probs move with the row's sum as the others do.
 constexpr double kLeastLogProb = -20;
 
 class Batch {
@@ -79,7 +79,7 @@ std::vector<double> LogSoftmax(const float* row, int32_t vocab_size) {
   return log_probs;
 }
 
-// Tokens that are no control tokens, from SplitMix64: the same for the same vocabulary.
+// Tokens that are not control tokens, chosen by SplitMix64: the same for the same vocabulary.
 std::vector<llama_token> SomeTokens(const llama_vocab* vocab, int count) {
   const auto size = static_cast<uint64_t>(llama_vocab_n_tokens(vocab));
   std::vector<llama_token> tokens;
@@ -89,7 +89,7 @@ std::vector<llama_token> SomeTokens(const llama_vocab* vocab, int count) {
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
     z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
     const auto token = static_cast<llama_token>((z ^ (z >> 31)) % size);
-    // A vocabulary of nothing but control tokens has to do.
+    // In a vocabulary of nothing but control tokens, one of them has to do.
     if (llama_vocab_is_control(vocab, token) && state % 64 != 0) continue;
     tokens.push_back(token);
   }
@@ -106,29 +106,29 @@ class Measurement {
         most_sequences_(static_cast<int>(llama_n_seq_max(context))),
         most_tokens_(static_cast<int>(std::min(llama_n_batch(context), llama_n_ctx(context)))),
         batch_(most_tokens_) {}
-  // However it ends, the next user of the context finds nothing in its way.
+  // However the measurement ends, the next user of the context finds it empty.
   ~Measurement() { Clear(); }
 
   std::optional<double> Run();
 
  private:
-  // Evaluates the tokens in parts of `size`, beside `others` other sequences of one token a call; compares.
+  // Evaluates the tokens in parts of `size`, beside `others` other sequences of one token per call, and compares.
   bool TryParts(int size, int others);
-  // The first half once, copied to another sequence, which goes on with the rest.
+  // Evaluates the first half once, copies it to another sequence, and evaluates the rest there.
   bool TryFork();
-  // The tokens [begin, end) of the text, as sequence `sequence`.
+  // Adds the tokens [begin, end) of the text, as sequence `sequence`.
   void AddText(int begin, int end, int sequence);
   // Evaluates the batch, which begins with token `begin` of the text, and compares the rows of [begin, end).
   bool Decode(int begin, int end);
   bool IsCompared(int token) const { return token >= compared_begin_ && token < compared_end_; }
-  // The reference of a text, in parts of `size`. Its last kRows rows are compared.
+  // Makes the reference of a text, in parts of `size`. Its last kRows rows are compared.
   bool SetReference(std::vector<llama_token> tokens, int size);
   bool TryShortText(int count);
   bool TryLongText(int count);
-  // The beginning of a text of kTile tokens, which is the reference already, in one call with the rest.
+  // Evaluates the beginning of a text of kTile tokens, which is the reference already, in one call with the rest.
   bool TryTile();
   double SecondsLeft() const { return std::chrono::duration<double>(end_ - Clock::now()).count(); }
-  // For a shape such as those that have been tried since the text began.
+  // For a shape as long as the longest that has been tried since the text began.
   bool HasTimeForAnother() const { return SecondsLeft() > longest_shape_; }
   void Clear() { llama_memory_clear(llama_get_memory(context_), /*data=*/false); }
 
@@ -140,7 +140,7 @@ class Measurement {
   const int most_tokens_;
   Batch batch_;
   std::vector<llama_token> tokens_;
-  // [compared tokens, vocab_size].
+  // Shape [compared tokens, vocab_size].
   std::vector<std::vector<double>> reference_;
   bool is_reference_ = false;
   int compared_begin_ = 0;
@@ -229,7 +229,7 @@ bool Measurement::TryShortText(int count) {
        {Shape{1, 7}, {4, 0}, {1, 3}, {count, 7}, {2, 0}, {1, 15}, {8, 0}, {3, 2}, {1, 1}, {16, 0}}) {
     if (!HasTimeForAnother()) return true;
     if (shape.size > count || shape.others >= most_sequences_ || shape.size + shape.others > most_tokens_) continue;
-    // The other sequences need room, too.
+    // The other sequences need room too.
     const int calls = (count + shape.size - 1) / shape.size;
     if (count + shape.others * calls > static_cast<int>(llama_n_ctx(context_))) continue;
     if (!TryParts(shape.size, shape.others)) return false;
@@ -253,7 +253,7 @@ bool Measurement::TryTile() {
 }
 
 std::optional<double> Measurement::Run() {
-  // What a token costs decides how many there are. The first call of a context is slow: the second one counts.
+  // The cost of a token decides how many there are. A context's first call is slow, so the second one counts.
   double cost = 0;
   for (int i = 0; i < 2; ++i) {
     const Clock::time_point begin = Clock::now();
@@ -266,11 +266,12 @@ std::optional<double> Measurement::Run() {
   const int beginning = std::min(kBeginning, most_tokens_);
   if (!SetReference(SomeTokens(vocab_, beginning), beginning)) return std::nullopt;
   const double cost_in_call = longest_shape_ / beginning;
-  // The long text first: it is cheap, for many tokens in a call cost much less each, and most depends on it. Without a
-  // call of kTile tokens a bound would be wrong by far for what needs it most: none is stated.
+  // The long text comes first: it is cheap, because a token costs much less in a call of many, and it matters most.
+  // Without a call of kTile tokens the bound would be far too small for the models that need it most, so none is
+  // stated.
   if (most_tokens_ >= kTile) {
     const int longest = std::min(kLongText, most_tokens_);
-    // The reference, one call, and room for the short text.
+    // Time for the reference, one call, and room for the short text.
     const auto fits = [&](int count) { return 3 * count * cost_in_call < SecondsLeft(); };
     if (fits(longest) || fits(kTile)) {
       if (!TryLongText(fits(longest) ? longest : kTile)) return std::nullopt;
@@ -284,10 +285,10 @@ std::optional<double> Measurement::Run() {
   return largest_;
 }
 
-// The next number up that has two digits: 0.00001234 -> 0.000013.
+// The next larger number of two digits: 0.00001234 -> 0.000013.
 double RoundUp(double value) {
   const double unit = std::pow(10.0, std::floor(std::log10(value)) - 1);
-  // Through text: the number that is written with two digits, not one an ulp beside it.
+  // Through text, which gives the number that is written with two digits and not one an ulp beside it.
   char text[32];
   std::snprintf(text, sizeof(text), "%.1e", std::ceil(value / unit) * unit);
   return std::strtod(text, nullptr);
@@ -322,7 +323,7 @@ std::optional<double> CachedBatchTolerance(const std::string& cache_dir, const s
   if (!measured) return std::nullopt;
   std::error_code error;
   fs::create_directories(cache_dir, error);
-  // Whoever sees the file sees it whole.
+  // Renamed when complete, so that no process sees half a file.
   const fs::path temporary = path.string() + ".tmp." + std::to_string(::getpid());
   {
     std::ofstream file(temporary);

@@ -8,9 +8,9 @@ llama_context_params ContextParams(const ContextShape& shape, int threads) {
   params.n_batch = kChunkTokens;
   params.n_ubatch = kChunkTokens;
   params.n_seq_max = static_cast<uint32_t>(shape.sequences);
-  // One buffer for all sequences: without it each would get its share of the cache, and a fork would copy it.
+  // One buffer for all sequences. Otherwise each would get a fixed share of the cache, and a fork would copy it.
   params.kv_unified = true;
-  // A window of past tokens only would make cutting a sequence impossible.
+  // With a window over the past tokens only, a sequence could not be cut.
   params.swa_full = true;
   params.no_perf = true;
   params.n_threads = threads;

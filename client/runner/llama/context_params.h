@@ -1,4 +1,4 @@
-// How logitd-llama sets up a llama_context. One place, so that what is measured is what is made.
+// How logitd-llama sets up a llama_context. All contexts are made here, so that measurements hold for the real one.
 #ifndef LOGITD_CLIENT_RUNNER_LLAMA_CONTEXT_PARAMS_H_
 #define LOGITD_CLIENT_RUNNER_LLAMA_CONTEXT_PARAMS_H_
 
@@ -8,15 +8,15 @@
 
 namespace logitd::runner {
 
-// Tokens given to llama.cpp at once. Larger is hardly faster on a CPU, and the memory for activations and for the rows
-// of such a chunk (vocab_size * 4 bytes each) grows with it.
+// Tokens given to llama.cpp at once. More are hardly faster on a CPU, and need more memory for activations and for rows
+// (vocab_size * 4 bytes each).
 inline constexpr int kChunkTokens = 128;
 
 struct ContextShape {
-  // Tokens in all sequences' caches together.
+  // Tokens in the caches of all sequences together.
   int64_t cells = 0;
   int sequences = 1;
-  // Weights, cache and attention in f32.
+  // Weights, cache and attention are f32.
   bool f32 = false;
 };
 

@@ -12,12 +12,12 @@
 namespace logitd::runner {
 namespace {
 
-// llama.cpp's and the ledger's accounts of a cell: positions, sets of sequences, and nodes of ordered sets.
+// llama.cpp's and the ledger's records of a cell: positions, sets of sequences, and nodes of ordered sets.
 constexpr int64_t kBytesOfACell = 192;
-// A token's text, bytes and attributes: in llama.cpp's vocabulary, in that of the process that tokenises, in what is
-// sent to the server.
+// A token's text, bytes and attributes: in llama.cpp's vocabulary, in the tokenizer process's vocabulary, and in the
+// message to the server.
 constexpr int64_t kBytesOfAToken = 600;
-// Threads' stacks, gRPC, the program itself.
+// Threads' stacks, gRPC and the program itself.
 constexpr int64_t kBytesOfAProcess = int64_t{64} << 20;
 
 struct Breakdown {
@@ -34,7 +34,7 @@ std::optional<Breakdown> BreakdownOf(llama_model* model, const ContextShape& sha
   if (context == nullptr) return std::nullopt;
   Breakdown total;
   for (const auto& [type, bytes] : llama_get_memory_breakdown(context.get())) {
-    // Weights of the plain type stay in the file's pages; others, e.g. repacked ones, are copies.
+    // Weights of the plain type stay in the file's pages; others, such as repacked ones, are copies.
     (type == ggml_backend_cpu_buffer_type() ? total.mapped_weights : total.own_weights) +=
         static_cast<int64_t>(bytes.model);
     total.context += static_cast<int64_t>(bytes.context + bytes.compute);
@@ -56,8 +56,8 @@ absl::StatusOr<ContextSize> ContextSize::Open(const std::string& path, bool f32)
 }
 
 int64_t ContextSize::ContextBytes(int64_t cells, int sequences) const {
-  // llama.cpp's accounts of cells are made even here: beyond this many, where everything grows in proportion, they are
-  // not, so that no absurd number of them is tried.
+  // llama.cpp makes its records of cells even here. Beyond this many cells everything grows in proportion, so larger
+  // numbers are computed and not tried.
   constexpr int64_t kMostCells = int64_t{1} << 19;
   const auto measured = [&](int64_t count) -> std::optional<int64_t> {
     const auto bytes = BreakdownOf(model_.get(), {count, sequences, f32_});
@@ -77,7 +77,7 @@ MemoryNeeds ContextSize::Needs() const {
   MemoryNeeds needs;
   needs.mapped_weights = bytes.mapped_weights;
   needs.own_weights = bytes.own_weights;
-  // The rows of a chunk twice: in llama.cpp, and on their way to the server.
+  // The rows of a chunk count twice: in llama.cpp, and on their way to the server.
   needs.fixed =
       kBytesOfAProcess + vocab_size * (kBytesOfAToken + 2 * kChunkTokens * static_cast<int64_t>(sizeof(float)));
   needs.context = [this](int64_t cells, int sequences) { return ContextBytes(cells, sequences); };

@@ -1,4 +1,4 @@
-// What a llama_context would take, from llama.cpp itself, before it takes it.
+// Asks llama.cpp how much memory a llama_context would take, before the context is made.
 #ifndef LOGITD_CLIENT_RUNNER_LLAMA_CONTEXT_SIZE_H_
 #define LOGITD_CLIENT_RUNNER_LLAMA_CONTEXT_SIZE_H_
 
@@ -12,15 +12,15 @@
 
 namespace logitd::runner {
 
-// What a model takes: its weights' file is opened once more, and no weight is read.
+// The memory that a model needs. Opens the weights' file once more, and reads no weights.
 //
 // One thread.
 class ContextSize {
  public:
-  // `path`: the weights that will be loaded. Errors: INVALID_ARGUMENT, llama.cpp's reason.
+  // `path`: the weights that will be loaded. Errors: INVALID_ARGUMENT, with llama.cpp's reason.
   static absl::StatusOr<ContextSize> Open(const std::string& path, bool f32);
 
-  // `context` refers to this object.
+  // The result's `context` refers to this object, which must outlive it.
   MemoryNeeds Needs() const;
 
  private:

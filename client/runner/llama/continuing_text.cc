@@ -10,8 +10,8 @@
 namespace logitd::runner {
 namespace {
 
-// A character of private use, which hardly any vocabulary has a token for, so that it never merges; and some that
-// nearly every vocabulary has.
+// A private-use character first: hardly any vocabulary has a token for it, so it never merges. Then some characters
+// that nearly every vocabulary has.
 constexpr const char* kLeads[] = {"\xEE\x80\x80", ".", "x", "1", "\n"};
 
 }  // namespace
@@ -22,12 +22,13 @@ absl::StatusOr<std::vector<TokenId>> TokenizeContinuing(
   ASSIGN_OR_RETURN(std::vector<TokenId> whole, tokenize(text));
   std::string spelled;
   for (const TokenId id : whole) spelled += piece(id);
-  // Nothing was put before it.
+  // The tokenizer put nothing before the text.
   if (text.empty() || spelled == text) return whole;
   for (const std::string lead : kLeads) {
     if (lead.size() + text.size() > static_cast<size_t>(kMaxTextBytes)) continue;
     const absl::StatusOr<std::vector<TokenId>> alone = tokenize(lead);
-    // A lead that the vocabulary has no token for may be an error. What ends the call, or the tokenizer, ends this.
+    // A lead for which the vocabulary has no token may be an error. An error that ends the call, or the tokenizer, is
+    // final.
     if (absl::IsInvalidArgument(alone.status()) && DetailOf(alone.status()).reason == ErrorReason::kMalformedMessage) {
       continue;
     }

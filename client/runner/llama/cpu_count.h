@@ -6,7 +6,8 @@
 
 namespace logitd::runner {
 
-// The CPUs of the affinity mask, at most the whole CPUs of the control group's quota (a container's --cpus). >= 1.
+// The number of CPUs in the affinity mask, but at most the whole CPUs of the control group's quota (a container's
+// --cpus). >= 1.
 int UsableCpuCount();
 
 }  // namespace logitd::runner

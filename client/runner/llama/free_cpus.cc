@@ -14,13 +14,13 @@
 namespace logitd::runner {
 namespace {
 
-// Long enough for the hundredths of a second in which the system counts, short enough that nobody waits for it.
+// Long enough for the hundredths of a second in which the system counts, short enough that no user has to wait for it.
 constexpr std::chrono::milliseconds kBetweenLooks{250};
-// After a pause: nothing is known, and ten hundredths are better than that.
+// After a pause nothing is known, and ten hundredths are better than nothing.
 constexpr std::chrono::milliseconds kFirstLook{100};
-// As long without a batch is a pause.
+// This time without a batch is a pause.
 constexpr std::chrono::milliseconds kPause{250};
-// Part of a CPU that others may use while it still counts as free.
+// The part of a CPU that others may use while it still counts as free.
 constexpr double kFreeBelow = 0.6;
 
 std::vector<int> AllowedCpus() {
@@ -55,7 +55,7 @@ std::optional<double> BusySeconds(const std::string& stat, const std::vector<int
     words >> name;
     if (name.rfind("cpu", 0) != 0 || !(std::istringstream(name.substr(3)) >> cpu)) continue;
     if (std::find(cpus.begin(), cpus.end(), cpu) == cpus.end()) continue;
-    // What a virtual machine was not given, stolen, is other work too.
+    // Time stolen from a virtual machine is other programs' work too.
     double user = 0, nice = 0, system = 0, idle = 0, io_wait = 0, irq = 0, soft_irq = 0, stolen = 0;
     if (!(words >> user >> nice >> system >> idle >> io_wait >> irq >> soft_irq >> stolen)) continue;
     ++found;

@@ -1,4 +1,4 @@
-// How many threads should compute: as many as the CPUs that others leave free.
+// Chooses the number of computing threads: one for each CPU that other programs leave free.
 //
 //   FreeCpus cpus(/*limit=*/UsableCpuCount());
 //   const int threads = cpus.Begin();  // before each batch
@@ -6,8 +6,8 @@
 //   llama_decode(context, batch);
 //   cpus.End();
 //
-// Threads that compute one batch wait for each other at hundreds of barriers a token. If one of them has to share its
-// CPU, all advance no faster than that one, and fewer threads get more done.
+// The threads of one batch wait for each other at hundreds of barriers per token. If one of them has to share its CPU,
+// all advance only as fast as that one, and fewer threads get more done. docs/adr/0016-threads-that-follow.md.
 //
 // Not thread-safe.
 #ifndef LOGITD_CLIENT_RUNNER_LLAMA_FREE_CPUS_H_
@@ -21,37 +21,37 @@
 
 namespace logitd::runner {
 
-// CPU time that was used, in seconds, since some moment that stays the same.
+// CPU time in seconds, counted from a fixed moment.
 struct CpuUse {
-  // Of the CPUs that this process may use, by everything but programs of a positive nice value, which give way to this
-  // process; if it has such a value itself, they count.
+  // On the CPUs that this process may use, by all programs except those with a positive nice value, which give way to
+  // this process. If this process itself has such a value, they count too.
   double all = 0;
   // By this process.
   double own = 0;
 };
 
-// `stat`: the text of /proc/stat. Seconds that these CPUs were busy, with those of niced programs if `with_nice`.
-// Nothing if it does not say so of one of them.
+// Returns the seconds that these CPUs were busy; `with_nice`: including niced programs. `stat`: the text of /proc/stat.
+// Nothing if the text does not cover one of the CPUs.
 std::optional<double> BusySeconds(const std::string& stat, const std::vector<int>& cpus, bool with_nice);
 
-// Threads for `cpus` CPUs of which others use `others`, at least 1 and at most `limit`. A CPU of which others use less
-// than 0.6 counts as free: a server that hands out tokens takes some of it.
+// The number of threads on `cpus` CPUs of which other programs use `others`, in [1, limit]. A CPU of which others use
+// less than 0.6 counts as free, because a server that hands out tokens takes a part of one.
 int ThreadsBeside(int limit, int cpus, double others);
 
 class FreeCpus {
  public:
   using Clock = std::chrono::steady_clock;
 
-  // Most threads that are wanted, >= 1.
+  // `limit`: the most threads that are wanted, >= 1.
   explicit FreeCpus(int limit);
-  // For tests. `use` gives nothing where the system does not say it: then it is always `limit`.
+  // For tests. If `use` returns nothing, because the system does not report CPU times, Begin always returns `limit`.
   FreeCpus(int limit, int cpus, std::function<std::optional<CpuUse>()> use, std::function<Clock::time_point()> now);
 
-  // A batch begins: threads for it, in [1, limit], from what others have used since the last look, a quarter of a
-  // second ago. After a pause it is `limit`, and the next look is soon: what others did meanwhile says little, as it
-  // may be what this process waited for.
+  // A batch begins. Returns its number of threads, in [1, limit], from the CPU time that others used since the last
+  // look, up to a quarter of a second ago. After a pause the number is `limit` and the next look comes soon: the
+  // activity of others during a pause says little, because this process may have been waiting for it.
   int Begin();
-  // It has ended.
+  // The batch has ended.
   void End() { ended_at_ = now_(); }
 
  private:

@@ -1,4 +1,8 @@
-// How LlamaModel evaluates a batch.
+// How LlamaModel evaluates a batch: entries are set up (copied and cut), and then their tokens are evaluated in chunks
+// of kChunkTokens, in the order of the work. Example with chunks of 4 and entries of 3, 3 and 1 tokens:
+//
+//   chunk 1   a0 a1 a2 b0
+//   chunk 2   b1 b2 c0
 #include <algorithm>
 #include <memory>
 #include <optional>
@@ -20,7 +24,7 @@ struct LlamaModel::Task {
   int slot = 0;
   // Position of the first appended token.
   int64_t begin = 0;
-  // Appended tokens that are evaluated.
+  // Appended tokens that have been evaluated.
   int done = 0;
   bool failed = false;
 };
@@ -28,7 +32,7 @@ struct LlamaModel::Task {
 void LlamaModel::Evaluate(const v1::RunBatch& batch, RowSink& sink) {
   for (int64_t sequence_id : batch.release_sequence_ids()) Drop(sequence_id);
 
-  // Every entry is set up before any is extended, but for forks of what is evaluated here.
+  // All entries are set up before any is extended, except forks of tokens that this batch evaluates.
   const std::vector<int> waits_for =
       ForksThatWait(batch, [this](int64_t id) -> int64_t { return ledger_.SlotOf(id) ? ledger_.LengthOf(id) : 0; });
   std::vector<std::optional<absl::Status>> set_up(waits_for.size());
@@ -39,7 +43,7 @@ void LlamaModel::Evaluate(const v1::RunBatch& batch, RowSink& sink) {
   };
   set_up_after(-1);
 
-  // Entry after entry, so that rows come in the order of the work; as many entries as fit are evaluated together.
+  // Entry after entry, so that rows come in the order of the work. As many entries as fit are evaluated together.
   std::vector<Task> tasks;
   tasks.reserve(waits_for.size());
   std::vector<Task*> chunk;
@@ -201,7 +205,7 @@ void LlamaModel::Decode(std::span<Task*> tasks, std::span<const int> counts, Row
     }
     task.done += counts[i];
     if (!status.ok()) {
-      // What was stopped because nobody waits says why.
+      // If the evaluation was stopped because the server no longer waits, the entry's own error says why.
       const absl::Status wanted = result == 2 ? sink.CheckWanted(task.work_index) : absl::OkStatus();
       FailTask(task, wanted.ok() ? status : wanted, sink);
     }

@@ -12,20 +12,20 @@
 namespace logitd::runner {
 namespace {
 
-// llama.cpp calls back on the thread that called it (its own workers do not log).
+// llama.cpp logs on the thread that called it; its own workers do not log.
 thread_local int quiet_count = 0;
 thread_local ggml_log_level level_of_line = GGML_LOG_LEVEL_NONE;
 thread_local std::string last_error;
 std::atomic<bool> is_serving = false;
 
 void OnMessage(ggml_log_level level, const char* text, void*) {
-  // A continued line belongs to the level it began with.
+  // A continued line belongs to the level that it began with.
   const bool continued = level == GGML_LOG_LEVEL_CONT;
   if (!continued) level_of_line = level;
   if (level_of_line == GGML_LOG_LEVEL_ERROR) {
     std::string line(text);
     while (!line.empty() && line.back() == '\n') line.pop_back();
-    // What comes after the first error usually says only that something failed.
+    // Later errors usually say only that something failed.
     if (last_error.empty() && !line.empty()) last_error = line;
   }
   if (quiet_count > 0) return;
@@ -37,8 +37,8 @@ void OnAbort(const char* message) {
   char line[512];
   const int size = std::snprintf(line, sizeof(line), "logitd-llama: llama.cpp gave up: %s\n", message);
   if (size > 0) (void)!write(STDERR_FILENO, line, std::min<size_t>(size, sizeof(line) - 1));
-  // While it serves, it ends by the signal of what it is, a fault in what it was asked (ggml calls abort): the server
-  // finds out which request that was.
+  // While it serves, the process ends by the signal of its fault (ggml calls abort), because the work is at fault. The
+  // server finds out which request that was.
   if (!is_serving) _exit(1);
 }
 

@@ -1,4 +1,5 @@
-// What llama.cpp says: warnings and errors go to standard error, and the last error is kept to explain a failure.
+// Handles llama.cpp's messages: warnings and errors go to standard error, and the last error is kept to explain a
+// failure.
 #ifndef LOGITD_CLIENT_RUNNER_LLAMA_LLAMA_LOG_H_
 #define LOGITD_CLIENT_RUNNER_LLAMA_LLAMA_LOG_H_
 
@@ -6,14 +7,14 @@
 
 namespace logitd::runner {
 
-// Routes llama.cpp's messages, and makes its aborts end the process with one line and exit code 1; libprotobuf says
-// nothing any more. Call once, first.
+// Redirects llama.cpp's messages, makes its aborts end the process with one line and exit code 1, and silences
+// libprotobuf. Must be called once, before anything else.
 void InstallLlamaLog();
-// From now on an abort of llama.cpp ends the process by SIGABRT: it is the fault of what is evaluated.
+// From now on an abort of llama.cpp ends the process by SIGABRT, because the evaluated work is at fault.
 void SetServing();
 
-// While it lives, this thread's llama.cpp messages are not printed (the last error is kept all the same). For calls
-// whose failure is reported by the caller.
+// While an object lives, llama.cpp's messages on this thread are not printed; the last error is still kept. For calls
+// whose caller reports the failure.
 class QuietLlamaLog {
  public:
   QuietLlamaLog();
@@ -22,7 +23,7 @@ class QuietLlamaLog {
   QuietLlamaLog& operator=(const QuietLlamaLog&) = delete;
 };
 
-// The last error message of this thread, one line, and forgets it. Empty: none.
+// Returns this thread's last error message as one line, and forgets it. Empty: there was none.
 std::string TakeLastLlamaError();
 
 }  // namespace logitd::runner

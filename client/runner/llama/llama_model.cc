@@ -54,13 +54,13 @@ absl::StatusOr<CacheChoice> CacheFor(const LlamaOptions& options, const MemoryBu
                      size->Needs());
 }
 
-// llama.cpp's name of the weights' type, as ModelInfo.precision has it: "f32", "f16", "bf16", "Q4_1".
+// llama.cpp's name of the weights' type, as in ModelInfo.precision: "f32", "f16", "bf16", "Q4_1".
 // REQUIRES: not all of them are F32.
 std::string NativePrecision(const llama_model* model, const Weights& weights) {
   std::string name = llama_ftype_name(llama_model_ftype(model));
   constexpr char kGuessed[] = "(guessed) ";
   if (name.rfind(kGuessed, 0) == 0) name.erase(0, sizeof(kGuessed) - 1);
-  // A file that does not say has the type of most tensors for llama.cpp, and most may be norms, which are F32.
+  // If the file does not name its type, llama.cpp takes the type of most tensors, and most may be norms, which are F32.
   if (name == "all F32") return weights.all_f32_or_f16 ? "f16" : "mixed";
   if (name == "F16" || name == "BF16") {
     std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return std::tolower(c); });
@@ -73,9 +73,9 @@ constexpr char kNoPreTokenizer[] =
     "of "
     "your own are not concerned); convert the model again to have it";
 
-// Texts wait only for their like. Most take 2 us a byte, so that few leave their lane; 4 MiB of one letter take 6 to 9
-// s. The CPU time of the last lane is what a text may cost at all: 68 s for 4 MiB. Nice values: others' evaluations go
-// first.
+// Each text waits only for texts like it. Most take 2 us per byte, so that few leave their lane; 4 MiB of one letter
+// take 6 to 9 s. The CPU time of the last lane bounds the cost of any text: 68 s for 4 MiB. The nice values let
+// evaluations of other requests go first.
 constexpr int64_t kLaneBytes[] = {16 << 10, 256 << 10};
 constexpr TokenizerLane kLanes[] = {
     {.nice = 0, .cpu_time = std::chrono::milliseconds(100)},
@@ -95,7 +95,8 @@ absl::StatusOr<std::unique_ptr<LlamaModel>> LlamaModel::Load(const LlamaOptions&
   const auto load_begin = std::chrono::steady_clock::now();
   ASSIGN_OR_RETURN(const ModelFile file, InspectModelFile(options.file));
   const MemoryBudget budget = BudgetOf(options);
-  // Before minutes are spent on a file that is too large: the weights as they are, or as f32, take no less.
+  // Checked before minutes are spent on a file that is too large: neither the weights as they are, nor as f32, take
+  // less.
   if (options.precision != Precision::kF16) {
     if (const absl::Status fit = CheckWeightsFit(file.tensor_bytes, budget); !fit.ok()) {
       return WithFile(options.file, fit);
@@ -163,7 +164,7 @@ absl::Status LlamaModel::CreateContext(const LlamaOptions& options, bool f32) {
                                         " tokens (llama.cpp says: " + TakeLastLlamaError() +
                                         "); lower --cache-tokens, and --context-length if need be");
   }
-  // Computes, so that a model that cannot be computed is found now, and its pages are in memory.
+  // Computes once, so that a model that cannot be computed is found now, and its pages are in memory.
   if (const absl::Status probed = ProbeModel(context_.get()); !probed.ok()) {
     return CannotServe(options.file, "it " + std::string(probed.message()));
   }
@@ -239,7 +240,7 @@ std::string LlamaModel::PrecisionNotice(const std::string& file, const Weights& 
 v1::RunnerCapabilities LlamaModel::Capabilities() const {
   v1::RunnerCapabilities capabilities;
   capabilities.set_fork(true);
-  // A recurrent state cannot be taken back.
+  // A recurrent state cannot be cut.
   capabilities.set_trim(!llama_model_is_recurrent(model_.get()) && !llama_model_is_hybrid(model_.get()));
   capabilities.set_tokenizer(true);
   capabilities.set_vocabulary(true);
@@ -269,7 +270,7 @@ absl::StatusOr<std::vector<TokenId>> LlamaModel::TokenizeInLane(const std::strin
     return errors::LimitExceeded(task.field, static_cast<int64_t>(text.size()),
                                  "at most " + std::to_string(kMaxTextBytes) + " bytes", "max_text_bytes");
   }
-  // Of a part of the text, or of the text after another.
+  // Tokenises a part of the text, or a lead followed by the text.
   const auto tokenize = [&](const std::string& part) -> absl::StatusOr<std::vector<TokenId>> {
     if (part.empty()) return std::vector<TokenId>();
     return tokenizer_->Tokenize(part, options.parse_special_tokens, task);
@@ -279,14 +280,15 @@ absl::StatusOr<std::vector<TokenId>> LlamaModel::TokenizeInLane(const std::strin
                               [&](TokenId id) { return TokenPiece(vocab_, id, options.parse_special_tokens); });
   }
   ASSIGN_OR_RETURN(std::vector<TokenId> token_ids, tokenize(text));
-  // llama_tokenize's own add_special would also append EOS where a model asks for that; a prompt must not end there.
+  // llama_tokenize's own add_special would also append EOS where a model asks for that, and a prompt must not end
+  // there.
   const bool add_bos = options.add_special_tokens.value_or(info_.adds_bos());
   if (add_bos && info_.has_bos_token_id()) token_ids.insert(token_ids.begin(), info_.bos_token_id());
   return token_ids;
 }
 
 absl::StatusOr<std::string> LlamaModel::Detokenize(std::span<const TokenId> token_ids, bool render_special_tokens) {
-  // Piece by piece, not with llama_detokenize: that one also drops spaces before punctuation for some models.
+  // Piece by piece, because llama_detokenize also drops spaces before punctuation for some models.
   std::string text;
   bool at_start = adds_space_prefix_;
   for (TokenId token_id : token_ids) {

@@ -3,8 +3,8 @@
 //   ASSIGN_OR_RETURN(std::unique_ptr<LlamaModel> model, LlamaModel::Load({.file = "model.gguf", ...}));
 //   absl::Status status = ServeModel(options, *model, stop_token);
 //
-// One llama_context with one unified cache: a fork only marks cells as shared, and every sequence may use the whole
-// context length. Threads: as Model says.
+// There is one llama_context with one unified cache: a fork only marks cells as shared, and every sequence may use the
+// whole context length. Threads: as Model says.
 #ifndef LOGITD_CLIENT_RUNNER_LLAMA_LLAMA_MODEL_H_
 #define LOGITD_CLIENT_RUNNER_LLAMA_LLAMA_MODEL_H_
 
@@ -30,32 +30,34 @@ namespace logitd::runner {
 
 struct LlamaOptions {
   std::string file;
-  // Name that clients use.
+  // The name that clients use.
   std::string name;
   Precision precision = Precision::kF32;
   std::string cache_dir;
-  // Threads that compute; 0: as many as the CPUs that others leave free, at most those that this process may use,
-  // shared with the other runners here; at least one.
+  // Computing threads. 0: one for each CPU that other programs leave free, at least one, and at most this process's
+  // part of the CPUs that it may use.
   int threads = 0;
   // Runners that share those CPUs, this one included.
   int cpu_sharers = 1;
-  // Tokens in all caches together; 0: as many as the memory holds, at most twice the context length.
+  // Tokens in all caches together. 0: as many as the memory holds, at most twice the context length.
   int64_t cache_tokens = 0;
-  // Sequences with a cache at once, at most kMaxSequences; 0: that many, fewer for a recurrent model in little memory.
+  // Sequences with a cache at once, at most kMaxSequences. 0: kMaxSequences, or fewer for a recurrent model in little
+  // memory.
   int max_sequences = 0;
-  // Bytes of memory for all runners that share it, as measured before the first began; 0: what is there.
+  // Bytes of memory for all runners that share it, measured before the first of them began. 0: the memory that is
+  // available.
   int64_t memory = 0;
   // Runners that share that memory, this one included.
   int memory_sharers = 1;
-  // Longest sequence; 0: what the model was trained with.
+  // The longest sequence. 0: the length that the model was trained with.
   int32_t context_length = 0;
-  // logitd-llama, which is started once more for the tokenizer. /proc/self/exe is this program.
+  // The program of the tokenizer's processes: logitd-llama, started once more. /proc/self/exe is this program.
   std::string tokenizer_program = "/proc/self/exe";
 };
 
 class LlamaModel : public Model {
  public:
-  // Errors: one line each, for people, that names the file or flag and what to do.
+  // Errors: one line each, for people, which names the file or flag and says what to do.
   static absl::StatusOr<std::unique_ptr<LlamaModel>> Load(const LlamaOptions& options);
 
   v1::ModelInfo Info() const override { return info_; }
@@ -68,7 +70,7 @@ class LlamaModel : public Model {
 
   absl::StatusOr<std::vector<TokenId>> Tokenize(const std::string& text, const TokenizeOptions& options) override;
   std::vector<int64_t> TextLanes() const override;
-  // As Model; in the tokenizer's processes. Errors: as TokenizerClient::Tokenize.
+  // As Model, in the tokenizer's processes. Errors: as TokenizerClient::Tokenize.
   absl::StatusOr<std::vector<TokenId>> TokenizeInLane(const std::string& text, const TokenizeOptions& options,
                                                       const TextTask& task) override;
   absl::StatusOr<std::string> Detokenize(std::span<const TokenId> token_ids, bool render_special_tokens) override;
@@ -90,19 +92,20 @@ class LlamaModel : public Model {
   absl::Status StartTokenizer(const LlamaOptions& options);
   // `path`: the weights' file.
   void ReadVocabulary(const std::string& path);
-  // Last, once what the model is is known. `load_begin`: a tenth of the load may be spent on it.
+  // Called last, because its cache key needs the model's description. `load_begin`: a tenth of the time since then may
+  // be spent.
   void MeasureTolerance(const std::string& cache_dir, std::chrono::steady_clock::time_point load_begin);
-  // What a user has to know of it, in a line.
+  // One line that tells the user about the precision.
   std::string PrecisionNotice(const std::string& file, const Weights& weights) const;
 
-  // Copies and cuts: the sequence is ready for its new tokens.
+  // Copies and cuts the sequence, so that it is ready for its new tokens.
   absl::Status SetUp(const v1::SequenceWork& work);
   absl::Status Reserve(const v1::SequenceWork& work);
   // Evaluates one chunk and hands out its rows. REQUIRES: at most kChunkTokens tokens.
   void Decode(std::span<Task*> tasks, std::span<const int> counts, RowSink& sink);
   void GiveUpIfUnwanted(Task& task, RowSink& sink);
   void FailTask(Task& task, const absl::Status& error, RowSink& sink);
-  // Whether nobody waits for what llama.cpp is computing. Asked by its threads.
+  // Whether the server no longer waits for anything that llama.cpp is computing. Called by llama.cpp's threads.
   bool ShouldAbort() const;
   void Drop(int64_t sequence_id);
 
@@ -111,16 +114,16 @@ class LlamaModel : public Model {
   const llama_vocab* vocab_ = nullptr;
   const CacheChoice cache_;
   CacheLedger ledger_;
-  // Unset: the number of threads stays.
+  // Unset: the number of threads is fixed.
   std::optional<FreeCpus> free_cpus_;
   v1::ModelInfo info_;
   v1::Vocabulary vocabulary_;
   std::unique_ptr<TokenizerClient> tokenizer_;
-  // The tokenizer puts a space before every text, as SentencePiece does, which Detokenize takes away again.
+  // The tokenizer puts a space before every text, as SentencePiece does. Detokenize removes it again.
   bool adds_space_prefix_ = false;
   bool tokens_spell_text_ = false;
   std::atomic<bool> interrupted_ = false;
-  // While llama.cpp computes: entries of the batch, and whose they are.
+  // While llama.cpp computes: the batch's entries in the computation, and the sink that they belong to.
   std::vector<int> evaluated_;
   const RowSink* evaluated_for_ = nullptr;
 };

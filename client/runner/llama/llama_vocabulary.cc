@@ -12,7 +12,7 @@
 namespace logitd::runner {
 namespace {
 
-// Longer is no token: the server refuses it.
+// The server refuses longer tokens.
 constexpr size_t kMaxTokenBytes = 1 << 16;
 
 }  // namespace
@@ -36,7 +36,7 @@ v1::Vocabulary VocabularyOf(const llama_vocab* vocab) {
   for (TokenId token_id = 0; token_id < vocab_size; ++token_id) {
     const llama_token_attr attributes = llama_vocab_get_attr(vocab, token_id);
     const bool is_control = (attributes & (LLAMA_TOKEN_ATTR_CONTROL | LLAMA_TOKEN_ATTR_UNKNOWN)) != 0;
-    // Of a control token: its name.
+    // The name, for a control token.
     std::string piece = TokenPiece(vocab, token_id, /*render_special_tokens=*/is_control);
     if (piece.size() > kMaxTokenBytes) piece.clear();
     if (is_control) {
@@ -57,10 +57,10 @@ bool TokensSpellText(const llama_vocab* vocab, const v1::Vocabulary& vocabulary)
     case LLAMA_VOCAB_TYPE_RWKV:
       break;
     default:
-      // The others normalise, or have no bytes for what they do not know.
+      // The other types normalise, or have no bytes for text that they do not know.
       return false;
   }
-  // llama.cpp leaves out what has no token, so every byte needs one; but for those that UTF-8 never has.
+  // llama.cpp leaves out bytes without a token, so every byte needs one, except bytes that never occur in UTF-8.
   std::bitset<256> bytes;
   for (const int byte : {0xC0, 0xC1}) bytes.set(static_cast<size_t>(byte));
   for (size_t byte = 0xF5; byte <= 0xFF; ++byte) bytes.set(byte);
@@ -71,13 +71,13 @@ bool TokensSpellText(const llama_vocab* vocab, const v1::Vocabulary& vocabulary)
     const bool is_control = (attributes & (LLAMA_TOKEN_ATTR_CONTROL | LLAMA_TOKEN_ATTR_UNKNOWN)) != 0;
     if (length == 1 && !is_control) bytes.set(static_cast<unsigned char>(vocabulary.token_bytes()[begin]));
     begin += static_cast<size_t>(length);
-    // Such a token takes the spaces beside it away.
+    // Such a token removes the spaces beside it.
     const bool strips = (attributes & (LLAMA_TOKEN_ATTR_LSTRIP | LLAMA_TOKEN_ATTR_RSTRIP)) != 0;
     if (strips && !is_control) return false;
   }
   if (!bytes.all()) return false;
-  // Some that go by these types drop spaces or normalise all the same. SentencePiece takes U+2581 for a space, which
-  // the capability allows.
+  // Some vocabularies of these types still drop spaces or normalise. SentencePiece takes U+2581 for a space, which the
+  // capability allows.
   constexpr std::string_view kProbe = "  A \n\n\tb\u00a0 e\u0301 \u00c9 \ufb01 \u3000.\u2581\r\n 12  ";
   llama_token ids[4 * kProbe.size()];
   const int32_t count = llama_tokenize(vocab, kProbe.data(), static_cast<int32_t>(kProbe.size()), ids,
@@ -90,7 +90,7 @@ bool TokensSpellText(const llama_vocab* vocab, const v1::Vocabulary& vocabulary)
 }
 
 bool AddsSpacePrefix(const llama_vocab* vocab) {
-  // llama.cpp's C interface does not tell, so it is tried.
+  // llama.cpp's C interface does not tell, so it is tried out.
   llama_token probe[8];
   const int32_t count = llama_tokenize(vocab, "a", 1, probe, 8, /*add_special=*/false, /*parse_special=*/false);
   return count > 0 && TokenPiece(vocab, probe[0], /*render_special_tokens=*/false).rfind(' ', 0) == 0;

@@ -29,7 +29,7 @@ bool IsWanted(const ModelFile& file, Precision precision) {
   return precision == Precision::kF32 ? file.all_f32 : file.all_f32_or_f16;
 }
 
-// Held until destroyed; the kernel lets go of it if the process dies.
+// Holds the lock until it is destroyed. The kernel releases the lock if the process dies.
 class FileLock {
  public:
   explicit FileLock(const std::string& path) : fd_(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644)) {
@@ -49,7 +49,7 @@ class FileLock {
   const int fd_;
 };
 
-// What killed processes have left behind. REQUIRES: the lock is held.
+// Removes files that killed processes have left behind. REQUIRES: the lock is held.
 void RemoveLeftovers(const fs::path& target) {
   std::error_code error;
   const std::string prefix = target.filename().string() + ".tmp.";
@@ -83,7 +83,7 @@ absl::Status Convert(const ModelFile& file, Precision precision, const fs::path&
     return absl::InvalidArgumentError("llama.cpp cannot convert every matrix of " + file.path + " to " + name +
                                       "; use --precision native");
   }
-  // On the disk before it has its name: a power cut leaves the whole file or none.
+  // The data reaches the disk before the name: after a power cut there is the whole file or none.
   if (const int fd = open(temporary.c_str(), O_RDONLY | O_CLOEXEC); fd >= 0) {
     fsync(fd);
     close(fd);

@@ -1,7 +1,7 @@
 // logitd-llama: serves one GGUF model to a logitd server.
 //
-// Exit codes: 0 ended in order (SIGTERM, SIGINT, or the server let it go), 1 the model cannot be served, 2 usage,
-// 3 refused by the server, 4 the server cannot be reached, or was lost.
+// Exit codes: 0 ended in order (SIGTERM, SIGINT, or the server let it go), 1 the model cannot be served, 2 usage, 3
+// refused by the server, 4 the server cannot be reached, or was lost.
 #include <signal.h>
 #include <unistd.h>
 
@@ -31,10 +31,10 @@ constexpr int kExitUsage = 2;
 constexpr int kExitRefused = 3;
 constexpr int kExitNotReachable = 4;
 
-// A second signal within this time of the first is the same request.
+// A second signal within this time of the first belongs to the same request.
 constexpr std::chrono::milliseconds kSameRequest{1000};
 
-// llama.cpp is built for these, and dies of SIGILL without them.
+// llama.cpp is built for these features, and dies of SIGILL without them.
 std::string MissingCpuFeatures() {
   std::string missing;
   __builtin_cpu_init();
@@ -45,11 +45,12 @@ std::string MissingCpuFeatures() {
   return missing;
 }
 
-// The signals that end the runner, taken by a thread of its own so that nothing has to be done in a signal handler.
-// SIGHUP is not one of them: the server does not end by it, and a terminal sends it to both.
+// The signals that end the runner. A thread of its own takes them, so that nothing has to be done in a signal handler.
+// SIGHUP is taken but does not end the runner, because it does not end the server either and a terminal sends it to
+// both.
 class Signals {
  public:
-  // Before any other thread is started: they inherit the mask.
+  // To be called before any other thread is started, so that all threads inherit the mask.
   Signals() {
     sigemptyset(&set_);
     for (const int signal : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&set_, signal);
@@ -58,7 +59,7 @@ class Signals {
   }
 
   std::stop_token token() const { return stop_.get_token(); }
-  // From now on a signal only requests the stop; before, there is nothing to end in order.
+  // From now on a signal only requests the stop. Before, there is nothing to end in order.
   void BeginServing() { serving_ = true; }
 
  private:
@@ -70,11 +71,12 @@ class Signals {
 
   void Wait() {
     Next();
-    // A conversion that is cut leaves a temporary file, which the next start removes.
+    // An interrupted conversion leaves a temporary file, which the next start removes.
     if (!serving_) _exit(0);
     const auto requested_at = std::chrono::steady_clock::now();
     stop_.request_stop();
-    // Twice: at once. Soon after the first it is the same request: GNU timeout sends its signal twice.
+    // A second request ends the process at once. A signal soon after the first is the same request: GNU timeout sends
+    // its signal twice.
     while (true) {
       Next();
       if (std::chrono::steady_clock::now() - requested_at > kSameRequest) _exit(0);
@@ -86,8 +88,9 @@ class Signals {
   std::atomic<bool> serving_ = false;
 };
 
-// Ends the process. What is left to be destroyed may take long: gRPC's own shutdown waits up to 10 s for threads that
-// have polled for a server which read slowly. Sanitizers look for leaks behind the order that `return` keeps.
+// Ends the process without destructors, which may take long: gRPC's own shutdown waits up to 10 s for threads that have
+// polled for a server that read slowly. With a sanitizer it returns, because leaks are looked for in the order that
+// `return` keeps.
 int End(int exit_code) {
   std::fflush(nullptr);
 #ifndef __SANITIZE_ADDRESS__
@@ -177,12 +180,12 @@ int Run(int argc, char** argv) {
         missing.c_str());
     return kExitCannotServe;
   }
-  // Static: its thread waits as long as the process lives.
+  // Static, because its thread waits as long as the process lives.
   static Signals signals;
   InstallLlamaLog();
-  // On a thread that ends: it computes too, and a thread that has computed keeps its helpers. libgomp would count them
-  // and those of the thread that evaluates, find more than CPUs, and hardly spin at all (measured: 38 tokens/s beside
-  // llama-server's 97).
+  // Loaded on a thread that ends. Loading computes too, and a thread that has computed keeps its helper threads.
+  // libgomp would count them and those of the evaluating thread, find more than CPUs, and hardly spin at all (measured:
+  // 38 tokens/s, where llama-server has 97).
   absl::StatusOr<std::unique_ptr<LlamaModel>> model;
   std::thread([&] { model = LlamaModel::Load(model_options); }).join();
   if (!model.ok()) {
@@ -206,7 +209,7 @@ int Run(int argc, char** argv) {
 }  // namespace logitd::runner
 
 int main(int argc, char** argv) {
-  // The runner's own child, which nobody else starts: not in the help.
+  // The runner's own child, which no user starts: not in the help.
   if (argc == 3 && std::strcmp(argv[1], logitd::runner::kVocabularyProcessFlag) == 0) {
     return logitd::runner::RunVocabularyProcess(argv[2]);
   }

@@ -10,9 +10,9 @@ namespace {
 
 using host::ByteText;
 
-// llama.cpp rounds a cache up to so many tokens.
+// llama.cpp rounds the size of a cache up to a multiple of this.
 constexpr int64_t kCellStep = 256;
-// A cache that holds less is of no use.
+// A cache of fewer tokens is useless.
 constexpr int64_t kFewestCells = 512;
 
 std::string Tokens(int64_t count) { return std::to_string(count) + (count == 1 ? " token" : " tokens"); }
@@ -27,7 +27,8 @@ std::string WhatIsThere(const MemoryBudget& budget) {
 
 std::string FewerRunners(const MemoryBudget& budget) { return budget.sharers > 1 ? ", fewer --runners" : ""; }
 
-// The most cells in [least, most], in steps of kCellStep, for which `fits`; 0: none. `fits` never becomes true again.
+// The most cells in [least, most], in steps of kCellStep, for which `fits`; 0: none. Once `fits` is false, it must stay
+// false.
 template <typename Fits>
 int64_t MostCells(int64_t least, int64_t most, Fits fits) {
   if (fits(most)) return most;
@@ -59,8 +60,8 @@ absl::StatusOr<CacheChoice> ChooseCache(const CacheRequest& request, const Memor
                                         const MemoryNeeds& needs) {
   RETURN_IF_ERROR(CheckWeightsFit(needs.mapped_weights + needs.own_weights, budget));
   const int64_t shared = budget.available - ServerReserve(budget.available) - needs.mapped_weights;
-  // The server's part is not taken off what is there now: it varies by less than that, and runners that start one after
-  // the other should choose alike.
+  // The server's part is not subtracted from the memory that is available now: that varies by less, and runners that
+  // start one after the other should choose alike.
   const int64_t share = std::min(shared / budget.sharers, budget.now - needs.mapped_weights);
   const int64_t room = share - needs.own_weights - needs.fixed;
   const auto fits = [&](int64_t cells, int sequences) { return needs.context(cells, sequences) <= room; };
@@ -68,10 +69,10 @@ absl::StatusOr<CacheChoice> ChooseCache(const CacheRequest& request, const Memor
   CacheChoice choice;
   const int64_t wanted = request.cache_tokens > 0 ? request.cache_tokens : 2 * request.context_length;
   const int64_t least = std::min({kFewestCells, request.context_length, wanted});
-  // A sequence without a cell is none, and llama.cpp aborts if there are more sequences than cells.
+  // A sequence needs a cell, and llama.cpp aborts if there are more sequences than cells.
   choice.sequences =
       static_cast<int>(std::min<int64_t>(least, request.max_sequences > 0 ? request.max_sequences : kMaxSequences));
-  // States of sequences take at most half of the room, unless somebody said how many there are.
+  // The states of sequences take at most half of the room, unless the number of sequences was given.
   while (request.max_sequences == 0 && request.sequences_cost && choice.sequences > 1 &&
          needs.context(least, choice.sequences) > room / 2) {
     choice.sequences /= 2;

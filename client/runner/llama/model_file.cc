@@ -18,27 +18,27 @@ absl::Status Damaged(const std::string& path, const std::string& what) {
                                     "; download or copy it again");
 }
 
-// The text between the first pair of single quotes; "" without one.
+// The text between the first pair of single quotes; "" if there is none.
 std::string QuotedIn(const std::string& text) {
   const size_t begin = text.find('\'');
   const size_t end = text.find('\'', begin + 1);
   return begin == std::string::npos || end == std::string::npos ? "" : text.substr(begin + 1, end - begin - 1);
 }
 
-// Adds what one part of a model holds to `file`.
+// Adds the contents of one part of a model to `file`.
 absl::Status AddPart(const std::string& path, ModelFile& file) {
   std::error_code error;
   const uint64_t size = std::filesystem::file_size(path, error);
   QuietLlamaLog quiet;
   TakeLastLlamaError();
-  // The tensors' shapes, without their data: a context of them tells sizes of every type.
+  // The tensors' shapes without their data: with a context of them, ggml tells the sizes of all types.
   ggml_context* raw_shapes = nullptr;
   std::unique_ptr<gguf_context, decltype(&gguf_free)> header(
       gguf_init_from_file(path.c_str(), {.no_alloc = true, .ctx = &raw_shapes}), &gguf_free);
   std::unique_ptr<ggml_context, decltype(&ggml_free)> shapes(raw_shapes, &ggml_free);
   if (header == nullptr) {
     const std::string reason = TakeLastLlamaError();
-    // Types that are newer than this llama.cpp, or were taken out of it.
+    // Types that are newer than this llama.cpp, or that it no longer has.
     if (reason.find("ggml type") != std::string::npos || reason.find("of type") != std::string::npos) {
       return absl::InvalidArgumentError("model file " + path + " cannot be served: " + WhyLlamaCannot(reason));
     }

@@ -1,4 +1,4 @@
-// A GGUF file on disk: whether it is whole, what it holds, and its hash.
+// A GGUF file on disk: whether it is complete, and what it holds.
 //
 // Thread-safe: free functions without state.
 #ifndef LOGITD_CLIENT_RUNNER_LLAMA_MODEL_FILE_H_
@@ -14,22 +14,23 @@ namespace logitd::runner {
 
 struct ModelFile {
   std::string path;
-  // Bytes, of all parts of a split model.
+  // Bytes of all parts of a split model.
   int64_t size = 0;
   // Bytes of the weights.
   int64_t tensor_bytes = 0;
-  // Every matrix is F32 (vectors, e.g. norms, are widened exactly and do not count); every one is F32 or F16.
+  // Every matrix is F32; every matrix is F32 or F16. Vectors, such as norms, do not count, because they are widened
+  // exactly.
   bool all_f32 = false;
   bool all_f32_or_f16 = false;
 };
 
-// Whether it is a language model in GGUF (host/file_kind.h); then reads the header and compares what it describes with
-// the file's size, because llama.cpp maps the file and dies of a signal when it touches a page that is not there.
-// Errors: kNotFound, kInvalidArgument, each one line that names the file and what to do.
+// Checks that the file is a language model in GGUF (host/file_kind.h), reads its header and compares the header with
+// the file's size. llama.cpp maps the file, and would die of a signal when it touched a page that is not there.
+// Errors: kNotFound, kInvalidArgument; one line each, which names the file and says what to do.
 absl::StatusOr<ModelFile> InspectModelFile(const std::string& path);
 
-// Why llama.cpp cannot load a model, for people, from its error message: an architecture, tokenizer or type of weights
-// that this version does not know is named, with the version.
+// Explains to people why llama.cpp cannot load a model, from its error message. Names the architecture, tokenizer or
+// type of weights that this version does not know, and the version.
 std::string WhyLlamaCannot(const std::string& error);
 
 }  // namespace logitd::runner

@@ -12,8 +12,8 @@
 namespace logitd::runner {
 namespace {
 
-// Ordinary tokens with text, far apart in the vocabulary: they were trained, and are unlike each other. Fewer than two
-// if there are no more.
+// Ordinary tokens with text, far apart in the vocabulary: they have been trained, and are unlike each other. Fewer than
+// two if the vocabulary has no more.
 std::vector<llama_token> OrdinaryTokens(const llama_vocab* vocab) {
   const int32_t vocab_size = llama_vocab_n_tokens(vocab);
   std::vector<llama_token> tokens;
@@ -27,7 +27,7 @@ std::vector<llama_token> OrdinaryTokens(const llama_vocab* vocab) {
       break;
     }
   }
-  // A vocabulary of a handful of tokens.
+  // For a vocabulary of a handful of tokens.
   for (int32_t id = 0; id < vocab_size && tokens.size() < kTokens; ++id) tokens.push_back(id);
   return tokens;
 }
@@ -60,7 +60,7 @@ absl::Status CheckProbedRow(const float* row, int size) {
     least = std::min(least, row[i]);
     most = std::max(most, row[i]);
   }
-  // Of one token, every row is constant.
+  // With a single token every row is constant.
   if (least < most || (size == 1 && least == most)) return absl::OkStatus();
   return absl::InvalidArgumentError(
       "gives every token the same logit, as embedding models do, so it does not predict the next token");

@@ -1,6 +1,6 @@
 // Asks a loaded model for rows, to find out whether it predicts the next token.
 //
-// The file's keys may say nothing, or something wrong: an embedding model whose keys do not show it gives rows of
+// The keys of the file may be missing or wrong. An embedding model whose keys do not show what it is returns rows of
 // zeros, after which every token would score -ln V.
 #ifndef LOGITD_CLIENT_RUNNER_LLAMA_MODEL_PROBE_H_
 #define LOGITD_CLIENT_RUNNER_LLAMA_MODEL_PROBE_H_
@@ -12,13 +12,14 @@
 
 namespace logitd::runner {
 
-// Evaluates two tokens after two different ones. Both rows must have numbers that are finite and not all equal, and
-// they must differ. The context's memory is empty afterwards.
-// Errors: INVALID_ARGUMENT, why it is no language model, as it continues "it ".
+// Evaluates two tokens after two different ones. Both rows must hold finite numbers that are not all equal, and the
+// rows must differ. The context's memory is empty afterwards.
+// Errors: INVALID_ARGUMENT with the reason why it is not a language model, which continues "it ".
 absl::Status ProbeModel(llama_context* context);
 
-// Whether `row`, of `size` logits, can be one of a language model: no NaN, no +inf, and two different finite values.
-// Errors: INVALID_ARGUMENT, as above.
+// Checks that `row`, of `size` logits, can come from a language model: no NaN, no +inf, and two different finite
+// values.
+// Errors: as ProbeModel.
 absl::Status CheckProbedRow(const float* row, int size);
 
 }  // namespace logitd::runner

@@ -13,7 +13,7 @@ namespace {
 constexpr char kBosKey[] = "tokenizer.ggml.bos_token_id";
 constexpr char kEosKey[] = "tokenizer.ggml.eos_token_id";
 
-// The id that the file has under `key`. One that is no token goes into `warnings`.
+// Returns the id under `key` in the file. If that is not a token, adds to `warnings`.
 std::optional<TokenId> IdOf(const llama_model* model, const char* key, std::vector<std::string>& warnings) {
   char text[64] = {};
   if (llama_model_meta_val_str(model, key, text, sizeof(text)) < 0) return std::nullopt;
@@ -21,14 +21,14 @@ std::optional<TokenId> IdOf(const llama_model* model, const char* key, std::vect
   std::from_chars(text, text + std::strlen(text), id);
   const int32_t vocab_size = llama_vocab_n_tokens(llama_model_get_vocab(model));
   if (id >= 0 && id < vocab_size) return static_cast<TokenId>(id);
-  // A warning holds no bytes of the file's own choice.
+  // A warning must not repeat arbitrary bytes of the file.
   const bool is_number = text[std::strspn(text, "-0123456789")] == '\0';
   warnings.push_back(std::string("the file has ") + key + " = " + (is_number ? text : "what is no number") +
                      ", outside its vocabulary of " + std::to_string(vocab_size) + " tokens: taken as unset");
   return std::nullopt;
 }
 
-// Whether `id`, llama.cpp's own EOS, would end a text if another token were EOS: then its text says so.
+// Whether `id`, llama.cpp's own choice of EOS, would end a text if another token were EOS: its text then says so.
 bool EndsByItsText(const std::string& path, TokenId id, int32_t vocab_size) {
   llama_model_kv_override overrides[2] = {};
   overrides[0].tag = LLAMA_KV_OVERRIDE_TYPE_INT;
@@ -56,7 +56,7 @@ SpecialTokens ReadSpecialTokens(const llama_model* model, const std::string& pat
   TokenId made_up = tokens.eos ? -1 : llama_vocab_eos(vocab);
   if (made_up >= 0 && EndsByItsText(path, made_up, vocab_size)) made_up = -1;
   for (TokenId id = 0; id < vocab_size; ++id) {
-    // The file's EOS ends a text, whatever llama.cpp takes out of its set.
+    // The file's EOS ends a text, even if llama.cpp leaves it out of its set.
     if (id != made_up && (id == tokens.eos || llama_vocab_is_eog(vocab, id))) tokens.end_of_generation.push_back(id);
   }
   return tokens;

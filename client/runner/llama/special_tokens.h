@@ -1,7 +1,7 @@
 // The special tokens that a model's file names.
 //
-// llama.cpp fills in what a file leaves out: a BPE vocabulary without BOS and EOS gets token 11, "," in GPT-2's, as
-// both. A key that is not in the file is unset here.
+// llama.cpp fills in tokens that a file leaves out: a BPE vocabulary without BOS and EOS gets token 11 as both, which
+// is "," in GPT-2's. Here a token is unset if the file does not name it.
 #ifndef LOGITD_CLIENT_RUNNER_LLAMA_SPECIAL_TOKENS_H_
 #define LOGITD_CLIENT_RUNNER_LLAMA_SPECIAL_TOKENS_H_
 
@@ -15,20 +15,20 @@
 namespace logitd::runner {
 
 struct SpecialTokens {
-  // Unset: the file has no such key, or the id in it is not one of the vocabulary.
+  // Unset: the file has no such key, or its id is not in the vocabulary.
   std::optional<TokenId> bos;
-  // A text begins with `bos`. False without one.
+  // A text begins with `bos`. False if there is no `bos`.
   bool adds_bos = false;
   // One of `end_of_generation`. Unset: as `bos`.
   std::optional<TokenId> eos;
-  // What ends a text: the tokens that the file names, and those that llama.cpp knows by their text ("<|im_end|>"). In
-  // increasing order.
+  // The tokens that end a text: those that the file names, and those that llama.cpp knows by their text ("<|im_end|>").
+  // Ascending.
   std::vector<TokenId> end_of_generation;
-  // What is wrong with the file's keys: sentences for ModelInfo.warnings.
+  // Faults in the file's keys, as sentences for ModelInfo.warnings.
   std::vector<std::string> warnings;
 };
 
-// `path`: the file that `model` was loaded from; its vocabulary is read once more if it does not name an EOS.
+// `path`: the file that `model` was loaded from. Its vocabulary is read once more if it does not name an EOS.
 SpecialTokens ReadSpecialTokens(const llama_model* model, const std::string& path);
 
 }  // namespace logitd::runner

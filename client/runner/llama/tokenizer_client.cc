@@ -24,9 +24,10 @@ extern char** environ;
 namespace logitd::runner {
 namespace {
 
-// How often it is looked whether a text is still wanted, and how much it has cost. An answer wakes at once.
+// How often it is checked whether a text is still wanted, and how much it has cost. An answer wakes the thread at once.
 constexpr int kLookMs = 20;
-// A worker that had a longer text is replaced: it keeps up to 320 bytes of stack per byte, and as much again of heap.
+// A worker that had a longer text is replaced: it keeps up to 320 bytes of stack per byte of text, and as much heap
+// again.
 constexpr size_t kKeptWorkerTextBytes = size_t{64} << 10;
 // How often a text is given to a worker.
 constexpr int kAttempts = 2;
@@ -55,7 +56,7 @@ struct TokenizerClient::Worker {
 
 struct TokenizerClient::Turn {
   End end = End::kGone;
-  // kAnswered: unless the tokenizer refused the text.
+  // Set by kAnswered; not OK if the tokenizer refused the text.
   absl::StatusOr<std::vector<TokenId>> tokens = std::vector<TokenId>();
 };
 
@@ -83,9 +84,9 @@ absl::Status TokenizerClient::StartVocabularyProcess() {
   }
   posix_spawn_file_actions_t files;
   ::posix_spawn_file_actions_init(&files);
-  // dup2 onto itself takes close-on-exec away, too.
+  // dup2 onto the same number also clears close-on-exec.
   ::posix_spawn_file_actions_adddup2(&files, fds[1], kVocabularyProcessFd);
-  // Standard input and output are the runner's own.
+  // Standard input and output belong to the runner.
   ::posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
   ::posix_spawn_file_actions_addopen(&files, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
   posix_spawnattr_t attributes;
@@ -150,7 +151,7 @@ absl::Status TokenizerClient::StartWorker(Worker& worker, int nice) {
     std::lock_guard lock(vocabulary_mutex_);
     pid = Ask(VocabularyCommand::kFork, nice, fds[1]);
     if (!pid) {
-      // It was killed: its workers ended with it.
+      // It was killed, and its workers ended with it.
       std::fprintf(stderr, "logitd-llama: the tokenizer's process has ended; starting it again\n");
       StopVocabularyProcess();
       status = StartVocabularyProcess();
@@ -195,7 +196,7 @@ TokenizerClient::Turn TokenizerClient::TakeTurn(Worker& worker, const std::strin
   std::string body;
   size_t received = 0;
   bool has_header = false;
-  // The two halves of a request, so that a text is not copied.
+  // The two halves of a request, so that the text is not copied.
   const auto send_some = [&] {
     const bool in_header = sent < request.size();
     const char* data = in_header ? request.data() + sent : text.data() + (sent - request.size());
@@ -221,7 +222,7 @@ TokenizerClient::Turn TokenizerClient::TakeTurn(Worker& worker, const std::strin
     (sending ? sent : received) += static_cast<size_t>(moved);
     if (sending) continue;
     if (!has_header && received == sizeof(tokens_header)) {
-      // Tokenizers that normalise may write a character in many; nothing writes it in 64 tokens a byte.
+      // A tokenizer that normalises may turn one character into many, but never into 64 tokens per byte.
       if (tokens_header.count > static_cast<int64_t>(64 * (text.size() + 64))) return {End::kGone};
       has_header = true;
       received = 0;
@@ -241,7 +242,7 @@ absl::StatusOr<std::vector<TokenId>> TokenizerClient::Tokenize(const std::string
   const auto lane = static_cast<size_t>(task.lane);
   Worker& worker = *workers_[lane];
   std::lock_guard lock(worker.mutex);
-  // One that ended between two texts is nobody's fault.
+  // If a worker ended between two texts, no text is to blame.
   if (pollfd idle{worker.fd, POLLIN, 0}; worker.fd >= 0 && ::poll(&idle, 1, 0) != 0) EndWorker(worker);
   for (int attempt = 1; attempt <= kAttempts; ++attempt) {
     RETURN_IF_ERROR(task.check_wanted());

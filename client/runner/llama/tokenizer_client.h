@@ -1,10 +1,11 @@
-// A runner's way to its tokenizer's processes (vocabulary_process.h): starts them, hands them texts, outlives them.
+// A runner's access to its tokenizer's processes (vocabulary_process.h). It starts them, hands texts to them and
+// outlives them.
 //
 //   ASSIGN_OR_RETURN(auto tokenizer, TokenizerClient::Start({.program = ..., .model_file = ..., .lanes = ...}));
-//   absl::StatusOr<std::vector<TokenId>> ids = tokenizer->Tokenize(lane, text, /*parse_special_tokens=*/false, task);
+//   absl::StatusOr<std::vector<TokenId>> ids = tokenizer->Tokenize(text, /*parse_special_tokens=*/false, task);
 //
-// Each lane has one worker, which has one text at a time: who ends the worker is known. Workers are forked when they
-// are first needed. Thread-safe; texts of one lane wait for each other.
+// Each lane has one worker, which has one text at a time, so that the text which ends a worker is known. Workers are
+// forked when they are first needed. Thread-safe; texts of one lane wait for each other.
 #ifndef LOGITD_CLIENT_RUNNER_LLAMA_TOKENIZER_CLIENT_H_
 #define LOGITD_CLIENT_RUNNER_LLAMA_TOKENIZER_CLIENT_H_
 
@@ -25,11 +26,11 @@
 
 namespace logitd::runner {
 
-// What one lane's worker may do.
+// The limits of one lane's worker.
 struct TokenizerLane {
   // Added to the runner's nice value.
   int nice = 0;
-  // CPU time that a text may take: this, and so much for each of its bytes.
+  // CPU time that a text may take: cpu_time, plus cpu_time_per_byte for each of its bytes.
   std::chrono::milliseconds cpu_time{0};
   std::chrono::nanoseconds cpu_time_per_byte{0};
 };
@@ -38,14 +39,14 @@ struct TokenizerClientOptions {
   // logitd-llama.
   std::string program;
   std::string model_file;
-  // At least one. A text that takes longer than its lane allows is ABORTED, so that the next one takes it; in the last
-  // one it is refused.
+  // At least one. A text that takes longer than its lane allows is ABORTED, so that the next lane takes it. In the last
+  // lane it is refused.
   std::vector<TokenizerLane> lanes;
 };
 
 class TokenizerClient {
  public:
-  // Starts the vocabulary process, and waits until it has loaded.
+  // Starts the vocabulary process and waits until it has loaded.
   // Errors: one line, for people.
   static absl::StatusOr<std::unique_ptr<TokenizerClient>> Start(TokenizerClientOptions options);
   ~TokenizerClient();
@@ -54,10 +55,15 @@ class TokenizerClient {
 
   int32_t vocab_size() const { return vocab_size_; }
 
-  // Without special tokens around them. Blocks. A text whose worker ends, by whatever signal, is tried once more.
-  // Errors: TOKENIZER_FAILED (both workers ended, or the last lane's time is over), ABORTED (no reason: takes longer
-  // than this lane allows), what task.check_wanted says, MALFORMED_MESSAGE, INTERNAL (no worker can be started).
-  // REQUIRES: 0 <= task.lane < lanes; at most kMaxTextBytes bytes.
+  // Returns the text's tokens, without special tokens around them. Blocks. If the worker ends, by whatever signal, the
+  // text is tried once more.
+  // Errors:
+  // - TOKENIZER_FAILED: both workers ended, or the text exceeded the last lane's time.
+  // - ABORTED, without a reason: the text takes longer than this lane allows.
+  // - Those of task.check_wanted.
+  // - MALFORMED_MESSAGE.
+  // - INTERNAL: no worker can be started.
+  // REQUIRES: 0 <= task.lane < number of lanes; the text has at most kMaxTextBytes bytes.
   absl::StatusOr<std::vector<TokenId>> Tokenize(const std::string& text, bool parse_special_tokens,
                                                 const TextTask& task);
 
@@ -71,10 +77,10 @@ class TokenizerClient {
 
   absl::Status StartVocabularyProcess();
   void StopVocabularyProcess();
-  // One command and its answer; unset: the vocabulary process is gone.
+  // Sends one command and returns the answer. Unset: the vocabulary process is gone.
   std::optional<int32_t> Ask(int32_t kind, int32_t argument, int passed_fd);
   absl::Status StartWorker(Worker& worker, int nice);
-  // Ends it if it runs. How it ended, for people.
+  // Ends the worker if it runs. Returns how it ended, for people.
   std::string EndWorker(Worker& worker);
   Turn TakeTurn(Worker& worker, const std::string& text, bool parse_special_tokens, const TextTask& task);
 

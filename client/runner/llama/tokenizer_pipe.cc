@@ -9,7 +9,7 @@
 namespace logitd::runner {
 namespace {
 
-// Room for the control message that carries one descriptor.
+// Space for the control message that carries one descriptor.
 union OneDescriptor {
   cmsghdr alignment;
   char bytes[CMSG_SPACE(sizeof(int))];
@@ -61,7 +61,7 @@ bool SendCommand(int fd, const VocabularyCommand& command, int passed_fd) {
   do {
     sent = ::sendmsg(fd, &message, MSG_NOSIGNAL);
   } while (sent < 0 && errno == EINTR);
-  // So few bytes are never split.
+  // A message this short is never split.
   return sent == static_cast<ssize_t>(sizeof(copy));
 }
 

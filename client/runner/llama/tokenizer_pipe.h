@@ -1,11 +1,11 @@
-// What a runner, its vocabulary process and the workers of that say to each other: small structs over sockets.
+// The messages between a runner, its vocabulary process and that process's workers: small structs over sockets.
 //
 //   runner -> vocabulary process: VocabularyCommand (kFork carries the worker's end of a new socket pair)
 //   vocabulary process -> runner: VocabularyReady once, then one VocabularyAnswer per command
 //   runner -> worker:             TextHeader, the text's bytes
 //   worker -> runner:             TokensHeader, then `count` token ids, or -`count` bytes of a message
 //
-// Both ends are one program on one machine: native byte order, no versions.
+// Both ends are the same program on the same machine: native byte order, no versions.
 #ifndef LOGITD_CLIENT_RUNNER_LLAMA_TOKENIZER_PIPE_H_
 #define LOGITD_CLIENT_RUNNER_LLAMA_TOKENIZER_PIPE_H_
 
@@ -14,8 +14,8 @@
 
 namespace logitd::runner {
 
-// argv[1] of the vocabulary process: `logitd-llama --tokenize-for-runner FILE`, with the runner's socket as
-// descriptor 3.
+// argv[1] of the vocabulary process: `logitd-llama --tokenize-for-runner FILE`, with the runner's socket as descriptor
+// 3.
 inline constexpr char kVocabularyProcessFlag[] = "--tokenize-for-runner";
 inline constexpr int kVocabularyProcessFd = 3;
 
@@ -26,7 +26,7 @@ struct VocabularyReady {
 
 struct VocabularyCommand {
   enum Kind : int32_t {
-    // A new worker, at nice value `argument` above the runner's. Answer: its process id, or -errno.
+    // Forks a new worker, at nice value `argument` above the runner's. Answer: its process id, or -errno.
     kFork = 1,
     // Ends worker `argument`, if it still runs, and forgets it. Answer: its wait status.
     kEnd = 2,
@@ -48,13 +48,13 @@ struct TokensHeader {
   int32_t count = 0;
 };
 
-// Whole buffers, blocking. False: the other end is gone. Never SIGPIPE.
+// Transfer whole buffers; they block. False: the other end is gone. Never raise SIGPIPE.
 bool SendAll(int fd, const void* data, size_t size);
 bool ReceiveAll(int fd, void* data, size_t size);
 
-// A command, with descriptor `passed_fd` if that is not -1.
+// Sends a command, with descriptor `passed_fd` unless that is -1.
 bool SendCommand(int fd, const VocabularyCommand& command, int passed_fd);
-// `passed_fd`: -1 if none came.
+// `passed_fd`: -1 if no descriptor came.
 bool ReceiveCommand(int fd, VocabularyCommand& command, int& passed_fd);
 
 }  // namespace logitd::runner

@@ -26,9 +26,9 @@
 namespace logitd::runner {
 namespace {
 
-// Below the stack: what runs over it ends the process instead of writing over something else.
+// Guard pages below the stack: a text that overruns the stack ends the process instead of overwriting other memory.
 constexpr size_t kGuardBytes = size_t{1} << 20;
-// What a machine that promises no memory it does not have may leave of the stack.
+// The smallest stack, on a machine that does not promise memory that it does not have.
 constexpr size_t kLeastStackBytes = size_t{64} << 20;
 
 struct Worker {
@@ -77,8 +77,9 @@ void* ServeTexts(void* argument) {
   return nullptr;
 }
 
-// No more than is there now: a text that needs more shall end its worker by running over the stack, not by using up the
-// control group's memory, where some kernels and Kubernetes (memory.oom.group) end the whole group.
+// The largest stack that the available memory allows. A text that needs more must end its worker by overrunning the
+// stack, and not by using up the control group's memory, where some kernels and Kubernetes (memory.oom.group) end the
+// whole group.
 size_t LargestStack() {
   const int64_t most = host::MeasureAvailableMemory().bytes / 4 * 3;
   const auto page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
@@ -86,21 +87,21 @@ size_t LargestStack() {
          page;
 }
 
-// The lowest address of a stack with its guard below it, or null. `size`: of the stack.
+// Returns the lowest address of a stack with its guard below it, or null. `size`: the size of the stack.
 char* MapStack(size_t& size) {
   for (size = LargestStack(); size >= kLeastStackBytes; size /= 2) {
     void* map = ::mmap(nullptr, size + kGuardBytes, PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
     if (map == MAP_FAILED) continue;
     ::mprotect(map, kGuardBytes, PROT_NONE);
-    // Whole huge pages would be taken for the few kilobytes that most texts need.
+    // Huge pages would be filled for the few kilobytes that most texts need.
     ::madvise(map, size + kGuardBytes, MADV_NOHUGEPAGE);
     return static_cast<char*>(map) + kGuardBytes;
   }
   return nullptr;
 }
 
-// A text that needs too much memory should cost its own process, not the runner or the server.
+// A text that needs too much memory should cost its own process, and not the runner or the server.
 void BeFirstOutOfMemory() {
   const int fd = ::open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
   if (fd < 0) return;
@@ -119,7 +120,7 @@ void BeFirstOutOfMemory() {
   if (nice > 0) {
     errno = 0;
     (void)!::nice(nice);
-    // Does not preempt what wakes up: an evaluation, or a probe of another client.
+    // This policy does not preempt threads that wake up: an evaluation, or a probe of another client.
     const sched_param priority = {};
     ::sched_setscheduler(0, SCHED_BATCH, &priority);
   }
@@ -138,7 +139,7 @@ class VocabularyProcess {
  public:
   VocabularyProcess(const llama_vocab* vocab, int fd) : vocab_(vocab), fd_(fd) {}
 
-  // Until the runner ends. Workers end with this process.
+  // Runs until the runner ends. Workers end with this process.
   void Serve() {
     VocabularyCommand command;
     int passed_fd = -1;
@@ -167,11 +168,11 @@ class VocabularyProcess {
     return pid;
   }
 
-  // Only this process waits for workers, and only here, so that a number never means another process by then.
+  // Only this process waits for workers, and only here, so that a process id cannot have been reused by then.
   int32_t End(pid_t pid) {
     if (workers_.erase(pid) == 0) return 0;
     int status = 0;
-    // One that has ended by itself keeps the status that it ended with.
+    // A worker that has ended by itself keeps its own status.
     ::kill(pid, SIGKILL);
     while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
     }
@@ -186,18 +187,18 @@ class VocabularyProcess {
 }  // namespace
 
 int RunVocabularyProcess(const std::string& model_file) {
-  // Nothing of the runner but the socket and standard error.
+  // Keeps none of the runner's descriptors except the socket and standard error.
   ::close_range(kVocabularyProcessFd + 1, ~0U, 0);
   ::fcntl(kVocabularyProcessFd, F_SETFD, FD_CLOEXEC);
   ::prctl(PR_SET_NAME, "logitd-vocab");
-  // Signals to the whole group are the runner's to answer; this process ends when the runner's socket closes.
+  // The runner answers signals to the whole group. This process ends when the runner's socket closes.
   for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGPIPE}) ::signal(signal, SIG_IGN);
   InstallLlamaLog();
   llama_model_params params = llama_model_default_params();
   params.vocab_only = true;
   llama_model* model = nullptr;
   {
-    // What is wrong with the file, the runner says.
+    // The runner reports faults of the file.
     QuietLlamaLog quiet;
     llama_backend_init();
     model = llama_model_load_from_file(model_file.c_str(), params);
@@ -207,7 +208,7 @@ int RunVocabularyProcess(const std::string& model_file) {
   if (vocab != nullptr) ready.vocab_size = llama_vocab_n_tokens(vocab);
   if (!SendAll(kVocabularyProcessFd, &ready, sizeof(ready)) || vocab == nullptr) return 1;
   VocabularyProcess(vocab, kVocabularyProcessFd).Serve();
-  // Without llama.cpp's destructors: they only cost time.
+  // Skips llama.cpp's destructors, which only cost time.
   ::_exit(0);
 }
 
