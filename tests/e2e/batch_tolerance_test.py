@@ -154,8 +154,8 @@ class Served(unittest.TestCase):
             self.assertEqual(started.provenance.batch_tolerance_nats, stated)
         # Before it listens, so where the model is started.
         log = server.log()
-        notice = (f"serving {model} as it is (f16): a token's log-prob moves by up to {shown} with what it is batched "
-                  "with; --precision f32 narrows that")
+        notice = (f"serving {model} as it is (f16): a token's log-prob moves by up to {shown} with its batch; "
+                  "--precision f32 narrows that")
         self.assertIn(notice, log)
         self.assertLess(log.index(notice), log.index("ready"))
 

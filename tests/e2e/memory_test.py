@@ -197,7 +197,8 @@ class MemoryTest(unittest.TestCase):
         outcome = harness.run("logitd", "--listen", "127.0.0.1:0", "--model", path, "--context-length", 5000,
                               timeout_s=120)
         self.assertEqual(outcome.status, 2)
-        self.assertIn("--context-length must be at most 4096, what the model was trained with, got 5000", outcome.stderr)
+        self.assertIn("--context-length must be at most 4096, the length that the model was trained with, got 5000",
+                      outcome.stderr)
         outcome = harness.run("logitd", "--listen", "127.0.0.1:0", "--model", path, "--max-sequences", 65)
         self.assertEqual(outcome.status, 2)
         self.assertIn("--max-sequences must be in [0, 64], got 65", outcome.stderr)

@@ -69,9 +69,8 @@ std::string NativePrecision(const llama_model* model, const Weights& weights) {
 }
 
 constexpr char kNoPreTokenizer[] =
-    "the file has no key tokenizer.ggml.pre: texts may become other tokens than the model was trained with (token ids "
-    "of "
-    "your own are not concerned); convert the model again to have it";
+    "the file has no key tokenizer.ggml.pre: texts may become other tokens than the model was trained with (your own "
+    "token ids are not affected); convert the model again to add it";
 
 // Each text waits only for texts like it. Most take 2 us per byte, so that few leave their lane; 4 MiB of one letter
 // take 6 to 9 s. The CPU time of the last lane bounds the cost of any text: 68 s for 4 MiB. The nice values let
@@ -125,7 +124,7 @@ absl::StatusOr<std::unique_ptr<LlamaModel>> LlamaModel::Load(const LlamaOptions&
   const int32_t trained_length = std::max(1, llama_model_n_ctx_train(model.get()));
   if (options.context_length > trained_length) {
     return absl::InvalidArgumentError("--context-length must be at most " + std::to_string(trained_length) +
-                                      ", what the model was trained with, got " +
+                                      ", the length that the model was trained with, got " +
                                       std::to_string(options.context_length));
   }
   const int32_t context_length = options.context_length > 0 ? options.context_length : trained_length;
@@ -228,11 +227,11 @@ std::string LlamaModel::PrecisionNotice(const std::string& file, const Weights& 
   std::string text = "serving " + file;
   text += weights.path == file ? " as it is (" + info_.precision() + ")" : " in " + info_.precision();
   if (!info_.has_batch_tolerance_nats()) {
-    text += "; how far a token's log-prob moves with what it is batched with is not known";
+    text += "; how far a token's log-prob moves with its batch is not known";
   } else {
     char nats[32];
     std::snprintf(nats, sizeof(nats), "%.2g", info_.batch_tolerance_nats());
-    text += std::string(": a token's log-prob moves by up to ") + nats + " nats with what it is batched with";
+    text += std::string(": a token's log-prob moves by up to ") + nats + " nats with its batch";
   }
   return text + (weights.all_f32 ? "" : "; --precision f32 narrows that");
 }

@@ -130,28 +130,28 @@ int Run(int argc, char** argv) {
   const std::map<std::string, Precision> precisions = {
       {"auto", Precision::kAuto}, {"f32", Precision::kF32}, {"f16", Precision::kF16}, {"native", Precision::kNative}};
   app.add_option("--precision", precision,
-                 "f32: log-probs hardly depend on the batch (usually below 1e-4 nats; logit info shows what was "
-                 "measured); weights "
-                 "are converted once. f16: half the memory. native: the file as it is, where log-probs may move by "
-                 "tenths. auto: "
-                 "f32 for the default model (scripts/fetch-model), native for any other")
+                 "f32: log-probs hardly depend on the batch (usually below 1e-4 nats; logit info shows the measured "
+                 "value), and weights are converted once. f16: half the memory. native: the file as it is, where "
+                 "log-probs may move by tenths of a nat. auto: f32 for the default model (scripts/fetch-model), native "
+                 "for any other")
       ->check(CLI::IsMember({"auto", "native", "f16", "f32"}))
       ->capture_default_str();
   app.add_option("--runner-name", runner_options.runner_name,
-                 "Name of this runner, for logs and for whoever supervises it (default: the host's name)");
+                 "Name of this runner, for logs and for the program that supervises it (default: the host's name)");
   app.add_option("--cache-dir", model_options.cache_dir, "Folder of converted weights")->capture_default_str();
   app.add_option("--threads", model_options.threads,
-                 "Threads that compute, always (default: as many as the CPUs that others leave free)")
+                 "Fixed number of computing threads (default: one for each CPU that other programs leave free)")
       ->check(CLI::Range(1, 1024));
   app.add_option("--cpu-sharers", model_options.cpu_sharers,
-                 "Runners that share this machine's CPUs: the most threads by default are the CPUs divided by it")
+                 "Runners that share this machine's CPUs; by default each uses at most its part of them")
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
   app.add_option("--memory", model_options.memory,
-                 "Bytes of memory for all runners that share it (default: what is there, the control group counts)")
+                 "Bytes of memory for all runners that share it (default: the available memory, within the "
+                 "control group's limit)")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 60));
   app.add_option("--memory-sharers", model_options.memory_sharers,
-                 "Runners that share that memory: each takes its part of it for its cache")
+                 "Runners that share that memory; each uses its part of it for its cache")
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
   app.add_option("--cache-tokens", model_options.cache_tokens,
@@ -159,7 +159,7 @@ int Run(int argc, char** argv) {
                  "context length)")
       ->check(CLI::Range(1, 1 << 30));
   app.add_option("--context-length", model_options.context_length,
-                 "Longest sequence, in tokens (default: what the model was trained with)")
+                 "Longest sequence, in tokens (default: the length that the model was trained with)")
       ->check(CLI::Range(1, 1 << 30));
   app.add_option("--max-sequences", model_options.max_sequences,
                  "Sequences with a cache at once (default: " + std::to_string(kMaxSequences) + ")")
