@@ -1,3 +1,9 @@
+// Example: a cache of 10 tokens. A (age 1) has 4 of them, B (age 2) has 3 and C (age 3) has 3.
+//
+//   B asks for a total of 5    nothing is free: C, the youngest, is suspended, and B has 5. 1 token is free.
+//   D (age 4) asks for 1       D waits although 1 is free, because C is older and has not asked again.
+//   C asks for 3 again         C waits.
+//   A ends                     5 are free: C begins with 3, then D with 1.
 #include "server/models/cache_room.h"
 
 namespace logitd::server {

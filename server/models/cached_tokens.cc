@@ -1,3 +1,5 @@
+// Example: sequence 1 holds a prompt of 3 tokens, 2 is a copy of it, and each gets one more token. The runs are then
+// 1: [3] [1] and 2: [3] [1], where both share the run of 3, and the count is 5. When 1 is released, 4 are left.
 #include "server/models/cached_tokens.h"
 
 namespace logitd::server {

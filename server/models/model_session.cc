@@ -1,3 +1,13 @@
+// What happens when a runner is lost during Evaluate(work):
+//
+//   EvaluateThere(work)      fails with RUNNER_LOST
+//   CountLoss                does not count a bystander, gives a suspect a strike, and counts any other loss in
+//                            lost_runners_; the request fails here if it was one loss too many
+//   Settle                   takes a runner with room for all that the sequences hold, and evaluates the rounds of
+//                            PlanRebuild there; a loss or a suspension meanwhile begins this step again
+//   EvaluateThere(work)      again, now on the new runner
+//
+// A session that was suspended for an older one goes through Settle and EvaluateThere in the same way.
 #include "server/models/model_session.h"
 
 #include <algorithm>

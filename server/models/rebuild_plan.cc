@@ -1,3 +1,12 @@
+// Example: the sequences 1 = abcd, 2 = abce, 3 = ab and 4 = xy.
+//
+//   round 1   1 += ab, 4 += xy     the common prefix of 1, 2 and 3, in the first of them
+//   round 2   3 = copy of 1
+//   round 3   1 += c               the common prefix of 1 and 2
+//   round 4   2 = copy of 1
+//   round 5   1 += d, 2 += e
+//
+// Seven tokens are evaluated. Without forks it would be twelve.
 #include "server/models/rebuild_plan.h"
 
 #include <algorithm>
