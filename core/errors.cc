@@ -2,15 +2,206 @@
 
 #include <charconv>
 #include <cmath>
-#include <string>
-#include <string_view>
 #include <utility>
+#include <vector>
 
-#include "absl/status/status.h"
-#include "core/limits.h"
+#include "absl/strings/cord.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "core/shown_text.h"
 
 namespace logitd {
+namespace {
+
+// Where a status carries what code and message do not say: the parts of an ErrorDetail, one a line. No part has a line
+// end (OnOneLine has escaped it), and one that is unset is empty.
+constexpr char kPayloadUrl[] = "logitd/ErrorDetail";
+constexpr size_t kPayloadLines = 8;
+
+// What an error's texts may have at most, bytes. gRPC clients drop a call whose trailers have more than 8 KiB. There
+// the message is written four times, in one of them with three bytes for each that is not ASCII; field, value and bound
+// two or three times: together at most 7 KiB, base64 included. No error of ours comes near it; what a runner says
+// can.
+constexpr size_t kMaxShownMessage = 640;
+constexpr size_t kMaxShownField = 256;
+constexpr size_t kMaxShownValue = 64;
+constexpr size_t kMaxShownBound = 256;
+constexpr size_t kMaxShownLimit = 64;
+
+// Each reason with its name and its code. A status made elsewhere has the reason of the first row with its code.
+struct Reason {
+  ErrorReason reason;
+  std::string_view name;
+  absl::StatusCode code;
+};
+constexpr Reason kReasons[] = {
+    {ErrorReason::kMalformedMessage, "MALFORMED_MESSAGE", absl::StatusCode::kInvalidArgument},
+    {ErrorReason::kUnexpectedMessage, "UNEXPECTED_MESSAGE", absl::StatusCode::kFailedPrecondition},
+    {ErrorReason::kPositionConflict, "POSITION_CONFLICT", absl::StatusCode::kAborted},
+    {ErrorReason::kModelNotFound, "MODEL_NOT_FOUND", absl::StatusCode::kNotFound},
+    {ErrorReason::kModelUnavailable, "MODEL_UNAVAILABLE", absl::StatusCode::kUnavailable},
+    {ErrorReason::kLimitExceeded, "LIMIT_EXCEEDED", absl::StatusCode::kResourceExhausted},
+    {ErrorReason::kInternal, "INTERNAL", absl::StatusCode::kInternal},
+    {ErrorReason::kUnspecified, "UNSPECIFIED", absl::StatusCode::kInternal},
+    {ErrorReason::kFieldRequired, "FIELD_REQUIRED", absl::StatusCode::kInvalidArgument},
+    {ErrorReason::kFieldOutOfRange, "FIELD_OUT_OF_RANGE", absl::StatusCode::kInvalidArgument},
+    {ErrorReason::kFieldsExclusive, "FIELDS_EXCLUSIVE", absl::StatusCode::kInvalidArgument},
+    {ErrorReason::kUnknownField, "UNKNOWN_FIELD", absl::StatusCode::kInvalidArgument},
+    {ErrorReason::kUnknownEnumValue, "UNKNOWN_ENUM_VALUE", absl::StatusCode::kInvalidArgument},
+    {ErrorReason::kNonFiniteLogit, "NON_FINITE_LOGIT", absl::StatusCode::kInvalidArgument},
+    {ErrorReason::kNoFiniteLogit, "NO_FINITE_LOGIT", absl::StatusCode::kInvalidArgument},
+    {ErrorReason::kRowLengthMismatch, "ROW_LENGTH_MISMATCH", absl::StatusCode::kInvalidArgument},
+    {ErrorReason::kRowIndexOutOfRange, "ROW_INDEX_OUT_OF_RANGE", absl::StatusCode::kInvalidArgument},
+    {ErrorReason::kTokenIdOutOfRange, "TOKEN_ID_OUT_OF_RANGE", absl::StatusCode::kInvalidArgument},
+    {ErrorReason::kDuplicateTokenId, "DUPLICATE_TOKEN_ID", absl::StatusCode::kInvalidArgument},
+    {ErrorReason::kEmptyTokenSet, "EMPTY_TOKEN_SET", absl::StatusCode::kInvalidArgument},
+    {ErrorReason::kAllTokensExcluded, "ALL_TOKENS_EXCLUDED", absl::StatusCode::kFailedPrecondition},
+    {ErrorReason::kSequenceAlreadyOpen, "SEQUENCE_ALREADY_OPEN", absl::StatusCode::kAlreadyExists},
+    {ErrorReason::kSequenceNotOpen, "SEQUENCE_NOT_OPEN", absl::StatusCode::kNotFound},
+    {ErrorReason::kPositionGap, "POSITION_GAP", absl::StatusCode::kFailedPrecondition},
+    {ErrorReason::kPositionTooOld, "POSITION_TOO_OLD", absl::StatusCode::kFailedPrecondition},
+    {ErrorReason::kNumericsVersionMismatch, "NUMERICS_VERSION_MISMATCH", absl::StatusCode::kFailedPrecondition},
+    {ErrorReason::kModelAmbiguous, "MODEL_AMBIGUOUS", absl::StatusCode::kInvalidArgument},
+    {ErrorReason::kRunnerLost, "RUNNER_LOST", absl::StatusCode::kUnavailable},
+    {ErrorReason::kRunnerProtocol, "RUNNER_PROTOCOL", absl::StatusCode::kFailedPrecondition},
+    {ErrorReason::kModelOutputInvalid, "MODEL_OUTPUT_INVALID", absl::StatusCode::kInternal},
+    {ErrorReason::kTokenizerUnavailable, "TOKENIZER_UNAVAILABLE", absl::StatusCode::kFailedPrecondition},
+    {ErrorReason::kContextLengthExceeded, "CONTEXT_LENGTH_EXCEEDED", absl::StatusCode::kInvalidArgument},
+    {ErrorReason::kKvCacheFull, "KV_CACHE_FULL", absl::StatusCode::kResourceExhausted},
+    {ErrorReason::kModelMismatch, "MODEL_MISMATCH", absl::StatusCode::kFailedPrecondition},
+    {ErrorReason::kTokenizerFailed, "TOKENIZER_FAILED", absl::StatusCode::kInvalidArgument},
+    {ErrorReason::kRunnerKilled, "RUNNER_KILLED", absl::StatusCode::kInternal},
+    {ErrorReason::kVocabularyUnavailable, "VOCABULARY_UNAVAILABLE", absl::StatusCode::kFailedPrecondition},
+    {ErrorReason::kEmptyContinuation, "EMPTY_CONTINUATION", absl::StatusCode::kInvalidArgument},
+    {ErrorReason::kEmptyPrompt, "EMPTY_PROMPT", absl::StatusCode::kInvalidArgument},
+    {ErrorReason::kNoCandidates, "NO_CANDIDATES", absl::StatusCode::kInvalidArgument},
+    {ErrorReason::kBoundaryToken, "BOUNDARY_TOKEN", absl::StatusCode::kInvalidArgument},
+    {ErrorReason::kTargetCountMismatch, "TARGET_COUNT_MISMATCH", absl::StatusCode::kInvalidArgument},
+    {ErrorReason::kNormalizationUndefined, "NORMALIZATION_UNDEFINED", absl::StatusCode::kInvalidArgument},
+    {ErrorReason::kOverloaded, "OVERLOADED", absl::StatusCode::kResourceExhausted},
+    {ErrorReason::kDraining, "DRAINING", absl::StatusCode::kUnavailable},
+    {ErrorReason::kDeadlineExceeded, "DEADLINE_EXCEEDED", absl::StatusCode::kDeadlineExceeded},
+    {ErrorReason::kCancelled, "CANCELLED", absl::StatusCode::kCancelled},
+};
+
+const Reason& Find(ErrorReason reason) {
+  for (const Reason& row : kReasons) {
+    if (row.reason == reason) return row;
+  }
+  return Find(ErrorReason::kUnspecified);
+}
+
+// For statuses of gRPC and of the system.
+ErrorReason NearestReason(absl::StatusCode code) {
+  if (code == absl::StatusCode::kOutOfRange) return ErrorReason::kFieldOutOfRange;
+  for (const Reason& row : kReasons) {
+    if (row.code == code) return row.reason;
+  }
+  return ErrorReason::kInternal;
+}
+
+std::string TextOf(std::string_view part) { return std::string(part); }
+std::string TextOf(int64_t part) { return std::to_string(part); }
+template <typename... Parts>
+std::string Cat(const Parts&... parts) {
+  std::string text;
+  (text.append(TextOf(parts)), ...);
+  return text;
+}
+
+std::string NumberOf(std::optional<int32_t> number) { return number ? std::to_string(*number) : ""; }
+std::optional<int32_t> ToNumber(const std::string& text) {
+  int32_t number = 0;
+  return absl::SimpleAtoi(text, &number) ? std::optional(number) : std::nullopt;
+}
+
+}  // namespace
+
+std::string_view ReasonName(ErrorReason reason) { return Find(reason).name; }
+
+absl::StatusCode CodeOf(ErrorReason reason) { return Find(reason).code; }
+
+// Whoever it came from, a runner or a library: on one line each, and no longer than trailers can carry.
+absl::Status ToStatus(const ErrorDetail& detail) {
+  const std::string lines[kPayloadLines] = {std::to_string(static_cast<int>(detail.reason)),
+                                            NumberOf(detail.token_id),
+                                            NumberOf(detail.row),
+                                            NumberOf(detail.retry_after_ms),
+                                            OnOneLine(detail.field, kMaxShownField),
+                                            OnOneLine(detail.value, kMaxShownValue),
+                                            OnOneLine(detail.bound, kMaxShownBound),
+                                            OnOneLine(detail.limit, kMaxShownLimit)};
+  absl::Status status(detail.code, OnOneLine(detail.message, kMaxShownMessage));
+  status.SetPayload(kPayloadUrl, absl::Cord(absl::StrJoin(lines, "\n")));
+  return status;
+}
+
+ErrorDetail DetailOf(const absl::Status& status) {
+  ErrorDetail detail;
+  detail.reason = NearestReason(status.code());
+  if (const auto payload = status.GetPayload(kPayloadUrl)) {
+    const std::string text(*payload);
+    const std::vector<std::string> lines = absl::StrSplit(text, '\n');
+    if (lines.size() == kPayloadLines) {
+      detail.reason = static_cast<ErrorReason>(ToNumber(lines[0]).value_or(0));
+      detail.token_id = ToNumber(lines[1]);
+      detail.row = ToNumber(lines[2]);
+      detail.retry_after_ms = ToNumber(lines[3]);
+      detail.field = lines[4];
+      detail.value = lines[5];
+      detail.bound = lines[6];
+      detail.limit = lines[7];
+    }
+  }
+  detail.code = status.code();
+  detail.message = OnOneLine({status.message().data(), status.message().size()}, kMaxShownMessage);
+  return detail;
+}
+
+std::string Element(std::string_view list, int64_t index, std::string_view rest) {
+  return Cat(list, "[", index, "]", rest);
+}
+
+absl::Status In(std::string_view prefix, const absl::Status& status) {
+  if (status.ok()) return status;
+  ErrorDetail detail = DetailOf(status);
+  if (detail.field.empty()) return status;
+  // The message begins with the field, so that it names the same path.
+  if (detail.message.starts_with(detail.field)) detail.message.insert(0, prefix);
+  detail.field.insert(0, prefix);
+  return ToStatus(detail);
+}
+
+absl::Status WithField(const absl::Status& status, std::string_view field) {
+  if (status.ok()) return status;
+  ErrorDetail detail = DetailOf(status);
+  if (!detail.field.empty() && detail.message.starts_with(detail.field)) {
+    detail.message.replace(0, detail.field.size(), field);
+  } else {
+    detail.message.insert(0, Cat(field, ": "));
+  }
+  detail.field = field;
+  return ToStatus(detail);
+}
+
+absl::Status WithRow(const absl::Status& status, int32_t row) {
+  if (status.ok()) return status;
+  ErrorDetail detail = DetailOf(status);
+  detail.message += " (row " + std::to_string(row) + ")";
+  detail.row = row;
+  return ToStatus(detail);
+}
+
+absl::Status WithPosition(const absl::Status& status, int32_t row, int32_t sequence_index, int32_t position) {
+  if (status.ok()) return status;
+  ErrorDetail detail = DetailOf(status);
+  detail.message += " (row " + std::to_string(row) + ": position " + std::to_string(position) + " of sequence " +
+                    std::to_string(sequence_index) + ")";
+  detail.row = row;
+  return ToStatus(detail);
+}
+
 namespace errors {
 namespace {
 
@@ -51,7 +242,26 @@ absl::Status Retry(ErrorReason reason, std::string message, int32_t retry_after_
   return ToStatus(detail);
 }
 
-std::string HalfOpen(int64_t end) { return "[0, " + std::to_string(end) + ")"; }
+// A limit of the process that is reached.
+absl::Status Limited(ErrorReason reason, std::string message, int64_t value, const Limit& limit,
+                     std::optional<int32_t> retry_after_ms = std::nullopt) {
+  ErrorDetail detail = Detail(reason, std::move(message));
+  detail.value = std::to_string(value);
+  detail.bound = Cat("at most ", limit.value);
+  detail.limit = limit.name;
+  detail.retry_after_ms = retry_after_ms;
+  return ToStatus(detail);
+}
+
+// A client that lets the server wait for longer than `limit`, milliseconds.
+absl::Status Overdue(std::string_view what, const Limit& limit) {
+  ErrorDetail detail = Detail(ErrorReason::kLimitExceeded, Cat(what, " for ", limit.value, " ms (", limit.name, ")"));
+  detail.bound = Cat("at most ", limit.value, " ms");
+  detail.limit = limit.name;
+  return ToStatus(detail);
+}
+
+std::string HalfOpen(int64_t end) { return Cat("[0, ", end, ")"); }
 
 // A position that is neither the next nor the latest.
 absl::Status WrongPosition(ErrorReason reason, int64_t position, int64_t latest, int64_t next) {
@@ -123,6 +333,12 @@ absl::Status MalformedMessage(std::string_view field, std::string_view what) {
 
 absl::Status UnexpectedMessage(std::string_view what) {
   return Plain(ErrorReason::kUnexpectedMessage, std::string(what));
+}
+
+absl::Status AboveLimit(std::string_view field, int64_t value, const Limit& limit, int64_t least,
+                        std::string_view unit) {
+  const std::string bound = Cat("[", least, ", ", limit.value, unit.empty() ? "]" : "] ", unit);
+  return LimitExceeded(field, value, bound, limit.name);
 }
 
 absl::Status LimitExceeded(std::string_view field, int64_t value, std::string_view bound, std::string_view limit) {
@@ -308,59 +524,29 @@ absl::Status NormalizationUndefined(std::string_view normalization, std::string_
   return ToStatus(detail);
 }
 
-absl::Status Overloaded(std::string_view what, int64_t count, int64_t limit, std::string_view limit_name,
-                        int32_t retry_after_ms) {
-  ErrorDetail detail = Detail(ErrorReason::kOverloaded,
-                              ("the server is full: " + std::to_string(count) + " of " + std::to_string(limit) + " ")
-                                  .append(what)
-                                  .append(" (")
-                                  .append(limit_name)
-                                  .append(")"));
-  detail.value = std::to_string(count);
-  detail.bound = "at most " + std::to_string(limit);
-  detail.limit = limit_name;
-  detail.retry_after_ms = retry_after_ms;
-  return ToStatus(detail);
+absl::Status Overloaded(std::string_view what, int64_t count, const Limit& limit, int32_t retry_after_ms) {
+  return Limited(ErrorReason::kOverloaded,
+                 Cat("the server is full: ", count, " of ", limit.value, " ", what, " (", limit.name, ")"), count,
+                 limit, retry_after_ms);
 }
 
-absl::Status ConnectionFull(int64_t limit) {
-  const std::string most = std::to_string(limit);
-  ErrorDetail detail = Detail(ErrorReason::kLimitExceeded,
-                              "this connection has " + most +
-                                  " calls open, the most that one may have (max_streams_per_connection): open another "
-                                  "connection, or wait until one of them has ended");
-  detail.value = std::to_string(limit + 1);
-  detail.bound = "at most " + most;
-  detail.limit = "max_streams_per_connection";
-  return ToStatus(detail);
+absl::Status ConnectionFull(const Limit& limit) {
+  return Limited(ErrorReason::kLimitExceeded,
+                 Cat("this connection has ", limit.value, " calls open, the most that one may have (", limit.name,
+                     "): open another connection, or wait until one of them has ended"),
+                 limit.value + 1, limit);
 }
 
-absl::Status OverloadedBytes(int64_t bytes, int64_t limit, int32_t retry_after_ms) {
-  ErrorDetail detail = Detail(ErrorReason::kOverloaded,
-                              "the server is full: with this one, requests of " + std::to_string(bytes) +
-                                  " bytes would be worked on or kept, of " + std::to_string(limit) + " allowed");
-  detail.value = std::to_string(bytes);
-  detail.bound = "at most " + std::to_string(limit);
-  detail.limit = "max_bytes_in_work";
-  detail.retry_after_ms = retry_after_ms;
-  return ToStatus(detail);
+absl::Status OverloadedBytes(int64_t bytes, const Limit& limit, int32_t retry_after_ms) {
+  return Limited(ErrorReason::kOverloaded,
+                 Cat("the server is full: with this one, requests of ", bytes, " bytes would be worked on or kept, of ",
+                     limit.value, " allowed"),
+                 bytes, limit, retry_after_ms);
 }
 
-absl::Status Stalled(int64_t limit_ms) {
-  ErrorDetail detail = Detail(ErrorReason::kLimitExceeded, "the client has left its reply unread for " +
-                                                               std::to_string(limit_ms) + " ms (max_stall_ms)");
-  detail.bound = "at most " + std::to_string(limit_ms) + " ms";
-  detail.limit = "max_stall_ms";
-  return ToStatus(detail);
-}
+absl::Status Stalled(const Limit& limit) { return Overdue("the client has left its reply unread", limit); }
 
-absl::Status Idle(int64_t limit_ms) {
-  ErrorDetail detail = Detail(ErrorReason::kLimitExceeded,
-                              "nothing was sent on the stream for " + std::to_string(limit_ms) + " ms (max_idle_ms)");
-  detail.bound = "at most " + std::to_string(limit_ms) + " ms";
-  detail.limit = "max_idle_ms";
-  return ToStatus(detail);
-}
+absl::Status Idle(const Limit& limit) { return Overdue("nothing was sent on the stream", limit); }
 
 absl::Status Draining() {
   return Plain(ErrorReason::kDraining, "the server is shutting down: connect to another one and resume there");

@@ -1,20 +1,121 @@
 // Every error that a request can cause: its reason, its code, its message. The only place where errors are made.
 //
 //   return errors::OutOfRange("temperature", params.temperature, "0 or in [0.0001, 1e+06]");
+//   return errors::AboveLimit("items", request.items_size(), kMaxItems, 1);
+//   ASSIGN_OR_RETURN(params, In("sampling.", FromProto(request.sampling(), vocab_size)));  // "sampling.temperature"
+//
+// An error is an absl::Status that carries an ErrorDetail as a payload. It crosses core and server as a plain status
+// and becomes logitd.v1.Error (in a reply: wire/error.h) or google.rpc details (of a call: server/status.h) in one
+// place each.
 //
 // Thread-safe: free functions without state.
 #ifndef LOGITD_CORE_ERRORS_H_
 #define LOGITD_CORE_ERRORS_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
 #include "absl/status/status.h"
-#include "core/error_detail.h"  // IWYU pragma: export
+#include "absl/status/statusor.h"
+#include "core/limits.h"
 #include "core/types.h"
 
 namespace logitd {
+
+// Why something failed. Numbers and names are those of logitd.v1.ErrorReason (a test compares them).
+enum class ErrorReason {
+  kUnspecified = 0,
+  kFieldRequired = 1,
+  kFieldOutOfRange = 2,
+  kFieldsExclusive = 3,
+  kUnknownField = 4,
+  kUnknownEnumValue = 5,
+  kMalformedMessage = 6,
+  kUnexpectedMessage = 7,
+  kNonFiniteLogit = 20,
+  kNoFiniteLogit = 21,
+  kRowLengthMismatch = 22,
+  kRowIndexOutOfRange = 23,
+  kTokenIdOutOfRange = 24,
+  kDuplicateTokenId = 25,
+  kEmptyTokenSet = 27,
+  kAllTokensExcluded = 28,
+  kSequenceAlreadyOpen = 40,
+  kSequenceNotOpen = 41,
+  kPositionGap = 43,
+  kPositionTooOld = 44,
+  kPositionConflict = 45,
+  kNumericsVersionMismatch = 47,
+  kModelNotFound = 60,
+  kModelAmbiguous = 61,
+  kModelUnavailable = 62,
+  kRunnerLost = 63,
+  kRunnerProtocol = 64,
+  kModelOutputInvalid = 65,
+  kTokenizerUnavailable = 66,
+  kContextLengthExceeded = 67,
+  kKvCacheFull = 68,
+  kModelMismatch = 69,
+  kTokenizerFailed = 70,
+  kRunnerKilled = 71,
+  kVocabularyUnavailable = 72,
+  kEmptyContinuation = 80,
+  kEmptyPrompt = 81,
+  kNoCandidates = 82,
+  kBoundaryToken = 83,
+  kTargetCountMismatch = 84,
+  kNormalizationUndefined = 86,
+  kLimitExceeded = 100,
+  kOverloaded = 101,
+  kDraining = 103,
+  kDeadlineExceeded = 106,
+  kCancelled = 107,
+  kInternal = 108,
+};
+
+// One failure in full. See logitd.v1.Error for what each part means.
+struct ErrorDetail {
+  absl::StatusCode code = absl::StatusCode::kInternal;
+  ErrorReason reason = ErrorReason::kInternal;
+  std::string message;
+  std::string field;
+  std::string value;
+  std::string bound;
+  std::string limit;
+  std::optional<TokenId> token_id;
+  std::optional<int32_t> row;
+  std::optional<int32_t> retry_after_ms;
+};
+
+// "FIELD_OUT_OF_RANGE" and so on: google.rpc.ErrorInfo.reason.
+std::string_view ReasonName(ErrorReason reason);
+// The status code that goes with a reason.
+absl::StatusCode CodeOf(ErrorReason reason);
+
+// The status that carries `detail`. REQUIRES: detail.code is not kOk.
+absl::Status ToStatus(const ErrorDetail& detail);
+// The detail that a status carries; for one made elsewhere, code, message and the nearest reason. REQUIRES: !ok().
+ErrorDetail DetailOf(const absl::Status& status);
+
+// The path of an element of a list, or of a part of one: "items[3]", "items[3].id".
+std::string Element(std::string_view list, int64_t index, std::string_view rest = "");
+
+// Each gives the same error with one thing changed; OK stays OK.
+// - In: `prefix` stands before its field ("batch.opens[3]."), in its message too; an error without a field stays.
+// - WithField: `field` stands in the place of its field, in its message too.
+// - WithRow: said of row `row`.
+// - WithPosition: said of row `row`, which is position `position` of sequence `sequence_index`.
+absl::Status In(std::string_view prefix, const absl::Status& status);
+template <typename Value>
+absl::StatusOr<Value> In(std::string_view prefix, absl::StatusOr<Value> result) {
+  if (!result.ok()) return In(prefix, result.status());
+  return result;
+}
+absl::Status WithField(const absl::Status& status, std::string_view field);
+absl::Status WithRow(const absl::Status& status, int32_t row);
+absl::Status WithPosition(const absl::Status& status, int32_t row, int32_t sequence_index, int32_t position);
 
 namespace errors {
 
@@ -37,7 +138,10 @@ absl::Status UnknownField(std::string_view field, int number);
 absl::Status UnknownEnumValue(std::string_view field, int value);
 absl::Status MalformedMessage(std::string_view field, std::string_view what);
 absl::Status UnexpectedMessage(std::string_view what);
-// `limit` is the name of the field of logitd.v1.Limits.
+// `value` is not in [least, limit.value] (`unit`: "bytes", "open sequences").
+absl::Status AboveLimit(std::string_view field, int64_t value, const Limit& limit, int64_t least = 0,
+                        std::string_view unit = "");
+// The same where the bound is not an interval; `limit` is the limit's name.
 absl::Status LimitExceeded(std::string_view field, int64_t value, std::string_view bound, std::string_view limit);
 
 absl::Status NonFiniteLogit(TokenId token_id, float value);
@@ -82,16 +186,15 @@ absl::Status BoundaryToken(std::string_view field);
 absl::Status TargetCountMismatch(std::string_view field, int64_t target_count, int64_t row_count);
 absl::Status NormalizationUndefined(std::string_view normalization, std::string_view missing);
 
-// Of `what` ("calls are running") there are `count`, as many as `limit` allows, whose name is `limit_name`.
-absl::Status Overloaded(std::string_view what, int64_t count, int64_t limit, std::string_view limit_name,
-                        int32_t retry_after_ms);
+// The server has as many of `what` ("calls are running") as `limit` allows.
+absl::Status Overloaded(std::string_view what, int64_t count, const Limit& limit, int32_t retry_after_ms);
 // The connection has as many calls as one may have.
-absl::Status ConnectionFull(int64_t limit);
-// More bytes of requests are being worked on than the server takes at once.
-absl::Status OverloadedBytes(int64_t bytes, int64_t limit, int32_t retry_after_ms);
+absl::Status ConnectionFull(const Limit& limit);
+// With this one, requests of `bytes` bytes would be worked on or kept.
+absl::Status OverloadedBytes(int64_t bytes, const Limit& limit, int32_t retry_after_ms);
 // The client has left its reply unread, or has been silent, for longer than the limit, milliseconds.
-absl::Status Stalled(int64_t limit_ms);
-absl::Status Idle(int64_t limit_ms);
+absl::Status Stalled(const Limit& limit);
+absl::Status Idle(const Limit& limit);
 absl::Status Draining();
 absl::Status DeadlineExceeded();
 absl::Status Cancelled();

@@ -1,4 +1,4 @@
-// Every cap on what a request may ask for, each with its reason. GetServerInfo reports them (server/handlers).
+// Every cap on what a request may ask for, each with its reason.
 #ifndef LOGITD_CORE_LIMITS_H_
 #define LOGITD_CORE_LIMITS_H_
 
@@ -6,91 +6,107 @@
 
 namespace logitd {
 
+// A cap by the name that errors, GetServerInfo and docs/operations.md give it: that of its field in logitd.v1.Limits.
+// It may stand wherever its value may.
+struct Limit {
+  const char* name;
+  int64_t value;
+
+  constexpr operator int64_t() const { return value; }
+};
+
 // The integer weights of a row are sums of at most 2^20 terms of at most 2^42: they fit 63 bits. docs/numerics.md.
-inline constexpr int32_t kMaxVocabSize = 1 << 20;
+inline constexpr Limit kMaxVocabSize{"max_vocab_size", 1 << 20};
 // 64 MiB hold 128 f32 rows of a vocabulary of 131,072.
-inline constexpr int64_t kMaxMessageBytes = int64_t{64} << 20;
+inline constexpr Limit kMaxMessageBytes{"max_message_bytes", int64_t{64} << 20};
 // A request without rows: 4 MiB of text, 2^19 token ids of at most 3 bytes, and what names them.
-inline constexpr int64_t kMaxRequestBytes = int64_t{16} << 20;
+inline constexpr Limit kMaxRequestBytes{"max_request_bytes", int64_t{16} << 20};
 // Submessages, and texts in lists, of one message: each costs 50 to 300 bytes of memory. 16 sequences with full lists.
-inline constexpr int32_t kMaxMessageElements = 1 << 18;
+inline constexpr Limit kMaxMessageElements{"max_message_elements", 1 << 18};
 // One row a sequence and step; more sequences than this are stepped in several batches.
-inline constexpr int32_t kMaxRowsPerMessage = 1024;
+inline constexpr Limit kMaxRowsPerMessage{"max_rows_per_message", 1024};
 // Each open sequence costs memory until it ends.
-inline constexpr int32_t kMaxSequencesPerStream = 1024;
+inline constexpr Limit kMaxSequencesPerStream{"max_sequences_per_stream", 1024};
 // Token sets, lists, prompts and tokens that the sequences of one stream hold: what else an open sequence costs is
 // constant. 1,024 sequences of 16,384 tokens that a stage looks at, at 4 bytes; their ids, at most 3 bytes each, fit
 // one message of 48 MiB when the stream is resumed.
-inline constexpr int64_t kMaxStreamStateBytes = int64_t{64} << 20;
+inline constexpr Limit kMaxStreamStateBytes{"max_stream_state_bytes", int64_t{64} << 20};
 // The longest context that models offer today.
-inline constexpr int32_t kMaxTokens = 131072;
-inline constexpr int32_t kMaxPromptTokens = 131072;
+inline constexpr Limit kMaxTokens{"max_tokens", 131072};
+inline constexpr Limit kMaxPromptTokens{"max_prompt_tokens", 131072};
 // Alternatives are for people and for distillation; the whole row is Distribution's.
-inline constexpr int32_t kMaxTopN = 1024;
-inline constexpr int32_t kMaxNamedTokens = 1024;
+inline constexpr Limit kMaxTopN{"max_top_n", 1024};
+inline constexpr Limit kMaxNamedTokens{"max_named_tokens", 1024};
 // Alternatives of one reply, tokens * (top_n + named): 24 bytes each (docs/adr/0009), so that a reply stays below its
 // cap.
-inline constexpr int64_t kMaxAlternatives = 1 << 20;
+inline constexpr Limit kMaxAlternatives{"max_alternatives", 1 << 20};
 // Stop and eos token ids of one sequence.
-inline constexpr int32_t kMaxStops = 256;
+inline constexpr Limit kMaxStops{"max_stops", 256};
 // What a step may exclude until min_tokens is reached: both lists.
-inline constexpr int32_t kMaxExcludedTokens = 2 * kMaxStops;
+inline constexpr Limit kMaxExcludedTokens{"max_excluded_tokens", 2 * kMaxStops};
 // Biases of one sequence: each is applied at every step. A longer list is a mask: allowed or banned tokens.
-inline constexpr int32_t kMaxLogitBiases = 4096;
+inline constexpr Limit kMaxLogitBiases{"max_logit_biases", 4096};
 // Biases on sequences, and bans of them: each is compared with the last tokens at every step.
-inline constexpr int32_t kMaxSequenceBiases = 4096;
+inline constexpr Limit kMaxSequenceBiases{"max_sequence_biases", 4096};
 // Sequences that end a match of DRY: "every token with a quote in it" is some thousands in large vocabularies.
-inline constexpr int32_t kMaxDryBreakers = 8192;
+inline constexpr Limit kMaxDryBreakers{"max_dry_breakers", 8192};
 // Tokens of one of them. Each place of the history is compared with so many at worst. llama.cpp has the same bound.
-inline constexpr int32_t kMaxDryBreakerTokens = 21;
+inline constexpr Limit kMaxDryBreakerTokens{"max_dry_breaker_tokens", 21};
 // Tokens in sequence_biases and in dry.breakers, together: with the other lists at most 512 KiB for a sequence.
-inline constexpr int32_t kMaxListTokens = 1 << 16;
+inline constexpr Limit kMaxListTokens{"max_list_tokens", 1 << 16};
 // The longest match that DRY may leave alone: longer than any prompt and output.
 inline constexpr int32_t kMaxDryAllowedLength = 1 << 20;
 // Completions of one request: all of them are stepped in one batch.
-inline constexpr int32_t kMaxCompletions = 128;
+inline constexpr Limit kMaxCompletions{"max_n", 128};
 // Pieces of one prompt, each tokenised by itself: two for each turn of a long conversation.
-inline constexpr int32_t kMaxSegments = 4096;
+inline constexpr Limit kMaxSegments{"max_segments", 4096};
 // n * max_tokens: a record is about 60 bytes, so that `final` stays below the cap of a message.
-inline constexpr int64_t kMaxGeneratedTokens = 1 << 18;
+inline constexpr Limit kMaxGeneratedTokens{"max_generated_tokens", 1 << 18};
 // What a request without max_tokens gets.
 inline constexpr int32_t kDefaultMaxTokens = 256;
-inline constexpr int32_t kMaxItems = 4096;
+inline constexpr Limit kMaxItems{"max_items", 4096};
 // The id of an item: a path or a hash, not a document.
-inline constexpr int32_t kMaxIdBytes = 256;
-inline constexpr int32_t kMaxContinuations = 1024;
-inline constexpr int32_t kMaxCandidates = 1024;
+inline constexpr Limit kMaxIdBytes{"max_id_bytes", 256};
+inline constexpr Limit kMaxContinuations{"max_continuations", 1024};
+inline constexpr Limit kMaxCandidates{"max_candidates", 1024};
 // Records of one reply: at about 70 bytes each they stay below the cap of a message, alternatives included.
-inline constexpr int64_t kMaxScoreTokens = 1 << 19;
+inline constexpr Limit kMaxScoreTokens{"max_score_tokens", 1 << 19};
 // Open sequences of one ScoreLogits call: each keeps its running sums until its reply, at most 5 KiB with its options.
-inline constexpr int32_t kMaxScoreSequences = 4096;
+inline constexpr Limit kMaxScoreSequences{"max_score_sequences", 4096};
 // Sharper than any difference of log-probs: beyond it all probability is on one candidate.
 inline constexpr double kMaxInverseTemperature = 1000;
-inline constexpr int64_t kMaxTextBytes = int64_t{4} << 20;
-// Calls of one connection at once; one more is refused. One client has room for its threads and streams; a connection
-// is one lock and one flow-control window, so that more of them belong on several.
-inline constexpr int32_t kMaxStreamsPerConnection = 256;
-inline constexpr int32_t kMaxRunners = 64;
-// Calls that run at once, streams not counted: each holds a thread while it works or waits for a model. (The default;
-// --max-calls.)
-inline constexpr int32_t kMaxCalls = 1024;
-// Decode and ScoreLogits streams at once: one for each of 1,000 clients, and as many again. An idle one holds no thread
-// but some 20 KiB (docs/operations.md), and less than 64 KiB of what it keeps is not in kMaxBytesInWork; one whose
-// message is worked on holds a thread. (The default; --max-open-streams.)
-inline constexpr int32_t kMaxOpenStreams = 2048;
-// Health watches at once: they hold no thread, and stay open for days.
-inline constexpr int32_t kMaxWatches = 1024;
-// Memory of requests that are being worked on and of what streams keep, together: 7 of the largest messages, or the
-// state of 12 of the largest streams and one message. Small messages have an eighth for themselves.
-inline constexpr int64_t kMaxBytesInWork = int64_t{1} << 30;
-// What gRPC may hold for all connections: messages on their way in and out. Twice what may be in work.
-inline constexpr int64_t kMaxTransportBytes = int64_t{2} << 30;
-// The headers of one call. gRPC's own cap is 8 KiB; tracing headers and tokens need room.
-inline constexpr int32_t kMaxMetadataBytes = 16 << 10;
-// A silent Decode stream: its client computes logits elsewhere, but not for so long. (The default; --max-idle.)
-inline constexpr int32_t kMaxIdleMs = 600'000;
-// An unread reply holds cache of a model and a thread. (The default; --max-stall.)
-inline constexpr int32_t kMaxStallMs = 30'000;
+inline constexpr Limit kMaxTextBytes{"max_text_bytes", int64_t{4} << 20};
+
+// All of them, as GetServerInfo reports them; those of the process itself are in server/limits.h.
+inline constexpr Limit kRequestLimits[] = {kMaxVocabSize,
+                                           kMaxMessageBytes,
+                                           kMaxRequestBytes,
+                                           kMaxMessageElements,
+                                           kMaxRowsPerMessage,
+                                           kMaxSequencesPerStream,
+                                           kMaxStreamStateBytes,
+                                           kMaxTokens,
+                                           kMaxPromptTokens,
+                                           kMaxTopN,
+                                           kMaxNamedTokens,
+                                           kMaxAlternatives,
+                                           kMaxStops,
+                                           kMaxExcludedTokens,
+                                           kMaxLogitBiases,
+                                           kMaxSequenceBiases,
+                                           kMaxDryBreakers,
+                                           kMaxDryBreakerTokens,
+                                           kMaxListTokens,
+                                           kMaxCompletions,
+                                           kMaxSegments,
+                                           kMaxGeneratedTokens,
+                                           kMaxItems,
+                                           kMaxIdBytes,
+                                           kMaxContinuations,
+                                           kMaxCandidates,
+                                           kMaxScoreTokens,
+                                           kMaxScoreSequences,
+                                           kMaxTextBytes};
 
 // Temperature is 0 (greedy) or in [kMinTemperature, kMaxTemperature]: below, 1 / T overflows the exponent's range for
 // ordinary logits; above, every distribution is uniform.

@@ -13,15 +13,11 @@
 namespace logitd {
 namespace {
 
-std::string Element(std::string_view list, size_t index, std::string_view rest = "") {
-  return std::string(list).append("[").append(std::to_string(index)).append("]").append(rest);
-}
-
 std::string Closed(double low, double high) { return "[" + errors::Show(low) + ", " + errors::Show(high) + "]"; }
 
-absl::Status CheckCount(std::string_view field, size_t count, int32_t most, std::string_view limit) {
-  if (count <= static_cast<size_t>(most)) return absl::OkStatus();
-  return errors::LimitExceeded(field, static_cast<int64_t>(count), "[0, " + std::to_string(most) + "]", limit);
+absl::Status CheckCount(std::string_view field, size_t count, const Limit& limit) {
+  if (static_cast<int64_t>(count) <= limit) return absl::OkStatus();
+  return errors::AboveLimit(field, static_cast<int64_t>(count), limit);
 }
 
 absl::Status CheckToken(std::string_view field, TokenId token_id, int32_t vocab_size) {
@@ -67,7 +63,7 @@ absl::Status CheckNotNegative(std::string_view field, int32_t value) {
 }
 
 absl::Status CheckLogitBiases(std::span<const LogitBias> biases, int32_t vocab_size) {
-  RETURN_IF_ERROR(CheckCount("logit_biases", biases.size(), kMaxLogitBiases, "max_logit_biases"));
+  RETURN_IF_ERROR(CheckCount("logit_biases", biases.size(), kMaxLogitBiases));
   for (size_t i = 0; i < biases.size(); ++i) {
     RETURN_IF_ERROR(CheckToken(Element("logit_biases", i, ".token_id"), biases[i].token_id, vocab_size));
     RETURN_IF_ERROR(CheckClosed(Element("logit_biases", i, ".bias"), biases[i].bias, -kMaxBias, kMaxBias));
@@ -85,7 +81,7 @@ absl::Status CheckLogitBiases(std::span<const LogitBias> biases, int32_t vocab_s
 }
 
 absl::Status CheckSequenceBiases(std::span<const SequenceBias> biases, int32_t vocab_size) {
-  RETURN_IF_ERROR(CheckCount("sequence_biases", biases.size(), kMaxSequenceBiases, "max_sequence_biases"));
+  RETURN_IF_ERROR(CheckCount("sequence_biases", biases.size(), kMaxSequenceBiases));
   for (size_t i = 0; i < biases.size(); ++i) {
     RETURN_IF_ERROR(CheckTokens(Element("sequence_biases", i, ".token_ids"), biases[i].token_ids, vocab_size));
     if (biases[i].bias.has_value()) {
@@ -103,10 +99,10 @@ absl::Status CheckDry(const DryPenalty& dry, int32_t vocab_size) {
                               "[1, " + std::to_string(kMaxDryAllowedLength) + "]");
   }
   if (dry.window.has_value()) RETURN_IF_ERROR(CheckNotNegative("dry.window", *dry.window));
-  RETURN_IF_ERROR(CheckCount("dry.breakers", dry.breakers.size(), kMaxDryBreakers, "max_dry_breakers"));
+  RETURN_IF_ERROR(CheckCount("dry.breakers", dry.breakers.size(), kMaxDryBreakers));
   for (size_t i = 0; i < dry.breakers.size(); ++i) {
     const std::string field = Element("dry.breakers", i, ".token_ids");
-    RETURN_IF_ERROR(CheckCount(field, dry.breakers[i].size(), kMaxDryBreakerTokens, "max_dry_breaker_tokens"));
+    RETURN_IF_ERROR(CheckCount(field, dry.breakers[i].size(), kMaxDryBreakerTokens));
     RETURN_IF_ERROR(CheckTokens(field, dry.breakers[i], vocab_size));
   }
   return absl::OkStatus();
@@ -118,9 +114,9 @@ absl::Status CheckListTokens(const SamplingLists& lists) {
   for (const std::vector<TokenId>& breaker : lists.dry.breakers) breaker_tokens += breaker.size();
   const size_t token_count = sequence_tokens + breaker_tokens;
   if (token_count <= static_cast<size_t>(kMaxListTokens)) return absl::OkStatus();
-  return errors::LimitExceeded(
-      sequence_tokens >= breaker_tokens ? "sequence_biases" : "dry.breakers", static_cast<int64_t>(token_count),
-      "[0, " + std::to_string(kMaxListTokens) + "] tokens in sequence_biases and dry.breakers", "max_list_tokens");
+  return errors::AboveLimit(sequence_tokens >= breaker_tokens ? "sequence_biases" : "dry.breakers",
+                            static_cast<int64_t>(token_count), kMaxListTokens, 0,
+                            "tokens in sequence_biases and dry.breakers");
 }
 
 }  // namespace logitd

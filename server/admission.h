@@ -15,6 +15,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "core/errors.h"
+#include "server/limits.h"
 #include "server/places.h"
 
 namespace logitd::server {
@@ -41,8 +42,8 @@ class BytesInWork {
 class Admission {
  public:
   Admission(int64_t max_calls, int64_t max_open_streams, int64_t max_bytes)
-      : calls_(max_calls, "calls are running", "max_calls"),
-        streams_(max_open_streams, "streams are open", "max_open_streams"),
+      : calls_({kMaxCalls.name, max_calls}, "calls are running"),
+        streams_({kMaxOpenStreams.name, max_open_streams}, "streams are open"),
         max_bytes_(max_bytes) {}
 
   // Calls that run until they are done: unary ones and server streams.
@@ -57,7 +58,7 @@ class Admission {
     const int64_t limit = bytes > kSmallBytes ? max_bytes_ - max_bytes_ / 8 : max_bytes_;
     const int64_t total = bytes_.fetch_add(bytes) + bytes;
     BytesInWork taken(bytes_, bytes);
-    if (total > limit) return errors::OverloadedBytes(total, limit, Places::kRetryAfterMs);
+    if (total > limit) return errors::OverloadedBytes(total, {kMaxBytesInWork.name, limit}, Places::kRetryAfterMs);
     return taken;
   }
   int64_t bytes() const { return bytes_.load(); }
@@ -75,7 +76,7 @@ class Admission {
     const int64_t limit = max_bytes_ - max_bytes_ / 4;
     if (growth > 0 && total > limit) {
       bytes_.fetch_sub(growth);
-      return errors::OverloadedBytes(total, limit, Places::kRetryAfterMs);
+      return errors::OverloadedBytes(total, {kMaxBytesInWork.name, limit}, Places::kRetryAfterMs);
     }
     if (held) {
       held->bytes_ = wanted;

@@ -19,7 +19,7 @@
 #include <system_error>
 
 #include "base/status_macros.h"
-#include "core/limits.h"
+#include "server/limits.h"
 
 namespace logitd::server {
 namespace {

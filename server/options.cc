@@ -7,8 +7,8 @@
 #include "base/model_name.h"
 #include "base/status_macros.h"
 #include "core/kernel_target.h"
-#include "core/limits.h"
 #include "host/cache_dir.h"
+#include "server/limits.h"
 #include "server/listen_address.h"
 #include "server/start_checks.h"
 

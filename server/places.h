@@ -16,27 +16,25 @@ class Places {
   // About the time that a short call takes.
   static constexpr int32_t kRetryAfterMs = 250;
 
-  // `what` ("calls are running") and `limit_name`, the field of Limits, are constants.
-  Places(int64_t limit, std::string_view what, std::string_view limit_name)
-      : limit_(limit), what_(what), limit_name_(limit_name) {}
+  // `what` ("calls are running") is a constant.
+  Places(const Limit& limit, std::string_view what) : limit_(limit), what_(what) {}
 
   // Takes a place, or refuses it: OVERLOADED with a retry delay. Every OK is paired with a GiveBack.
   absl::Status Take() {
     const int64_t taken = taken_.fetch_add(1);
     if (taken < limit_) return absl::OkStatus();
     taken_.fetch_sub(1);
-    return errors::Overloaded(what_, taken, limit_, limit_name_, kRetryAfterMs);
+    return errors::Overloaded(what_, taken, limit_, kRetryAfterMs);
   }
   void GiveBack() { taken_.fetch_sub(1); }
 
   // The same refusal, for what the machine has no room for although it is within the limit.
-  absl::Status Refusal() const { return errors::Overloaded(what_, taken(), limit_, limit_name_, kRetryAfterMs); }
+  absl::Status Refusal() const { return errors::Overloaded(what_, taken(), limit_, kRetryAfterMs); }
   int64_t taken() const { return taken_.load(); }
 
  private:
-  const int64_t limit_;
+  const Limit limit_;
   const std::string_view what_;
-  const std::string_view limit_name_;
   std::atomic<int64_t> taken_{0};
 };
 

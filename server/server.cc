@@ -18,7 +18,7 @@
 
 #include "base/status_macros.h"
 #include "core/errors.h"
-#include "core/limits.h"
+#include "server/limits.h"
 #include "server/listen_address.h"
 #include "server/listen_failure.h"
 #include "server/logging.h"
@@ -172,12 +172,7 @@ absl::StatusOr<std::vector<std::string>> Listen(const std::string& flag, const s
 
 struct Server::Parts {
   explicit Parts(const ServerOptions& options)
-      : settings{.max_idle = options.max_idle,
-                 .max_stall = options.max_stall,
-                 .max_calls = options.max_calls,
-                 .max_open_streams = options.max_open_streams,
-                 .max_watches = options.max_watches,
-                 .max_bytes_in_work = options.max_bytes_in_work},
+      : options(options),
         models([this](const std::string& model, const std::string& runner, bool is_attached) {
           OnRunnerChange(model, runner, is_attached);
         }),
@@ -199,13 +194,13 @@ struct Server::Parts {
   std::condition_variable changed;
   bool draining = false;
 
-  const ServerSettings settings;
+  const ServerOptions options;
   ConnectionCalls connections{kMaxStreamsPerConnection};
-  HealthService health{settings.max_watches, connections};
+  HealthService health{options.max_watches, connections};
   ModelPool models;
   StepWorkspaces workspaces;
-  ServerEnv env{models, workspaces, kVersion, settings};
-  Admission admission{settings.max_calls, settings.max_open_streams, settings.max_bytes_in_work};
+  ServerEnv env{models, workspaces, kVersion, options};
+  Admission admission{options.max_calls, options.max_open_streams, options.max_bytes_in_work};
   OpenCalls open_calls;
   OpenCalls open_attachments;
   WorkerThreads workers;
@@ -233,7 +228,7 @@ struct Server::Parts {
   void EndOverdueCalls(std::stop_token stop) {
     using std::chrono::milliseconds;
     const milliseconds period =
-        std::clamp<milliseconds>(std::min(settings.max_idle, settings.max_stall) / 4, milliseconds(10), kLookTime);
+        std::clamp<milliseconds>(std::min(options.max_idle, options.max_stall) / 4, milliseconds(10), kLookTime);
     std::mutex waiting;
     std::condition_variable_any stopped;
     std::unique_lock lock(waiting);

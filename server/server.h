@@ -7,7 +7,6 @@
 #define LOGITD_SERVER_SERVER_H_
 
 #include <chrono>
-#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -15,29 +14,10 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "core/limits.h"
 #include "server/models/runner_fleet.h"
-#include "server/services/runner_monitor.h"
+#include "server/server_options.h"
 
 namespace logitd::server {
-
-struct ServerOptions {
-  // For clients: HOST:PORT (port 0: any free one) or unix:PATH.
-  std::vector<std::string> listen;
-  // For model runners: the same forms. Empty: a socket in a private directory of its own.
-  std::string runner_listen;
-  // Addresses off loopback without TLS: whoever can reach them can use the server.
-  bool allow_plaintext = false;
-  // As limits of the same names; tests use smaller ones.
-  std::chrono::milliseconds max_idle{kMaxIdleMs};
-  std::chrono::milliseconds max_stall{kMaxStallMs};
-  int32_t max_calls = kMaxCalls;
-  int32_t max_open_streams = kMaxOpenStreams;
-  int32_t max_watches = kMaxWatches;
-  int64_t max_bytes_in_work = kMaxBytesInWork;
-  // Between the server and its runners.
-  HeartbeatTimes heartbeats;
-};
 
 // Thread-safe.
 class Server {

@@ -4,14 +4,6 @@
 
 namespace logitd::wire {
 
-static_assert(static_cast<int>(ErrorReason::kFieldOutOfRange) == v1::ERROR_REASON_FIELD_OUT_OF_RANGE);
-static_assert(static_cast<int>(ErrorReason::kNonFiniteLogit) == v1::ERROR_REASON_NON_FINITE_LOGIT);
-static_assert(static_cast<int>(ErrorReason::kSequenceNotOpen) == v1::ERROR_REASON_SEQUENCE_NOT_OPEN);
-static_assert(static_cast<int>(ErrorReason::kModelMismatch) == v1::ERROR_REASON_MODEL_MISMATCH);
-static_assert(static_cast<int>(ErrorReason::kTargetCountMismatch) == v1::ERROR_REASON_TARGET_COUNT_MISMATCH);
-static_assert(static_cast<int>(ErrorReason::kNormalizationUndefined) == v1::ERROR_REASON_NORMALIZATION_UNDEFINED);
-static_assert(static_cast<int>(ErrorReason::kInternal) == v1::ERROR_REASON_INTERNAL);
-
 v1::Error ToProto(const absl::Status& status) {
   const ErrorDetail detail = DetailOf(status);
   v1::Error error;

@@ -19,8 +19,6 @@ std::string UpTo(int64_t limit, int64_t from) {
   return "[" + std::to_string(from) + ", " + std::to_string(limit) + "]";
 }
 
-std::string Indexed(const char* list, int index) { return std::string(list) + "[" + std::to_string(index) + "]"; }
-
 // An enum of core has the numbers of the contract's; ScanWire has refused those that it does not have.
 template <typename Core, typename Wire>
 Core ToCore(Wire value) {
@@ -34,12 +32,12 @@ static_assert(static_cast<int>(TopPBoundary::kMassAbove) == v1::TOP_P_BOUNDARY_M
 
 // Before the lists are copied; Validate checks what is in them, and their tokens together.
 absl::Status CheckListSizes(const v1::SamplingParams& message) {
-  const auto check = [](const char* field, int64_t count, int64_t limit, const char* name) {
-    return count <= limit ? absl::OkStatus() : errors::LimitExceeded(field, count, UpTo(limit, 0), name);
+  const auto check = [](const char* field, int64_t count, const Limit& limit) {
+    return count <= limit ? absl::OkStatus() : errors::AboveLimit(field, count, limit);
   };
-  RETURN_IF_ERROR(check("logit_biases", message.logit_biases_size(), kMaxLogitBiases, "max_logit_biases"));
-  RETURN_IF_ERROR(check("sequence_biases", message.sequence_biases_size(), kMaxSequenceBiases, "max_sequence_biases"));
-  return check("dry.breakers", message.dry().breakers_size(), kMaxDryBreakers, "max_dry_breakers");
+  RETURN_IF_ERROR(check("logit_biases", message.logit_biases_size(), kMaxLogitBiases));
+  RETURN_IF_ERROR(check("sequence_biases", message.sequence_biases_size(), kMaxSequenceBiases));
+  return check("dry.breakers", message.dry().breakers_size(), kMaxDryBreakers);
 }
 
 DryPenalty DryOf(const v1::DryPenalty& message) {
@@ -81,7 +79,7 @@ absl::StatusOr<StageOrder> OrderOf(const v1::SamplingParams& message) {
   }
   for (int i = 0; i < wire.stages_size(); ++i) {
     if (wire.stages(i) == v1::STAGE_UNSPECIFIED) {
-      return errors::OutOfRange(Indexed("stage_order.stages", i), "STAGE_UNSPECIFIED", "a stage");
+      return errors::OutOfRange(Element("stage_order.stages", i), "STAGE_UNSPECIFIED", "a stage");
     }
     order.stages.push_back(ToCore<Stage>(wire.stages(i)));
   }
@@ -95,14 +93,11 @@ absl::StatusOr<StageOrder> OrderOf(const v1::SamplingParams& message) {
 absl::StatusOr<std::shared_ptr<const VocabSubset>> SubsetOf(const v1::SamplingParams& message, int32_t vocab_size) {
   std::optional<VocabSubset> subset;
   if (message.has_allowed_tokens()) {
-    auto allowed = FromProto(message.allowed_tokens(), vocab_size);
-    if (!allowed.ok()) return WithFieldPrefix(allowed.status(), "allowed_tokens.");
-    subset = *std::move(allowed);
+    ASSIGN_OR_RETURN(subset, In("allowed_tokens.", FromProto(message.allowed_tokens(), vocab_size)));
   }
   if (message.has_banned_tokens()) {
-    auto banned = FromProto(message.banned_tokens(), vocab_size);
-    if (!banned.ok()) return WithFieldPrefix(banned.status(), "banned_tokens.");
-    subset = (subset ? *subset : VocabSubset::All(vocab_size)).Without(*banned);
+    ASSIGN_OR_RETURN(auto banned, In("banned_tokens.", FromProto(message.banned_tokens(), vocab_size)));
+    subset = (subset ? *subset : VocabSubset::All(vocab_size)).Without(banned);
   }
   if (!subset) return std::shared_ptr<const VocabSubset>();
   return std::make_shared<const VocabSubset>(*std::move(subset));
@@ -124,9 +119,7 @@ absl::StatusOr<VocabSubset> FromProto(const v1::TokenSet& set, int32_t vocab_siz
   switch (set.set_case()) {
     case v1::TokenSet::kIds: {
       const auto& ids = set.ids().token_ids();
-      auto subset = VocabSubset::Of(vocab_size, Ids(ids));
-      if (!subset.ok()) return WithFieldPrefix(subset.status(), "ids.");
-      return subset;
+      return In("ids.", VocabSubset::Of(vocab_size, Ids(ids)));
     }
     case v1::TokenSet::kBitmask:
       return VocabSubset::OfBitmask(vocab_size, set.bitmask());
@@ -158,7 +151,7 @@ absl::StatusOr<SamplingParams> FromProto(const v1::SamplingParams& message, int3
   if (message.has_no_repeat_ngram_size()) params.no_repeat_ngram_size = message.no_repeat_ngram_size();
   for (int i = 0; i < message.logit_biases_size(); ++i) {
     if (!message.logit_biases(i).has_token_id()) {
-      return errors::Required("logit_biases[" + std::to_string(i) + "].token_id");
+      return errors::Required(Element("logit_biases", i, ".token_id"));
     }
   }
   params.lists = ListsOf(message);
@@ -192,7 +185,7 @@ absl::StatusOr<StopRules> FromProto(const v1::StopCriteria& message, std::span<c
   StopRules rules;
   const auto& stops = message.stop_token_ids();
   if (stops.size() > kMaxStops) {
-    return errors::LimitExceeded("stop_token_ids", stops.size(), UpTo(kMaxStops, 0), "max_stops");
+    return errors::AboveLimit("stop_token_ids", stops.size(), kMaxStops);
   }
   RETURN_IF_ERROR(CheckTokenIds(stops, "stop_token_ids", vocab_size));
   rules.stop_token_ids.assign(stops.begin(), stops.end());
@@ -208,7 +201,7 @@ absl::StatusOr<StopRules> FromProto(const v1::StopCriteria& message, std::span<c
     return errors::OutOfRange("max_tokens", int64_t{rules.max_tokens}, "in " + UpTo(kMaxTokens, 1));
   }
   if (rules.max_tokens > kMaxTokens) {
-    return errors::LimitExceeded("max_tokens", rules.max_tokens, UpTo(kMaxTokens, 1), "max_tokens");
+    return errors::AboveLimit("max_tokens", rules.max_tokens, kMaxTokens, 1);
   }
   rules.min_tokens = message.min_tokens();
   if (rules.min_tokens < 0 || rules.min_tokens > rules.max_tokens) {
@@ -231,10 +224,10 @@ absl::StatusOr<RecordOptions> FromProto(const v1::RecordOptions& message, int32_
   options.kept_set = message.kept_set();
   options.draw = message.draw();
   // Lists are for people; columns hold the whole vocabulary if they must.
-  const int32_t largest_top_n = message.packed_top() ? vocab_size : std::min(kMaxTopN, vocab_size);
+  const int32_t largest_top_n = message.packed_top() ? vocab_size : std::min<int32_t>(kMaxTopN, vocab_size);
   if (message.top_n() < 0) return errors::OutOfRange("top_n", int64_t{message.top_n()}, "in " + UpTo(largest_top_n, 0));
   if (message.top_n() > largest_top_n) {
-    return errors::LimitExceeded("top_n", message.top_n(), UpTo(largest_top_n, 0), "max_top_n");
+    return errors::AboveLimit("top_n", message.top_n(), {kMaxTopN.name, largest_top_n});
   }
   options.top_n = message.top_n();
   if (message.packed_top()) {
@@ -242,7 +235,7 @@ absl::StatusOr<RecordOptions> FromProto(const v1::RecordOptions& message, int32_
   }
   const auto& named = message.named_token_ids();
   if (named.size() > kMaxNamedTokens) {
-    return errors::LimitExceeded("named_token_ids", named.size(), UpTo(kMaxNamedTokens, 0), "max_named_tokens");
+    return errors::AboveLimit("named_token_ids", named.size(), kMaxNamedTokens);
   }
   RETURN_IF_ERROR(CheckTokenIds(named, "named_token_ids", vocab_size));
   options.named_token_ids.assign(named.begin(), named.end());

@@ -6,7 +6,6 @@
 
 #include "base/status_macros.h"
 #include "client/runner/sequence_work.h"
-#include "core/error_field.h"
 #include "core/errors.h"
 #include "core/limits.h"
 #include "core/row_statistics.h"
@@ -179,7 +178,7 @@ absl::Status BatchReply::AppendFor(Entry& entry, int request_index, LogitsView r
     auto choice = decoders_.Choose(request.request->choice(), row);
     if (!choice.ok()) {
       RETURN_IF_ERROR(CheckRow(row));
-      return WithFieldPrefix(choice.status(), "rows[" + std::to_string(request_index) + "].");
+      return In("rows[" + std::to_string(request_index) + "].", choice.status());
     }
     const int64_t bytes = static_cast<int64_t>(choice->ByteSizeLong()) + kOutputOverheadBytes;
     RETURN_IF_ERROR(MakeRoom(bytes));

@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "base/status_macros.h"
-#include "core/error_field.h"
 #include "core/errors.h"
 #include "core/limits.h"
 #include "wire/sampling.h"
@@ -16,9 +15,8 @@ namespace logitd::runner {
 
 absl::StatusOr<v1::Choice> Decoders::Choose(const v1::ChoiceOutput& request, LogitsView row) {
   if (request.has_start()) {
-    auto decoder = Start(request.start());
-    if (!decoder.ok()) return WithFieldPrefix(decoder.status(), "choice.start.");
-    decoders_.insert_or_assign(request.decoder_id(), Entry{*std::move(decoder), std::nullopt});
+    ASSIGN_OR_RETURN(auto decoder, In("choice.start.", Start(request.start())));
+    decoders_.insert_or_assign(request.decoder_id(), Entry{std::move(decoder), std::nullopt});
   }
   const auto found = decoders_.find(request.decoder_id());
   if (found == decoders_.end()) return errors::Required("choice.start");
@@ -42,9 +40,7 @@ void Decoders::DropChosen(int64_t decoder_id) {
 
 absl::StatusOr<Decoder> Decoders::Start(const v1::DecoderStart& start) const {
   DecoderConfig config;
-  auto sampling = wire::FromProto(start.sampling(), vocab_size_);
-  if (!sampling.ok()) return WithFieldPrefix(sampling.status(), "sampling.");
-  config.sampling = *std::move(sampling);
+  ASSIGN_OR_RETURN(config.sampling, In("sampling.", wire::FromProto(start.sampling(), vocab_size_)));
   if (!start.sampling().has_seed()) return errors::Required("sampling.seed");
   config.seed = start.sampling().seed();
   if (start.sequence_key() > kMaxSequenceKey) {
@@ -58,10 +54,9 @@ absl::StatusOr<Decoder> Decoders::Start(const v1::DecoderStart& start) const {
   ASSIGN_OR_RETURN(config.stop.stop_token_ids, token_ids(start.end_token_ids(), "end_token_ids"));
   std::sort(config.stop.stop_token_ids.begin(), config.stop.stop_token_ids.end());
   config.stop.min_tokens = start.min_tokens();
-  auto record =
-      wire::FromProto(start.record(), vocab_size_, /*default_sampling_log_prob=*/true, v1::RECORD_LAYOUT_RECORDS);
-  if (!record.ok()) return WithFieldPrefix(record.status(), "record.");
-  config.record = *std::move(record);
+  ASSIGN_OR_RETURN(config.record,
+                   In("record.", wire::FromProto(start.record(), vocab_size_, /*default_sampling_log_prob=*/true,
+                                                 v1::RECORD_LAYOUT_RECORDS)));
   ASSIGN_OR_RETURN(std::vector<TokenId> prompt, token_ids(start.prompt_token_ids(), "prompt_token_ids"));
   ASSIGN_OR_RETURN(std::vector<TokenId> output, token_ids(start.output_token_ids(), "output_token_ids"));
   return Decoder(std::move(config), std::make_shared<const std::vector<TokenId>>(std::move(prompt)), std::move(output),

@@ -4,7 +4,6 @@
 #include <string>
 #include <utility>
 
-#include "core/error_field.h"
 #include "core/errors.h"
 #include "wire/error.h"
 #include "wire/token_ids.h"

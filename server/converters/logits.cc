@@ -20,7 +20,6 @@ static_assert(std::endian::native == std::endian::little, "values on the wire ar
 size_t SizeOf(v1::LogitsDtype dtype) { return dtype == v1::LOGITS_DTYPE_F32 ? 4 : 2; }
 
 // Where an element of a list is named.
-std::string Indexed(const std::string& field, int index) { return field + "[" + std::to_string(index) + "]"; }
 
 // The scales of a block of LIN16: one for each row; of any other type: none.
 absl::Status CheckScales(const v1::LogitsBlock& block, const std::string& field) {
@@ -43,8 +42,8 @@ absl::Status CheckScales(const v1::LogitsBlock& block, const std::string& field)
   }
   for (int i = 0; i < maxima.size(); ++i) {
     if (IsLin16Scale(maxima[i], steps[i])) continue;
-    if (!std::isfinite(maxima[i])) return errors::OutOfRange(Indexed(max_field, i), double{maxima[i]}, "finite");
-    return errors::OutOfRange(Indexed(step_field, i), double{steps[i]},
+    if (!std::isfinite(maxima[i])) return errors::OutOfRange(Element(max_field, i), double{maxima[i]}, "finite");
+    return errors::OutOfRange(Element(step_field, i), double{steps[i]},
                               ">= 0 and such that linear_max - 65534 * linear_step is finite");
   }
   return absl::OkStatus();
@@ -72,7 +71,7 @@ absl::Status CheckTails(const v1::LogitsBlock& block, const std::string& field, 
     }
     for (int i = 0; i < sums.size(); ++i) {
       if (!std::isfinite(sums[i]) && !(sums[i] < 0)) {
-        return errors::OutOfRange(Indexed(field + name, i), sums[i], "finite or -inf");
+        return errors::OutOfRange(Element(field + name, i), sums[i], "finite or -inf");
       }
     }
   }
@@ -100,8 +99,7 @@ absl::Status CheckBlock(const v1::LogitsBlock& block, const std::string& field, 
   if (block.dtype() == v1::LOGITS_DTYPE_UNSPECIFIED) return errors::Required(field + ".dtype");
   if (block.row_count() < 1) return errors::OutOfRange(field + ".row_count", int64_t{block.row_count()}, ">= 1");
   if (block.row_count() > kMaxRowsPerMessage) {
-    return errors::LimitExceeded(field + ".row_count", block.row_count(),
-                                 "[1, " + std::to_string(kMaxRowsPerMessage) + "]", "max_rows_per_message");
+    return errors::AboveLimit(field + ".row_count", block.row_count(), kMaxRowsPerMessage, 1);
   }
   if (block.has_sparse()) {
     RETURN_IF_ERROR(CheckSparse(block, field, vocab_size, takes_tails));
@@ -220,7 +218,7 @@ absl::StatusOr<int32_t> VocabSizeOf(const v1::Logits& logits) {
   const auto checked = [](const char* field, int32_t vocab_size) -> absl::StatusOr<int32_t> {
     if (vocab_size < 1) return errors::OutOfRange(field, int64_t{vocab_size}, ">= 1");
     if (vocab_size <= kMaxVocabSize) return vocab_size;
-    return errors::LimitExceeded(field, vocab_size, "[1, " + std::to_string(kMaxVocabSize) + "]", "max_vocab_size");
+    return errors::AboveLimit(field, vocab_size, kMaxVocabSize, 1);
   };
   if (is_sparse) return checked("logits.vocab_size", logits.vocab_size());
   if (logits.has_block()) return checked("logits.block.width", logits.block().width());
@@ -237,11 +235,10 @@ absl::StatusOr<WireRows> WireRows::Of(const google::protobuf::RepeatedPtrField<v
   bool is_cut_off = false;
   for (int i = 0; i < blocks.size(); ++i) {
     const v1::LogitsBlock& block = blocks[i];
-    const std::string field = "blocks[" + std::to_string(i) + "]";
+    const std::string field = Element("blocks", i);
     RETURN_IF_ERROR(CheckBlock(block, field, vocab_size, takes_tails));
     if (rows.row_count_ + block.row_count() > kMaxRowsPerMessage) {
-      return errors::LimitExceeded("blocks", rows.row_count_ + block.row_count(),
-                                   "[0, " + std::to_string(kMaxRowsPerMessage) + "] rows", "max_rows_per_message");
+      return errors::AboveLimit("blocks", rows.row_count_ + block.row_count(), kMaxRowsPerMessage, 0, "rows");
     }
     const int64_t end = offset + ByteSize(block);
     is_cut_off = is_cut_off || end > static_cast<int64_t>(payload.size());

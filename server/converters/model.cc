@@ -41,7 +41,7 @@ absl::Status CheckWarnings(const v1::ModelInfo& info) {
   for (int i = 0; i < info.warnings_size(); ++i) {
     const std::string& text = info.warnings(i);
     if (!text.empty() && text.size() <= kMaxWarningBytes && IsPlain(text)) continue;
-    return errors::OutOfRange("hello.model.warnings[" + std::to_string(i) + "]", static_cast<int64_t>(text.size()),
+    return errors::OutOfRange(Element("hello.model.warnings", i), static_cast<int64_t>(text.size()),
                               "1 to 256 printable characters");
   }
   return absl::OkStatus();

@@ -17,10 +17,9 @@ absl::StatusOr<NamedByPosition> NamedFromProto(const google::protobuf::RepeatedP
   named.reserve(static_cast<size_t>(lists.size()));
   for (int i = 0; i < lists.size(); ++i) {
     const auto& ids = lists[i].token_ids();
-    const std::string field = "named_by_position[" + std::to_string(i) + "].token_ids";
+    const std::string field = Element("named_by_position", i, ".token_ids");
     if (ids.size() > kMaxNamedTokens) {
-      return errors::LimitExceeded(field, ids.size(), "[0, " + std::to_string(kMaxNamedTokens) + "]",
-                                   "max_named_tokens");
+      return errors::AboveLimit(field, ids.size(), kMaxNamedTokens);
     }
     RETURN_IF_ERROR(CheckTokenIds(ids, field, vocab_size));
     named.emplace_back(ids.begin(), ids.end());

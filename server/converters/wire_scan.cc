@@ -126,7 +126,7 @@ class Scanner {
     return errors::LimitExceeded(
         "request", cost_.memory_bytes,
         "a message that takes at most " + std::to_string(kMaxMessageMemoryBytes) + " bytes of memory",
-        "max_message_bytes");
+        kMaxMessageBytes.name);
   }
 
   absl::Status AddElement() {
@@ -134,7 +134,7 @@ class Scanner {
     return errors::LimitExceeded(
         "request", cost_.element_count,
         "a message of at most " + std::to_string(kMaxMessageElements) + " submessages and texts in lists",
-        "max_message_elements");
+        kMaxMessageElements.name);
   }
 
   // To the limit that was pushed.

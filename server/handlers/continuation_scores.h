@@ -12,6 +12,7 @@
 #include "core/sampling_params.h"
 #include "core/sequence.h"
 #include "core/token_record.h"
+#include "logitd/v1/scoring_service.pb.h"
 #include "server/handlers/inputs.h"
 #include "server/models/served_model.h"
 #include "server/request_context.h"
@@ -52,6 +53,16 @@ struct ScoreOptions {
 absl::Status ScoreContinuations(const std::vector<ItemInput>& items, const ScoreOptions& options, ServedModel& model,
                                 const RequestContext& context, StepWorkspaces& workspaces,
                                 const std::function<bool(size_t, ItemScores)>& done);
+
+// A score as a reply holds it.
+void ToProto(const ContinuationInput& input, const ContinuationScore& score, const RecordOptions& options,
+             const Vocabulary& vocabulary, v1::ScoredContinuation& message);
+
+// What the scores of an item cost.
+v1::Usage UsageOf(const ItemInput& input, const ItemScores& scores);
+
+// Alternatives of one reply, tokens * (top_n + named). Errors: LIMIT_EXCEEDED.
+absl::Status CheckAlternatives(const std::vector<ItemInput>& items, const RecordOptions& options);
 
 }  // namespace logitd::server
 

@@ -30,14 +30,11 @@ int64_t BytesOf(std::span<const TokenId> tokens) { return static_cast<int64_t>(t
 
 // Errors: LIMIT_EXCEEDED, TOKEN_ID_OUT_OF_RANGE.
 absl::Status CheckPrompt(std::span<const TokenId> prompt, const std::string& field, int32_t vocab_size) {
-  if (prompt.size() > kMaxPromptTokens) {
-    return errors::LimitExceeded(field, std::ssize(prompt), "[0, " + std::to_string(kMaxPromptTokens) + "]",
-                                 "max_prompt_tokens");
+  if (std::ssize(prompt) > kMaxPromptTokens) {
+    return errors::AboveLimit(field, std::ssize(prompt), kMaxPromptTokens);
   }
   return CheckTokenIds(prompt, field, vocab_size);
 }
-
-std::string Indexed(const char* list, int index) { return std::string(list) + "[" + std::to_string(index) + "]."; }
 
 }  // namespace
 
@@ -48,7 +45,7 @@ absl::Status DecodeSession::Handle(const v1::DecodeRequest& request, const Reque
       if (started_)
         return errors::UnexpectedMessage("config must be the first message of the stream, got a second one");
       if (!request.payload().empty()) return errors::UnexpectedMessage("config must come without a payload");
-      return WithFieldPrefix(Start(request.config(), *response.mutable_started()), "config.");
+      return In("config.", Start(request.config(), *response.mutable_started()));
     case v1::DecodeRequest::kBatch:
       if (!started_) return errors::UnexpectedMessage("the first message of the stream must be config, got a batch");
       return Step(request.batch(), request.payload(), context, workspaces, *response.mutable_result());
@@ -66,7 +63,7 @@ absl::Status DecodeSession::Start(const v1::DecodeConfig& config, v1::DecodeStar
   RETURN_IF_ERROR(CheckNumericsVersion(config));
   const auto& end = config.end_token_ids();
   if (end.size() > kMaxStops) {
-    return errors::LimitExceeded("end_token_ids", end.size(), "[0, " + std::to_string(kMaxStops) + "]", "max_stops");
+    return errors::AboveLimit("end_token_ids", end.size(), kMaxStops);
   }
   RETURN_IF_ERROR(CheckTokenIds(end, "end_token_ids", config.vocab_size()));
   vocab_size_ = config.vocab_size();
@@ -75,15 +72,10 @@ absl::Status DecodeSession::Start(const v1::DecodeConfig& config, v1::DecodeStar
   const auto twice = std::adjacent_find(end_token_ids_.begin(), end_token_ids_.end());
   if (twice != end_token_ids_.end()) return errors::DuplicateTokenId("end_token_ids", *twice);
 
-  auto sampling = FromProto(config.sampling(), vocab_size_);
-  if (!sampling.ok()) return WithFieldPrefix(sampling.status(), "sampling.");
-  sampling_ = *std::move(sampling);
-  auto stop = FromProto(config.stop(), end_token_ids_, vocab_size_, kMaxTokens);
-  if (!stop.ok()) return WithFieldPrefix(stop.status(), "stop.");
-  stop_ = *std::move(stop);
-  auto record = FromProto(config.record(), vocab_size_, /*default_sampling_log_prob=*/true, v1::RECORD_LAYOUT_RECORDS);
-  if (!record.ok()) return WithFieldPrefix(record.status(), "record.");
-  record_ = *std::move(record);
+  ASSIGN_OR_RETURN(sampling_, In("sampling.", FromProto(config.sampling(), vocab_size_)));
+  ASSIGN_OR_RETURN(stop_, In("stop.", FromProto(config.stop(), end_token_ids_, vocab_size_, kMaxTokens)));
+  ASSIGN_OR_RETURN(record_, In("record.", FromProto(config.record(), vocab_size_, /*default_sampling_log_prob=*/true,
+                                                    v1::RECORD_LAYOUT_RECORDS)));
   seed_ = config.sampling().has_seed() ? config.sampling().seed() : DrawSeed();
   held_bytes_ = HeldBytes(sampling_);
   started_ = true;
@@ -104,13 +96,11 @@ absl::Status DecodeSession::Step(const v1::StepBatch& batch, std::string_view pa
                                      {"batch.steps", batch.steps_size()},
                                      {"batch.shared_prompts", batch.shared_prompts_size()}}) {
     if (count > kMaxRowsPerMessage) {
-      return errors::LimitExceeded(field, count, "[0, " + std::to_string(kMaxRowsPerMessage) + "]",
-                                   "max_rows_per_message");
+      return errors::AboveLimit(field, count, kMaxRowsPerMessage);
     }
   }
-  auto rows = WireRows::Of(batch.blocks(), payload, vocab_size_, /*takes_tails=*/true);
-  if (!rows.ok()) return WithFieldPrefix(rows.status(), "batch.");
-  RETURN_IF_ERROR(WithFieldPrefix(CheckSharedPrompts(batch.shared_prompts()), "batch."));
+  ASSIGN_OR_RETURN(auto rows, In("batch.", WireRows::Of(batch.blocks(), payload, vocab_size_, /*takes_tails=*/true)));
+  RETURN_IF_ERROR(In("batch.", CheckSharedPrompts(batch.shared_prompts())));
   last_batch_id_ = batch.batch_id();
   result.set_batch_id(batch.batch_id());
 
@@ -120,23 +110,21 @@ absl::Status DecodeSession::Step(const v1::StepBatch& batch, std::string_view pa
     v1::OpenResult& opened = *result.add_opens();
     opened.set_sequence_id(batch.opens(i).sequence_id());
     const absl::Status status =
-        WithFieldPrefix(Open(batch.opens(i), batch.shared_prompts(), opened), Indexed("batch.opens", i));
+        In(Element("batch.opens", i, "."), Open(batch.opens(i), batch.shared_prompts(), opened));
     if (!status.ok()) *opened.mutable_error() = ToProto(status);
   }
   for (int i = 0; i < batch.close_sequence_ids_size(); ++i) {
     v1::CloseResult& closed = *result.add_closes();
     closed.set_sequence_id(batch.close_sequence_ids(i));
-    const absl::Status status =
-        Close(batch.close_sequence_ids(i), "batch.close_sequence_ids[" + std::to_string(i) + "]", closed);
+    const absl::Status status = Close(batch.close_sequence_ids(i), Element("batch.close_sequence_ids", i), closed);
     if (!status.ok()) *closed.mutable_error() = ToProto(status);
   }
-  return TakeSteps(batch, *rows, context, workspaces, result);
+  return TakeSteps(batch, rows, context, workspaces, result);
 }
 
 absl::Status DecodeSession::CheckSharedPrompts(const Prompts& prompts) const {
   for (int i = 0; i < prompts.size(); ++i) {
-    RETURN_IF_ERROR(
-        CheckPrompt(Ids(prompts[i].token_ids()), "shared_prompts[" + std::to_string(i) + "].token_ids", vocab_size_));
+    RETURN_IF_ERROR(CheckPrompt(Ids(prompts[i].token_ids()), Element("shared_prompts", i, ".token_ids"), vocab_size_));
   }
   return absl::OkStatus();
 }
@@ -150,20 +138,16 @@ absl::StatusOr<DecoderConfig> DecodeSession::ConfigOf(const v1::OpenSequence& op
                        static_cast<uint64_t>(open.sequence_id()),
                        /*keeps_all_tokens=*/false};
   if (open.has_sampling()) {
-    auto sampling = FromProto(open.sampling(), vocab_size_);
-    if (!sampling.ok()) return WithFieldPrefix(sampling.status(), "sampling.");
-    config.sampling = *std::move(sampling);
+    ASSIGN_OR_RETURN(config.sampling, In("sampling.", FromProto(open.sampling(), vocab_size_)));
     if (open.sampling().has_seed()) config.seed = open.sampling().seed();
   }
   if (open.has_stop()) {
-    auto stop = FromProto(open.stop(), end_token_ids_, vocab_size_, kMaxTokens);
-    if (!stop.ok()) return WithFieldPrefix(stop.status(), "stop.");
-    config.stop = *std::move(stop);
+    ASSIGN_OR_RETURN(config.stop, In("stop.", FromProto(open.stop(), end_token_ids_, vocab_size_, kMaxTokens)));
   }
   if (open.has_record()) {
-    auto record = FromProto(open.record(), vocab_size_, /*default_sampling_log_prob=*/true, v1::RECORD_LAYOUT_RECORDS);
-    if (!record.ok()) return WithFieldPrefix(record.status(), "record.");
-    config.record = *std::move(record);
+    ASSIGN_OR_RETURN(config.record,
+                     In("record.", FromProto(open.record(), vocab_size_, /*default_sampling_log_prob=*/true,
+                                             v1::RECORD_LAYOUT_RECORDS)));
   }
   if (open.has_sequence_key()) {
     if (open.sequence_key() > static_cast<uint64_t>(kMaxSequenceKey)) {
@@ -204,9 +188,8 @@ absl::StatusOr<SequenceSums> DecodeSession::PastOf(const v1::SequenceState& stat
     return errors::Required("tokens", "stage " + std::string(StageName(*looks)) + " looks at them");
   }
   if (state.has_resume_state()) {
-    auto carried = FromProto(state.resume_state(), token_count);
-    if (!carried.ok()) return WithFieldPrefix(carried.status(), "resume_state.");
-    return *carried;
+    ASSIGN_OR_RETURN(auto carried, In("resume_state.", FromProto(state.resume_state(), token_count)));
+    return carried;
   }
   // A part of a sum is never shown as the whole.
   return token_count == 0 ? SequenceSums{} : SequenceSums{std::nullopt, std::nullopt};
@@ -218,25 +201,21 @@ absl::Status DecodeSession::Open(const v1::OpenSequence& open, const Prompts& sh
     return errors::OutOfRange("sequence_id", sequence_id, "in [1, 2^56)");
   }
   if (sequences_.contains(sequence_id)) return errors::SequenceAlreadyOpen(sequence_id);
-  if (sequences_.size() >= kMaxSequencesPerStream) {
-    return errors::LimitExceeded("sequence_id", static_cast<int64_t>(sequences_.size()) + 1,
-                                 "[0, " + std::to_string(kMaxSequencesPerStream) + "] open sequences",
-                                 "max_sequences_per_stream");
+  if (std::ssize(sequences_) >= kMaxSequencesPerStream) {
+    return errors::AboveLimit("sequence_id", std::ssize(sequences_) + 1, kMaxSequencesPerStream, 0, "open sequences");
   }
   ASSIGN_OR_RETURN(DecoderConfig config, ConfigOf(open));
   result.set_seed(config.seed);
   result.set_sequence_key(config.sequence_key);
   const v1::SequenceState& state = open.fresh().state();
-  const auto prompt = PromptOf(open.fresh(), shared_prompts, config);
-  if (!prompt.ok()) return WithFieldPrefix(prompt.status(), "fresh.");
-  const auto sums = PastOf(state, config);
-  if (!sums.ok()) return WithFieldPrefix(sums.status(), "fresh.state.");
+  ASSIGN_OR_RETURN(auto prompt, In("fresh.", PromptOf(open.fresh(), shared_prompts, config)));
+  ASSIGN_OR_RETURN(auto sums, In("fresh.state.", PastOf(state, config)));
 
   OpenedSequence opened;
   const std::span<const TokenId> tokens = Ids(state.tokens().token_ids());
   // Sets and lists that are the stream's own are shared, and count once; so do prompts that are equal.
   const int64_t set_bytes = HeldBytes(config.sampling, &sampling_);
-  const int64_t prompt_bytes = prompt->empty() || prompts_.Has(*prompt) ? 0 : BytesOf(*prompt);
+  const int64_t prompt_bytes = prompt.empty() || prompts_.Has(prompt) ? 0 : BytesOf(prompt);
   const int64_t token_bytes = NeedsHistory(config.sampling) ? BytesOf(tokens) : 0;
   const int64_t stream_bytes = state_bytes_ + set_bytes + prompt_bytes + token_bytes;
   if (stream_bytes > kMaxStreamStateBytes) {
@@ -245,13 +224,13 @@ absl::Status DecodeSession::Open(const v1::OpenSequence& open, const Prompts& sh
     if (std::max(set_bytes, token_bytes) > prompt_bytes) {
       field = set_bytes > token_bytes ? "sampling" : "fresh.state.tokens.token_ids";
     }
-    return errors::LimitExceeded(field, stream_bytes, kStreamStateBound, "max_stream_state_bytes");
+    return errors::AboveLimit(field, stream_bytes, kMaxStreamStateBytes, 0, kStreamState);
   }
-  if (!prompt->empty()) opened.prompt = prompts_.Keep(*prompt);
+  if (!prompt.empty()) opened.prompt = prompts_.Keep(prompt);
   const bool is_counted = !state.has_tokens() && state.token_count() > 0;
-  opened.decoder = is_counted ? std::make_unique<Decoder>(std::move(config), state.token_count(), *sums)
+  opened.decoder = is_counted ? std::make_unique<Decoder>(std::move(config), state.token_count(), sums)
                               : std::make_unique<Decoder>(std::move(config), opened.prompt,
-                                                          std::vector<TokenId>(tokens.begin(), tokens.end()), *sums);
+                                                          std::vector<TokenId>(tokens.begin(), tokens.end()), sums);
   result.set_next_position(opened.decoder->position());
   const DecoderConfig& kept = opened.decoder->config();
   opened.state_bytes = set_bytes;

@@ -22,9 +22,8 @@
 
 namespace logitd::server {
 
-// What a stream may hold, as messages say it.
-inline const std::string kStreamStateBound = "[0, " + std::to_string(kMaxStreamStateBytes) +
-                                             "] bytes of the sets, lists, prompts and tokens of the open sequences";
+// The unit of max_stream_state_bytes, as messages show it.
+inline constexpr char kStreamState[] = "bytes of the sets, lists, prompts and tokens of the open sequences";
 
 // The state of one stream; it dies with it. One message at a time; no I/O; no reply depends on a clock, nor on how many
 // threads take the steps of a batch.

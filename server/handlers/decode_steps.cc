@@ -75,16 +75,14 @@ std::vector<DecodeSession::PlannedStep> DecodeSession::PlanSteps(const v1::StepB
         step.named_token_ids().empty() ? std::ssize(record.named_token_ids) : step.named_token_ids_size();
     if (record.records) alternatives += record.top_n + named_count;
     if (alternatives > kMaxAlternatives) {
-      plan.refusal = errors::LimitExceeded("sequence_id", alternatives,
-                                           "[0, " + std::to_string(kMaxAlternatives) + "] alternatives in one reply",
-                                           "max_alternatives");
+      plan.refusal = errors::AboveLimit("sequence_id", alternatives, kMaxAlternatives, 0, "alternatives in one reply");
       continue;
     }
     if (!decoder.sequence().keeps_tokens()) continue;
     token_bytes += static_cast<int64_t>(sizeof(TokenId));
     if (state_bytes_ + token_bytes > kMaxStreamStateBytes) {
       plan.refusal =
-          errors::LimitExceeded("sequence_id", state_bytes_ + token_bytes, kStreamStateBound, "max_stream_state_bytes");
+          errors::AboveLimit("sequence_id", state_bytes_ + token_bytes, kMaxStreamStateBytes, 0, kStreamState);
     }
   }
   return plans;
@@ -124,7 +122,7 @@ absl::Status DecodeSession::TakeSteps(const v1::StepBatch& batch, const WireRows
       absl::Status status = has_ended ? errors::SequenceNotOpen("sequence_id", step.sequence_id()) : plan.refusal;
       if (status.ok()) status = TakeStep(step, plan, rows, **workspace, stepped);
       if (!status.ok()) {
-        *stepped.mutable_error() = ToProto(WithFieldPrefix(status, "batch.steps[" + std::to_string(i) + "]."));
+        *stepped.mutable_error() = ToProto(In(Element("batch.steps", i, "."), status));
       }
       // An error ends its sequence, and no other.
       has_ended = stepped.has_error() || stepped.chosen().has_finish();
@@ -152,9 +150,7 @@ absl::Status DecodeSession::TakeStep(const v1::SequenceStep& step, const Planned
   StepInputs inputs;
   std::optional<VocabSubset> allowed;
   if (step.has_allowed_tokens()) {
-    auto set = FromProto(step.allowed_tokens(), vocab_size_);
-    if (!set.ok()) return WithFieldPrefix(set.status(), "allowed_tokens.");
-    allowed = *std::move(set);
+    ASSIGN_OR_RETURN(allowed, In("allowed_tokens.", FromProto(step.allowed_tokens(), vocab_size_)));
     inputs.allowed = &*allowed;
   }
   if (step.has_given_token_id()) {
@@ -165,8 +161,7 @@ absl::Status DecodeSession::TakeStep(const v1::SequenceStep& step, const Planned
   }
   inputs.named_token_ids = Ids(step.named_token_ids());
   if (std::ssize(inputs.named_token_ids) > kMaxNamedTokens) {
-    return errors::LimitExceeded("named_token_ids", std::ssize(inputs.named_token_ids),
-                                 "[0, " + std::to_string(kMaxNamedTokens) + "]", "max_named_tokens");
+    return errors::AboveLimit("named_token_ids", std::ssize(inputs.named_token_ids), kMaxNamedTokens);
   }
   RETURN_IF_ERROR(CheckTokenIds(inputs.named_token_ids, "named_token_ids", vocab_size_));
 

@@ -17,18 +17,14 @@
 #include "server/converters/completion.h"
 #include "server/converters/logits.h"
 #include "server/converters/wire.h"
-#include "server/handlers/numerics_version.h"
 #include "server/handlers/provenance.h"
 
 namespace logitd::server {
 namespace {
 
 // One of the request's token lists. Errors: LIMIT_EXCEEDED, TOKEN_ID_OUT_OF_RANGE.
-absl::Status CheckTokens(std::span<const TokenId> ids, const char* field, int64_t limit, const char* limit_name,
-                         int32_t vocab_size) {
-  if (std::ssize(ids) > limit) {
-    return errors::LimitExceeded(field, std::ssize(ids), "[0, " + std::to_string(limit) + "]", limit_name);
-  }
+absl::Status CheckTokens(std::span<const TokenId> ids, const char* field, const Limit& limit, int32_t vocab_size) {
+  if (std::ssize(ids) > limit) return errors::AboveLimit(field, std::ssize(ids), limit);
   return CheckTokenIds(ids, field, vocab_size);
 }
 
@@ -68,12 +64,11 @@ absl::StatusOr<StepContext> StepOf(const v1::ComputeDistributionRequest& request
   step.prompt = Ids(request.prompt_token_ids());
   step.output = Ids(request.output_token_ids());
   step.excluded = Ids(request.excluded_token_ids());
-  RETURN_IF_ERROR(CheckTokens(step.prompt, "prompt_token_ids", kMaxPromptTokens, "max_prompt_tokens", vocab_size));
-  RETURN_IF_ERROR(CheckTokens(step.output, "output_token_ids", kMaxTokens, "max_tokens", vocab_size));
-  RETURN_IF_ERROR(
-      CheckTokens(step.excluded, "excluded_token_ids", kMaxExcludedTokens, "max_excluded_tokens", vocab_size));
+  RETURN_IF_ERROR(CheckTokens(step.prompt, "prompt_token_ids", kMaxPromptTokens, vocab_size));
+  RETURN_IF_ERROR(CheckTokens(step.output, "output_token_ids", kMaxTokens, vocab_size));
+  RETURN_IF_ERROR(CheckTokens(step.excluded, "excluded_token_ids", kMaxExcludedTokens, vocab_size));
   if (request.has_verify()) {
-    RETURN_IF_ERROR(WithFieldPrefix(SetDraw(request.verify(), params, vocab_size, step), "verify."));
+    RETURN_IF_ERROR(In("verify.", SetDraw(request.verify(), params, vocab_size, step)));
   } else if (IsOn(params, Stage::kXtc) && UsesRandomBits(params)) {
     return errors::Required("verify");
   }
@@ -117,20 +112,18 @@ void Verify(const v1::VerifyDraw& verify, const StepContext& step, Distribution&
 
 absl::Status ComputeDistribution(const v1::ComputeDistributionRequest& request, const ServerEnv& env,
                                  const RequestContext& context, v1::ComputeDistributionResponse& response) {
-  RETURN_IF_ERROR(CheckNumericsVersion(request));
   if (!request.has_logits()) return errors::Required("logits");
   ASSIGN_OR_RETURN(const StepWorkspaces::Lease workspace, env.workspaces.Lend(context));
   ASSIGN_OR_RETURN(const LogitsRow row, SingleRow(request.logits(), workspace->row));
   const int32_t vocab_size = row.vocab_size();
-  auto params = FromProto(request.sampling(), vocab_size);
-  if (!params.ok()) return WithFieldPrefix(params.status(), "sampling.");
-  ASSIGN_OR_RETURN(const StepContext step, StepOf(request, *params, vocab_size));
+  ASSIGN_OR_RETURN(auto params, In("sampling.", FromProto(request.sampling(), vocab_size)));
+  ASSIGN_OR_RETURN(const StepContext step, StepOf(request, params, vocab_size));
   Distribution& distribution = workspace->distribution;
   std::vector<StageReport> reports;
   if (request.explain()) {
-    ASSIGN_OR_RETURN(reports, ReportStages(row, *params, step, distribution));
+    ASSIGN_OR_RETURN(reports, ReportStages(row, params, step, distribution));
   }
-  RETURN_IF_ERROR(distribution.Assign(row, *params, step));
+  RETURN_IF_ERROR(distribution.Assign(row, params, step));
   const RowStatistics statistics = distribution.ModelStatistics(/*with_entropy=*/true);
 
   if (request.layout() != v1::RECORD_LAYOUT_NONE) AddTokens(statistics, distribution, response);

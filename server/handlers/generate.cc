@@ -19,7 +19,6 @@
 #include "server/converters/runner.h"
 #include "server/converters/wire.h"
 #include "server/handlers/growing_completion.h"
-#include "server/handlers/numerics_version.h"
 #include "server/handlers/prompt_input.h"
 #include "server/handlers/prompt_score.h"
 #include "server/handlers/provenance.h"
@@ -46,9 +45,7 @@ int64_t AlternativesOf(const RecordOptions& record) { return record.top_n + std:
 
 absl::Status CheckAlternatives(int64_t alternatives, const char* field) {
   if (alternatives <= kMaxAlternatives) return absl::OkStatus();
-  return errors::LimitExceeded(field, alternatives,
-                               "[0, " + std::to_string(kMaxAlternatives) + "] alternatives in one reply",
-                               "max_alternatives");
+  return errors::AboveLimit(field, alternatives, kMaxAlternatives, 0, "alternatives in one reply");
 }
 
 // max_tokens may be 0 here, and nowhere else.
@@ -75,38 +72,31 @@ absl::StatusOr<GenerateOptions> OptionsOf(const v1::GenerateRequest& request, co
     return errors::OutOfRange("n", int64_t{options.n}, "in [1, " + std::to_string(kMaxCompletions) + "]");
   }
   if (options.n > kMaxCompletions) {
-    return errors::LimitExceeded("n", options.n, "[1, " + std::to_string(kMaxCompletions) + "]", "max_n");
+    return errors::AboveLimit("n", options.n, kMaxCompletions, 1);
   }
   options.first_sequence_key = request.first_sequence_key();
   if (options.first_sequence_key > static_cast<uint64_t>(kMaxSequenceKey + 1 - options.n)) {
     return errors::OutOfRange("first_sequence_key", std::to_string(options.first_sequence_key), "in [0, 2^56 - n]");
   }
-  auto sampling = FromProto(request.sampling(), model.vocab_size);
-  if (!sampling.ok()) return WithFieldPrefix(sampling.status(), "sampling.");
-  options.decoder.sampling = *std::move(sampling);
+  ASSIGN_OR_RETURN(options.decoder.sampling, In("sampling.", FromProto(request.sampling(), model.vocab_size)));
   if (request.sampling().has_seed()) {
     options.decoder.seed = request.sampling().seed();
   } else if (UsesRandomBits(options.decoder.sampling)) {
     // Who draws nothing keeps 0, so that the reply is the same every time.
     options.decoder.seed = DrawSeed();
   }
-  auto stop = StopRulesOf(request.stop(), model);
-  if (!stop.ok()) return WithFieldPrefix(stop.status(), "stop.");
-  options.decoder.stop = *std::move(stop);
-  auto record =
-      FromProto(request.record(), model.vocab_size, /*default_sampling_log_prob=*/true, v1::RECORD_LAYOUT_RECORDS);
-  if (!record.ok()) return WithFieldPrefix(record.status(), "record.");
-  options.decoder.record = *std::move(record);
+  ASSIGN_OR_RETURN(options.decoder.stop, In("stop.", StopRulesOf(request.stop(), model)));
+  ASSIGN_OR_RETURN(options.decoder.record,
+                   In("record.", FromProto(request.record(), model.vocab_size, /*default_sampling_log_prob=*/true,
+                                           v1::RECORD_LAYOUT_RECORDS)));
   if (request.has_prompt_record()) {
-    auto prompt_record = PromptRecordFromProto(request.prompt_record(), model.vocab_size);
-    if (!prompt_record.ok()) return WithFieldPrefix(prompt_record.status(), "prompt_record.");
-    options.prompt_record = *std::move(prompt_record);
+    ASSIGN_OR_RETURN(options.prompt_record,
+                     In("prompt_record.", PromptRecordFromProto(request.prompt_record(), model.vocab_size)));
   }
 
   const int64_t tokens = int64_t{options.n} * std::min(options.decoder.stop.max_tokens, model.context_length);
   if (tokens > kMaxGeneratedTokens) {
-    return errors::LimitExceeded("n * stop.max_tokens", tokens, "[1, " + std::to_string(kMaxGeneratedTokens) + "]",
-                                 "max_generated_tokens");
+    return errors::AboveLimit("n * stop.max_tokens", tokens, kMaxGeneratedTokens, 1);
   }
   RETURN_IF_ERROR(CheckAlternatives(tokens * AlternativesOf(options.decoder.record), "record.top_n"));
   options.stream = !request.has_stream() || request.stream();
@@ -457,7 +447,6 @@ absl::Status Generation::RunWave(std::span<GrowingCompletion> wave, std::span<co
 
 absl::Status Generate(const v1::GenerateRequest& request, const ServerEnv& env, const RequestContext& context,
                       ReplyWriter<v1::GenerateResponse>& writer) {
-  RETURN_IF_ERROR(CheckNumericsVersion(request));
   if (!request.has_prompt()) return errors::Required("prompt");
   ASSIGN_OR_RETURN(const std::shared_ptr<ServedModel> model, env.models.Find(request.model()));
   const ModelDescription& description = model->description();

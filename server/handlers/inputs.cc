@@ -7,7 +7,6 @@
 
 #include "base/status_macros.h"
 #include "base/utf8.h"
-#include "core/error_field.h"
 #include "core/errors.h"
 #include "core/limits.h"
 #include "server/converters/wire.h"
@@ -25,12 +24,10 @@ namespace {
 constexpr size_t kTextsPerCall = 256;
 constexpr size_t kBytesPerCall = 1 << 20;
 
-std::string UpTo(int64_t limit) { return "[0, " + std::to_string(limit) + "]"; }
-
 // Bytes of all texts of a request.
 absl::Status CheckTextBytes(int64_t bytes) {
   if (bytes <= kMaxTextBytes) return absl::OkStatus();
-  return errors::LimitExceeded("items", bytes, UpTo(kMaxTextBytes) + " bytes of text", "max_text_bytes");
+  return errors::AboveLimit("items", bytes, kMaxTextBytes, 0, "bytes of text");
 }
 
 // How a continuation's tokens are made.
@@ -60,7 +57,7 @@ absl::Status SetCounts(const ContinuationRequest& request, const std::optional<s
     const int32_t uncounted = request.uncounted_prefix_bytes;
     if (uncounted < 0 || static_cast<size_t>(uncounted) > text->size()) {
       return errors::OutOfRange("uncounted_prefix_bytes", int64_t{uncounted},
-                                "in " + UpTo(static_cast<int64_t>(text->size())));
+                                "in [0, " + std::to_string(text->size()) + "]");
     }
     const std::string_view counted = std::string_view(*text).substr(static_cast<size_t>(uncounted));
     if (IsUtf8(*text) && !IsUtf8(counted)) {
@@ -257,7 +254,7 @@ void Resolution::LeaveOut(std::vector<Place>& places) {
     if (place.continuation) {
       item.continuations[*place.continuation].status = fits;
     } else {
-      item.status = WithFieldPrefix(fits, items_[place.item].field + ".");
+      item.status = In(items_[place.item].field + ".", fits);
     }
     return true;
   });
@@ -284,7 +281,7 @@ std::string Resolution::TextAt(const Place& place) const {
 absl::Status Resolution::CountTokens(size_t count) {
   token_count_ += static_cast<int64_t>(count);
   if (token_count_ <= kMaxScoreTokens) return absl::OkStatus();
-  return errors::LimitExceeded("items", token_count_, UpTo(kMaxScoreTokens) + " tokens", "max_score_tokens");
+  return errors::AboveLimit("items", token_count_, kMaxScoreTokens, 0, "tokens");
 }
 
 template <typename Take>
@@ -320,7 +317,7 @@ void Resolution::Refuse(const Place& place, const absl::Status& status) {
   if (place.continuation) {
     item.continuations[*place.continuation].status = WithField(status, TextField(place));
   } else {
-    item.status = WithFieldPrefix(WithField(status, "context.text"), items_[place.item].field + ".");
+    item.status = In(items_[place.item].field + ".", WithField(status, "context.text"));
   }
 }
 
@@ -331,7 +328,7 @@ absl::Status Resolution::TakeContext(size_t item, const std::string& text, std::
   input.context = std::make_shared<const std::vector<TokenId>>(std::move(tokens));
   // JOINT may leave less of it.
   if (options_.boundary != Boundary::kJoint) {
-    input.status = WithFieldPrefix(CheckContextFits(*input.context, "context.text"), items_[item].field + ".");
+    input.status = In(items_[item].field + ".", CheckContextFits(*input.context, "context.text"));
   }
   return CountTokens(input.context->size());
 }
@@ -445,7 +442,7 @@ absl::StatusOr<std::vector<ItemInput>> Resolution::Run() {
       ASSIGN_OR_RETURN(pending_[i].segments,
                        TokenizeSegments(*context, "context", options_, model_, outcomes_, context_));
     }
-    inputs_[i].status = WithFieldPrefix(ReadContext(i), items_[i].field + ".");
+    inputs_[i].status = In(items_[i].field + ".", ReadContext(i));
     if (!inputs_[i].status.ok()) continue;
     if (pending_[i].has_text_context) contexts.push_back({i, std::nullopt});
     if (inputs_[i].context != nullptr) RETURN_IF_ERROR(CountTokens(inputs_[i].context->size()));
@@ -495,13 +492,13 @@ absl::StatusOr<std::vector<ItemInput>> Resolution::Run() {
       const ContinuationRequest& request = items_[i].continuations[j];
       continuation.status = request.text == nullptr && request.tokens == nullptr
                                 ? errors::RequiredOneOf(FieldOf({i, j}), "text or tokens")
-                                : WithFieldPrefix(Finish(request, item, continuation), FieldOf({i, j}) + ".");
+                                : In(FieldOf({i, j}) + ".", Finish(request, item, continuation));
     }
     // No token came of the context's text: the same token stands for it.
     if (!item.context->empty()) continue;
     const absl::StatusOr<TokenId> implicit = ImplicitContext();
     if (!implicit.ok()) {
-      item.status = WithFieldPrefix(implicit.status(), items_[i].field + ".");
+      item.status = In(items_[i].field + ".", implicit.status());
       continue;
     }
     item.implicit_context_token_id = *implicit;
@@ -514,7 +511,7 @@ absl::StatusOr<std::vector<ItemInput>> Resolution::Run() {
 
 absl::Status CheckId(std::string_view id) {
   if (std::ssize(id) <= kMaxIdBytes) return absl::OkStatus();
-  return errors::LimitExceeded("id", std::ssize(id), UpTo(kMaxIdBytes) + " bytes", "max_id_bytes");
+  return errors::AboveLimit("id", std::ssize(id), kMaxIdBytes, 0, "bytes");
 }
 
 absl::StatusOr<std::vector<ItemInput>> ResolveItems(const std::vector<ItemRequest>& items,

@@ -3,7 +3,6 @@
 #include <utility>
 
 #include "base/status_macros.h"
-#include "core/error_field.h"
 #include "core/errors.h"
 #include "core/limits.h"
 #include "server/converters/wire.h"
@@ -13,8 +12,6 @@
 
 namespace logitd::server {
 namespace {
-
-std::string UpTo(int64_t limit) { return "[0, " + std::to_string(limit) + "]"; }
 
 bool AddsBos(const TokenizationOptions& options, const ModelDescription& model) {
   return model.bos_token_id && options.add_special_tokens.value_or(model.adds_bos);
@@ -52,8 +49,7 @@ absl::StatusOr<PromptInput> PromptTokens(const v1::Input& prompt, const Tokeniza
       // Whether or not a BOS would be added: a prompt says something.
       if (prompt.text().empty()) return errors::EmptyPrompt("prompt.text");
       if (static_cast<int64_t>(prompt.text().size()) > kMaxTextBytes) {
-        return errors::LimitExceeded("prompt.text", static_cast<int64_t>(prompt.text().size()),
-                                     UpTo(kMaxTextBytes) + " bytes", "max_text_bytes");
+        return errors::AboveLimit("prompt.text", prompt.text().size(), kMaxTextBytes, 0, "bytes");
       }
       RETURN_IF_ERROR(CheckTextFits("prompt.text", SizeOf(prompt.text()), options, model, description.context_length));
       ASSIGN_OR_RETURN(auto outcomes, TextOutcomes(model, context).Tokenize({prompt.text()}, options));
@@ -79,8 +75,7 @@ absl::StatusOr<PromptInput> PromptTokens(const v1::Input& prompt, const Tokeniza
     return errors::ContextLengthExceeded("prompt", static_cast<int64_t>(ids.size()), description.context_length);
   }
   if (ids.size() > kMaxPromptTokens) {
-    return errors::LimitExceeded("prompt", static_cast<int64_t>(ids.size()), UpTo(kMaxPromptTokens),
-                                 "max_prompt_tokens");
+    return errors::AboveLimit("prompt", ids.size(), kMaxPromptTokens);
   }
   return input;
 }

@@ -17,10 +17,8 @@
 #include "server/converters/wire.h"
 #include "server/handlers/continuation_scores.h"
 #include "server/handlers/inputs.h"
-#include "server/handlers/numerics_version.h"
 #include "server/handlers/prompt_input.h"
 #include "server/handlers/provenance.h"
-#include "server/handlers/scored_continuation.h"
 
 namespace logitd::server {
 namespace {
@@ -88,12 +86,12 @@ struct Ranking {
 absl::Status CheckItems(const v1::RankRequest& request) {
   if (request.items().empty()) return errors::NoCandidates("items");
   if (request.items_size() > kMaxItems) {
-    return errors::LimitExceeded("items", request.items_size(), "[1, " + std::to_string(kMaxItems) + "]", "max_items");
+    return errors::AboveLimit("items", request.items_size(), kMaxItems, 1);
   }
   for (int i = 0; i < request.items_size(); ++i) {
     if (request.items(i).candidates_size() <= kMaxCandidates) continue;
-    return errors::LimitExceeded("items[" + std::to_string(i) + "].candidates", request.items(i).candidates_size(),
-                                 "[1, " + std::to_string(kMaxCandidates) + "]", "max_candidates");
+    return errors::AboveLimit(Element("items", i, ".candidates"), request.items(i).candidates_size(), kMaxCandidates,
+                              1);
   }
   return absl::OkStatus();
 }
@@ -101,7 +99,7 @@ absl::Status CheckItems(const v1::RankRequest& request) {
 // What can be told of an item without the model.
 Ranking RankingOf(const v1::RankItem& message, const std::string& field) {
   Ranking ranking;
-  absl::Status status = WithFieldPrefix(CheckId(message.id()), field + ".");
+  absl::Status status = In(field + ".", CheckId(message.id()));
   if (status.ok() && message.candidates().empty()) status = errors::NoCandidates(field + ".candidates");
   if (!status.ok()) {
     *ranking.item.mutable_error() = ToProto(status);
@@ -109,7 +107,7 @@ Ranking RankingOf(const v1::RankItem& message, const std::string& field) {
   }
   for (int j = 0; j < message.candidates_size(); ++j) {
     const v1::Candidate& candidate = message.candidates(j);
-    const std::string candidate_field = field + ".candidates[" + std::to_string(j) + "]";
+    const std::string candidate_field = field + Element(".candidates", j);
     v1::RankedCandidate& ranked = *ranking.item.add_candidates();
     ranking.scores.emplace_back();
     if (candidate.has_sums()) {
@@ -230,7 +228,6 @@ v1::RankResponse ReplyOf(const v1::RankRequest& request, int index, const RankOp
 
 absl::Status Rank(const v1::RankRequest& request, const ServerEnv& env, const RequestContext& context,
                   ReplyWriter<v1::RankResponse>& writer) {
-  RETURN_IF_ERROR(CheckNumericsVersion(request));
   RETURN_IF_ERROR(CheckItems(request));
   ASSIGN_OR_RETURN(const RankOptions options, OptionsOf(request));
 
@@ -241,7 +238,7 @@ absl::Status Rank(const v1::RankRequest& request, const ServerEnv& env, const Re
   std::vector<v1::RankResponse> without_model;
   for (int i = 0; i < request.items_size(); ++i) {
     const v1::RankItem& message = request.items(i);
-    const std::string field = "items[" + std::to_string(i) + "]";
+    const std::string field = Element("items", i);
     Ranking ranking = RankingOf(message, field);
     if (ranking.for_model.empty()) {
       without_model.push_back(ReplyOf(request, i, options, std::move(ranking)));
@@ -252,7 +249,7 @@ absl::Status Rank(const v1::RankRequest& request, const ServerEnv& env, const Re
     item.field = field;
     if (message.has_context()) item.context = &message.context();
     for (const int j : ranking.for_model) {
-      item.continuations.push_back(ContinuationOf("candidates[" + std::to_string(j) + "]", message.candidates(j)));
+      item.continuations.push_back(ContinuationOf(Element("candidates", j), message.candidates(j)));
     }
     index_of.push_back(i);
     rankings.push_back(std::move(ranking));
@@ -270,10 +267,9 @@ absl::Status Rank(const v1::RankRequest& request, const ServerEnv& env, const Re
 
   ASSIGN_OR_RETURN(const std::shared_ptr<ServedModel> model, env.models.Find(request.model()));
   ScoreOptions score_options;
-  auto record = FromProto(request.record(), model->description().vocab_size, /*default_sampling_log_prob=*/false,
-                          v1::RECORD_LAYOUT_NONE);
-  if (!record.ok()) return WithFieldPrefix(record.status(), "record.");
-  score_options.record = *std::move(record);
+  ASSIGN_OR_RETURN(score_options.record,
+                   In("record.", FromProto(request.record(), model->description().vocab_size,
+                                           /*default_sampling_log_prob=*/false, v1::RECORD_LAYOUT_NONE)));
   // Without the model's log-probs there is nothing to rank by.
   score_options.record.model_log_prob = true;
   score_options.record.sampling_log_prob = false;

@@ -12,10 +12,8 @@
 #include "server/converters/wire.h"
 #include "server/handlers/continuation_scores.h"
 #include "server/handlers/inputs.h"
-#include "server/handlers/numerics_version.h"
 #include "server/handlers/prompt_input.h"
 #include "server/handlers/provenance.h"
-#include "server/handlers/scored_continuation.h"
 
 namespace logitd::server {
 namespace {
@@ -23,22 +21,21 @@ namespace {
 absl::StatusOr<std::vector<ItemRequest>> ItemsOf(const v1::ScoreRequest& request) {
   if (request.items().empty()) return errors::NoCandidates("items");
   if (request.items_size() > kMaxItems) {
-    return errors::LimitExceeded("items", request.items_size(), "[1, " + std::to_string(kMaxItems) + "]", "max_items");
+    return errors::AboveLimit("items", request.items_size(), kMaxItems, 1);
   }
   std::vector<ItemRequest> items;
   for (int i = 0; i < request.items_size(); ++i) {
     const v1::ScoreItem& message = request.items(i);
     ItemRequest& item = items.emplace_back();
-    item.field = "items[" + std::to_string(i) + "]";
+    item.field = Element("items", i);
     item.id = message.id();
     if (message.has_context()) item.context = &message.context();
     const auto& continuations = message.continuations();
     if (continuations.size() > kMaxContinuations) {
-      return errors::LimitExceeded(item.field + ".continuations", continuations.size(),
-                                   "[1, " + std::to_string(kMaxContinuations) + "]", "max_continuations");
+      return errors::AboveLimit(item.field + ".continuations", continuations.size(), kMaxContinuations, 1);
     }
     for (int j = 0; j < continuations.size(); ++j) {
-      item.continuations.push_back(ContinuationOf("continuations[" + std::to_string(j) + "]", continuations[j]));
+      item.continuations.push_back(ContinuationOf(Element("continuations", j), continuations[j]));
       item.continuations.back().named = &continuations[j].named_by_position();
     }
   }
@@ -61,14 +58,11 @@ absl::Status CheckNamedHaveRecords(const std::vector<ItemRequest>& items, const 
 absl::StatusOr<ScoreOptions> OptionsOf(const v1::ScoreRequest& request, int32_t vocab_size) {
   ScoreOptions options;
   if (request.has_sampling()) {
-    auto sampling = ScoringParamsFromProto(request.sampling(), vocab_size);
-    if (!sampling.ok()) return WithFieldPrefix(sampling.status(), "sampling.");
-    options.sampling = *std::move(sampling);
+    ASSIGN_OR_RETURN(options.sampling, In("sampling.", ScoringParamsFromProto(request.sampling(), vocab_size)));
   }
-  auto record = FromProto(request.record(), vocab_size, /*default_sampling_log_prob=*/options.sampling.has_value(),
-                          v1::RECORD_LAYOUT_RECORDS);
-  if (!record.ok()) return WithFieldPrefix(record.status(), "record.");
-  options.record = *std::move(record);
+  ASSIGN_OR_RETURN(options.record, In("record.", FromProto(request.record(), vocab_size,
+                                                           /*default_sampling_log_prob=*/options.sampling.has_value(),
+                                                           v1::RECORD_LAYOUT_RECORDS)));
   return options;
 }
 
@@ -76,7 +70,6 @@ absl::StatusOr<ScoreOptions> OptionsOf(const v1::ScoreRequest& request, int32_t 
 
 absl::Status Score(const v1::ScoreRequest& request, const ServerEnv& env, const RequestContext& context,
                    ReplyWriter<v1::ScoreResponse>& writer) {
-  RETURN_IF_ERROR(CheckNumericsVersion(request));
   ASSIGN_OR_RETURN(const std::vector<ItemRequest> items, ItemsOf(request));
   ASSIGN_OR_RETURN(const std::shared_ptr<ServedModel> model, env.models.Find(request.model()));
   ASSIGN_OR_RETURN(const ScoreOptions options, OptionsOf(request, model->description().vocab_size));

@@ -35,13 +35,11 @@ absl::StatusOr<ScoreLogitsSession::Reply> ScoreLogitsSession::Take(const v1::Sco
       if (started_)
         return errors::UnexpectedMessage("config must be the first message of the stream, got a second one");
       if (!request.payload().empty()) return errors::UnexpectedMessage("config must come without a payload");
-      RETURN_IF_ERROR(WithFieldPrefix(Start(request.config()), "config."));
+      RETURN_IF_ERROR(In("config.", Start(request.config())));
       return std::nullopt;
     case v1::ScoreLogitsRequest::kRows: {
       if (!started_) return errors::UnexpectedMessage("the first message of the stream must be config, got rows");
-      auto reply = Score(request.rows(), request.payload(), context, workspaces);
-      if (!reply.ok()) return WithFieldPrefix(reply.status(), "rows.");
-      return reply;
+      return In("rows.", Score(request.rows(), request.payload(), context, workspaces));
     }
     case v1::ScoreLogitsRequest::KIND_NOT_SET:
       break;
@@ -57,14 +55,11 @@ absl::Status ScoreLogitsSession::Start(const v1::ScoreLogitsConfig& config) {
   RETURN_IF_ERROR(CheckNumericsVersion(config));
   vocab_size_ = config.vocab_size();
   if (config.has_sampling()) {
-    auto sampling = ScoringParamsFromProto(config.sampling(), vocab_size_);
-    if (!sampling.ok()) return WithFieldPrefix(sampling.status(), "sampling.");
-    options_.sampling = *std::move(sampling);
+    ASSIGN_OR_RETURN(options_.sampling, In("sampling.", ScoringParamsFromProto(config.sampling(), vocab_size_)));
   }
-  auto record = FromProto(config.record(), vocab_size_, /*default_sampling_log_prob=*/options_.sampling.has_value(),
-                          v1::RECORD_LAYOUT_RECORDS);
-  if (!record.ok()) return WithFieldPrefix(record.status(), "record.");
-  options_.record = *std::move(record);
+  ASSIGN_OR_RETURN(options_.record, In("record.", FromProto(config.record(), vocab_size_,
+                                                            /*default_sampling_log_prob=*/options_.sampling.has_value(),
+                                                            v1::RECORD_LAYOUT_RECORDS)));
   if (options_.sampling) config_bytes_ = HeldBytes(*options_.sampling);
   started_ = true;
   return absl::OkStatus();
@@ -80,7 +75,7 @@ absl::StatusOr<ScoreLogitsSession::Reply> ScoreLogitsSession::Score(const v1::Sc
   }
   if (index >= kMaxScoreSequences) {
     return errors::LimitExceeded("sequence_index", index, "[0, " + std::to_string(kMaxScoreSequences) + ")",
-                                 "max_score_sequences");
+                                 kMaxScoreSequences.name);
   }
   if (message.blocks().empty() && !message.last()) return errors::Required("blocks");
   ASSIGN_OR_RETURN(const WireRows rows, WireRows::Of(message.blocks(), payload, vocab_size_));
@@ -96,7 +91,7 @@ absl::StatusOr<ScoreLogitsSession::Reply> ScoreLogitsSession::Score(const v1::Sc
     if (named.ok()) RETURN_IF_ERROR(AddRows(message, rows, *named, sequence, context, workspaces, failure));
     sequence_bytes_ += BytesOf(sequence) - bytes_before;
     if (!failure.ok()) {
-      reply = Fail(index, sequence, WithFieldPrefix(failure, "rows."));
+      reply = Fail(index, sequence, In("rows.", failure));
     } else if (message.last()) {
       ASSIGN_OR_RETURN(reply, ReplyOf(index, sequence));
     }
@@ -187,7 +182,7 @@ absl::Status ScoreLogitsSession::CheckTargets(const v1::ScoreLogitsRows& message
     }
     const bool is_in_range = targets[i] >= 0 && targets[i] < vocab_size_;
     if (is_in_range && !(has_gap && needs_history)) continue;
-    const std::string field = "target_token_ids[" + std::to_string(i) + "]";
+    const std::string field = Element("target_token_ids", i);
     const absl::Status error =
         is_in_range ? errors::OutOfRange(field, int64_t{targets[i]},
                                          "-100 after another -100, for a stage of config.sampling looks at the targets "
@@ -207,8 +202,7 @@ absl::Status ScoreLogitsSession::CheckPrompt(const v1::ScoreLogitsRows& message,
         " rows");
   }
   if (prompt.size() > kMaxPromptTokens) {
-    return errors::LimitExceeded("prompt_token_ids", prompt.size(), "[0, " + std::to_string(kMaxPromptTokens) + "]",
-                                 "max_prompt_tokens");
+    return errors::AboveLimit("prompt_token_ids", prompt.size(), kMaxPromptTokens);
   }
   return CheckTokenIds(prompt, "prompt_token_ids", vocab_size_);
 }
@@ -219,19 +213,17 @@ int64_t ScoreLogitsSession::AlternativesPerRecord() const {
 
 absl::Status ScoreLogitsSession::CheckLimits(const Sequence& sequence, int32_t row_count, int32_t scored_count,
                                              int64_t named_count) const {
-  const auto check = [](int64_t count, int64_t limit, const char* what, const char* name) -> absl::Status {
+  const auto check = [](int64_t count, const Limit& limit, const char* unit) -> absl::Status {
     if (count <= limit) return absl::OkStatus();
-    return errors::LimitExceeded("target_token_ids", count, "[0, " + std::to_string(limit) + "] " + what, name);
+    return errors::AboveLimit("target_token_ids", count, limit, 0, unit);
   };
-  RETURN_IF_ERROR(
-      check(int64_t{sequence.scorer.position()} + row_count, kMaxTokens, "rows of one sequence", "max_tokens"));
+  RETURN_IF_ERROR(check(int64_t{sequence.scorer.position()} + row_count, kMaxTokens, "rows of one sequence"));
   if (!options_.record.records) return absl::OkStatus();
   const int64_t records = record_count_ + scored_count;
   RETURN_IF_ERROR(check(records, kMaxScoreTokens,
-                        "records of a call's open sequences (with RECORD_LAYOUT_NONE there is no limit)",
-                        "max_score_tokens"));
+                        "records of a call's open sequences (with RECORD_LAYOUT_NONE there is no limit)"));
   return check(alternative_count_ + scored_count * AlternativesPerRecord() + named_count, kMaxAlternatives,
-               "alternatives (records * (top_n + named)) of a call's open sequences", "max_alternatives");
+               "alternatives (records * (top_n + named)) of a call's open sequences");
 }
 
 int64_t ScoreLogitsSession::BytesOf(const Sequence& sequence) const {

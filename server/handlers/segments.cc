@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "base/status_macros.h"
-#include "core/error_field.h"
 #include "core/errors.h"
 #include "core/limits.h"
 #include "server/converters/wire.h"
@@ -21,8 +20,6 @@ namespace {
 // Texts are tokenised in calls of bounded size.
 constexpr size_t kTextsPerCall = 256;
 constexpr size_t kBytesPerCall = 1 << 20;
-
-std::string UpTo(int64_t limit) { return "[0, " + std::to_string(limit) + "]"; }
 
 // One segment with text, and how it becomes tokens.
 struct TextSegment {
@@ -69,16 +66,15 @@ class Resolution {
   }
 
  private:
-  std::string FieldOf(int index) const { return field_ + "[" + std::to_string(index) + "]"; }
+  std::string FieldOf(int index) const { return Element(field_, index); }
 
   // Takes the segments apart.
   absl::Status Read() {
     if (input_.segments_size() > kMaxSegments) {
-      return errors::LimitExceeded(field_, input_.segments_size(), "[1, " + std::to_string(kMaxSegments) + "]",
-                                   "max_segments");
+      return errors::AboveLimit(field_, input_.segments_size(), kMaxSegments, 1);
     }
     if (TextBytes(input_) > kMaxTextBytes) {
-      return errors::LimitExceeded(field_, TextBytes(input_), UpTo(kMaxTextBytes) + " bytes of text", "max_text_bytes");
+      return errors::AboveLimit(field_, TextBytes(input_), kMaxTextBytes, 0, "bytes of text");
     }
     bool has_begun = false;
     for (int i = 0; i < input_.segments_size(); ++i) {

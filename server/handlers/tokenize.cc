@@ -20,12 +20,12 @@ absl::Status Tokenize(const v1::TokenizeRequest& request, const ServerEnv& env, 
                       v1::TokenizeResponse& response) {
   if (request.texts().empty()) return errors::Required("texts");
   if (request.texts_size() > kMaxItems) {
-    return errors::LimitExceeded("texts", request.texts_size(), "[1, " + std::to_string(kMaxItems) + "]", "max_items");
+    return errors::AboveLimit("texts", request.texts_size(), kMaxItems, 1);
   }
   int64_t bytes = 0;
   for (const std::string& text : request.texts()) bytes += static_cast<int64_t>(text.size());
   if (bytes > kMaxTextBytes) {
-    return errors::LimitExceeded("texts", bytes, "[0, " + std::to_string(kMaxTextBytes) + "] bytes", "max_text_bytes");
+    return errors::AboveLimit("texts", bytes, kMaxTextBytes, 0, "bytes");
   }
   ASSIGN_OR_RETURN(const std::shared_ptr<ServedModel> model, env.models.Find(request.model()));
   const TokenizationOptions options = FromProto(request.tokenization());
@@ -50,8 +50,7 @@ absl::Status Detokenize(const v1::DetokenizeRequest& request, const ServerEnv& e
                         v1::DetokenizeResponse& response) {
   if (request.tokens().empty()) return errors::Required("tokens");
   if (request.tokens_size() > kMaxItems) {
-    return errors::LimitExceeded("tokens", request.tokens_size(), "[1, " + std::to_string(kMaxItems) + "]",
-                                 "max_items");
+    return errors::AboveLimit("tokens", request.tokens_size(), kMaxItems, 1);
   }
   ASSIGN_OR_RETURN(const std::shared_ptr<ServedModel> model, env.models.Find(request.model()));
   std::vector<std::vector<TokenId>> tokens;
@@ -59,12 +58,11 @@ absl::Status Detokenize(const v1::DetokenizeRequest& request, const ServerEnv& e
   for (int i = 0; i < request.tokens_size(); ++i) {
     const auto& ids = request.tokens(i).token_ids();
     count += ids.size();
-    RETURN_IF_ERROR(CheckTokenIds(ids, "tokens[" + std::to_string(i) + "].token_ids", model->description().vocab_size));
+    RETURN_IF_ERROR(CheckTokenIds(ids, Element("tokens", i, ".token_ids"), model->description().vocab_size));
     tokens.emplace_back(ids.begin(), ids.end());
   }
   if (count > kMaxScoreTokens) {
-    return errors::LimitExceeded("tokens", count, "[0, " + std::to_string(kMaxScoreTokens) + "] tokens",
-                                 "max_score_tokens");
+    return errors::AboveLimit("tokens", count, kMaxScoreTokens, 0, "tokens");
   }
   ASSIGN_OR_RETURN(const auto texts, model->Detokenize(std::move(tokens), request.render_special_tokens(), context));
   for (const std::string& bytes : texts) {

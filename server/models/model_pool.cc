@@ -4,7 +4,7 @@
 
 #include "base/status_macros.h"
 #include "core/errors.h"
-#include "core/limits.h"
+#include "server/limits.h"
 
 namespace logitd::server {
 namespace {
@@ -86,7 +86,7 @@ absl::StatusOr<std::shared_ptr<ServedModel>> ModelPool::Attach(const ModelDescri
     int64_t runners = 0;
     for (const auto& [name, known] : models_) runners += known.model == nullptr ? 0 : known.model->runner_count();
     if (runners >= kMaxRunners) {
-      return errors::LimitExceeded("runners", runners + 1, "[0, " + std::to_string(kMaxRunners) + "]", "max_runners");
+      return errors::AboveLimit("runners", runners + 1, kMaxRunners);
     }
     const auto found = models_.find(description.name);
     model = found == models_.end() ? nullptr : found->second.model;

@@ -21,13 +21,13 @@ RunnerSession::~RunnerSession() {
 absl::Status RunnerSession::Reserve(const RoomNeeded& room, const std::string& field, const RequestContext& context) {
   const RunnerCapacity& capacity = scheduler_->capacity();
   if (room.sequences > capacity.max_sequences) {
-    return errors::LimitExceeded(field, room.sequences, "[1, " + std::to_string(capacity.max_sequences) + "] sequences",
-                                 "capacity.max_sequences");
+    return errors::AboveLimit(field, room.sequences, {"capacity.max_sequences", capacity.max_sequences}, 1,
+                              "sequences");
   }
   most_tokens_ = std::max(room.tokens, room.most_tokens);
   if (most_tokens_ > capacity.max_cached_tokens) {
-    return errors::LimitExceeded(field, most_tokens_, "[1, " + std::to_string(capacity.max_cached_tokens) + "] tokens",
-                                 "capacity.max_cached_tokens");
+    return errors::AboveLimit(field, most_tokens_, {"capacity.max_cached_tokens", capacity.max_cached_tokens}, 1,
+                              "tokens");
   }
   cached_.Clear();
   RETURN_IF_ERROR(scheduler_->AcquireRoom(this, room.sequences, room.tokens, context));

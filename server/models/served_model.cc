@@ -54,7 +54,7 @@ absl::Status ServedModel::CheckFitsACache(int64_t tokens, const std::string& fie
   int64_t most = runners_.empty() ? last_capacity_.max_cached_tokens : 0;
   for (const auto& runner : runners_) most = std::max(most, runner->capacity().max_cached_tokens);
   if (tokens <= most) return absl::OkStatus();
-  return errors::LimitExceeded(field, tokens, "[1, " + std::to_string(most) + "] tokens", "capacity.max_cached_tokens");
+  return errors::AboveLimit(field, tokens, {"capacity.max_cached_tokens", most}, 1, "tokens");
 }
 
 std::optional<double> ServedModel::batch_tolerance_nats() const {
@@ -111,11 +111,9 @@ absl::StatusOr<std::shared_ptr<AttachedRunner>> ServedModel::Pick(int32_t sequen
   }
   if (best != nullptr) return best;
   if (sequences > most.max_sequences) {
-    return errors::LimitExceeded(field, sequences, "[1, " + std::to_string(most.max_sequences) + "] sequences",
-                                 "capacity.max_sequences");
+    return errors::AboveLimit(field, sequences, {"capacity.max_sequences", most.max_sequences}, 1, "sequences");
   }
-  return errors::LimitExceeded(field, tokens, "[1, " + std::to_string(most.max_cached_tokens) + "] tokens",
-                               "capacity.max_cached_tokens");
+  return errors::AboveLimit(field, tokens, {"capacity.max_cached_tokens", most.max_cached_tokens}, 1, "tokens");
 }
 
 template <typename Call>

@@ -9,7 +9,7 @@
 #include <system_error>
 #include <utility>
 
-#include "core/error_detail.h"
+#include "core/errors.h"
 
 namespace logitd::server {
 namespace {

@@ -10,6 +10,8 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "server/services/connection_calls.h"
+#include "server/status.h"
 
 namespace logitd::server {
 
@@ -30,7 +32,7 @@ class WaitClock {
   std::atomic<Clock::rep> since_{0};
 };
 
-// Thread-safe, but for Ended and WriteLine: once each, in this order.
+// Thread-safe, except Finish and WriteLine: once each, in this order.
 class CallRecord {
  public:
   // `method`: "Decode". REQUIRES: `context` lives as long as this.
@@ -39,13 +41,22 @@ class CallRecord {
 
   // Something is on its way to the client: a message, or the end.
   WaitClock to_client;
+  // Among the calls of its connection, if it is counted there. Set before Finish.
+  ConnectionCalls::Place place;
 
   // Ends the call at once, whatever is on its way: the client gets code and message, without details.
   // REQUIRES: gRPC is not done with the call.
   void Abort(const absl::Status& status);
 
-  // The call ends with `status`; and its line, when gRPC is done with it.
-  void Ended(const absl::Status& status) { status_ = status; }
+  // Finishes the call of `reactor` with `status`, which WriteLine logs when gRPC is done with it. gRPC may delete
+  // reactor and record from now on.
+  template <typename Reactor>
+  void Finish(Reactor& reactor, const absl::Status& status) {
+    status_ = status;
+    to_client.Start();
+    place.GiveBack();
+    reactor.Finish(ToGrpcStatus(status));
+  }
   void WriteLine() const;
 
  private:

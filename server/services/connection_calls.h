@@ -25,7 +25,7 @@ namespace logitd::server {
 // Thread-safe.
 class ConnectionCalls {
  public:
-  explicit ConnectionCalls(int64_t limit) : limit_(limit) {}
+  explicit ConnectionCalls(const Limit& limit) : limit_(limit) {}
 
   // One call's part of its connection's count, given back with it. Must not outlive its ConnectionCalls. One thread.
   class Place {
@@ -77,7 +77,7 @@ class ConnectionCalls {
     if (--found->second == 0) counts_.erase(found);
   }
 
-  const int64_t limit_;
+  const Limit limit_;
   std::mutex mutex_;
   // Never 0.
   std::unordered_map<const grpc_auth_context*, int64_t> counts_;

@@ -18,6 +18,7 @@
 
 #include "base/status_macros.h"
 #include "core/errors.h"
+#include "server/handlers/numerics_version.h"
 #include "server/reply_writer.h"
 #include "server/request_context.h"
 #include "server/services/call_env.h"
@@ -41,9 +42,9 @@ class HandlerCall : public Reactor, public OpenCall {
   }
   bool EndsByItself() const override { return true; }
   void EndIfOverdue(std::chrono::steady_clock::time_point now) override {
-    const auto limit = env_.server.settings.max_stall;
+    const auto limit = env_.server.options.max_stall;
     if (!record_.to_client.HasLasted(limit, now)) return;
-    const absl::Status status = errors::Stalled(limit.count());
+    const absl::Status status = errors::Stalled({kMaxStallMs.name, limit.count()});
     End(status);
     record_.Abort(status);
   }
@@ -60,16 +61,16 @@ class HandlerCall : public Reactor, public OpenCall {
   // `bytes` are gRPC's, as long as the call; what is in them is dropped as soon as it is parsed.
   void Begin(const grpc::ByteBuffer* bytes,
              std::function<absl::Status(const Request&, const RequestContext&)> handler) {
-    absl::Status admitted = env_.connections.Enter(*context_of_call_, place_);
+    absl::Status admitted = env_.connections.Enter(*context_of_call_, record_.place);
     if (admitted.ok()) admitted = env_.admission.calls().Take();
-    if (!admitted.ok()) return FinishWith(admitted);
+    if (!admitted.ok()) return record_.Finish(*this, admitted);
     is_admitted_ = true;
-    if (!env_.open_calls.Add(this)) return FinishWith(errors::Draining());
+    if (!env_.open_calls.Add(this)) return record_.Finish(*this, errors::Draining());
     is_open_ = true;
     // gRPC made it, and not as a constant: only its signature says so.
     const bool runs = env_.workers.Run(
         [this, bytes = const_cast<grpc::ByteBuffer*>(bytes), handler = std::move(handler)] { Work(*bytes, handler); });
-    if (!runs) FinishWith(env_.admission.calls().Refusal());
+    if (!runs) record_.Finish(*this, env_.admission.calls().Refusal());
   }
 
   // Blocks until nothing of the call is on its way to the client any more, or it is given up.
@@ -86,6 +87,7 @@ class HandlerCall : public Reactor, public OpenCall {
     const absl::Status result = [&]() -> absl::Status {
       Request request;
       ASSIGN_OR_RETURN(const BytesInWork in_work, ReadRequest(bytes, env_.admission, request));
+      if constexpr (requires { request.numerics_version(); }) RETURN_IF_ERROR(CheckNumericsVersion(request));
       return handler(request, context_);
     }();
     WaitForWrites();
@@ -94,14 +96,7 @@ class HandlerCall : public Reactor, public OpenCall {
     const absl::Status status = result.ok() ? result : ended_with_.value_or(result);
     lock.unlock();
     // The last use of this object on this thread: gRPC may delete it (OnDone) from now on.
-    FinishWith(status);
-  }
-
-  void FinishWith(const absl::Status& status) {
-    record_.Ended(status);
-    record_.to_client.Start();
-    place_.GiveBack();
-    this->Finish(ToGrpcStatus(status));
+    record_.Finish(*this, status);
   }
 
   void OnCancel() override { give_up_.request_stop(); }
@@ -116,7 +111,6 @@ class HandlerCall : public Reactor, public OpenCall {
   const CallEnv env_;
   grpc::CallbackServerContext* const context_of_call_;
   CallRecord record_;
-  ConnectionCalls::Place place_;
   std::stop_source give_up_;
   RequestContext context_;
   bool is_admitted_ = false;
@@ -131,12 +125,6 @@ class UnaryCall final : public HandlerCall<grpc::ServerUnaryReactor, Request> {
  public:
   using Handler = absl::Status (*)(const Request&, const ServerEnv&, const RequestContext&, Response&);
 
-  static grpc::ServerUnaryReactor* Start(CallEnv env, grpc::CallbackServerContext* context,
-                                         const grpc::ByteBuffer* request, grpc::ByteBuffer* response, Handler handler) {
-    return new UnaryCall(env, context, request, response, handler);
-  }
-
- private:
   UnaryCall(CallEnv env, grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
             grpc::ByteBuffer* response, Handler handler)
       : HandlerCall<grpc::ServerUnaryReactor, Request>(env, context) {
@@ -155,9 +143,12 @@ class ServerStreamCall final : public HandlerCall<grpc::ServerWriteReactor<grpc:
  public:
   using Handler = absl::Status (*)(const Request&, const ServerEnv&, const RequestContext&, ReplyWriter<Response>&);
 
-  static grpc::ServerWriteReactor<grpc::ByteBuffer>* Start(CallEnv env, grpc::CallbackServerContext* context,
-                                                           const grpc::ByteBuffer* request, Handler handler) {
-    return new ServerStreamCall(env, context, request, handler);
+  ServerStreamCall(CallEnv env, grpc::CallbackServerContext* context, const grpc::ByteBuffer* request, Handler handler)
+      : HandlerCall<grpc::ServerWriteReactor<grpc::ByteBuffer>, Request>(env, context) {
+    this->Begin(request,
+                [=, &server = env.server, this](const Request& message, const RequestContext& request_context) {
+                  return handler(message, server, request_context, *this);
+                });
   }
 
   bool WaitUntilReady(std::chrono::milliseconds patience) override {
@@ -178,14 +169,6 @@ class ServerStreamCall final : public HandlerCall<grpc::ServerWriteReactor<grpc:
   }
 
  private:
-  ServerStreamCall(CallEnv env, grpc::CallbackServerContext* context, const grpc::ByteBuffer* request, Handler handler)
-      : HandlerCall<grpc::ServerWriteReactor<grpc::ByteBuffer>, Request>(env, context) {
-    this->Begin(request,
-                [=, &server = env.server, this](const Request& message, const RequestContext& request_context) {
-                  return handler(message, server, request_context, *this);
-                });
-  }
-
   void OnWriteDone(bool ok) override {
     std::lock_guard lock(mutex_);
     is_writing_ = false;

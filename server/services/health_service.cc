@@ -46,7 +46,7 @@ class HealthWatch final : public grpc::ServerWriteReactor<grpc::ByteBuffer>, pub
   HealthWatch(HealthService& service, grpc::CallbackServerContext* context, const absl::StatusOr<std::string>& name)
       : service_(service), name_(name.ok() ? *name : ""), record_("Watch", context) {
     absl::Status status = name.status();
-    if (status.ok()) status = service_.connections_.Enter(*context, place_);
+    if (status.ok()) status = service_.connections_.Enter(*context, record_.place);
     if (status.ok()) status = service_.places_.Take();
     is_admitted_ = status.ok();
     is_open_ = is_admitted_ && service_.watches_.Add(this);
@@ -74,9 +74,7 @@ class HealthWatch final : public grpc::ServerWriteReactor<grpc::ByteBuffer>, pub
       if (is_finished_) return;
       is_finished_ = true;
     }
-    record_.Ended(status);
-    place_.GiveBack();
-    Finish(ToGrpcStatus(status));
+    record_.Finish(*this, status);
   }
   bool EndsByItself() const override { return false; }
   void Abort(const absl::Status& status) override { record_.Abort(status); }
@@ -116,7 +114,6 @@ class HealthWatch final : public grpc::ServerWriteReactor<grpc::ByteBuffer>, pub
   HealthService& service_;
   const std::string name_;
   CallRecord record_;
-  ConnectionCalls::Place place_;
   bool is_admitted_ = false;
   bool is_open_ = false;
   std::mutex mutex_;

@@ -31,7 +31,7 @@ class HealthService final
           grpc::health::v1::Health::WithRawCallbackMethod_Watch<grpc::health::v1::Health::Service>> {
  public:
   HealthService(int32_t max_watches, ConnectionCalls& connections)
-      : places_(max_watches, "health watches are open", "max_watches"), connections_(connections) {
+      : places_({kMaxWatches.name, max_watches}, "health watches are open"), connections_(connections) {
     Set("", true);
   }
 

@@ -43,10 +43,11 @@ class MessageStream : public Reactor, public OpenCall {
   // It waits for the client's messages.
   bool EndsByItself() const override { return false; }
   void EndIfOverdue(std::chrono::steady_clock::time_point now) override {
-    const auto& settings = env_.server.settings;
-    if (from_client_.HasLasted(settings.max_idle, now)) FinishOnce(errors::Idle(settings.max_idle.count()));
-    if (!record_.to_client.HasLasted(settings.max_stall, now)) return;
-    const absl::Status status = errors::Stalled(settings.max_stall.count());
+    const auto& options = env_.server.options;
+    if (from_client_.HasLasted(options.max_idle, now))
+      FinishOnce(errors::Idle({kMaxIdleMs.name, options.max_idle.count()}));
+    if (!record_.to_client.HasLasted(options.max_stall, now)) return;
+    const absl::Status status = errors::Stalled({kMaxStallMs.name, options.max_stall.count()});
     FinishOnce(status);
     record_.Abort(status);
   }
@@ -64,7 +65,7 @@ class MessageStream : public Reactor, public OpenCall {
 
   // Admits the call and reads its first message, or refuses it. Called once, last in the constructor.
   void Begin() {
-    absl::Status admitted = env_.connections.Enter(*context_of_call_, place_);
+    absl::Status admitted = env_.connections.Enter(*context_of_call_, record_.place);
     if (admitted.ok()) admitted = env_.admission.streams().Take();
     is_admitted_ = admitted.ok();
     is_open_ = is_admitted_ && env_.open_calls.Add(this);
@@ -166,10 +167,7 @@ class MessageStream : public Reactor, public OpenCall {
   // REQUIRES: is_finished_ was set by the caller.
   void FinishWith(const absl::Status& status) {
     from_client_.Stop();
-    record_.Ended(status);
-    record_.to_client.Start();
-    place_.GiveBack();
-    this->Finish(ToGrpcStatus(status));
+    record_.Finish(*this, status);
   }
 
   void OnDone() override {
@@ -183,7 +181,6 @@ class MessageStream : public Reactor, public OpenCall {
   const CallEnv env_;
   grpc::CallbackServerContext* const context_of_call_;
   CallRecord record_;
-  ConnectionCalls::Place place_;
   // Runs while the client's next message is waited for.
   WaitClock from_client_;
   std::optional<BytesInWork> held_;

@@ -28,31 +28,22 @@ class QuickCall final : public grpc::ServerUnaryReactor, public OpenCall {
   using Handler = absl::Status (*)(const Request&, const ServerEnv&, const RequestContext&, Response&);
 
   // `shared`: for all calls of the method.
-  static grpc::ServerUnaryReactor* Start(CallEnv env, grpc::CallbackServerContext* context,
-                                         const grpc::ByteBuffer* request, grpc::ByteBuffer* response, Handler handler,
-                                         SharedBytes& shared) {
-    return new QuickCall(env, context, request, response, handler, shared);
+  QuickCall(CallEnv env, grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
+            grpc::ByteBuffer* response, Handler handler, SharedBytes& shared)
+      : env_(env), record_(MethodOf<Request>(), context), is_open_(env.open_calls.Add(this)) {
+    record_.Finish(*this, is_open_ ? Reply(*request, *response, handler, shared) : errors::Draining());
   }
 
   // It has ended before anybody can end it; but its client may leave the reply unread.
   void End(const absl::Status&) override {}
   bool EndsByItself() const override { return true; }
   void EndIfOverdue(std::chrono::steady_clock::time_point now) override {
-    const auto limit = env_.server.settings.max_stall;
-    if (record_.to_client.HasLasted(limit, now)) record_.Abort(errors::Stalled(limit.count()));
+    const auto limit = env_.server.options.max_stall;
+    if (record_.to_client.HasLasted(limit, now)) record_.Abort(errors::Stalled({kMaxStallMs.name, limit.count()}));
   }
   void Abort(const absl::Status& status) override { record_.Abort(status); }
 
  private:
-  QuickCall(CallEnv env, grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
-            grpc::ByteBuffer* response, Handler handler, SharedBytes& shared)
-      : env_(env), record_(MethodOf<Request>(), context), is_open_(env.open_calls.Add(this)) {
-    const absl::Status status = is_open_ ? Reply(*request, *response, handler, shared) : errors::Draining();
-    record_.Ended(status);
-    record_.to_client.Start();
-    Finish(ToGrpcStatus(status));
-  }
-
   absl::Status Reply(const grpc::ByteBuffer& bytes, grpc::ByteBuffer& response, Handler handler, SharedBytes& shared) {
     static const WireShape& shape = WireShape::Of(*Request::descriptor());
     RETURN_IF_ERROR(CheckBytes(bytes, /*holds_rows=*/false, shape).status());

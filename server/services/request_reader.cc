@@ -13,10 +13,10 @@ absl::StatusOr<WireCost> CheckBytes(const grpc::ByteBuffer& bytes, bool holds_ro
   // A call that half-closes before its only message.
   if (!bytes.Valid()) return errors::MalformedMessage("", "the call has no message");
   const auto length = static_cast<int64_t>(bytes.Length());
-  const int64_t limit = holds_rows ? kMaxMessageBytes : kMaxRequestBytes;
+  const Limit& limit = holds_rows ? kMaxMessageBytes : kMaxRequestBytes;
   if (length > limit) {
     return errors::LimitExceeded("request", length, "a message of at most " + std::to_string(limit) + " bytes",
-                                 holds_rows ? "max_message_bytes" : "max_request_bytes");
+                                 limit.name);
   }
   // The reader changes nothing.
   grpc::ProtoBufferReader reader(const_cast<grpc::ByteBuffer*>(&bytes));

@@ -8,16 +8,9 @@
 #include <thread>
 #include <unordered_set>
 
-namespace logitd::server {
+#include "server/server_options.h"
 
-// How the two ends of an attachment know that the other lives.
-struct HeartbeatTimes {
-  // Longest time without a message, either way.
-  std::chrono::milliseconds interval{1000};
-  // A side that has been silent for so long is taken for dead. Several intervals, and longer than a busy machine may
-  // keep a process from running.
-  std::chrono::milliseconds silence_limit{10'000};
-};
+namespace logitd::server {
 
 // An attachment that is watched.
 class WatchedRunner {

@@ -31,6 +31,27 @@
 
 namespace logitd::server {
 
+// Starts the call that runs `handler`; its types are the call's. With `shared` it is a QuickCall.
+template <typename Request, typename Response>
+grpc::ServerUnaryReactor* Start(CallEnv env, grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
+                                grpc::ByteBuffer* response,
+                                absl::Status (*handler)(const Request&, const ServerEnv&, const RequestContext&,
+                                                        Response&)) {
+  return new UnaryCall<Request, Response>(env, context, request, response, handler);
+}
+template <typename Request, typename Response>
+grpc::ServerUnaryReactor* Start(
+    CallEnv env, grpc::CallbackServerContext* context, const grpc::ByteBuffer* request, grpc::ByteBuffer* response,
+    absl::Status (*handler)(const Request&, const ServerEnv&, const RequestContext&, Response&), SharedBytes& shared) {
+  return new QuickCall<Request, Response>(env, context, request, response, handler, shared);
+}
+template <typename Request, typename Response>
+grpc::ServerWriteReactor<grpc::ByteBuffer>* Start(
+    CallEnv env, grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
+    absl::Status (*handler)(const Request&, const ServerEnv&, const RequestContext&, ReplyWriter<Response>&)) {
+  return new ServerStreamCall<Request, Response>(env, context, request, handler);
+}
+
 class DecodingService final
     : public v1::DecodingService::WithRawCallbackMethod_Decode<
           v1::DecodingService::WithRawCallbackMethod_ComputeDistribution<v1::DecodingService::Service>> {
@@ -42,8 +63,7 @@ class DecodingService final
   }
   grpc::ServerUnaryReactor* ComputeDistribution(grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
                                                 grpc::ByteBuffer* response) override {
-    return UnaryCall<v1::ComputeDistributionRequest, v1::ComputeDistributionResponse>::Start(
-        env_, context, request, response, server::ComputeDistribution);
+    return Start(env_, context, request, response, server::ComputeDistribution);
   }
 
  private:
@@ -57,7 +77,7 @@ class GenerationService final
 
   grpc::ServerWriteReactor<grpc::ByteBuffer>* Generate(grpc::CallbackServerContext* context,
                                                        const grpc::ByteBuffer* request) override {
-    return ServerStreamCall<v1::GenerateRequest, v1::GenerateResponse>::Start(env_, context, request, server::Generate);
+    return Start(env_, context, request, server::Generate);
   }
 
  private:
@@ -72,11 +92,11 @@ class ScoringService final
 
   grpc::ServerWriteReactor<grpc::ByteBuffer>* Score(grpc::CallbackServerContext* context,
                                                     const grpc::ByteBuffer* request) override {
-    return ServerStreamCall<v1::ScoreRequest, v1::ScoreResponse>::Start(env_, context, request, server::Score);
+    return Start(env_, context, request, server::Score);
   }
   grpc::ServerWriteReactor<grpc::ByteBuffer>* Rank(grpc::CallbackServerContext* context,
                                                    const grpc::ByteBuffer* request) override {
-    return ServerStreamCall<v1::RankRequest, v1::RankResponse>::Start(env_, context, request, server::Rank);
+    return Start(env_, context, request, server::Rank);
   }
   grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* ScoreLogits(
       grpc::CallbackServerContext* context) override {
@@ -96,23 +116,19 @@ class ModelService final
 
   grpc::ServerUnaryReactor* ListModels(grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
                                        grpc::ByteBuffer* response) override {
-    return QuickCall<v1::ListModelsRequest, v1::ListModelsResponse>::Start(env_, context, request, response,
-                                                                           server::ListModels, shared_);
+    return Start(env_, context, request, response, server::ListModels, shared_);
   }
   grpc::ServerUnaryReactor* Tokenize(grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
                                      grpc::ByteBuffer* response) override {
-    return UnaryCall<v1::TokenizeRequest, v1::TokenizeResponse>::Start(env_, context, request, response,
-                                                                       server::Tokenize);
+    return Start(env_, context, request, response, server::Tokenize);
   }
   grpc::ServerUnaryReactor* Detokenize(grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
                                        grpc::ByteBuffer* response) override {
-    return UnaryCall<v1::DetokenizeRequest, v1::DetokenizeResponse>::Start(env_, context, request, response,
-                                                                           server::Detokenize);
+    return Start(env_, context, request, response, server::Detokenize);
   }
   grpc::ServerWriteReactor<grpc::ByteBuffer>* GetVocabulary(grpc::CallbackServerContext* context,
                                                             const grpc::ByteBuffer* request) override {
-    return ServerStreamCall<v1::GetVocabularyRequest, v1::GetVocabularyResponse>::Start(env_, context, request,
-                                                                                        server::GetVocabulary);
+    return Start(env_, context, request, server::GetVocabulary);
   }
 
  private:
@@ -126,8 +142,7 @@ class ServerService final : public v1::ServerService::WithRawCallbackMethod_GetS
 
   grpc::ServerUnaryReactor* GetServerInfo(grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
                                           grpc::ByteBuffer* response) override {
-    return QuickCall<v1::GetServerInfoRequest, v1::GetServerInfoResponse>::Start(env_, context, request, response,
-                                                                                 server::GetServerInfo, shared_);
+    return Start(env_, context, request, response, server::GetServerInfo, shared_);
   }
 
  private:

@@ -71,17 +71,40 @@ TEST(ErrorsTest, ForeignStatusesGetTheNearestReason) {
   EXPECT_EQ(DetailOf(absl::UnknownError("?")).reason, ErrorReason::kInternal);
   const ErrorDetail detail = DetailOf(absl::InvalidArgumentError("no"));
   EXPECT_EQ(detail.reason, ErrorReason::kMalformedMessage);
+  EXPECT_EQ(DetailOf(absl::OutOfRangeError("")).reason, ErrorReason::kFieldOutOfRange);
+  EXPECT_EQ(DetailOf(absl::NotFoundError("")).reason, ErrorReason::kModelNotFound);
+  EXPECT_EQ(DetailOf(absl::AlreadyExistsError("")).reason, ErrorReason::kSequenceAlreadyOpen);
+  EXPECT_EQ(DetailOf(absl::FailedPreconditionError("")).reason, ErrorReason::kUnexpectedMessage);
+  EXPECT_EQ(DetailOf(absl::AbortedError("")).reason, ErrorReason::kPositionConflict);
+  EXPECT_EQ(DetailOf(absl::ResourceExhaustedError("")).reason, ErrorReason::kLimitExceeded);
+  EXPECT_EQ(DetailOf(absl::InternalError("")).reason, ErrorReason::kInternal);
   EXPECT_EQ(detail.code, absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(detail.message, "no");
 }
 
+TEST(ErrorsTest, ALimitIsShownWithItsIntervalAndName) {
+  const absl::Status status = errors::AboveLimit("items", 4097, kMaxItems, 1);
+  EXPECT_EQ(status.message(), "items must be in [1, 4096], got 4097");
+  EXPECT_EQ(DetailOf(status).bound, "[1, 4096]");
+  EXPECT_EQ(DetailOf(status).value, "4097");
+  EXPECT_EQ(DetailOf(status).limit, "max_items");
+  EXPECT_EQ(DetailOf(errors::AboveLimit("f", 9, {"max_x", 8}, 0, "tokens")).bound, "[0, 8] tokens");
+}
+
+TEST(ErrorsTest, AResultIsPrefixedAsItsStatusIs) {
+  EXPECT_EQ(In("a.", absl::StatusOr<int>(7)).value(), 7);
+  const absl::StatusOr<int> failed = In("a.", absl::StatusOr<int>(errors::Required("b")));
+  EXPECT_EQ(DetailOf(failed.status()).field, "a.b");
+  EXPECT_EQ(DetailOf(In("a.", errors::Required(Element("b", 3, ".c")))).field, "a.b[3].c");
+}
+
 TEST(ErrorsTest, PrefixGoesBeforeFieldAndMessage) {
-  const absl::Status status = WithFieldPrefix(errors::OutOfRange("top_p", 2.0, "[0, 1]"), "batch.opens[3].sampling.");
+  const absl::Status status = In("batch.opens[3].sampling.", errors::OutOfRange("top_p", 2.0, "[0, 1]"));
   EXPECT_EQ(DetailOf(status).field, "batch.opens[3].sampling.top_p");
   EXPECT_EQ(status.message(), "batch.opens[3].sampling.top_p must be in [0, 1], got 2");
   EXPECT_THAT(status, HasReason(ErrorReason::kFieldOutOfRange));
-  EXPECT_EQ(DetailOf(WithFieldPrefix(errors::Cancelled(), "a.")).field, "");
-  EXPECT_TRUE(WithFieldPrefix(absl::OkStatus(), "a.").ok());
+  EXPECT_EQ(DetailOf(In("a.", errors::Cancelled())).field, "");
+  EXPECT_TRUE(In("a.", absl::OkStatus()).ok());
 }
 
 TEST(ErrorsTest, RowIsAddedToWhatIsThere) {
@@ -109,6 +132,11 @@ TEST(ErrorsTest, EveryConstructorHasTheReasonItSays) {
       {errors::MalformedMessage("f", "bad"), ErrorReason::kMalformedMessage},
       {errors::UnexpectedMessage("bad"), ErrorReason::kUnexpectedMessage},
       {errors::LimitExceeded("f", 2, "at most 1", "max_items"), ErrorReason::kLimitExceeded},
+      {errors::AboveLimit("f", 2, {"max_items", 1}), ErrorReason::kLimitExceeded},
+      {errors::Stalled({"max_stall_ms", 1}), ErrorReason::kLimitExceeded},
+      {errors::Idle({"max_idle_ms", 1}), ErrorReason::kLimitExceeded},
+      {errors::ConnectionFull({"max_streams_per_connection", 1}), ErrorReason::kLimitExceeded},
+      {errors::OverloadedBytes(2, {"max_bytes_in_work", 1}, 50), ErrorReason::kOverloaded},
       {errors::NonFiniteLogit(1, INFINITY), ErrorReason::kNonFiniteLogit},
       {errors::NoFiniteLogit(), ErrorReason::kNoFiniteLogit},
       {errors::RowLengthMismatch("f", 1, 2, "bytes"), ErrorReason::kRowLengthMismatch},
@@ -143,7 +171,7 @@ TEST(ErrorsTest, EveryConstructorHasTheReasonItSays) {
       {errors::BoundaryToken("f"), ErrorReason::kBoundaryToken},
       {errors::TargetCountMismatch("f", 2, 3), ErrorReason::kTargetCountMismatch},
       {errors::NormalizationUndefined("PER_BYTE", "byte_count"), ErrorReason::kNormalizationUndefined},
-      {errors::Overloaded("calls are running", 1, 1, "max_calls", 50), ErrorReason::kOverloaded},
+      {errors::Overloaded("calls are running", 1, {"max_calls", 1}, 50), ErrorReason::kOverloaded},
       {errors::Draining(), ErrorReason::kDraining},
       {errors::DeadlineExceeded(), ErrorReason::kDeadlineExceeded},
       {errors::Cancelled(), ErrorReason::kCancelled},
@@ -155,7 +183,7 @@ TEST(ErrorsTest, EveryConstructorHasTheReasonItSays) {
     EXPECT_FALSE(status.message().empty());
     EXPECT_EQ(DetailOf(status).message, status.message());
   }
-  EXPECT_EQ(DetailOf(errors::Overloaded("calls are running", 1, 1, "max_calls", 50)).retry_after_ms, 50);
+  EXPECT_EQ(DetailOf(errors::Overloaded("calls are running", 1, {"max_calls", 1}, 50)).retry_after_ms, 50);
   EXPECT_TRUE(DetailOf(errors::KvCacheFull(1, 1)).retry_after_ms);
   EXPECT_EQ(DetailOf(errors::LimitExceeded("f", 2, "at most 1", "max_items")).limit, "max_items");
 }
@@ -209,10 +237,10 @@ TEST(ErrorsTest, NoTextMakesAnErrorLongOrHarmful) {
       errors::Internal(text),
       // One that was made elsewhere.
       absl::UnknownError(text),
-      WithFieldPrefix(errors::Required("f"), text),
+      In(text, errors::Required("f")),
   };
   const size_t made = all.size();
-  for (size_t i = 0; i < made; ++i) all.push_back(WithRow(WithPosition(WithFieldPrefix(all[i], text), 1, 2, 3), 4));
+  for (size_t i = 0; i < made; ++i) all.push_back(WithRow(WithPosition(In(text, all[i]), 1, 2, 3), 4));
   for (const absl::Status& status : all) {
     const ErrorDetail detail = DetailOf(status);
     SCOPED_TRACE(detail.message);

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "core/decoder.h"
-#include "core/error_detail.h"
+#include "core/errors.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/testing/matchers.h"

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "core/distribution.h"
-#include "core/error_detail.h"
+#include "core/errors.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/core/kernels/every_target.h"

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "core/distribution.h"
-#include "core/error_detail.h"
+#include "core/errors.h"
 #include "core/kernels/row_kernels.h"
 #include "core/logits_processor.h"
 #include "core/random_stream.h"

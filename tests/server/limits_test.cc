@@ -1,13 +1,16 @@
 // A case for every field of logitd.v1.Limits, named after it: what goes beyond it is refused, and says so.
-#include "core/limits.h"
+#include "server/limits.h"
 
 #include <grpc/health/v1/health.grpc.pb.h>
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <fstream>
 #include <functional>
+#include <iterator>
 #include <set>
 #include <thread>
 
@@ -555,7 +558,23 @@ TEST_F(LimitsTest, max_stall_ms) {
   EXPECT_NE(status.error_message().find("max_stall_ms"), std::string::npos) << status.error_message();
 }
 
-// The table of GetServerInfo is complete, and so are the cases above.
+// A limit's value as docs/operations.md shows it: "64 MiB", "1,024", or the flag that sets it.
+std::string Documented(const std::string& name, int64_t value) {
+  for (const char* flag : {"max_calls", "max_open_streams", "max_idle", "max_stall"}) {
+    if (name != flag && name != flag + std::string("_ms")) continue;
+    std::string shown = std::string("`--") + flag + "`";
+    std::replace(shown.begin(), shown.end(), '_', '-');
+    return shown;
+  }
+  for (const auto& [shift, unit] : {std::pair{30, " GiB"}, {20, " MiB"}, {10, " KiB"}}) {
+    if (name.ends_with("_bytes") && value % (int64_t{1} << shift) == 0) return std::to_string(value >> shift) + unit;
+  }
+  std::string digits = std::to_string(value);
+  for (size_t i = digits.size(); i > 3;) digits.insert(i -= 3, ",");
+  return digits;
+}
+
+// The table of GetServerInfo is complete, and so are the cases above; docs/operations.md has the same values.
 TEST(LimitsTableTest, EveryLimitHasAValueAndACase) {
   std::set<std::string> cases;
   const auto& tests = *::testing::UnitTest::GetInstance();
@@ -571,12 +590,20 @@ TEST(LimitsTableTest, EveryLimitHasAValueAndACase) {
   grpc::ClientContext context;
   v1::GetServerInfoResponse response;
   ASSERT_TRUE(stub->GetServerInfo(&context, {}, &response).ok());
+  std::ifstream file(LOGITD_DOCS_DIR "/operations.md");
+  const std::string document{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
   std::set<std::string> fields;
   const auto& descriptor = *v1::Limits::descriptor();
   for (int i = 0; i < descriptor.field_count(); ++i) {
     fields.insert(descriptor.field(i)->name());
-    EXPECT_TRUE(v1::Limits::GetReflection()->HasField(response.limits(), descriptor.field(i)))
-        << descriptor.field(i)->name() << " is not reported";
+    const auto& field = *descriptor.field(i);
+    const auto& reflection = *v1::Limits::GetReflection();
+    EXPECT_TRUE(reflection.HasField(response.limits(), &field)) << field.name() << " is not reported";
+    const int64_t value = field.cpp_type() == google::protobuf::FieldDescriptor::CPPTYPE_INT64
+                              ? reflection.GetInt64(response.limits(), &field)
+                              : reflection.GetInt32(response.limits(), &field);
+    const std::string row = "| `" + field.name() + "` | " + Documented(field.name(), value) + " |";
+    EXPECT_NE(document.find(row), std::string::npos) << "docs/operations.md has no " << row;
   }
   EXPECT_EQ(cases, fields);
 }

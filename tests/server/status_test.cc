@@ -27,6 +27,14 @@ size_t TrailerBytes(const grpc::Status& status) {
   return names + message + (status.error_details().size() + 2) / 3 * 4;
 }
 
+TEST(StatusTest, ReasonsAreThoseOfTheContract) {
+  const auto& reasons = *v1::ErrorReason_descriptor();
+  for (int i = 0; i < reasons.value_count(); ++i) {
+    const auto reason = static_cast<ErrorReason>(reasons.value(i)->number());
+    EXPECT_EQ("ERROR_REASON_" + std::string(ReasonName(reason)), reasons.value(i)->name());
+  }
+}
+
 TEST(StatusTest, TheLongestErrorOfARunnerFitsIntoTrailers) {
   for (const std::string unit : {"a", "%", "\xf0\x9f\x98\x80", "\n", "\xe2\x80\xae"}) {
     std::string text;

@@ -166,8 +166,8 @@ absl::Status FakeModel::SetUp(const v1::SequenceWork& work) {
   }
   if (is_new) {
     if (!ledger_.Open(id))
-      return errors::Overloaded("sequences have a cache", options_.max_sequences, options_.max_sequences,
-                                "capacity.max_sequences", /*retry_after_ms=*/10);
+      return errors::Overloaded("sequences have a cache", options_.max_sequences,
+                                {"capacity.max_sequences", options_.max_sequences}, /*retry_after_ms=*/10);
     sequences_[id];
     ++open_sequence_count_;
   }

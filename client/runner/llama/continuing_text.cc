@@ -4,7 +4,7 @@
 #include <iterator>
 
 #include "base/status_macros.h"
-#include "core/error_detail.h"
+#include "core/errors.h"
 #include "core/limits.h"
 
 namespace logitd::runner {
