@@ -19,61 +19,11 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "core/error_reasons.h"  // IWYU pragma: export
 #include "core/limits.h"
 #include "core/types.h"
 
 namespace logitd {
-
-// Why something failed. Numbers and names are those of logitd.v1.ErrorReason (a test compares them).
-enum class ErrorReason {
-  kUnspecified = 0,
-  kFieldRequired = 1,
-  kFieldOutOfRange = 2,
-  kFieldsExclusive = 3,
-  kUnknownField = 4,
-  kUnknownEnumValue = 5,
-  kMalformedMessage = 6,
-  kUnexpectedMessage = 7,
-  kNonFiniteLogit = 20,
-  kNoFiniteLogit = 21,
-  kRowLengthMismatch = 22,
-  kRowIndexOutOfRange = 23,
-  kTokenIdOutOfRange = 24,
-  kDuplicateTokenId = 25,
-  kEmptyTokenSet = 27,
-  kAllTokensExcluded = 28,
-  kSequenceAlreadyOpen = 40,
-  kSequenceNotOpen = 41,
-  kPositionGap = 43,
-  kPositionTooOld = 44,
-  kPositionConflict = 45,
-  kNumericsVersionMismatch = 47,
-  kModelNotFound = 60,
-  kModelAmbiguous = 61,
-  kModelUnavailable = 62,
-  kRunnerLost = 63,
-  kRunnerProtocol = 64,
-  kModelOutputInvalid = 65,
-  kTokenizerUnavailable = 66,
-  kContextLengthExceeded = 67,
-  kKvCacheFull = 68,
-  kModelMismatch = 69,
-  kTokenizerFailed = 70,
-  kRunnerKilled = 71,
-  kVocabularyUnavailable = 72,
-  kEmptyContinuation = 80,
-  kEmptyPrompt = 81,
-  kNoCandidates = 82,
-  kBoundaryToken = 83,
-  kTargetCountMismatch = 84,
-  kNormalizationUndefined = 86,
-  kLimitExceeded = 100,
-  kOverloaded = 101,
-  kDraining = 103,
-  kDeadlineExceeded = 106,
-  kCancelled = 107,
-  kInternal = 108,
-};
 
 // One failure in full. See logitd.v1.Error for what each part means.
 struct ErrorDetail {
@@ -88,11 +38,6 @@ struct ErrorDetail {
   std::optional<int32_t> row;
   std::optional<int32_t> retry_after_ms;
 };
-
-// "FIELD_OUT_OF_RANGE" and so on: google.rpc.ErrorInfo.reason.
-std::string_view ReasonName(ErrorReason reason);
-// The status code that goes with a reason.
-absl::StatusCode CodeOf(ErrorReason reason);
 
 // The status that carries `detail`. REQUIRES: detail.code is not kOk.
 absl::Status ToStatus(const ErrorDetail& detail);

@@ -9,6 +9,7 @@
 #include <sstream>
 #include <string_view>
 
+#include "absl/strings/str_join.h"
 #include "base/status_macros.h"
 #include "core/shown_text.h"
 #include "server/logging.h"
@@ -88,12 +89,6 @@ const std::map<std::string, Help>& HelpOfOptions() {
       {"log_level", {"LEVEL", "debug (a line for every call), info, warn, error or off"}},
   };
   return help;
-}
-
-std::string Joined(const std::vector<std::string>& words) {
-  std::string text;
-  for (const std::string& word : words) text += (text.empty() ? "" : ",") + word;
-  return text;
 }
 
 // What was given on the command line.
@@ -179,7 +174,7 @@ ParsedOptions ParseOptions(int argc, char** argv) {
       continue;
     }
     CLI::Option& option = *app.add_option(FlagOf(*field), words, InLines(help.text));
-    option.type_name(help.value)->default_str(Joined(WordsOf(*field, defaults)));
+    option.type_name(help.value)->default_str(absl::StrJoin(WordsOf(*field, defaults), ","));
     if (!field->is_repeated()) option.expected(1);
     // Each takes one word; whether a flag may be given twice is the field's to say.
     option.multi_option_policy(CLI::MultiOptionPolicy::TakeAll)->allow_extra_args(false);

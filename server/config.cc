@@ -18,6 +18,7 @@
 #include <string_view>
 #include <system_error>
 
+#include "absl/strings/str_split.h"
 #include "base/status_macros.h"
 #include "server/limits.h"
 
@@ -137,18 +138,6 @@ absl::Status TooLargeNumber(const std::string& text, const std::string& path, in
     return ParseWhole(*field, word, path + ":" + std::to_string(line + 1) + ": " + field->name()).status();
   }
   return absl::OkStatus();
-}
-
-std::vector<std::string> SplitAtCommas(const std::string& text) {
-  std::vector<std::string> words(1);
-  for (const char c : text) {
-    if (c == ',') {
-      words.emplace_back();
-    } else {
-      words.back() += c;
-    }
-  }
-  return words;
 }
 
 constexpr std::string_view kVariablePrefix = "LOGITD_";
@@ -313,8 +302,10 @@ absl::Status AddEnvironment(Config& config) {
     const std::string variable = VariableOf(*field);
     const char* value = std::getenv(variable.c_str());
     if (value == nullptr || *value == '\0') continue;
-    RETURN_IF_ERROR(
-        Set(*field, field->is_repeated() ? SplitAtCommas(value) : std::vector<std::string>{value}, variable, config));
+    RETURN_IF_ERROR(Set(
+        *field,
+        field->is_repeated() ? std::vector<std::string>(absl::StrSplit(value, ',')) : std::vector<std::string>{value},
+        variable, config));
   }
   return absl::OkStatus();
 }

@@ -13,7 +13,7 @@
 #include "core/sequence.h"
 #include "core/token_record.h"
 #include "logitd/v1/scoring_service.pb.h"
-#include "server/handlers/inputs.h"
+#include "server/handlers/item_tokens.h"
 #include "server/models/served_model.h"
 #include "server/request_context.h"
 #include "server/step_workspaces.h"

@@ -11,7 +11,7 @@
 #include "server/converters/model.h"
 #include "server/converters/wire.h"
 #include "server/handlers/continuation_scores.h"
-#include "server/handlers/inputs.h"
+#include "server/handlers/item_tokens.h"
 #include "server/handlers/prompt_input.h"
 #include "server/handlers/provenance.h"
 

@@ -14,7 +14,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "server/handlers/inputs.h"
+#include "server/handlers/item_tokens.h"
 
 namespace logitd::server {
 

@@ -3,7 +3,7 @@
 #include <vector>
 
 #include "core/limits.h"
-#include "server/handlers/inputs.h"
+#include "server/handlers/item_tokens.h"
 #include "server/models/text_outcomes.h"
 #include "tests/server/in_process.h"
 #include "tests/testing/matchers.h"

@@ -1,4 +1,4 @@
-#include "server/handlers/inputs.h"
+#include "server/handlers/item_tokens.h"
 
 #include <algorithm>
 #include <memory>
@@ -127,11 +127,10 @@ class Resolution {
   void LeaveOut(std::vector<Place>& places);
   std::string TextAt(const Place& place) const;
   size_t BytesAt(const Place& place) const;
-  // Tokenises the texts at all places, and calls `take(place, text, tokens)` for each.
-  template <typename Take>
-  absl::Status Tokenize(const std::vector<Place>& places, const TokenizationOptions& options, Take take);
-  // The text cannot be tokenised.
-  void Refuse(const Place& place, const absl::Status& status);
+  // Tokenises the texts at all places, and takes the tokens in.
+  absl::Status Tokenize(const std::vector<Place>& places, const TokenizationOptions& options);
+  // `status` is of what stands at `place`.
+  void SetStatus(const Place& place, const absl::Status& status);
   absl::Status TakeContext(size_t item, const std::string& text, std::vector<TokenId> tokens);
   absl::Status TakeContinuation(const Place& place, const std::string& text, std::vector<TokenId> tokens);
   // What every continuation needs at the end, however it was made.
@@ -247,16 +246,10 @@ absl::Status Resolution::CheckFits(const Place& place) const {
 
 void Resolution::LeaveOut(std::vector<Place>& places) {
   std::erase_if(places, [this](const Place& place) {
-    ItemInput& item = inputs_[place.item];
-    if (!item.status.ok()) return true;
+    if (!inputs_[place.item].status.ok()) return true;
     const absl::Status fits = CheckFits(place);
-    if (fits.ok()) return false;
-    if (place.continuation) {
-      item.continuations[*place.continuation].status = fits;
-    } else {
-      item.status = In(items_[place.item].field + ".", fits);
-    }
-    return true;
+    if (!fits.ok()) SetStatus(place, fits);
+    return !fits.ok();
   });
 }
 
@@ -284,8 +277,7 @@ absl::Status Resolution::CountTokens(size_t count) {
   return errors::AboveLimit("items", token_count_, kMaxScoreTokens, 0, "tokens");
 }
 
-template <typename Take>
-absl::Status Resolution::Tokenize(const std::vector<Place>& places, const TokenizationOptions& options, Take take) {
+absl::Status Resolution::Tokenize(const std::vector<Place>& places, const TokenizationOptions& options) {
   for (size_t begin = 0; begin < places.size();) {
     std::vector<std::string> texts;
     size_t bytes = 0;
@@ -300,24 +292,26 @@ absl::Status Resolution::Tokenize(const std::vector<Place>& places, const Tokeni
       if (outcome.ok()) RETURN_IF_ERROR(spelling_->Learn(*outcome, context_));
     }
     for (size_t i = begin; i < end; ++i) {
+      const Place& place = places[i];
       TextOutcome& outcome = outcomes[i - begin];
-      if (outcome.ok()) {
-        RETURN_IF_ERROR(take(places[i], texts[i - begin], *std::move(outcome)));
-      } else {
-        Refuse(places[i], outcome.status());
+      if (!outcome.ok()) {
+        SetStatus(place, WithField(outcome.status(), place.continuation ? TextField(place) : "context.text"));
+        continue;
       }
+      RETURN_IF_ERROR(place.continuation ? TakeContinuation(place, texts[i - begin], *std::move(outcome))
+                                         : TakeContext(place.item, texts[i - begin], *std::move(outcome)));
     }
     begin = end;
   }
   return absl::OkStatus();
 }
 
-void Resolution::Refuse(const Place& place, const absl::Status& status) {
+void Resolution::SetStatus(const Place& place, const absl::Status& status) {
   ItemInput& item = inputs_[place.item];
   if (place.continuation) {
-    item.continuations[*place.continuation].status = WithField(status, TextField(place));
+    item.continuations[*place.continuation].status = status;
   } else {
-    item.status = In(items_[place.item].field + ".", WithField(status, "context.text"));
+    item.status = In(items_[place.item].field + ".", status);
   }
 }
 
@@ -468,18 +462,12 @@ absl::StatusOr<std::vector<ItemInput>> Resolution::Run() {
   begins.add_special_tokens = false;
   TokenizationOptions continues = begins;
   continues.continues_text = true;
-  const auto take_context = [this](const Place& place, const std::string& text, std::vector<TokenId> tokens) {
-    return TakeContext(place.item, text, std::move(tokens));
-  };
-  const auto take = [this](const Place& place, const std::string& text, std::vector<TokenId> tokens) {
-    return TakeContinuation(place, text, std::move(tokens));
-  };
   LeaveOut(contexts);
-  RETURN_IF_ERROR(Tokenize(contexts, options_, take_context));
+  RETURN_IF_ERROR(Tokenize(contexts, options_));
   for (std::vector<Place>* places : {&joined, &beginning, &continuing}) LeaveOut(*places);
-  RETURN_IF_ERROR(Tokenize(joined, options_, take));
-  RETURN_IF_ERROR(Tokenize(beginning, begins, take));
-  RETURN_IF_ERROR(Tokenize(continuing, continues, take));
+  RETURN_IF_ERROR(Tokenize(joined, options_));
+  RETURN_IF_ERROR(Tokenize(beginning, begins));
+  RETURN_IF_ERROR(Tokenize(continuing, continues));
 
   for (size_t i = 0; i < items_.size(); ++i) {
     ItemInput& item = inputs_[i];

@@ -1,6 +1,6 @@
 // Contexts and continuations of a request, text or token ids -> token ids of the model.
-#ifndef LOGITD_SERVER_HANDLERS_INPUTS_H_
-#define LOGITD_SERVER_HANDLERS_INPUTS_H_
+#ifndef LOGITD_SERVER_HANDLERS_ITEM_TOKENS_H_
+#define LOGITD_SERVER_HANDLERS_ITEM_TOKENS_H_
 
 #include <cstdint>
 #include <optional>
@@ -98,4 +98,4 @@ absl::StatusOr<std::vector<ItemInput>> ResolveItems(const std::vector<ItemReques
 
 }  // namespace logitd::server
 
-#endif  // LOGITD_SERVER_HANDLERS_INPUTS_H_
+#endif  // LOGITD_SERVER_HANDLERS_ITEM_TOKENS_H_
