@@ -14,15 +14,14 @@
 namespace logitd {
 namespace {
 
-// Where a status carries what code and message do not say: the parts of an ErrorDetail, one a line. No part has a line
-// end (OnOneLine has escaped it), and one that is unset is empty.
+// The payload of a status: the parts of an ErrorDetail besides code and message, one on each line. No part holds a line
+// end, because OnOneLine escapes it. An unset part is empty.
 constexpr char kPayloadUrl[] = "logitd/ErrorDetail";
 constexpr size_t kPayloadLines = 8;
 
-// What an error's texts may have at most, bytes. gRPC clients drop a call whose trailers have more than 8 KiB. There
-// the message is written four times, in one of them with three bytes for each that is not ASCII; field, value and bound
-// two or three times: together at most 7 KiB, base64 included. No error of ours comes near it; what a runner says
-// can.
+// The most bytes of an error's texts. gRPC clients drop a call whose trailers exceed 8 KiB. The trailers repeat the
+// message four times, once with three bytes for each byte that is not ASCII, and field, value and bound two or three
+// times: at most 7 KiB with base64. Our own errors are far shorter; a runner's texts may not be.
 constexpr size_t kMaxShownMessage = 640;
 constexpr size_t kMaxShownField = 256;
 constexpr size_t kMaxShownValue = 64;
@@ -46,7 +45,7 @@ std::optional<int32_t> ToNumber(const std::string& text) {
 
 }  // namespace
 
-// Whoever it came from, a runner or a library: on one line each, and no longer than trailers can carry.
+// Texts may come from a runner or a library: each is put on one line and cut to the length that trailers can carry.
 absl::Status ToStatus(const ErrorDetail& detail) {
   const std::string lines[kPayloadLines] = {std::to_string(static_cast<int>(detail.reason)),
                                             NumberOf(detail.token_id),
@@ -91,7 +90,7 @@ absl::Status In(std::string_view prefix, const absl::Status& status) {
   if (status.ok()) return status;
   ErrorDetail detail = DetailOf(status);
   if (detail.field.empty()) return status;
-  // The message begins with the field, so that it names the same path.
+  // The message begins with the field: keep both the same.
   if (detail.message.starts_with(detail.field)) detail.message.insert(0, prefix);
   detail.field.insert(0, prefix);
   return ToStatus(detail);
@@ -130,7 +129,7 @@ namespace {
 
 using enum ErrorReason;
 
-// A runner attaches, frees cache or is replaced within about this time.
+// Within about this time a runner attaches, frees cache or is replaced.
 constexpr int32_t kModelRetryMs = 1000;
 
 ErrorDetail Detail(ErrorReason reason, std::string message) {
@@ -141,7 +140,7 @@ ErrorDetail Detail(ErrorReason reason, std::string message) {
   return detail;
 }
 
-// "field must be bound, got value": the form of every error about one value.
+// "field must be bound, got value": every error about one value has this form.
 ErrorDetail MustBe(ErrorReason reason, std::string_view field, std::string_view bound, std::string_view value) {
   const bool interval = bound.starts_with('[') || bound.starts_with('(');
   std::string message(field);

@@ -1,4 +1,4 @@
-// Every error that a request can cause: its reason, its code, its message. The only place where errors are made.
+// Makes every error that a request can cause: its reason, its code and its message. No other file makes errors.
 //
 //   return errors::OutOfRange("temperature", params.temperature, "0 or in [0.0001, 1e+06]");
 //   return errors::AboveLimit("items", request.items_size(), kMaxItems, 1);
@@ -41,7 +41,7 @@ struct ErrorDetail {
 
 // The status that carries `detail`. REQUIRES: detail.code is not kOk.
 absl::Status ToStatus(const ErrorDetail& detail);
-// The detail that a status carries; for one made elsewhere, code, message and the nearest reason. REQUIRES: !ok().
+// The detail that a status carries. A status made elsewhere has code, message and the nearest reason. REQUIRES: !ok().
 ErrorDetail DetailOf(const absl::Status& status);
 
 // The path of an element of a list, or of a part of one: "items[3]", "items[3].id".
@@ -64,7 +64,7 @@ absl::Status WithPosition(const absl::Status& status, int32_t row, int32_t seque
 
 namespace errors {
 
-// Numbers as the messages show them: shortest form that reads back ("0.8", "-inf", "nan").
+// A number as messages show it: in the shortest form that reads back ("0.8", "-inf", "nan").
 std::string Show(double value);
 
 // `field` must be `bound`, got `value`; e.g. bound "0 or in [0.0001, 1e+06]".

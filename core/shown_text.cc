@@ -1,5 +1,5 @@
-// A text is read unit by unit (a character, or a byte that is part of none), each is shown as itself or escaped, and a
-// unit is shown as a whole or not at all:
+// A text is read unit by unit: a character, or a byte that is part of none. Each unit is shown as itself or escaped,
+// and never in part:
 //
 //   text    a  \n    ESC      "    0xff    U+202E
 //   shown   a  \n  \u{1b}    \"    \xff    \u{202e}

@@ -1,10 +1,10 @@
-// Text of others (of a client, a runner, a library) as messages, trailers and logs show it: on one line, valid UTF-8,
-// harmless in a terminal, and short.
+// Shows foreign text (of a client, a runner, a library) in messages, trailers and logs: short, on one line, in valid
+// UTF-8 and harmless to a terminal.
 //
 //   "no model " + Quoted("llama\n") + " is known"       // no model "llama\n" is known
 //   Quoted(std::string(100'000, 'a'))                   // "aaaa...aaaa..." (100,000 bytes)
 //
-// - Control characters become \n, \t, \r or \u{1b}; so do the characters that nobody sees or that turn the direction of
+// - Control characters become \n, \t, \r or \u{1b}. So do invisible characters and those that change the direction of
 //   the text (U+200B to U+200F, U+2028 to U+202E, U+2060 to U+206F, U+FEFF, U+FFF9 to U+FFFB, U+E0000 to U+E007F).
 // - Bytes that are not UTF-8 become \xff.
 //
@@ -18,14 +18,14 @@
 
 namespace logitd {
 
-// Characters of a quoted text that are shown, as they are shown: "\n" is two. Enough for every name that a client may
-// use in earnest, and few enough for a message to be read.
+// The most characters that Quoted shows, counted after escaping ("\n" is two). Enough for any real name, and short
+// enough to leave a message readable.
 inline constexpr size_t kMaxQuotedCharacters = 64;
 
-// A value, in quotation marks: those in it, and backslashes, are escaped. What is cut has its length behind it.
+// A value in quotation marks; quotation marks and backslashes in it are escaped. The length follows a text that is cut.
 std::string Quoted(std::string_view text);
-// A sentence or a name, without quotation marks, cut so that it has at most `max_bytes` bytes with the "..." behind it.
-// The same again for what it returns. REQUIRES: max_bytes >= 3.
+// A sentence or a name without quotation marks, cut to at most `max_bytes` bytes including the final "...". Idempotent:
+// its result comes back unchanged. REQUIRES: max_bytes >= 3.
 std::string OnOneLine(std::string_view text, size_t max_bytes);
 
 }  // namespace logitd

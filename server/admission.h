@@ -1,9 +1,9 @@
-// How much there is at once: calls that run, streams that are open, and bytes of memory of requests that are being
-// worked on or that streams keep. Thread-safe.
+// Bounds what the server does at once: running calls, open streams, and the bytes of memory of requests in work and of
+// stream state. Thread-safe.
 //
-// Calls and streams are counted apart: a stream is open for as long as its client likes, and idle most of the time,
-// when it holds no thread. However many there are, calls find room. Each of both takes at most one thread, so that both
-// limits together bound the threads (server/worker_threads.h).
+// Calls and streams have limits of their own. A stream stays open as long as its client likes and is idle most of the
+// time; an idle stream holds no thread, and streams never take the room of calls. A call takes at most one thread, and
+// so does a stream, so both limits together bound the threads (server/worker_threads.h).
 #ifndef LOGITD_SERVER_ADMISSION_H_
 #define LOGITD_SERVER_ADMISSION_H_
 
@@ -20,7 +20,7 @@
 
 namespace logitd::server {
 
-// A share of the bytes that may be worked on at once, given back with it. Must not outlive its Admission.
+// A share of the bytes in work; its destructor gives the share back. Must not outlive its Admission.
 class BytesInWork {
  public:
   BytesInWork(std::atomic<int64_t>& total, int64_t bytes) : total_(&total), bytes_(bytes) {}
@@ -51,9 +51,9 @@ class Admission {
   // Decode and ScoreLogits.
   Places& streams() { return streams_; }
 
-  // For a message of a request, before it is parsed: `bytes` of memory. Large messages leave an eighth to small ones,
-  // so that whoever sends as much as may be in work does not stop the others' short calls. Errors: OVERLOADED if the
-  // others take too much.
+  // Charges a request's message, which will take `bytes` of memory once it is parsed. Large messages leave an eighth of
+  // the room to small ones, so a client that sends large ones cannot stop the short calls of others.
+  // Errors: OVERLOADED if the room is taken.
   absl::StatusOr<BytesInWork> TakeBytes(int64_t bytes) {
     const int64_t limit = bytes > kSmallBytes ? max_bytes_ - max_bytes_ / 8 : max_bytes_;
     const int64_t total = bytes_.fetch_add(bytes) + bytes;
@@ -63,11 +63,12 @@ class Admission {
   }
   int64_t bytes() const { return bytes_.load(); }
 
-  // For what a stream keeps from its messages until it ends: makes `held` its charge, which a stream sets anew after
-  // each message. Whole steps are counted, so that most messages change nothing and a small stream touches no shared
-  // counter. Growth leaves a quarter of the bytes to messages: streams that keep much and then are silent do not stop
-  // the others.
-  // Errors: OVERLOADED if there is no room for the growth; `held` is as before, and shrinking never fails.
+  // Charges the `bytes` that a stream keeps between its messages; `held` is the stream's charge. Called after each
+  // message.
+  // - Only whole steps (kHeldStepBytes) count: most messages change nothing, and a small stream touches no shared
+  //   counter.
+  // - Growth leaves a quarter of the bytes to messages, so large silent streams do not stop other clients.
+  // Errors: OVERLOADED if there is no room for the growth; `held` then stays as it was. Shrinking never fails.
   absl::Status Hold(int64_t bytes, std::optional<BytesInWork>& held) {
     const int64_t wanted = bytes / kHeldStepBytes * kHeldStepBytes;
     const int64_t growth = wanted - (held ? held->bytes_ : 0);
@@ -87,9 +88,9 @@ class Admission {
   }
 
  private:
-  // A row of 262,144 values in f32, or some thousand submessages.
+  // Holds a row of 262,144 values in f32, or a few thousand submessages.
   static constexpr int64_t kSmallBytes = (1 << 20) + (64 << 10);
-  // All streams together keep less than this * max_open_streams that is not counted.
+  // All streams together keep less than kHeldStepBytes * max_open_streams bytes that are not counted.
   static constexpr int64_t kHeldStepBytes = 64 << 10;
 
   Places calls_;

@@ -1,4 +1,4 @@
-// The values of logitd's options, brought together from flags, environment and a file, and where each came from.
+// The values of logitd's options, gathered from flags, environment and a file, each with its origin.
 //
 //   Config config{DefaultConfig()};
 //   RETURN_IF_ERROR(AddFile("logitd.textproto", config));      // later ones win
@@ -6,7 +6,7 @@
 //   RETURN_IF_ERROR(AddFlag(field, {"2"}, config));
 //   config.OriginOf("runners")                                 // "logitd.textproto:3: runners"
 //
-// What the values mean, and which are allowed, is server/options.h's.
+// server/options.h defines their meaning and which values are allowed.
 #ifndef LOGITD_SERVER_CONFIG_H_
 #define LOGITD_SERVER_CONFIG_H_
 
@@ -22,12 +22,12 @@ namespace logitd::server {
 
 struct Config {
   config::v1::ServerConfig values;
-  // By the field's name; a field that has its default value has none.
+  // Field name -> origin. A field with its default value has no entry.
   std::map<std::string, std::string> origins;
-  // Variables LOGITD_... that are no option and resemble none.
+  // Names of LOGITD_... variables that neither are options nor resemble one.
   std::vector<std::string> ignored_variables;
 
-  // Where the field's value was given, as an error message begins: "--runners", "LOGITD_RUNNERS", "FILE:3: runners".
+  // The origin of the field's value, as error messages begin with it: "--runners", "LOGITD_RUNNERS", "FILE:3: runners".
   std::string OriginOf(const std::string& field) const;
 };
 
@@ -39,7 +39,7 @@ std::vector<const ConfigField*> ConfigFields();
 std::string FlagOf(const ConfigField& field);
 // "LOGITD_RUNNER_LISTEN".
 std::string VariableOf(const ConfigField& field);
-// What a field that is a whole number may be.
+// The values that an integer field may have.
 struct WholeRange {
   int64_t least;
   int64_t most;
@@ -51,8 +51,8 @@ absl::Status CheckRange(const ConfigField& field, const std::string& origin, int
 std::vector<std::string> WordsOf(const ConfigField& field, const config::v1::ServerConfig& values);
 
 // Each replaces what `config` has of a field. A repeated field's words are comma-separated in the environment.
-// Errors: INVALID_ARGUMENT, naming the file and line, the variable or the flag; a variable that is nearly the name of
-// an option is one: it was mistyped.
+// Errors: INVALID_ARGUMENT, naming the file and line, the variable or the flag. A variable whose name is almost that of
+// an option is an error, too: it was mistyped.
 absl::Status AddFile(const std::string& path, Config& config);
 absl::Status AddEnvironment(Config& config);
 absl::Status AddFlag(const ConfigField& field, const std::vector<std::string>& words, Config& config);

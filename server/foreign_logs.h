@@ -1,12 +1,13 @@
-// What libraries would print on standard error by themselves goes to the log instead.
+// Redirects to the log the lines that libraries would print on standard error.
 #ifndef LOGITD_SERVER_FOREIGN_LOGS_H_
 #define LOGITD_SERVER_FOREIGN_LOGS_H_
 
 namespace logitd::server {
 
-// libprotobuf's lines (clients can cause them, with text that is not UTF-8) are `debug` lines; gRPC's, of which there
-// are none unless GRPC_VERBOSITY asks for them, keep their severity; an exception that nobody catches is a failure of
-// the process (ReportFailure). Once, first of all.
+// - libprotobuf's lines become `debug` lines: clients can cause them with text that is not UTF-8.
+// - gRPC's lines keep their severity. gRPC writes none unless GRPC_VERBOSITY asks for them.
+// - An uncaught exception is reported as a failure of the process (ReportFailure).
+// Call once, before anything else.
 void RouteForeignLogs();
 
 }  // namespace logitd::server

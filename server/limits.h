@@ -1,4 +1,4 @@
-// The caps of one process: what it holds for all of its clients and runners. Caps on a request: core/limits.h.
+// Every cap on what one server process holds for all its clients and runners. core/limits.h has those on a request.
 #ifndef LOGITD_SERVER_LIMITS_H_
 #define LOGITD_SERVER_LIMITS_H_
 
@@ -6,29 +6,31 @@
 
 namespace logitd {
 
-// Calls of one connection at once; one more is refused. One client has room for its threads and streams; a connection
-// is one lock and one flow-control window, so that more of them belong on several.
+// Calls of one connection at once. That is room for the threads and streams of one client. A connection is one lock and
+// one flow-control window: a client with more calls should open several connections.
 inline constexpr Limit kMaxStreamsPerConnection{"max_streams_per_connection", 256};
 inline constexpr Limit kMaxRunners{"max_runners", 64};
-// Calls that run at once, streams not counted: each holds a thread while it works or waits for a model. (The default;
-// --max-calls.)
+// Calls that run at once, streams not counted. Each holds a thread while it works or waits for a model. Default of
+// --max-calls.
 inline constexpr Limit kMaxCalls{"max_calls", 1024};
-// Decode and ScoreLogits streams at once: one for each of 1,000 clients, and as many again. An idle one holds no thread
-// but some 20 KiB (docs/operations.md), and less than 64 KiB of what it keeps is not in kMaxBytesInWork; one whose
-// message is worked on holds a thread. (The default; --max-open-streams.)
+// Decode and ScoreLogits streams that are open at once: two for each of 1,000 clients. Default of --max-open-streams.
+// An idle stream holds no thread and about 20 KiB (docs/operations.md); kMaxBytesInWork misses less than 64 KiB of its
+// state. A stream holds a thread while one of its messages is worked on.
 inline constexpr Limit kMaxOpenStreams{"max_open_streams", 2048};
-// Health watches at once: they hold no thread, and stay open for days.
+// Health watches that are open at once. They hold no thread and stay open for days.
 inline constexpr Limit kMaxWatches{"max_watches", 1024};
-// Memory of requests that are being worked on and of what streams keep, together: 7 of the largest messages, or the
-// state of 12 of the largest streams and one message. Small messages have an eighth for themselves.
+// Memory of requests in work and of stream state, together: 7 of the largest messages, or the state of 12 of the
+// largest streams and one message. Small messages have an eighth of it to themselves.
 inline constexpr Limit kMaxBytesInWork{"max_bytes_in_work", int64_t{1} << 30};
-// What gRPC may hold for all connections: messages on their way in and out. Twice what may be in work.
+// Bytes that gRPC may buffer for all connections, in and out. Twice kMaxBytesInWork.
 inline constexpr int64_t kMaxTransportBytes = int64_t{2} << 30;
-// The headers of one call. gRPC's own cap is 8 KiB; tracing headers and tokens need room.
+// Headers of one call. gRPC's default of 8 KiB is tight for tracing headers and tokens.
 inline constexpr Limit kMaxMetadataBytes{"max_metadata_bytes", 16 << 10};
-// A silent Decode stream: its client computes logits elsewhere, but not for so long. (The default; --max-idle.)
+// A Decode or ScoreLogits stream may be silent for this long: its client may compute logits elsewhere meanwhile.
+// Default of --max-idle.
 inline constexpr Limit kMaxIdleMs{"max_idle_ms", 600'000};
-// An unread reply holds cache of a model and a thread. (The default; --max-stall.)
+// A client may leave a reply unread for this long: the call holds a thread and cache of a model. Default of
+// --max-stall.
 inline constexpr Limit kMaxStallMs{"max_stall_ms", 30'000};
 
 }  // namespace logitd

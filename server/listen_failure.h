@@ -1,4 +1,4 @@
-// Why a server cannot listen on an address: what to put right, by its own name.
+// Explains why a server cannot listen on an address.
 //
 // Thread-safe: free functions without state.
 #ifndef LOGITD_SERVER_LISTEN_FAILURE_H_
@@ -8,8 +8,9 @@
 
 namespace logitd::server {
 
-// Tries to bind `address` again, which gRPC has failed to do without saying why, and names the cause: "there is no
-// folder /run/logitd", "the port is in use; choose another, e.g. --listen 127.0.0.1:0". Leaves nothing bound behind.
+// The reason why `address` cannot be bound, and the remedy: "there is no folder /run/logitd", "the port is in use;
+// choose another, e.g. --listen 127.0.0.1:0". gRPC gives no reason, so this tries to bind the address again; it leaves
+// nothing bound.
 // REQUIRES: CheckListenAddress(address) is OK.
 std::string WhyNotListening(const std::string& address);
 

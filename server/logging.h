@@ -5,8 +5,9 @@
 //   2026-01-31T12:00:00.123Z info runner attached model=smollm2 runner=1
 //   {"time":"2026-01-31T12:00:00.123Z","level":"info","message":"runner attached","model":"smollm2","runner":1}
 //
-// No user data is ever logged: no prompts, texts, token ids, logits or log-probs; names of models, methods, statuses,
-// counts and times are. Control characters are escaped, and bytes that are not UTF-8 replaced: a line is one line.
+// - The log holds no user data: no prompts, texts, token ids, logits or log-probs. It holds names of models, methods,
+//   statuses, counts and times.
+// - Control characters are escaped and bytes that are not UTF-8 are replaced, so an entry is always one line.
 //
 // Thread-safe.
 #ifndef LOGITD_SERVER_LOGGING_H_
@@ -28,12 +29,12 @@ struct LogField {
   std::variant<std::string, int64_t, double> value;
 };
 
-// Once, before the first line. Until then lines are text, from kInfo on.
+// Call once, before the first line. Until then lines are text, of kInfo and above.
 void SetUpLog(LogFormat format, LogLevel level);
-// Whether lines of this level are written: to spare the making of their fields.
+// Whether lines of this level are written. Check it before making costly fields.
 bool IsLogged(LogLevel level);
 void Log(LogLevel level, std::string_view message, std::initializer_list<LogField> fields = {});
-// Why the process cannot start or go on, whatever the level:
+// Writes why the process cannot start or go on, at every level:
 //
 //   logitd: --runners must be in [1, 64], got 99
 //   {"time":"2026-01-31T12:00:00.123Z","level":"error","message":"failed","error":"--runners must be in [1, 64], got

@@ -1,7 +1,7 @@
-// Memory goes back to the system after a peak.
+// Returns memory to the system after a peak.
 //
-// What is freed stays with the process: glibc keeps it for the next allocation. That is right for a load that goes on,
-// and wrong for a server that had a peak an hour ago and shares its machine.
+// glibc keeps freed memory for the next allocation. That is right under a steady load, and wrong for a server that had
+// a peak an hour ago and shares its machine.
 //
 //   SetUpAllocator();                                        // in main, before any thread
 //   MemoryReturn memory_return([&] { return admission.bytes(); });
@@ -15,38 +15,38 @@
 
 namespace logitd::server {
 
-// Few heaps, however many threads there are. REQUIRES: the process has one thread.
+// Bounds the number of heaps, whatever the number of threads. REQUIRES: the process has one thread.
 void SetUpAllocator();
 
-// What the process has in memory, bytes; 0 if the system does not say.
+// The resident size of the process, bytes; 0 if the system does not report it.
 int64_t ResidentBytes();
 
-// When memory is to be given back. Pure: it is told the time and the size. One thread.
+// Decides when to return memory. Pure: the caller passes the time and the size. For one thread.
 class ReturnSchedule {
  public:
   using Clock = std::chrono::steady_clock;
 
-  // `resident_bytes`: at the start.
+  // `resident_bytes`: the resident size at the start.
   explicit ReturnSchedule(int64_t resident_bytes) : least_bytes_(resident_bytes) {}
 
-  // Whether to give back now. `bytes_in_work`: what requests take at the moment.
+  // Whether to return memory now. `bytes_in_work`: the memory of requests at the moment.
   bool IsDue(int64_t resident_bytes, int64_t bytes_in_work, Clock::time_point now);
-  // It was done: `resident_bytes` are left, and it took `duration`, in which others could not allocate.
+  // Reports that memory was returned: `resident_bytes` are left; for `duration` no thread could allocate.
   void Done(int64_t resident_bytes, int64_t bytes_in_work, Clock::duration duration, Clock::time_point now);
 
-  // Less than this is not worth it.
+  // Returning less than this is not worth the pause.
   static constexpr int64_t kWorthBytes = 32 << 20;
 
  private:
-  // The least that the process has had.
+  // The smallest resident size so far.
   int64_t least_bytes_;
-  // After the last time.
+  // The resident size after the last return.
   int64_t resident_after_ = 0;
   int64_t in_work_after_ = 0;
   Clock::time_point next_ = Clock::time_point::min();
 };
 
-// Gives memory back while it exists, on a thread of its own.
+// Returns memory on a thread of its own as long as it exists.
 class MemoryReturn {
  public:
   // `bytes_in_work` must be callable from any thread.

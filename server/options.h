@@ -1,4 +1,4 @@
-// logitd's options: what they mean, which values are allowed, and how the process is told of them (server/config.h).
+// logitd's options: their meaning and the allowed values. server/config.h gathers them.
 #ifndef LOGITD_SERVER_OPTIONS_H_
 #define LOGITD_SERVER_OPTIONS_H_
 
@@ -15,22 +15,22 @@
 
 namespace logitd::server {
 
-// Checked: what can be known before the start is right.
+// Options that passed every check that is possible before the start.
 struct Options {
   ServerOptions server;
-  // Empty: no model of its own; runners may attach.
+  // Empty: the server starts no model; runners may attach.
   std::string model_file;
   std::string model_name;
   int32_t runners = 1;
-  // Of each runner; 0: the CPUs that others leave free, at most those divided among the runners.
+  // Threads of each runner. 0: the CPUs that other processes leave free, at most an equal share of all CPUs.
   int32_t threads = 0;
-  // Of each runner; 0: what the model was trained with, what the memory holds, and 64.
+  // Of each runner. 0: the length that the model was trained with, as many tokens as fit the memory, and 64.
   int32_t context_length = 0;
   int64_t cache_tokens = 0;
   int32_t max_sequences = 0;
   std::string precision;
   std::string cache_dir;
-  // "" is the best of this CPU.
+  // Empty: the best of this CPU.
   std::string kernel_target;
   std::chrono::milliseconds grace_period{0};
   LogFormat log_format = LogFormat::kText;
@@ -39,15 +39,16 @@ struct Options {
   std::vector<std::string> ignored_variables;
 };
 
-// Every field set.
+// The defaults, with every field set.
 config::v1::ServerConfig DefaultConfig();
 
-// Errors, each beginning with where the value was given: INVALID_ARGUMENT for a value that is not allowed, UNAVAILABLE
-// for one that this machine cannot serve (no such file or instruction set).
+// Errors begin with the origin of the value: INVALID_ARGUMENT for a value that is not allowed, UNAVAILABLE for one that
+// this machine cannot serve (no such file or instruction set).
 absl::StatusOr<Options> ToOptions(const Config& config);
 
-// The options, or the exit status with which the process is to end: 0 after --help, --version and a --check-config that
-// found nothing wrong; 1 for what cannot be served, 2 for a usage error, both said on standard error.
+// The options, or the status with which the process must exit:
+// - 0 after --help, --version, and a --check-config that found no error;
+// - 1 for options that this machine cannot serve; 2 for a usage error. The reason is on standard error.
 struct ParsedOptions {
   std::optional<Options> options;
   int exit_status = 0;

@@ -1,4 +1,4 @@
-// So many of one kind at once, and no more: calls that run, streams and watches that are open. Thread-safe.
+// Bounds how many things of one kind exist at once: running calls, open streams, open watches. Thread-safe.
 #ifndef LOGITD_SERVER_PLACES_H_
 #define LOGITD_SERVER_PLACES_H_
 
@@ -28,7 +28,7 @@ class Places {
   }
   void GiveBack() { taken_.fetch_sub(1); }
 
-  // The same refusal, for what the machine has no room for although it is within the limit.
+  // The same refusal, for a call within the limit that the machine has no room for.
   absl::Status Refusal() const { return errors::Overloaded(what_, taken(), limit_, kRetryAfterMs); }
   int64_t taken() const { return taken_.load(); }
 

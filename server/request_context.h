@@ -1,4 +1,4 @@
-// What a handler knows of the call it works for, free of gRPC types: whether it has been given up.
+// Tells a handler whether its call has been given up, without gRPC types.
 #ifndef LOGITD_SERVER_REQUEST_CONTEXT_H_
 #define LOGITD_SERVER_REQUEST_CONTEXT_H_
 
@@ -17,15 +17,15 @@ struct RequestContext {
   std::stop_token given_up;
   std::chrono::system_clock::time_point deadline = std::chrono::system_clock::time_point::max();
 
-  // Blocks until `done()`, the token or the deadline, whichever comes first; what `done()` is then.
+  // Blocks until `done()` holds, the token fires or the deadline passes. Returns done().
   template <typename Done>
   bool WaitFor(std::condition_variable_any& changed, std::unique_lock<std::mutex>& lock, Done done) const {
-    // "Never" overflows the clock's conversions.
+    // A deadline of "never" overflows the clock's conversions.
     if (deadline == std::chrono::system_clock::time_point::max()) return changed.wait(lock, given_up, done);
     return changed.wait_until(lock, given_up, deadline, done);
   }
 
-  // OK while the answer is still wanted; else CANCELLED or DEADLINE_EXCEEDED. (A drained call ends with DRAINING
+  // OK while somebody wants the answer; else CANCELLED or DEADLINE_EXCEEDED. (A drained call ends with DRAINING,
   // whatever its handler returns: services/open_calls.h.)
   absl::Status Check() const {
     if (std::chrono::system_clock::now() >= deadline) return errors::DeadlineExceeded();

@@ -25,32 +25,32 @@ class Server {
   // Errors: INVALID_ARGUMENT for an address that is malformed or not allowed, UNAVAILABLE for one that cannot be bound
   // ("port in use").
   static absl::StatusOr<std::unique_ptr<Server>> Start(const ServerOptions& options);
-  // Drains, with no time left.
+  // Drains without a grace period.
   ~Server();
 
-  // Where clients reach it, with real ports.
+  // The addresses for clients, with the ports that were bound.
   const std::vector<std::string>& addresses() const;
-  // Where runners reach it.
+  // The address for runners.
   const std::string& runner_address() const;
 
-  // Starts and supervises runners, until the drain. Once. Until one has attached, calls for the model are UNAVAILABLE,
-  // not NOT_FOUND.
+  // Starts runners and supervises them until the drain. Call it at most once. Until a runner has attached, calls for
+  // its model are UNAVAILABLE, not NOT_FOUND.
   void StartRunners(FleetOptions options);
-  // How a runner ended before any of them could serve; unset: that has not happened.
+  // How a runner ended, if one ended before any runner could serve.
   std::optional<std::string> RunnersFailure() const;
-  // Blocks until a model of this name is attached (true), its runners have failed, or `give_up()`, which is asked again
-  // after Wake().
+  // Blocks until a model of this name is attached (true), or its runners have failed or give_up() holds (false). Calls
+  // give_up() again after Wake().
   bool WaitForModel(const std::string& name, const std::function<bool()>& give_up);
   void Wake();
 
-  // Stops serving: readiness goes off, no call begins, idle streams end with DRAINING at once; running calls have until
-  // shortly before `grace_period` ends, then end with DRAINING too, whatever their clients do.
+  // Stops serving. Readiness goes off, no call begins, and idle streams end with DRAINING at once. Running calls have
+  // until shortly before the end of `grace_period`; then they end with DRAINING, too, whatever their clients do.
   void Drain(std::chrono::milliseconds grace_period);
 
  private:
   struct Parts;
   explicit Server(std::unique_ptr<Parts> parts);
-  // Whether the model is waited for, and its runners have failed.
+  // Whether somebody waits for the model while its runners have failed.
   bool IsStartFailing() const;
 
   const std::unique_ptr<Parts> parts_;

@@ -1,4 +1,4 @@
-// What every handler may use. Made once, in server/server.cc; lives as long as the server.
+// The objects that every handler may use. server/server.cc makes the one instance; it lives as long as the server.
 #ifndef LOGITD_SERVER_SERVER_ENV_H_
 #define LOGITD_SERVER_SERVER_ENV_H_
 

@@ -1,5 +1,4 @@
-// What a start with a model would fail on, and can be known without one: the model's file and the folder of converted
-// weights.
+// Checks before a start with a model: the model's file and the folder of converted weights.
 //
 // Thread-safe: free functions without state.
 #ifndef LOGITD_SERVER_START_CHECKS_H_
@@ -12,17 +11,17 @@
 
 namespace logitd::server {
 
-// Whether `path` is a language model in GGUF, by its header, and as long as that says. `origin`: where it was given, as
-// errors begin. Errors: UNAVAILABLE. What else may be wrong with it, the runner says when it reads all of it.
+// Checks by its header that `path` is a language model in GGUF, and that it is as long as the header says. The runner
+// finds other faults when it reads the whole file. Errors begin with `origin`, where the path was given: UNAVAILABLE.
 absl::Status CheckModelFile(const std::string& origin, const std::string& path);
 
-// Whether the model was trained with so long a context. A file that does not say so is the runner's to judge.
+// Checks that the model was trained with a context of this length. If the file does not say, the runner decides.
 // Errors: INVALID_ARGUMENT. REQUIRES: CheckModelFile(model_file) is OK.
 absl::Status CheckContextLength(const std::string& origin, int32_t context_length, const std::string& model_file);
 
-// Whether weights that must be converted first have a place: a file can be made in the cache folder (one is made, and
-// taken away), or it holds this model's converted weights already. `precision`: as the option has it; "auto" converts
-// the default model alone. Errors: UNAVAILABLE. REQUIRES: CheckModelFile(model_file) is OK.
+// Checks that converted weights have a place: the cache folder is writable (this makes a file and removes it), or it
+// already holds this model's converted weights. `precision` is the option's value; "auto" converts only the default
+// model. Errors: UNAVAILABLE. REQUIRES: CheckModelFile(model_file) is OK.
 absl::Status CheckCacheDir(const std::string& origin, const std::string& cache_dir, const std::string& model_file,
                            const std::string& precision);
 

@@ -1,4 +1,4 @@
-// absl::Status -> grpc::Status: the one place where a call's error goes onto the wire.
+// absl::Status -> grpc::Status: the one place that puts a call's error on the wire.
 #ifndef LOGITD_SERVER_STATUS_H_
 #define LOGITD_SERVER_STATUS_H_
 

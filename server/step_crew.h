@@ -1,13 +1,14 @@
-// Threads that lend a hand where one message has work for several processors.
+// Helper threads for messages that have work for several processors.
 //
 //   crew.Run(sequences.size(), /*helpers=*/3, [&](size_t i) { Advance(sequences[i]); });   // returns when all are done
 //
-//   the caller   0     2  3        6         takes the next piece again and again, as each helper does; nobody waits
-//   helper          1        4  5     7      for a helper that is busy elsewhere
+//   the caller   0     2  3        6         the caller and each helper take the next piece until none is left;
+//   helper          1        4  5     7      nobody waits for a helper that is busy elsewhere
 //
-// The caller always works itself, so a call ends even if no helper is free, and one that wants none pays nothing: no
-// lock, no hand-over. There are `helper_count` threads for all callers together, however many there are; they are made
-// when they are first wanted, and kept. Callers that wait for helpers are served in turn. Free of gRPC; thread-safe.
+// - The caller works, too, so a call ends even if no helper is free. A call without helpers takes no lock.
+// - All callers share `helper_count` threads. They start when they are first needed, and stay.
+// - Callers that wait for helpers are served in turn.
+// Free of gRPC; thread-safe.
 #ifndef LOGITD_SERVER_STEP_CREW_H_
 #define LOGITD_SERVER_STEP_CREW_H_
 
@@ -30,11 +31,11 @@ class StepCrew {
   // REQUIRES: no Run is in progress.
   ~StepCrew();
 
-  // Calls work(i) once for each i in [0, count), on this thread and on at most `helpers` others; in no particular
-  // order, several at once. All that they wrote is seen by the caller afterwards.
+  // Calls work(i) once for each i in [0, count), on this thread and on at most `helpers` others, in no particular
+  // order and several at once. The caller sees everything that they wrote.
   void Run(size_t count, size_t helpers, absl::FunctionRef<void(size_t)> work);
 
-  // How many helpers there are so far.
+  // The number of helper threads so far.
   size_t thread_count() const;
 
  private:
@@ -43,7 +44,7 @@ class StepCrew {
     absl::FunctionRef<void(size_t)> work;
     size_t count;
     std::atomic<size_t> next = 0;
-    // How many more helpers it takes, and how many are at it.
+    // How many more helpers it takes, and how many work on it.
     size_t wanted;
     int busy = 0;
     std::condition_variable done;
@@ -57,7 +58,7 @@ class StepCrew {
   const int helper_count_;
   mutable std::mutex mutex_;
   std::condition_variable has_job_;
-  // Those that take more helpers; whoever has waited longest comes first.
+  // Runs that take more helpers; the one that has waited longest comes first.
   std::deque<Job*> jobs_;
   std::vector<std::thread> threads_;
   int idle_count_ = 0;

@@ -1,14 +1,16 @@
-// Working space for steps, lent for one at a time: a stream or a request that waits holds none.
+// Working space for steps, lent for one step at a time. Streams and requests that wait hold none.
 //
 //   for (const SequenceStep& step : batch) {
 //     ASSIGN_OR_RETURN(const StepWorkspaces::Lease workspace, workspaces.Lend(context));
 //     decoder.Advance(step.position, row, workspace->distribution);
 //   }
 //
-// A step is pure computation: more of them at once than there are processors end no sooner. So there are only a few
-// workspaces, and who finds none waits for its turn. A lease is for one step (one row), however many a message has, and
-// is never held while one waits for a client or a model: between any two steps of a long batch others have their turn,
-// and who is given up leaves. Made once, in server/server.cc. Thread-safe.
+// A step is pure computation, so running more of them than there are processors gains nothing. There are a few
+// workspaces; if none is free, Lend waits in FIFO order.
+// - A lease covers one row, so long batches yield between rows. A caller must not hold it while it waits for a client
+//   or a model.
+// - A caller whose call is given up stops waiting.
+// Made once, in server/server.cc. Thread-safe.
 #ifndef LOGITD_SERVER_STEP_WORKSPACES_H_
 #define LOGITD_SERVER_STEP_WORKSPACES_H_
 
@@ -27,17 +29,17 @@
 
 namespace logitd::server {
 
-// What one row passes through. Grows to the largest row that it has had, at most 410 bytes a token of the vocabulary
-// and 128 for each token of the history (core/distribution.h); a step finds nothing in it of the steps before.
+// The buffers that one row passes through. They grow to the largest row so far: at most 410 bytes for each token of the
+// vocabulary and 128 for each token of the history (core/distribution.h). No result of a step reaches the next.
 struct StepWorkspace {
   Distribution distribution;
-  // A row that has to be widened or aligned (WireRows::Row).
+  // Holds a row that has to be widened or aligned (WireRows::Row).
   RowBuffers row;
 };
 
 class StepWorkspaces {
  public:
-  // Must not outlive the StepWorkspaces that it is from.
+  // Must not outlive the StepWorkspaces that lent it.
   class Lease {
    public:
     Lease(Lease&&) noexcept = default;
@@ -60,37 +62,37 @@ class StepWorkspaces {
 
   // REQUIRES: count >= 1; helper_count >= 0.
   explicit StepWorkspaces(int count, int helper_count = 0) : unmade_count_(count), crew_(helper_count) {}
-  // Twice the processors: a short step seldom waits for the long ones. With its caller the crew takes each of them
-  // once.
+  // Twice the processors, so a short step seldom waits for long ones. The crew and its caller together occupy each
+  // processor once.
   StepWorkspaces();
 
-  // Blocks until one is free and everybody who has waited for longer has one: nobody is overtaken, and so waits for at
-  // most one step of each of the others. Of several, the one given back last, for it is the likeliest to be in the
-  // cache. Errors: CANCELLED, DEADLINE_EXCEEDED as soon as `context` is given up, before a lease and while it is waited
-  // for. REQUIRES: the calling thread holds none.
+  // Blocks until a workspace is free for this caller. Callers get one in the order in which they came, so each waits
+  // for at most one step of each other caller. Of several free ones it lends the one given back last: it is the
+  // likeliest to be in the cache. Errors: CANCELLED, DEADLINE_EXCEEDED as soon as `context` is given up. REQUIRES: the
+  // calling thread holds no lease.
   absl::StatusOr<Lease> Lend(const RequestContext& context);
 
-  // For the steps of one message that may be taken at once, each in a workspace lent for it alone.
+  // Helpers for the steps of one message that may run at once, each with a lease of its own.
   StepCrew& crew() { return crew_; }
 
-  // How many wait at the moment.
+  // The number of callers that wait at the moment.
   int waiting_count() const;
 
  private:
-  // Somebody who waits; lives on its thread's stack.
+  // A waiting caller; lives on its thread's stack.
   struct Waiting {
     std::condition_variable_any changed;
-    // What it waits for, as soon as it is its own.
+    // The workspace, once the caller has it.
     std::unique_ptr<StepWorkspace> workspace;
   };
 
   void TakeBack(std::unique_ptr<StepWorkspace> workspace);
 
   mutable std::mutex mutex_;
-  // Whoever has waited longest comes first. While somebody waits, none is free and none unmade.
+  // The caller that has waited longest comes first. While one waits, every workspace is made and lent.
   std::list<Waiting*> waiting_;
   std::vector<std::unique_ptr<StepWorkspace>> free_;
-  // Those that nobody has needed so far.
+  // The number of workspaces not made yet.
   int unmade_count_;
   // Last, because its threads end before what they use.
   StepCrew crew_;

@@ -1,4 +1,4 @@
-// The signals that end the server, taken by a thread of their own so that nothing has to be done in a signal handler.
+// Takes the signals that end the server on a thread of its own, so no code runs in a signal handler.
 //
 //   static StopSignals signals;             // before any other thread is started
 //   signals.Watch([&] { server->Wake(); });  // called once, by the first request to stop
@@ -7,8 +7,8 @@
 // - SIGTERM, SIGINT: a request to stop in order. One that comes within kSameRequest of the first is the same request:
 //   GNU timeout sends its signal twice. A later one ends the process at once, as that signal does by default (a shell
 //   shows 143 or 130).
-// - SIGHUP: ignored, with a line in the log. It is kept for a later use: to read files again.
-// - Others do what they do by default: SIGQUIT ends the process at once, with a core file where these are on.
+// - SIGHUP: ignored, with a line in the log; reserved for reading files again.
+// - Other signals have their default effect: SIGQUIT ends the process at once, with a core file where these are on.
 #ifndef LOGITD_SERVER_STOP_SIGNALS_H_
 #define LOGITD_SERVER_STOP_SIGNALS_H_
 
@@ -21,7 +21,7 @@
 
 namespace logitd::server {
 
-// Thread-safe, except for Watch. One for the process, which lives as long as the process: its thread never ends.
+// Thread-safe, except for Watch. A process has one, which lives as long as the process: its thread never ends.
 class StopSignals {
  public:
   static constexpr std::chrono::milliseconds kSameRequest{1000};
@@ -32,7 +32,7 @@ class StopSignals {
   StopSignals(const StopSignals&) = delete;
   StopSignals& operator=(const StopSignals&) = delete;
 
-  // Takes the signals from now on. Once.
+  // Takes the signals from now on. Call it once.
   void Watch(std::function<void()> on_stop);
   bool requested() const;
   // Blocks until a stop is requested.

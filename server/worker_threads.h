@@ -1,6 +1,6 @@
-// Threads that run handlers. A handler may block (on a model, on a slow client), so there are as many threads as there
-// are handlers running; they are kept for the next one, and end when they have had nothing to do for a while: a thread
-// that sleeps holds a stack, and memory that its allocations have left with it. Free of gRPC; thread-safe.
+// Threads that run handlers. A handler may block on a model or on a slow client, so each running handler has a thread.
+// A thread is kept for the next handler and ends after some idle time, because a sleeping thread holds a stack and
+// memory that its allocations have left with it. Free of gRPC; thread-safe.
 #ifndef LOGITD_SERVER_WORKER_THREADS_H_
 #define LOGITD_SERVER_WORKER_THREADS_H_
 
@@ -19,19 +19,18 @@ class WorkerThreads {
   static constexpr std::chrono::milliseconds kIdleTime{10'000};
 
   explicit WorkerThreads(std::chrono::milliseconds idle_time = kIdleTime) : idle_time_(idle_time) {}
-  // Waits for every task. REQUIRES: no Run after this has begun, other than from tasks.
+  // Waits for every task. REQUIRES: only tasks call Run from now on.
   ~WorkerThreads();
 
-  // Runs `task` soon, on another thread. The number of tasks at once is bounded by admission
-  // (server/admission.h: max_calls and max_open_streams together).
-  // False: the system gives no thread, and the task was dropped.
+  // Runs `task` soon, on another thread. server/admission.h bounds the number of tasks at once: max_calls +
+  // max_open_streams. False: the system gives no thread, and the task was dropped.
   bool Run(std::function<void()> task);
 
-  // How many there are, busy or idle.
+  // The number of threads, busy or idle.
   size_t thread_count() const;
 
  private:
-  // A thread that has nothing to do; lives on its stack.
+  // An idle thread; lives on its stack.
   struct Idle {
     std::condition_variable changed;
     std::function<void()> task;
@@ -39,15 +38,15 @@ class WorkerThreads {
   using Threads = std::list<std::thread>;
 
   void Work(Threads::iterator self, std::function<void()> task);
-  // The next task of a thread; none: it ends. REQUIRES: `lock` holds mutex_.
+  // The next task of a thread; empty: the thread ends. REQUIRES: `lock` holds mutex_.
   std::function<void()> WaitForTask(std::unique_lock<std::mutex>& lock);
 
   const std::chrono::milliseconds idle_time_;
   mutable std::mutex mutex_;
-  // Whoever became idle last is the first to be busy again: the others may end.
+  // The thread that became idle last is the first to work again, so the others may end.
   std::vector<Idle*> idle_;
   Threads threads_;
-  // Those that are at their end, to be joined by the next one: at most one.
+  // At most one ended thread, which the next one to end joins.
   Threads ended_;
   std::condition_variable has_ended_;
   bool stopping_ = false;

@@ -9,7 +9,7 @@ namespace logitd::wire {
 
 // REQUIRES: !status.ok().
 v1::Error ToProto(const absl::Status& status);
-// An error that a runner sent. Never OK, whatever its code says.
+// An error from another program. Never OK, whatever its code says.
 absl::Status FromProto(const v1::Error& error);
 
 }  // namespace logitd::wire

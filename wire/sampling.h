@@ -18,33 +18,32 @@
 
 namespace logitd::wire {
 
-// The stages; `seed` is the caller's to read. Errors are those of Validate and of VocabSubset, with the message's own
-// field names ("temperature", "allowed_tokens.ids.token_ids[3]"), and LIMIT_EXCEEDED for the lists.
+// The stages; the caller reads `seed`. Errors are those of Validate and of VocabSubset, with the message's field names
+// ("temperature", "allowed_tokens.ids.token_ids[3]"), and LIMIT_EXCEEDED for the lists.
 absl::StatusOr<SamplingParams> FromProto(const v1::SamplingParams& params, int32_t vocab_size);
 
-// A set of one step alone. Errors: FIELD_REQUIRED, TOKEN_ID_OUT_OF_RANGE, DUPLICATE_TOKEN_ID, EMPTY_TOKEN_SET,
+// The token set of a single step. Errors: FIELD_REQUIRED, TOKEN_ID_OUT_OF_RANGE, DUPLICATE_TOKEN_ID, EMPTY_TOKEN_SET,
 // FIELD_OUT_OF_RANGE; fields "ids", "ids.token_ids[i]", "bitmask".
 absl::StatusOr<VocabSubset> FromProto(const v1::TokenSet& set, int32_t vocab_size);
 
-// Of SamplingParams, to score given tokens with: what gives no log-prob, or one that depends on a draw, is
-// FIELD_OUT_OF_RANGE
-// ("temperature", "xtc.probability").
+// SamplingParams for scoring given tokens. Params without a log-prob, or with one that depends on a draw, are
+// FIELD_OUT_OF_RANGE ("temperature", "xtc.probability").
 absl::StatusOr<SamplingParams> ScoringParamsFromProto(const v1::SamplingParams& params, int32_t vocab_size);
 
-// Bytes that the token sets and lists of `params` take, without those that it shares with `shared`.
+// Bytes of the token sets and lists of `params`, without those that it shares with `shared`.
 int64_t HeldBytes(const SamplingParams& params, const SamplingParams* shared = nullptr);
 
-// `end_token_ids`: those of the vocabulary, ascending. `default_max_tokens` holds where max_tokens is unset.
+// `end_token_ids`: those of the vocabulary, ascending. `default_max_tokens` applies if max_tokens is unset.
 // Errors: TOKEN_ID_OUT_OF_RANGE, FIELD_OUT_OF_RANGE, LIMIT_EXCEEDED.
 absl::StatusOr<StopRules> FromProto(const v1::StopCriteria& stop, std::span<const TokenId> end_token_ids,
                                     int32_t vocab_size, int32_t default_max_tokens);
 
-// `default_sampling_log_prob` holds where it is unset; `default_layout` where layout is.
+// `default_sampling_log_prob` and `default_layout` apply if sampling_log_prob and layout are unset.
 // Errors: FIELD_OUT_OF_RANGE, LIMIT_EXCEEDED, TOKEN_ID_OUT_OF_RANGE.
 absl::StatusOr<RecordOptions> FromProto(const v1::RecordOptions& record, int32_t vocab_size,
                                         bool default_sampling_log_prob, v1::RecordLayout default_layout);
 
-// 64 random bits for a request that brought no seed; reported, so that the result can be replayed.
+// 64 random bits for a request without a seed. The reply reports them, so that the result can be replayed.
 uint64_t DrawSeed();
 
 }  // namespace logitd::wire

@@ -1,4 +1,4 @@
-// Token ids in messages.
+// Token ids in messages: as a span, and checked.
 #ifndef LOGITD_WIRE_TOKEN_IDS_H_
 #define LOGITD_WIRE_TOKEN_IDS_H_
 

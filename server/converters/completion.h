@@ -18,8 +18,8 @@ void ToProto(int32_t token_count, const SequenceSums& sums, v1::SequenceTotals& 
 void ToProto(const SequenceSums& sums, v1::ResumeState& message);
 void ToProto(const Finish& finish, v1::Finish& message);
 
-// The sums that a sequence of `token_count` tokens is resumed with. Errors: FIELD_OUT_OF_RANGE for what cannot be the
-// sum of so many log-probs (core/log_prob_range.h).
+// The sums with which a sequence of `token_count` tokens resumes. Errors: FIELD_OUT_OF_RANGE for a value that cannot be
+// the sum of that many log-probs (core/log_prob_range.h).
 absl::StatusOr<SequenceSums> FromProto(const v1::ResumeState& message, int64_t token_count);
 
 }  // namespace logitd::server

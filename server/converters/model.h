@@ -13,15 +13,15 @@
 
 namespace logitd::server {
 
-// What a runner says of itself. Nothing in it is believed: errors are FIELD_REQUIRED, FIELD_OUT_OF_RANGE,
-// LIMIT_EXCEEDED, TOKEN_ID_OUT_OF_RANGE, with fields "hello.model....".
+// A runner's own description, none of which is trusted. Errors (fields "hello.model...."): FIELD_REQUIRED,
+// FIELD_OUT_OF_RANGE, LIMIT_EXCEEDED, TOKEN_ID_OUT_OF_RANGE.
 absl::StatusOr<ModelDescription> FromProto(const v1::ModelInfo& info);
-// Name and version of the runner itself: they stand in log lines. Fields "hello....".
+// Checks the name and version of the runner, which stand in log lines. Fields "hello....".
 absl::Status CheckNames(const v1::RunnerHello& hello);
 absl::StatusOr<RunnerCapacity> FromProto(const v1::RunnerCapacity& capacity);
 RunnerCapabilities FromProto(const v1::RunnerCapabilities& capabilities);
 
-// Errors: RUNNER_PROTOCOL if lengths do not add up or the fingerprint is another one.
+// Errors: RUNNER_PROTOCOL if the lengths do not add up or the fingerprint differs.
 absl::StatusOr<Vocabulary> FromProto(const v1::Vocabulary& vocabulary, const ModelDescription& model);
 
 void ToProto(const ModelDescription& model, v1::ModelInfo& info);

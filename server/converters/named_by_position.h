@@ -1,4 +1,4 @@
-// Tokens named for each position of a sequence.
+// The tokens that a request names for each position of a sequence.
 #ifndef LOGITD_SERVER_CONVERTERS_NAMED_BY_POSITION_H_
 #define LOGITD_SERVER_CONVERTERS_NAMED_BY_POSITION_H_
 
@@ -11,15 +11,15 @@
 
 namespace logitd::server {
 
-// A list for each position; empty: none are named.
+// One list for each position; empty if none is named.
 using NamedByPosition = std::vector<std::vector<TokenId>>;
 
-// Of `count` positions. Errors (field "named_by_position", or one in it): TARGET_COUNT_MISMATCH, LIMIT_EXCEEDED,
-// TOKEN_ID_OUT_OF_RANGE.
+// The lists of `count` positions. Errors (field "named_by_position", or one in it): TARGET_COUNT_MISMATCH,
+// LIMIT_EXCEEDED, TOKEN_ID_OUT_OF_RANGE.
 absl::StatusOr<NamedByPosition> NamedFromProto(const google::protobuf::RepeatedPtrField<v1::TokenIds>& lists,
                                                int64_t count, int32_t vocab_size);
 
-// Tokens in all lists.
+// The number of tokens in all lists.
 int64_t CountOf(const NamedByPosition& named);
 
 }  // namespace logitd::server

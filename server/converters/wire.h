@@ -1,4 +1,4 @@
-// The conversions of wire/, among the server's own.
+// Brings the conversions of wire/ into the server's namespace.
 #ifndef LOGITD_SERVER_CONVERTERS_WIRE_H_
 #define LOGITD_SERVER_CONVERTERS_WIRE_H_
 

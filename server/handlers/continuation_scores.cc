@@ -1,3 +1,17 @@
+// Groups of continuations (shared_contexts.h) are evaluated in rounds. Example: contexts [a b c] and [a b d], with the
+// continuations [x y] and [z]:
+//
+//   shared    a  b              evaluated once, as a sequence; each round's sequences are forks of it
+//   fork 1          c   x       feeds c, then x: the row after c predicts x, the row after x predicts y
+//   fork 2          d           feeds d: its row predicts z
+//
+// - A context's last token is never shared: it is fed with the continuation, whose first row it gives. A continuation's
+//   last token is never fed.
+// - A round holds as many continuations as the cache has room for beside the shared tokens. A runner that cannot fork
+//   takes one continuation at a time, which feeds all of its context.
+// - Equal tokens after an equal context are evaluated once, so that they tie.
+// - The runner reduces rows to records where it can; else kRowsAtOnce rows at a time come back, and Scorer reduces
+// them.
 #include "server/handlers/continuation_scores.h"
 
 #include <algorithm>
@@ -20,20 +34,20 @@
 namespace logitd::server {
 namespace {
 
-// Continuations that are evaluated at once: enough to fill a batch, few enough to leave room for other requests.
+// Continuations in evaluation at once: enough to fill a batch, few enough to leave room for other requests.
 constexpr size_t kContinuationsAtOnce = 16;
-// Rows of logits that come back at once for one continuation (with `sampling`, which needs the whole row).
+// Rows of logits that come back at once for one continuation, if records do not serve (`sampling` needs whole rows).
 constexpr size_t kRowsAtOnce = 16;
 
-// A continuation on its way.
+// A continuation in evaluation.
 struct Running {
   const ContinuationInput* input;
   ContinuationScore* score;
-  // Index of its group among those that are evaluated together.
+  // Index of its group among the groups of this evaluation.
   size_t context;
-  // What of its context is fed before: all but what is shared, and the last token.
+  // The part of its context that is fed first: neither the shared tokens nor the last one.
   std::span<const TokenId> own_context;
-  // What is fed then: the last token of the context, then all of its own but the last. Row t predicts token t.
+  // Fed next: the context's last token, then the continuation without its last token. Row t predicts token t.
   std::vector<TokenId> fed;
   Scorer scorer;
   // The item's.
@@ -43,7 +57,7 @@ struct Running {
   std::optional<int64_t> context_sequence = std::nullopt;
 };
 
-// What a group's contexts begin with, evaluated once for all of its continuations.
+// The tokens that a group's contexts share, evaluated once for all of its continuations.
 struct Context {
   std::span<const TokenId> tokens;
   // The item's.
@@ -58,12 +72,12 @@ class Evaluation {
  public:
   Evaluation(const ScoreOptions& options, ServedModel& model, const RequestContext& context, StepWorkspaces& workspaces)
       : options_(options), model_(model), context_(context), workspaces_(workspaces), session_(model) {
-    // A runner of other numerics must not reduce rows, and a conditional needs the whole row.
+    // A runner of another numerics version must not reduce rows, and a conditional needs the whole row.
     by_records_ = model.capabilities().records && !options.sampling;
     can_fork_ = model.capabilities().fork && session_.capacity().max_sequences > 1;
   }
 
-  // Scores the continuations of `groups`: evaluates what they share, then the continuations in rounds.
+  // Scores the continuations of `groups`: evaluates the shared tokens, then the continuations in rounds.
   absl::Status ScoreGroups(const std::vector<ItemInput>& items, std::span<const ContextGroup> groups,
                            std::vector<ItemScores>& scores);
 
@@ -87,7 +101,7 @@ absl::Status Evaluation::ScoreGroups(const std::vector<ItemInput>& items, std::s
                                      std::vector<ItemScores>& scores) {
   std::vector<Context> contexts;
   std::vector<Running> running;
-  // The same tokens after the same context are evaluated once, so that they tie: in another place of a batch the model
+  // Equal tokens after an equal context are evaluated once, so that they tie: at another place in a batch the model
   // might give them another last digit.
   std::vector<std::pair<ContinuationScore*, const ContinuationScore*>> copies;
   int64_t shared_tokens = 0;
@@ -102,7 +116,7 @@ absl::Status Evaluation::ScoreGroups(const std::vector<ItemInput>& items, std::s
       shared_tokens += std::ssize(context.tokens);
       ++shared_contexts;
     }
-    // By what comes after the shared tokens, to the end.
+    // The key is every token after the shared ones.
     std::map<std::tuple<std::vector<TokenId>, std::vector<TokenId>, NamedByPosition>, ContinuationScore*> first_with;
     for (const size_t j : group.continuations) {
       const ContinuationInput& input = item.continuations[j];
@@ -128,11 +142,11 @@ absl::Status Evaluation::ScoreGroups(const std::vector<ItemInput>& items, std::s
   }
   if (running.empty()) return absl::OkStatus();
 
-  // Rounds, as large as the cache allows beside the contexts. A round of one always fits.
+  // A round is as large as the cache allows beside the contexts. A round of one always fits.
   const RunnerCapacity& capacity = session_.capacity();
   const int64_t room = capacity.max_cached_tokens / 2 - shared_tokens;
   const int64_t free_sequences = capacity.max_sequences - shared_contexts;
-  // Without forks each continuation has the context to itself: one at a time.
+  // Without forks each continuation evaluates its whole context, one at a time.
   const auto most = static_cast<size_t>(
       can_fork_ ? std::clamp<int64_t>(free_sequences, 1, static_cast<int64_t>(kContinuationsAtOnce)) : 1);
   std::vector<std::vector<Running>> rounds;
@@ -155,7 +169,7 @@ absl::Status Evaluation::ScoreGroups(const std::vector<ItemInput>& items, std::s
       "items", context_));
   RETURN_IF_ERROR(EvaluateContexts(contexts));
   for (std::vector<Running>& round : rounds) {
-    // What a context failed with is what its continuations fail with, and no others.
+    // The failure of a context is that of its continuations, and of no others.
     std::erase_if(round, [&contexts](Running& next) {
       next.score->status = contexts[next.context].status;
       return !next.score->status.ok();
@@ -188,7 +202,7 @@ absl::Status Evaluation::EvaluateContexts(std::vector<Context>& contexts) {
   return absl::OkStatus();
 }
 
-// The part of each context that is its own. No rows: they would cost as much as all else.
+// Feeds the own part of each context. It asks for no rows, which would cost as much as everything else.
 absl::Status Evaluation::FeedOwnContexts(std::vector<Running>& round) {
   std::vector<SequenceWork> work;
   std::vector<Running*> fed;
@@ -226,7 +240,7 @@ SequenceWork Evaluation::WorkOf(Running& running) {
   } else if (named.empty()) {
     work.AskForAll(records(running.input->token_ids, options_.record.named_token_ids));
   } else {
-    // Each row names tokens of its own: a request for each.
+    // Each row names its own tokens, so each needs a request of its own.
     for (size_t i = 0; i < count; ++i) {
       std::vector<TokenId> ids = options_.record.named_token_ids;
       ids.insert(ids.end(), named[i].begin(), named[i].end());
@@ -283,7 +297,7 @@ absl::Status Evaluation::TakeRows(Running& running, const SequenceWork& work, co
       running.scorer.Add(record, row.argmax);
     } else {
       const LogitsView row(rows.logits().data() + i * vocab_size, vocab_size);
-      // What the stages may look at: the context, and the targets before this one.
+      // The stages may look at the context and at the targets before this one.
       StepContext step;
       step.prompt = *running.input->context;
       step.output = std::span(running.input->token_ids).first(running.fed_count);
@@ -317,7 +331,7 @@ absl::Status ScoreContinuations(const std::vector<ItemInput>& items, const Score
   size_t begin = 0;
   size_t next_item = 0;
   while (next_item < items.size()) {
-    // As many whole groups as are evaluated at once; at least one.
+    // As many whole groups as fit kContinuationsAtOnce, at least one.
     size_t end = begin;
     size_t continuations = 0;
     int64_t tokens = 0;
@@ -338,12 +352,12 @@ absl::Status ScoreContinuations(const std::vector<ItemInput>& items, const Score
       ++end;
     }
     if (end > begin) {
-      // Its room in the cache is given back before a client that may be slow is written to.
+      // Give back the cache room before writing to a client that may be slow.
       Evaluation evaluation(options, model, context, workspaces);
       RETURN_IF_ERROR(evaluation.ScoreGroups(items, std::span(groups).subspan(begin, end - begin), scores));
     }
     begin = end;
-    // Every item whose last group is done, and those that have none.
+    // Items whose last group is done, and items without groups.
     const size_t done_items = begin < groups.size() ? groups[begin].item_index : items.size();
     for (; next_item < done_items; ++next_item) {
       if (!done(next_item, std::move(scores[next_item]))) return context.Check();

@@ -1,4 +1,4 @@
-// The log-probs of continuations after their contexts, with an attached model: what Score and Rank have in common.
+// The log-probs of continuations after their contexts, with an attached model: the common part of Score and Rank.
 #ifndef LOGITD_SERVER_HANDLERS_CONTINUATION_SCORES_H_
 #define LOGITD_SERVER_HANDLERS_CONTINUATION_SCORES_H_
 
@@ -22,7 +22,7 @@ namespace logitd::server {
 
 // The score of one continuation.
 struct ContinuationScore {
-  // Why it could not be scored; then the rest is empty.
+  // Not OK: why it could not be scored. The rest is empty then.
   absl::Status status;
   // One per token; empty if options.records is false.
   std::vector<TokenRecord> tokens;
@@ -35,21 +35,20 @@ struct ContinuationScore {
 struct ItemScores {
   // In the item's order.
   std::vector<ContinuationScore> continuations;
-  // Tokens that the model was asked to evaluate for them, what they share once. Not counted again: what a lost runner
-  // had evaluated.
+  // Tokens that the model evaluated for the item. Shared tokens count once; a lost runner's work is not counted again.
   int64_t evaluated_count = 0;
 };
 
-// What records are to hold, and the conditional to score under besides the model's.
+// The content of records, and the conditional to score under besides the model's.
 struct ScoreOptions {
   RecordOptions record;
   std::optional<SamplingParams> sampling;
 };
 
-// Scores `items`, several at once, and calls `done(item_index, scores)` for each, in order; false from it stops.
-// A context is evaluated once for all of its continuations, as far as it has the same tokens for them. A workspace is
-// lent for each row. Errors: those of the call as a whole (CANCELLED, RUNNER_LOST, ...); what concerns one continuation
-// is in its status.
+// Scores `items`, several at once, and calls done(item_index, scores) for each, in order. Stops if done returns false.
+// The model evaluates the tokens that the contexts of an item share once for all its continuations. Each row borrows a
+// workspace. Errors are those of the whole call (CANCELLED, RUNNER_LOST, ...); an error of one continuation is in its
+// status.
 absl::Status ScoreContinuations(const std::vector<ItemInput>& items, const ScoreOptions& options, ServedModel& model,
                                 const RequestContext& context, StepWorkspaces& workspaces,
                                 const std::function<bool(size_t, ItemScores)>& done);
@@ -58,10 +57,10 @@ absl::Status ScoreContinuations(const std::vector<ItemInput>& items, const Score
 void ToProto(const ContinuationInput& input, const ContinuationScore& score, const RecordOptions& options,
              const Vocabulary& vocabulary, v1::ScoredContinuation& message);
 
-// What the scores of an item cost.
+// The tokens that the scores of an item cost.
 v1::Usage UsageOf(const ItemInput& input, const ItemScores& scores);
 
-// Alternatives of one reply, tokens * (top_n + named). Errors: LIMIT_EXCEEDED.
+// Checks the number of alternatives of one reply, tokens * (top_n + named). Errors: LIMIT_EXCEEDED.
 absl::Status CheckAlternatives(const std::vector<ItemInput>& items, const RecordOptions& options);
 
 }  // namespace logitd::server

@@ -19,10 +19,10 @@
 namespace logitd::server {
 namespace {
 
-// What an open sequence costs besides what its caller chooses, the allocator's and the map's part included.
+// The fixed cost of an open sequence, including the allocator's and the map's part.
 constexpr int64_t kSequenceBytes = sizeof(Decoder) + 128;
 
-// The memory of a vector, and what is in it.
+// The allocated bytes of a vector, and the bytes of a span.
 int64_t BytesOf(const std::vector<TokenId>& tokens) {
   return static_cast<int64_t>(tokens.capacity() * sizeof(TokenId));
 }
@@ -87,7 +87,7 @@ absl::Status DecodeSession::Start(const v1::DecodeConfig& config, v1::DecodeStar
 
 absl::Status DecodeSession::Step(const v1::StepBatch& batch, std::string_view payload, const RequestContext& context,
                                  StepWorkspaces& workspaces, v1::BatchResult& result) {
-  // Only a batch that can be taken apart as a whole is begun: the errors up to here end the stream.
+  // The errors up to here end the stream: a batch begins only if all of it can be read.
   if (batch.batch_id() <= last_batch_id_) {
     return errors::OutOfRange("batch.batch_id", batch.batch_id(), "> " + std::to_string(last_batch_id_));
   }
@@ -105,7 +105,7 @@ absl::Status DecodeSession::Step(const v1::StepBatch& batch, std::string_view pa
   result.set_batch_id(batch.batch_id());
 
   for (int i = 0; i < batch.opens_size(); ++i) {
-    // Up to a thousand lists and prompts.
+    // An open may bring a thousand lists, and prompts.
     RETURN_IF_ERROR(context.Check());
     v1::OpenResult& opened = *result.add_opens();
     opened.set_sequence_id(batch.opens(i).sequence_id());
@@ -130,7 +130,7 @@ absl::Status DecodeSession::CheckSharedPrompts(const Prompts& prompts) const {
 }
 
 absl::StatusOr<DecoderConfig> DecodeSession::ConfigOf(const v1::OpenSequence& open) const {
-  // Its tokens are the caller's to keep.
+  // The caller keeps its tokens.
   DecoderConfig config{sampling_,
                        stop_,
                        record_,
@@ -191,7 +191,7 @@ absl::StatusOr<SequenceSums> DecodeSession::PastOf(const v1::SequenceState& stat
     ASSIGN_OR_RETURN(auto carried, In("resume_state.", FromProto(state.resume_state(), token_count)));
     return carried;
   }
-  // A part of a sum is never shown as the whole.
+  // Never show a part of a sum as the whole.
   return token_count == 0 ? SequenceSums{} : SequenceSums{std::nullopt, std::nullopt};
 }
 
@@ -213,13 +213,13 @@ absl::Status DecodeSession::Open(const v1::OpenSequence& open, const Prompts& sh
 
   OpenedSequence opened;
   const std::span<const TokenId> tokens = Ids(state.tokens().token_ids());
-  // Sets and lists that are the stream's own are shared, and count once; so do prompts that are equal.
+  // Sequences share the stream's own sets and lists, which count once. So do equal prompts.
   const int64_t set_bytes = HeldBytes(config.sampling, &sampling_);
   const int64_t prompt_bytes = prompt.empty() || prompts_.Has(prompt) ? 0 : BytesOf(prompt);
   const int64_t token_bytes = NeedsHistory(config.sampling) ? BytesOf(tokens) : 0;
   const int64_t stream_bytes = state_bytes_ + set_bytes + prompt_bytes + token_bytes;
   if (stream_bytes > kMaxStreamStateBytes) {
-    // The largest part of what is new.
+    // Name the largest of the new parts.
     const char* field = open.fresh().has_shared_prompt() ? "fresh.shared_prompt" : "fresh.prompt_token_ids";
     if (std::max(set_bytes, token_bytes) > prompt_bytes) {
       field = set_bytes > token_bytes ? "sampling" : "fresh.state.tokens.token_ids";

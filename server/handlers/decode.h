@@ -22,22 +22,23 @@
 
 namespace logitd::server {
 
-// The unit of max_stream_state_bytes, as messages show it.
+// The unit of max_stream_state_bytes in messages.
 inline constexpr char kStreamState[] = "bytes of the sets, lists, prompts and tokens of the open sequences";
 
-// The state of one stream; it dies with it. One message at a time; no I/O; no reply depends on a clock, nor on how many
-// threads take the steps of a batch.
+// The state of one stream. It takes one message at a time and does no I/O. No reply depends on a clock, nor on the
+// number of threads that take the steps of a batch.
 class DecodeSession {
  public:
-  // Answers one message; each step in a workspace lent for it alone, so that a batch of many slow steps keeps nobody
-  // from the few there are, and those of different sequences with the help of workspaces.crew(). An error ends the
-  // stream (CANCELLED, DEADLINE_EXCEEDED: `context` was given up between two steps, and `response` has those before the
-  // first that was not taken); what concerns one sequence alone is in `response`. REQUIRES: the calling thread holds
-  // none of `workspaces`.
+  // Answers one message.
+  // - Each step borrows a workspace of its own, so that a batch of many slow steps does not block other callers.
+  // - workspaces.crew() helps with the steps of different sequences.
+  // - An error of one sequence is in `response`. An error of the whole message ends the stream; CANCELLED and
+  //   DEADLINE_EXCEEDED say that `context` was given up between two steps, and `response` has the steps before.
+  // REQUIRES: the calling thread holds none of `workspaces`.
   absl::Status Handle(const v1::DecodeRequest& request, const RequestContext& context, StepWorkspaces& workspaces,
                       v1::DecodeResponse& response);
 
-  // What the session keeps until the next message: its sequences and their token sets, lists and tokens.
+  // Bytes that the session keeps until the next message: its sequences with their token sets, lists and tokens.
   int64_t held_bytes() const { return held_bytes_; }
 
  private:
@@ -45,7 +46,7 @@ class DecodeSession {
   absl::Status Step(const v1::StepBatch& batch, std::string_view payload, const RequestContext& context,
                     StepWorkspaces& workspaces, v1::BatchResult& result);
   absl::StatusOr<DecoderConfig> ConfigOf(const v1::OpenSequence& open) const;
-  // Of StepBatch.shared_prompts.
+  // StepBatch.shared_prompts.
   using Prompts = google::protobuf::RepeatedPtrField<v1::TokenIds>;
   absl::Status CheckSharedPrompts(const Prompts& prompts) const;
   absl::Status Open(const v1::OpenSequence& open, const Prompts& shared_prompts, v1::OpenResult& result);
@@ -60,27 +61,27 @@ class DecodeSession {
   RecordOptions record_;
   uint64_t seed_ = 0;
   int64_t last_batch_id_ = 0;
-  // A sequence, and what it holds: of state_bytes_ and of held_bytes_, but for its prompt.
+  // A sequence, and its parts of state_bytes_ and held_bytes_ without its prompt.
   struct OpenedSequence {
     std::unique_ptr<Decoder> decoder;
-    // The decoder's; null: no stage looks at it.
+    // The decoder's prompt; null if no stage looks at it.
     SharedTokens prompt;
     int64_t state_bytes = 0;
     int64_t held_bytes = 0;
-    // The part of its tokens in them.
+    // The part of its tokens in both.
     int64_t token_state_bytes = 0;
     int64_t token_held_bytes = 0;
   };
-  // The sums after the tokens of `state`, which is checked.
+  // Checks `state` and returns the sums after its tokens.
   absl::StatusOr<SequenceSums> PastOf(const v1::SequenceState& state, const DecoderConfig& config) const;
-  // The prompt that it names or brings, checked; empty if no stage looks at it.
+  // The prompt that `fresh` names or brings, checked. Empty if no stage looks at it.
   absl::StatusOr<std::span<const TokenId>> PromptOf(const v1::SequenceStart& fresh, const Prompts& shared_prompts,
                                                     const DecoderConfig& config) const;
   void Erase(int64_t sequence_id);
-  // Makes the counts those of its tokens as they are now.
+  // Updates the counts to the sequence's present tokens.
   void CountTokens(OpenedSequence& sequence);
 
-  // In decode_steps.cc. A step before any is taken, so that what it may use does not depend on who takes it when.
+  // In decode_steps.cc. Plans a step before any step is taken, so its budget does not depend on the threads' order.
   struct PlannedStep;
   std::vector<PlannedStep> PlanSteps(const v1::StepBatch& batch, const WireRows& rows);
   absl::Status TakeSteps(const v1::StepBatch& batch, const WireRows& rows, const RequestContext& context,
@@ -91,9 +92,9 @@ class DecodeSession {
   std::unordered_map<int64_t, OpenedSequence> sequences_;
   // The prompts of sequences_.
   KeptPrompts prompts_;
-  // What the sequences hold of what their callers chose: the same bytes of the same state, however it came about.
+  // Bytes that the sequences hold at their callers' choice. Equal states have equal bytes, however they came about.
   int64_t state_bytes_ = 0;
-  // The memory of all that the stream keeps: its own token set and lists too.
+  // Bytes of everything that the stream keeps, its own token set and lists included.
   int64_t held_bytes_ = 0;
 };
 

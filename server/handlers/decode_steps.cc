@@ -1,11 +1,11 @@
 // The steps of one batch of Decode, taken by several threads at once.
 //
 //   steps      s0 of 7   s1 of 9   s2 of 7   s3 of 4       planned in order: row, alternatives, room for the token
-//   sequences  7: s0, s2          9: s1          4: s3     each is taken by one thread, its steps in order
+//   sequences  7: s0, s2          9: s1          4: s3     one thread takes all steps of a sequence, in order
 //   result     r0        r1        r2        r3            each step writes its own place; sequences end at the end
 //
-// What depends on the steps before, other than of the same sequence, is settled by the plan: so a result does not
-// depend on how many threads there are, nor on which is faster.
+// The plan settles everything that depends on earlier steps of other sequences. So no result depends on the number of
+// threads, nor on their speed.
 #include <atomic>
 #include <cstdint>
 #include <mutex>
@@ -26,22 +26,22 @@
 namespace logitd::server {
 namespace {
 
-// What a step costs besides its row, in values of a row.
+// The fixed cost of a step, in values of a row.
 constexpr int64_t kStepValues = 2048;
-// So many values are worth another thread: 5 rows of 49,152 take 130 us, a thread takes 10 to 50 to be there, and
-// longer where the processors are busy with other things; then its caller waits for the piece that it has.
+// This many values are worth another thread. 5 rows of 49,152 take 130 us; a thread needs 10 to 50 us to start, and
+// longer on busy processors, while the caller waits for the piece that the thread has taken.
 constexpr int64_t kHelperValues = 1 << 18;
 
 }  // namespace
 
 struct DecodeSession::PlannedStep {
-  // Null: it is not open.
+  // Null: the sequence is not open.
   OpenedSequence* sequence = nullptr;
   int32_t row = 0;
-  // The next step of the same sequence; -1: there is none.
+  // The next step of the same sequence; -1: none.
   int next = -1;
   bool is_first = true;
-  // Why it is not taken.
+  // Not OK: why the step is not taken.
   absl::Status refusal;
   // Set by the thread that takes it.
   bool is_done = false;
@@ -124,7 +124,7 @@ absl::Status DecodeSession::TakeSteps(const v1::StepBatch& batch, const WireRows
       if (!status.ok()) {
         *stepped.mutable_error() = ToProto(In(Element("batch.steps", i, "."), status));
       }
-      // An error ends its sequence, and no other.
+      // An error ends its own sequence only.
       has_ended = stepped.has_error() || stepped.chosen().has_finish();
       plan.is_done = true;
     }
@@ -181,7 +181,7 @@ absl::Status DecodeSession::TakeStep(const v1::SequenceStep& step, const Planned
     return errors::OutOfRange("dense_row", int64_t{step.dense_row()}, "the index of a dense row");
   }
   auto advanced = decoder.Advance(step.position(), *row, workspace.distribution, inputs);
-  // Few steps come to it.
+  // Few steps get here.
   RowBuffers dense_buffers;
   LogitsRow dense;
   int32_t row_index = plan.row;

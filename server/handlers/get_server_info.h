@@ -1,4 +1,4 @@
-// ServerService.GetServerInfo: what this server is and allows.
+// ServerService.GetServerInfo: version, capabilities and limits of this server.
 #ifndef LOGITD_SERVER_HANDLERS_GET_SERVER_INFO_H_
 #define LOGITD_SERVER_HANDLERS_GET_SERVER_INFO_H_
 

@@ -13,8 +13,8 @@
 namespace logitd::server {
 namespace {
 
-// What a message holds: a few hundred kilobytes of most vocabularies, and below the 4 MiB that gRPC's clients take by
-// default whatever its tokens are.
+// Tokens of one message. Most vocabularies make a few hundred kilobytes of them; with any tokens they stay below the 4
+// MiB that gRPC clients accept by default.
 constexpr int kTokensPerMessage = 1 << 14;
 constexpr size_t kBytesPerMessage = 1 << 20;
 
@@ -22,7 +22,7 @@ void ToProto(const Vocabulary& vocabulary, const ModelDescription& model, TokenI
   token.set_token_id(id);
   token.set_kind(static_cast<v1::TokenKind>(vocabulary.Kind(id)));
   token.set_token_bytes(std::string(vocabulary.TokenBytes(id)));
-  // Texts are UTF-8: another name stands in none of them.
+  // A name that is not UTF-8 cannot stand in a text, which is.
   if (const std::string_view name = vocabulary.Name(id); IsUtf8(name)) token.set_name(std::string(name));
   token.set_ends_text(std::binary_search(model.end_token_ids.begin(), model.end_token_ids.end(), id));
 }

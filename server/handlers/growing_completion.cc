@@ -15,7 +15,7 @@
 namespace logitd::server {
 namespace {
 
-// What a runner is asked for: without records nothing but what the sums are of (StartOf).
+// The records to ask a runner for. Without records, only the parts of the sums (StartOf).
 RecordOptions AskedOf(const RecordOptions& options) {
   if (options.records) return options;
   RecordOptions asked;
@@ -39,7 +39,7 @@ GrowingCompletion::GrowingCompletion(int32_t index, DecoderConfig config, Shared
 
 absl::Status GrowingCompletion::Advance(LogitsView row, Distribution& distribution, v1::CompletionDelta& delta) {
   auto advanced = decoder_.Advance(decoder_.position(), row, distribution);
-  // The request was right: a bad row is the model's fault.
+  // A bad row is the model's fault, not the request's.
   if (!advanced.ok()) return errors::ModelOutputInvalid(DetailOf(advanced.status()).message);
   Take(*std::move(advanced), delta);
   return absl::OkStatus();
@@ -106,7 +106,7 @@ void GrowingCompletion::Fail(const absl::Status& status) {
 }
 
 v1::Completion GrowingCompletion::Take() {
-  // Without the tokens' bytes there is no text, and nothing to count.
+  // Without the tokens' bytes there is no text and no count.
   if (!vocabulary_.offsets.empty()) {
     message_.set_text(ToUtf8(bytes_));
     if (!IsUtf8(bytes_)) message_.set_raw_bytes(bytes_);

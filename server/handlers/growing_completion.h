@@ -1,4 +1,4 @@
-// One completion of Generate as it grows: a row, or a token that the runner chose, in; what is new for the client out.
+// One completion of Generate as it grows. Each row, or each token that the runner chose, gives the client's next delta.
 #ifndef LOGITD_SERVER_HANDLERS_GROWING_COMPLETION_H_
 #define LOGITD_SERVER_HANDLERS_GROWING_COMPLETION_H_
 
@@ -17,16 +17,16 @@
 
 namespace logitd::server {
 
-// One thread.
+// For one thread.
 class GrowingCompletion : public DecoderSource {
  public:
-  // `settings`: DecoderStart::settings of `config`. `most_fed`: the longest that the sequence can become, tokens.
+  // `settings`: DecoderStart::settings of `config`. `most_fed`: the longest possible sequence, tokens.
   GrowingCompletion(int32_t index, DecoderConfig config, SharedTokens prompt, int64_t most_fed,
                     std::shared_ptr<const std::string> settings, const Vocabulary& vocabulary);
 
-  // Takes the row for the next token, and says what is new. Errors: MODEL_OUTPUT_INVALID.
+  // Takes the row for the next token and returns the delta. Errors: MODEL_OUTPUT_INVALID.
   absl::Status Advance(LogitsView row, Distribution& distribution, v1::CompletionDelta& delta);
-  // Takes what the runner has chosen instead. Errors: MODEL_OUTPUT_INVALID if it cannot be what the rules choose.
+  // Takes a token that the runner chose instead. Errors: MODEL_OUTPUT_INVALID if the rules cannot choose it.
   absl::Status Accept(const Choice& choice, int32_t vocab_size, v1::CompletionDelta& delta);
 
   // Ends without a token, as max_tokens = 0 asks.
@@ -37,19 +37,19 @@ class GrowingCompletion : public DecoderSource {
   DecoderStart Start() const override { return {settings_, decoder_.sequence().token_ids()}; }
 
   bool ended() const { return ended_; }
-  // Whether its next token may have a successor.
+  // Whether a token may follow the next one.
   bool MayGoOn() const;
   const absl::Status& failure() const { return failure_; }
   TokenId last_token() const { return decoder_.sequence().token_ids().back(); }
   const std::vector<TokenId>& token_ids() const { return decoder_.sequence().token_ids(); }
   int32_t token_count() const { return decoder_.position(); }
 
-  // The model's sequence, and its decoder there; 0: not begun.
+  // The ids of the model's sequence and of its decoder there; 0: not begun.
   int64_t sequence = 0;
   int64_t decoder = 0;
-  // The sequence is more than the prompt.
+  // The sequence holds tokens beyond the prompt.
   bool is_forked = false;
-  // There was no room for its sequence any more: it goes on when others have ended.
+  // Its sequence lost its room in the cache; it goes on when others have ended.
   bool is_waiting = false;
 
  private:

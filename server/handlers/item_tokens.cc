@@ -20,11 +20,11 @@
 namespace logitd::server {
 namespace {
 
-// Texts are tokenised in calls of bounded size, and joined for one call at a time.
+// One call of the tokenizer takes at most this much; texts are joined for one call at a time.
 constexpr size_t kTextsPerCall = 256;
 constexpr size_t kBytesPerCall = 1 << 20;
 
-// Bytes of all texts of a request.
+// `bytes`: those of all texts of a request.
 absl::Status CheckTextBytes(int64_t bytes) {
   if (bytes <= kMaxTextBytes) return absl::OkStatus();
   return errors::AboveLimit("items", bytes, kMaxTextBytes, 0, "bytes of text");
@@ -32,17 +32,17 @@ absl::Status CheckTextBytes(int64_t bytes) {
 
 // How a continuation's tokens are made.
 enum class Making {
-  // It has none: it is wrong already.
+  // No tokens: the continuation has an error.
   kNone,
-  // They are given.
+  // The request gives them.
   kGiven,
-  // They are given, after a context whose spaces at the end would move to a text: it keeps them.
+  // The request gives them, so the context keeps the trailing spaces that LM_EVAL would move to a text.
   kGivenAfterSpaces,
-  // As a text that begins: the context is empty.
+  // The text begins, because the context is empty.
   kBeginning,
-  // As a text that goes on.
+  // The text goes on after the context.
   kContinuing,
-  // Out of one text with the context.
+  // The context and the continuation are one text.
   kJoined,
 };
 
@@ -50,7 +50,7 @@ std::string_view TextOf(const ContinuationRequest& request) {
   return request.text != nullptr ? std::string_view(*request.text) : std::string_view();
 }
 
-// Bytes and characters that the length normalisations divide by.
+// Sets the numbers of bytes and characters that the length normalisations divide by.
 absl::Status SetCounts(const ContinuationRequest& request, const std::optional<std::string>& text,
                        ContinuationInput& continuation) {
   if (text) {
@@ -98,12 +98,12 @@ class Resolution {
   absl::StatusOr<std::vector<ItemInput>> Run();
 
  private:
-  // What is known of an item before its texts are tokens. Views look into the request.
+  // The state of an item before its texts become tokens. Views point into the request.
   struct Pending {
     bool has_text_context = false;
     // A context in segments.
     std::optional<SegmentsInput> segments;
-    // LM_EVAL: without the white space at its end, which is `moved`.
+    // Under LM_EVAL without its trailing white space, which is `moved`.
     std::string_view context;
     std::string_view moved;
     TextSize whole_context_size;
@@ -113,27 +113,27 @@ class Resolution {
   // One text to be tokenised.
   struct Place {
     size_t item = 0;
-    // The context itself: unset.
+    // Unset: the context itself.
     std::optional<size_t> continuation;
   };
 
   absl::Status ReadContext(size_t item);
   absl::Status ReadContinuation(size_t item, size_t index);
-  // A context that is scored as it is: with it no continuation fits.
+  // Checks that any continuation can follow a context of these tokens.
   absl::Status CheckContextFits(const std::vector<TokenId>& ids, std::string_view field) const;
-  // Before it is tokenised: whether a text may fit the model's context.
+  // Checks before tokenising that a text may fit the model's context.
   absl::Status CheckFits(const Place& place) const;
-  // Takes out what does not, and what belongs to an item that failed.
+  // Removes the places whose text does not fit, and those of failed items.
   void LeaveOut(std::vector<Place>& places);
   std::string TextAt(const Place& place) const;
   size_t BytesAt(const Place& place) const;
-  // Tokenises the texts at all places, and takes the tokens in.
+  // Tokenises the texts at all places and stores the tokens.
   absl::Status Tokenize(const std::vector<Place>& places, const TokenizationOptions& options);
-  // `status` is of what stands at `place`.
+  // Sets the status of the context or continuation at `place`.
   void SetStatus(const Place& place, const absl::Status& status);
   absl::Status TakeContext(size_t item, const std::string& text, std::vector<TokenId> tokens);
   absl::Status TakeContinuation(const Place& place, const std::string& text, std::vector<TokenId> tokens);
-  // What every continuation needs at the end, however it was made.
+  // The last step for every continuation.
   absl::Status Finish(const ContinuationRequest& request, ItemInput& item, ContinuationInput& continuation);
   absl::Status CountTokens(size_t count);
   absl::StatusOr<TokenId> ImplicitContext() const;
@@ -144,7 +144,7 @@ class Resolution {
   const ContinuationRequest& RequestAt(const Place& place) const {
     return items_[place.item].continuations[*place.continuation];
   }
-  // What of a continuation the text belongs to: to ids, where it came from the context alone.
+  // The field of a continuation whose tokens the text gives: "tokens" if only the context's text was tokenised.
   std::string_view TextField(const Place& place) const { return RequestAt(place).text != nullptr ? "text" : "tokens"; }
   std::string FieldOf(const Place& place) const { return items_[place.item].field + "." + RequestAt(place).field; }
 
@@ -163,7 +163,7 @@ class Resolution {
 absl::StatusOr<TokenId> Resolution::ImplicitContext() const {
   if (description_.bos_token_id) return *description_.bos_token_id;
   if (description_.eos_token_id) return *description_.eos_token_id;
-  // One of several would be a guess.
+  // One of several end tokens would be a guess.
   if (description_.end_token_ids.size() == 1) return description_.end_token_ids.front();
   return errors::EmptyPrompt("context");
 }
@@ -193,7 +193,7 @@ absl::Status Resolution::ReadContext(size_t item) {
     const auto& parts = items_[item].continuations;
     const bool meets_text =
         std::any_of(parts.begin(), parts.end(), [](const ContinuationRequest& part) { return part.text != nullptr; });
-    // The rule moves spaces to a text; before ids they stay.
+    // LM_EVAL moves spaces to a text; before ids they stay.
     if (options_.boundary == Boundary::kLmEval && meets_text) {
       const size_t kept = StrippedSize(pending.context);
       pending.moved = pending.context.substr(kept);
@@ -230,7 +230,7 @@ absl::Status Resolution::ReadContinuation(size_t item, size_t index) {
       making = inputs_[item].implicit_context_token_id ? Making::kBeginning : Making::kContinuing;
     }
   }
-  // Neither: Run says so.
+  // Run reports a continuation with neither.
   return absl::OkStatus();
 }
 
@@ -240,7 +240,7 @@ absl::Status Resolution::CheckFits(const Place& place) const {
   if (!place.continuation) return CheckTextFits("context.text", SizeOf(pending.context), options_, model_, most);
   TextSize size = SizeOf(TextOf(RequestAt(place)));
   if (IsJoined(place)) size = size + pending.whole_context_size;
-  // The last token is not fed.
+  // The last token is never fed.
   return CheckTextFits(TextField(place), size, options_, model_, most + 1);
 }
 
@@ -256,7 +256,7 @@ void Resolution::LeaveOut(std::vector<Place>& places) {
 size_t Resolution::BytesAt(const Place& place) const {
   const Pending& pending = pending_[place.item];
   if (!place.continuation) return pending.context.size();
-  // None where it is ids.
+  // 0 for ids.
   const size_t own = TextOf(RequestAt(place)).size();
   return IsJoined(place) ? pending.context.size() + pending.moved.size() + own : own;
 }
@@ -320,7 +320,7 @@ absl::Status Resolution::TakeContext(size_t item, const std::string& text, std::
   input.report = ReportText(*spelling_, description_, options_, text, tokens);
   pending_[item].context_changed = input.report.text_changed();
   input.context = std::make_shared<const std::vector<TokenId>>(std::move(tokens));
-  // JOINT may leave less of it.
+  // JOINT may use a shorter part of it.
   if (options_.boundary != Boundary::kJoint) {
     input.status = In(items_[item].field + ".", CheckContextFits(*input.context, "context.text"));
   }
@@ -339,7 +339,7 @@ absl::Status Resolution::TakeContinuation(const Place& place, const std::string&
       return absl::OkStatus();
     case Making::kGivenAfterSpaces:
       continuation.context = std::make_shared<const std::vector<TokenId>>(std::move(tokens));
-      // The item's report is of the context without its spaces.
+      // The item's report describes the context without its spaces.
       joined.report.set_rule(v1::BOUNDARY_SEPARATE);
       joined.report.set_context_tokens_changed(*continuation.context != *item.context);
       joined.report.set_text_changed(spelling_->IsChanged(*continuation.context, text));
@@ -353,7 +353,7 @@ absl::Status Resolution::TakeContinuation(const Place& place, const std::string&
     case Making::kBeginning:
       joined = PutAfter(*spelling_, text, /*begins_text=*/true, item.context, false, std::move(tokens));
       if (!joined.token_ids.empty() && joined.token_ids.front() == *item.implicit_context_token_id) {
-        // As the harness: a continuation that brings its own BOS is scored after that one.
+        // As in the harness, a continuation that brings its own BOS is scored after that one.
         if (is_lm_eval) {
           joined.token_ids.erase(joined.token_ids.begin());
         } else if (item.implicit_context_token_id == description_.bos_token_id) {
@@ -370,7 +370,7 @@ absl::Status Resolution::TakeContinuation(const Place& place, const std::string&
   continuation.context = std::move(joined.context);
   continuation.token_ids = std::move(joined.token_ids);
   continuation.boundary = std::move(joined.report);
-  // What is evaluated besides the item's own context.
+  // Count the tokens that are evaluated besides the item's own context.
   const auto ends = std::mismatch(item.context->begin(), item.context->end(), continuation.context->begin(),
                                   continuation.context->end());
   RETURN_IF_ERROR(
@@ -387,7 +387,7 @@ absl::Status Resolution::Finish(const ContinuationRequest& request, ItemInput& i
   const Vocabulary& vocabulary = model_.vocabulary();
   std::optional<std::string> text;
   if (request.text != nullptr) {
-    // Its own: spaces that came from the context never count, nor does what a spanning token has of it.
+    // Only its own text counts: neither spaces that came from the context, nor the context's part of a spanning token.
     text = *request.text;
   } else {
     const auto& ids = request.tokens->token_ids();
@@ -413,7 +413,7 @@ absl::Status Resolution::Finish(const ContinuationRequest& request, ItemInput& i
   }
   const std::string kind = request.text != nullptr ? "text" : "tokens";
   const int64_t total = context_token_count + std::ssize(continuation.token_ids);
-  // The last token is not fed: its row is not needed.
+  // The last token is never fed, because nobody needs its row.
   if (total > int64_t{description_.context_length} + 1) {
     return errors::ContextLengthExceeded(kind, total, int64_t{description_.context_length} + 1);
   }
@@ -453,7 +453,7 @@ absl::StatusOr<std::vector<ItemInput>> Resolution::Run() {
       if (making != Making::kNone && making != Making::kGiven) bytes += static_cast<int64_t>(BytesAt(place));
     }
   }
-  // Before any text is copied.
+  // Check before any text is copied.
   RETURN_IF_ERROR(CheckTextBytes(bytes));
   if (!contexts.empty() || !beginning.empty() || !continuing.empty()) {
     ASSIGN_OR_RETURN(spelling_, Spelling::Of(model_, options_, context_));
@@ -482,7 +482,7 @@ absl::StatusOr<std::vector<ItemInput>> Resolution::Run() {
                                 ? errors::RequiredOneOf(FieldOf({i, j}), "text or tokens")
                                 : In(FieldOf({i, j}) + ".", Finish(request, item, continuation));
     }
-    // No token came of the context's text: the same token stands for it.
+    // The context's text made no token: the implicit token stands for it.
     if (!item.context->empty()) continue;
     const absl::StatusOr<TokenId> implicit = ImplicitContext();
     if (!implicit.ok()) {

@@ -1,4 +1,4 @@
-// Contexts and continuations of a request, text or token ids -> token ids of the model.
+// Tokenises the items of Score and Rank: contexts and continuations, as text or token ids -> token ids of the model.
 #ifndef LOGITD_SERVER_HANDLERS_ITEM_TOKENS_H_
 #define LOGITD_SERVER_HANDLERS_ITEM_TOKENS_H_
 
@@ -23,33 +23,34 @@ namespace logitd::server {
 
 // One continuation, ready to be scored after its context.
 struct ContinuationInput {
-  // Why it cannot be scored: EMPTY_CONTINUATION, BOUNDARY_TOKEN, TOKEN_ID_OUT_OF_RANGE, CONTEXT_LENGTH_EXCEEDED, ...
+  // Not OK: why it cannot be scored. EMPTY_CONTINUATION, BOUNDARY_TOKEN, TOKEN_ID_OUT_OF_RANGE,
+  // CONTEXT_LENGTH_EXCEEDED, ...
   absl::Status status;
-  // What it is scored after: mostly the item's own context, the same list. >= 1 token.
+  // The tokens before it, at least one: usually the same list as the item's context.
   SharedTokens context;
-  // >= 1 token.
+  // At least one.
   std::vector<TokenId> token_ids;
-  // Unset: not known.
+  // Unset: unknown.
   std::optional<int64_t> byte_count;
   std::optional<int64_t> character_count;
-  // Empty, or a list for each token.
+  // Empty, or one list for each token.
   NamedByPosition named;
-  // Set for a text.
+  // Set if the continuation is a text.
   std::optional<v1::BoundaryReport> boundary;
 };
 
 // A context and what follows it.
 struct ItemInput {
-  // Why the item as a whole cannot be scored.
+  // Not OK: why the whole item cannot be scored.
   absl::Status status;
-  // The context by itself. >= 1 token.
+  // The tokens of the context by itself, at least one.
   SharedTokens context;
   std::optional<TokenId> implicit_context_token_id;
   v1::TokenizationReport report;
   std::vector<ContinuationInput> continuations;
 };
 
-// A continuation of a request, wherever it comes from (Continuation, Candidate). Text or tokens; neither: it is
+// A continuation of a request: a view of a v1::Continuation or v1::Candidate. It has text or tokens; with neither it is
 // refused.
 struct ContinuationRequest {
   // Its path in the item, e.g. "continuations[0]".
@@ -63,7 +64,7 @@ struct ContinuationRequest {
   const google::protobuf::RepeatedPtrField<v1::TokenIds>* named = nullptr;
 };
 
-// An item of a request, wherever it comes from (ScoreItem, RankItem). Points into the request.
+// An item of a request: a view of a v1::ScoreItem or v1::RankItem.
 struct ItemRequest {
   // Path of the item in the request, e.g. "items[3]".
   std::string field;
@@ -72,7 +73,7 @@ struct ItemRequest {
   std::vector<ContinuationRequest> continuations;
 };
 
-// Of a v1::Continuation or v1::Candidate, which it points into.
+// A view of `message`, a v1::Continuation or v1::Candidate.
 template <typename Message>
 ContinuationRequest ContinuationOf(std::string field, const Message& message) {
   ContinuationRequest continuation;
@@ -85,13 +86,16 @@ ContinuationRequest ContinuationOf(std::string field, const Message& message) {
   return continuation;
 }
 
-// What is wrong with an item's id. Errors (field "id"): LIMIT_EXCEEDED.
+// Checks an item's id. Errors (field "id"): LIMIT_EXCEEDED.
 absl::Status CheckId(std::string_view id);
 
-// Tokenises all items together. Text after text meets it as options.boundary says (server/handlers/boundary.h); text
-// after ids goes on after other text; ids are kept as they are. What is wrong with one item or continuation is in its
-// status. Texts are counted before they are joined, and joined a few at a time.
-// Errors (of the whole): LIMIT_EXCEEDED, what the tokenizer or the call as a whole fails with.
+// Tokenises all items together.
+// - options.boundary says how text meets text (server/handlers/boundary.h). Text after ids goes on after other text.
+// Ids
+//   stay as they are.
+// - An error of one item or continuation is in its status.
+// - Texts are counted before they are joined, and joined a few at a time.
+// Errors of the whole: LIMIT_EXCEEDED, and those of the tokenizer and of the call.
 absl::StatusOr<std::vector<ItemInput>> ResolveItems(const std::vector<ItemRequest>& items,
                                                     const TokenizationOptions& options, ServedModel& model,
                                                     const RequestContext& context);

@@ -1,9 +1,9 @@
-// The prompts that the sequences of a stream look at, each once, however many of them have it and whoever sent it.
+// The prompts that the stages of a stream's sequences look at. Equal prompts are stored once.
 //
-//   SharedTokens prompt = prompts.Keep(tokens);      // equal tokens: the same vector
-//   prompts.Release(std::move(prompt));              // the last one that has it drops it
+//   SharedTokens prompt = prompts.Keep(tokens);      // the same vector for equal tokens
+//   prompts.Release(std::move(prompt));              // the last holder drops it
 //
-// So a stream whose sequences share a prompt is resumed with the room that it had, also if the prompt comes several
+// So a stream whose sequences share a prompt needs the same room when it is resumed, even if the prompt is sent several
 // times. Thread-compatible.
 #ifndef LOGITD_SERVER_HANDLERS_KEPT_PROMPTS_H_
 #define LOGITD_SERVER_HANDLERS_KEPT_PROMPTS_H_
@@ -31,9 +31,10 @@ class KeptPrompts {
     if (found != prompts_.end()) return *found;
     return *prompts_.insert(std::make_shared<const std::vector<TokenId>>(tokens.begin(), tokens.end())).first;
   }
-  // Whether it is dropped: nobody has it any more. Null is no prompt. REQUIRES: Keep() returned it.
+  // Gives `prompt` back. True: nobody holds it any more, and it is dropped. Null is no prompt. REQUIRES: Keep()
+  // returned it.
   bool Release(SharedTokens prompt) {
-    // Theirs and this one.
+    // This map's reference and the caller's.
     if (prompt == nullptr || prompt.use_count() > 2) return false;
     prompts_.erase(prompts_.find(std::span<const TokenId>(*prompt)));
     return true;
@@ -42,7 +43,7 @@ class KeptPrompts {
  private:
   static std::span<const TokenId> SpanOf(const SharedTokens& tokens) { return *tokens; }
   static std::span<const TokenId> SpanOf(std::span<const TokenId> tokens) { return tokens; }
-  // Its seed is the process's, so that nobody can send prompts that all collide.
+  // The hash has a seed of this process, so that nobody can send prompts that all collide.
   struct Hash {
     using is_transparent = void;
     template <typename Tokens>

@@ -1,4 +1,4 @@
-// Whether this server computes the numbers that a request insists on.
+// Checks that this server has the numerics version that a request demands.
 #ifndef LOGITD_SERVER_HANDLERS_NUMERICS_VERSION_H_
 #define LOGITD_SERVER_HANDLERS_NUMERICS_VERSION_H_
 
@@ -8,7 +8,7 @@
 
 namespace logitd::server {
 
-// `message` is any request with an optional numerics_version. Errors: NUMERICS_VERSION_MISMATCH.
+// `message` is a request with an optional numerics_version. Errors: NUMERICS_VERSION_MISMATCH.
 template <typename Message>
 absl::Status CheckNumericsVersion(const Message& message) {
   if (!message.has_numerics_version() || message.numerics_version() == kNumericsVersion) return absl::OkStatus();

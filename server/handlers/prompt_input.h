@@ -1,4 +1,4 @@
-// A prompt, text or token ids -> token ids of the model, and what should be known about a text that became tokens.
+// Turns a prompt, text or token ids, into token ids of the model, and reports on a text that became tokens.
 #ifndef LOGITD_SERVER_HANDLERS_PROMPT_INPUT_H_
 #define LOGITD_SERVER_HANDLERS_PROMPT_INPUT_H_
 
@@ -27,10 +27,10 @@ struct PromptInput {
 absl::StatusOr<PromptInput> PromptTokens(const v1::Input& prompt, const TokenizationOptions& options,
                                          ServedModel& model, const RequestContext& context);
 
-// Whether there is something to report.
+// Whether `report` says anything.
 bool HasReport(const v1::TokenizationReport& report);
 
-// The tokens that a text by itself became.
+// Reports on the tokens that a text by itself became.
 v1::TokenizationReport ReportText(const Spelling& spelling, const ModelDescription& model,
                                   const TokenizationOptions& options, std::string_view text,
                                   const std::vector<TokenId>& token_ids);

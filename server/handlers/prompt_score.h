@@ -1,4 +1,4 @@
-// The log-probs of a prompt's own tokens, from the evaluation that a completion begins with.
+// The log-probs of a prompt's own tokens, from the evaluation with which a completion begins.
 //
 //   prompt     a    b    c    d
 //   fed        a    b    c         here; the caller feeds d, whose row chooses the next token
@@ -22,11 +22,11 @@
 
 namespace logitd::server {
 
-// Options of a prompt's records: the model's distribution alone. Errors: those of RecordOptions, and FIELD_OUT_OF_RANGE
-// for what belongs to chosen tokens.
+// Options of a prompt's records, which describe the model's distribution only. Errors: those of RecordOptions, and
+// FIELD_OUT_OF_RANGE for options of chosen tokens.
 absl::StatusOr<RecordOptions> PromptRecordFromProto(const v1::RecordOptions& message, int32_t vocab_size);
 
-// Feeds all of `prompt` but its last token into `sequence`, which is new, and scores all but its first.
+// Feeds `prompt` without its last token into `sequence`, which is new, and scores every token except the first.
 // Errors: those of ModelSession::Evaluate, MODEL_OUTPUT_INVALID. REQUIRES: `prompt` is not empty.
 absl::StatusOr<v1::ScoredPrompt> ScorePrompt(std::span<const TokenId> prompt, const RecordOptions& options,
                                              int64_t sequence, ModelSession& session, ServedModel& model,

@@ -1,4 +1,4 @@
-// What the numbers of a reply depend on besides the request.
+// States what the numbers of a reply depend on besides the request.
 #ifndef LOGITD_SERVER_HANDLERS_PROVENANCE_H_
 #define LOGITD_SERVER_HANDLERS_PROVENANCE_H_
 
@@ -7,9 +7,9 @@
 
 namespace logitd::server {
 
-// Of a reply whose logits are the caller's.
+// For a reply whose logits came from the caller.
 v1::Provenance ProvenanceWithoutModel();
-// Of a reply whose logits are the model's.
+// For a reply whose logits came from the model.
 v1::Provenance ProvenanceOf(const ServedModel& model);
 
 }  // namespace logitd::server

@@ -1,4 +1,4 @@
-// What every call needs besides its handler. Made once, in server/server.cc.
+// The objects that every call needs besides its handler. server/server.cc makes the one instance.
 #ifndef LOGITD_SERVER_SERVICES_CALL_ENV_H_
 #define LOGITD_SERVER_SERVICES_CALL_ENV_H_
 

@@ -1,5 +1,4 @@
-// What every call keeps about itself: since when the client lets it wait, how to end it whatever the client does, and
-// its line in the log.
+// Per-call state: how long the client has kept us waiting, a forced abort, and the log line.
 #ifndef LOGITD_SERVER_SERVICES_CALL_RECORD_H_
 #define LOGITD_SERVER_SERVICES_CALL_RECORD_H_
 
@@ -15,7 +14,7 @@
 
 namespace logitd::server {
 
-// Since when something is waited for. Thread-safe.
+// Measures how long something has been waited for. Thread-safe.
 class WaitClock {
  public:
   using Clock = std::chrono::steady_clock;
@@ -28,23 +27,23 @@ class WaitClock {
   }
 
  private:
-  // 0: nothing is waited for.
+  // The start of the wait; 0: none is in progress.
   std::atomic<Clock::rep> since_{0};
 };
 
-// Thread-safe, except Finish and WriteLine: once each, in this order.
+// Thread-safe, except for Finish and WriteLine: call each once, in this order.
 class CallRecord {
  public:
   // `method`: "Decode". REQUIRES: `context` lives as long as this.
   CallRecord(std::string method, grpc::CallbackServerContext* context)
       : method_(std::move(method)), context_(context), begun_(std::chrono::steady_clock::now()) {}
 
-  // Something is on its way to the client: a message, or the end.
+  // Runs while a message, or the end, is on its way to the client.
   WaitClock to_client;
-  // Among the calls of its connection, if it is counted there. Set before Finish.
+  // The call's part of its connection's count, if it has one. Set before Finish.
   ConnectionCalls::Place place;
 
-  // Ends the call at once, whatever is on its way: the client gets code and message, without details.
+  // Ends the call at once, whatever is on its way. The client gets code and message, without details.
   // REQUIRES: gRPC is not done with the call.
   void Abort(const absl::Status& status);
 

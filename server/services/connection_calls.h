@@ -1,10 +1,10 @@
-// How many calls each connection has open, so that one too many is refused with a reason.
+// Counts the open calls of each connection and refuses one too many, with a reason.
 //
-// HTTP/2 has a limit of its own (SETTINGS_MAX_CONCURRENT_STREAMS), but a client's gRPC library keeps what is above it
-// back without a word, for as long as the calls before it last. So that limit is far above ours (server/server.cc).
+// HTTP/2's own limit (SETTINGS_MAX_CONCURRENT_STREAMS) gives no reason: a client's gRPC library silently holds back the
+// calls above it until others end. So we set that limit far above ours (server/server.cc).
 //
-// Which connection a call came over, gRPC does not say: peer() is "unix:" for every client of a Unix socket. But it
-// makes one authentication context for each connection, and keeps it as long as the connection and its calls.
+// gRPC does not name the connection of a call: peer() is "unix:" for every client of a Unix socket. But each connection
+// has one authentication context, which lives as long as the connection and its calls.
 #ifndef LOGITD_SERVER_SERVICES_CONNECTION_CALLS_H_
 #define LOGITD_SERVER_SERVICES_CONNECTION_CALLS_H_
 
@@ -27,7 +27,8 @@ class ConnectionCalls {
  public:
   explicit ConnectionCalls(const Limit& limit) : limit_(limit) {}
 
-  // One call's part of its connection's count, given back with it. Must not outlive its ConnectionCalls. One thread.
+  // One call's part of its connection's count; its destructor gives it back. Must not outlive its ConnectionCalls. For
+  // one thread.
   class Place {
    public:
     Place() = default;
@@ -40,7 +41,7 @@ class ConnectionCalls {
     }
     ~Place() { GiveBack(); }
 
-    // Before the client can see that the call has ended: it may begin another one at once.
+    // Call it before the client can see the end of the call, because it may begin another call at once.
     void GiveBack() {
       if (owner_ != nullptr) std::exchange(owner_, nullptr)->Leave(connection_.get());
       connection_.reset();
@@ -53,14 +54,14 @@ class ConnectionCalls {
     };
 
     ConnectionCalls* owner_ = nullptr;
-    // Held, so that no other connection's gets the same address.
+    // Held, so that no other connection gets a context at the same address.
     std::unique_ptr<grpc_auth_context, Release> connection_;
   };
 
   // Counts a call in, or refuses it: LIMIT_EXCEEDED (max_streams_per_connection).
   absl::Status Enter(grpc::CallbackServerContext& context, Place& place) {
     place.connection_.reset(::grpc_call_auth_context(context.c_call()));
-    // A transport without one: the limits of the whole server hold.
+    // A transport without contexts: only the limits of the whole server hold.
     if (place.connection_ == nullptr) return absl::OkStatus();
     std::lock_guard lock(mutex_);
     int64_t& count = counts_[place.connection_.get()];

@@ -1,6 +1,6 @@
-// DecodingService.Decode around its handler: one message in, one message out, in order.
+// The gRPC side of DecodingService.Decode: one message in, one message out, in order.
 //
-// The next message is read only after the answer is written: a client that does not read is not read from.
+// It reads the next message only after it has written the answer, so a client that does not read is held back.
 #ifndef LOGITD_SERVER_SERVICES_DECODE_STREAM_H_
 #define LOGITD_SERVER_SERVICES_DECODE_STREAM_H_
 
@@ -15,7 +15,7 @@ class DecodeStream final : public MessageStream<grpc::ServerBidiReactor<grpc::By
 
  private:
   absl::StatusOr<Next> OnMessage() override;
-  // Every batch is answered; the sequences end with the stream.
+  // Every batch has its answer; the sequences end with the stream.
   void OnHalfClose() override { FinishOnce(absl::OkStatus()); }
   void WriteReply() override { StartWrite(&response_); }
   void OnWriteDone(bool ok) override;

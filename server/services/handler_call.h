@@ -1,8 +1,8 @@
 // Calls whose handler is one function that runs to its end on a worker thread: unary calls and server streams.
 //
-// The handler is plain, blocking code; this is all there is of gRPC around it. A call ends once: with what its handler
-// returns, or with what End was given (a drain, or a client that leaves its reply unread). It deletes itself when gRPC
-// is done with it.
+// The handler is plain, blocking code; this file holds all of gRPC around it. A call ends once: with the status of its
+// handler, or with the status that End was given (a drain, or a client that leaves its reply unread). It deletes itself
+// when gRPC is done with it.
 #ifndef LOGITD_SERVER_SERVICES_HANDLER_CALL_H_
 #define LOGITD_SERVER_SERVICES_HANDLER_CALL_H_
 
@@ -28,8 +28,8 @@
 
 namespace logitd::server {
 
-// What the two kinds have in common: admission, reading the request, giving up, the handler on a worker thread, one
-// end. `Reactor` is grpc::ServerUnaryReactor or grpc::ServerWriteReactor of byte buffers.
+// The common part of both kinds: it admits the call, reads the request, runs the handler on a worker thread, gives up
+// and ends once. `Reactor` is grpc::ServerUnaryReactor or grpc::ServerWriteReactor of byte buffers.
 template <typename Reactor, typename Request>
 class HandlerCall : public Reactor, public OpenCall {
  public:
@@ -57,8 +57,8 @@ class HandlerCall : public Reactor, public OpenCall {
     context_.deadline = context->deadline();
   }
 
-  // Admits the call, reads its request and runs `handler` with it, or refuses it. Called once, last in the constructor.
-  // `bytes` are gRPC's, as long as the call; what is in them is dropped as soon as it is parsed.
+  // Admits the call, reads its request and runs `handler` with it, or refuses the call. Call it once, last in the
+  // constructor. gRPC owns `bytes`, which live as long as the call; their content is dropped once it is parsed.
   void Begin(const grpc::ByteBuffer* bytes,
              std::function<absl::Status(const Request&, const RequestContext&)> handler) {
     absl::Status admitted = env_.connections.Enter(*context_of_call_, record_.place);
@@ -67,13 +67,13 @@ class HandlerCall : public Reactor, public OpenCall {
     is_admitted_ = true;
     if (!env_.open_calls.Add(this)) return record_.Finish(*this, errors::Draining());
     is_open_ = true;
-    // gRPC made it, and not as a constant: only its signature says so.
+    // gRPC made the buffer, and not as a constant: only the signature says const.
     const bool runs = env_.workers.Run(
         [this, bytes = const_cast<grpc::ByteBuffer*>(bytes), handler = std::move(handler)] { Work(*bytes, handler); });
     if (!runs) record_.Finish(*this, env_.admission.calls().Refusal());
   }
 
-  // Blocks until nothing of the call is on its way to the client any more, or it is given up.
+  // Blocks until nothing is on its way to the client any more, or the call is given up.
   virtual void WaitForWrites() {}
 
   std::stop_token given_up() const { return context_.given_up; }
@@ -92,7 +92,7 @@ class HandlerCall : public Reactor, public OpenCall {
     }();
     WaitForWrites();
     std::unique_lock lock(mutex_);
-    // A handler that came to its end in spite of a drain has its answer on the way already.
+    // A handler that has succeeded in spite of a drain has its answer on the way already.
     const absl::Status status = result.ok() ? result : ended_with_.value_or(result);
     lock.unlock();
     // The last use of this object on this thread: gRPC may delete it (OnDone) from now on.

@@ -1,7 +1,7 @@
 // grpc.health.v1: whether the process takes calls (""), and whether a model has a runner ("model/NAME").
 //
-// Ours instead of gRPC's own, so that watches are bounded, and end with a status of their own in a drain. Check never
-// waits and is never refused for load, nor for the other calls of its connection: a busy server is not a dead one.
+// gRPC's own service bounds no watches and cannot end them with a status of ours in a drain. Check never waits and is
+// never refused, neither for load nor for the other calls of its connection: a busy server is not a dead one.
 #ifndef LOGITD_SERVER_SERVICES_HEALTH_SERVICE_H_
 #define LOGITD_SERVER_SERVICES_HEALTH_SERVICE_H_
 
@@ -15,6 +15,7 @@
 #include <set>
 #include <string>
 
+#include "server/limits.h"
 #include "server/places.h"
 #include "server/services/connection_calls.h"
 #include "server/services/open_calls.h"
@@ -36,7 +37,7 @@ class HealthService final
   }
 
   void Set(const std::string& service, bool is_serving);
-  // From now on, and whatever is set later, nothing serves.
+  // From now on every status is NOT_SERVING, whatever Set is told later.
   void StopServing();
   // The open watches, to end them.
   OpenCalls& watches() { return watches_; }

@@ -1,14 +1,13 @@
-// Calls in which the client sends one message after the other: what Decode and ScoreLogits have in common.
+// Calls in which the client sends message after message: the common part of Decode and ScoreLogits.
 //
-// One outstanding read, and the next only after the message before has been worked on and, if it has an answer,
-// answered: a client that is
-// faster than the server is held back by gRPC's flow control, and memory is bounded by one message. It is dropped when
-// it has been worked on: what an idle stream keeps is its session's, and counts (Admission::Hold).
-//
-// So an idle stream holds no thread; streams are admitted apart from calls (Places of Admission::streams), and each has
-// a thread only while a message of it is worked on: at most one for each open stream.
-//
-// A call ends once: with what its work comes to, or from outside (a drain, a cancellation, a client that lets it wait).
+// - There is one outstanding read. The next read starts when the message has been worked on and answered, if it has an
+//   answer. So gRPC's flow control holds back a fast client, and one message bounds the memory.
+// - A message is dropped after the work on it. An idle stream keeps only the state of its session, which is charged
+//   (Admission::Hold).
+// - An idle stream holds no thread; a stream holds one while it works on a message. Streams are admitted apart from
+//   calls (Admission::streams).
+// - A call ends once: with the status of its work, or from outside (a drain, a cancellation, a client that keeps it
+//   waiting).
 #ifndef LOGITD_SERVER_SERVICES_MESSAGE_STREAM_H_
 #define LOGITD_SERVER_SERVICES_MESSAGE_STREAM_H_
 
@@ -40,7 +39,7 @@ template <typename Reactor>
 class MessageStream : public Reactor, public OpenCall {
  public:
   void End(const absl::Status& status) override { FinishOnce(status); }
-  // It waits for the client's messages.
+  // An idle stream waits for its client.
   bool EndsByItself() const override { return false; }
   void EndIfOverdue(std::chrono::steady_clock::time_point now) override {
     const auto& options = env_.server.options;
@@ -54,7 +53,7 @@ class MessageStream : public Reactor, public OpenCall {
   void Abort(const absl::Status& status) override { record_.Abort(status); }
 
  protected:
-  // What comes after a piece of work: the next message is read, a reply is written, or the call ends.
+  // The step after a piece of work: read the next message, write a reply, or end the call.
   enum class Next { kRead, kWrite, kEnd };
 
   MessageStream(CallEnv env, std::string method, grpc::CallbackServerContext* context)
@@ -63,7 +62,7 @@ class MessageStream : public Reactor, public OpenCall {
         record_(std::move(method), context),
         context_{give_up_.get_token(), context->deadline()} {}
 
-  // Admits the call and reads its first message, or refuses it. Called once, last in the constructor.
+  // Admits the call and reads its first message, or refuses it. Call it once, last in the constructor.
   void Begin() {
     absl::Status admitted = env_.connections.Enter(*context_of_call_, record_.place);
     if (admitted.ok()) admitted = env_.admission.streams().Take();
@@ -75,14 +74,14 @@ class MessageStream : public Reactor, public OpenCall {
     if (!is_finished_) ReadNext();
   }
 
-  // Works on the message that was read. On a worker thread.
+  // Works on the message that was read. Runs on a worker thread.
   virtual absl::StatusOr<Next> OnMessage() = 0;
-  // The client has half-closed, and every message has been worked on: what is left to say, or the end.
+  // The client has half-closed, and the work on every message is done. Writes the remaining replies, or ends the call.
   virtual void OnHalfClose() = 0;
-  // Starts the write that Next::kWrite asked for; ContinueReading when it is done.
+  // Starts the write that Next::kWrite asked for; its completion calls ContinueReading.
   virtual void WriteReply() {}
 
-  // Runs `work` on a worker thread, then what it says; an error ends the call.
+  // Runs `work` on a worker thread, then takes the step that it returns. An error ends the call.
   void RunOnWorker(std::function<absl::StatusOr<Next>()> work) {
     {
       std::lock_guard lock(mutex_);
@@ -106,7 +105,7 @@ class MessageStream : public Reactor, public OpenCall {
     ReadNext();
   }
 
-  // Finishes the call, once: now, or when the worker is done with it.
+  // Finishes the call, once: now, or when its worker is done.
   void FinishOnce(const absl::Status& status) {
     {
       std::lock_guard lock(mutex_);
@@ -121,19 +120,19 @@ class MessageStream : public Reactor, public OpenCall {
     FinishWith(status);
   }
 
-  // The message that was read; its charge lasts as long as what is returned.
+  // Parses the message that was read. Its charge lasts as long as the returned value.
   template <typename Message>
   absl::StatusOr<BytesInWork> TakeMessage(Message& message) {
     return ReadRequest(message_, env_.admission, message);
   }
 
-  // For the rows of a message, one by one.
+  // Working space for the rows of a message, one by one.
   StepWorkspaces& workspaces() { return env_.server.workspaces; }
 
-  // Charges what the session keeps, until the call is over.
+  // Charges the bytes that the session keeps, until the call is over.
   absl::Status Hold(int64_t bytes) { return env_.admission.Hold(bytes, held_); }
 
-  // Given up when the call is ended while a worker is busy with it.
+  // Given up when the call ends while a worker is busy with it.
   const RequestContext& context() const { return context_; }
 
  private:
@@ -181,7 +180,7 @@ class MessageStream : public Reactor, public OpenCall {
   const CallEnv env_;
   grpc::CallbackServerContext* const context_of_call_;
   CallRecord record_;
-  // Runs while the client's next message is waited for.
+  // Runs while the stream waits for the client's next message.
   WaitClock from_client_;
   std::optional<BytesInWork> held_;
   grpc::ByteBuffer message_;
@@ -191,7 +190,7 @@ class MessageStream : public Reactor, public OpenCall {
   bool is_open_ = false;
   std::mutex mutex_;
   bool is_finished_ = false;
-  // A worker uses this object: gRPC must not be done with it before.
+  // A worker uses this object, so the call must not finish yet.
   bool is_working_ = false;
   std::optional<absl::Status> finish_after_work_;
 };

@@ -1,4 +1,4 @@
-// The calls that are running, so that a drain can end each of them with one status. Thread-safe.
+// The running calls, so that a drain can end each of them with one status. Thread-safe.
 #ifndef LOGITD_SERVER_SERVICES_OPEN_CALLS_H_
 #define LOGITD_SERVER_SERVICES_OPEN_CALLS_H_
 
@@ -15,13 +15,13 @@ namespace logitd::server {
 class OpenCall {
  public:
   virtual ~OpenCall() = default;
-  // Ends the call with `status`, soon. May be called at any time between Add and Remove, from any thread.
+  // Ends the call with `status`, soon. Any thread may call it between Add and Remove.
   virtual void End(const absl::Status& status) = 0;
-  // Whether it comes to its end without the client: an idle stream does not.
+  // Whether the call ends without its client; an idle stream does not.
   virtual bool EndsByItself() const = 0;
-  // Ends it, if its client has let it wait for too long.
+  // Ends the call if its client has kept it waiting for too long.
   virtual void EndIfOverdue(std::chrono::steady_clock::time_point now) {}
-  // Ends it at once, after End: its client does not even read the end.
+  // Ends the call at once, after End, because its client does not even read the end.
   virtual void Abort(const absl::Status& status) {}
 };
 
@@ -35,14 +35,14 @@ class OpenCalls {
     return true;
   }
 
-  // REQUIRES: the last thing that is done with the call before it is destroyed.
+  // REQUIRES: nothing uses the call afterwards but its destructor.
   void Remove(OpenCall* call) {
     std::lock_guard lock(mutex_);
     calls_.erase(call);
     if (calls_.empty()) empty_.notify_all();
   }
 
-  // Lets no new call begin, and ends those that would not end by themselves.
+  // Lets no new call begin, and ends the calls that do not end by themselves.
   void Drain(const absl::Status& status) {
     std::lock_guard lock(mutex_);
     draining_ = true;

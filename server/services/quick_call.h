@@ -1,7 +1,7 @@
-// Unary calls that are never refused for load: what the server is, and which models it has. They wait for nothing, so
-// they run at once on gRPC's own thread, whatever else the server does.
+// Unary calls that are never refused for load: GetServerInfo and ListModels. They wait for nothing, so they run at once
+// on gRPC's own thread, whatever else the server does.
 //
-// A thousand clients that do not read their replies cost a thousand calls, but one reply: equal ones share their bytes.
+// Equal replies share their bytes: a thousand clients that do not read cost a thousand calls, but one reply.
 #ifndef LOGITD_SERVER_SERVICES_QUICK_CALL_H_
 #define LOGITD_SERVER_SERVICES_QUICK_CALL_H_
 
@@ -21,20 +21,20 @@
 
 namespace logitd::server {
 
-// `Request` has no fields, or few: it is not counted among the bytes in work.
+// `Request` has few fields or none, so it is not charged to the bytes in work.
 template <typename Request, typename Response>
 class QuickCall final : public grpc::ServerUnaryReactor, public OpenCall {
  public:
   using Handler = absl::Status (*)(const Request&, const ServerEnv&, const RequestContext&, Response&);
 
-  // `shared`: for all calls of the method.
+  // `shared` is that of the method: all its calls have the same one.
   QuickCall(CallEnv env, grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
             grpc::ByteBuffer* response, Handler handler, SharedBytes& shared)
       : env_(env), record_(MethodOf<Request>(), context), is_open_(env.open_calls.Add(this)) {
     record_.Finish(*this, is_open_ ? Reply(*request, *response, handler, shared) : errors::Draining());
   }
 
-  // It has ended before anybody can end it; but its client may leave the reply unread.
+  // The call has ended before anybody can end it. But its client may leave the reply unread.
   void End(const absl::Status&) override {}
   bool EndsByItself() const override { return true; }
   void EndIfOverdue(std::chrono::steady_clock::time_point now) override {

@@ -1,7 +1,7 @@
-// From a request's bytes to the message, for every call: bounded before it is parsed, and counted as what it costs.
+// Turns a request's bytes into the message, for every call. It bounds and charges the message before it parses it.
 //
-// Every service takes raw bytes. gRPC's generated code would parse a message before it is looked at, and report one
-// that cannot be parsed just as it reports a half-close.
+// Every service takes raw bytes, because gRPC's generated code parses a message before anybody can look at it, and
+// reports a malformed message like a half-close.
 #ifndef LOGITD_SERVER_SERVICES_REQUEST_READER_H_
 #define LOGITD_SERVER_SERVICES_REQUEST_READER_H_
 
@@ -22,7 +22,7 @@
 
 namespace logitd::server {
 
-// Whether a message holds rows: only these are large.
+// Whether a message holds rows. Only these may be large.
 template <typename Message>
 inline constexpr bool kHoldsRows = false;
 template <>
@@ -34,21 +34,21 @@ inline constexpr bool kHoldsRows<v1::ScoreLogitsRequest> = true;
 template <>
 inline constexpr bool kHoldsRows<v1::AttachRequest> = true;
 
-// Looks at the bytes alone: their number, and what is in them (ScanWire).
+// Checks the bytes without parsing them: their number, and their content (ScanWire).
 // Errors: LIMIT_EXCEEDED (max_message_bytes, max_request_bytes), and those of ScanWire.
 absl::StatusOr<WireCost> CheckBytes(const grpc::ByteBuffer& bytes, bool holds_rows, const WireShape& shape);
 
 // Parses the bytes and drops them. Errors: MALFORMED_MESSAGE.
 absl::Status ParseAndDrop(grpc::ByteBuffer& bytes, google::protobuf::Message& message);
 
-// Makes `message` of `bytes`, which are dropped. Its charge lasts as long as what is returned.
+// Makes `message` of `bytes`, which it drops. The message's charge lasts as long as the returned value.
 // Errors: those of CheckBytes and ParseAndDrop; OVERLOADED (Admission::TakeBytes).
 template <typename Message>
 absl::StatusOr<BytesInWork> ReadRequest(grpc::ByteBuffer& bytes, Admission& admission, Message& message) {
   static const WireShape& shape = WireShape::Of(*Message::descriptor());
   const absl::StatusOr<WireCost> cost = CheckBytes(bytes, kHoldsRows<Message>, shape);
   if (!cost.ok()) {
-    // A call that is refused may still wait for its client to read that.
+    // A refused call may still wait for its client to read the refusal.
     bytes.Clear();
     return cost.status();
   }

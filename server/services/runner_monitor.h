@@ -1,4 +1,4 @@
-// Watches over the attached runners: sends heartbeats, and ends those that are silent or hang. Thread-safe.
+// Watches the attached runners: it sends heartbeats, and ends runners that are silent or hang. Thread-safe.
 #ifndef LOGITD_SERVER_SERVICES_RUNNER_MONITOR_H_
 #define LOGITD_SERVER_SERVICES_RUNNER_MONITOR_H_
 
@@ -12,11 +12,11 @@
 
 namespace logitd::server {
 
-// An attachment that is watched.
+// A watched attachment.
 class WatchedRunner {
  public:
   virtual ~WatchedRunner() = default;
-  // Called once every interval, on the monitor's thread.
+  // The monitor's thread calls it once every interval.
   virtual void OnHeartbeat(std::chrono::steady_clock::time_point now) = 0;
 };
 
@@ -42,7 +42,7 @@ class RunnerMonitor {
     std::lock_guard lock(mutex_);
     runners_.insert(runner);
   }
-  // After this it is not called any more. REQUIRES: not called from OnHeartbeat.
+  // Afterwards OnHeartbeat is not called any more. REQUIRES: OnHeartbeat does not call this.
   void Remove(WatchedRunner* runner) {
     std::lock_guard lock(mutex_);
     runners_.erase(runner);

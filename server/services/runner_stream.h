@@ -25,14 +25,14 @@
 
 namespace logitd::server {
 
-// The messages to one runner, in order. Shared by the stream and by the model that sends through it: it outlives the
-// stream, after which it drops what it is given. Thread-safe.
+// The messages to one runner, in order. The stream and the model that sends through it share it. It may outlive the
+// stream and then drops messages. Thread-safe.
 class RunnerOutbox final : public RunnerLink {
  public:
   using Stream = grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>;
   explicit RunnerOutbox(Stream* stream) : stream_(stream) {}
 
-  // How rows are asked for. Before the first batch.
+  // Sets the type of rows to ask for. Call it before the first batch.
   void set_row_dtype(v1::LogitsDtype dtype) { row_dtype_ = dtype; }
   void SendBatch(Batch batch) override;
   void SendCancel(int64_t batch_id, std::vector<int64_t> sequence_ids) override;
@@ -40,18 +40,18 @@ class RunnerOutbox final : public RunnerLink {
   void SendDetokenize(int64_t call_id, std::vector<std::vector<TokenId>> tokens, bool render_special_tokens) override;
   void SendCancelCall(int64_t call_id) override;
   void Send(const v1::AttachResponse& message);
-  // A heartbeat, unless something else is on its way, or the runner has not been accepted yet.
+  // Sends a heartbeat, unless another message is on its way or the runner has not been accepted yet.
   void SendHeartbeat();
 
-  // What a runner was asked in a batch, by sequence.
+  // The work of a batch, by sequence.
   using Pieces = std::unordered_map<int64_t, SequenceWork>;
-  // Of batch `batch_id`; empty if it is not in flight.
+  // The work of batch `batch_id`; empty if it is not in flight.
   std::shared_ptr<const Pieces> BatchInFlight(int64_t batch_id);
   // The batch has been answered.
   void EndBatch(int64_t batch_id);
 
   void OnWriteDone(bool ok);
-  // Nothing is written any more after this; `finish` ends the stream, while nobody can begin a write.
+  // Drops every later message. Calls `finish`, which ends the stream, while nobody can begin a write.
   template <typename Finish>
   void Close(Finish finish) {
     std::lock_guard lock(mutex_);
@@ -66,12 +66,12 @@ class RunnerOutbox final : public RunnerLink {
   std::deque<grpc::ByteBuffer> queue_;
   bool is_accepted_ = false;
   bool is_writing_ = false;
-  // Those that are not answered yet.
+  // The batches that are not answered yet.
   std::map<int64_t, std::shared_ptr<const Pieces>> batches_;
 };
 
-// How the runner of that name ended, whose attachment has just ended, as far as whoever started it knows. Unset: it is
-// not known yet, and `then` is told of it soon.
+// Asks whoever started the runner of this name, whose attachment has just ended, how it ended. Unset: it is not known
+// yet, and `then` is called with it soon.
 using AwaitRunnerEnd =
     std::function<std::optional<RunnerEnd>(const std::string& runner_name, std::function<void(const RunnerEnd&)> then)>;
 
@@ -94,7 +94,7 @@ class RunnerStream final : public RunnerOutbox::Stream, public OpenCall, public 
   absl::Status HandleHello(const v1::RunnerHello& hello);
   absl::Status HandleAnswer();
   absl::Status Attach(std::shared_ptr<const Vocabulary> vocabulary);
-  // `end`: how the runner ended, if it is known here.
+  // `end`: how the runner ended, if this side knows.
   void FinishOnce(const absl::Status& status, const RunnerEnd& end = {});
 
   ModelPool& models_;
@@ -106,20 +106,20 @@ class RunnerStream final : public RunnerOutbox::Stream, public OpenCall, public 
   const std::shared_ptr<RunnerOutbox> outbox_;
   grpc::ByteBuffer bytes_;
   v1::AttachRequest request_;
-  // From hello on; the reading thread's.
+  // Set by hello; only the reading thread uses them.
   std::optional<ModelDescription> description_;
   RunnerCapabilities capabilities_;
   bool can_choose_ = false;
   RunnerCapacity capacity_;
   std::string runner_name_;
-  // Whom this stream's answers are for, once attached; the reading thread's.
+  // The receiver of this stream's answers, once attached. Only the reading thread uses it.
   std::shared_ptr<AttachedRunner> runner_;
   std::atomic<std::chrono::steady_clock::time_point> last_heard_{std::chrono::steady_clock::now()};
   std::mutex mutex_;
   bool is_finished_ = false;
   // The stream broke.
   bool is_cancelled_ = false;
-  // It was attached, and nobody knows how it ended: OnDone says that it is gone, and whether it broke.
+  // The runner was attached, and nobody knows how it ended. OnDone reports that it is gone, and whether it broke.
   bool is_gone_ = false;
   // The same, and its model, while they are in the pool.
   std::shared_ptr<AttachedRunner> attached_;

@@ -1,7 +1,7 @@
-// ScoringService.ScoreLogits around its handler: rows in, one reply for each sequence.
+// The gRPC side of ScoringService.ScoreLogits: rows in, one reply for each sequence.
 //
-// The next message is read only after the reply to the one before is written: a client that does not read is not read
-// from.
+// It reads the next message only after it has written the reply to the last one, so a client that does not read is held
+// back.
 #ifndef LOGITD_SERVER_SERVICES_SCORE_LOGITS_STREAM_H_
 #define LOGITD_SERVER_SERVICES_SCORE_LOGITS_STREAM_H_
 
@@ -16,7 +16,7 @@ class ScoreLogitsStream final : public MessageStream<grpc::ServerBidiReactor<grp
 
  private:
   absl::StatusOr<Next> OnMessage() override;
-  // The sequences that are open end, one after the other.
+  // The open sequences end, one after the other.
   void OnHalfClose() override {
     is_half_closed_ = true;
     EndNext();

@@ -31,7 +31,7 @@
 
 namespace logitd::server {
 
-// Starts the call that runs `handler`; its types are the call's. With `shared` it is a QuickCall.
+// Starts the call that runs `handler`, with the types of the handler. With `shared` it is a QuickCall.
 template <typename Request, typename Response>
 grpc::ServerUnaryReactor* Start(CallEnv env, grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
                                 grpc::ByteBuffer* response,
@@ -150,7 +150,7 @@ class ServerService final : public v1::ServerService::WithRawCallbackMethod_GetS
   SharedBytes shared_;
 };
 
-// Served on --runner-listen alone: whoever may attach can read prompts and forge scores.
+// Served on --runner-listen only, because whoever may attach can read prompts and forge scores.
 class ModelRunnerService final
     : public v1::ModelRunnerService::WithRawCallbackMethod_Attach<v1::ModelRunnerService::Service> {
  public:

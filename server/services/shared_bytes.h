@@ -1,4 +1,4 @@
-// One copy of a reply that is sent again and again: many clients that have not read theirs yet hold one buffer.
+// One copy of a reply that is sent again and again: all clients that have not read it yet hold the same buffer.
 #ifndef LOGITD_SERVER_SERVICES_SHARED_BYTES_H_
 #define LOGITD_SERVER_SERVICES_SHARED_BYTES_H_
 
@@ -14,11 +14,11 @@ namespace logitd::server {
 // Thread-safe.
 class SharedBytes {
  public:
-  // If `bytes` are those of the call before, makes them the same buffer; else they are what later ones share.
+  // If `bytes` equal those of the last call, makes them the same buffer. Else later calls may share these.
   void Share(grpc::ByteBuffer& bytes) {
     std::lock_guard lock(mutex_);
     if (IsEqual(bytes, last_)) {
-      // gRPC's buffers are counted: this copies none.
+      // gRPC's buffers are reference-counted: this copies no bytes.
       bytes = last_;
     } else {
       last_ = bytes;
@@ -30,7 +30,7 @@ class SharedBytes {
     if (!left.Valid() || !right.Valid() || left.Length() != right.Length()) return false;
     std::vector<grpc::Slice> lefts, rights;
     if (!left.Dump(&lefts).ok() || !right.Dump(&rights).ok()) return false;
-    // Written by the same code: cut at the same places.
+    // The same code wrote both, so they are cut at the same places.
     return std::equal(lefts.begin(), lefts.end(), rights.begin(), rights.end(), [](const auto& a, const auto& b) {
       return a.size() == b.size() && (a.size() == 0 || std::memcmp(a.begin(), b.begin(), a.size()) == 0);
     });
