@@ -1,17 +1,18 @@
-// A subcommand's command line: flags, their values, positional text, and the help that describes them.
+// A subcommand's command line: flags, their values and positional text.
 //
-//   Arguments arguments({.name = "rank", ...}, {{.name = "--order-by", .value = "NORM", .help = "..."}, ...});
-//   absl::Status status = arguments.Parse(args);
-//   absl::StatusOr<std::optional<double>> beta = arguments.Double("--inverse-temperature");
+//   Arguments arguments(command);
+//   RETURN_IF_ERROR(arguments.Parse(args));
+//   RETURN_IF_ERROR(SetFields(arguments, request));                                  // request_fields.h
+//   ASSIGN_OR_RETURN(std::optional<double> timeout, arguments.Get<double>("--timeout"));
 //
-// Written here, and not left to a library, because positional arguments are arbitrary text: a prompt "{}", "[1,2]",
-// "%%", "++" or "" must arrive as it is, "--logits -inf,2" is a value, and `--allowed ""` is an empty set.
+// A library would change positional arguments, which are arbitrary text here: a prompt "{}", "[1,2]", "%%", "++" or ""
+// must arrive as it is, "--logits -inf,2" has a value, and `--allowed ""` is an empty set (docs/adr/0003).
 //
-// Grammar: `--name VALUE`, `--name=VALUE`, `-x VALUE`, `-xVALUE`; a flag that takes a value takes the next argument
-// whatever it looks like. `--` ends the flags. Text that starts with "-" counts as positional if it is "-", holds a
-// space, or goes on with a digit.
+// Grammar: `--name VALUE`, `--name=VALUE`, `-x VALUE`, `-xVALUE`. A flag that takes a value takes the next argument
+// whatever it looks like. `--` ends the flags. Text that starts with "-" is positional if it is "-", holds a space, or
+// goes on with a digit.
 //
-// Errors are usage errors (UsageError), which end the command with exit code 2.
+// Errors are usage errors (UsageError): the command ends with exit code 2.
 #ifndef LOGITD_CLIENT_CLI_ARGUMENTS_H_
 #define LOGITD_CLIENT_CLI_ARGUMENTS_H_
 
@@ -24,81 +25,63 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "logitd/v1/error.pb.h"
+#include "base/status_macros.h"
+#include "client/cli/command.h"
 
 namespace logitd::cli {
 
-struct Flag {
-  // With its dashes: "--top-k", "-n".
-  std::string name;
-  // What stands for the value in the help. Empty: the flag takes none.
-  std::string value;
-  std::string help;
-  bool repeatable = false;
-  // Another name for the same, "-h". Empty: none. What is asked of Arguments goes by `name`.
-  std::string alias = "";
-};
-
-// A headed list of flags in the help.
-struct FlagGroup {
-  std::string heading;
-  std::vector<Flag> flags;
-};
-
-struct CommandHelp {
-  // "score"
-  std::string name;
-  // "CONTEXT CONTINUATION...". Empty: no positional arguments are taken.
-  std::string positionals;
-  std::string summary;
-  // One command a line; lines that start with "#" are remarks.
-  std::string examples;
-};
-
-// A command line that is wrong: `field` (a flag, a positional's name, a variable) must be `bound`, got `value`.
+// A client::InputError about the command line: `field` (a flag, a positional's name, a variable) must be `bound`, got
+// `value`.
 absl::Status UsageError(std::string_view field, std::string_view value, std::string_view bound);
-// The same in other words, `message`.
+// The same with a message of its own.
 absl::Status UsageError(std::string_view field, std::string_view value, std::string_view bound,
                         std::string_view message);
-// What is wrong with `field` is no value that has a bound: it is missing, or does not go with another.
+// `field` is missing, or does not go with another flag: there is no value and no bound.
 absl::Status UsageError(std::string_view field, std::string_view message);
-bool IsUsageError(const absl::Status& status);
-// What --json shows of it. REQUIRES: IsUsageError.
-v1::Error UsageErrorMessage(const absl::Status& status);
 
-// Parses "1,2,3"; "" is the empty list. `subject` names the flag in errors.
-absl::StatusOr<std::vector<int32_t>> ParseTokenIds(std::string_view subject, std::string_view text);
+// A value that was quoted in an error, cut to the columns that errors have for it.
+std::string QuotedValue(std::string_view value);
+
+// Parse a flag's value; `flag` names it in errors. Ranges are the server's business: -1 passes. Token ids are "1,2,3";
+// "" is the empty list.
+absl::Status ParseValue(std::string_view flag, const std::string& text, double& out);
+absl::Status ParseValue(std::string_view flag, const std::string& text, int32_t& out);
+absl::Status ParseValue(std::string_view flag, const std::string& text, uint64_t& out);
+absl::Status ParseValue(std::string_view flag, const std::string& text, bool& out);
+absl::Status ParseValue(std::string_view flag, const std::string& text, std::vector<int32_t>& out);
 
 class Arguments {
  public:
-  Arguments(CommandHelp help, std::vector<FlagGroup> groups);
+  explicit Arguments(Command command);
 
-  // Reads the arguments after the subcommand's name. One that is not UTF-8 is refused: the wire takes no other text.
+  // Reads the arguments after the subcommand's name. An argument that is not UTF-8 is refused: protobuf's strings take
+  // no other text.
   absl::Status Parse(const std::vector<std::string>& args);
 
+  const Command& command() const { return command_; }
   const std::vector<std::string>& positionals() const { return positionals_; }
-  bool Has(const std::string& name) const;
-  // The last value of a flag. REQUIRES: Has(name).
-  const std::string& Value(const std::string& name) const;
+  bool Has(const std::string& name) const { return values_.count(name) > 0; }
+  // The first of these flags that was given. Null: none was.
+  const Flag* FirstOf(const std::vector<Flag>& flags) const;
+  // The last value of a flag; "" if it was not given.
+  std::string Value(const std::string& name) const;
+  // All of its values.
   std::vector<std::string> Values(const std::string& name) const;
-
-  // Typed values; unset if the flag was not given. Ranges are the server's business: -1 passes.
-  absl::StatusOr<std::optional<double>> Double(const std::string& name) const;
-  absl::StatusOr<std::optional<int32_t>> Int32(const std::string& name) const;
-  absl::StatusOr<std::optional<uint64_t>> Uint64(const std::string& name) const;
-  absl::StatusOr<std::optional<bool>> Bool(const std::string& name) const;
-  absl::StatusOr<std::optional<std::vector<int32_t>>> TokenIds(const std::string& name) const;
-
-  // The whole help page, its text in lines of at most `width` columns (0: of any length), its examples in lines of at
-  // most 80.
-  std::string HelpText(int width = 0) const;
+  // Its value, parsed (ParseValue). Unset: it was not given.
+  template <typename T>
+  absl::StatusOr<std::optional<T>> Get(const std::string& name) const {
+    std::optional<T> value;
+    if (Has(name)) RETURN_IF_ERROR(ParseValue(name, Value(name), value.emplace()));
+    return value;
+  }
 
  private:
   const Flag* Find(const std::string& name) const;
+  // Why there is no such flag.
+  absl::Status UnknownFlag(const std::string& typed) const;
   absl::Status Add(const Flag& flag, std::string value);
 
-  CommandHelp help_;
-  std::vector<FlagGroup> groups_;
+  Command command_;
   std::map<std::string, std::vector<std::string>> values_;
   std::vector<std::string> positionals_;
 };

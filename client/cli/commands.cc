@@ -6,117 +6,94 @@
 #include <ostream>
 
 #include "absl/strings/str_cat.h"
-#include "client/cli/filled_text.h"
+#include "absl/strings/str_join.h"
+#include "client/cli/completion.h"
+#include "client/cli/flags.h"
+#include "client/cli/help_text.h"
 #include "client/cli/json_lines.h"
 #include "client/cli/session.h"
+#include "client/cli/suggestion.h"
 #include "client/cli/token_text.h"
 
 namespace logitd::cli {
 namespace {
 
-struct Command {
-  const char* name;
-  const char* summary;
-  int (*run)(const std::vector<std::string>& args, Environment& environment);
-};
-
-constexpr Command kCommands[] = {
-    {"complete", "complete a prompt, with each token's log-prob", RunComplete},
-    {"score", "log-probs of given continuations, or of tokens under your own logits", RunScore},
-    {"rank", "order candidates under every normalisation", RunRank},
-    {"distribution", "the distribution that logits give, without a model", RunDistribution},
-    {"decode", "chooses tokens from your own logits, without a model", RunDecode},
-    {"verify", "whether a token is the one that a seed draws, without a model", RunVerify},
-    {"info", "the server: versions, limits, models", RunInfo},
-    {"vocabulary", "every token of a model: its bytes, its name, what it is", RunVocabulary},
-    {"health", "whether the server, or a model of it, serves", RunHealth},
-};
-
-std::string HelpText(int width) {
-  constexpr int kSummaryColumn = 16;
-  std::string out = absl::StrCat(
-      Filled("logit talks to a logitd server: completions, scores, rankings and distributions, with their log-probs.",
-             width),
-      "\n\nUsage: logit COMMAND [FLAGS] [TEXT...]\n\nCommands:\n");
-  for (const Command& command : kCommands) {
-    const std::string name = command.name;
-    absl::StrAppend(&out, "  ", name, std::string(kSummaryColumn - 2 - name.size(), ' '),
-                    Filled(command.summary, width, kSummaryColumn, kSummaryColumn), "\n");
-  }
-  absl::StrAppend(&out, "\n",
-                  Filled("`logit COMMAND --help` has the flags and examples. `logit --version` prints the version. The "
-                         "server is --server ADDRESS, else LOGITD_SERVER, else 127.0.0.1:50051.",
-                         width),
-                  "\n\nExamples:\n"
-                  "  logit distribution --logits 6,3,0.5,0.5 --labels mat,rug,floor,chair\n"
-                  "  logit complete \"The capital of France is\" --temperature 0 --max-tokens 16\n"
-                  "  logit rank \"The cat sat on the\" \" mat\" \" rug\" \" floor\"\n");
-  return out;
-}
-
-// "complete, score, ...".
-std::string KnownCommands() {
-  std::string known;
-  for (const Command& command : kCommands) absl::StrAppend(&known, known.empty() ? "" : ", ", command.name);
-  return known;
-}
-
-bool AsksForJson(const std::vector<std::string>& args) {
-  const auto end = std::find(args.begin(), args.end(), "--");
-  return std::find(args.begin(), end, "--json") != end;
-}
-
-// Flags that may stand before the subcommand's name, with the number of arguments each takes.
-int ArgumentCount(const std::string& argument) {
-  if (argument == "--server" || argument == "--timeout" || argument == "--color") return 2;
-  if (argument == "--json") return 1;
-  for (const char* prefix : {"--server=", "--timeout=", "--color="}) {
-    if (argument.rfind(prefix, 0) == 0) return 1;
+// The number of arguments that a flag in front of the subcommand's name takes; 0: it is no such flag.
+size_t ArgumentCount(const std::string& argument) {
+  for (const Flag& flag : SessionFlags().flags) {
+    if (flag.name == "--help") continue;
+    if (argument == flag.name) return flag.value.empty() ? 1 : 2;
+    if (!flag.value.empty() && argument.rfind(flag.name + "=", 0) == 0) return 1;
   }
   return 0;
 }
 
+int Run(const Command& command, const std::vector<std::string>& args, Environment& environment) {
+  Arguments arguments(command);
+  int exit_code = kExitOk;
+  const std::unique_ptr<Session> session = OpenSession(arguments, args, environment, exit_code);
+  if (session == nullptr) return exit_code;
+  const absl::StatusOr<int> done = command.run(arguments, *session);
+  return done.ok() ? *done : session->Fail(done.status());
+}
+
 }  // namespace
 
+std::vector<Command> AllCommands() {
+  std::vector<Command> commands = {CompleteCommand(),     ScoreCommand(),      RankCommand(),
+                                   DistributionCommand(), DecodeCommand(),     VerifyCommand(),
+                                   InfoCommand(),         VocabularyCommand(), HealthCommand()};
+  for (Command& command : commands) command.groups.push_back(SessionFlags());
+  return commands;
+}
+
 int RunLogit(const std::vector<std::string>& args, Environment& environment) {
+  const std::vector<Command> commands = AllCommands();
+  std::vector<std::string> names;
+  for (const Command& command : commands) names.push_back(command.name);
+  const std::string known = absl::StrCat("; commands: ", absl::StrJoin(names, ", "));
+  const bool json = AsksFor(args, "--json");
+  const auto fail = [&](const absl::Status& status) { return ReportFailure(status, "", json, environment); };
+
   size_t at = 0;
   while (at < args.size() && ArgumentCount(args[at]) > 0) at += ArgumentCount(args[at]);
-  const bool json = AsksForJson(args);
   if (at >= args.size()) {
-    if (json)
-      return ReportFailure(UsageError("COMMAND", absl::StrCat("COMMAND is missing; commands: ", KnownCommands())), "",
-                           json, environment);
-    environment.err << HelpText(HelpWidth(environment));
+    if (json) return fail(UsageError("COMMAND", absl::StrCat("COMMAND is missing", known)));
+    environment.err << HelpText(commands, HelpWidth(environment));
     return kExitUsage;
   }
   const std::string& name = args[at];
+  std::vector<std::string> rest = args;
+  rest.erase(rest.begin() + static_cast<std::ptrdiff_t>(at));
   if (name == "--help" || name == "-h" || name == "help") {
-    environment.out << HelpText(HelpWidth(environment));
+    const bool markdown = AsksFor(rest, "--markdown");
+    environment.out << (markdown ? FlagsMarkdown(commands) : HelpText(commands, HelpWidth(environment)));
     return kExitOk;
   }
   if (name == "--version") {
     environment.out << "logit " LOGITD_VERSION "\n";
     return kExitOk;
   }
-  for (const Command& command : kCommands) {
-    if (name == command.name) {
-      std::vector<std::string> rest(args.begin(), args.begin() + static_cast<std::ptrdiff_t>(at));
-      rest.insert(rest.end(), args.begin() + static_cast<std::ptrdiff_t>(at) + 1, args.end());
-      return command.run(rest, environment);
+  if (name == "completion") {
+    if (rest != std::vector<std::string>{"bash"}) {
+      return fail(UsageError("SHELL", "the shell must be bash: logit completion bash"));
     }
+    environment.out << BashCompletion(commands);
+    return kExitOk;
   }
-  const bool is_flag = name.rfind('-', 0) == 0;
-  return ReportFailure(UsageError("COMMAND", name, KnownCommands(),
-                                  absl::StrCat("unknown ", is_flag ? "flag " : "command ", EscapeText(name),
-                                               "; commands: ", KnownCommands())),
-                       "", json, environment);
+  for (const Command& command : commands) {
+    if (name == command.name) return Run(command, rest, environment);
+  }
+  const char* kind = name.rfind('-', 0) == 0 ? "flag " : "command ";
+  return fail(UsageError("COMMAND", name, absl::StrJoin(names, ", "),
+                         absl::StrCat("unknown ", kind, EscapeText(name), DidYouMean(name, names), known)));
 }
 
 int ReportUnwrittenOutput(int error, int exit_code, const std::vector<std::string>& args, Environment& environment) {
   // `| head` has seen enough.
   if (error != EPIPE) {
     const std::string message = absl::StrCat("cannot write standard output: ", std::strerror(error));
-    if (AsksForJson(args)) {
+    if (AsksFor(args, "--json")) {
       v1::Error said;
       said.set_code(static_cast<int>(absl::ErrnoToStatusCode(error)));
       said.set_message(message);

@@ -5,26 +5,30 @@
 #include <string>
 #include <vector>
 
+#include "client/cli/arguments.h"
+#include "client/cli/command.h"
 #include "client/cli/environment.h"
 
 namespace logitd::cli {
 
-// Each reads the arguments after its name and returns the exit code (ExitCode).
-int RunComplete(const std::vector<std::string>& args, Environment& environment);
-int RunScore(const std::vector<std::string>& args, Environment& environment);
-int RunRank(const std::vector<std::string>& args, Environment& environment);
-int RunDecode(const std::vector<std::string>& args, Environment& environment);
-int RunDistribution(const std::vector<std::string>& args, Environment& environment);
-int RunVerify(const std::vector<std::string>& args, Environment& environment);
-int RunInfo(const std::vector<std::string>& args, Environment& environment);
-int RunVocabulary(const std::vector<std::string>& args, Environment& environment);
-int RunHealth(const std::vector<std::string>& args, Environment& environment);
+Command CompleteCommand();
+Command ScoreCommand();
+Command RankCommand();
+Command DistributionCommand();
+Command DecodeCommand();
+Command VerifyCommand();
+Command InfoCommand();
+Command VocabularyCommand();
+Command HealthCommand();
 
-// The whole program: `args` is the command line without the program's name.
+// All of them, with the flags that every command has.
+std::vector<Command> AllCommands();
+
+// The whole program: `args` is the command line without the program's name. Returns the exit code (ExitCode).
 int RunLogit(const std::vector<std::string>& args, Environment& environment);
 
-// Standard output could not be written, for the reason `error` (an errno): says so on standard error, unless its reader
-// has only gone away, and returns the exit code. `exit_code`: of the command itself; a failure of its own stays.
+// Reports on standard error that standard output could not be written, for the reason `error` (an errno); nothing if
+// its reader has gone away. Returns the exit code: `exit_code`, which is the command's own, if the command failed.
 int ReportUnwrittenOutput(int error, int exit_code, const std::vector<std::string>& args, Environment& environment);
 
 }  // namespace logitd::cli

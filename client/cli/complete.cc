@@ -5,59 +5,28 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
 #include "base/utf8.h"
 #include "client/cli/commands.h"
 #include "client/cli/filled_text.h"
+#include "client/cli/flags.h"
 #include "client/cli/json_lines.h"
 #include "client/cli/record_table.h"
-#include "client/cli/request_flags.h"
-#include "client/cli/sampling_flags.h"
+#include "client/cli/request_fields.h"
 #include "client/cli/session.h"
 #include "client/cli/terminal.h"
 #include "client/cli/token_text.h"
 #include "client/cli/tokenization_notes.h"
+#include "client/logitd/partial_completions.h"
 
 namespace logitd::cli {
 namespace {
 
-Arguments MakeArguments() {
-  std::vector<Flag> sampling = StageFlags();
-  sampling.push_back(
-      {"--seed", "SEED",
-       "in [0, 2^64); default: the server draws one and says which; 0 at temperature 0: nothing is drawn"});
-  for (Flag& flag : TokenSetFlags()) sampling.push_back(std::move(flag));
-  std::vector<Flag> output = {
-      {"--tokens", "", "list every token with its log-probs; --rank, --entropy and --top-n imply it",
-       /*repeatable=*/false, /*alias=*/"--verbose"},
-      {"--no-stream", "", "print nothing before the completions are done"}};
-  for (Flag& flag : RecordFlags(/*draws=*/true)) output.push_back(std::move(flag));
-  std::vector<Flag> request = {
-      {"--prompt-tokens", "IDS", "the prompt as token ids, instead of PROMPT"},
-      {"--model", "NAME", "default: the only one the server has"},
-      {"-n", "N", "number of completions; default 1"},
-      {"--first-sequence-key", "KEY", "key of the first completion; the i-th has KEY + i; default 0"}};
-  for (Flag& flag : TokenizationFlags(/*pairs=*/false)) request.push_back(std::move(flag));
-  return Arguments(
-      {.name = "complete",
-       .positionals = "PROMPT",
-       .summary =
-           "Completes a prompt. PROMPT - reads it from standard input, all but one newline (LF or CR LF) at its end.",
-       .examples =
-           "logit complete \"The capital of France is\" --temperature 0 --max-tokens 16\n"
-           "logit complete \"Once upon a time\" --temperature 0.8 --seed 7 -n 4 --max-tokens 32\n"
-           "logit complete \"Once upon a time\" --seed 7 --repetition-penalty 1.1 --min-p 0.05 --stage-order hf\n"
-           "logit complete \"2 + 2 =\" --tokens --rank --entropy --top-n 3 --max-tokens 4\n"
-           "logit complete --prompt-tokens 504,2644,3575 --temperature 0 --json\n"},
-      WithPenaltyFlags({{"Request", request}, {"Sampling", sampling}, {"Stop", StopFlags()}, {"Output", output}}));
-}
-
-absl::StatusOr<v1::Input> PromptFrom(const Arguments& arguments, Environment& environment) {
+absl::Status SetPrompt(const Arguments& arguments, Environment& environment, v1::GenerateRequest& request) {
   const std::vector<std::string>& texts = arguments.positionals();
-  const auto ids = arguments.TokenIds("--prompt-tokens");
-  if (!ids.ok()) return ids.status();
-  if (ids->has_value()) {
-    if (!texts.empty()) return UsageError("--prompt-tokens", "PROMPT and --prompt-tokens exclude each other");
-    return TokensInput(**ids);
+  if (request.has_prompt()) {
+    if (texts.empty()) return absl::OkStatus();
+    return UsageError("--prompt-tokens", "PROMPT and --prompt-tokens exclude each other");
   }
   if (texts.empty()) {
     return UsageError("PROMPT", "PROMPT is missing: logit complete \"TEXT\", or --prompt-tokens 1,2");
@@ -66,38 +35,19 @@ absl::StatusOr<v1::Input> PromptFrom(const Arguments& arguments, Environment& en
     return UsageError("PROMPT", absl::StrCat(texts.size()), "one argument",
                       absl::StrCat("PROMPT must be one argument, got ", texts.size(), "; put it in quotation marks"));
   }
-  if (texts[0] != "-") return TextInput(texts[0]);
-  std::string text{std::istreambuf_iterator<char>(environment.in), {}};
-  // What editors and `echo` put around a text is not the text: see docs/cli.md.
-  if (BeginsWithByteOrderMark(text)) text.erase(0, 3);
-  if (!text.empty() && text.back() == '\n') {
-    text.pop_back();
-    if (!text.empty() && text.back() == '\r') text.pop_back();
+  std::string text = texts[0];
+  if (text == "-") {
+    text.assign(std::istreambuf_iterator<char>(environment.in), {});
+    // A byte order mark and one newline are the editor's or the shell's: see docs/cli.md.
+    if (BeginsWithByteOrderMark(text)) text.erase(0, 3);
+    if (!text.empty() && text.back() == '\n') {
+      text.pop_back();
+      if (!text.empty() && text.back() == '\r') text.pop_back();
+    }
+    if (!IsUtf8(text)) return UsageError("PROMPT", "the prompt on standard input is not valid UTF-8");
   }
-  if (!IsUtf8(text)) return UsageError("PROMPT", "the prompt on standard input is not valid UTF-8");
-  return TextInput(std::move(text));
-}
-
-absl::StatusOr<v1::GenerateRequest> RequestFrom(const Arguments& arguments, Environment& environment) {
-  v1::GenerateRequest request;
-  absl::StatusOr<v1::Input> prompt = PromptFrom(arguments, environment);
-  if (!prompt.ok()) return prompt.status();
-  *request.mutable_prompt() = *std::move(prompt);
-  if (arguments.Has("--model")) request.set_model(arguments.Value("--model"));
-  for (const absl::Status& status : {
-           SetIfGiven(arguments.Int32("-n"), [&](int32_t n) { request.set_n(n); }),
-           SetIfGiven(arguments.Uint64("--first-sequence-key"),
-                      [&](uint64_t key) { request.set_first_sequence_key(key); }),
-           SetIfGiven(SamplingFrom(arguments),
-                      [&](v1::SamplingParams p) { *request.mutable_sampling() = std::move(p); }),
-           SetIfGiven(StopFrom(arguments), [&](v1::StopCriteria s) { *request.mutable_stop() = std::move(s); }),
-           SetIfGiven(RecordFrom(arguments), [&](v1::RecordOptions r) { *request.mutable_record() = std::move(r); }),
-           SetIfGiven(TokenizationFrom(arguments),
-                      [&](v1::TokenizationOptions t) { *request.mutable_tokenization() = std::move(t); }),
-       }) {
-    if (!status.ok()) return status;
-  }
-  return request;
+  request.mutable_prompt()->set_text(std::move(text));
+  return absl::OkStatus();
 }
 
 // Shows deltas as they come, one completion after the other: those of a later completion wait until the earlier ones
@@ -175,46 +125,6 @@ std::string WithStarted(std::string json, const v1::GenerateStarted& started) {
   return json.insert(json.size() - 1, more);
 }
 
-// The completions as far as deltas have told them, for when their final message does not come.
-class PartialCompletions {
- public:
-  PartialCompletions(uint64_t first_key, int completion_count)
-      : first_key_(first_key), completion_count_(completion_count) {}
-
-  void Take(const v1::GenerateStarted& started) { final_.set_seed(started.seed()); }
-  void Take(const v1::CompletionDelta& delta) {
-    // What no request asked for is not kept, and never sizes a list.
-    if (delta.index() < 0 || delta.index() >= completion_count_) return;
-    while (final_.completions_size() <= delta.index()) Add();
-    v1::Completion& completion = *final_.mutable_completions(delta.index());
-    completion.mutable_tokens()->MergeFrom(delta.tokens());
-    completion.mutable_text()->append(delta.text());
-    if (delta.has_totals()) *completion.mutable_totals() = delta.totals();
-    if (delta.has_finish()) *completion.mutable_finish() = delta.finish();
-  }
-
-  // What has come, with `error` in each completion that has not ended. No completions: nothing has come.
-  v1::GenerateFinal EndWith(const v1::Error& error) && {
-    if (final_.completions().empty()) return std::move(final_);
-    while (final_.completions_size() < completion_count_) Add();
-    for (v1::Completion& completion : *final_.mutable_completions()) {
-      if (!completion.has_finish()) *completion.mutable_error() = error;
-    }
-    return std::move(final_);
-  }
-
- private:
-  void Add() {
-    v1::Completion& completion = *final_.add_completions();
-    completion.set_index(final_.completions_size() - 1);
-    completion.set_sequence_key(first_key_ + static_cast<uint64_t>(completion.index()));
-  }
-
-  const uint64_t first_key_;
-  const int completion_count_;
-  v1::GenerateFinal final_;
-};
-
 // Prints completions that were not streamed, and what the summary has of those that were.
 class Printer {
  public:
@@ -259,22 +169,19 @@ class Printer {
   const bool list_tokens_;
 };
 
-}  // namespace
+absl::StatusOr<int> Run(const Arguments& arguments, Session& session) {
+  Environment& environment = session.environment;
+  v1::GenerateRequest request;
+  RETURN_IF_ERROR(SetFields(arguments, request));
+  RETURN_IF_ERROR(SetPrompt(arguments, environment, request));
+  RETURN_IF_ERROR(CheckRecord(arguments, request.record()));
 
-int RunComplete(const std::vector<std::string>& args, Environment& environment) {
-  Arguments arguments = MakeArguments();
-  int exit_code = kExitOk;
-  const std::unique_ptr<Session> session = OpenSession(arguments, args, environment, exit_code);
-  if (session == nullptr) return exit_code;
-  absl::StatusOr<v1::GenerateRequest> request = RequestFrom(arguments, environment);
-  if (!request.ok()) return session->Fail(request.status());
-
-  // What is asked for token by token is shown nowhere else.
-  const bool list_tokens = arguments.Has("--tokens") || request->has_record();
-  const bool shows_stream = environment.out_is_terminal && !session->json && !arguments.Has("--no-stream");
-  const int completion_count = request->has_n() ? request->n() : 1;
-  StreamView view(*session, request->prompt().text(), completion_count);
-  PartialCompletions partial(request->first_sequence_key(), completion_count);
+  // A flag of the record is a wish to see the tokens: nothing else shows them.
+  const bool list_tokens = arguments.Has("--tokens") || request.has_record();
+  const bool shows_stream = environment.out_is_terminal && !session.json && !arguments.Has("--no-stream");
+  const int completion_count = request.has_n() ? request.n() : 1;
+  StreamView view(session, request.prompt().text(), completion_count);
+  client::PartialCompletions partial(request.first_sequence_key(), completion_count);
   const auto on_delta = [&](const v1::CompletionDelta& delta) {
     partial.Take(delta);
     if (shows_stream) view.Take(delta);
@@ -286,24 +193,59 @@ int RunComplete(const std::vector<std::string>& args, Environment& environment) 
     started = first;
     return true;
   };
-  // Deltas come in any case: they are what is left if the call ends before its time.
-  request->set_stream(true);
+  // Deltas come in any case: they are all that is left if the call ends early.
+  request.set_stream(true);
   const std::stop_token interrupted = environment.take_interrupts();
-  const absl::StatusOr<v1::GenerateFinal> final =
-      session->client->Complete(*request, on_delta, on_started, interrupted);
+  const absl::StatusOr<v1::GenerateFinal> final = session.client->Complete(request, on_delta, on_started, interrupted);
   if (shows_stream) view.End();
-  Printer printer(*session, shows_stream, list_tokens);
+  Printer printer(session, shows_stream, list_tokens);
   if (final.ok()) return printer.Print(*final, started) ? kExitOk : kExitItemFailed;
 
   const bool is_interrupt = interrupted.stop_requested();
   const absl::Status status = is_interrupt ? absl::CancelledError("interrupted") : final.status();
-  v1::GenerateFinal come = std::move(partial).EndWith(session->ErrorOf(status));
+  const v1::GenerateFinal come = std::move(partial).EndWith(session.ErrorOf(status));
   if (come.completions_size() > 0) {
     printer.Print(come, started);
-    session->out() << std::flush;
+    session.out() << std::flush;
   }
-  exit_code = session->Fail(status);
+  const int exit_code = session.Fail(status);
   return is_interrupt ? kExitInterrupted : exit_code;
+}
+
+}  // namespace
+
+Command CompleteCommand() {
+  return {
+      .name = "complete",
+      .purpose = "complete a prompt, with each token's log-prob",
+      .positionals = "PROMPT",
+      .summary =
+          "Completes a prompt. PROMPT - reads it from standard input, except one newline (LF or CR LF) at "
+          "its end.",
+      .examples =
+          "logit complete \"The capital of France is\" --temperature 0 --max-tokens 16\n"
+          "logit complete \"Once upon a time\" --temperature 0.8 --seed 7 -n 4 --max-tokens 32\n"
+          "logit complete \"Once upon a time\" --seed 7 --repetition-penalty 1.1 --min-p 0.05 --stage-order hf\n"
+          "logit complete \"2 + 2 =\" --tokens --rank --entropy --top-n 3 --max-tokens 4\n"
+          "logit complete --prompt-tokens 504,2644,3575 --temperature 0 --json\n",
+      .groups = WithPenaltyFlags(
+          {{"Request", Joined({{{"--prompt-tokens", "prompt.tokens.token_ids", "IDS",
+                                 "the prompt as token ids, instead of PROMPT"},
+                                ModelFlag(),
+                                {"-n", "n", "N", "the number of completions; default 1"},
+                                {"--first-sequence-key", "first_sequence_key", "KEY",
+                                 "key of the first completion; the i-th has KEY + i; default 0"}},
+                               TokenizationFlags()})},
+           {"Sampling", Joined({StageFlags(), {SeedFlag()}, TokenSetFlags()})},
+           {"Stop", StopFlags("256")},
+           {"Output", Joined({{{.name = "--tokens",
+                                .help = "list every token with its log-probs; --rank, --entropy and --top-n imply it",
+                                .alias = "--verbose"},
+                               {.name = "--no-stream", .help = "print nothing before the completions are done"}},
+                              RecordFlags(),
+                              {DrawFlag()}})}}),
+      .request = v1::GenerateRequest::descriptor(),
+      .run = Run};
 }
 
 }  // namespace logitd::cli

@@ -7,14 +7,13 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "base/status_macros.h"
 #include "client/cli/commands.h"
 #include "client/cli/filled_text.h"
+#include "client/cli/flags.h"
 #include "client/cli/json_lines.h"
-#include "client/cli/row_flags.h"
-#include "client/cli/sampling_flags.h"
 #include "client/cli/session.h"
 #include "client/cli/stage_table.h"
-#include "client/cli/step_flags.h"
 #include "client/cli/table.h"
 #include "client/cli/terminal.h"
 #include "client/cli/token_text.h"
@@ -25,30 +24,6 @@ namespace {
 constexpr int kBarWidth = 20;
 
 constexpr int kNamedLabels = 10;
-
-Arguments MakeArguments() {
-  std::vector<Flag> request = RowFlags();
-  request.push_back({"--labels", "A,B,...", "one name per token id"});
-  request.push_back({"--allowed", "LABEL_OR_ID,...", "only these may be chosen; a label wins over an id"});
-  for (Flag& flag : TokenSetFlags()) request.push_back(std::move(flag));
-  return Arguments(
-      {.name = "distribution",
-       .positionals = "",
-       .summary =
-           "Prints the distribution that a row of logits gives, after all stages: allowed set, biases and penalties, "
-           "temperature, truncation. With --seed and --sequence-key also draws the token of --position from it.",
-       .examples = "logit distribution --logits 6,3,0.5,0.5 --labels mat,rug,floor,chair\n"
-                   "logit distribution --logits 6,3,0.5,0.5 --temperature 0.5\n"
-                   "logit distribution --logits 6,3,0.5,0.5 --labels mat,rug,floor,chair --allowed rug,floor\n"
-                   "logit distribution --logits 6,3,0.5,0.5 --temperature 0.5 --top-k 3 --min-p 0.001 --explain\n"
-                   "logit distribution --logits 6,3,0.5,0.5 --repetition-penalty 1.3 --output-tokens 0,0\n"
-                   "logit distribution --logits rows.npy --row 1 --top-p 0.9\n"
-                   "logit distribution --logits -1,2,-inf --top-p 0.9 --json\n"},
-      WithPenaltyFlags({{"Request", request},
-                        {"Stages", StageFlags()},
-                        {"The step", StepFlags()},
-                        {"Output", {{"--explain", "", "what each stage removed"}}}}));
-}
 
 std::vector<std::string> SplitList(const std::string& text) {
   if (text.empty()) return {};
@@ -82,76 +57,94 @@ absl::Status SetAllowed(const Arguments& arguments, const std::vector<std::strin
   return absl::OkStatus();
 }
 
-}  // namespace
-
-int RunDistribution(const std::vector<std::string>& args, Environment& environment) {
-  Arguments arguments = MakeArguments();
-  int exit_code = kExitOk;
-  const std::unique_ptr<Session> session = OpenSession(arguments, args, environment, exit_code);
-  if (session == nullptr) return exit_code;
-  session->needs_model = false;
-
+absl::StatusOr<int> Run(const Arguments& arguments, Session& session) {
   v1::ComputeDistributionRequest request;
-  absl::Status status = SetStep(arguments, request);
-  if (status.ok()) status = SetRow(arguments, environment, request);
-  if (!status.ok()) return session->Fail(status);
+  RETURN_IF_ERROR(SetRowRequest(arguments, session.environment, request));
   const int logit_count =
       request.logits().has_block() ? request.logits().block().width() : request.logits().float_values_size();
   std::vector<std::string> labels;
   if (arguments.Has("--labels")) {
     labels = SplitList(arguments.Value("--labels"));
     if (static_cast<int>(labels.size()) != logit_count) {
-      return session->Fail(UsageError("--labels", absl::StrCat(labels.size()), absl::StrCat(logit_count, " names"),
-                                      absl::StrCat("--labels must have one name per logit, got ", labels.size(),
-                                                   " labels for ", logit_count, " logits")));
+      return UsageError("--labels", absl::StrCat(labels.size()), absl::StrCat(logit_count, " names"),
+                        absl::StrCat("--labels must have one name per logit, got ", labels.size(), " labels for ",
+                                     logit_count, " logits"));
     }
   }
   if (arguments.Has("--allowed") && arguments.Has("--allowed-tokens")) {
-    status = UsageError("--allowed", "--allowed and --allowed-tokens exclude each other");
+    return UsageError("--allowed", "--allowed and --allowed-tokens exclude each other");
   }
-  if (status.ok() && arguments.Has("--allowed")) {
-    status = SetAllowed(arguments, labels, *request.mutable_sampling()->mutable_allowed_tokens());
+  if (arguments.Has("--allowed")) {
+    RETURN_IF_ERROR(SetAllowed(arguments, labels, *request.mutable_sampling()->mutable_allowed_tokens()));
   }
-  if (!status.ok()) return session->Fail(status);
-  if (arguments.Has("--explain")) request.set_explain(true);
 
-  const absl::StatusOr<v1::ComputeDistributionResponse> response = session->client->ComputeDistribution(request);
-  if (!response.ok()) return session->Fail(response.status());
+  ASSIGN_OR_RETURN(const v1::ComputeDistributionResponse response, session.client->ComputeDistribution(request));
   const auto label_of = [&labels](int32_t id) {
     return id >= 0 && id < static_cast<int32_t>(labels.size()) ? labels[id] : absl::StrCat(id);
   };
 
-  if (session->json) {
-    std::string json = ToJson(*response);
+  if (session.json) {
+    std::string json = ToJson(response);
     if (!labels.empty()) {
       std::vector<std::string> kept;
-      for (const int32_t id : response->token_ids()) kept.push_back(label_of(id));
+      for (const int32_t id : response.token_ids()) kept.push_back(label_of(id));
       // "labels" is not the server's to know: it goes in front of the closing brace.
       json.insert(json.size() - 1, absl::StrCat(",\"labels\":", ToJsonArray(kept)));
     }
-    session->out() << json << "\n";
+    session.out() << json << "\n";
     return kExitOk;
   }
 
   double largest = 0;
-  for (const double probability : response->probabilities()) largest = std::max(largest, probability);
+  for (const double probability : response.probabilities()) largest = std::max(largest, probability);
   Table table({{"", Table::kLeft, Table::kShorten, /*is_key=*/true}, {""}, {"", Table::kLeft, Table::kDrop}, {""}});
-  for (int i = 0; i < response->token_ids_size() && i < response->probabilities_size(); ++i) {
-    const double probability = response->probabilities(i);
+  for (int i = 0; i < response.token_ids_size() && i < response.probabilities_size(); ++i) {
+    const double probability = response.probabilities(i);
     const std::optional<double> log_prob =
-        i < response->sampling_log_probs_size() ? std::optional<double>(response->sampling_log_probs(i)) : std::nullopt;
-    table.Add({{EscapeText(label_of(response->token_ids(i))), std::nullopt},
+        i < response.sampling_log_probs_size() ? std::optional<double>(response.sampling_log_probs(i)) : std::nullopt;
+    table.Add({{EscapeText(label_of(response.token_ids(i))), std::nullopt},
                {ShowNumber(probability), std::nullopt},
                {Bar(probability, largest, kBarWidth), log_prob},
                {ShowNumber(log_prob), std::nullopt}});
   }
-  session->out() << table.Render(session->style());
-  if (response->has_verification()) {
-    const int32_t drawn = response->verification().token_id();
-    session->out() << "\n" << Filled("drawn: " + EscapeText(label_of(drawn)), session->style().width) << "\n";
+  session.out() << table.Render(session.style());
+  if (response.has_verification()) {
+    const int32_t drawn = response.verification().token_id();
+    session.out() << "\n" << Filled("drawn: " + EscapeText(label_of(drawn)), session.style().width) << "\n";
   }
-  if (response->stages_size() > 0) session->out() << "\n" << StageTable(response->stages(), session->style());
+  if (response.stages_size() > 0) session.out() << "\n" << StageTable(response.stages(), session.style());
   return kExitOk;
+}
+
+}  // namespace
+
+Command DistributionCommand() {
+  return {
+      .name = "distribution",
+      .purpose = "the distribution that logits give, without a model",
+      .summary =
+          "Prints the distribution that a row of logits gives, after all stages: allowed set, biases and penalties, "
+          "temperature, truncation. With --seed and --sequence-key also draws the token of --position from it.",
+      .examples =
+          "logit distribution --logits 6,3,0.5,0.5 --labels mat,rug,floor,chair\n"
+          "logit distribution --logits 6,3,0.5,0.5 --temperature 0.5\n"
+          "logit distribution --logits 6,3,0.5,0.5 --labels mat,rug,floor,chair --allowed rug,floor\n"
+          "logit distribution --logits 6,3,0.5,0.5 --temperature 0.5 --top-k 3 --min-p 0.001 --explain\n"
+          "logit distribution --logits 6,3,0.5,0.5 --repetition-penalty 1.3 --output-tokens 0,0\n"
+          "logit distribution --logits rows.npy --row 1 --top-p 0.9\n"
+          "logit distribution --logits -1,2,-inf --top-p 0.9 --json\n",
+      .groups = WithPenaltyFlags(
+          {{"Request",
+            Joined({RowFlags(),
+                    {{"--labels", "", "A,B,...", "one name for each token id"},
+                     {"--allowed", "", "LABEL_OR_ID,...", "only these tokens may be chosen; a label wins over an id"}},
+                    TokenSetFlags()})},
+           {"Stages", StageFlags()},
+           {"The step", StepFlags()},
+           {"Output", {{"--explain", "explain", "", "the tokens and the probability that each stage removed"}}}}),
+      .request = v1::ComputeDistributionRequest::descriptor(),
+      .needs_model = false,
+      .run = Run};
 }
 
 }  // namespace logitd::cli

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
 #include "client/cli/commands.h"
 #include "client/cli/filled_text.h"
 #include "client/cli/json_lines.h"
@@ -13,14 +14,6 @@
 
 namespace logitd::cli {
 namespace {
-
-Arguments MakeArguments() {
-  return Arguments({.name = "info",
-                    .positionals = "",
-                    .summary = "Prints the server's versions, limits and models.",
-                    .examples = "logit info\nlogit info --json --server unix:/run/logitd/logitd.sock\n"},
-                   {SessionFlags()});
-}
 
 // Every limit by its name, from the message's own description: a new one needs no change here.
 std::string LimitsTable(const v1::Limits& limits, const Style& style) {
@@ -76,38 +69,40 @@ std::string ModelsTable(const v1::ListModelsResponse& models, const Style& style
   return text;
 }
 
-}  // namespace
+absl::StatusOr<int> Run(const Arguments&, Session& session) {
+  ASSIGN_OR_RETURN(const v1::GetServerInfoResponse server, session.client->ServerInfo());
+  ASSIGN_OR_RETURN(const v1::ListModelsResponse models, session.client->Models());
 
-int RunInfo(const std::vector<std::string>& args, Environment& environment) {
-  Arguments arguments = MakeArguments();
-  int exit_code = kExitOk;
-  const std::unique_ptr<Session> session = OpenSession(arguments, args, environment, exit_code);
-  if (session == nullptr) return exit_code;
-  const absl::StatusOr<v1::GetServerInfoResponse> server = session->client->ServerInfo();
-  if (!server.ok()) return session->Fail(server.status());
-  const absl::StatusOr<v1::ListModelsResponse> models = session->client->Models();
-  if (!models.ok()) return session->Fail(models.status());
-
-  std::ostream& out = session->out();
-  if (session->json) {
+  std::ostream& out = session.out();
+  if (session.json) {
     // {"server": GetServerInfoResponse, "models": [ModelStatus, ...]}
-    out << "{\"server\":" << ToJson(*server) << "," << ToJson(*models).substr(1) << "\n";
+    out << "{\"server\":" << ToJson(server) << "," << ToJson(models).substr(1) << "\n";
     return kExitOk;
   }
-  const int width = session->style().width;
-  out << Filled(absl::StrCat("logitd ", server->server_version(), " at ", session->address), width) << "\n"
-      << "numerics version: " << server->numerics_version() << "\n"
-      << "api minor version: " << server->api_minor_version() << "\n"
-      << "kernel target: " << server->kernel_target() << "\n\n";
-  if (models->models_size() == 0) {
+  const int width = session.style().width;
+  out << Filled(absl::StrCat("logitd ", server.server_version(), " at ", session.address), width) << "\n"
+      << "numerics version: " << server.numerics_version() << "\n"
+      << "api minor version: " << server.api_minor_version() << "\n"
+      << "kernel target: " << server.kernel_target() << "\n\n";
+  if (models.models_size() == 0) {
     out << Filled("No model is attached: distribution works; complete, score and rank need one (logitd --model FILE).",
                   width)
         << "\n";
   } else {
-    out << ModelsTable(*models, session->style());
+    out << ModelsTable(models, session.style());
   }
-  out << "\nlimits:\n" << LimitsTable(server->limits(), session->style());
+  out << "\nlimits:\n" << LimitsTable(server.limits(), session.style());
   return kExitOk;
+}
+
+}  // namespace
+
+Command InfoCommand() {
+  return {.name = "info",
+          .purpose = "the server: versions, limits, models",
+          .summary = "Prints the server's versions, limits and models.",
+          .examples = "logit info\nlogit info --json --server unix:/run/logitd/logitd.sock\n",
+          .run = Run};
 }
 
 }  // namespace logitd::cli

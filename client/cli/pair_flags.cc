@@ -4,7 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "client/cli/request_flags.h"
+#include "base/status_macros.h"
 #include "client/cli/token_text.h"
 
 namespace logitd::cli {
@@ -19,21 +19,17 @@ std::string LabelOfText(const Message& message) {
 }  // namespace
 
 std::vector<Flag> PairFlags(const std::vector<std::string>& continuation_flags) {
-  std::vector<Flag> flags = {{"--context-tokens", "IDS", "the context as token ids, instead of CONTEXT"}};
+  std::vector<Flag> flags = {{"--context-tokens", "", "IDS", "the context as token ids, instead of CONTEXT"}};
   for (const std::string& name : continuation_flags) {
-    flags.push_back({name, "IDS", "one more of them, as token ids; repeatable", /*repeatable=*/true});
+    flags.push_back({name, "", "IDS", "one more of them, as token ids; repeatable", /*repeatable=*/true});
   }
   return flags;
 }
 
-bool ReadsItems(const Arguments& arguments, const std::vector<std::string>& continuation_flags,
-                const Environment& environment) {
+bool ReadsItems(const Arguments& arguments, const std::vector<Flag>& pair_flags, const Environment& environment) {
   const std::vector<std::string>& texts = arguments.positionals();
-  bool has_tokens = arguments.Has("--context-tokens");
-  for (const std::string& name : continuation_flags) has_tokens = has_tokens || arguments.Has(name);
-  if (has_tokens) return false;
-  if (texts.size() == 1 && texts[0] == "-") return true;
-  return texts.empty() && !environment.in_is_terminal;
+  if (arguments.FirstOf(pair_flags) != nullptr) return false;
+  return texts.empty() ? !environment.in_is_terminal : texts == std::vector<std::string>{"-"};
 }
 
 absl::Status NoItemsError(const std::string& message_name) {
@@ -44,32 +40,30 @@ absl::Status NoItemsError(const std::string& message_name) {
 std::string LabelOf(const v1::Continuation& continuation) { return LabelOfText(continuation); }
 std::string LabelOf(const v1::Candidate& candidate) { return LabelOfText(candidate); }
 
-absl::StatusOr<Pair> PairFrom(const Arguments& arguments, const std::vector<std::string>& continuation_flags,
+absl::StatusOr<Pair> PairFrom(const Arguments& arguments, const std::vector<Flag>& pair_flags,
                               const std::string& what) {
   Pair pair;
   const std::vector<std::string>& texts = arguments.positionals();
-  const absl::StatusOr<std::optional<std::vector<int32_t>>> context = arguments.TokenIds("--context-tokens");
-  if (!context.ok()) return context.status();
-  size_t first_continuation = 0;
-  if (context->has_value()) {
-    pair.context = TokensInput(**context);
+  const std::string& context_flag = pair_flags.front().name;
+  ASSIGN_OR_RETURN(const auto context, arguments.Get<std::vector<int32_t>>(context_flag));
+  if (context) {
+    pair.context.mutable_tokens()->mutable_token_ids()->Add(context->begin(), context->end());
   } else if (!texts.empty()) {
-    pair.context = TextInput(texts[0]);
-    first_continuation = 1;
+    pair.context.set_text(texts[0]);
   } else {
-    return UsageError("CONTEXT", "CONTEXT is missing: give it as text or with --context-tokens");
+    return UsageError("CONTEXT", absl::StrCat("CONTEXT is missing: give it as text or with ", context_flag));
   }
-  for (size_t i = first_continuation; i < texts.size(); ++i) pair.continuations.emplace_back().set_text(texts[i]);
-  for (const std::string& name : continuation_flags) {
-    for (const std::string& value : arguments.Values(name)) {
-      const absl::StatusOr<std::vector<int32_t>> ids = ParseTokenIds(name, value);
-      if (!ids.ok()) return ids.status();
-      pair.continuations.emplace_back().mutable_tokens()->mutable_token_ids()->Add(ids->begin(), ids->end());
+  for (size_t i = context ? 0 : 1; i < texts.size(); ++i) pair.continuations.emplace_back().set_text(texts[i]);
+  for (size_t i = 1; i < pair_flags.size(); ++i) {
+    for (const std::string& value : arguments.Values(pair_flags[i].name)) {
+      std::vector<int32_t> ids;
+      RETURN_IF_ERROR(ParseValue(pair_flags[i].name, value, ids));
+      pair.continuations.emplace_back().mutable_tokens()->mutable_token_ids()->Add(ids.begin(), ids.end());
     }
   }
   if (pair.continuations.empty()) {
-    return UsageError(
-        what, absl::StrCat(what, " is missing: give at least one after CONTEXT, or with ", continuation_flags.front()));
+    return UsageError(what,
+                      absl::StrCat(what, " is missing: give at least one after CONTEXT, or with ", pair_flags[1].name));
   }
   for (const v1::Continuation& continuation : pair.continuations) pair.labels.push_back(LabelOf(continuation));
   return pair;

@@ -21,22 +21,19 @@ struct Pair {
   std::vector<std::string> labels;
 };
 
-// --context-tokens and the repeatable `continuation_flag`s.
+// --context-tokens and a repeatable flag for each of these names.
 std::vector<Flag> PairFlags(const std::vector<std::string>& continuation_flags);
 
-// Whether items come from standard input: the only positional argument is "-", or nothing is given and standard input
-// is no terminal.
-bool ReadsItems(const Arguments& arguments, const std::vector<std::string>& continuation_flags,
-                const Environment& environment);
+// Whether items come from standard input: the only positional argument is "-", or the command line gives nothing and
+// standard input is no terminal. `pair_flags`: PairFlags.
+bool ReadsItems(const Arguments& arguments, const std::vector<Flag>& pair_flags, const Environment& environment);
 
-// Standard input that was read for items held none: a command that waits for nothing was not meant. `message_name`:
-// what a line should be.
+// The usage error for standard input without any item. `message_name`: the message that a line should be.
 absl::Status NoItemsError(const std::string& message_name);
 
 // The context is --context-tokens, else the first positional argument; the continuations are the other positional
 // arguments, then those given as tokens. `what` names a continuation in errors: "CONTINUATION", "CANDIDATE".
-absl::StatusOr<Pair> PairFrom(const Arguments& arguments, const std::vector<std::string>& continuation_flags,
-                              const std::string& what);
+absl::StatusOr<Pair> PairFrom(const Arguments& arguments, const std::vector<Flag>& pair_flags, const std::string& what);
 
 // As Pair.labels.
 std::string LabelOf(const v1::Continuation& continuation);

@@ -7,13 +7,15 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "base/status_macros.h"
 #include "client/cli/commands.h"
 #include "client/cli/filled_text.h"
+#include "client/cli/flags.h"
 #include "client/cli/item_stream.h"
 #include "client/cli/json_lines.h"
 #include "client/cli/pair_flags.h"
 #include "client/cli/record_table.h"
-#include "client/cli/request_flags.h"
+#include "client/cli/request_fields.h"
 #include "client/cli/session.h"
 #include "client/cli/table.h"
 #include "client/cli/terminal.h"
@@ -29,58 +31,7 @@ constexpr int kBarWidth = 20;
 constexpr int kWinnerColumns = 26;
 constexpr int kLeastLabelColumns = 12;
 
-const std::vector<std::string>& CandidateFlags() {
-  static const auto* const flags = new std::vector<std::string>{"--candidate-tokens", "--continuation-tokens"};
-  return *flags;
-}
-
-Arguments MakeArguments() {
-  std::vector<Flag> request = PairFlags(CandidateFlags());
-  request.push_back({"--model", "NAME", "default: the only one the server has"});
-  request.push_back({"--order-by", "NORM", "sum, per-token, per-byte or per-character; default sum"});
-  request.push_back({"--inverse-temperature", "B", "probability = softmax(B * value), in [0, 1000]; default 1"});
-  for (Flag& flag : TokenizationFlags(/*pairs=*/true)) request.push_back(std::move(flag));
-  return Arguments(
-      {.name = "rank",
-       .positionals = "CONTEXT CANDIDATE...",
-       .summary =
-           "Orders candidates under every normalisation; no space is inserted after the context. Without arguments, "
-           "or with -, reads one RankItem a line, in protobuf's JSON, from standard input.",
-       .examples =
-           "logit rank \"The cat sat on the\" \" mat\" \" rug\" \" floor\"\n"
-           "logit rank \"Q: What is the capital of Japan? A:\" \" Tokyo\" \" New York City\" --order-by per-byte\n"
-           "logit rank --context-tokens 504,2644 --candidate-tokens 335 --candidate-tokens 281,7 --json\n"
-           "echo '{\"candidates\": [' '{\"sums\": {\"sum_model_log_prob\": -2.5, \"token_count\": 2}},' "
-           "'{\"sums\": {\"sum_model_log_prob\": -3, \"token_count\": 3}}]}' | logit rank\n"},
-      {{"Request", request}, SessionFlags()});
-}
-
-// Everything of the request but its items.
-absl::StatusOr<v1::RankRequest> RequestFrom(const Arguments& arguments) {
-  v1::RankRequest request;
-  if (arguments.Has("--model")) request.set_model(arguments.Value("--model"));
-  if (arguments.Has("--order-by")) {
-    const std::string& value = arguments.Value("--order-by");
-    v1::Normalization by = v1::NORMALIZATION_UNSPECIFIED;
-    if (value == "sum") by = v1::NORMALIZATION_SUM;
-    if (value == "per-token") by = v1::NORMALIZATION_PER_TOKEN;
-    if (value == "per-byte") by = v1::NORMALIZATION_PER_BYTE;
-    if (value == "per-character") by = v1::NORMALIZATION_PER_CHARACTER;
-    if (by == v1::NORMALIZATION_UNSPECIFIED) {
-      return UsageError("--order-by", value, "sum, per-token, per-byte or per-character");
-    }
-    request.set_order_by(by);
-  }
-  for (const absl::Status& status : {
-           SetIfGiven(arguments.Double("--inverse-temperature"),
-                      [&](double beta) { request.set_inverse_temperature(beta); }),
-           SetIfGiven(TokenizationFrom(arguments),
-                      [&](v1::TokenizationOptions t) { *request.mutable_tokenization() = std::move(t); }),
-       }) {
-    if (!status.ok()) return status;
-  }
-  return request;
-}
+std::vector<Flag> TextFlags() { return PairFlags({"--candidate-tokens", "--continuation-tokens"}); }
 
 std::string ShowNormalization(v1::Normalization by) {
   const std::string name = v1::Normalization_Name(by);
@@ -170,10 +121,9 @@ std::vector<std::string> LabelsOf(const v1::RankItem& item) {
   return labels;
 }
 
-int RankItems(const v1::RankRequest& base, Session& session) {
+absl::StatusOr<int> RankItems(const v1::RankRequest& base, Session& session) {
   const ItemCall<v1::RankItem, v1::RankRequest, v1::RankResponse> call = {
       .name = "rank",
-      .item_name = "RankItem",
       .send = [&session](const auto& request, const auto& on_item) { return session.client->Rank(request, on_item); },
       .labels_of = LabelsOf,
       .print =
@@ -191,21 +141,14 @@ int RankItems(const v1::RankRequest& base, Session& session) {
   return SendInput(base, call, session);
 }
 
-}  // namespace
-
-int RunRank(const std::vector<std::string>& args, Environment& environment) {
-  Arguments arguments = MakeArguments();
-  int exit_code = kExitOk;
-  const std::unique_ptr<Session> session = OpenSession(arguments, args, environment, exit_code);
-  if (session == nullptr) return exit_code;
-  absl::StatusOr<v1::RankRequest> request = RequestFrom(arguments);
-  if (!request.ok()) return session->Fail(request.status());
-  if (ReadsItems(arguments, CandidateFlags(), environment)) return RankItems(*request, *session);
-  const absl::StatusOr<Pair> pair = PairFrom(arguments, CandidateFlags(), "CANDIDATE");
-  if (!pair.ok()) return session->Fail(pair.status());
-  v1::RankItem* item = request->add_items();
-  *item->mutable_context() = pair->context;
-  for (const v1::Continuation& continuation : pair->continuations) {
+absl::StatusOr<int> Run(const Arguments& arguments, Session& session) {
+  v1::RankRequest request;
+  RETURN_IF_ERROR(SetFields(arguments, request));
+  if (ReadsItems(arguments, TextFlags(), session.environment)) return RankItems(request, session);
+  ASSIGN_OR_RETURN(const Pair pair, PairFrom(arguments, TextFlags(), "CANDIDATE"));
+  v1::RankItem* item = request.add_items();
+  *item->mutable_context() = pair.context;
+  for (const v1::Continuation& continuation : pair.continuations) {
     v1::Candidate* candidate = item->add_candidates();
     if (continuation.has_tokens()) {
       *candidate->mutable_tokens() = continuation.tokens();
@@ -214,15 +157,41 @@ int RunRank(const std::vector<std::string>& args, Environment& environment) {
     }
   }
   std::optional<v1::RankResponse> response;
-  const absl::Status status = session->client->Rank(*request, [&](v1::RankResponse answer) {
+  RETURN_IF_ERROR(session.client->Rank(request, [&](v1::RankResponse answer) {
     response = std::move(answer);
     return true;
-  });
-  if (!status.ok()) return session->Fail(status);
-  if (!response) return session->Fail(absl::InternalError("the server answered without a ranking"));
-  session->out() << (session->json ? ToJson(*response) + "\n"
-                                   : ItemView(response->item(), pair->labels, session->style()));
+  }));
+  if (!response) return absl::InternalError("the server answered without a ranking");
+  session.out() << (session.json ? ToJson(*response) + "\n" : ItemView(response->item(), pair.labels, session.style()));
   return HasFailed(response->item()) ? kExitItemFailed : kExitOk;
+}
+
+}  // namespace
+
+Command RankCommand() {
+  return {
+      .name = "rank",
+      .purpose = "order candidates under every normalisation",
+      .positionals = "CONTEXT CANDIDATE...",
+      .summary =
+          "Orders candidates under every normalisation; no space is inserted after the context. Without arguments, "
+          "or with -, reads one RankItem a line, in protobuf's JSON, from standard input.",
+      .examples =
+          "logit rank \"The cat sat on the\" \" mat\" \" rug\" \" floor\"\n"
+          "logit rank \"Q: What is the capital of Japan? A:\" \" Tokyo\" \" New York City\" --order-by per-byte\n"
+          "logit rank --context-tokens 504,2644 --candidate-tokens 335 --candidate-tokens 281,7 --json\n"
+          "echo '{\"candidates\": [' '{\"sums\": {\"sum_model_log_prob\": -2.5, \"token_count\": 2}},' "
+          "'{\"sums\": {\"sum_model_log_prob\": -3, \"token_count\": 3}}]}' | logit rank\n",
+      .groups = {{"Request",
+                  Joined({TextFlags(),
+                          {ModelFlag(),
+                           {"--order-by", "order_by", "NORM", "sum, per-token, per-byte or per-character; default sum"},
+                           {"--inverse-temperature", "inverse_temperature", "B",
+                            "probability = softmax(B * value), in [0, 1000]; default 1"}},
+                          TokenizationFlags(),
+                          {BoundaryFlag()}})}},
+      .request = v1::RankRequest::descriptor(),
+      .run = Run};
 }
 
 }  // namespace logitd::cli

@@ -11,15 +11,12 @@
 
 namespace logitd::cli {
 
-// --logits, --prompt-tokens, --targets, --targets-file, --sums-only.
+// --logits, --dtype, --prompt-tokens, --targets, --targets-file, --sums-only.
 std::vector<Flag> ScoreLogitsFlags();
 
-// Whether the command line is about logits of the caller's own: one of these flags is given.
-bool HasScoreLogitsFlags(const Arguments& arguments);
-
-// Scores the file of --logits and prints its sequences. Returns the exit code.
-// REQUIRES: `arguments` has score's flags; HasScoreLogitsFlags(arguments).
-int ScoreLogits(const Arguments& arguments, Session& session);
+// Scores the rows of --logits, prints the sequences and returns the exit code. `request_flags`: the flags that do not
+// go with rows. REQUIRES: `arguments` has score's flags; one of ScoreLogitsFlags() is given.
+absl::StatusOr<int> ScoreLogits(const Arguments& arguments, const std::vector<Flag>& request_flags, Session& session);
 
 }  // namespace logitd::cli
 

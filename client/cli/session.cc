@@ -6,6 +6,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+#include "client/cli/help_text.h"
 #include "client/cli/json_lines.h"
 #include "client/cli/terminal.h"
 #include "client/cli/token_text.h"
@@ -17,13 +19,9 @@ namespace {
 
 constexpr double kMaxTimeoutSeconds = 1e6;
 
-absl::StatusOr<ColourMode> ColourModeFrom(const Arguments& arguments) {
-  if (!arguments.Has("--color")) return ColourMode::kAuto;
-  const std::string& value = arguments.Value("--color");
-  if (value == "auto") return ColourMode::kAuto;
-  if (value == "always") return ColourMode::kAlways;
-  if (value == "never") return ColourMode::kNever;
-  return UsageError("--color", value, "auto, always or never");
+ColourMode ColourModeFrom(const Arguments& arguments) {
+  const std::string value = arguments.Value("--color");
+  return value == "always" ? ColourMode::kAlways : value == "never" ? ColourMode::kNever : ColourMode::kAuto;
 }
 
 absl::StatusOr<client::Options> OptionsFrom(const Arguments& arguments, const Environment& environment) {
@@ -39,20 +37,18 @@ absl::StatusOr<client::Options> OptionsFrom(const Arguments& arguments, const En
     return UsageError(source, options.address, "HOST:PORT or unix:PATH",
                       absl::StrCat(source, ": ", address.status().message()));
   }
-  const absl::StatusOr<std::optional<double>> timeout = arguments.Double("--timeout");
-  if (!timeout.ok()) return timeout.status();
-  if (timeout->has_value()) {
-    const double seconds = **timeout;
-    if (!(seconds > 0 && seconds <= kMaxTimeoutSeconds)) {
+  ASSIGN_OR_RETURN(const std::optional<double> timeout, arguments.Get<double>("--timeout"));
+  if (timeout) {
+    if (!(*timeout > 0 && *timeout <= kMaxTimeoutSeconds)) {
       return UsageError("--timeout", arguments.Value("--timeout"), "in (0, 1e6] seconds");
     }
-    options.timeout = std::chrono::milliseconds(std::max<int64_t>(1, std::llround(seconds * 1000)));
+    options.timeout = std::chrono::milliseconds(std::max<int64_t>(1, std::llround(*timeout * 1000)));
   }
   return options;
 }
 
 int ExitCodeOf(const absl::Status& status) {
-  if (IsUsageError(status)) return kExitUsage;
+  if (client::IsInputError(status)) return kExitUsage;
   const client::ClientError error = client::ErrorOf(status);
   if (error.is_unreachable()) return kExitUnreachable;
   // The deadline that the client itself set, whoever of the two noticed first that it had passed.
@@ -74,22 +70,10 @@ std::string StartCommand(const std::string& address, bool needs_model) {
                       address == client::kDefaultAddress ? "" : absl::StrCat(" --listen ", address));
 }
 
-}  // namespace
-
-FlagGroup SessionFlags() {
-  return {"For every subcommand",
-          {{"--server", "ADDRESS", "HOST:PORT or unix:PATH; default: LOGITD_SERVER, else 127.0.0.1:50051"},
-           {"--timeout", "SECONDS", "give up on a call after so long; default: never"},
-           {"--json", "", "print the server's messages as JSON; errors too, on standard error"},
-           {"--color", "WHEN", "auto, always or never; auto heeds NO_COLOR"},
-           {"--help", "", "print this", /*repeatable=*/false, /*alias=*/"-h"}}};
-}
-
-namespace {
-
 v1::Error ErrorFrom(const absl::Status& status, const std::string& address, bool needs_model) {
   const int exit_code = ExitCodeOf(status);
-  v1::Error error = exit_code == kExitUsage ? UsageErrorMessage(status) : client::ErrorMessageOf(status);
+  v1::Error error = client::ErrorMessageOf(status);
+  if (exit_code == kExitUsage) error.set_value(QuotedValue(error.value()));
   if (exit_code != kExitUnreachable) return error;
   // gRPC tells the whole story of its attempts; the system's reason is what comes last.
   const size_t colon = error.message().rfind(": ");
@@ -127,38 +111,41 @@ int Session::Fail(const absl::Status& status) const {
   return ReportFailure(status, address, json, environment, needs_model);
 }
 
+bool AsksFor(const std::vector<std::string>& args, std::string_view flag) {
+  const auto end = std::find(args.begin(), args.end(), "--");
+  return std::find(args.begin(), end, flag) != end;
+}
+
 std::unique_ptr<Session> OpenSession(Arguments& arguments, const std::vector<std::string>& args,
                                      Environment& environment, int& exit_code) {
-  const auto asks_for = [&args](const char* flag) {
-    const auto end = std::find(args.begin(), args.end(), "--");
-    return std::find(args.begin(), end, flag) != end;
-  };
   const absl::Status parsed = arguments.Parse(args);
-  // Help wins over what is wrong with the rest of the line.
-  if (arguments.Has("--help") || (!parsed.ok() && (asks_for("--help") || asks_for("-h")))) {
-    environment.out << arguments.HelpText(HelpWidth(environment));
+  // Help wins over errors in the rest of the line.
+  if (arguments.Has("--help") || (!parsed.ok() && (AsksFor(args, "--help") || AsksFor(args, "-h")))) {
+    environment.out << HelpText(arguments.command(), HelpWidth(environment));
     exit_code = kExitOk;
     return nullptr;
   }
   // A line that cannot be read to its end may still ask for JSON.
-  const bool json = arguments.Has("--json") || asks_for("--json");
-  const auto fail = [&](const absl::Status& status) {
-    exit_code = ReportFailure(status, "", json, environment);
-    return nullptr;
+  const bool json = arguments.Has("--json") || AsksFor(args, "--json");
+  std::string address;
+  const auto connect = [&]() -> absl::StatusOr<std::unique_ptr<client::Client>> {
+    RETURN_IF_ERROR(parsed);
+    ASSIGN_OR_RETURN(client::Options options, OptionsFrom(arguments, environment));
+    address = options.address;
+    return environment.connect(std::move(options));
   };
-  if (!parsed.ok()) return fail(parsed);
-  const absl::StatusOr<ColourMode> colour = ColourModeFrom(arguments);
-  if (!colour.ok()) return fail(colour.status());
-  absl::StatusOr<client::Options> options = OptionsFrom(arguments, environment);
-  if (!options.ok()) return fail(options.status());
-  const std::string address = options->address;
-  absl::StatusOr<std::unique_ptr<client::Client>> client = environment.connect(*std::move(options));
-  if (!client.ok()) return fail(client.status());
+  absl::StatusOr<std::unique_ptr<client::Client>> client = connect();
+  if (!client.ok()) {
+    exit_code = ReportFailure(client.status(), "", json, environment);
+    return nullptr;
+  }
+  const bool colour = UseColour(ColourModeFrom(arguments), environment.out_is_terminal, environment);
   return std::unique_ptr<Session>(new Session{.environment = environment,
                                               .client = *std::move(client),
                                               .address = address,
+                                              .needs_model = arguments.command().needs_model,
                                               .json = json,
-                                              .colour = UseColour(*colour, environment.out_is_terminal, environment)});
+                                              .colour = colour});
 }
 
 }  // namespace logitd::cli

@@ -5,6 +5,8 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -14,9 +16,6 @@
 #include "client/logitd/client.h"
 
 namespace logitd::cli {
-
-// The flags that every subcommand has.
-FlagGroup SessionFlags();
 
 struct Session {
   Environment& environment;
@@ -43,6 +42,9 @@ struct Session {
 // Fail() for when there is no session yet.
 int ReportFailure(const absl::Status& status, const std::string& address, bool json, Environment& environment,
                   bool needs_model = true);
+
+// Whether `args` has this flag before any "--".
+bool AsksFor(const std::vector<std::string>& args, std::string_view flag);
 
 // Parses `args` into `arguments`. Sets `exit_code` if the command ends here: help was asked for, or the command line is
 // wrong. Returns null then.

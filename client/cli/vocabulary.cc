@@ -5,21 +5,16 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "base/status_macros.h"
 #include "client/cli/commands.h"
+#include "client/cli/flags.h"
 #include "client/cli/json_lines.h"
+#include "client/cli/request_fields.h"
 #include "client/cli/session.h"
 #include "client/cli/token_text.h"
 
 namespace logitd::cli {
 namespace {
-
-Arguments MakeArguments() {
-  return Arguments({.name = "vocabulary",
-                    .positionals = "",
-                    .summary = "Prints every token of a model: its id, what it is, and its bytes or its name.",
-                    .examples = "logit vocabulary | grep control\nlogit vocabulary --json > tokens.jsonl\n"},
-                   {{"Request", {{"--model", "NAME", "default: the only one the server has"}}}, SessionFlags()});
-}
 
 const char* KindName(v1::TokenKind kind) {
   switch (kind) {
@@ -45,20 +40,14 @@ std::string Line(const v1::VocabularyToken& token, int id_width) {
   return absl::StrCat(line, "\n");
 }
 
-}  // namespace
-
-int RunVocabulary(const std::vector<std::string>& args, Environment& environment) {
-  Arguments arguments = MakeArguments();
-  int exit_code = kExitOk;
-  const std::unique_ptr<Session> session = OpenSession(arguments, args, environment, exit_code);
-  if (session == nullptr) return exit_code;
+absl::StatusOr<int> Run(const Arguments& arguments, Session& session) {
   v1::GetVocabularyRequest request;
-  if (arguments.Has("--model")) request.set_model(arguments.Value("--model"));
-  std::ostream& out = session->out();
+  RETURN_IF_ERROR(SetFields(arguments, request));
+  std::ostream& out = session.out();
   bool is_first = true;
-  const absl::Status status = session->client->GetVocabulary(request, [&](const v1::GetVocabularyResponse& response) {
+  const absl::Status status = session.client->GetVocabulary(request, [&](const v1::GetVocabularyResponse& response) {
     const int id_width = static_cast<int>(absl::StrCat(response.vocab_size()).size());
-    if (is_first && session->json) {
+    if (is_first && session.json) {
       // {"model": ..., "vocab_size": ..., "vocab_fingerprint": ..., "tokens": []}, then a line for each token.
       v1::GetVocabularyResponse head;
       head.set_model(response.model());
@@ -68,13 +57,26 @@ int RunVocabulary(const std::vector<std::string>& args, Environment& environment
     }
     is_first = false;
     for (const v1::VocabularyToken& token : response.tokens()) {
-      out << (session->json ? absl::StrCat(ToJson(token), "\n") : Line(token, id_width));
+      out << (session.json ? absl::StrCat(ToJson(token), "\n") : Line(token, id_width));
     }
     // Not what nobody reads any more: `| head`.
     return out.good();
   });
   if (!out.good()) return kExitOk;
-  return status.ok() ? kExitOk : session->Fail(status);
+  RETURN_IF_ERROR(status);
+  return kExitOk;
+}
+
+}  // namespace
+
+Command VocabularyCommand() {
+  return {.name = "vocabulary",
+          .purpose = "every token of a model: its bytes, its name, its kind",
+          .summary = "Prints every token of a model: its id, its kind, and its bytes or its name.",
+          .examples = "logit vocabulary | grep control\nlogit vocabulary --json > tokens.jsonl\n",
+          .groups = {{"Request", {ModelFlag()}}},
+          .request = v1::GetVocabularyRequest::descriptor(),
+          .run = Run};
 }
 
 }  // namespace logitd::cli

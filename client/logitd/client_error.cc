@@ -1,5 +1,7 @@
 #include "client/logitd/client_error.h"
 
+#include <utility>
+
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
 #include "google/rpc/error_details.pb.h"
@@ -10,6 +12,8 @@ namespace {
 
 // The type URL under which absl keeps a google.rpc.Status by convention.
 constexpr char kDetailsUrl[] = "type.googleapis.com/google.rpc.Status";
+// Under which InputError keeps its v1::Error; never leaves the process.
+constexpr char kInputUrl[] = "logitd.client/input-error";
 
 std::string Metadata(const google::rpc::ErrorInfo& info, const char* key) {
   const auto found = info.metadata().find(key);
@@ -50,6 +54,11 @@ ClientError ErrorOf(const absl::Status& status) {
   ClientError out;
   out.code = status.code();
   out.message = std::string(status.message().data(), status.message().size());
+  if (const auto input = status.GetPayload(kInputUrl)) {
+    v1::Error error;
+    if (error.ParseFromString(std::string(*input))) TakeError(error, out);
+    return out;
+  }
   const auto payload = status.GetPayload(kDetailsUrl);
   google::rpc::Status details;
   if (!payload || !details.ParseFromString(std::string(*payload))) return out;
@@ -60,7 +69,6 @@ ClientError ErrorOf(const absl::Status& status) {
     } else if (any.Is<google::rpc::BadRequest>()) {
       google::rpc::BadRequest bad;
       if (!any.UnpackTo(&bad)) continue;
-      for (const auto& violation : bad.field_violations()) out.violated_fields.push_back(violation.field());
       if (out.field.empty() && bad.field_violations_size() > 0) out.field = bad.field_violations(0).field();
     } else if (any.Is<google::rpc::RetryInfo>()) {
       google::rpc::RetryInfo retry;
@@ -90,6 +98,25 @@ v1::Error ErrorMessageOf(const absl::Status& status) {
   if (error.retry_delay) out.set_retry_after_ms(static_cast<int>(error.retry_delay->count()));
   return out;
 }
+
+absl::Status InputError(v1::Error error) {
+  if (error.code() == 0) error.set_code(static_cast<int>(absl::StatusCode::kInvalidArgument));
+  absl::Status status(static_cast<absl::StatusCode>(error.code()), error.message());
+  status.SetPayload(kInputUrl, absl::Cord(error.SerializeAsString()));
+  return status;
+}
+
+absl::Status InputError(std::string_view field, std::string_view value, std::string_view bound,
+                        std::string_view message) {
+  v1::Error error;
+  error.set_field(std::string(field));
+  error.set_value(std::string(value));
+  error.set_bound(std::string(bound));
+  error.set_message(std::string(message));
+  return InputError(std::move(error));
+}
+
+bool IsInputError(const absl::Status& status) { return status.GetPayload(kInputUrl).has_value(); }
 
 absl::Status FromGrpcStatus(const grpc::Status& status) {
   if (status.ok()) return absl::OkStatus();

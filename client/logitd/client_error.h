@@ -16,7 +16,7 @@
 #include <chrono>
 #include <optional>
 #include <string>
-#include <vector>
+#include <string_view>
 
 #include "absl/status/status.h"
 #include "grpcpp/support/status.h"
@@ -36,8 +36,6 @@ struct ClientError {
   std::string value;
   std::string bound;
   std::string limit;
-  // Fields that google.rpc.BadRequest names.
-  std::vector<std::string> violated_fields;
   // Worth a retry after this time. Unset: a retry of the same request does not help.
   std::optional<std::chrono::milliseconds> retry_delay;
   // The failure as the server stated it. Unset: it did not.
@@ -54,6 +52,14 @@ ClientError ErrorOf(const absl::Status& status);
 // The same failure as one logitd.v1.Error; where the server gave none, made of code and message. REQUIRES:
 // !status.ok().
 v1::Error ErrorMessageOf(const absl::Status& status);
+
+// The caller's own input cannot be sent: a file is not what it should be, a value cannot be read. Nothing was asked of
+// the server. The status has the code and the message of `error`, kInvalidArgument if it has no code.
+absl::Status InputError(v1::Error error);
+// InputError of a `field` that must be `bound`, got `value`; both may be empty.
+absl::Status InputError(std::string_view field, std::string_view value, std::string_view bound,
+                        std::string_view message);
+bool IsInputError(const absl::Status& status);
 
 // A gRPC status with its details kept. OK stays OK.
 absl::Status FromGrpcStatus(const grpc::Status& status);

@@ -1,5 +1,7 @@
 #include "client/cli/arguments.h"
 
+#include "client/cli/help_text.h"
+#include "client/logitd/client_error.h"
 #include "gmock/gmock.h"
 
 namespace logitd::cli {
@@ -10,12 +12,16 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
 Arguments Make(const std::string& positionals = "TEXT...") {
-  return Arguments({.name = "test", .positionals = positionals, .summary = "Tests.", .examples = "logit test a\n"},
-                   {{"Flags",
-                     {{"--number", "X", "a number"},
-                      {"--list", "IDS", "ids", /*repeatable=*/true},
-                      {"--on", "", "no value"},
-                      {"-n", "N", "a short one"}}}});
+  return Arguments({.name = "test",
+                    .positionals = positionals,
+                    .summary = "Tests.",
+                    .examples = "logit test a\n",
+                    .groups = {{"Flags",
+                                {{"--number", "", "X", "a number"},
+                                 {"--list", "", "IDS", "ids", /*repeatable=*/true},
+                                 {.name = "--on", .help = "no value"},
+                                 {.name = "--when", .value = "WHEN", .help = "a choice", .choices = {"now", "later"}},
+                                 {"-n", "", "N", "a short one"}}}}});
 }
 
 TEST(ArgumentsTest, PositionalTextArrivesAsItIs) {
@@ -39,20 +45,20 @@ TEST(ArgumentsTest, AFlagTakesTheNextArgumentWhateverItLooksLike) {
            {"--number", "-1"}, {"--number=-1"}, {"--number", "-1", "--on"}, {"x", "--number", "-1"}}) {
     Arguments arguments = Make();
     ASSERT_TRUE(arguments.Parse(args).ok());
-    EXPECT_EQ(arguments.Double("--number").value(), -1.0);
+    EXPECT_EQ(arguments.Get<double>("--number").value(), -1.0);
   }
   Arguments arguments = Make();
   ASSERT_TRUE(arguments.Parse({"--number", "--on", "-n4"}).ok());
   EXPECT_EQ(arguments.Value("--number"), "--on");
-  EXPECT_EQ(arguments.Int32("-n").value(), 4);
+  EXPECT_EQ(arguments.Get<int32_t>("-n").value(), 4);
 }
 
 TEST(ArgumentsTest, AnEmptyValueIsAValue) {
   Arguments arguments = Make();
   ASSERT_TRUE(arguments.Parse({"--list=", "--number", "3"}).ok());
   EXPECT_TRUE(arguments.Has("--list"));
-  EXPECT_EQ(arguments.Double("--number").value(), 3.0);
-  const auto ids = arguments.TokenIds("--list");
+  EXPECT_EQ(arguments.Get<double>("--number").value(), 3.0);
+  const auto ids = arguments.Get<std::vector<int32_t>>("--list");
   ASSERT_TRUE(ids.ok() && ids->has_value());
   EXPECT_THAT(**ids, IsEmpty());
 }
@@ -62,7 +68,7 @@ TEST(ArgumentsTest, WhatIsWrongIsNamed) {
     std::vector<std::string> args;
     const char* message;
   } cases[] = {
-      {{"--nmber", "1"}, "unknown flag --nmber"},
+      {{"--nmber", "1"}, "unknown flag --nmber; did you mean --number?; `logit test --help`"},
       {{"--nmber=1"}, "unknown flag --nmber;"},
       {{"-x"}, "unknown flag -x"},
       {{"--number"}, "--number needs a value: --number X"},
@@ -74,10 +80,16 @@ TEST(ArgumentsTest, WhatIsWrongIsNamed) {
   for (const auto& c : cases) {
     Arguments arguments = Make();
     const absl::Status status = arguments.Parse(c.args);
-    EXPECT_TRUE(IsUsageError(status));
-    EXPECT_NE(UsageErrorMessage(status).field(), "");
+    EXPECT_TRUE(client::IsInputError(status));
+    EXPECT_NE(client::ErrorMessageOf(status).field(), "");
     EXPECT_THAT(std::string(status.message()), HasSubstr(c.message));
   }
+}
+
+TEST(ArgumentsTest, AFlagWithChoicesTakesNoOtherValue) {
+  Arguments arguments = Make();
+  EXPECT_EQ(arguments.Parse({"--when", "never"}).message(), "--when must be now or later, got \"never\"");
+  EXPECT_TRUE(Make().Parse({"--when", "later"}).ok());
 }
 
 TEST(ArgumentsTest, ACommandWithoutTextRefusesText) {
@@ -88,14 +100,14 @@ TEST(ArgumentsTest, ACommandWithoutTextRefusesText) {
 TEST(ArgumentsTest, MalformedValuesNameFlagValueAndWhatIsExpected) {
   Arguments arguments = Make();
   ASSERT_TRUE(arguments.Parse({"--number", "1x", "-n", "2147483648", "--list", "1,,2"}).ok());
-  const absl::Status number = arguments.Double("--number").status();
+  const absl::Status number = arguments.Get<double>("--number").status();
   EXPECT_EQ(number.message(), "--number must be a number, got \"1x\"");
-  const v1::Error error = UsageErrorMessage(number);
+  const v1::Error error = client::ErrorMessageOf(number);
   EXPECT_EQ(error.field(), "--number");
   EXPECT_EQ(error.value(), "1x");
   EXPECT_EQ(error.bound(), "a number");
-  EXPECT_THAT(std::string(arguments.Int32("-n").status().message()), HasSubstr("integer of 32 bits"));
-  EXPECT_THAT(std::string(arguments.TokenIds("--list").status().message()), HasSubstr("token ids"));
+  EXPECT_THAT(std::string(arguments.Get<int32_t>("-n").status().message()), HasSubstr("integer of 32 bits"));
+  EXPECT_THAT(std::string(arguments.Get<std::vector<int32_t>>("--list").status().message()), HasSubstr("token ids"));
 }
 
 TEST(ArgumentsTest, SeedsReachFromZeroTo64Bits) {
@@ -103,7 +115,7 @@ TEST(ArgumentsTest, SeedsReachFromZeroTo64Bits) {
            {"0", 0}, {"18446744073709551615", ~uint64_t{0}}, {"18446744073709551616", {}}, {"-1", {}}}) {
     Arguments arguments = Make();
     ASSERT_TRUE(arguments.Parse({"--number", text}).ok());
-    const auto parsed = arguments.Uint64("--number");
+    const auto parsed = arguments.Get<uint64_t>("--number");
     EXPECT_EQ(parsed.ok(), value.has_value()) << text;
     if (parsed.ok()) {
       EXPECT_EQ(*parsed, value);
@@ -113,9 +125,10 @@ TEST(ArgumentsTest, SeedsReachFromZeroTo64Bits) {
 
 TEST(ArgumentsTest, AnAliasIsTheSameFlag) {
   const auto make = [] {
-    return Arguments(
-        {.name = "test", .positionals = "", .summary = "s", .examples = "logit test\n"},
-        {{"Flags", {{"--help", "", "print this", false, "-h"}, {"--tokens", "", "list them", false, "--verbose"}}}});
+    return Arguments({.name = "test",
+                      .groups = {{"Flags",
+                                  {{.name = "--help", .help = "print this", .alias = "-h"},
+                                   {.name = "--tokens", .help = "list them", .alias = "--verbose"}}}}});
   };
   for (const char* name : {"-h", "--help"}) {
     Arguments arguments = make();
@@ -124,26 +137,27 @@ TEST(ArgumentsTest, AnAliasIsTheSameFlag) {
   }
   Arguments arguments = make();
   EXPECT_FALSE(arguments.Parse({"--tokens", "--verbose"}).ok()) << "given twice";
-  EXPECT_THAT(make().HelpText(), HasSubstr("  -h, --help           print this\n  --tokens, --verbose  list them\n"));
+  EXPECT_THAT(HelpText(make().command(), 0),
+              HasSubstr("  -h, --help           print this\n  --tokens, --verbose  list them\n"));
 }
 
 TEST(ArgumentsTest, HelpIsAsWideAsTheTerminal) {
-  const Arguments arguments(
-      {.name = "test",
-       .positionals = "TEXT",
-       .summary = "One two three four five six.",
-       .examples = "logit test \"a\"\n"},
-      {{"Flags", {{"--a-flag", "X", "what it does, in so many words that they need a second line"}}}});
-  EXPECT_THAT(arguments.HelpText(44), HasSubstr("  --a-flag X  what it does, in so many words\n"
-                                                "              that they need a second line\n"));
-  EXPECT_THAT(arguments.HelpText(20), HasSubstr("  --a-flag X\n"
-                                                "      what it does,\n"
-                                                "      in so many\n"));
-  EXPECT_THAT(arguments.HelpText(20), HasSubstr("One two three four\nfive six.\n"));
+  const Command command = {
+      .name = "test",
+      .positionals = "TEXT",
+      .summary = "One two three four five six.",
+      .examples = "logit test \"a\"\n",
+      .groups = {{"Flags", {{"--a-flag", "", "X", "what it does, in so many words that they need a second line"}}}}};
+  EXPECT_THAT(HelpText(command, 44), HasSubstr("  --a-flag X  what it does, in so many words\n"
+                                               "              that they need a second line\n"));
+  EXPECT_THAT(HelpText(command, 20), HasSubstr("  --a-flag X\n"
+                                               "      what it does,\n"
+                                               "      in so many\n"));
+  EXPECT_THAT(HelpText(command, 20), HasSubstr("One two three four\nfive six.\n"));
 }
 
 TEST(ArgumentsTest, HelpListsFlagsAndExamples) {
-  const std::string help = Make().HelpText();
+  const std::string help = HelpText(Make().command(), 0);
   for (const char* part :
        {"Usage: logit test [FLAGS] TEXT...", "--number X", "a short one", "logit test a", "Exit codes:"}) {
     EXPECT_THAT(help, HasSubstr(part));

@@ -19,14 +19,13 @@
 #include "client/cli/commands.h"
 #include "client/cli/environment.h"
 #include "gmock/gmock.h"
-#include "google/rpc/status.pb.h"
 #include "grpc/health/v1/health_mock.grpc.pb.h"
 #include "logitd/v1/decoding_service_mock.grpc.pb.h"
-#include "logitd/v1/error.pb.h"
 #include "logitd/v1/generation_service_mock.grpc.pb.h"
 #include "logitd/v1/model_service_mock.grpc.pb.h"
 #include "logitd/v1/scoring_service_mock.grpc.pb.h"
 #include "logitd/v1/server_service_mock.grpc.pb.h"
+#include "tests/client/logitd/refusal.h"
 
 namespace logitd::cli {
 
@@ -51,22 +50,8 @@ class ScriptedReader final : public grpc::ClientReaderInterface<Response> {
   grpc::Status status_;
 };
 
-// The status of a call that the server refused with `error`.
-inline grpc::Status Refusal(const v1::Error& error) {
-  google::rpc::Status status;
-  status.set_code(error.code());
-  status.add_details()->PackFrom(error);
-  return grpc::Status(static_cast<grpc::StatusCode>(error.code()), error.message(), status.SerializeAsString());
-}
-
-inline v1::Error MakeError(int code, v1::ErrorReason reason, const std::string& field) {
-  v1::Error error;
-  error.set_code(code);
-  error.set_reason(reason);
-  error.set_message(field + " is wrong");
-  error.set_field(field);
-  return error;
-}
+using client::MakeError;
+using client::Refusal;
 
 class CommandRig {
  public:

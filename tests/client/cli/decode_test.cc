@@ -2,11 +2,14 @@
 #include <deque>
 
 #include "tests/client/cli/command_rig.h"
-#include "tests/client/cli/npy_bytes.h"
+#include "tests/client/logitd/npy_bytes.h"
 
 namespace logitd::cli {
 namespace {
 
+using client::RawBytes;
+using client::SavedArray;
+using client::TemporaryFile;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;

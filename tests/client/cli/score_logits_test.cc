@@ -3,11 +3,14 @@
 #include <limits>
 
 #include "tests/client/cli/command_rig.h"
-#include "tests/client/cli/npy_bytes.h"
+#include "tests/client/logitd/npy_bytes.h"
 
 namespace logitd::cli {
 namespace {
 
+using client::RawBytes;
+using client::SavedArray;
+using client::TemporaryFile;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -329,7 +332,7 @@ TEST_F(ScoreLogitsTest, WhatIsWrongHereIsNotSent) {
       {"large target",
        SavedArray("<f4", "(2, 3)", kRows),
        {"--targets-file", too_large.path()},
-       "target 1 of sequence 0 must be a token id, got 2147483648"},
+       "value 1 must be a token id, got 2147483648"},
       {"text", SavedArray("<f4", "(2, 3)", kRows), {"a", "b", "--targets", "1,2"}, "CONTEXT and CONTINUATION"},
       {"model",
        SavedArray("<f4", "(2, 3)", kRows),

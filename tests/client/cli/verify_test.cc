@@ -1,12 +1,15 @@
 // `logit verify`: the request that is sent, the verdict that is shown, and the exit code that goes with it.
 #include "gmock/gmock.h"
 #include "tests/client/cli/command_rig.h"
-#include "tests/client/cli/npy_bytes.h"
+#include "tests/client/logitd/npy_bytes.h"
 #include "tests/testing/equals_proto.h"
 
 namespace logitd::cli {
 namespace {
 
+using client::RawBytes;
+using client::SavedArray;
+using client::TemporaryFile;
 using ::logitd::testing::EqualsProto;
 using ::testing::DoAll;
 using ::testing::ElementsAre;

@@ -7,8 +7,6 @@
 namespace logitd::client {
 namespace {
 
-using ::testing::ElementsAre;
-
 google::rpc::ErrorInfo Info() {
   google::rpc::ErrorInfo info;
   info.set_reason("OVERLOADED");
@@ -43,7 +41,6 @@ TEST(ClientErrorTest, ReadsErrorInfoBadRequestAndRetryInfo) {
   EXPECT_EQ(error.value, "9");
   EXPECT_EQ(error.bound, "[1, 8]");
   EXPECT_EQ(error.limit, "max_n");
-  EXPECT_THAT(error.violated_fields, ElementsAre("n", "stop.max_tokens"));
   EXPECT_EQ(error.retry_delay, std::chrono::milliseconds(2500));
   EXPECT_FALSE(error.error.has_value());
   EXPECT_FALSE(error.is_unreachable());
@@ -66,6 +63,18 @@ TEST(ClientErrorTest, AnErrorWithoutDetailsBecomesCodeAndMessage) {
   EXPECT_EQ(error.code(), 12);
   EXPECT_EQ(error.message(), "what?");
   EXPECT_EQ(error.reason(), v1::ERROR_REASON_UNSPECIFIED);
+}
+
+TEST(ClientErrorTest, AnInputErrorKeepsWhatItNames) {
+  const absl::Status status = InputError("--logits", "rows.npy", "float32", "it holds int8");
+  EXPECT_TRUE(IsInputError(status));
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(status.message(), "it holds int8");
+  const v1::Error error = ErrorMessageOf(status);
+  EXPECT_EQ(error.field(), "--logits");
+  EXPECT_EQ(error.value(), "rows.npy");
+  EXPECT_EQ(error.bound(), "float32");
+  EXPECT_FALSE(IsInputError(absl::InvalidArgumentError("it holds int8")));
 }
 
 TEST(ClientErrorTest, OnlyAnUnavailableThatNoServerStatedIsUnreachable) {

@@ -1,15 +1,15 @@
-#include "client/cli/npy_file.h"
+#include "client/logitd/npy_file.h"
 
 #include <sys/stat.h>
 
 #include <sstream>
 #include <thread>
 
-#include "client/cli/arguments.h"
+#include "client/logitd/client_error.h"
 #include "gmock/gmock.h"
-#include "tests/client/cli/npy_bytes.h"
+#include "tests/client/logitd/npy_bytes.h"
 
-namespace logitd::cli {
+namespace logitd::client {
 namespace {
 
 using ::testing::ElementsAre;
@@ -28,7 +28,7 @@ absl::StatusOr<NpyFile> OpenBytes(const std::string& bytes, NpyContent content =
 std::string Refusal(const std::string& bytes, NpyContent content = NpyContent::kLogits, const std::string& dtype = "") {
   const absl::StatusOr<NpyFile> file = OpenBytes(bytes, content, dtype);
   if (file.ok()) return "OK";
-  EXPECT_TRUE(IsUsageError(file.status()));
+  EXPECT_TRUE(IsInputError(file.status()));
   const std::string message(file.status().message());
   EXPECT_THAT(message, ::testing::StartsWith("--logits /tmp/logitd-npy-test-"));
   return message.substr(message.find(": ") + 2);
@@ -289,4 +289,4 @@ TEST(NpyFileTest, ANamedPipeIsReadAndSkippedAsAStream) {
 }
 
 }  // namespace
-}  // namespace logitd::cli
+}  // namespace logitd::client

@@ -1,8 +1,11 @@
-// The flags of SamplingParams: each sets its field and no other, as it is written.
-#include "client/cli/sampling_flags.h"
+// The flags that several commands share: each sets its field and no other, as it is written.
+#include "client/cli/flags.h"
 
 #include <google/protobuf/text_format.h>
 
+#include "base/status_macros.h"
+#include "client/cli/request_fields.h"
+#include "client/logitd/client_error.h"
 #include "gmock/gmock.h"
 #include "tests/testing/equals_proto.h"
 
@@ -12,16 +15,20 @@ namespace {
 using ::logitd::testing::EqualsProto;
 using ::testing::HasSubstr;
 
-Arguments Parsed(const std::vector<std::string>& flags) {
-  std::vector<Flag> stages = StageFlags();
-  for (Flag& flag : TokenSetFlags()) stages.push_back(std::move(flag));
-  Arguments arguments({.name = "test", .positionals = "", .summary = "", .examples = ""},
-                      WithPenaltyFlags({{"Stages", stages}}));
+// The sampling parameters of a command line.
+absl::StatusOr<v1::DecodeConfig> Config(const std::vector<std::string>& flags) {
+  Arguments arguments({.name = "test",
+                       .groups = WithPenaltyFlags({{"Stages", Joined({StageFlags(), TokenSetFlags()})},
+                                                   {"Stop", StopFlags("none")},
+                                                   {"Output", Joined({RecordFlags(), {DrawFlag()}})}}),
+                       .request = v1::DecodeConfig::descriptor()});
   EXPECT_TRUE(arguments.Parse(flags).ok());
-  return arguments;
+  v1::DecodeConfig config;
+  RETURN_IF_ERROR(SetFields(arguments, config));
+  return config;
 }
 
-TEST(SamplingFlagsTest, EachSetsItsField) {
+TEST(FlagsTest, EachSetsItsField) {
   const struct {
     std::vector<std::string> flags;
     const char* params;
@@ -67,20 +74,32 @@ TEST(SamplingFlagsTest, EachSetsItsField) {
   };
   for (const auto& test : cases) {
     SCOPED_TRACE(test.params);
-    const absl::StatusOr<std::optional<v1::SamplingParams>> params = SamplingFrom(Parsed(test.flags));
-    ASSERT_TRUE(params.ok()) << params.status();
-    ASSERT_TRUE(params->has_value());
-    EXPECT_THAT(**params, EqualsProto(std::string(test.params)));
+    const absl::StatusOr<v1::DecodeConfig> config = Config(test.flags);
+    ASSERT_TRUE(config.ok()) << config.status();
+    ASSERT_TRUE(config->has_sampling());
+    EXPECT_THAT(config->sampling(), EqualsProto(std::string(test.params)));
   }
 }
 
-TEST(SamplingFlagsTest, WithoutFlagsThereIsNoMessage) {
-  const auto params = SamplingFrom(Parsed({}));
-  ASSERT_TRUE(params.ok());
-  EXPECT_FALSE(params->has_value());
+TEST(FlagsTest, WithoutFlagsThereIsNoMessage) {
+  for (const std::vector<std::string>& flags :
+       std::vector<std::vector<std::string>>{{}, {"--stop-token-ids", ""}, {"--top-n", "0"}}) {
+    const auto config = Config(flags);
+    ASSERT_TRUE(config.ok());
+    EXPECT_EQ(config->ByteSizeLong(), 0u);
+  }
 }
 
-TEST(SamplingFlagsTest, WhatCannotBeSentNamesTheFlagAndWhatItTakes) {
+TEST(FlagsTest, StopAndRecordHaveTheirFields) {
+  const auto config = Config({"--max-tokens", "5", "--min-tokens=0", "--stop-token-ids", "7,8", "--ignore-eos",
+                              "--rank", "--top-n", "3", "--packed-top", "--kept-set", "--draw", "--entropy"});
+  ASSERT_TRUE(config.ok());
+  EXPECT_THAT(*config,
+              EqualsProto("stop { max_tokens: 5 min_tokens: 0 stop_token_ids: [7, 8] ignore_eos: true } record { rank: "
+                          "true top_n: 3 packed_top: true kept_set: true draw: true entropy: true }"));
+}
+
+TEST(FlagsTest, WhatCannotBeSentNamesTheFlagAndWhatItTakes) {
   const std::pair<std::vector<std::string>, const char*> cases[] = {
       {{"--typical-p", "most"}, "--typical-p must be a number, got \"most\""},
       {{"--penalty-window", "1.5"}, "--penalty-window must be an integer of 32 bits, got \"1.5\""},
@@ -102,10 +121,10 @@ TEST(SamplingFlagsTest, WhatCannotBeSentNamesTheFlagAndWhatItTakes) {
       {{"--stage-order", ""}, "got \"\""},
   };
   for (const auto& [flags, message] : cases) {
-    const auto params = SamplingFrom(Parsed(flags));
-    ASSERT_FALSE(params.ok()) << message;
-    EXPECT_TRUE(IsUsageError(params.status()));
-    EXPECT_THAT(std::string(params.status().message()), HasSubstr(message));
+    const auto config = Config(flags);
+    ASSERT_FALSE(config.ok()) << message;
+    EXPECT_TRUE(client::IsInputError(config.status()));
+    EXPECT_THAT(std::string(config.status().message()), HasSubstr(message));
   }
 }
 

@@ -10,8 +10,8 @@
 // do where numpy can do it. An array in Fortran order is put into C order in memory, up to 1 GiB. One thread.
 //
 // Source: numpy's documentation of numpy.lib.format.
-#ifndef LOGITD_CLIENT_CLI_NPY_FILE_H_
-#define LOGITD_CLIENT_CLI_NPY_FILE_H_
+#ifndef LOGITD_CLIENT_LOGITD_NPY_FILE_H_
+#define LOGITD_CLIENT_LOGITD_NPY_FILE_H_
 
 #include <cstdint>
 #include <istream>
@@ -23,7 +23,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
-namespace logitd::cli {
+namespace logitd::client {
 
 enum class NpyType { kF32, kF16, kBf16, kF64, kI32, kI64 };
 
@@ -58,6 +58,9 @@ class NpyFile {
 
   // The next `count` values as they lie in the file, instead of what `bytes` held. REQUIRES: so many are left.
   absl::Status Read(int64_t count, std::string& bytes);
+  // The next `count` values as token ids, instead of those that `ids` held. REQUIRES: type() is kI32 or kI64; at least
+  // that many values are left.
+  absl::Status ReadIds(int64_t count, std::vector<int32_t>& ids);
   // Leaves out the next `count` values. REQUIRES: so many are left.
   absl::Status Skip(int64_t count);
 
@@ -87,6 +90,6 @@ class NpyFile {
   int64_t value_count_ = 0;
 };
 
-}  // namespace logitd::cli
+}  // namespace logitd::client
 
-#endif  // LOGITD_CLIENT_CLI_NPY_FILE_H_
+#endif  // LOGITD_CLIENT_LOGITD_NPY_FILE_H_

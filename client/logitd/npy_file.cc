@@ -1,4 +1,4 @@
-#include "client/cli/npy_file.h"
+#include "client/logitd/npy_file.h"
 
 #include <algorithm>
 #include <cctype>
@@ -11,12 +11,13 @@
 #include <sstream>
 #include <utility>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "client/cli/arguments.h"
-#include "client/cli/token_text.h"
+#include "base/status_macros.h"
+#include "client/logitd/client_error.h"
 
-namespace logitd::cli {
+namespace logitd::client {
 namespace {
 
 constexpr std::string_view kMagic = "\x93NUMPY";
@@ -156,7 +157,7 @@ std::optional<NpyType> TypeOf(const std::string& type, const NpySource& source) 
 
 // "float64 ('<f8')", "big-endian float32 ('>f4')"; what has no such name is shown as it is.
 std::string ShowType(const std::string& type) {
-  const std::string quoted = absl::StrCat("'", EscapeText(type), "'");
+  const std::string quoted = absl::StrCat("'", absl::Utf8SafeCHexEscape(type), "'");
   int bytes = 0;
   if (type.size() < 3 ||
       std::from_chars(type.data() + 2, type.data() + type.size(), bytes).ptr != type.data() + type.size() ||
@@ -253,14 +254,14 @@ absl::StatusOr<NpyFile> NpyFile::Open(const NpySource& source, std::istream& sta
     if (!*file.in_)
       return file.Error(std::filesystem::exists(path, error) ? "it cannot be read" : "there is no such file");
   }
-  if (absl::Status status = file.ReadHeader(source); !status.ok()) return status;
+  RETURN_IF_ERROR(file.ReadHeader(source));
   if (!is_standard_in) {
-    if (absl::Status status = file.CheckSize(path); !status.ok()) return status;
+    RETURN_IF_ERROR(file.CheckSize(path));
   }
   const auto is_long = [](int64_t size) { return size > 1; };
   // Of one dimension both orders are the same.
   if (file.is_fortran_order_ && std::count_if(file.shape_.begin(), file.shape_.end(), is_long) > 1) {
-    if (absl::Status status = file.PutInCOrder(); !status.ok()) return status;
+    RETURN_IF_ERROR(file.PutInCOrder());
   }
   return file;
 }
@@ -286,7 +287,7 @@ absl::Status NpyFile::PutInCOrder() {
                               "numpy.ascontiguousarray(a))"));
   }
   std::string bytes;
-  if (absl::Status status = Read(value_count_, bytes); !status.ok()) return status;
+  RETURN_IF_ERROR(Read(value_count_, bytes));
   file_ = std::make_unique<std::istringstream>(InCOrder(bytes, shape_, value_bytes()));
   in_ = file_.get();
   values_left_ = value_count_;
@@ -389,9 +390,29 @@ absl::Status NpyFile::Skip(int64_t count) {
   const int64_t at_once = kSkipBytes / value_bytes();
   std::string ignored;
   for (; count > at_once; count -= at_once) {
-    if (absl::Status status = Read(at_once, ignored); !status.ok()) return status;
+    RETURN_IF_ERROR(Read(at_once, ignored));
   }
   return count > 0 ? Read(count, ignored) : CheckEnd();
+}
+
+absl::Status NpyFile::ReadIds(int64_t count, std::vector<int32_t>& ids) {
+  const int64_t first = value_count_ - values_left_;
+  std::string bytes;
+  RETURN_IF_ERROR(Read(count, bytes));
+  ids.clear();
+  ids.reserve(static_cast<size_t>(count));
+  const auto size = static_cast<size_t>(value_bytes());
+  for (size_t at = 0; at < bytes.size(); at += size) {
+    int32_t narrow = 0;
+    std::memcpy(&narrow, bytes.data() + at, sizeof(narrow));
+    int64_t id = narrow;
+    if (type_ == NpyType::kI64) std::memcpy(&id, bytes.data() + at, sizeof(id));
+    if (id < std::numeric_limits<int32_t>::min() || id > std::numeric_limits<int32_t>::max()) {
+      return Error(absl::StrCat("value ", first + static_cast<int64_t>(at / size), " must be a token id, got ", id));
+    }
+    ids.push_back(static_cast<int32_t>(id));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status NpyFile::CheckEnd() {
@@ -401,7 +422,8 @@ absl::Status NpyFile::CheckEnd() {
 }
 
 absl::Status NpyFile::Error(std::string_view what, std::string_view bound) const {
-  return UsageError(flag_, path_, bound, absl::StrCat(flag_, " ", EscapeText(path_), ": ", std::string(what)));
+  return InputError(flag_, path_, bound,
+                    absl::StrCat(flag_, " ", absl::Utf8SafeCHexEscape(path_), ": ", std::string(what)));
 }
 
-}  // namespace logitd::cli
+}  // namespace logitd::client

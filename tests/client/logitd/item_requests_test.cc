@@ -1,10 +1,10 @@
-#include "client/cli/item_requests.h"
+#include "client/logitd/item_requests.h"
 
 #include "client/logitd/client_error.h"
 #include "gmock/gmock.h"
-#include "tests/client/cli/command_rig.h"
+#include "tests/client/logitd/refusal.h"
 
-namespace logitd::cli {
+namespace logitd::client {
 namespace {
 
 using ::testing::ElementsAre;
@@ -15,19 +15,20 @@ class ItemRequestsTest : public ::testing::Test {
  protected:
   // Sends `count` items to a server whose answer to [begin, end) is `answer`.
   absl::Status Send(size_t count, const std::function<grpc::Status(size_t begin, size_t end)>& answer) {
-    return SendItems(
+    return SendInParts(
         0, count,
         [&](size_t begin, size_t end) {
-          const absl::Status status = client::FromGrpcStatus(answer(begin, end));
+          const absl::Status status = FromGrpcStatus(answer(begin, end));
           sent_.emplace_back(begin, end);
           return status;
         },
-        [&](size_t index, const v1::Error& error) { refused_.push_back(index); }, rig_.environment());
+        [&](size_t index, const v1::Error& error) { refused_.push_back(index); },
+        [this](std::chrono::milliseconds duration) { sleeps_.push_back(duration); });
   }
 
-  CommandRig rig_;
   std::vector<std::pair<size_t, size_t>> sent_;
   std::vector<size_t> refused_;
+  std::vector<std::chrono::milliseconds> sleeps_;
 };
 
 TEST_F(ItemRequestsTest, AGoodRequestIsSentOnce) {
@@ -71,7 +72,7 @@ TEST_F(ItemRequestsTest, AFullServerIsAskedAgainAfterItsDelay) {
   error.set_retry_after_ms(40);
   int attempts = 0;
   EXPECT_TRUE(Send(2, [&](size_t, size_t) { return ++attempts < 3 ? Refusal(error) : grpc::Status::OK; }).ok());
-  EXPECT_THAT(rig_.sleeps(), ElementsAre(std::chrono::milliseconds(40), std::chrono::milliseconds(40)));
+  EXPECT_THAT(sleeps_, ElementsAre(std::chrono::milliseconds(40), std::chrono::milliseconds(40)));
 }
 
 // It names a limit, but fewer items would not help.
@@ -88,9 +89,9 @@ TEST_F(ItemRequestsTest, AServerThatStaysFullEndsTheJob) {
   error.set_limit("max_calls");
   error.set_retry_after_ms(40);
   EXPECT_FALSE(Send(2, [&](size_t, size_t) { return Refusal(error); }).ok());
-  EXPECT_EQ(rig_.sleeps().size(), static_cast<size_t>(kRetries));
+  EXPECT_EQ(sleeps_.size(), static_cast<size_t>(kRetries));
   EXPECT_THAT(refused_, IsEmpty());
 }
 
 }  // namespace
-}  // namespace logitd::cli
+}  // namespace logitd::client

@@ -1,6 +1,6 @@
 // Files as numpy.save writes them, made here: tests do without numpy, and can write what numpy would not.
-#ifndef LOGITD_TESTS_CLIENT_CLI_NPY_BYTES_H_
-#define LOGITD_TESTS_CLIENT_CLI_NPY_BYTES_H_
+#ifndef LOGITD_TESTS_CLIENT_LOGITD_NPY_BYTES_H_
+#define LOGITD_TESTS_CLIENT_LOGITD_NPY_BYTES_H_
 
 #include <unistd.h>
 
@@ -14,7 +14,7 @@
 
 #include "gtest/gtest.h"
 
-namespace logitd::cli {
+namespace logitd::client {
 
 // Values as they lie in memory: little endian here.
 template <typename Value>
@@ -63,6 +63,6 @@ class TemporaryFile {
   std::string path_;
 };
 
-}  // namespace logitd::cli
+}  // namespace logitd::client
 
-#endif  // LOGITD_TESTS_CLIENT_CLI_NPY_BYTES_H_
+#endif  // LOGITD_TESTS_CLIENT_LOGITD_NPY_BYTES_H_

@@ -1,0 +1,56 @@
+#include "client/logitd/item_requests.h"
+
+#include <thread>
+
+#include "client/logitd/options.h"
+
+namespace logitd::client {
+namespace {
+
+bool ConcernsItems(const absl::Status& status) {
+  const ClientError error = ErrorOf(status);
+  // A full server (max_calls) names a limit too, but smaller requests would not help.
+  if (!error.error || error.retry_delay) return false;
+  // Nor would they if the connection is full.
+  if (error.limit == "max_streams_per_connection") return false;
+  return !error.limit.empty() || error.field.rfind("items", 0) == 0;
+}
+
+}  // namespace
+
+void SleepFor(std::chrono::milliseconds duration) { std::this_thread::sleep_for(duration); }
+
+// gRPC would refuse a message of this size in this process, with an error that no program can read.
+absl::Status CheckRequestSize(const google::protobuf::Message& request) {
+  const size_t bytes = request.ByteSizeLong();
+  if (bytes <= static_cast<size_t>(kMaxMessageBytes)) return absl::OkStatus();
+  v1::Error error;
+  error.set_code(static_cast<int>(absl::StatusCode::kResourceExhausted));
+  error.set_reason(v1::ERROR_REASON_LIMIT_EXCEEDED);
+  error.set_limit("max_message_bytes");
+  error.set_message(absl::StrCat("a request must have at most ", kMaxMessageBytes, " bytes, got ", bytes));
+  return InputError(std::move(error));
+}
+
+absl::Status SendInParts(size_t begin, size_t end, const std::function<absl::Status(size_t begin, size_t end)>& send,
+                         const std::function<void(size_t index, const v1::Error& error)>& refuse,
+                         const std::function<void(std::chrono::milliseconds)>& sleep) {
+  if (begin == end) return absl::OkStatus();
+  absl::Status status = send(begin, end);
+  for (int attempt = 0; !status.ok() && attempt < kRetries; ++attempt) {
+    const ClientError error = ErrorOf(status);
+    if (error.code != absl::StatusCode::kResourceExhausted || !error.retry_delay) break;
+    sleep(*error.retry_delay);
+    status = send(begin, end);
+  }
+  if (status.ok() || !ConcernsItems(status)) return status;
+  if (end - begin == 1) {
+    refuse(begin, ErrorMessageOf(status));
+    return absl::OkStatus();
+  }
+  const size_t middle = begin + (end - begin) / 2;
+  if (absl::Status first = SendInParts(begin, middle, send, refuse, sleep); !first.ok()) return first;
+  return SendInParts(middle, end, send, refuse, sleep);
+}
+
+}  // namespace logitd::client
