@@ -303,7 +303,8 @@ TEST_F(ChoiceTest, ABadRowIsTheModelsFault) {
       Parse<v1::GenerateRequest>("prompt { tokens { token_ids: [3, 4, 5] } } stop { max_tokens: 9 ignore_eos: true }"),
       &responses);
   EXPECT_EQ(Describe(status), "MODEL_OUTPUT_INVALID of ");
-  EXPECT_NE(status.error_message().find("must be finite or -inf, got nan"), std::string::npos) << status.error_message();
+  EXPECT_NE(status.error_message().find("must be finite or -inf, got nan"), std::string::npos)
+      << status.error_message();
 }
 
 }  // namespace
