@@ -66,10 +66,11 @@ class ModelSession {
   // Evaluates all of `work` together, with at most one entry per sequence. Returns one result per entry, in order.
   // Where a choice was asked for and the runner cannot choose, the row comes back as logits instead.
   //
-  // `ahead`: the work that the next call will ask for, as far as it is known. Each entry appends a token that a decoder
-  // of `work` chooses (SequenceWork::append_chosen), and nothing else. If the runner chooses tokens and accepts more
-  // than one batch, `ahead` reaches it before this call returns. The next call must ask for the same entries with the
-  // tokens that were chosen; it may leave out those that have ended. `ahead` is a hint: no result depends on it.
+  // `ahead`: the work that the next call will ask for, as far as it is known. It is a hint: no result depends on it.
+  // - Each entry appends a token that a decoder of `work` chooses (SequenceWork::append_chosen), and nothing else.
+  // - If the runner chooses tokens and accepts more than one batch, `ahead` reaches it before this call returns.
+  // - The next call must ask for the same entries with the tokens that were chosen. It may leave out those that have
+  //   ended.
   //
   // Errors: CANCELLED, DEADLINE_EXCEEDED, RUNNER_LOST, RUNNER_KILLED. An entry that fails by itself says so in its
   // SequenceRows.status, and its sequence is lost.
