@@ -81,6 +81,18 @@ std::span<const TokenId> Decoder::OutputBefore(int32_t position) const {
   return sequence_.keeps_tokens() ? tokens.first(static_cast<size_t>(position)) : tokens;
 }
 
+StepContext Decoder::ContextAt(int32_t position, const StepInputs& inputs) const {
+  StepContext context{.prompt = prompt(),
+                      .output = OutputBefore(position),
+                      .excluded = {},
+                      .allowed = inputs.allowed,
+                      .seed = config_.seed,
+                      .sequence_key = config_.sequence_key,
+                      .position = position};
+  if (position < config_.stop.min_tokens) context.excluded = config_.stop.stop_token_ids;
+  return context;
+}
+
 Step Decoder::Accept(std::optional<TokenRecord> record) {
   Step step;
   step.token_count = sequence_.position();
@@ -106,14 +118,7 @@ absl::StatusOr<Step> Decoder::Choose(const SequenceSums& sums_before, int32_t po
   step.token_count = position;
   step.sums = sums_before;
 
-  StepContext context{.prompt = prompt(),
-                      .output = OutputBefore(position),
-                      .excluded = {},
-                      .allowed = inputs.allowed,
-                      .seed = config_.seed,
-                      .sequence_key = config_.sequence_key,
-                      .position = position};
-  if (position < config_.stop.min_tokens) context.excluded = config_.stop.stop_token_ids;
+  const StepContext context = ContextAt(position, inputs);
   RecordOptions own;
   if (!inputs.named_token_ids.empty()) {
     own = config_.record;

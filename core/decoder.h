@@ -108,6 +108,7 @@ class Decoder {
  private:
   // The tokens chosen before `position`; none if no stage looks at them.
   std::span<const TokenId> OutputBefore(int32_t position) const;
+  StepContext ContextAt(int32_t position, const StepInputs& inputs) const;
   absl::StatusOr<Step> Choose(const SequenceSums& sums_before, int32_t position, const LogitsRow& row,
                               Distribution& distribution, const StepInputs& inputs) const;
   // In decoder_tail.cc.

@@ -28,14 +28,7 @@ struct Decoder::TailStep {
 absl::StatusOr<Step> Decoder::ChooseWithTail(const SequenceSums& sums_before, int32_t position, const LogitsRow& row,
                                              Distribution& distribution, const StepInputs& inputs) const {
   const SamplingParams& params = config_.sampling;
-  StepContext context{.prompt = {},
-                      .output = {},
-                      .excluded = {},
-                      .allowed = inputs.allowed,
-                      .seed = config_.seed,
-                      .sequence_key = config_.sequence_key,
-                      .position = position};
-  if (position < config_.stop.min_tokens) context.excluded = config_.stop.stop_token_ids;
+  const StepContext context = ContextAt(position, inputs);
   RecordOptions asked = config_.record;
   if (!inputs.named_token_ids.empty()) {
     asked.named_token_ids.assign(inputs.named_token_ids.begin(), inputs.named_token_ids.end());
@@ -58,7 +51,7 @@ absl::StatusOr<Step> Decoder::ChooseWithTail(const SequenceSums& sums_before, in
     ASSIGN_OR_RETURN(tail.rest_weight, WeightOfRest(*inputs.tail->scaled_log_sum_exp, largest / tail.temperature,
                                                     unlisted_count, kField));
   }
-  tail.total_weight = distribution.total_weight() + tail.rest_weight;
+  tail.total_weight = distribution.TotalWeight() + tail.rest_weight;
 
   Step step;
   step.token_count = position;
@@ -115,14 +108,10 @@ absl::StatusOr<TokenRecord> Decoder::RecordOfRest(const TailStep& tail, const Lo
   const LogitsRow& dense = *inputs.dense_row;
   std::vector<TokenId> listed(row.slots().size());
   for (size_t slot = 0; slot < listed.size(); ++slot) listed[slot] = row.IdOf(static_cast<int32_t>(slot));
-  const absl::Status status = distribution.Assign(dense, config_.sampling,
-                                                  {.prompt = {},
-                                                   .output = {},
-                                                   .excluded = listed,
-                                                   .allowed = nullptr,
-                                                   .seed = config_.seed,
-                                                   .sequence_key = config_.sequence_key,
-                                                   .position = tail.position});
+  StepContext context = ContextAt(tail.position, inputs);
+  context.excluded = listed;
+  context.allowed = nullptr;
+  const absl::Status status = distribution.Assign(dense, config_.sampling, context);
   if (!status.ok() && DetailOf(status).reason == ErrorReason::kAllTokensExcluded) {
     return errors::OutOfRange("dense_row", "a row with -inf for every unlisted token", "a row with the rest's logits");
   }

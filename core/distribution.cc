@@ -53,11 +53,10 @@ absl::Status Distribution::Edit(const StagePlan::Group& group, bool is_first, co
     return absl::OkStatus();
   }
   LogitsView logits = row_.slots();
-  std::span<const uint64_t> mask;
+  const TokenMask* mask = &mask_;
+  mask_.AssignEvery();
   if (!is_first) {
-    const std::span<const uint64_t> kept = kept_.Mask();
-    group_mask_.assign(kept.begin(), kept.end());
-    mask = group_mask_;
+    mask_ = kept_.Mask();
     logits = kept_.row();
   }
   std::span<const int32_t> banned;
@@ -83,14 +82,15 @@ absl::Status Distribution::Edit(const StagePlan::Group& group, bool is_first, co
     }
   }
   if (std::ranges::find(group.edits, Stage::kTokenSets) != group.edits.end()) {
-    const auto allowed = AllowedWords(step.params, step.context);
-    if (!allowed.empty()) mask = InAllowed(mask, allowed);
+    for (const VocabSubset* set : {step.params.subset.get(), step.context.allowed}) {
+      if (set != nullptr) mask = Allow(set->mask(), mask);
+    }
   }
-  const kernels::RowScan scan = kept_.Reset(logits, mask, banned, after);
+  const kernels::RowScan scan = kept_.Reset(logits, *mask, banned, after);
   if (scan.first_non_finite >= 0) {
     return errors::NonFiniteLogit(row_.IdOf(scan.first_non_finite), logits[static_cast<size_t>(scan.first_non_finite)]);
   }
-  const bool is_whole = is_first && mask.empty() && banned.empty() && logits.data() == row_.slots().data();
+  const bool is_whole = is_first && mask->is_every() && banned.empty() && logits.data() == row_.slots().data();
   if (scan.argmax >= 0) {
     if (is_whole) row_maximum_ = RowMaximum{scan.max, row_.IdOf(scan.argmax)};
     LookBeforeCuts(step);
@@ -102,31 +102,17 @@ absl::Status Distribution::Edit(const StagePlan::Group& group, bool is_first, co
   return is_whole ? errors::NoFiniteLogit() : errors::AllTokensExcluded();
 }
 
-std::span<const uint64_t> Distribution::AllowedWords(const SamplingParams& params, const StepContext& context) {
-  if (params.subset == nullptr)
-    return context.allowed == nullptr ? std::span<const uint64_t>() : context.allowed->words();
-  const std::span<const uint64_t> words = params.subset->words();
-  if (context.allowed == nullptr) return words;
-  allowed_words_.assign(words.begin(), words.end());
-  for (size_t i = 0; i < words.size(); ++i) allowed_words_[i] &= context.allowed->words()[i];
-  return allowed_words_;
-}
-
-std::span<const uint64_t> Distribution::InAllowed(std::span<const uint64_t> mask, std::span<const uint64_t> words) {
-  if (row_.is_sparse()) {
-    const size_t count = row_.slots().size();
-    subset_mask_.assign((count + 63) / 64, 0);
-    for (size_t slot = 0; slot < count; ++slot) {
-      const auto id = static_cast<size_t>(row_.IdOf(static_cast<int32_t>(slot)));
-      subset_mask_[slot / 64] |= ((words[id / 64] >> (id % 64)) & 1) << (slot % 64);
-    }
-  } else if (mask.empty()) {
-    return words;
-  } else {
-    subset_mask_.assign(words.begin(), words.end());
+const TokenMask* Distribution::Allow(const TokenMask& allowed, const TokenMask* mask) {
+  if (!row_.is_sparse() && mask->is_every()) return &allowed;
+  if (mask != &mask_) mask_ = *mask;
+  if (!row_.is_sparse()) {
+    mask_.Intersect(allowed);
+    return &mask_;
   }
-  for (size_t i = 0; i < mask.size(); ++i) subset_mask_[i] &= mask[i];
-  return subset_mask_;
+  const auto count = static_cast<int32_t>(row_.slots().size());
+  if (mask_.is_every()) mask_.AssignAll(row_.slots().size());
+  for (int32_t slot = 0; slot < count; ++slot) mask_.ClearUnless(slot, allowed.Contains(row_.IdOf(slot)));
+  return &mask_;
 }
 
 std::span<const int32_t> Distribution::SlotsOf(std::span<const TokenId> token_ids) {
@@ -152,11 +138,11 @@ double Distribution::LogProb(TokenId token_id) {
   return is_greedy_ ? 0 : kept_.LogProb(slot);
 }
 
-double Distribution::kept_mass() {
+double Distribution::KeptMass() {
   if (is_greedy_) return 1;
   // A stage may have taken the maximum out: then the weights are relative to another one.
   const double difference = static_cast<double>(kept_.max()) - static_cast<double>(base_max_);
-  const double kept_weight = static_cast<double>(kept_.total_weight());
+  const double kept_weight = static_cast<double>(kept_.TotalWeight());
   return kept_weight * Exp(difference / kept_.temperature()) / static_cast<double>(base_weight_);
 }
 
@@ -170,7 +156,7 @@ Draw Distribution::DrawToken(uint64_t uniform) {
 RowStatistics Distribution::ModelStatistics(bool with_entropy) {
   // Assign has seen that the row has a maximum.
   if (!row_maximum_) row_maximum_ = *FindMaximum(row_);
-  if (is_models_ && !with_entropy) return StatisticsOf(*row_maximum_, kept_.total_weight());
+  if (is_models_ && !with_entropy) return StatisticsOf(*row_maximum_, kept_.TotalWeight());
   return StatisticsOf(row_, *row_maximum_, with_entropy);
 }
 

@@ -39,7 +39,7 @@ inline constexpr int32_t kRowsUntilTrim = 1024;
 
 // What Assign computes besides, or leaves out.
 struct DistributionOptions {
-  // kept_mass().
+  // KeptMass().
   bool kept_mass = false;
   // Set: the first stages of the plan alone, and at temperature 0 no argmax is taken (core/stage_report.h).
   std::optional<size_t> stage_count = std::nullopt;
@@ -73,7 +73,7 @@ class Distribution {
   }
   // As KeepsSlot, but at temperature 0 the tokens that the argmax is taken of.
   bool IsCandidate(int32_t slot) const { return kept_.Contains(slot); }
-  int32_t kept_count() { return is_greedy_ ? 1 : kept_.count(); }
+  int32_t CountKept() { return is_greedy_ ? 1 : kept_.Count(); }
   // Integer weight, unit 2^-42 of the maximum's; 0 for a token that is not kept.
   uint64_t Weight(TokenId token_id) const {
     const int32_t slot = row_.SlotOf(token_id);
@@ -82,7 +82,7 @@ class Distribution {
   // The weight of each slot of row(), [slots], as Weight() has it. REQUIRES: the argmax is not taken.
   void Weigh(std::span<uint64_t> weights) { kept_.Weigh(weights); }
   // Sum of the weights of the kept tokens: at least 2^42, at most 2^62.
-  uint64_t total_weight() { return is_greedy_ ? kUnitWeight : kept_.total_weight(); }
+  uint64_t TotalWeight() { return is_greedy_ ? kUnitWeight : kept_.TotalWeight(); }
   // ln p of `token_id`, nats: (x - max) / T - ln(total_weight 2^-42); -inf if it is not kept; 0 for the argmax at T =
   // 0.
   double LogProb(TokenId token_id);
@@ -91,7 +91,7 @@ class Distribution {
   // The kept tokens' part of the distribution, at this temperature, over what the last stage that changes logits or
   // bans tokens left: Z exp((max - base max) / T) / base Z. In [0, 1]: it is 0 where typical or XTC took the maximum
   // out and f64 cannot hold what is left. 1 at temperature 0. REQUIRES: options.kept_mass.
-  double kept_mass();
+  double KeptMass();
   // The kept token whose interval of prefix sums, in id order, holds r = floor(uniform Z / 2^64): token i has
   // probability weight_i / Z, up to 2^-64. A token of weight 0 has no interval. At temperature 0 the argmax, whatever
   // `uniform` is.
@@ -108,15 +108,11 @@ class Distribution {
   void Trim(size_t slot_count);
   // Applies the edits of a group: a token's logit is rounded once, after all of them. Then nothing is cut.
   absl::Status Edit(const StagePlan::Group& group, bool is_first, const StageStep& step);
-  // Before the first cut after an edit: what top-n-sigma and kept_mass() look back to.
+  // Before the first cut after an edit: what top-n-sigma and KeptMass() look back to.
   void LookBeforeCuts(const StageStep& step);
 
-  // The tokens that the sets of the sequence and of the step both have, as VocabSubset::words(). Empty: there is no
-  // set. Holds until the next call.
-  std::span<const uint64_t> AllowedWords(const SamplingParams& params, const StepContext& context);
-  // The slots of `mask` (empty: all) whose token is in `words`; spare bits are of no meaning. Holds until the next
-  // call.
-  std::span<const uint64_t> InAllowed(std::span<const uint64_t> mask, std::span<const uint64_t> words);
+  // The slots of `mask` whose token is in `allowed`: `allowed` itself, or mask_. `mask` may be mask_.
+  const TokenMask* Allow(const TokenMask& allowed, const TokenMask* mask);
   // The slots of `token_ids`, but for those that the row does not list. Holds until the next call.
   std::span<const int32_t> SlotsOf(std::span<const TokenId> token_ids);
 
@@ -129,18 +125,16 @@ class Distribution {
   LogitsProcessor processor_;
   TruncationSpace truncation_;
   TopTokens top_tokens_;
-  // Logits after a group of stages that changes some, and before one that is not the first.
+  // Logits after a group that changes some.
   std::vector<float> edited_;
-  std::vector<float> group_logits_;
-  std::vector<uint64_t> group_mask_;
-  std::vector<uint64_t> subset_mask_;
-  std::vector<uint64_t> allowed_words_;
+  // The slots that a group begins with.
+  TokenMask mask_;
   std::vector<int32_t> slots_;
   // It is the model's own: no stage did anything.
   bool is_models_ = false;
   // The first pass over the row as it came, if it was made without a mask.
   std::optional<RowMaximum> row_maximum_;
-  // For kept_mass().
+  // For KeptMass().
   float base_max_ = 0;
   uint64_t base_weight_ = 0;
   // The largest row since the buffers are there, and how many much smaller ones came since one that was not.

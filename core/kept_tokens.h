@@ -18,6 +18,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -26,6 +27,7 @@
 #include "core/logit_order.h"
 #include "core/prefix_search.h"
 #include "core/token_list.h"
+#include "core/token_mask.h"
 #include "core/types.h"
 
 namespace logitd {
@@ -45,10 +47,10 @@ struct Draw {
 
 class KeptTokens {
  public:
-  // Starts over, at `temperature`, with the tokens of `mask` (VocabSubset::words(); empty: all) that are not in
+  // Starts over, at `temperature`, with the tokens of `mask` that are not in
   // `banned` (any order) and whose logit is not -inf. Returns what the first pass found: unless first_non_finite is -1
   // and argmax is not, there is nothing in it, and it may only be reset again.
-  kernels::RowScan Reset(LogitsView row, std::span<const uint64_t> mask, std::span<const TokenId> banned,
+  kernels::RowScan Reset(LogitsView row, const TokenMask& mask, std::span<const TokenId> banned,
                          double temperature = 1);
   // Weights are taken at this temperature from now on. In [kMinTemperature, kMaxTemperature], or near it.
   void SetTemperature(double temperature);
@@ -60,10 +62,10 @@ class KeptTokens {
   TokenId argmax() const { return argmax_; }
   bool Contains(TokenId token_id) const;
   // How many there are, >= 1.
-  int32_t count();
+  int32_t Count();
 
   // Sum of the weights, at least 2^42.
-  uint64_t total_weight();
+  uint64_t TotalWeight();
   // The same at another temperature, which is not set.
   uint64_t TotalWeightAt(double temperature);
   // The weight of each token of the row, [row size]; 0 for one that is not in it.
@@ -73,16 +75,16 @@ class KeptTokens {
   // 0 for a token that is not in it.
   uint64_t Weight(TokenId token_id) const;
   // ln(total_weight 2^-42).
-  double log_total();
+  double LogTotal();
   // Nats, >= 0.
   double Entropy();
 
   // Keeps the first k; with `ties` also what equals the last of them. REQUIRES: k >= 1.
   void KeepFirst(int32_t k, bool ties = false);
   // Keeps the shortest prefix whose mass is at least `target`; with `ties` also what equals its last token.
-  // REQUIRES: target <= total_weight().
+  // REQUIRES: target <= TotalWeight().
   void KeepMass(uint64_t target, bool ties = false);
-  // The same of the target that belongs to total_weight(), which is not computed where bounds of it suffice.
+  // The same of the target that belongs to TotalWeight(), which is not computed where bounds of it suffice.
   // `target_of` never falls as its argument rises.
   void KeepShare(absl::FunctionRef<uint64_t(uint64_t)> target_of, bool ties = false);
   // Keeps the tokens with a logit of at least `lowest`, the first one always.
@@ -97,28 +99,39 @@ class KeptTokens {
   // Calls visit(token_id) for each token, ids ascending.
   template <class Visit>
   void ForEach(const Visit& visit) const;
-  // The tokens that are in it, as VocabSubset::words() but that spare bits are of no meaning. Logits of -inf are not
-  // taken out.
-  std::span<const uint64_t> Mask();
+  // The tokens that are in it, with a bit for each; tokens with a logit of -inf may be there too. Holds until the next
+  // call.
+  const TokenMask& Mask();
 
   // REQUIRES: `uniform` are 64 random bits. A token of weight 0 has no interval.
   Draw DrawToken(uint64_t uniform);
 
  private:
-  bool InMask(TokenId token_id) const {
-    return !has_mask_ || ((mask_[static_cast<size_t>(token_id) / 64] >> (token_id % 64)) & 1);
-  }
-  const uint64_t* mask_or_null() const { return has_mask_ ? mask_.data() : nullptr; }
-  std::span<const uint64_t> mask() const { return has_mask_ ? mask_ : std::span<const uint64_t>(); }
+  // What holds the tokens. Both members stay, so that their buffers are used again for the next row: a std::variant
+  // would free one of them at each change.
+  enum class Form {
+    // mask_ and cut_: the tokens of the mask, up to the cut, whose logit is not -inf.
+    kRow,
+    // list_.
+    kList,
+  };
+  struct Sums {
+    uint64_t total_weight = 0;
+    double log_total = 0;
+  };
+
+  bool is_list() const { return form_ == Form::kList; }
+  // Makes list_ what holds the tokens.
+  void UseList();
   void MakeMask();
-  // Works the cut into the mask. REQUIRES: !is_list_.
+  // Works the cut into the mask. REQUIRES: !is_list().
   void SettleCut();
   void MakeList(float lowest);
   // Weighs what is not weighed yet.
   void Sum();
   void Rescan();
   // The weights of the tokens from `start`, a multiple of 64, up to the next one or the row's end, 0 for those that are
-  // not in it; returns their sum. REQUIRES: !is_list_.
+  // not in it; returns their sum. REQUIRES: !is_list().
   uint64_t WeighWord(size_t start, uint64_t* weights) const;
   PrefixTokens Tokens(bool weighed);
   void Keep(Prefix prefix, bool ties);
@@ -129,24 +142,19 @@ class KeptTokens {
   kernels::ExpConstants constants_{1};
   float max_ = 0;
   TokenId argmax_ = 0;
-  // Negative: not counted yet.
-  int32_t count_ = 0;
+  // Unset: not counted yet.
+  std::optional<int32_t> count_;
+  // Unset: not summed yet. Else the list's weights, or block_sums_, are there too, and so is count_.
+  std::optional<Sums> sums_;
+  std::vector<uint64_t> block_sums_;
 
-  bool is_list_ = false;
+  Form form_ = Form::kRow;
   TokenList list_;
-  // If it is no list: the tokens of the mask (all, if there is none) up to cut_ whose logit is not -inf.
-  std::vector<uint64_t> mask_;
-  bool has_mask_ = false;
-  Cut cut_;
-  bool has_cut_ = false;
+  TokenMask mask_;
+  // Unset: the mask alone.
+  std::optional<Cut> cut_;
   // An upper bound of the logits of each block (kernels/row_kernels.h).
   std::vector<float> block_max_;
-
-  // Whether total_weight_, log_total_, and the list's weights or block_sums_, are those of the tokens in it.
-  bool is_summed_ = false;
-  uint64_t total_weight_ = 0;
-  double log_total_ = 0;
-  std::vector<uint64_t> block_sums_;
 
   PrefixSearch search_;
   TokenList between_;
@@ -154,7 +162,7 @@ class KeptTokens {
 
 template <class Visit>
 void KeptTokens::ForEach(const Visit& visit) const {
-  if (is_list_) {
+  if (is_list()) {
     for (TokenId token_id : list_.ids()) visit(token_id);
     return;
   }

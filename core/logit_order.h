@@ -12,9 +12,13 @@
 
 namespace logitd {
 
+// Of a token that may not be chosen; and the largest of the others.
+inline constexpr float kExcludedLogit = -std::numeric_limits<float>::infinity();
+inline constexpr float kLargestLogit = std::numeric_limits<float>::max();
+
 // The last token, in this order, that a truncation keeps.
 struct Cut {
-  float logit = -std::numeric_limits<float>::infinity();
+  float logit = kExcludedLogit;
   TokenId token_id = std::numeric_limits<TokenId>::max();
 
   bool Keeps(float other_logit, TokenId other_id) const {
@@ -49,7 +53,7 @@ inline Cut UnpackToken(uint64_t packed) {
 template <class Keeps>
 float LowestLogit(float max, const Keeps& keeps) {
   uint32_t kept = DescendingKey(max);
-  uint32_t not_kept = DescendingKey(-std::numeric_limits<float>::infinity());
+  uint32_t not_kept = DescendingKey(kExcludedLogit);
   while (not_kept - kept > 1) {
     const uint32_t middle = kept + (not_kept - kept) / 2;
     (keeps(LogitOfKey(middle)) ? kept : not_kept) = middle;

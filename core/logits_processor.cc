@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <limits>
 
-#include "core/suffix_matches.h"
 #include "core/token_history.h"
 
 namespace logitd {

@@ -17,8 +17,7 @@
 #include <span>
 #include <vector>
 
-#include "core/dry_breakers.h"
-#include "core/dry_matcher.h"
+#include "core/dry.h"
 #include "core/logits_row.h"
 #include "core/sampling_params.h"
 #include "core/types.h"

@@ -5,8 +5,6 @@
 namespace logitd {
 namespace {
 
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
-constexpr float kLargest = std::numeric_limits<float>::max();
 // So few tokens are sorted as they are.
 constexpr size_t kFewTokens = 512;
 // Top-p looks at the tokens above the 16th, then the 128th largest block maximum: a peaked row's nucleus is there.
@@ -28,6 +26,20 @@ constexpr size_t kSmallShare = 5;
 
 }  // namespace
 
+void LogitSample::Sort(float max, const kernels::ExpConstants* constants) {
+  sorter_.SortDescending(logits_.data(), logits_.size());
+  masses_.assign(logits_.size(), 1);
+  if (constants != nullptr) {
+    kernels::ActiveKernels().weigh(logits_.data(), logits_.size(), max, *constants, masses_.data());
+  }
+}
+
+size_t LogitSample::PlaceBefore(double beyond, double each) const {
+  size_t place = size();
+  while (place > 0 && beyond > 0) beyond -= each * static_cast<double>(masses_[--place]);
+  return place;
+}
+
 uint64_t PrefixSearch::MassOf(float logit) const {
   return tokens_.constants == nullptr ? 1 : kernels::Weight(logit, tokens_.max, *tokens_.constants);
 }
@@ -38,7 +50,7 @@ Prefix PrefixSearch::Find(const PrefixTokens& tokens, uint64_t target) {
   Bracket bracket;
   if (static_cast<size_t>(tokens.count) <= kFewTokens) {
     list_.Clear();
-    list_.Collect(tokens.row, tokens.mask, tokens.block_max, bracket.lowest, bracket.highest);
+    list_.Collect(tokens.row, mask(), tokens.block_max, bracket.lowest, bracket.highest);
     const uint64_t mass = weighed ? list_.Weigh(tokens.max, *tokens.constants) : list_.size();
     Prefix prefix = FindAmong(list_, mass, 0, target);
     prefix.is_in_list = true;
@@ -58,7 +70,7 @@ Prefix PrefixSearch::Find(const PrefixTokens& tokens, uint64_t target) {
 
 Prefix PrefixSearch::FindInList(const TokenList& list, float max, const kernels::ExpConstants* constants,
                                 uint64_t total_mass, uint64_t target) {
-  tokens_ = {.row = {}, .mask = {}, .block_max = {}, .max = max, .constants = constants};
+  tokens_ = {.row = {}, .block_max = {}, .max = max, .constants = constants};
   return FindAmong(list, total_mass, 0, target);
 }
 
@@ -76,7 +88,7 @@ std::optional<Prefix> PrefixSearch::FindByBounds(const PrefixTokens& tokens,
   // Of a tail in which few tokens weigh much, a sample often says twice the mass.
   if (target_of(above + estimate / 2) > above) return std::nullopt;
   const kernels::WeightBounds rest = kernels::ActiveKernels().bound_below(
-      tokens.row.data(), tokens.row.size(), mask(), NextAbove(bound), tokens.max, *tokens.constants);
+      tokens.row.data(), tokens.row.size(), mask().bits(), NextAbove(bound), tokens.max, *tokens.constants);
   const uint64_t highest_target = target_of(above + rest.at_most);
   if (highest_target > above) return std::nullopt;
   // Of all targets in between, the prefix that reaches the lowest and the highest is the shortest.
@@ -93,7 +105,7 @@ uint64_t PrefixSearch::EstimateMass() {
   size_t count = 0;
   for (size_t i = stride / 2; i < tokens_.row.size() && count < kSampleSize; i += stride) {
     logits[count] = tokens_.row[i];
-    count += tokens_.mask.empty() || ((tokens_.mask[i / 64] >> (i % 64)) & 1);
+    count += mask().Contains(static_cast<TokenId>(i));
   }
   if (count == 0) return 0;
   return kernels::ActiveKernels().weigh(logits, count, tokens_.max, *tokens_.constants, weights) * stride;
@@ -106,7 +118,7 @@ float PrefixSearch::CollectTopBlocks(size_t rank) {
                                                                       tokens_.block_max.size(), nullptr, logit)) < rank;
   });
   list_.Clear();
-  list_.Collect(tokens_.row, tokens_.mask, tokens_.block_max, NextAbove(bound), kLargest);
+  list_.Collect(tokens_.row, mask(), tokens_.block_max, NextAbove(bound), kLargestLogit);
   return bound;
 }
 
@@ -147,7 +159,7 @@ std::optional<Prefix> PrefixSearch::FindTie(float logit, uint64_t target, Above&
     const auto has_none = [logit](float block_max) { return block_max < logit; };
     if (std::all_of(&tokens_.block_max[first_block], &tokens_.block_max[last_block] + 1, has_none)) continue;
     const size_t count =
-        kernels::ActiveKernels().collect(tokens_.row.data(), start, end, mask(), logit, logit, places_.data());
+        kernels::ActiveKernels().collect(tokens_.row.data(), start, end, mask().bits(), logit, logit, places_.data());
     const uint64_t taken = std::min<uint64_t>(count, wanted - found);
     block_sums_[start / kernels::kSumBlockSize] += taken * mass;
     found += taken;
@@ -174,7 +186,7 @@ Prefix PrefixSearch::FindBySample(uint64_t target, Bracket bracket) {
     float lowest = guess + reach >= size ? bracket.lowest : std::max(bracket.lowest, sample_.At(guess + reach));
     // A small prefix is gathered as a whole: cheaper than a pass that weighs everything above.
     const bool is_small = weighed && (guess + reach) * kSmallShare < size;
-    if (is_small) highest = kLargest;
+    if (is_small) highest = kLargestLogit;
     if (guess >= reach / 2 && guess + reach / 2 < size) {
       // Many equal logits: they are counted, not gathered.
       const float middle = sample_.At(guess);
@@ -196,7 +208,7 @@ Prefix PrefixSearch::FindBySample(uint64_t target, Bracket bracket) {
       if (const auto prefix = FindTie(lowest, target, above)) return *prefix;
     } else {
       list_.Clear();
-      list_.Collect(tokens_.row, tokens_.mask, tokens_.block_max, lowest, highest);
+      list_.Collect(tokens_.row, mask(), tokens_.block_max, lowest, highest);
       const uint64_t mass = weighed ? list_.Weigh(tokens_.max, *tokens_.constants) : list_.size();
       if (above.mass + mass >= target) {
         Prefix prefix = FindAmong(list_, mass, above.mass, target);
@@ -234,11 +246,11 @@ PrefixSearch::Above PrefixSearch::SumAbove(float logit) {
   block_sums_.assign(kernels::SumBlockCount(n), 0);
   if (logit >= tokens_.max) return {};
   if (tokens_.constants == nullptr) {
-    const int32_t count = kernels.count_greater(tokens_.row.data(), n, mask(), logit);
+    const int32_t count = kernels.count_greater(tokens_.row.data(), n, mask().bits(), logit);
     return {count, static_cast<uint64_t>(count)};
   }
-  const kernels::Mass mass = kernels.sum_between(tokens_.row.data(), n, mask(), tokens_.block_max.data(), logit,
-                                                 kInfinity, tokens_.max, *tokens_.constants, block_sums_.data());
+  const kernels::Mass mass = kernels.sum_between(tokens_.row.data(), n, mask().bits(), tokens_.block_max.data(), logit,
+                                                 -kExcludedLogit, tokens_.max, *tokens_.constants, block_sums_.data());
   return {mass.count, mass.weight};
 }
 
@@ -246,7 +258,7 @@ double PrefixSearch::TakeSample(const Bracket& bracket) {
   sample_.Clear();
   const size_t stride = std::max(kLeastStride, tokens_.row.size() / kSampleSize);
   for (size_t i = stride / 2; i < tokens_.row.size(); i += stride) {
-    if (!tokens_.mask.empty() && !((tokens_.mask[i / 64] >> (i % 64)) & 1)) continue;
+    if (!mask().Contains(static_cast<TokenId>(i))) continue;
     const float logit = tokens_.row[i];
     if (bracket.lowest <= logit && logit <= bracket.highest) sample_.Add(logit);
   }

@@ -18,9 +18,9 @@
 #include <vector>
 
 #include "absl/functional/function_ref.h"
+#include "core/kernels/float_sorter.h"
 #include "core/kernels/row_kernels.h"
 #include "core/logit_order.h"
-#include "core/logit_sample.h"
 #include "core/token_list.h"
 #include "core/types.h"
 
@@ -29,8 +29,8 @@ namespace logitd {
 // The tokens that a prefix is taken of. A view; see kernels/row_kernels.h for the shapes.
 struct PrefixTokens {
   LogitsView row;
-  // Tokens that are in; empty: all. Those with a logit of -inf are not in, whatever it says.
-  std::span<const uint64_t> mask;
+  // Tokens that are in. Those with a logit of -inf are not in, whatever it says.
+  const TokenMask* mask = nullptr;
   // No token of a block is larger.
   std::span<const float> block_max;
   // How many are in, >= 1.
@@ -43,15 +43,39 @@ struct PrefixTokens {
   uint64_t total_mass = 0;
 };
 
-// A prefix: its last token, its size (negative: not counted), its mass.
+// A prefix: its last token, its size (unset: not counted), its mass.
 struct Prefix {
   Cut cut;
-  int32_t count = -1;
+  std::optional<int32_t> count;
   uint64_t mass = 0;
   // Whether all its tokens are in list(), weighed if masses are weights.
   bool is_in_list = false;
   // Whether block_sums() are those of the prefix.
   bool has_block_sums = false;
+};
+
+// A few logits, descending, and what each weighs: a sample of a row, from which PrefixSearch estimates where in the
+// order a prefix ends. Holds buffers that only grow. Can be moved, not copied.
+class LogitSample {
+ public:
+  void Clear() { logits_.clear(); }
+  void Add(float logit) { logits_.push_back(logit); }
+  // `constants` null: the mass of each is 1.
+  void Sort(float max, const kernels::ExpConstants* constants);
+
+  size_t size() const { return logits_.size(); }
+  // The mass of the logit at a place. REQUIRES: place < size().
+  uint64_t MassAt(size_t place) const { return masses_[place]; }
+  // The logit at a place, the largest at 0; places beyond the last are the last.
+  float At(size_t place) const { return logits_[place < size() ? place : size() - 1]; }
+  // The place that has about `beyond` mass after it, each of the sample standing for `each` tokens. Added up from the
+  // end, because what is beyond a cut are many tokens of small mass, which a sample estimates well.
+  size_t PlaceBefore(double beyond, double each) const;
+
+ private:
+  std::vector<float> logits_;
+  std::vector<uint64_t> masses_;
+  kernels::FloatSorter sorter_;
 };
 
 class PrefixSearch {
@@ -112,7 +136,7 @@ class PrefixSearch {
   // Adds the weights of the list's tokens up to `cut`, and counts them.
   int32_t AddToBlockSums(const Cut& cut);
 
-  const uint64_t* mask() const { return tokens_.mask.empty() ? nullptr : tokens_.mask.data(); }
+  const TokenMask& mask() const { return *tokens_.mask; }
 
   PrefixTokens tokens_;
   TokenList list_;

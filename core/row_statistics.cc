@@ -95,10 +95,6 @@ RowStatistics StatisticsOf(const LogitsRow& row, const RowMaximum& maximum, bool
   return statistics;
 }
 
-double ModelEntropy(const LogitsRow& row, const RowStatistics& statistics) {
-  return *StatisticsOf(row, RowMaximum{statistics.max, statistics.argmax}, /*with_entropy=*/true).entropy;
-}
-
 absl::StatusOr<RowStatistics> ReadRow(const LogitsRow& row, bool with_entropy, LogitsView next) {
   ASSIGN_OR_RETURN(const RowMaximum maximum, FindMaximum(row));
   const LogitsView slots = row.slots();

@@ -51,8 +51,6 @@ absl::StatusOr<RowStatistics> ReadRow(const LogitsRow& row, bool with_entropy = 
 RowStatistics StatisticsOf(const LogitsRow& row, const RowMaximum& maximum, bool with_entropy);
 // The same of one whose weights are added up. Without the entropy.
 RowStatistics StatisticsOf(const RowMaximum& maximum, uint64_t total_weight);
-// The entropy alone. REQUIRES: `statistics` is of `row`.
-double ModelEntropy(const LogitsRow& row, const RowStatistics& statistics);
 // The first pass alone. Errors: as ReadRow.
 absl::StatusOr<RowMaximum> FindMaximum(const LogitsRow& row);
 // 1 + number of strictly larger logits: ties share the best rank.

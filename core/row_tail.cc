@@ -55,7 +55,7 @@ absl::StatusOr<uint64_t> WeightOfRest(double log_sum_exp, double largest, int32_
 }
 
 Draw DrawListedOrRest(Distribution& listed, uint64_t rest_weight, uint64_t uniform) {
-  const uint64_t listed_weight = listed.total_weight();
+  const uint64_t listed_weight = listed.TotalWeight();
   const uint64_t total_weight = listed_weight + rest_weight;
   const auto r = static_cast<uint64_t>((uint128{uniform} * total_weight) >> 64);
   if (r >= listed_weight) return {kRestToken, uniform, total_weight, listed_weight, rest_weight};

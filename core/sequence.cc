@@ -47,9 +47,4 @@ void Sequence::Append(const TokenRecord& record) {
   sums_.Add(record);
 }
 
-std::optional<Finish> Sequence::CheckFinish(const StopRules& rules) const {
-  if (!last_token_) return std::nullopt;
-  return FinishAfter(*last_token_, position(), rules);
-}
-
 }  // namespace logitd

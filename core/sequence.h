@@ -68,8 +68,6 @@ class Sequence {
 
   // Appends a token whose record.position is position().
   void Append(const TokenRecord& record);
-  // How the sequence has ended after its last token, if it has one and has ended.
-  std::optional<Finish> CheckFinish(const StopRules& rules) const;
 
  private:
   std::vector<TokenId> token_ids_;

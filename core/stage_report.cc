@@ -16,11 +16,11 @@ absl::StatusOr<std::vector<StageReport>> ReportStages(const LogitsRow& row, cons
   for (size_t i = 0; i < plan.stages().size(); ++i) {
     StageReport& report = reports.emplace_back();
     report.stage = plan.stages()[i];
-    report.kept_before = distribution.kept_count();
-    const auto total = static_cast<double>(distribution.total_weight());
+    report.kept_before = distribution.CountKept();
+    const auto total = static_cast<double>(distribution.TotalWeight());
     distribution.Weigh(weights);
     RETURN_IF_ERROR(distribution.Assign(row, params, context, {.stage_count = i + 1}));
-    report.kept_after = distribution.kept_count();
+    report.kept_after = distribution.CountKept();
     uint64_t removed = 0;
     for (size_t slot = 0; slot < weights.size(); ++slot) {
       if (weights[slot] > 0 && !distribution.KeepsSlot(static_cast<int32_t>(slot))) removed += weights[slot];

@@ -210,74 +210,39 @@ bool OffInPreset(Stage stage, const SamplingParams& params) {
   return stage == kTopNSigma && params.order.preset == StagePreset::kLlamaCpp && params.top_n_sigma == 0.0;
 }
 
+// clang-format off
 constexpr Stage kLogitdStages[] = {
-    kTokenSets,
-    kSequenceBiases,
-    kMinTokens,
-    kLogitBiases,
-    kRepetitionPenalty,
-    kFrequencyPenalty,
-    kPresencePenalty,
-    kDry,
-    kNoRepeatNgram,
-    kTemperature,
-    kTopK,
-    kTopP,
-    kMinP,
-    kTypicalP,
-    kEpsilon,
-    kEta,
-    kTopNSigma,
-    kXtc,
+    kTokenSets, kSequenceBiases, kMinTokens, kLogitBiases, kRepetitionPenalty, kFrequencyPenalty, kPresencePenalty,
+    kDry, kNoRepeatNgram, kTemperature,
+    kTopK, kTopP, kMinP, kTypicalP, kEpsilon, kEta, kTopNSigma, kXtc,
 };
 static_assert(std::size(kLogitdStages) == kMaxStages);
 
 // transformers: GenerationMixin._get_logits_processor. It has no logit bias; a sequence bias of one token is one, and
-// comes first. Its bad words and suppressed tokens come after the penalties; where a ban stands does not matter.
+// comes first. Its bad words and suppressed tokens come after the penalties; the place of a ban does not matter.
 constexpr Stage kHfStages[] = {
     kTokenSets, kLogitBiases, kSequenceBiases, kRepetitionPenalty, kNoRepeatNgram, kMinTokens, kTemperature,
-    kTopK,      kTopP,        kMinP,           kTypicalP,          kEpsilon,       kEta,
+    kTopK, kTopP, kMinP, kTypicalP, kEpsilon, kEta,
 };
 
 // vLLM: v1/sample/sampler.py; min-p is the one processor that it runs after the temperature and before top-k.
 constexpr Stage kVllmStages[] = {
-    kTokenSets,   kSequenceBiases, kMinTokens, kLogitBiases, kRepetitionPenalty, kFrequencyPenalty, kPresencePenalty,
-    kTemperature, kMinP,           kTopK,      kTopP,
+    kTokenSets, kSequenceBiases, kMinTokens, kLogitBiases, kRepetitionPenalty, kFrequencyPenalty, kPresencePenalty,
+    kTemperature, kMinP, kTopK, kTopP,
 };
 
 // llama.cpp: the default of common_params_sampling::samplers, after the logit bias.
 constexpr Stage kLlamaCppStages[] = {
-    kTokenSets,
-    kMinTokens,
-    kLogitBiases,
-    kRepetitionPenalty,
-    kFrequencyPenalty,
-    kPresencePenalty,
-    kDry,
-    kTopNSigma,
-    kTopK,
-    kTypicalP,
-    kTopP,
-    kMinP,
-    kXtc,
-    kTemperature,
+    kTokenSets, kMinTokens, kLogitBiases, kRepetitionPenalty, kFrequencyPenalty, kPresencePenalty, kDry,
+    kTopNSigma, kTopK, kTypicalP, kTopP, kMinP, kXtc, kTemperature,
 };
 
 // TensorRT-LLM: the penalty kernel (bias to frequency), then the ban kernels, then the sampling layer.
 constexpr Stage kTrtLlmStages[] = {
-    kTokenSets,
-    kLogitBiases,
-    kTemperature,
-    kRepetitionPenalty,
-    kPresencePenalty,
-    kFrequencyPenalty,
-    kSequenceBiases,
-    kNoRepeatNgram,
-    kMinTokens,
-    kTopK,
-    kTopP,
-    kMinP,
+    kTokenSets, kLogitBiases, kTemperature, kRepetitionPenalty, kPresencePenalty, kFrequencyPenalty,
+    kSequenceBiases, kNoRepeatNgram, kMinTokens, kTopK, kTopP, kMinP,
 };
+// clang-format on
 
 }  // namespace
 

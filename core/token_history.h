@@ -10,7 +10,9 @@
 #define LOGITD_CORE_TOKEN_HISTORY_H_
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
+#include <vector>
 
 #include "core/types.h"
 
@@ -49,6 +51,17 @@ class TokenHistory {
   std::span<const TokenId> prompt_;
   std::span<const TokenId> output_;
 };
+
+// For k in [1, history.size()): lengths[k] is how many tokens of the history's end are also the end of the history
+// without its last k tokens; the two may overlap. The token that came after that earlier occurrence is
+// history.Back(k - 1). lengths[0] is 0.
+//
+//   history a b c c b c y a b c:  lengths[7] = 3, for "a b c" ends 7 tokens before the end, and Back(6) is c.
+//
+// Shapes: lengths [history.size()], resized. Time: O(history.size()), whatever the tokens are: comparing at each place
+// would take its square on one token repeated. Thread-safe.
+// Source: the Z-function of the reversed tokens (Gusfield, "Algorithms on Strings, Trees and Sequences", section 1.3).
+void FindSuffixMatches(const TokenHistory& history, std::vector<int32_t>& lengths);
 
 }  // namespace logitd
 

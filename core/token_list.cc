@@ -9,10 +9,9 @@ constexpr size_t kMostBlocks = 16;
 
 }  // namespace
 
-void TokenList::Collect(LogitsView row, std::span<const uint64_t> mask, std::span<const float> block_max, float lowest,
+void TokenList::Collect(LogitsView row, const TokenMask& mask, std::span<const float> block_max, float lowest,
                         float highest, size_t begin, size_t end) {
   const kernels::RowKernels& kernels = kernels::ActiveKernels();
-  const uint64_t* bits = mask.empty() ? nullptr : mask.data();
   end = std::min(end, row.size());
   const size_t first = size_;
   for (size_t start = begin; start < end;) {
@@ -26,7 +25,7 @@ void TokenList::Collect(LogitsView row, std::span<const uint64_t> mask, std::spa
     while (stop < limit && block_max[stop / kernels::kBlockSize] >= lowest) stop += kernels::kBlockSize;
     stop = std::min(stop, end);
     MakeRoom(size_ + (stop - start) + kernels::kCollectPadding);
-    size_ += kernels.collect(row.data(), start, stop, bits, lowest, highest, ids_.data() + size_);
+    size_ += kernels.collect(row.data(), start, stop, mask.bits(), lowest, highest, ids_.data() + size_);
     start = stop;
   }
   kernels.gather(row.data(), ids_.data() + first, size_ - first, logits_.data() + first);

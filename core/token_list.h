@@ -15,6 +15,7 @@
 
 #include "core/kernels/row_kernels.h"
 #include "core/logit_order.h"
+#include "core/token_mask.h"
 #include "core/types.h"
 
 namespace logitd {
@@ -28,11 +29,11 @@ class TokenList {
   std::span<const uint64_t> weights() const { return {weights_.data(), size_}; }
 
   void Clear() { size_ = 0; }
-  // Adds the tokens of `mask` (empty: all) in [begin, end) with lowest <= logit <= highest, none of which is infinite.
+  // Adds the tokens of `mask` in [begin, end) with lowest <= logit <= highest, none of which is infinite.
   // REQUIRES: no token of a block is larger than its `block_max`; begin is a multiple of the block's size; the tokens
   // come after those that are there.
-  void Collect(LogitsView row, std::span<const uint64_t> mask, std::span<const float> block_max, float lowest,
-               float highest, size_t begin = 0, size_t end = SIZE_MAX);
+  void Collect(LogitsView row, const TokenMask& mask, std::span<const float> block_max, float lowest, float highest,
+               size_t begin = 0, size_t end = SIZE_MAX);
   // Adds the tokens of another list with lowest <= logit <= highest, which come after those that are there.
   void Collect(const TokenList& list, float lowest, float highest);
   // Gives each token its weight, and returns their sum.

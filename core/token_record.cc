@@ -3,10 +3,10 @@
 #include <cmath>
 #include <limits>
 
+#include "core/logit_order.h"
+
 namespace logitd {
 namespace {
-
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 // `logit` is the token's in the row.
 TokenAlternative MakeAlternative(TokenId token_id, float logit, const RowStatistics& statistics,
@@ -16,7 +16,7 @@ TokenAlternative MakeAlternative(TokenId token_id, float logit, const RowStatist
   if (options.model_log_prob) alternative.model_log_prob = statistics.LogProb(logit);
   if (options.sampling_log_prob && distribution != nullptr) {
     // What the row excludes stays out; most of a sparse row is not looked for.
-    alternative.sampling_log_prob = logit > -kInfinity ? distribution->LogProb(token_id) : -double{kInfinity};
+    alternative.sampling_log_prob = logit > kExcludedLogit ? distribution->LogProb(token_id) : double{kExcludedLogit};
   }
   return alternative;
 }
@@ -31,7 +31,7 @@ TokenRecord MakeRecord(const LogitsRow& row, const RowStatistics& statistics, Di
                        TokenId token_id, const RecordOptions& options, TopTokens* top_tokens) {
   TokenRecord record;
   record.token_id = token_id;
-  const bool in_row = row[token_id] > -kInfinity;
+  const bool in_row = row[token_id] > kExcludedLogit;
   const bool in_distribution = distribution == nullptr ? in_row : distribution->Keeps(token_id);
   if (!in_distribution) record.state = LogProbState::kExcluded;
   if (options.model_log_prob && in_row) record.model_log_prob = statistics.LogProb(row[token_id]);
@@ -46,15 +46,15 @@ TokenRecord MakeRecord(const LogitsRow& row, const RowStatistics& statistics, Di
     record.model_log_sum_exp = statistics.log_sum_exp;
   }
   if (options.kept_set && distribution != nullptr) {
-    record.kept_count = distribution->kept_count();
-    record.kept_mass = distribution->kept_mass();
+    record.kept_count = distribution->CountKept();
+    record.kept_mass = distribution->KeptMass();
   }
   if (options.top_layout == TopLayout::kWholeVocabulary && !options.rank) {
     record.top.reserve(static_cast<size_t>(row.vocab_size()));
     size_t slot = 0;
     for (TokenId id = 0; id < row.vocab_size(); ++id) {
       const bool is_listed = slot < row.slots().size() && row.IdOf(static_cast<int32_t>(slot)) == id;
-      const float logit = is_listed ? row.slots()[slot++] : -kInfinity;
+      const float logit = is_listed ? row.slots()[slot++] : kExcludedLogit;
       record.top.push_back(MakeAlternative(id, logit, statistics, distribution, options));
     }
   }

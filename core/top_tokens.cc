@@ -10,8 +10,6 @@
 namespace logitd {
 namespace {
 
-constexpr float kExcluded = -std::numeric_limits<float>::infinity();
-
 // More than this part of a row: the row is sorted as a whole.
 constexpr size_t kFewShare = 16;
 // Fewer are sorted faster by comparing them.
@@ -42,7 +40,7 @@ std::span<const TokenId> TopTokens::Find(const LogitsRow& row, int32_t n) {
   } else {
     packed_.reserve(slots.size());
     for (size_t i = 0; i < slots.size(); ++i) {
-      if (slots[i] > kExcluded) packed_.push_back(PackToken(slots[i], static_cast<int32_t>(i)));
+      if (slots[i] > kExcludedLogit) packed_.push_back(PackToken(slots[i], static_cast<int32_t>(i)));
     }
   }
   if (packed_.size() < kRadixSize) {
@@ -57,7 +55,7 @@ std::span<const TokenId> TopTokens::Find(const LogitsRow& row, int32_t n) {
   for (size_t token_id = 0, slot = 0; ids_.size() < count; ++token_id) {
     const bool is_listed =
         slot < slots.size() && row.IdOf(static_cast<int32_t>(slot)) == static_cast<TokenId>(token_id);
-    if (!is_listed || slots[slot] == kExcluded) ids_.push_back(static_cast<TokenId>(token_id));
+    if (!is_listed || slots[slot] == kExcludedLogit) ids_.push_back(static_cast<TokenId>(token_id));
     slot += is_listed;
   }
   return ids_;

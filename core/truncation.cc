@@ -12,8 +12,6 @@
 namespace logitd {
 namespace {
 
-constexpr float kLargest = std::numeric_limits<float>::max();
-
 // floor(weight factor), exactly, and whether something was cut off. Range: factor in [0, 1].
 struct ExactProduct {
   uint64_t floor;
@@ -40,7 +38,7 @@ float LowestAtLeast(double bound, float max) {
 
 // The lowest logit whose log-prob is at least `log_prob`.
 float LowestOfLogProb(double log_prob, KeptTokens& kept) {
-  return LowestAtLeast(kept.temperature() * (log_prob + kept.log_total()), kept.max());
+  return LowestAtLeast(kept.temperature() * (log_prob + kept.LogTotal()), kept.max());
 }
 
 }  // namespace
@@ -74,21 +72,21 @@ void KeepEta(double eta, KeptTokens& kept) {
 float LowestOfSigma(double n, KeptTokens& kept) {
   const kernels::RowKernels& kernels = kernels::ActiveKernels();
   const LogitsView row = kept.row();
-  const std::span<const uint64_t> mask = kept.Mask();
+  const uint64_t* mask = kept.Mask().bits();
   const float max = kept.max();
-  const float range = std::min(max - kernels.min_finite(row.data(), row.size(), mask.data()), kLargest);
+  const float range = std::min(max - kernels.min_finite(row.data(), row.size(), mask), kLargestLogit);
   // range <= 2^exponent. Not less than 2^-100, so that the scale is a normal f32.
   int exponent = 0;
   const float fraction = std::frexp(range, &exponent);
   if (fraction == 0.5f) --exponent;
   exponent = range == 0 ? -100 : std::max(exponent, -100);
   const float scale = std::ldexp(1.0f, kernels::kSpreadBits - exponent);
-  const kernels::SpreadSums sums = kernels.sum_spread(row.data(), row.size(), mask.data(), max, scale);
+  const kernels::SpreadSums sums = kernels.sum_spread(row.data(), row.size(), mask, max, scale);
   // variance = (N sum(q^2) - sum(q)^2) / N^2, the difference exact.
-  const unsigned __int128 count = static_cast<unsigned __int128>(kept.count());
+  const unsigned __int128 count = static_cast<unsigned __int128>(kept.Count());
   const unsigned __int128 difference =
       count * sums.squares - static_cast<unsigned __int128>(sums.values) * static_cast<unsigned __int128>(sums.values);
-  const double size = static_cast<double>(kept.count());
+  const double size = static_cast<double>(kept.Count());
   const double sigma =
       std::ldexp(std::sqrt(static_cast<double>(difference) / (size * size)), exponent - kernels::kSpreadBits);
   return LowestAtLeast(-n * sigma, max);
@@ -96,11 +94,11 @@ float LowestOfSigma(double n, KeptTokens& kept) {
 
 void KeepTypical(double p, TopPBoundary boundary, TieRule ties, TruncationSpace& space, KeptTokens& kept) {
   using Candidate = TruncationSpace::Candidate;
-  const uint64_t target = TopPMass(kept.total_weight(), p, boundary);
+  const uint64_t target = TopPMass(kept.TotalWeight(), p, boundary);
   const double entropy = kept.Entropy();
-  const double log_total = kept.log_total();
+  const double log_total = kept.LogTotal();
   const double max = kept.max();
-  const TokenList& tokens = kept.Between(-kLargest, kLargest);
+  const TokenList& tokens = kept.Between(-kLargestLogit, kLargestLogit);
   std::vector<Candidate>& candidates = space.candidates;
   candidates.clear();
   // As many as there are and no more: growing would double 24 bytes a token.
@@ -139,7 +137,7 @@ void KeepTypical(double p, TopPBoundary boundary, TieRule ties, TruncationSpace&
 }
 
 void ExcludeTopChoices(double threshold, TruncationSpace& space, KeptTokens& kept) {
-  const TokenList& choices = kept.Between(LowestOfLogProb(Log(threshold), kept), kLargest);
+  const TokenList& choices = kept.Between(LowestOfLogProb(Log(threshold), kept), kLargestLogit);
   if (choices.size() < 2) return;
   uint64_t last = 0;
   for (size_t i = 0; i < choices.size(); ++i) last = std::max(last, PackToken(choices.logits()[i], choices.ids()[i]));

@@ -7,11 +7,13 @@
 
 namespace logitd {
 
-VocabSubset::VocabSubset(int32_t vocab_size) : vocab_size_(vocab_size), words_((vocab_size + 63) / 64, 0) {}
+VocabSubset::VocabSubset(int32_t vocab_size) : vocab_size_(vocab_size) {
+  mask_.AssignNone(static_cast<size_t>(vocab_size));
+}
 
 void VocabSubset::CountTokens() {
   size_ = 0;
-  for (uint64_t word : words_) size_ += std::popcount(word);
+  for (uint64_t word : mask_.words()) size_ += std::popcount(word);
 }
 
 absl::StatusOr<VocabSubset> VocabSubset::Of(int32_t vocab_size, std::span<const TokenId> token_ids) {
@@ -22,7 +24,7 @@ absl::StatusOr<VocabSubset> VocabSubset::Of(int32_t vocab_size, std::span<const 
     const auto field = [i] { return "token_ids[" + std::to_string(i) + "]"; };
     if (token_id < 0 || token_id >= vocab_size) return errors::TokenIdOutOfRange(field(), token_id, vocab_size);
     if (subset.Contains(token_id)) return errors::DuplicateTokenId(field(), token_id);
-    subset.words_[token_id / 64] |= uint64_t{1} << (token_id % 64);
+    subset.mask_.Set(token_id);
   }
   subset.CountTokens();
   return subset;
@@ -35,10 +37,10 @@ absl::StatusOr<VocabSubset> VocabSubset::OfBitmask(int32_t vocab_size, std::stri
   }
   VocabSubset subset(vocab_size);
   for (size_t i = 0; i < bitmask.size(); ++i) {
-    subset.words_[i / 8] |= uint64_t{static_cast<unsigned char>(bitmask[i])} << (i % 8 * 8);
+    subset.mask_.words()[i / 8] |= uint64_t{static_cast<unsigned char>(bitmask[i])} << (i % 8 * 8);
   }
   const int used_bits = vocab_size % 64;
-  const uint64_t spare = used_bits == 0 ? 0 : subset.words_.back() >> used_bits;
+  const uint64_t spare = used_bits == 0 ? 0 : subset.mask_.words().back() >> used_bits;
   if (spare != 0) {
     return errors::OutOfRange("bitmask", int64_t{vocab_size} + std::countr_zero(spare),
                               "a set of bits in [0, " + std::to_string(vocab_size) + ")");
@@ -50,15 +52,15 @@ absl::StatusOr<VocabSubset> VocabSubset::OfBitmask(int32_t vocab_size, std::stri
 
 VocabSubset VocabSubset::All(int32_t vocab_size) {
   VocabSubset subset(vocab_size);
-  for (uint64_t& word : subset.words_) word = ~uint64_t{0};
-  if (vocab_size % 64 != 0) subset.words_.back() = (uint64_t{1} << (vocab_size % 64)) - 1;
+  subset.mask_.AssignAll(static_cast<size_t>(vocab_size));
+  if (vocab_size % 64 != 0) subset.mask_.words().back() = (uint64_t{1} << (vocab_size % 64)) - 1;
   subset.size_ = vocab_size;
   return subset;
 }
 
 VocabSubset VocabSubset::Without(const VocabSubset& other) const {
   VocabSubset subset(vocab_size_);
-  for (size_t i = 0; i < words_.size(); ++i) subset.words_[i] = words_[i] & ~other.words_[i];
+  for (size_t i = 0; i < mask_.words().size(); ++i) subset.mask_.words()[i] = mask_.word(i) & ~other.mask_.word(i);
   subset.CountTokens();
   return subset;
 }

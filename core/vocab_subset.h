@@ -11,9 +11,9 @@
 #include <cstdint>
 #include <span>
 #include <string_view>
-#include <vector>
 
 #include "absl/status/statusor.h"
+#include "core/token_mask.h"
 #include "core/types.h"
 
 namespace logitd {
@@ -33,12 +33,12 @@ class VocabSubset {
   VocabSubset Without(const VocabSubset& other) const;
 
   // REQUIRES: 0 <= token_id < vocab_size().
-  bool Contains(TokenId token_id) const { return (words_[token_id / 64] >> (token_id % 64)) & 1; }
+  bool Contains(TokenId token_id) const { return mask_.Contains(token_id); }
   // Number of tokens in it.
   int32_t size() const { return size_; }
   int32_t vocab_size() const { return vocab_size_; }
-  // The bitmap; spare bits of the last word are 0.
-  std::span<const uint64_t> words() const { return words_; }
+  // With a bit for each token; spare bits of the last word are 0.
+  const TokenMask& mask() const { return mask_; }
 
  private:
   explicit VocabSubset(int32_t vocab_size);
@@ -46,7 +46,7 @@ class VocabSubset {
 
   int32_t vocab_size_ = 0;
   int32_t size_ = 0;
-  std::vector<uint64_t> words_;
+  TokenMask mask_;
 };
 
 }  // namespace logitd

@@ -174,7 +174,7 @@ absl::StatusOr<SamplingParams> ScoringParamsFromProto(const v1::SamplingParams& 
 int64_t HeldBytes(const SamplingParams& params, const SamplingParams* shared) {
   int64_t bytes = 0;
   if (params.subset != nullptr && (shared == nullptr || params.subset != shared->subset)) {
-    bytes += static_cast<int64_t>(params.subset->words().size_bytes());
+    bytes += static_cast<int64_t>(params.subset->mask().words().size_bytes());
   }
   if (params.lists != nullptr && (shared == nullptr || params.lists != shared->lists)) bytes += BytesOf(*params.lists);
   return bytes + static_cast<int64_t>(params.order.stages.capacity() * sizeof(Stage));

@@ -9,7 +9,7 @@
 #include "base/status_macros.h"
 #include "core/errors.h"
 #include "core/limits.h"
-#include "core/row_values.h"
+#include "core/widening.h"
 #include "server/converters/wire.h"
 
 namespace logitd::server {

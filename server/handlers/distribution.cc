@@ -127,11 +127,11 @@ absl::Status ComputeDistribution(const v1::ComputeDistributionRequest& request, 
   const RowStatistics statistics = distribution.ModelStatistics(/*with_entropy=*/true);
 
   if (request.layout() != v1::RECORD_LAYOUT_NONE) AddTokens(statistics, distribution, response);
-  response.set_kept_count(distribution.kept_count());
+  response.set_kept_count(distribution.CountKept());
   if (statistics.entropy) response.set_model_entropy(*statistics.entropy);
   response.set_model_log_sum_exp(statistics.log_sum_exp);
   response.set_sampling_entropy(distribution.Entropy());
-  response.set_total_weight(distribution.total_weight());
+  response.set_total_weight(distribution.TotalWeight());
   *response.mutable_provenance() = ProvenanceWithoutModel();
   for (const StageReport& report : reports) AddReport(report, response);
   if (request.has_verify()) Verify(request.verify(), step, distribution, *response.mutable_verification());

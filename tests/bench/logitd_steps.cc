@@ -51,7 +51,7 @@ class LogitdStep : public BenchStep {
     result.model_log_prob = step->token->model_log_prob.value_or(kNan);
   }
 
-  int32_t KeptCount() override { return distribution_.kept_count(); }
+  int32_t KeptCount() override { return distribution_.CountKept(); }
 
  private:
   DecoderConfig config_;

@@ -146,7 +146,7 @@ TEST_P(AllocationTest, AStepAllocatesNothingOnceWarm) {
       for (uint64_t u : {uint64_t{0}, uint64_t{1} << 63, ~uint64_t{0}}) {
         sum += distribution.LogProb(distribution.DrawToken(u).token_id);
       }
-      sum += distribution.kept_count() + distribution.kept_mass() + distribution.Entropy();
+      sum += distribution.CountKept() + distribution.KeptMass() + distribution.Entropy();
       sum += distribution.ModelStatistics(/*with_entropy=*/true).log_sum_exp;
       return true;
     };

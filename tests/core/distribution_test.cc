@@ -90,7 +90,7 @@ TEST(DistributionTest, HasTheWeightsOfTheDocumentation) {
   Distribution distribution;
   ASSERT_THAT(distribution.Assign(row, {}, {}), IsOk());
   EXPECT_THAT(WeightsOf(distribution), ::testing::ElementsAre(4398046511104, 218965852160, 17973811200, 17973811200));
-  EXPECT_EQ(distribution.total_weight(), 4652959985664);
+  EXPECT_EQ(distribution.TotalWeight(), 4652959985664);
   EXPECT_EQ(RandomStream(0, 0, 0, RandomPurpose::kTokenDraw).Uniform64(0), 0xe169c58d6627e8d5);
   EXPECT_EQ(distribution.DrawToken(0xe169c58d6627e8d5).token_id, 0);
   EXPECT_EQ(distribution.DrawToken(~uint64_t{0}).token_id, 3);
@@ -120,7 +120,7 @@ TEST(DistributionGoldenTest, AgreesWithFiftyDigits) {
       const double temperature = Number(c["temperature"]);
       SCOPED_TRACE(r["name"].get<std::string>() + " at " + errors::Show(temperature));
       ASSERT_THAT(distribution.Assign(row, {.temperature = temperature}, {}), IsOk());
-      EXPECT_NEAR(LogOfWeight(distribution.total_weight()), Number(c["log_total"]), tolerance);
+      EXPECT_NEAR(LogOfWeight(distribution.TotalWeight()), Number(c["log_total"]), tolerance);
       EXPECT_NEAR(distribution.Entropy(), Number(c["entropy"]), tolerance);
       for (const auto& token : c["tokens"]) {
         const TokenId t = token["id"];
@@ -137,7 +137,8 @@ TEST(DistributionGoldenTest, AgreesWithFiftyDigits) {
       if (temperature == 1) {
         ASSERT_OK_AND_ASSIGN(const RowStatistics statistics, ReadRow(row));
         EXPECT_NEAR(statistics.log_sum_exp - statistics.max, Number(c["log_total"]), tolerance);
-        EXPECT_NEAR(ModelEntropy(row, statistics), Number(c["entropy"]), tolerance);
+        EXPECT_NEAR(*StatisticsOf(row, {statistics.max, statistics.argmax}, /*with_entropy=*/true).entropy,
+                    Number(c["entropy"]), tolerance);
       }
     }
   }
@@ -179,7 +180,7 @@ TEST(DistributionTest, AnExactShiftChangesNoBit) {
     for (float& logit : moved) logit += 64;  // exact: the row's values are multiples of 2^-10
     ASSERT_THAT(plain.Assign(row, {.temperature = temperature}, {}), IsOk());
     ASSERT_THAT(shifted.Assign(moved, {.temperature = temperature}, {}), IsOk());
-    EXPECT_EQ(plain.total_weight(), shifted.total_weight());
+    EXPECT_EQ(plain.TotalWeight(), shifted.TotalWeight());
     EXPECT_EQ(WeightsOf(plain), WeightsOf(shifted));
     EXPECT_EQ(plain.LogProb(77), shifted.LogProb(77));
   }
@@ -194,7 +195,7 @@ TEST(DistributionTest, APermutationPermutesTheWeights) {
   Distribution a, b;
   ASSERT_THAT(a.Assign(row, {.temperature = 0.7}, {}), IsOk());
   ASSERT_THAT(b.Assign(permuted, {.temperature = 0.7}, {}), IsOk());
-  EXPECT_EQ(a.total_weight(), b.total_weight());
+  EXPECT_EQ(a.TotalWeight(), b.TotalWeight());
   for (size_t i = 0; i < row.size(); ++i) ASSERT_EQ(b.Weight(static_cast<TokenId>(i)), a.Weight(order[i]));
   EXPECT_EQ(a.Entropy(), b.Entropy());
 }
@@ -217,8 +218,8 @@ TEST(DistributionTest, AMaskedRowHasTheBitsOfTheGatheredOne) {
       ASSERT_THAT(part.Assign(gathered, params, {}), IsOk());
       params.subset = Subset(n, ids);
       ASSERT_THAT(whole.Assign(row, params, {}), IsOk());
-      EXPECT_EQ(whole.total_weight(), part.total_weight());
-      EXPECT_EQ(whole.kept_count(), part.kept_count());
+      EXPECT_EQ(whole.TotalWeight(), part.TotalWeight());
+      EXPECT_EQ(whole.CountKept(), part.CountKept());
       EXPECT_EQ(whole.Entropy(), part.Entropy());
       for (size_t i = 0; i < ids.size(); ++i) {
         ASSERT_EQ(whole.Weight(ids[i]), part.Weight(static_cast<TokenId>(i)));
@@ -248,12 +249,12 @@ TEST(DistributionTest, ExcludedTokensAreLeftOutWithAndWithoutASubset) {
   Distribution distribution;
   ASSERT_THAT(distribution.Assign(row, {.temperature = 0.7}, {.excluded = excluded}), IsOk());
   EXPECT_EQ(distribution.argmax(), 1);
-  EXPECT_EQ(distribution.kept_count(), 2);
+  EXPECT_EQ(distribution.CountKept(), 2);
   EXPECT_EQ(distribution.LogProb(0), -std::numeric_limits<double>::infinity());
   ASSERT_THAT(distribution.Assign(row, {.temperature = 0.7, .subset = Subset(4, {0, 3})}, {.excluded = excluded}),
               IsOk());
   EXPECT_EQ(distribution.argmax(), 3);
-  EXPECT_EQ(distribution.kept_count(), 1);
+  EXPECT_EQ(distribution.CountKept(), 1);
   EXPECT_EQ(distribution.LogProb(3), 0);
 }
 
@@ -261,8 +262,8 @@ TEST(DistributionTest, GreedyKeepsTheArgmaxAlone) {
   const std::vector<float> row = {1, -0.0f, 7, 7, -kInf};
   Distribution distribution;
   ASSERT_THAT(distribution.Assign(row, {.temperature = 0, .top_k = 3, .top_p = 0.5}, {}), IsOk());
-  EXPECT_EQ(distribution.kept_count(), 1);
-  EXPECT_EQ(distribution.total_weight(), uint64_t{1} << 42);
+  EXPECT_EQ(distribution.CountKept(), 1);
+  EXPECT_EQ(distribution.TotalWeight(), uint64_t{1} << 42);
   EXPECT_EQ(distribution.LogProb(2), 0);
   EXPECT_EQ(distribution.LogProb(3), -std::numeric_limits<double>::infinity());
   EXPECT_EQ(distribution.Entropy(), 0);
@@ -308,7 +309,7 @@ TEST(DistributionTest, GreedyNamesTheTokensThatItChoseFrom) {
       if (id != 3 && !distribution.IsCandidate(id)) missing.insert(id);
     }
     EXPECT_EQ(missing, c.missing);
-    EXPECT_EQ(distribution.kept_count(), 1);
+    EXPECT_EQ(distribution.CountKept(), 1);
   }
   Distribution distribution;
   ASSERT_THAT(distribution.Assign(row, {.temperature = 0.7, .top_k = 2}, {}), IsOk());
@@ -335,7 +336,7 @@ TEST(DistributionTest, NamesTheFirstLogitThatIsNotFinite) {
       // The object is as good as new after an error.
       const std::vector<float> good = {0, 0};
       ASSERT_THAT(distribution.Assign(good, {.temperature = 0.7}, {}), IsOk());
-      EXPECT_EQ(distribution.kept_count(), 2);
+      EXPECT_EQ(distribution.CountKept(), 2);
     }
   }
 }
@@ -368,14 +369,14 @@ TEST(DistributionTest, NeutralParametersShareTheModelsPass) {
   EXPECT_EQ(shared.total_weight, read.total_weight);
   EXPECT_EQ(shared.log_sum_exp, read.log_sum_exp);
   for (TokenId t : {0, 5, 50256}) EXPECT_EQ(distribution.LogProb(t), read.LogProb(row[t]));
-  EXPECT_EQ(distribution.Entropy(), ModelEntropy(row, read));
+  EXPECT_EQ(distribution.Entropy(), *StatisticsOf(row, {read.max, read.argmax}, /*with_entropy=*/true).entropy);
 }
 
 TEST(DistributionTest, TheLargestVocabularyFits) {
   const std::vector<float> row(1 << 20, 0.5f);
   Distribution distribution;
   ASSERT_THAT(distribution.Assign(row, {.temperature = 0.7}, {}), IsOk());
-  EXPECT_EQ(distribution.total_weight(), uint64_t{1} << 62);
+  EXPECT_EQ(distribution.TotalWeight(), uint64_t{1} << 62);
   EXPECT_NEAR(distribution.LogProb(0), -20 * std::log(2), 1e-12);
   EXPECT_EQ(distribution.DrawToken(~uint64_t{0}).token_id, (1 << 20) - 1);
 }

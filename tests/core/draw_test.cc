@@ -34,7 +34,7 @@ void ExpectEveryBoundary(Distribution& distribution) {
   TokenId previous = -1;
   for (TokenId t = 0; t < static_cast<TokenId>(weights.size()); ++t) {
     if (weights[t] == 0) continue;
-    const uint64_t first = FirstUniform(prefix, distribution.total_weight());
+    const uint64_t first = FirstUniform(prefix, distribution.TotalWeight());
     ASSERT_EQ(distribution.DrawToken(first).token_id, t);
     if (previous >= 0) {
       ASSERT_EQ(distribution.DrawToken(first - 1).token_id, previous);
@@ -42,7 +42,7 @@ void ExpectEveryBoundary(Distribution& distribution) {
     prefix += weights[t];
     previous = t;
   }
-  ASSERT_EQ(prefix, distribution.total_weight());
+  ASSERT_EQ(prefix, distribution.TotalWeight());
   ASSERT_EQ(distribution.DrawToken(~uint64_t{0}).token_id, previous);
 }
 
@@ -84,7 +84,7 @@ TEST(SamplerTest, StratifiedDrawsHitEveryTokenAsOftenAsItsProbability) {
       ++counts[distribution.DrawToken(static_cast<uint64_t>(numerator)).token_id];
     }
     for (size_t t = 0; t < row.size(); ++t) {
-      const double expected = kDraws * static_cast<double>(distribution.Weight(t)) / distribution.total_weight();
+      const double expected = kDraws * static_cast<double>(distribution.Weight(t)) / distribution.TotalWeight();
       EXPECT_LT(std::abs(counts[t] - expected), 1.001) << t;
       EXPECT_NEAR(expected, kDraws * Exp(distribution.LogProb(t)), 0.05) << t;
     }
@@ -102,7 +102,7 @@ TEST(SamplerTest, DrawsTheGoldenTokens) {
     SCOPED_TRACE(c["name"].get<std::string>() + " at " + std::to_string(temperature));
     const std::vector<float> row = testing::GoldenRow(c);
     ASSERT_THAT(distribution.Assign(row, {.temperature = temperature}, {}), IsOk());
-    EXPECT_EQ(distribution.total_weight(), c["total_weight"].get<uint64_t>());
+    EXPECT_EQ(distribution.TotalWeight(), c["total_weight"].get<uint64_t>());
     std::vector<TokenId> tokens;
     for (int32_t position = 0; position < static_cast<int32_t>(c["tokens"].size()); ++position) {
       const RandomStream random(seed, sequence_key, position, RandomPurpose::kTokenDraw);

@@ -1,4 +1,4 @@
-#include "core/dry_breakers.h"
+#include "core/dry.h"
 
 #include <algorithm>
 #include <vector>

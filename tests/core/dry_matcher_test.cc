@@ -1,4 +1,4 @@
-#include "core/dry_matcher.h"
+#include "core/dry.h"
 
 #include <algorithm>
 #include <limits>

@@ -30,10 +30,10 @@ constexpr float kLargest = std::numeric_limits<float>::max();
 // The same by its definition: every token of the row that is left, in order.
 class KeptModel {
  public:
-  KeptModel(LogitsView row, std::span<const uint64_t> mask, std::span<const TokenId> banned) : row_(row) {
+  KeptModel(LogitsView row, const TokenMask& mask, std::span<const TokenId> banned) : row_(row) {
     const std::set<TokenId> out(banned.begin(), banned.end());
     for (TokenId t : testing::SortedTokens(row)) {
-      const bool in_mask = mask.empty() || ((mask[t / 64] >> (t % 64)) & 1);
+      const bool in_mask = mask.Contains(t);
       if (in_mask && row[t] > -kInf && !out.contains(t)) kept_.push_back(t);
     }
   }
@@ -114,11 +114,11 @@ void ExpectAnswer(int which, const KeptModel& model, LogitsView row, Random& ran
   const TokenId some = tokens[random.Below(tokens.size())];
   switch (which) {
     case 0:
-      ASSERT_EQ(kept.count(), static_cast<int32_t>(tokens.size()));
+      ASSERT_EQ(kept.Count(), static_cast<int32_t>(tokens.size()));
       return;
     case 1:
-      ASSERT_EQ(kept.total_weight(), model.TotalWeight());
-      ASSERT_EQ(kept.log_total(), LogOfWeight(model.TotalWeight()));
+      ASSERT_EQ(kept.TotalWeight(), model.TotalWeight());
+      ASSERT_EQ(kept.LogTotal(), LogOfWeight(model.TotalWeight()));
       ASSERT_EQ(kept.LogProb(some),
                 (double{row[some]} - double{model.max()}) / kept.temperature() - LogOfWeight(model.TotalWeight()));
       return;
@@ -138,10 +138,10 @@ void ExpectAnswer(int which, const KeptModel& model, LogitsView row, Random& ran
       ASSERT_EQ(VisitedBy(kept), model.ascending());
       return;
     case 5: {
-      const std::span<const uint64_t> mask = kept.Mask();
+      const TokenMask& mask = kept.Mask();
       std::vector<TokenId> ids;
       for (TokenId t = 0; t < static_cast<TokenId>(row.size()); ++t) {
-        if (((mask[t / 64] >> (t % 64)) & 1) && row[t] > -kInf) ids.push_back(t);
+        if (mask.Contains(t) && row[t] > -kInf) ids.push_back(t);
       }
       ASSERT_EQ(ids, model.ascending());
       return;
@@ -269,11 +269,14 @@ std::vector<NamedRow> RowsOf(size_t n, uint64_t seed) {
 }
 
 // Of every `one_in`-th token or so; one_in 0: no mask at all.
-std::vector<uint64_t> MaskOf(size_t n, uint64_t one_in, Random& random) {
+TokenMask MaskOf(size_t n, uint64_t one_in, Random& random) {
   if (one_in == 0) return {};
-  std::vector<uint64_t> mask((n + 63) / 64);
-  for (size_t i = 0; i < n; ++i) mask[i / 64] |= uint64_t{random.OneIn(one_in)} << (i % 64);
-  mask[n / 2 / 64] |= uint64_t{1} << (n / 2 % 64);  // finite in every row
+  TokenMask mask;
+  mask.AssignNone(n);
+  for (size_t i = 0; i < n; ++i) {
+    if (random.OneIn(one_in)) mask.Set(static_cast<TokenId>(i));
+  }
+  mask.Set(static_cast<TokenId>(n / 2));  // finite in every row
   return mask;
 }
 
@@ -282,7 +285,7 @@ class KeptTokensTest : public testing::EveryTarget {
   // Operations on one row until a token or so is left, with questions between.
   void RunSequence(const NamedRow& row, uint64_t one_in, uint64_t seed, int asked_one_in, KeptTokens& kept) {
     Random random(seed);
-    const std::vector<uint64_t> mask = MaskOf(row.logits.size(), one_in, random);
+    const TokenMask mask = MaskOf(row.logits.size(), one_in, random);
     std::vector<TokenId> banned;
     for (uint64_t i = random.Below(4); i > 0 && row.logits.size() > 10; --i) {
       const TokenId t = static_cast<TokenId>(random.Below(row.logits.size()));
@@ -342,7 +345,7 @@ TEST_P(KeptTokensTest, AnySequenceOnLargeRowsIsTheModels) {
 // A mask of all tokens is a list at once; without one the tokens stay a mask until a cut.
 TEST_P(KeptTokensTest, AListAndAMaskOfTheSameTokensGiveTheSameAnswers) {
   for (const NamedRow& row : RowsOf(4000, 3)) {
-    const std::vector<uint64_t> all(63, ~uint64_t{0});
+    const TokenMask all(std::vector<uint64_t>(63, ~uint64_t{0}));
     for (double temperature : {0.4, 1.7}) {
       SCOPED_TRACE(row.name + " at " + std::to_string(temperature));
       KeptTokens mask, list;
@@ -353,8 +356,8 @@ TEST_P(KeptTokensTest, AListAndAMaskOfTheSameTokensGiveTheSameAnswers) {
         kept->SetTemperature(temperature);
         kept->Remove(removed);
       }
-      EXPECT_EQ(mask.count(), list.count());
-      EXPECT_EQ(mask.total_weight(), list.total_weight());
+      EXPECT_EQ(mask.Count(), list.Count());
+      EXPECT_EQ(mask.TotalWeight(), list.TotalWeight());
       EXPECT_EQ(mask.Entropy(), list.Entropy());
       EXPECT_EQ(VisitedBy(mask), VisitedBy(list));
       for (uint64_t u : {uint64_t{0}, uint64_t{1} << 62, uint64_t{3} << 62, ~uint64_t{0}}) {
@@ -374,7 +377,7 @@ TEST_P(KeptTokensTest, TheTokensBetweenTwoLogitsAreNotThoseOfTheCutBefore) {
   kept.KeepFirst(10000);
   const TokenList& between = kept.Between(8, kLargest);
   EXPECT_THAT(between.ids(), ElementsAre(777));
-  EXPECT_EQ(kept.count(), 10000);
+  EXPECT_EQ(kept.Count(), 10000);
 }
 
 TEST_P(KeptTokensTest, ACutThatKeepsMoreThanAnEarlierOneDoesNothing) {
@@ -386,9 +389,9 @@ TEST_P(KeptTokensTest, ACutThatKeepsMoreThanAnEarlierOneDoesNothing) {
     kept.SetTemperature(1.3);
     kept.KeepUpTo({row[sorted[first]], sorted[first]});
     kept.KeepUpTo({row[sorted[first + 500]], sorted[first + 500]});
-    EXPECT_EQ(kept.count(), static_cast<int32_t>(first) + 1);
+    EXPECT_EQ(kept.Count(), static_cast<int32_t>(first) + 1);
     kept.KeepUpTo({row[sorted[first - 50]], sorted[first - 50]});
-    EXPECT_EQ(kept.count(), static_cast<int32_t>(first) - 49);
+    EXPECT_EQ(kept.Count(), static_cast<int32_t>(first) - 49);
   }
 }
 
@@ -397,7 +400,7 @@ TEST_P(KeptTokensTest, HasNothingWhereTheRowOrTheSetsLeaveNothing) {
   const std::vector<float> empty(70, -kInf);
   EXPECT_EQ(kept.Reset(empty, {}, {}).argmax, -1);
   std::vector<float> row(70, 1.0f);
-  const std::vector<uint64_t> none = {0, 0};
+  const TokenMask none(std::vector<uint64_t>{0, 0});
   EXPECT_EQ(kept.Reset(row, none, {}).argmax, -1);
   row[69] = kInf;
   EXPECT_EQ(kept.Reset(row, {}, {}).first_non_finite, 69);
@@ -405,7 +408,7 @@ TEST_P(KeptTokensTest, HasNothingWhereTheRowOrTheSetsLeaveNothing) {
   row[69] = 2;
   EXPECT_EQ(kept.Reset(row, {}, {}).argmax, 69);
   kept.SetTemperature(0.5);
-  EXPECT_EQ(kept.count(), 70);
+  EXPECT_EQ(kept.Count(), 70);
 }
 
 }  // namespace

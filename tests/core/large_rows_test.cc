@@ -55,7 +55,7 @@ class LargeRowsTest : public testing::EveryTarget {
     const std::vector<TokenId> kept = testing::KeptOf(distribution_);
     ASSERT_EQ(kept.size(), expected.size());
     ASSERT_EQ(kept, expected);
-    ASSERT_EQ(distribution_.kept_count(), static_cast<int32_t>(expected.size()));
+    ASSERT_EQ(distribution_.CountKept(), static_cast<int32_t>(expected.size()));
     double entropy = 0;
     uint64_t total = 0;
     for (TokenId t : kept) {
@@ -63,7 +63,7 @@ class LargeRowsTest : public testing::EveryTarget {
       entropy -= std::exp(reference.log_probs[t]) * reference.log_probs[t];
       total += distribution_.Weight(t);
     }
-    ASSERT_EQ(distribution_.total_weight(), total);
+    ASSERT_EQ(distribution_.TotalWeight(), total);
     ASSERT_NEAR(distribution_.Entropy(), entropy, 1e-6);
     // The ends of what can be drawn.
     const auto has_weight = [&](TokenId t) { return distribution_.Weight(t) > 0; };

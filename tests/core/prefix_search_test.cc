@@ -142,7 +142,7 @@ TEST_P(PrefixSearchTest, TopPIsASort) {
         for (double p : {1e-6, 0.01, 0.3, 0.5, 0.9, 0.95, 0.999, 0.9999999}) {
           SCOPED_TRACE(row.name + " n " + std::to_string(n) + " p " + std::to_string(p) + " at " +
                        std::to_string(temperature));
-          const uint64_t target = TopPMass(whole.total_weight(), p, TopPBoundary::kReached);
+          const uint64_t target = TopPMass(whole.TotalWeight(), p, TopPBoundary::kReached);
           ASSERT_EQ(KeptBy(row.logits, {.temperature = temperature, .top_p = p}),
                     Prefix(sorted, target, [&](TokenId t) { return whole.Weight(t); }));
         }
@@ -163,8 +163,9 @@ TEST_P(PrefixSearchTest, BoundsTellWhereTheyCan) {
   const kernels::RowScan scan = target().scan_row(peaked.data(), kSize, nullptr, block_max.data());
   std::vector<uint64_t> weights(kSize);
   const uint64_t total = target().weigh(peaked.data(), kSize, scan.max, constants, weights.data());
+  const TokenMask every;
   const PrefixTokens tokens = {.row = peaked,
-                               .mask = {},
+                               .mask = &every,
                                .block_max = block_max,
                                .count = scan.finite_count,
                                .max = scan.max,
@@ -204,14 +205,14 @@ TEST_P(PrefixSearchTest, ACutInARunOfTiesLeavesTheSumsOfWhatIsAboveToo) {
   for (TokenId t : {5, 5000, 9000}) row[t] = 6;
   Distribution distribution;
   ASSERT_THAT(distribution.Assign(row, {.temperature = 1, .top_p = 0.7}, {}), IsOk());
-  ASSERT_GT(distribution.kept_count(), 4096);
-  ASSERT_LT(distribution.kept_count(), 12'000);
+  ASSERT_GT(distribution.CountKept(), 4096);
+  ASSERT_LT(distribution.CountKept(), 12'000);
   for (uint64_t i = 0; i <= 64; ++i) {
     const uint64_t u = i == 64 ? ~uint64_t{0} : i << 58;
     const Draw draw = distribution.DrawToken(u);
     uint64_t before = 0;
     for (TokenId t = 0; t < draw.token_id; ++t) before += distribution.Weight(t);
-    const auto r = static_cast<uint64_t>((static_cast<unsigned __int128>(u) * distribution.total_weight()) >> 64);
+    const auto r = static_cast<uint64_t>((static_cast<unsigned __int128>(u) * distribution.TotalWeight()) >> 64);
     ASSERT_EQ(draw.interval_start, before) << i;
     ASSERT_EQ(draw.weight, distribution.Weight(draw.token_id)) << i;
     ASSERT_LE(before, r) << i;
@@ -243,7 +244,7 @@ TEST_P(PrefixSearchTest, TopPOfNothingIsTheFirstToken) {
           ASSERT_THAT(each->Assign(named.logits, params, {}), IsOk());
           ASSERT_EQ(each->argmax(), sorted[0]);
           ASSERT_TRUE(each->Keeps(sorted[0]));
-          ASSERT_EQ(each->kept_count(), boundary == TopPBoundary::kMassAbove ? equal : 1);
+          ASSERT_EQ(each->CountKept(), boundary == TopPBoundary::kMassAbove ? equal : 1);
         }
       }
     }
@@ -271,7 +272,7 @@ TEST_P(PrefixSearchTest, OfASubset) {
         }
         for (double p : {0.1, 0.9, 0.999}) {
           ASSERT_EQ(KeptBy(row.logits, {.temperature = 1.7, .top_p = p, .subset = subset}),
-                    Prefix(sorted, TopPMass(whole.total_weight(), p, TopPBoundary::kReached),
+                    Prefix(sorted, TopPMass(whole.TotalWeight(), p, TopPBoundary::kReached),
                            [&](TokenId t) { return whole.Weight(t); }))
               << p;
         }
@@ -289,7 +290,7 @@ TEST_P(PrefixSearchTest, TopPAfterTopKTakesItsShareOfWhatIsLeft) {
         Distribution left;
         ASSERT_THAT(left.Assign(row.logits, {.temperature = 0.7, .top_k = k}, {}), IsOk());
         ASSERT_EQ(KeptBy(row.logits, {.temperature = 0.7, .top_k = k, .top_p = p}),
-                  Prefix(sorted, TopPMass(left.total_weight(), p, TopPBoundary::kReached),
+                  Prefix(sorted, TopPMass(left.TotalWeight(), p, TopPBoundary::kReached),
                          [&](TokenId t) { return left.Weight(t); }));
       }
     }
@@ -310,8 +311,8 @@ TEST_P(PrefixSearchTest, APermutedRowKeepsTheSameLogits) {
       Distribution here, there;
       ASSERT_THAT(here.Assign(row.logits, params, {}), IsOk());
       ASSERT_THAT(there.Assign(permuted, params, {}), IsOk());
-      EXPECT_EQ(here.total_weight(), there.total_weight());
-      EXPECT_EQ(here.kept_count(), there.kept_count());
+      EXPECT_EQ(here.TotalWeight(), there.TotalWeight());
+      EXPECT_EQ(here.CountKept(), there.CountKept());
       EXPECT_EQ(here.Entropy(), there.Entropy());
       std::vector<float> kept_here, kept_there;
       for (TokenId t = 0; t < 5000; ++t) {

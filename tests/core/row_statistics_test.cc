@@ -29,7 +29,8 @@ TEST_P(RowStatisticsTest, WorkedExample) {
   ASSERT_OK_AND_ASSIGN(const RowStatistics statistics, ReadRow(row));
   EXPECT_NEAR(statistics.log_sum_exp, 6.056343103295808, 1e-7);
   EXPECT_NEAR(statistics.LogProb(6), -0.056343103, 1e-7);
-  EXPECT_NEAR(ModelEntropy(row, statistics), 0.240013165, 1e-7);
+  EXPECT_NEAR(*StatisticsOf(row, {statistics.max, statistics.argmax}, /*with_entropy=*/true).entropy, 0.240013165,
+              1e-7);
   EXPECT_EQ(statistics.LogProb(-kInf), -std::numeric_limits<double>::infinity());
   EXPECT_EQ(RankOf(row, 0), 1);
   EXPECT_EQ(RankOf(row, 2), 3);
@@ -68,7 +69,7 @@ TEST_P(RowStatisticsTest, EveryWayGivesTheSameBits) {
     ASSERT_OK_AND_ASSIGN(const RowStatistics without, ReadRow(row));
     ASSERT_OK_AND_ASSIGN(const RowMaximum maximum, FindMaximum(row));
     EXPECT_FALSE(without.entropy.has_value());
-    EXPECT_EQ(ModelEntropy(row, without), *with.entropy);
+    EXPECT_EQ(*StatisticsOf(row, {without.max, without.argmax}, /*with_entropy=*/true).entropy, *with.entropy);
     for (const RowStatistics& other :
          {without, StatisticsOf(row, maximum, /*with_entropy=*/true), StatisticsOf(maximum, with.total_weight)}) {
       EXPECT_EQ(other.max, with.max);

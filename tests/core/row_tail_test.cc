@@ -85,7 +85,7 @@ TEST(RowTailTest, BothEndsOfEveryIntervalOfBothDraws) {
   // The second: tokens 2 and 3 weigh as much as each other, the larger of them 2^42.
   const std::vector<TokenId> listed = kIds;
   ASSERT_THAT(distribution.Assign(kDense, SamplingParams(), {.excluded = listed}), IsOk());
-  EXPECT_EQ(distribution.total_weight(), uint64_t{2} << 42);
+  EXPECT_EQ(distribution.TotalWeight(), uint64_t{2} << 42);
   const auto half = uint64_t{1} << 63;
   for (uint64_t uniform : {uint64_t{0}, half - 1}) EXPECT_EQ(distribution.DrawToken(uniform).token_id, 2);
   for (uint64_t uniform : {half, ~uint64_t{0}}) EXPECT_EQ(distribution.DrawToken(uniform).token_id, 3);
@@ -106,7 +106,7 @@ TEST(RowTailTest, LargeRowsHaveTheirIntervalsToo) {
     Distribution distribution;
     ASSERT_THAT(distribution.Assign(row, params, {}), IsOk());
     const uint64_t rest = 123456789012345;
-    const uint64_t total = distribution.total_weight() + rest;
+    const uint64_t total = distribution.TotalWeight() + rest;
     uint64_t begin = 0;
     for (TokenId id : ids) {
       const uint64_t weight = distribution.Weight(id);

@@ -6,6 +6,11 @@
 namespace logitd {
 namespace {
 
+std::optional<Finish> FinishOf(const Sequence& sequence, const StopRules& rules) {
+  if (!sequence.last_token()) return std::nullopt;
+  return FinishAfter(*sequence.last_token(), sequence.position(), rules);
+}
+
 TokenRecord Record(TokenId token_id, std::optional<double> model, std::optional<double> sampling) {
   TokenRecord record;
   record.token_id = token_id;
@@ -17,16 +22,16 @@ TokenRecord Record(TokenId token_id, std::optional<double> model, std::optional<
 TEST(SequenceTest, StopTokenComesBeforeTheLimit) {
   const StopRules rules{.stop_token_ids = {2, 5}, .max_tokens = 2};
   Sequence sequence;
-  EXPECT_EQ(sequence.CheckFinish(rules), std::nullopt);
+  EXPECT_EQ(FinishOf(sequence, rules), std::nullopt);
   sequence.Append(Record(1, -1, -1));
-  EXPECT_EQ(sequence.CheckFinish(rules), std::nullopt);
+  EXPECT_EQ(FinishOf(sequence, rules), std::nullopt);
   sequence.Append(Record(5, -1, -1));
-  ASSERT_TRUE(sequence.CheckFinish(rules));
-  EXPECT_EQ(sequence.CheckFinish(rules)->reason, FinishReason::kStopToken);
-  EXPECT_EQ(sequence.CheckFinish(rules)->stop_token_id, 5);
+  ASSERT_TRUE(FinishOf(sequence, rules));
+  EXPECT_EQ(FinishOf(sequence, rules)->reason, FinishReason::kStopToken);
+  EXPECT_EQ(FinishOf(sequence, rules)->stop_token_id, 5);
   const StopRules no_stops{.max_tokens = 2};
-  EXPECT_EQ(sequence.CheckFinish(no_stops)->reason, FinishReason::kMaxTokens);
-  EXPECT_EQ(sequence.CheckFinish(no_stops)->stop_token_id, std::nullopt);
+  EXPECT_EQ(FinishOf(sequence, no_stops)->reason, FinishReason::kMaxTokens);
+  EXPECT_EQ(FinishOf(sequence, no_stops)->stop_token_id, std::nullopt);
 }
 
 TEST(SequenceTest, ALogProbThatIsMissingUnsetsItsSumForGood) {
@@ -48,7 +53,7 @@ TEST(SequenceTest, KeepsNumberAndLastTokenWhereNobodyLooksAtTheOthers) {
   EXPECT_EQ(sequence.position(), 3);
   EXPECT_EQ(sequence.last_token(), 5);
   EXPECT_TRUE(sequence.token_ids().empty());
-  EXPECT_EQ(sequence.CheckFinish({.stop_token_ids = {5}})->stop_token_id, 5);
+  EXPECT_EQ(FinishOf(sequence, {.stop_token_ids = {5}})->stop_token_id, 5);
   Sequence counted(2, SequenceSums());
   EXPECT_EQ(counted.position(), 2);
   EXPECT_EQ(counted.last_token(), std::nullopt);

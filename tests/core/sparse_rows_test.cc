@@ -114,8 +114,8 @@ void ExpectSameSteps(const std::vector<float>& dense, const LogitsRow& sparse, c
   ASSERT_EQ(WeightsOf(of_sparse), WeightsOf(of_dense));
   EXPECT_EQ(of_sparse.argmax(), of_dense.argmax());
   EXPECT_EQ(of_sparse.max(), of_dense.max());
-  EXPECT_EQ(of_sparse.kept_count(), of_dense.kept_count());
-  EXPECT_EQ(of_sparse.kept_mass(), of_dense.kept_mass());
+  EXPECT_EQ(of_sparse.CountKept(), of_dense.CountKept());
+  EXPECT_EQ(of_sparse.KeptMass(), of_dense.KeptMass());
   EXPECT_EQ(of_sparse.Entropy(), of_dense.Entropy());
   for (TokenId t = 0; t < sparse.vocab_size(); ++t) ASSERT_EQ(of_sparse.LogProb(t), of_dense.LogProb(t)) << t;
   // As many draws as find the ends of the row.

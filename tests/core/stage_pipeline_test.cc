@@ -36,7 +36,7 @@ using ::logitd::testing::TooNear;
 // In agreement with their number.
 std::vector<TokenId> Kept(Distribution& distribution) {
   std::vector<TokenId> kept = testing::KeptOf(distribution);
-  EXPECT_EQ(static_cast<int32_t>(kept.size()), distribution.kept_count());
+  EXPECT_EQ(static_cast<int32_t>(kept.size()), distribution.CountKept());
   return kept;
 }
 
@@ -61,11 +61,11 @@ void ExpectIsReference(Distribution& distribution, const RandomStep& step, const
       continue;
     }
     ASSERT_NEAR(distribution.LogProb(t), log_prob, std::max(1e-6, 1e-15 * std::abs(log_prob))) << t;
-    const double share = static_cast<double>(distribution.Weight(t)) / static_cast<double>(distribution.total_weight());
+    const double share = static_cast<double>(distribution.Weight(t)) / static_cast<double>(distribution.TotalWeight());
     ASSERT_NEAR(share, std::exp(log_prob), 1e-6) << t;
     entropy -= std::exp(log_prob) * log_prob;
   }
-  EXPECT_EQ(total, distribution.total_weight());
+  EXPECT_EQ(total, distribution.TotalWeight());
   EXPECT_NEAR(distribution.Entropy(), entropy, 1e-6);
   EXPECT_EQ(distribution.argmax(), reference.kept[0]);
   EXPECT_EQ(distribution.max(), reference.logits[reference.kept[0]]);
@@ -214,7 +214,7 @@ TEST(StagePipelineTest, ReportsChangeNothingAndFitTogether) {
     if (!reported.ok()) continue;
     const std::vector<StageReport>& reports = *reported;
     ASSERT_THAT(with.Assign(step.row, step.params, step.context()), IsOk());
-    ASSERT_EQ(with.total_weight(), without.total_weight());
+    ASSERT_EQ(with.TotalWeight(), without.TotalWeight());
     ASSERT_EQ(Kept(with), Kept(without));
     const StagePlan plan = PlanOf(step.params);
     ASSERT_EQ(reports.size(), plan.stages().size());
@@ -230,7 +230,7 @@ TEST(StagePipelineTest, ReportsChangeNothingAndFitTogether) {
       EXPECT_GE(reports[i].removed_mass, 0);
       EXPECT_LE(reports[i].removed_mass, 1);
     }
-    EXPECT_EQ(reports.back().kept_after, with.kept_count());
+    EXPECT_EQ(reports.back().kept_after, with.CountKept());
   }
 }
 
@@ -239,11 +239,11 @@ TEST(StagePipelineTest, KeptMassIsOfTheDistributionAfterTheTemperature) {
   const DistributionOptions options{.kept_mass = true};
   Distribution distribution;
   ASSERT_THAT(distribution.Assign(row, {.temperature = 2, .top_k = 2}, {}, options), IsOk());
-  EXPECT_NEAR(distribution.kept_mass(), 0.740200185 + 0.165160986, 1e-6);
+  EXPECT_NEAR(distribution.KeptMass(), 0.740200185 + 0.165160986, 1e-6);
   ASSERT_THAT(distribution.Assign(row, {.temperature = 2, .top_k = 3, .top_p = 0.9}, {}, options), IsOk());
-  EXPECT_NEAR(distribution.kept_mass(), 0.740200185 + 0.165160986, 1e-6);
+  EXPECT_NEAR(distribution.KeptMass(), 0.740200185 + 0.165160986, 1e-6);
   ASSERT_THAT(distribution.Assign(row, {.temperature = 2}, {}, options), IsOk());
-  EXPECT_EQ(distribution.kept_mass(), 1);
+  EXPECT_EQ(distribution.KeptMass(), 1);
 }
 
 TEST(StagePipelineTest, KeptMassIsRelativeToTheMaximumThatATruncationTookOut) {
@@ -257,7 +257,7 @@ TEST(StagePipelineTest, KeptMassIsRelativeToTheMaximumThatATruncationTookOut) {
                                 .order = {.stages = {Stage::kXtc, Stage::kTemperature}}};
     EXPECT_THAT(distribution.Assign(row, params, {}, options), IsOk());
     EXPECT_EQ(Kept(distribution), std::vector<TokenId>{3});
-    return distribution.kept_mass();
+    return distribution.KeptMass();
   };
   // exp(-16.5 / T) over 1 + exp(-16 / T) + 2 exp(-16.5 / T): at T = 0.5 less than a weight can say.
   const double at_half = std::exp(-33.0), at_two = std::exp(-8.25);
@@ -286,7 +286,7 @@ TEST(StagePipelineTest, KeptMassAtTemperatureZeroCostsNoPass) {
   for (double temperature : {0.0, 0.7}) {
     sum_count = 0;
     EXPECT_THAT(distribution.Assign(row, {.temperature = temperature}, {}, {.kept_mass = true}), IsOk());
-    EXPECT_EQ(distribution.kept_mass(), 1);
+    EXPECT_EQ(distribution.KeptMass(), 1);
     EXPECT_EQ(sum_count, temperature == 0 ? 0 : 1) << temperature;
   }
   kernels::UseKernels(before);

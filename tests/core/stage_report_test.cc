@@ -65,15 +65,15 @@ TEST_P(StageReportTest, TheRemovedMassOfALargeRowIsTheDifferenceOfItsSums) {
       KeptTokens kept;
       TruncationSpace space;
       kept.Reset(row, {}, {}, temperature);
-      const uint64_t whole = kept.total_weight();
+      const uint64_t whole = kept.TotalWeight();
       KeepTopK(top_k, TieRule::kLowestId, kept);
-      const uint64_t first = kept.total_weight();
+      const uint64_t first = kept.TotalWeight();
       ExcludeTopChoices(1e-4, space, kept);
-      const int32_t left = kept.count();
-      const uint64_t second = kept.total_weight();
+      const int32_t left = kept.Count();
+      const uint64_t second = kept.TotalWeight();
       KeepTopP(0.4, TopPBoundary::kReached, kept);
       // The maximum stays: the weights are relative to it.
-      const uint64_t third = kept.total_weight();
+      const uint64_t third = kept.TotalWeight();
       ASSERT_OK_AND_ASSIGN(const std::vector<StageReport> reports, ReportStages(row, params, {}, distribution));
       ASSERT_EQ(reports.size(), 5);
       EXPECT_EQ(reports[2].kept_before, 20000);
@@ -82,7 +82,7 @@ TEST_P(StageReportTest, TheRemovedMassOfALargeRowIsTheDifferenceOfItsSums) {
       EXPECT_LT(left, top_k);
       EXPECT_EQ(reports[3].kept_after, left);
       EXPECT_EQ(reports[4].kept_before, left);
-      EXPECT_EQ(reports[4].kept_after, kept.count());
+      EXPECT_EQ(reports[4].kept_after, kept.Count());
       EXPECT_EQ(reports[4].removed_mass, static_cast<double>(second - third) / static_cast<double>(second));
     }
   }

@@ -1,4 +1,4 @@
-#include "core/suffix_matches.h"
+#include "core/token_history.h"
 
 #include <algorithm>
 #include <cstddef>

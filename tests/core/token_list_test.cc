@@ -22,9 +22,9 @@ constexpr float kLargest = std::numeric_limits<float>::max();
 class TokenListTest : public testing::EveryTarget {};
 LOGITD_ON_EVERY_TARGET(TokenListTest);
 
-std::vector<float> BlockMaxOf(LogitsView row, std::span<const uint64_t> mask) {
+std::vector<float> BlockMaxOf(LogitsView row, const TokenMask& mask) {
   std::vector<float> block_max(kernels::BlockCount(row.size()));
-  kernels::ActiveKernels().scan_row(row.data(), row.size(), mask.empty() ? nullptr : mask.data(), block_max.data());
+  kernels::ActiveKernels().scan_row(row.data(), row.size(), mask.bits(), block_max.data());
   return block_max;
 }
 
@@ -40,7 +40,7 @@ TEST_P(TokenListTest, CollectsWhatIsBetweenTheBoundsInTheMask) {
     for (uint64_t word : {~uint64_t{0}, uint64_t{0x5555555555555555}, uint64_t{1} << 63, uint64_t{0}}) {
       std::vector<float> row = testing::MakeRow(n, 2, static_cast<uint64_t>(n));
       for (int32_t i = 1; i < n; i += 7) row[i] = -kInf;
-      const std::vector<uint64_t> mask((static_cast<size_t>(n) + 63) / 64, word);
+      const TokenMask mask(std::vector<uint64_t>((static_cast<size_t>(n) + 63) / 64, word));
       const std::vector<float> block_max = BlockMaxOf(row, mask);
       for (const auto& [low, high] : {std::pair{-kLargest, kLargest}, {-1.0f, 1.0f}, {2.5f, kLargest}, {1.0f, 1.0f}}) {
         SCOPED_TRACE(std::to_string(n) + " tokens, mask " + std::to_string(word) + ", from " + std::to_string(low));

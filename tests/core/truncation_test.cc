@@ -28,7 +28,7 @@ std::vector<TokenId> Kept(Distribution& distribution) {
   for (TokenId t = 0; t < distribution.row().vocab_size(); ++t) {
     if (distribution.Keeps(t)) kept.push_back(t);
   }
-  EXPECT_EQ(static_cast<int32_t>(kept.size()), distribution.kept_count());
+  EXPECT_EQ(static_cast<int32_t>(kept.size()), distribution.CountKept());
   return kept;
 }
 
@@ -72,7 +72,7 @@ TEST(TruncationTest, AMassThatIsTheTargetIsEnough) {
     ASSERT_THAT(whole.Assign(row, {.temperature = temperature}, {}), IsOk());
     ASSERT_EQ(whole.Weight(1), 5);
     ASSERT_EQ(whole.Weight(2), 4);
-    ASSERT_EQ(TopPMass(whole.total_weight(), kAlmostAll, TopPBoundary::kReached), whole.total_weight() - 4);
+    ASSERT_EQ(TopPMass(whole.TotalWeight(), kAlmostAll, TopPBoundary::kReached), whole.TotalWeight() - 4);
     EXPECT_THAT(KeptBy(row, {.temperature = temperature, .top_p = kAlmostAll}), ElementsAre(0, 1));
     EXPECT_THAT(KeptBy(row, {.temperature = temperature, .typical_p = kAlmostAll}), ElementsAre(0, 1));
   }
@@ -165,7 +165,7 @@ TEST(TruncationTest, AKeptTokenMayHaveNoWeight) {
   const std::vector<float> row = {0, -50, -1};
   Distribution distribution;
   ASSERT_THAT(distribution.Assign(row, {.temperature = 0.7, .top_k = 3}, {}), IsOk());
-  EXPECT_EQ(distribution.kept_count(), 3);
+  EXPECT_EQ(distribution.CountKept(), 3);
   EXPECT_EQ(distribution.Weight(1), 0);
   EXPECT_NEAR(distribution.LogProb(1), -50 / 0.7 - std::log(1 + std::exp(-1 / 0.7)), 1e-6);
 }
@@ -184,8 +184,8 @@ TEST(TruncationTest, OffMeansOff) {
   Distribution plain, off;
   ASSERT_THAT(plain.Assign(row, {.temperature = 0.7}, {}), IsOk());
   ASSERT_THAT(off.Assign(row, {.temperature = 0.7, .top_k = 1000, .top_p = 1, .min_p = 0}, {}), IsOk());
-  EXPECT_EQ(plain.total_weight(), off.total_weight());
-  EXPECT_EQ(off.kept_count(), 1000);
+  EXPECT_EQ(plain.TotalWeight(), off.TotalWeight());
+  EXPECT_EQ(off.CountKept(), 1000);
   EXPECT_EQ(plain.LogProb(3), off.LogProb(3));
 }
 
@@ -211,7 +211,7 @@ TEST(TruncationTest, AgreesWithASort) {
         Distribution whole;
         ASSERT_THAT(whole.Assign(row, {.temperature = temperature}, {}), IsOk());
         for (double p : {1e-9, 0.1, 0.5, 0.95, 0.999, 0.9999999}) {
-          const uint64_t target = TopPMass(whole.total_weight(), p, TopPBoundary::kReached);
+          const uint64_t target = TopPMass(whole.TotalWeight(), p, TopPBoundary::kReached);
           uint64_t mass = 0;
           size_t count = 0;
           while (count == 0 || mass < target) mass += whole.Weight(sorted[count++]);
@@ -220,7 +220,7 @@ TEST(TruncationTest, AgreesWithASort) {
           Distribution cut;
           ASSERT_THAT(cut.Assign(row, {.temperature = temperature, .top_p = p}, {}), IsOk());
           ASSERT_EQ(Kept(cut), expected) << p;
-          ASSERT_EQ(cut.total_weight(), mass);
+          ASSERT_EQ(cut.TotalWeight(), mass);
         }
         for (int32_t k : {1, 2, 5, 64, n - 1, n}) {
           if (k < 1) continue;

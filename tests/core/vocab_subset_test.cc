@@ -35,7 +35,7 @@ TEST(VocabSubsetTest, RefusesBadIdsByTheirPlace) {
 TEST(VocabSubsetTest, ReadsABitmaskLittleEndian) {
   ASSERT_OK_AND_ASSIGN(VocabSubset subset, VocabSubset::OfBitmask(13, std::string("\x81\x10", 2)));
   EXPECT_EQ(subset.size(), 3);
-  EXPECT_THAT(subset.words(), ElementsAre(0x1081));
+  EXPECT_THAT(subset.mask().words(), ElementsAre(0x1081));
 }
 
 TEST(VocabSubsetTest, RefusesBitmasksOfTheWrongLengthOrWithSpareBits) {
@@ -54,7 +54,7 @@ TEST(VocabSubsetTest, WholeVocabularyHasNoSpareBits) {
     std::string bytes((vocab_size + 7) / 8, '\xff');
     if (vocab_size % 8 != 0) bytes.back() = static_cast<char>((1 << (vocab_size % 8)) - 1);
     ASSERT_OK_AND_ASSIGN(VocabSubset same, VocabSubset::OfBitmask(vocab_size, bytes));
-    EXPECT_TRUE(std::ranges::equal(all.words(), same.words())) << vocab_size;
+    EXPECT_TRUE(std::ranges::equal(all.mask().words(), same.mask().words())) << vocab_size;
   }
 }
 

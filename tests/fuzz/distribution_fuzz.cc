@@ -128,7 +128,7 @@ Outcome Run(Distribution& distribution, const LogitsRow& row, const SamplingPara
     LOGITD_FUZZ_CHECK(can_exclude && DetailOf(status).reason == ErrorReason::kAllTokensExcluded, status);
     return outcome;
   }
-  outcome.total_weight = distribution.total_weight();
+  outcome.total_weight = distribution.TotalWeight();
   outcome.entropy = distribution.Entropy();
   uint64_t sum = 0;
   for (TokenId t = 0; t < row.vocab_size(); ++t) {
@@ -144,7 +144,7 @@ Outcome Run(Distribution& distribution, const LogitsRow& row, const SamplingPara
     }
   }
   LOGITD_FUZZ_CHECK(sum == outcome.total_weight && sum > 0, "sum of the weights");
-  LOGITD_FUZZ_CHECK(static_cast<int32_t>(outcome.kept.size()) == distribution.kept_count(), "kept_count");
+  LOGITD_FUZZ_CHECK(static_cast<int32_t>(outcome.kept.size()) == distribution.CountKept(), "kept_count");
   LOGITD_FUZZ_CHECK(outcome.entropy >= 0, "entropy");
   for (uint64_t u : us) {
     const TokenId token_id = distribution.DrawToken(u).token_id;

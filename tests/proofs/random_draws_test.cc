@@ -99,7 +99,7 @@ TEST(RandomDrawsProof, FollowTheWeights) {
                                 RandomPurpose::kTokenDraw);
       ++counts[distribution.DrawToken(random.Uniform64(0)).token_id];
     }
-    ASSERT_NO_FATAL_FAILURE(ExpectDrawnFrom(counts, weights, distribution.total_weight(), draws));
+    ASSERT_NO_FATAL_FAILURE(ExpectDrawnFrom(counts, weights, distribution.TotalWeight(), draws));
   }
 }
 

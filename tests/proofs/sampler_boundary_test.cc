@@ -52,8 +52,8 @@ void IntervalsOf(Distribution& distribution, std::vector<Interval>& intervals) {
     if (weight > 0) intervals.push_back({t, total, weight});
     total += weight;
   }
-  ASSERT_EQ(total, distribution.total_weight());
-  ASSERT_EQ(kept, distribution.kept_count());
+  ASSERT_EQ(total, distribution.TotalWeight());
+  ASSERT_EQ(kept, distribution.CountKept());
   ASSERT_FALSE(intervals.empty());
 }
 
@@ -65,7 +65,7 @@ uint64_t FirstUniform(uint64_t r, uint64_t total) {
 
 // Both ends of the interval of `intervals[i]`.
 void ExpectInterval(Distribution& distribution, const std::vector<Interval>& intervals, size_t i) {
-  const uint64_t total = distribution.total_weight();
+  const uint64_t total = distribution.TotalWeight();
   const uint64_t first = FirstUniform(intervals[i].begin, total);
   ASSERT_EQ(distribution.DrawToken(first).token_id, intervals[i].token_id);
   if (i > 0) {
@@ -101,7 +101,7 @@ TEST(SamplerBoundaryProof, EveryIntervalOfSmallRowsAfterEverySampler) {
         ASSERT_THAT(distribution.Assign(row, sampler.params, {}), IsOk());
         // The sampler is at work: where it keeps everything, this would prove the draw alone.
         if (sampler.truncates && n > 1000 && scale == 3) {
-          ASSERT_LT(distribution.kept_count(), std::ranges::count_if(row, [](float x) { return x > -kInfinity; }));
+          ASSERT_LT(distribution.CountKept(), std::ranges::count_if(row, [](float x) { return x > -kInfinity; }));
         }
         ASSERT_NO_FATAL_FAILURE(ExpectIntervals(distribution, row.size()));
       }
@@ -119,7 +119,7 @@ TEST(SamplerBoundaryProof, IntervalsOfLargeRowsAfterEverySampler) {
         SCOPED_TRACE(sampler.name + ", " + std::to_string(n) + " tokens, scale " + std::to_string(scale));
         ASSERT_THAT(distribution.Assign(row, sampler.params, {}), IsOk());
         if (sampler.truncates) {
-          ASSERT_LT(distribution.kept_count(), n);
+          ASSERT_LT(distribution.CountKept(), n);
         }
         ASSERT_NO_FATAL_FAILURE(ExpectIntervals(distribution, draws));
       }
@@ -141,7 +141,7 @@ TEST(SamplerBoundaryProof, RareTokensAreReachedAsOftenAsTheyShould) {
       ASSERT_EQ(intervals.size(), 3u);
       for (size_t i = 0; i < intervals.size(); ++i) {
         ASSERT_NO_FATAL_FAILURE(ExpectInterval(distribution, intervals, i));
-        const double probability = static_cast<double>(intervals[i].weight) / distribution.total_weight();
+        const double probability = static_cast<double>(intervals[i].weight) / distribution.TotalWeight();
         // 2^-43 of the first token's weight is the rounding of a weight.
         EXPECT_NEAR(probability, Exp(distribution.LogProb(intervals[i].token_id)), 2e-7 * probability + 0x1p-43);
         if (intervals[i].token_id == rare) {
@@ -173,7 +173,7 @@ TEST(SamplerBoundaryProof, StratifiedDrawsHitEveryTokenAsOftenAsItsWeight) {
           continue;
         }
         const double expected =
-            static_cast<double>(draws) * static_cast<double>(distribution.Weight(t)) / distribution.total_weight();
+            static_cast<double>(draws) * static_cast<double>(distribution.Weight(t)) / distribution.TotalWeight();
         ASSERT_LT(std::abs(static_cast<double>(counts[t]) - expected), 1.001) << t;
       }
     }

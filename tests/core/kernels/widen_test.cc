@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "core/row_values.h"
+#include "core/widening.h"
 #include "gtest/gtest.h"
 #include "tests/core/kernels/every_target.h"
 

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "core/row_values.h"
+#include "core/widening.h"
 #include "gmock/gmock.h"
 #include "google/protobuf/text_format.h"
 #include "gtest/gtest.h"

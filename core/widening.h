@@ -4,8 +4,8 @@
 //   WidenF16(bytes, row);  // row.size() values, little endian, at any address
 //
 // Thread-safe: free functions without state. NaN stays NaN (with any payload), infinities and zeros keep their sign.
-#ifndef LOGITD_CORE_ROW_VALUES_H_
-#define LOGITD_CORE_ROW_VALUES_H_
+#ifndef LOGITD_CORE_WIDENING_H_
+#define LOGITD_CORE_WIDENING_H_
 
 #include <span>
 
@@ -27,4 +27,4 @@ bool IsLin16Scale(float linear_max, float linear_step);
 
 }  // namespace logitd
 
-#endif  // LOGITD_CORE_ROW_VALUES_H_
+#endif  // LOGITD_CORE_WIDENING_H_

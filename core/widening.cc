@@ -1,4 +1,4 @@
-#include "core/row_values.h"
+#include "core/widening.h"
 
 #include <cmath>
 
