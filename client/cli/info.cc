@@ -25,7 +25,7 @@ std::string LimitsTable(const v1::Limits& limits, const Style& style) {
     const int64_t value = field->cpp_type() == google::protobuf::FieldDescriptor::CPPTYPE_INT64
                               ? reflection->GetInt64(limits, field)
                               : reflection->GetInt32(limits, field);
-    table.Add({{absl::StrCat("  ", field->name()), std::nullopt}, {absl::StrCat(value), std::nullopt}});
+    table.Add({{absl::StrCat("  ", field->name())}, {absl::StrCat(value)}});
   }
   return table.Render(style);
 }
@@ -46,12 +46,12 @@ std::string ModelsTable(const v1::ListModelsResponse& models, const Style& style
                {"runners"},
                {"batch tolerance"}});
   for (const v1::ModelStatus& status : models.models()) {
-    table.Add({{status.model().name(), std::nullopt},
-               {status.model().precision(), std::nullopt},
-               {absl::StrCat(status.model().context_length()), std::nullopt},
-               {absl::StrCat(status.model().vocab_size()), std::nullopt},
-               {absl::StrCat(status.runner_count()), std::nullopt},
-               {ToleranceText(status.model()), std::nullopt}});
+    table.Add({{status.model().name()},
+               {status.model().precision()},
+               {absl::StrCat(status.model().context_length())},
+               {absl::StrCat(status.model().vocab_size())},
+               {absl::StrCat(status.runner_count())},
+               {ToleranceText(status.model())}});
   }
   std::string text = table.Render(style);
   for (const v1::ModelStatus& status : models.models()) {

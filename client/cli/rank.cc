@@ -4,9 +4,9 @@
 #include <ostream>
 #include <utility>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
 #include "base/status_macros.h"
 #include "client/cli/commands.h"
 #include "client/cli/filled_text.h"
@@ -32,15 +32,6 @@ constexpr int kWinnerColumns = 26;
 constexpr int kLeastLabelColumns = 12;
 
 std::vector<Flag> TextFlags() { return PairFlags({"--candidate-tokens", "--continuation-tokens"}); }
-
-std::string ShowNormalization(v1::Normalization by) {
-  const std::string name = v1::Normalization_Name(by);
-  constexpr char kPrefix[] = "NORMALIZATION_";
-  if (name.rfind(kPrefix, 0) != 0) return absl::StrCat(static_cast<int>(by));
-  std::string out = absl::AsciiStrToLower(name.substr(sizeof(kPrefix) - 1));
-  std::replace(out.begin(), out.end(), '_', ' ');
-  return out;
-}
 
 std::string ShowError(const v1::Error& error) {
   // The server knows no flags.
@@ -85,16 +76,16 @@ std::string ItemView(const v1::RankedItem& item, const std::vector<std::string>&
   for (const int i : order) {
     const v1::RankedCandidate& candidate = item.candidates(i);
     if (candidate.has_error()) absl::StrAppend(&errors, name_of(i), ": ", ShowError(candidate.error()));
-    table.Add({{candidate.has_error() ? "-" : absl::StrCat(candidate.place()), std::nullopt},
-               {label_of(i), std::nullopt},
-               {ShowNumber(LOGITD_CLI_OPTIONAL(candidate, candidate_probability)), std::nullopt},
+    table.Add({{candidate.has_error() ? "-" : absl::StrCat(candidate.place())},
+               {label_of(i)},
+               {ShowNumber(LOGITD_CLI_OPTIONAL(candidate, candidate_probability))},
                {candidate.has_candidate_probability() ? Bar(candidate.candidate_probability(), largest, kBarWidth) : "",
                 LOGITD_CLI_OPTIONAL(candidate, per_token)},
-               {ShowNumber(LOGITD_CLI_OPTIONAL(candidate, sum)), std::nullopt},
-               {ShowNumber(LOGITD_CLI_OPTIONAL(candidate, per_token)), std::nullopt},
-               {ShowNumber(LOGITD_CLI_OPTIONAL(candidate, per_byte)), std::nullopt},
-               {ShowNumber(LOGITD_CLI_OPTIONAL(candidate, per_character)), std::nullopt},
-               {ShowNumber(LOGITD_CLI_OPTIONAL(candidate, perplexity)), std::nullopt}});
+               {ShowNumber(LOGITD_CLI_OPTIONAL(candidate, sum))},
+               {ShowNumber(LOGITD_CLI_OPTIONAL(candidate, per_token))},
+               {ShowNumber(LOGITD_CLI_OPTIONAL(candidate, per_byte))},
+               {ShowNumber(LOGITD_CLI_OPTIONAL(candidate, per_character))},
+               {ShowNumber(LOGITD_CLI_OPTIONAL(candidate, perplexity))}});
   }
   std::string notes = BoundaryNotes(item, names);
   for (const v1::RankOrdering& ordering : item.orderings()) {
@@ -102,8 +93,9 @@ std::string ItemView(const v1::RankedItem& item, const std::vector<std::string>&
     for (int i = 0; i < ordering.candidate_indices_size() && i < ordering.places_size(); ++i) {
       if (ordering.places(i) == 1) winners.push_back(name_of(ordering.candidate_indices(i)));
     }
-    absl::StrAppend(&notes, "winner by ", ShowNormalization(ordering.by()), ": ", absl::StrJoin(winners, ", "),
-                    ordering.tied() ? " (tied)" : "", "\n");
+    absl::StrAppend(&notes, "winner by ",
+                    absl::StrReplaceAll(ShowEnum(*v1::Normalization_descriptor(), ordering.by()), {{"_", " "}}), ": ",
+                    absl::StrJoin(winners, ", "), ordering.tied() ? " (tied)" : "", "\n");
   }
   return table.Render(style) + Filled(notes + errors, style.width);
 }

@@ -7,8 +7,10 @@
 #include <string>
 
 #include "client/cli/table.h"
+#include "google/protobuf/descriptor.h"
 #include "google/protobuf/repeated_ptr_field.h"
 #include "logitd/v1/completion.pb.h"
+#include "logitd/v1/decoding_service.pb.h"
 
 namespace logitd::cli {
 
@@ -31,6 +33,13 @@ std::optional<double> PerplexityOf(const v1::SequenceTotals& totals);
 
 // "FINISH_REASON_STOP_TOKEN" -> "stop_token".
 std::string ShowFinish(const v1::Finish& finish);
+
+// An enum's value without its prefix: FINISH_REASON_STOP_TOKEN is "stop_token". A value that this build does not know
+// is its number.
+std::string ShowEnum(const google::protobuf::EnumDescriptor& type, int number);
+
+// One row per stage, in the order in which the stages ran: name, number of tokens before and after, removed mass.
+std::string StageTable(const google::protobuf::RepeatedPtrField<v1::StageReport>& stages, const Style& style);
 
 // A protobuf optional field as std::optional.
 #define LOGITD_CLI_OPTIONAL(message, field) \

@@ -81,7 +81,7 @@ std::string TokenByToken(const Continuations& continuations, const Style& style)
   Table table(std::move(columns));
   std::vector<int> wins(continuations.size(), 0);
   for (int position = 0; position < length; ++position) {
-    std::vector<Table::Cell> row = {{absl::StrCat(position), std::nullopt}};
+    std::vector<Table::Cell> row = {{absl::StrCat(position)}};
     std::vector<std::optional<double>> values;
     int contender_count = 0;
     for (const v1::ScoredContinuation& continuation : continuations) {
@@ -98,7 +98,7 @@ std::string TokenByToken(const Continuations& continuations, const Style& style)
     }
     const std::vector<int> best = contender_count > 1 ? Best(values) : std::vector<int>();
     if (best.size() == 1) ++wins[best[0]];
-    row.push_back({ShowBest(best), std::nullopt});
+    row.push_back({ShowBest(best)});
     table.Add(std::move(row));
   }
   std::string out = "positions won:";
@@ -157,17 +157,17 @@ std::string ScoreSummary(const v1::ScoredItem& item, const std::vector<std::stri
     if (continuation.has_error()) {
       absl::StrAppend(&errors, noun, " ", c, ": ", ShowError(continuation.error()));
     }
-    std::vector<Table::Cell> row = {{absl::StrCat(c), std::nullopt},
-                                    {LabelAt(labels, c), std::nullopt},
-                                    {continuation.has_error() ? "-" : absl::StrCat(totals.token_count()), std::nullopt},
+    std::vector<Table::Cell> row = {{absl::StrCat(c)},
+                                    {LabelAt(labels, c)},
+                                    {continuation.has_error() ? "-" : absl::StrCat(totals.token_count())},
                                     {ShowSum(sum, HasExcluded(continuation, /*by_model=*/true)), per_token}};
     if (has_sampling) {
       row.push_back({ShowSum(LOGITD_CLI_OPTIONAL(totals, cumulative_sampling_log_prob),
                              HasExcluded(continuation, /*by_model=*/false)),
                      std::nullopt});
     }
-    row.push_back({ShowNumber(per_token), std::nullopt});
-    row.push_back({continuation.has_error() ? "-" : ShowNumber(PerplexityOf(totals)), std::nullopt});
+    row.push_back({ShowNumber(per_token)});
+    row.push_back({continuation.has_error() ? "-" : ShowNumber(PerplexityOf(totals))});
     row.push_back({!continuation.score().has_is_greedy() ? "-"
                    : continuation.score().is_greedy()    ? "yes"
                                                          : "no",

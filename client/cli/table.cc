@@ -131,7 +131,7 @@ void Table::RenderBlock(const Block& block, bool colour, std::string& out) const
   };
 
   std::vector<Cell> headings;
-  for (const size_t i : block.columns) headings.push_back({columns_[i].heading, std::nullopt});
+  for (const size_t i : block.columns) headings.push_back({columns_[i].heading});
   const bool has_heading =
       std::any_of(columns_.begin(), columns_.end(), [](const Column& column) { return !column.heading.empty(); });
   if (has_heading) add_line(headings, /*is_heading=*/true);

@@ -38,7 +38,7 @@ class Table {
   struct Cell {
     std::string text;
     // Colours the cell as this log-prob. Unset: plain.
-    std::optional<double> log_prob;
+    std::optional<double> log_prob = std::nullopt;
   };
 
   // Columns with empty headings throughout: no heading line.

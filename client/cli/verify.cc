@@ -9,8 +9,8 @@
 #include "client/cli/filled_text.h"
 #include "client/cli/flags.h"
 #include "client/cli/json_lines.h"
+#include "client/cli/record_table.h"
 #include "client/cli/session.h"
-#include "client/cli/stage_table.h"
 
 namespace logitd::cli {
 namespace {

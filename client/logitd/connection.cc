@@ -1,5 +1,6 @@
 #include "client/logitd/connection.h"
 
+#include "base/status_macros.h"
 #include "client/logitd/address.h"
 #include "grpc/compression.h"
 #include "grpcpp/create_channel.h"
@@ -53,10 +54,9 @@ class GrpcConnection final : public Connection {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Connection>> Dial(const Options& options) {
-  absl::StatusOr<Address> address = ParseAddress(options.address);
-  if (!address.ok()) return address.status();
-  return std::make_unique<GrpcConnection>(grpc::CreateCustomChannel(address->target, grpc::InsecureChannelCredentials(),
-                                                                    ChannelArgumentsOf(options, *address)));
+  ASSIGN_OR_RETURN(const Address address, ParseAddress(options.address));
+  return std::make_unique<GrpcConnection>(grpc::CreateCustomChannel(address.target, grpc::InsecureChannelCredentials(),
+                                                                    ChannelArgumentsOf(options, address)));
 }
 
 }  // namespace logitd::client

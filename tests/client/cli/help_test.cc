@@ -68,7 +68,7 @@ TEST(CompletionTest, BashOffersCommandsFlagsAndValues) {
   EXPECT_THAT(Completions("logit co"), ElementsAre("complete", "completion"));
   EXPECT_THAT(Completions("logit completion \"\""), ElementsAre("bash"));
   EXPECT_THAT(Completions("logit --json score a --to"),
-              ElementsAre("--top-k", "--top-p", "--top-n-sigma", "--top-k-ties", "--top-p-boundary", "--top-n"));
+              ElementsAre("--top-k", "--top-p", "--top-n-sigma", "--top-n", "--top-k-ties", "--top-p-boundary"));
   EXPECT_THAT(Completions("logit rank --order-by per-"), ElementsAre("per-token", "per-byte", "per-character"));
   EXPECT_THAT(Completions("logit rank --order-by = s"), ElementsAre("sum"));
   EXPECT_THAT(Completions("logit rank --order-by ="), ElementsAre("sum", "per-token", "per-byte", "per-character"));
