@@ -44,7 +44,7 @@ std::string BashCompletion(const std::vector<Command>& commands) {
         own.push_back(flag.name);
         if (flag.value.empty()) continue;
         const std::vector<std::string> choices = ChoicesOf(flag, command.request);
-        // A flag with free values has a row too: after it comes its value, which is no flag.
+        // A flag with free values needs a row too: the word after it is its value, and no flag.
         absl::StrAppend(
             &values, "    ", command.name, ":", flag.name, ") COMPREPLY=(",
             choices.empty() ? "" : absl::StrCat("$(compgen -W \"", absl::StrJoin(choices, " "), "\" -- \"$current\")"),

@@ -88,7 +88,7 @@ absl::StatusOr<int> Run(const Arguments& arguments, Session& session) {
     if (!labels.empty()) {
       std::vector<std::string> kept;
       for (const int32_t id : response.token_ids()) kept.push_back(label_of(id));
-      // "labels" is not the server's to know: it goes in front of the closing brace.
+      // The server does not know the labels: they go in front of the closing brace.
       json.insert(json.size() - 1, absl::StrCat(",\"labels\":", ToJsonArray(kept)));
     }
     session.out() << json << "\n";

@@ -1,4 +1,4 @@
-// `logit info`: what the server is, allows and has.
+// `logit info`: the server's versions, limits and models.
 #include <cstdio>
 #include <ostream>
 #include <string>
@@ -15,7 +15,7 @@
 namespace logitd::cli {
 namespace {
 
-// Every limit by its name, from the message's own description: a new one needs no change here.
+// Every limit by its name, from the message's descriptor: a new limit needs no change here.
 std::string LimitsTable(const v1::Limits& limits, const Style& style) {
   Table table({{"", Table::kLeft, Table::kWhole, /*is_key=*/true}, {""}});
   const google::protobuf::Descriptor* descriptor = v1::Limits::descriptor();

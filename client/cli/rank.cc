@@ -27,7 +27,7 @@ namespace logitd::cli {
 namespace {
 
 constexpr int kBarWidth = 20;
-// The longest of what stands before a winner's label: "winner by per character: ", and a comma after it.
+// The longest text around a winner's label: "winner by per character: " and a comma.
 constexpr int kWinnerColumns = 26;
 constexpr int kLeastLabelColumns = 12;
 
@@ -46,7 +46,7 @@ std::string ItemView(const v1::RankedItem& item, const std::vector<std::string>&
   const auto label_of = [&labels](int index) {
     return index >= 0 && index < static_cast<int>(labels.size()) ? labels[index] : absl::StrCat(index);
   };
-  // In a sentence.
+  // The label as it stands in a sentence.
   const auto name_of = [&](int index) {
     return ShortenOnTerminal(label_of(index), std::max(kLeastLabelColumns, style.width - kWinnerColumns), style);
   };
@@ -56,7 +56,7 @@ std::string ItemView(const v1::RankedItem& item, const std::vector<std::string>&
     order.push_back(i);
     largest = std::max(largest, item.candidates(i).candidate_probability());
   }
-  // Those without a place come last.
+  // Candidates without a place come last.
   std::stable_sort(order.begin(), order.end(), [&item](int a, int b) {
     const auto key = [&item](int i) { return std::pair(item.candidates(i).has_error(), item.candidates(i).place()); };
     return key(a) < key(b);

@@ -18,7 +18,7 @@ namespace {
 constexpr int kTokenColumns = 24;
 constexpr size_t kShownAlternatives = 16;
 
-// The values of a column of bytes, little endian as every machine that this runs on.
+// The values of a column of bytes. They are little endian, like every machine that this runs on.
 template <typename Value>
 std::vector<Value> Unpacked(const std::string& bytes) {
   std::vector<Value> values(bytes.size() / sizeof(Value));
@@ -26,7 +26,7 @@ std::vector<Value> Unpacked(const std::string& bytes) {
   return values;
 }
 
-// Packed alternatives may be the whole vocabulary: as many of them as a table has use for, likeliest first.
+// Packed alternatives may be the whole vocabulary: the table shows the first few, likeliest first.
 std::vector<std::string> ShowPacked(const v1::PackedAlternatives& packed) {
   std::vector<int32_t> ids = Unpacked<int32_t>(packed.token_ids());
   const std::vector<double> log_probs = Unpacked<double>(packed.model_log_probs());
@@ -74,7 +74,7 @@ std::string ShowLogProb(std::optional<double> log_prob, v1::LogProbState state) 
 
 std::string TokenTable(const TokenRecords& tokens, const Style& style, bool has_text) {
   const auto any = [&tokens](auto has) { return std::any_of(tokens.begin(), tokens.end(), has); };
-  // A column that only exclusions would fill is shown too: they are what the caller asked about.
+  // Exclusions alone fill the column too: the caller asked about them.
   const bool has_sampling = any([](const v1::TokenRecord& token) {
     return token.has_sampling_log_prob() ||
            (token.log_prob_state() == v1::LOG_PROB_STATE_EXCLUDED && token.has_model_log_prob());

@@ -16,7 +16,7 @@ namespace logitd::cli {
 namespace {
 
 constexpr int kGap = 2;
-// A cell of text that is cut to less says nothing any more; so does a list that is wrapped into less.
+// A cell of text or a list in fewer columns would tell nothing.
 constexpr int kLeastTextColumns = 12;
 constexpr int kLeastWrapColumns = 30;
 
@@ -179,7 +179,7 @@ std::string Bar(double value, double largest, int width) {
 std::string ShowNumber(double value) {
   if (std::isnan(value)) return "nan";
   if (std::isinf(value)) return value < 0 ? "-inf" : "inf";
-  // From here on six decimals are noise.
+  // Beyond this, six decimals are noise.
   if (std::fabs(value) >= 1e9) return absl::StrFormat("%.6e", value);
   // -0.0000004 is shown as zero, without a sign.
   const std::string text = absl::StrFormat("%.6f", value);

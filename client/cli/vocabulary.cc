@@ -48,7 +48,7 @@ absl::StatusOr<int> Run(const Arguments& arguments, Session& session) {
     for (const v1::VocabularyToken& token : response.tokens()) {
       out << (session.json ? absl::StrCat(ToJson(token), "\n") : Line(token, id_width));
     }
-    // Not what nobody reads any more: `| head`.
+    // Stop if nobody reads any more: `| head`.
     return out.good();
   });
   if (!out.good()) return kExitOk;

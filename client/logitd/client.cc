@@ -85,7 +85,7 @@ class ReplyQueue {
   std::condition_variable changed_;
   std::deque<Response> replies_;
   bool has_ended_ = false;
-  // Last: it uses the others.
+  // The last member, because the thread uses the others.
   std::jthread thread_;
 };
 
@@ -147,7 +147,8 @@ absl::Status Client::ScoreLogits(const v1::ScoreLogitsConfig& config, const Next
                                  const ScoreLogitsCallback& on_sequence) {
   const auto context = NewContext();
   const auto stream = connection_->scoring().ScoreLogits(context.get());
-  // Replies are read while rows are written: the server reads no further than its reply to the message before.
+  // Replies are read while rows are written, because the server reads a message only after it has written its reply to
+  // the one before.
   ReplyQueue<v1::ScoreLogitsResponse> replies(*stream);
   const auto cancel = [&](const absl::Status& status) {
     context->TryCancel();

@@ -103,9 +103,9 @@ TEST(SuggestionTest, CountsInsertionsDeletionsAndReplacements) {
 
 TEST(SuggestionTest, OnlyANameThatIsNearIsSuggested) {
   const std::vector<std::string> names = {"--top-k", "--top-p", "--temperature"};
-  EXPECT_EQ(DidYouMean("--tempratur", names), "; did you mean --temperature?");
-  EXPECT_EQ(DidYouMean("--top_p", names), "; did you mean --top-p?");
-  EXPECT_EQ(DidYouMean("--topk", names), "; did you mean --top-k?");
+  EXPECT_EQ(DidYouMean("--tempratur", names), " (did you mean --temperature?)");
+  EXPECT_EQ(DidYouMean("--top_p", names), " (did you mean --top-p?)");
+  EXPECT_EQ(DidYouMean("--topk", names), " (did you mean --top-k?)");
   EXPECT_EQ(DidYouMean("--frequency", names), "");
   EXPECT_EQ(DidYouMean("", names), "");
 }
