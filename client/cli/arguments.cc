@@ -16,7 +16,7 @@
 namespace logitd::cli {
 namespace {
 
-// As much of a wrong value as a server quotes.
+// The columns of a wrong value in an error, as a server quotes it.
 constexpr int kValueColumns = 64;
 
 bool LooksLikeFlag(const std::string& argument) {
@@ -27,7 +27,7 @@ bool LooksLikeFlag(const std::string& argument) {
 
 }  // namespace
 
-std::string QuotedValue(std::string_view value) { return Shorten(EscapeText(value), kValueColumns); }
+std::string QuotedValue(std::string_view value) { return Shorten(value, kValueColumns); }
 
 absl::Status UsageError(std::string_view field, std::string_view message) {
   return client::InputError(field, "", "", message);
@@ -35,13 +35,13 @@ absl::Status UsageError(std::string_view field, std::string_view message) {
 
 absl::Status UsageError(std::string_view field, std::string_view value, std::string_view bound,
                         std::string_view message) {
-  return client::InputError(field, QuotedValue(value), bound, message);
+  return client::InputError(field, QuotedValue(EscapeText(value)), bound, message);
 }
 
 absl::Status UsageError(std::string_view field, std::string_view value, std::string_view bound) {
-  return UsageError(
-      field, value, bound,
-      absl::StrCat(std::string(field), " must be ", std::string(bound), ", got \"", QuotedValue(value), "\""));
+  return UsageError(field, value, bound,
+                    absl::StrCat(std::string(field), " must be ", std::string(bound), ", got \"",
+                                 QuotedValue(EscapeText(value)), "\""));
 }
 
 absl::Status ParseValue(std::string_view flag, const std::string& text, double& out) {

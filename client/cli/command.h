@@ -49,7 +49,7 @@ struct Command {
   std::string purpose = "";
   // "CONTEXT CONTINUATION...". Empty: the command takes no positional arguments.
   std::string positionals = "";
-  // What it does, for its own help.
+  // A description for its own help.
   std::string summary = "";
   // One command a line; lines that start with "#" are remarks.
   std::string examples = "";

@@ -38,7 +38,7 @@ absl::Status SetPrompt(const Arguments& arguments, Environment& environment, v1:
   std::string text = texts[0];
   if (text == "-") {
     text.assign(std::istreambuf_iterator<char>(environment.in), {});
-    // A byte order mark and one newline are the editor's or the shell's: see docs/cli.md.
+    // The editor or the shell added a byte order mark and one newline (docs/cli.md).
     if (BeginsWithByteOrderMark(text)) text.erase(0, 3);
     if (!text.empty() && text.back() == '\n') {
       text.pop_back();
@@ -58,7 +58,7 @@ class StreamView {
       : session_(session), prompt_(std::move(prompt)), completion_count_(completion_count) {}
 
   void Take(const v1::CompletionDelta& delta) {
-    // What no request asked for is not shown, and never sizes a list.
+    // An index that no request asked for must never size a list.
     if (delta.index() < 0 || delta.index() >= completion_count_) return;
     const size_t index = static_cast<size_t>(delta.index());
     if (index < current_) return;
@@ -67,7 +67,7 @@ class StreamView {
     Show();
   }
 
-  // No more deltas: whatever waits is shown.
+  // Shows whatever still waits. No deltas follow.
   void End() {
     for (; current_ < pending_.size(); ++current_) ShowPending();
     if (started_) session_.out() << "\n";
@@ -82,7 +82,7 @@ class StreamView {
     }
   }
 
-  // Whether the completion has ended.
+  // Returns whether the completion has ended.
   bool ShowPending() {
     bool has_ended = false;
     for (const v1::CompletionDelta& delta : pending_[current_]) {
@@ -116,7 +116,7 @@ class StreamView {
   bool started_ = false;
 };
 
-// What only the first message of the reply says, in the last one's object.
+// Adds the parts that only the reply's first message has to the last message's object.
 std::string WithStarted(std::string json, const v1::GenerateStarted& started) {
   std::string more = absl::StrCat(",\"provenance\":", ToJson(started.provenance()));
   if (started.tokenization().ByteSizeLong() > 0) {
@@ -125,13 +125,13 @@ std::string WithStarted(std::string json, const v1::GenerateStarted& started) {
   return json.insert(json.size() - 1, more);
 }
 
-// Prints completions that were not streamed, and what the summary has of those that were.
+// Prints completions: text and summary, or the summary alone if the text was streamed.
 class Printer {
  public:
   Printer(Session& session, bool is_streamed, bool list_tokens)
       : session_(session), is_streamed_(is_streamed), list_tokens_(list_tokens) {}
 
-  // Whether none of them failed.
+  // Returns whether no completion failed.
   bool Print(const v1::GenerateFinal& final, const v1::GenerateStarted& started) {
     std::ostream& out = session_.out();
     bool is_fine = true;
@@ -154,11 +154,11 @@ class Printer {
     if (is_one_of_several && (completion.index() > 0 || is_streamed_)) out << "\n";
     if (is_one_of_several) out << Bold(absl::StrCat("completion ", completion.index()), session_.colour) << "\n";
     if (!is_streamed_) {
-      // A script gets the text as it is; a terminal must not be controlled by it.
+      // A script gets the text unchanged; on a terminal it must not act as a control sequence.
       out << (session_.environment.out_is_terminal ? SanitizeForTerminal(completion.text()) : completion.text())
           << "\n";
     }
-    // A streamed completion stands further up: here its heading and its summary belong together.
+    // A streamed completion stands further up; here only its heading and its summary follow.
     if (!(is_one_of_several && is_streamed_)) out << "\n";
     if (list_tokens_) out << TokenTable(completion.tokens(), session_.style()) << "\n";
     out << Filled(CompletionSummary(completion, seed), session_.style().width);
@@ -176,7 +176,7 @@ absl::StatusOr<int> Run(const Arguments& arguments, Session& session) {
   RETURN_IF_ERROR(SetPrompt(arguments, environment, request));
   RETURN_IF_ERROR(CheckRecord(arguments, request.record()));
 
-  // A flag of the record is a wish to see the tokens: nothing else shows them.
+  // A flag of the record asks to see the tokens, which only the list shows.
   const bool list_tokens = arguments.Has("--tokens") || request.has_record();
   const bool shows_stream = environment.out_is_terminal && !session.json && !arguments.Has("--no-stream");
   const int completion_count = request.has_n() ? request.n() : 1;
@@ -193,7 +193,7 @@ absl::StatusOr<int> Run(const Arguments& arguments, Session& session) {
     started = first;
     return true;
   };
-  // Deltas come in any case: they are all that is left if the call ends early.
+  // Deltas are always asked for: they are all that is left if the call ends early.
   request.set_stream(true);
   const std::stop_token interrupted = environment.take_interrupts();
   const absl::StatusOr<v1::GenerateFinal> final = session.client->Complete(request, on_delta, on_started, interrupted);

@@ -44,7 +44,7 @@ std::string BashCompletion(const std::vector<Command>& commands) {
         own.push_back(flag.name);
         if (flag.value.empty()) continue;
         const std::vector<std::string> choices = ChoicesOf(flag, command.request);
-        // A flag with other values is there too, so that its value is not taken for a place for another flag.
+        // A flag with free values needs a row too: the word after it is its value, and no flag.
         absl::StrAppend(
             &values, "    ", command.name, ":", flag.name, ") COMPREPLY=(",
             choices.empty() ? "" : absl::StrCat("$(compgen -W \"", absl::StrJoin(choices, " "), "\" -- \"$current\")"),
@@ -53,10 +53,10 @@ std::string BashCompletion(const std::vector<Command>& commands) {
     }
     absl::StrAppend(&flags, "    ", command.name, ") flags=\"", absl::StrJoin(own, " "), "\" ;;\n");
   }
-  const std::string all = absl::StrJoin(names, " ");
   return absl::StrCat(
-      kHead, "      ", absl::StrJoin(names, "|"), ") command=$word; break ;;\n    esac\n  done\n  local commands=\"",
-      all, " completion help\"\n  case $command:$previous in\n    completion:*) COMPREPLY=(bash); return ;;\n", values,
+      kHead, "      ", absl::StrJoin(names, "|"),
+      "|completion|help) command=$word; break ;;\n    esac\n  done\n  local commands=\"", absl::StrJoin(names, " "),
+      " completion help\"\n  case $command:$previous in\n    completion:*) COMPREPLY=(bash); return ;;\n", values,
       "  esac\n  case $command in\n", flags, kTail);
 }
 

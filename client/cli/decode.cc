@@ -20,7 +20,7 @@ void Print(const v1::Completion& completion, uint64_t seed, bool is_one_of_sever
   std::ostream& out = session.out();
   if (session.json) {
     std::string json = ToJson(completion);
-    // The seed is the stream's, and a line stands for itself.
+    // The seed belongs to the stream, but each line must be complete.
     json.insert(json.size() - 1, absl::StrCat(",\"seed\":\"", seed, "\""));
     out << json << "\n" << std::flush;
     return;

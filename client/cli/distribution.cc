@@ -12,8 +12,8 @@
 #include "client/cli/filled_text.h"
 #include "client/cli/flags.h"
 #include "client/cli/json_lines.h"
+#include "client/cli/record_table.h"
 #include "client/cli/session.h"
-#include "client/cli/stage_table.h"
 #include "client/cli/table.h"
 #include "client/cli/terminal.h"
 #include "client/cli/token_text.h"
@@ -88,7 +88,7 @@ absl::StatusOr<int> Run(const Arguments& arguments, Session& session) {
     if (!labels.empty()) {
       std::vector<std::string> kept;
       for (const int32_t id : response.token_ids()) kept.push_back(label_of(id));
-      // "labels" is not the server's to know: it goes in front of the closing brace.
+      // The server does not know the labels: they go in front of the closing brace.
       json.insert(json.size() - 1, absl::StrCat(",\"labels\":", ToJsonArray(kept)));
     }
     session.out() << json << "\n";
@@ -102,10 +102,10 @@ absl::StatusOr<int> Run(const Arguments& arguments, Session& session) {
     const double probability = response.probabilities(i);
     const std::optional<double> log_prob =
         i < response.sampling_log_probs_size() ? std::optional<double>(response.sampling_log_probs(i)) : std::nullopt;
-    table.Add({{EscapeText(label_of(response.token_ids(i))), std::nullopt},
-               {ShowNumber(probability), std::nullopt},
+    table.Add({{EscapeText(label_of(response.token_ids(i)))},
+               {ShowNumber(probability)},
                {Bar(probability, largest, kBarWidth), log_prob},
-               {ShowNumber(log_prob), std::nullopt}});
+               {ShowNumber(log_prob)}});
   }
   session.out() << table.Render(session.style());
   if (response.has_verification()) {

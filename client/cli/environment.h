@@ -17,21 +17,21 @@
 
 namespace logitd::cli {
 
-// What a shell script sees. Documented in docs/cli.md.
+// The exit codes, which shell scripts see. docs/cli.md documents them.
 enum ExitCode : int {
   kExitOk = 0,
-  // The call went through, but an item, candidate or completion of it failed; `health`: what was asked for does not
-  // serve.
+  // The call succeeded, but an item, candidate or completion of it failed. Of `health`: the server or the model does
+  // not serve.
   kExitItemFailed = 1,
   // The command line is wrong; nothing was sent.
   kExitUsage = 2,
   // The server refused the call, or failed in it.
   kExitRefused = 3,
-  // No server there, or the connection was lost.
+  // There is no server, or the connection was lost.
   kExitUnreachable = 4,
-  // The call went through, but its result could not be written to standard output.
+  // The call succeeded, but its result could not be written to standard output.
   kExitNotWritten = 5,
-  // Ctrl-C (128 + SIGINT), where a command ends in order after it.
+  // Ctrl-C (128 + SIGINT), for a command that shows its result so far.
   kExitInterrupted = 130,
 };
 
@@ -44,18 +44,18 @@ struct Environment {
   bool err_is_terminal = false;
   // Columns of the terminal.
   int width = 80;
-  // Size of standard input if it is a file, for progress. Unset: not known.
+  // Size of standard input if it is a file, for the progress line. Unset: unknown.
   std::optional<int64_t> in_bytes;
-  // Value of an environment variable; unset and empty are the same.
+  // The value of an environment variable; "" if it is unset.
   std::function<std::string(const std::string& name)> variable;
   std::function<absl::StatusOr<std::unique_ptr<client::Client>>(client::Options)> connect;
   std::function<std::chrono::steady_clock::time_point()> now;
   std::function<void(std::chrono::milliseconds)> sleep;
-  // From now on Ctrl-C does not end the process but requests this stop, once; the second one ends it.
+  // Makes Ctrl-C request this stop instead of ending the process. A second Ctrl-C ends the process.
   std::function<std::stop_token()> take_interrupts;
 };
 
-// Columns of a help page: those of the terminal, else as many as fit every one.
+// Columns of a help page: those of the terminal, elsewhere 80.
 inline int HelpWidth(const Environment& environment) {
   constexpr int kElsewhere = 80;
   return environment.out_is_terminal ? environment.width : kElsewhere;

@@ -17,7 +17,7 @@ constexpr int kWidestCharacter = 2;
 
 std::string Filled(std::string_view text, int width, int indent, int taken) {
   if (width <= 0) width = 1 << 30;
-  // A terminal of a few columns: what is indented has a column at least.
+  // On a terminal of a few columns, indented text has at least one column.
   const int last = std::max(width, indent + 1);
   const std::string line_end = "\n" + std::string(indent, ' ');
   std::string out;
@@ -44,7 +44,7 @@ std::string Filled(std::string_view text, int width, int indent, int taken) {
       begins_line = false;
       while (column + columns > last) {
         std::string part = FirstColumns(word, last - column);
-        // A character that is wider than the line stands alone.
+        // A character that is wider than the line has a line of its own.
         if (part.empty() && column == begin) part = FirstColumns(word, kWidestCharacter);
         if (part.size() == word.size()) break;
         out += part;
@@ -61,7 +61,7 @@ std::string Filled(std::string_view text, int width, int indent, int taken) {
 
 std::string FilledCommand(std::string_view command, int width) {
   constexpr int kIndent = 4;
-  // What must stay together: words, and what stands in quotation marks.
+  // The parts that must stay together: words, and text in quotation marks.
   std::vector<std::string> words(1);
   char quote = 0;
   for (const char c : command) {
@@ -80,7 +80,7 @@ std::string FilledCommand(std::string_view command, int width) {
   int column = 0;
   for (size_t i = 0; i < words.size(); ++i) {
     const int columns = DisplayWidth(words[i]);
-    // All but the last line need room for " \\".
+    // Every line except the last needs room for " \\".
     const int room = i + 1 < words.size() ? width - 2 : width;
     if (i > 0 && column + 1 + columns > room) {
       absl::StrAppend(&out, " \\\n", std::string(kIndent, ' '));

@@ -9,15 +9,15 @@
 
 namespace logitd::cli {
 
-// `text` in lines of at most `width` columns, broken at spaces; a word that is wider is broken where the line ends. The
-// text's own line ends stay. Width 0: lines are not broken.
+// Breaks `text` at spaces into lines of at most `width` columns; 0: does not break lines. A wider word is broken where
+// the line ends. The text's own line ends stay.
 //
-// All lines but the first are indented by `indent` columns. `taken`: columns of the first line that something before
-// `text` takes.
+// Every line except the first is indented by `indent` columns. `taken`: the columns that are taken in the first line.
 std::string Filled(std::string_view text, int width, int indent = 0, int taken = 0);
 
-// A shell's command in lines of at most `width` columns, each but the last ended by a backslash, the further ones
-// indented by four columns: broken only where the shell would take a line's end for a space.
+// Breaks a shell command into lines of at most `width` columns. Every line except the last ends with a backslash, every
+// line except the first is indented by four columns. Breaks stand between words only, so the shell reads the same
+// command.
 std::string FilledCommand(std::string_view command, int width);
 
 }  // namespace logitd::cli

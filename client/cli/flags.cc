@@ -168,8 +168,8 @@ absl::StatusOr<std::vector<float>> ListOf(const std::string& text) {
       if (list.empty()) return list;
       return UsageError("--logits", part, kNumbers);
     }
-    // Finite text that f32 cannot hold would arrive as an infinity that nobody wrote. nan and inf are sent, for the
-    // server to refuse.
+    // A finite number that f32 cannot hold would arrive as an infinity that nobody wrote. nan and inf are sent, and the
+    // server refuses them.
     const bool is_written_infinite = part.find_first_of("iI") != std::string::npos;
     if (std::fabs(value) > std::numeric_limits<float>::max() && !std::isnan(value) && !is_written_infinite) {
       return UsageError("--logits", part, "f32 numbers, at most 3.4028235e38 in size");

@@ -51,7 +51,8 @@ std::string Usage(const Flag& flag) {
 
 std::string Examples(std::string_view examples) {
   std::string out = "Examples:\n";
-  for (const std::string& line : std::vector<std::string>(absl::StrSplit(std::string(examples), '\n', absl::SkipEmpty()))) {
+  for (const std::string& line :
+       std::vector<std::string>(absl::StrSplit(std::string(examples), '\n', absl::SkipEmpty()))) {
     absl::StrAppend(&out, "  ", absl::StrReplaceAll(FilledCommand(line, kExampleColumns), {{"\n", "\n  "}}), "\n");
   }
   return out;

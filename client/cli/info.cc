@@ -1,4 +1,4 @@
-// `logit info`: what the server is, allows and has.
+// `logit info`: the server's versions, limits and models.
 #include <cstdio>
 #include <ostream>
 #include <string>
@@ -15,7 +15,7 @@
 namespace logitd::cli {
 namespace {
 
-// Every limit by its name, from the message's own description: a new one needs no change here.
+// Every limit by its name, from the message's descriptor: a new limit needs no change here.
 std::string LimitsTable(const v1::Limits& limits, const Style& style) {
   Table table({{"", Table::kLeft, Table::kWhole, /*is_key=*/true}, {""}});
   const google::protobuf::Descriptor* descriptor = v1::Limits::descriptor();
@@ -25,7 +25,7 @@ std::string LimitsTable(const v1::Limits& limits, const Style& style) {
     const int64_t value = field->cpp_type() == google::protobuf::FieldDescriptor::CPPTYPE_INT64
                               ? reflection->GetInt64(limits, field)
                               : reflection->GetInt32(limits, field);
-    table.Add({{absl::StrCat("  ", field->name()), std::nullopt}, {absl::StrCat(value), std::nullopt}});
+    table.Add({{absl::StrCat("  ", field->name())}, {absl::StrCat(value)}});
   }
   return table.Render(style);
 }
@@ -46,12 +46,12 @@ std::string ModelsTable(const v1::ListModelsResponse& models, const Style& style
                {"runners"},
                {"batch tolerance"}});
   for (const v1::ModelStatus& status : models.models()) {
-    table.Add({{status.model().name(), std::nullopt},
-               {status.model().precision(), std::nullopt},
-               {absl::StrCat(status.model().context_length()), std::nullopt},
-               {absl::StrCat(status.model().vocab_size()), std::nullopt},
-               {absl::StrCat(status.runner_count()), std::nullopt},
-               {ToleranceText(status.model()), std::nullopt}});
+    table.Add({{status.model().name()},
+               {status.model().precision()},
+               {absl::StrCat(status.model().context_length())},
+               {absl::StrCat(status.model().vocab_size())},
+               {absl::StrCat(status.runner_count())},
+               {ToleranceText(status.model())}});
   }
   std::string text = table.Render(style);
   for (const v1::ModelStatus& status : models.models()) {

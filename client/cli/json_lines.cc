@@ -15,10 +15,10 @@ namespace logitd::cli {
 namespace {
 
 constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
-// Of a request there is more than its items: parameters, token sets.
+// A request holds more than its items: parameters, token sets.
 constexpr int64_t kMaxItemBytes = kMaxLineBytes - (int64_t{1} << 20);
 
-// Of what protobuf says, which quotes names and values of any length; and of the place that it means.
+// The columns of protobuf's message, which quotes names and values of any length, and of the quoted place.
 constexpr int kMostSaidColumns = 200;
 constexpr int kQuotedColumns = 24;
 
@@ -29,7 +29,7 @@ std::string ToJson(const google::protobuf::Message& message) {
   options.preserve_proto_field_names = true;
   options.always_print_primitive_fields = true;
   std::string out;
-  // Fails only for well-known types with broken contents, which logitd.v1 has none of.
+  // This fails only for well-known types with broken contents, which logitd.v1 does not use.
   if (!google::protobuf::util::MessageToJsonString(message, &out, options).ok()) return "{}";
   return out;
 }
@@ -54,12 +54,12 @@ std::string JsonNumber(double number) {
 
 namespace {
 
-// What protobuf says of JSON, in one line. Of a text that is no JSON it says what it expected, and in two lines more
-// draws an arrow below the place; that place is quoted instead.
+// Protobuf's message about JSON, in one line. For text that is no JSON, its second and third line draw an arrow below
+// the place; here that place is quoted instead.
 std::string OnOneLine(std::string_view said) {
   const std::vector<std::string> lines = absl::StrSplit(std::string(said), '\n');
   std::string what = EscapeText(lines[0]);
-  // Of the whole message no field is named.
+  // An error about the whole message names no field.
   if (what.rfind(": ", 0) == 0) what.erase(0, 2);
   while (!what.empty() && what.back() == '.') what.pop_back();
   what = Shorten(what, kMostSaidColumns);

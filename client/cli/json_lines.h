@@ -16,9 +16,10 @@
 
 namespace logitd::cli {
 
-// One line without its end: the names of the .proto files, zeros written out, unset optional fields left out, doubles
-// with as many digits as it takes to read back the same bits, 64-bit integers as strings, bytes in base64,
-// "-Infinity" for -inf.
+// The message on one line, without a newline:
+// - names as in the .proto files; zeros are written out, unset optional fields are left out;
+// - doubles have as many digits as it takes to read back the same bits, -inf is "-Infinity";
+// - 64-bit integers are strings, bytes are base64.
 std::string ToJson(const google::protobuf::Message& message);
 
 // An array of strings: ["a","b"].
@@ -28,10 +29,10 @@ std::string ToJsonArray(const std::vector<std::string>& strings);
 std::string JsonText(const std::string& text);
 std::string JsonNumber(double number);
 
-// Reads a message from JSON. Unset: fine; else the failure, which names the line (counted from 1).
+// Reads a message from JSON. Returns nothing, or the error, which names the line (counted from 1).
 std::optional<v1::Error> FromJson(const std::string& line, int64_t line_number, google::protobuf::Message* message);
 
-// The longest line, bytes: an item must fit one message.
+// The longest line in bytes: an item must fit one message.
 inline constexpr int64_t kMaxLineBytes = client::kMaxMessageBytes;
 
 struct InputLine {
@@ -43,20 +44,20 @@ struct InputLine {
   int64_t byte_count = 0;
 };
 
-// Reads a message from a line; its bytes must leave room for the rest of a request. Unset: fine; else the failure,
+// Reads a message from a line. The message must leave room for the rest of a request. Returns nothing, or the error,
 // which names the line.
 std::optional<v1::Error> FromLine(const InputLine& line, google::protobuf::Message* message);
 
-// Whether `text` begins with a byte order mark: it says that a file is UTF-8, and is no part of its text.
+// Whether `text` begins with a byte order mark, which marks a file as UTF-8 and is no part of its text.
 bool BeginsWithByteOrderMark(std::string_view text);
 
-// Reads lines in chunks, so that a request stays of bounded size whatever comes in. Lines may end with CR LF; a byte
-// order mark in front of the first is left out. One thread.
+// Reads lines in chunks of bounded size. Lines may end with CR LF. A byte order mark in front of the first line is left
+// out. One thread.
 class LineReader {
  public:
   explicit LineReader(std::istream& in) : in_(in) {}
 
-  // Up to `max_lines` lines, less once they hold `max_bytes`, blank ones left out. Empty: the end.
+  // The next lines without blank ones: at most `max_lines`, and none after they hold `max_bytes`. Empty: the end.
   std::vector<InputLine> NextChunk(int max_lines, int64_t max_bytes);
 
   // Bytes read so far.
@@ -64,7 +65,7 @@ class LineReader {
 
  private:
   std::istream& in_;
-  // The next line, without its end. False: the end. What is longer than kMaxLineBytes is read and thrown away.
+  // Reads the next line, without its end. False: there is none. A line longer than kMaxLineBytes is read and dropped.
   bool NextLine(InputLine& line);
 
   int64_t line_count_ = 0;

@@ -23,12 +23,12 @@ std::optional<int64_t> InputBytes() {
   return static_cast<int64_t>(status.st_size);
 }
 
-// Where the handler of SIGINT writes a byte, and a thread reads it.
+// The handler of SIGINT writes a byte into this pipe, and a thread reads it.
 int interrupt_pipe[2] = {-1, -1};
 
 extern "C" void OnInterrupt(int) {
   static volatile std::sig_atomic_t is_second = 0;
-  // Whoever asks twice does not want to wait for an orderly end.
+  // A second Ctrl-C ends the process without waiting for an orderly end.
   if (is_second != 0) _exit(logitd::cli::kExitInterrupted);
   is_second = 1;
   const char byte = 0;
@@ -59,9 +59,9 @@ int main(int argc, char** argv) {
   std::ios::sync_with_stdio(false);
   logitd::cli::OutputFile output_file(STDOUT_FILENO);
   std::ostream out(&output_file);
-  // gRPC logs failed connections on its own; this program says it once, in its own words.
+  // gRPC would log failed connections; this program reports them once, in its own words.
   setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);
-  // Text that is not UTF-8 is an error of a call, and is said as one.
+  // Text that is not UTF-8 is an error of the call, which reports it.
   google::protobuf::SetLogHandler(nullptr);
   logitd::cli::Environment environment{
       .in = std::cin,

@@ -1,11 +1,11 @@
-// Standard output, or another file, as a stream's buffer that remembers why it could not be written.
+// A stream's buffer over standard output, or another file, that remembers why a write failed.
 //
 //   OutputFile file(STDOUT_FILENO);
 //   std::ostream out(&file);
 //   out << "text" << std::flush;
 //   if (file.error() != 0) ...  // ENOSPC
 //
-// The C++ library's own buffers say only that something failed. One thread.
+// The C++ library's own buffers report only that something failed. One thread.
 #ifndef LOGITD_CLIENT_CLI_OUTPUT_FILE_H_
 #define LOGITD_CLIENT_CLI_OUTPUT_FILE_H_
 
@@ -19,7 +19,7 @@ class OutputFile final : public std::streambuf {
   // Writes to `file_descriptor`, which stays open.
   explicit OutputFile(int file_descriptor) : file_descriptor_(file_descriptor) {}
 
-  // The errno of the first write that failed. 0: none has.
+  // The errno of the first write that failed; 0: no write failed.
   int error() const { return error_; }
 
  protected:

@@ -21,7 +21,9 @@ std::string LabelOfText(const Message& message) {
 std::vector<Flag> PairFlags(const std::vector<std::string>& continuation_flags) {
   std::vector<Flag> flags = {{"--context-tokens", "", "IDS", "the context as token ids, instead of CONTEXT"}};
   for (const std::string& name : continuation_flags) {
-    flags.push_back({name, "", "IDS", "one more of them, as token ids; repeatable", /*repeatable=*/true});
+    // "--candidate-tokens" gives a candidate.
+    const std::string noun = name.substr(2, name.rfind('-') - 2);
+    flags.push_back({name, "", "IDS", absl::StrCat("one more ", noun, ", as token ids; repeatable"), true});
   }
   return flags;
 }

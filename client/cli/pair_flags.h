@@ -17,7 +17,7 @@ struct Pair {
   v1::Input context;
   // At least one.
   std::vector<v1::Continuation> continuations;
-  // How each is shown: its text escaped, or its ids in brackets.
+  // How each continuation is shown: its text, escaped, or its ids in brackets.
   std::vector<std::string> labels;
 };
 

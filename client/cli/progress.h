@@ -1,4 +1,4 @@
-// A line on a terminal that says how far a long job is and when it will be done.
+// A line on a terminal that shows how far a long job is and when it will be done.
 #ifndef LOGITD_CLIENT_CLI_PROGRESS_H_
 #define LOGITD_CLIENT_CLI_PROGRESS_H_
 
@@ -11,12 +11,13 @@
 
 namespace logitd::cli {
 
-// "score  [██████      ]  50%  120 items  31.5 items/s  ETA 0:04"; without the bar, the share and the ETA where the
-// input's size is not known.
+// "score  [██████      ]  50%  120 items  31.5 items/s  ETA 0:04". The bar, the share and the ETA are left out if the
+// input's size is unknown.
 std::string ProgressLine(const std::string& what, int64_t items, int64_t bytes, std::optional<int64_t> total_bytes,
                          std::chrono::milliseconds elapsed);
 
-// Draws on standard error, over itself, at most ten times a second; nothing if that is no terminal. One thread.
+// Draws on standard error, over itself, at most ten times a second. Draws nothing if standard error is no terminal. One
+// thread.
 class Progress {
  public:
   Progress(std::string what, Environment& environment);

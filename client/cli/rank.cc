@@ -4,9 +4,9 @@
 #include <ostream>
 #include <utility>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
 #include "base/status_macros.h"
 #include "client/cli/commands.h"
 #include "client/cli/filled_text.h"
@@ -27,20 +27,11 @@ namespace logitd::cli {
 namespace {
 
 constexpr int kBarWidth = 20;
-// The longest of what stands before a winner's label: "winner by per character: ", and a comma after it.
+// The longest text around a winner's label: "winner by per character: " and a comma.
 constexpr int kWinnerColumns = 26;
 constexpr int kLeastLabelColumns = 12;
 
 std::vector<Flag> TextFlags() { return PairFlags({"--candidate-tokens", "--continuation-tokens"}); }
-
-std::string ShowNormalization(v1::Normalization by) {
-  const std::string name = v1::Normalization_Name(by);
-  constexpr char kPrefix[] = "NORMALIZATION_";
-  if (name.rfind(kPrefix, 0) != 0) return absl::StrCat(static_cast<int>(by));
-  std::string out = absl::AsciiStrToLower(name.substr(sizeof(kPrefix) - 1));
-  std::replace(out.begin(), out.end(), '_', ' ');
-  return out;
-}
 
 std::string ShowError(const v1::Error& error) {
   // The server knows no flags.
@@ -55,7 +46,7 @@ std::string ItemView(const v1::RankedItem& item, const std::vector<std::string>&
   const auto label_of = [&labels](int index) {
     return index >= 0 && index < static_cast<int>(labels.size()) ? labels[index] : absl::StrCat(index);
   };
-  // In a sentence.
+  // The label as it stands in a sentence.
   const auto name_of = [&](int index) {
     return ShortenOnTerminal(label_of(index), std::max(kLeastLabelColumns, style.width - kWinnerColumns), style);
   };
@@ -65,7 +56,7 @@ std::string ItemView(const v1::RankedItem& item, const std::vector<std::string>&
     order.push_back(i);
     largest = std::max(largest, item.candidates(i).candidate_probability());
   }
-  // Those without a place come last.
+  // Candidates without a place come last.
   std::stable_sort(order.begin(), order.end(), [&item](int a, int b) {
     const auto key = [&item](int i) { return std::pair(item.candidates(i).has_error(), item.candidates(i).place()); };
     return key(a) < key(b);
@@ -85,16 +76,16 @@ std::string ItemView(const v1::RankedItem& item, const std::vector<std::string>&
   for (const int i : order) {
     const v1::RankedCandidate& candidate = item.candidates(i);
     if (candidate.has_error()) absl::StrAppend(&errors, name_of(i), ": ", ShowError(candidate.error()));
-    table.Add({{candidate.has_error() ? "-" : absl::StrCat(candidate.place()), std::nullopt},
-               {label_of(i), std::nullopt},
-               {ShowNumber(LOGITD_CLI_OPTIONAL(candidate, candidate_probability)), std::nullopt},
+    table.Add({{candidate.has_error() ? "-" : absl::StrCat(candidate.place())},
+               {label_of(i)},
+               {ShowNumber(LOGITD_CLI_OPTIONAL(candidate, candidate_probability))},
                {candidate.has_candidate_probability() ? Bar(candidate.candidate_probability(), largest, kBarWidth) : "",
                 LOGITD_CLI_OPTIONAL(candidate, per_token)},
-               {ShowNumber(LOGITD_CLI_OPTIONAL(candidate, sum)), std::nullopt},
-               {ShowNumber(LOGITD_CLI_OPTIONAL(candidate, per_token)), std::nullopt},
-               {ShowNumber(LOGITD_CLI_OPTIONAL(candidate, per_byte)), std::nullopt},
-               {ShowNumber(LOGITD_CLI_OPTIONAL(candidate, per_character)), std::nullopt},
-               {ShowNumber(LOGITD_CLI_OPTIONAL(candidate, perplexity)), std::nullopt}});
+               {ShowNumber(LOGITD_CLI_OPTIONAL(candidate, sum))},
+               {ShowNumber(LOGITD_CLI_OPTIONAL(candidate, per_token))},
+               {ShowNumber(LOGITD_CLI_OPTIONAL(candidate, per_byte))},
+               {ShowNumber(LOGITD_CLI_OPTIONAL(candidate, per_character))},
+               {ShowNumber(LOGITD_CLI_OPTIONAL(candidate, perplexity))}});
   }
   std::string notes = BoundaryNotes(item, names);
   for (const v1::RankOrdering& ordering : item.orderings()) {
@@ -102,8 +93,9 @@ std::string ItemView(const v1::RankedItem& item, const std::vector<std::string>&
     for (int i = 0; i < ordering.candidate_indices_size() && i < ordering.places_size(); ++i) {
       if (ordering.places(i) == 1) winners.push_back(name_of(ordering.candidate_indices(i)));
     }
-    absl::StrAppend(&notes, "winner by ", ShowNormalization(ordering.by()), ": ", absl::StrJoin(winners, ", "),
-                    ordering.tied() ? " (tied)" : "", "\n");
+    absl::StrAppend(&notes, "winner by ",
+                    absl::StrReplaceAll(ShowEnum(*v1::Normalization_descriptor(), ordering.by()), {{"_", " "}}), ": ",
+                    absl::StrJoin(winners, ", "), ordering.tied() ? " (tied)" : "", "\n");
   }
   return table.Render(style) + Filled(notes + errors, style.width);
 }

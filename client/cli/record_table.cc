@@ -18,7 +18,7 @@ namespace {
 constexpr int kTokenColumns = 24;
 constexpr size_t kShownAlternatives = 16;
 
-// The values of a column of bytes, little endian as every machine that this runs on.
+// The values of a column of bytes. They are little endian, like every machine that this runs on.
 template <typename Value>
 std::vector<Value> Unpacked(const std::string& bytes) {
   std::vector<Value> values(bytes.size() / sizeof(Value));
@@ -26,7 +26,7 @@ std::vector<Value> Unpacked(const std::string& bytes) {
   return values;
 }
 
-// Packed alternatives may be the whole vocabulary: as many of them as a table has use for, likeliest first.
+// Packed alternatives may be the whole vocabulary: the table shows the first few, likeliest first.
 std::vector<std::string> ShowPacked(const v1::PackedAlternatives& packed) {
   std::vector<int32_t> ids = Unpacked<int32_t>(packed.token_ids());
   const std::vector<double> log_probs = Unpacked<double>(packed.model_log_probs());
@@ -74,7 +74,7 @@ std::string ShowLogProb(std::optional<double> log_prob, v1::LogProbState state) 
 
 std::string TokenTable(const TokenRecords& tokens, const Style& style, bool has_text) {
   const auto any = [&tokens](auto has) { return std::any_of(tokens.begin(), tokens.end(), has); };
-  // A column that only exclusions would fill is shown too: they are what the caller asked about.
+  // Exclusions alone fill the column too: the caller asked about them.
   const bool has_sampling = any([](const v1::TokenRecord& token) {
     return token.has_sampling_log_prob() ||
            (token.log_prob_state() == v1::LOG_PROB_STATE_EXCLUDED && token.has_model_log_prob());
@@ -109,25 +109,24 @@ std::string TokenTable(const TokenRecords& tokens, const Style& style, bool has_
   for (const v1::TokenRecord& token : tokens) {
     const std::optional<double> log_prob = LOGITD_CLI_OPTIONAL(token, model_log_prob);
     running_sum = running_sum && log_prob ? std::optional<double>(*running_sum + *log_prob) : std::nullopt;
-    std::vector<Table::Cell> row = {{absl::StrCat(token.position()), std::nullopt},
-                                    {absl::StrCat(token.token_id()), std::nullopt}};
+    std::vector<Table::Cell> row = {{absl::StrCat(token.position())}, {absl::StrCat(token.token_id())}};
     if (has_text) row.push_back({ShortenOnTerminal(ShowToken(token.token_bytes()), kTokenColumns, style), log_prob});
     row.push_back({ShowLogProb(log_prob, token.log_prob_state()), log_prob});
     if (has_sampling) {
-      row.push_back({ShowLogProb(LOGITD_CLI_OPTIONAL(token, sampling_log_prob), token.log_prob_state()), std::nullopt});
+      row.push_back({ShowLogProb(LOGITD_CLI_OPTIONAL(token, sampling_log_prob), token.log_prob_state())});
     }
-    if (has_rank) row.push_back({token.has_rank() ? absl::StrCat(token.rank()) : "-", std::nullopt});
-    if (has_entropy) row.push_back({ShowNumber(LOGITD_CLI_OPTIONAL(token, model_entropy)), std::nullopt});
+    if (has_rank) row.push_back({token.has_rank() ? absl::StrCat(token.rank()) : "-"});
+    if (has_entropy) row.push_back({ShowNumber(LOGITD_CLI_OPTIONAL(token, model_entropy))});
     if (has_kept) {
-      row.push_back({token.has_kept_count() ? absl::StrCat(token.kept_count()) : "-", std::nullopt});
-      row.push_back({ShowNumber(LOGITD_CLI_OPTIONAL(token, kept_mass)), std::nullopt});
+      row.push_back({token.has_kept_count() ? absl::StrCat(token.kept_count()) : "-"});
+      row.push_back({ShowNumber(LOGITD_CLI_OPTIONAL(token, kept_mass))});
     }
     if (has_draw) {
       row.push_back({token.has_draw() ? ShowNumber(std::ldexp(static_cast<double>(token.draw().uniform()), -64)) : "-",
                      std::nullopt});
     }
-    row.push_back({ShowNumber(running_sum), std::nullopt});
-    if (has_top) row.push_back({ShowAlternatives(token, style), std::nullopt});
+    row.push_back({ShowNumber(running_sum)});
+    if (has_top) row.push_back({ShowAlternatives(token, style)});
     table.Add(std::move(row));
   }
   return table.Render(style);
@@ -151,12 +150,27 @@ std::optional<double> PerplexityOf(const v1::SequenceTotals& totals) {
 }
 
 std::string ShowFinish(const v1::Finish& finish) {
-  const std::string name = v1::FinishReason_Name(finish.reason());
-  constexpr char kPrefix[] = "FINISH_REASON_";
-  if (name.rfind(kPrefix, 0) != 0) return absl::StrCat(static_cast<int>(finish.reason()));
-  std::string out = absl::AsciiStrToLower(name.substr(sizeof(kPrefix) - 1));
-  if (finish.has_stop_token_id()) absl::StrAppend(&out, " ", finish.stop_token_id());
-  return out;
+  const std::string reason = ShowEnum(*v1::FinishReason_descriptor(), finish.reason());
+  return finish.has_stop_token_id() ? absl::StrCat(reason, " ", finish.stop_token_id()) : reason;
+}
+
+std::string ShowEnum(const google::protobuf::EnumDescriptor& type, int number) {
+  const google::protobuf::EnumValueDescriptor* value = type.FindValueByNumber(number);
+  if (value == nullptr) return absl::StrCat(number);
+  const size_t prefix = type.value(0)->name().size() - std::string_view("UNSPECIFIED").size();
+  return absl::AsciiStrToLower(value->name().substr(prefix));
+}
+
+std::string StageTable(const google::protobuf::RepeatedPtrField<v1::StageReport>& stages, const Style& style) {
+  Table table(
+      {{"stage", Table::kLeft, Table::kWhole, /*is_key=*/true}, {"kept before"}, {"kept after"}, {"removed mass"}});
+  for (const v1::StageReport& report : stages) {
+    table.Add({{ShowEnum(*v1::Stage_descriptor(), report.stage())},
+               {absl::StrCat(report.kept_before_count())},
+               {absl::StrCat(report.kept_after_count())},
+               {ShowNumber(report.removed_mass())}});
+  }
+  return table.Render(style);
 }
 
 }  // namespace logitd::cli

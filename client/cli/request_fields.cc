@@ -23,7 +23,9 @@ using ::google::protobuf::FieldDescriptor;
 using ::google::protobuf::Message;
 
 // "TIE_RULE_KEEP_ALL", "keep_all" and "Keep-All" are "keep-all".
-std::string FlagName(std::string_view name) { return absl::StrReplaceAll(absl::AsciiStrToLower(std::string(name)), {{"_", "-"}}); }
+std::string FlagName(std::string_view name) {
+  return absl::StrReplaceAll(absl::AsciiStrToLower(std::string(name)), {{"_", "-"}});
+}
 
 // The values as flags have them, in the order of the .proto file. The unspecified value, which comes first, is none.
 std::vector<std::string> NamesOf(const EnumDescriptor& type) {

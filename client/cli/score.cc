@@ -23,7 +23,7 @@ std::vector<Flag> TextFlags() { return PairFlags({"--continuation-tokens"}); }
 // The flags that only a model can obey.
 std::vector<Flag> RequestFlags() { return Joined({TextFlags(), {ModelFlag()}, TokenizationFlags(), {BoundaryFlag()}}); }
 
-// What is shown of an item as text: its sums; its tokens too; and who wins.
+// The parts of an item that are shown as text: its sums; also its tokens; also the winner.
 enum class Shown { kSums, kTokens, kComparison };
 
 std::vector<std::string> LabelsOf(const v1::ScoreItem& item) {
@@ -85,7 +85,7 @@ absl::StatusOr<int> Run(const Arguments& arguments, Session& session) {
   v1::ScoreRequest request;
   RETURN_IF_ERROR(SetFields(arguments, request));
   RETURN_IF_ERROR(CheckRecord(arguments, request.record(), request.has_sampling()));
-  // A flag of the record is a wish to see the tokens: nothing else shows them.
+  // A flag of the record asks to see the tokens, which only the list shows.
   Shown shown = request.has_record() ? Shown::kTokens : Shown::kSums;
   if (arguments.Has("--explain")) {
     shown = Shown::kComparison;

@@ -20,7 +20,7 @@
 namespace logitd::cli {
 namespace {
 
-// A label shows no more of the targets than a line has room for.
+// A label shows at most this many targets.
 constexpr size_t kTargetsInLabel = 12;
 
 // The targets of each sequence; row t predicts target t.
@@ -66,7 +66,7 @@ absl::StatusOr<Targets> TargetsFromFile(const Arguments& arguments, const client
   return targets;
 }
 
-// Refuses flags that do not go with rows that are there already, and flags that exclude each other.
+// Refuses flags that do not go with rows from a file, and flags that exclude each other.
 absl::Status CheckFlags(const Arguments& arguments, const std::vector<Flag>& request_flags) {
   if (!arguments.Has("--logits")) {
     return UsageError("--logits", absl::StrCat(arguments.FirstOf(ScoreLogitsFlags())->name,
@@ -99,8 +99,8 @@ absl::StatusOr<v1::ScoreLogitsConfig> ConfigFrom(const Arguments& arguments, boo
                       "--sums-only leaves out the tokens, and with them what --rank, --entropy, --top-n "
                       "and --kept-set ask for");
   }
-  // A flag of the record is a wish to see the tokens. The table shows sums alone; where nothing shows the tokens, they
-  // are not sent, and a file of any length can be scored.
+  // A flag of the record asks to see the tokens. The table shows sums alone: tokens that nothing shows are not sent, so
+  // that a file of any length can be scored.
   const bool needs_records = arguments.Has("--explain") || (json && !sums_only) || config.has_record();
   if (arguments.Has("--explain")) {
     config.mutable_record()->set_rank(true);
@@ -123,7 +123,7 @@ class SequencePrinter {
   SequencePrinter(const Targets& targets, bool list_tokens, bool has_sampling, Session& session)
       : targets_(targets), list_tokens_(list_tokens), has_sampling_(has_sampling), session_(session) {}
 
-  // `response`: of the sequence that follows the last one.
+  // `response` answers the sequence after the last one.
   void Put(const v1::ScoreLogitsResponse& response) {
     std::ostream& out = session_.out();
     const int index = item_.continuations_size();
@@ -164,7 +164,7 @@ class SequencePrinter {
   const bool list_tokens_;
   const bool has_sampling_;
   Session& session_;
-  // What the summary shows of each: its sums, or its error.
+  // The sums of each sequence, or its error, for the summary.
   v1::ScoredItem item_;
   std::vector<std::string> labels_;
   bool has_failure_ = false;

@@ -15,7 +15,7 @@
 namespace logitd::cli {
 namespace {
 
-// Of the lines that a sentence goes on in.
+// The indent of a sentence's further lines.
 constexpr int kIndent = 2;
 
 using Continuations = google::protobuf::RepeatedPtrField<v1::ScoredContinuation>;
@@ -25,8 +25,8 @@ std::optional<double> SumOf(const v1::ScoredContinuation& continuation) {
                                   : LOGITD_CLI_OPTIONAL(continuation.score().totals(), cumulative_model_log_prob);
 }
 
-// Whether some token has probability zero, under the model itself or only under the processed distribution. Where sums
-// were asked for without tokens, a sum that is missing says so.
+// Whether some token has probability zero, under the model itself or only under the processed distribution. If the
+// request asked for sums without tokens, a missing sum tells it.
 bool HasExcluded(const v1::ScoredContinuation& continuation, bool by_model) {
   const auto& tokens = continuation.score().tokens();
   const v1::SequenceTotals& totals = continuation.score().totals();
@@ -50,7 +50,7 @@ std::string LabelAt(const std::vector<std::string>& labels, int index) {
   return index < static_cast<int>(labels.size()) ? labels[index] : absl::StrCat(index);
 }
 
-// The largest of some numbers and who has it: one index, or several that tie; none if there is no number.
+// The largest of some numbers and the indices that have it, several if they tie, none if there is no number.
 std::vector<int> Best(const std::vector<std::optional<double>>& values) {
   std::vector<int> best;
   for (int i = 0; i < static_cast<int>(values.size()); ++i) {
@@ -69,7 +69,7 @@ std::string ShowBest(const std::vector<int>& best) {
   return absl::StrCat(best.size() > 1 ? "tie " : "", absl::StrJoin(best, ", "));
 }
 
-// Who has the likeliest token at each position that two or more continuations reach.
+// The continuations with the likeliest token at each position that two or more of them reach.
 std::string TokenByToken(const Continuations& continuations, const Style& style) {
   std::vector<Table::Column> columns = {{"position", Table::kRight, Table::kWhole, /*is_key=*/true}};
   int length = 0;
@@ -81,7 +81,7 @@ std::string TokenByToken(const Continuations& continuations, const Style& style)
   Table table(std::move(columns));
   std::vector<int> wins(continuations.size(), 0);
   for (int position = 0; position < length; ++position) {
-    std::vector<Table::Cell> row = {{absl::StrCat(position), std::nullopt}};
+    std::vector<Table::Cell> row = {{absl::StrCat(position)}};
     std::vector<std::optional<double>> values;
     int contender_count = 0;
     for (const v1::ScoredContinuation& continuation : continuations) {
@@ -98,7 +98,7 @@ std::string TokenByToken(const Continuations& continuations, const Style& style)
     }
     const std::vector<int> best = contender_count > 1 ? Best(values) : std::vector<int>();
     if (best.size() == 1) ++wins[best[0]];
-    row.push_back({ShowBest(best), std::nullopt});
+    row.push_back({ShowBest(best)});
     table.Add(std::move(row));
   }
   std::string out = "positions won:";
@@ -157,17 +157,17 @@ std::string ScoreSummary(const v1::ScoredItem& item, const std::vector<std::stri
     if (continuation.has_error()) {
       absl::StrAppend(&errors, noun, " ", c, ": ", ShowError(continuation.error()));
     }
-    std::vector<Table::Cell> row = {{absl::StrCat(c), std::nullopt},
-                                    {LabelAt(labels, c), std::nullopt},
-                                    {continuation.has_error() ? "-" : absl::StrCat(totals.token_count()), std::nullopt},
+    std::vector<Table::Cell> row = {{absl::StrCat(c)},
+                                    {LabelAt(labels, c)},
+                                    {continuation.has_error() ? "-" : absl::StrCat(totals.token_count())},
                                     {ShowSum(sum, HasExcluded(continuation, /*by_model=*/true)), per_token}};
     if (has_sampling) {
       row.push_back({ShowSum(LOGITD_CLI_OPTIONAL(totals, cumulative_sampling_log_prob),
                              HasExcluded(continuation, /*by_model=*/false)),
                      std::nullopt});
     }
-    row.push_back({ShowNumber(per_token), std::nullopt});
-    row.push_back({continuation.has_error() ? "-" : ShowNumber(PerplexityOf(totals)), std::nullopt});
+    row.push_back({ShowNumber(per_token)});
+    row.push_back({continuation.has_error() ? "-" : ShowNumber(PerplexityOf(totals))});
     row.push_back({!continuation.score().has_is_greedy() ? "-"
                    : continuation.score().is_greedy()    ? "yes"
                                                          : "no",
@@ -219,7 +219,7 @@ std::string ScoreLineErrors(const v1::ScoreResponse& response) {
     return absl::StrCat(item, ": ", SanitizeForTerminal(response.item().error().message()), "\n");
   }
   std::string out;
-  // What changes a number without a sign of it in the line.
+  // A doubled BOS changes the numbers, and nothing in the line shows it.
   if (response.item().tokenization().doubled_bos()) {
     v1::TokenizationReport doubled;
     doubled.set_doubled_bos(true);

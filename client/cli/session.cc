@@ -56,7 +56,7 @@ int ExitCodeOf(const absl::Status& status) {
   return kExitRefused;
 }
 
-// Whether gRPC's message is about a connection that was there when the call began.
+// Whether gRPC's message is about a connection that existed when the call began.
 bool IsLostConnection(const std::string& message) {
   for (const char* sign : {"Socket closed", "Connection reset", "Broken pipe", "keepalive", "GOAWAY"}) {
     if (message.find(sign) != std::string::npos) return true;
@@ -64,7 +64,7 @@ bool IsLostConnection(const std::string& message) {
   return false;
 }
 
-// The command that starts the server which did not answer.
+// The command that would start the server that did not answer.
 std::string StartCommand(const std::string& address, bool needs_model) {
   return absl::StrCat("logitd", needs_model ? " --model FILE" : "",
                       address == client::kDefaultAddress ? "" : absl::StrCat(" --listen ", address));
@@ -75,7 +75,7 @@ v1::Error ErrorFrom(const absl::Status& status, const std::string& address, bool
   v1::Error error = client::ErrorMessageOf(status);
   if (exit_code == kExitUsage) error.set_value(QuotedValue(error.value()));
   if (exit_code != kExitUnreachable) return error;
-  // gRPC tells the whole story of its attempts; the system's reason is what comes last.
+  // gRPC's message lists all attempts; the system's reason comes last.
   const size_t colon = error.message().rfind(": ");
   const std::string cause = colon == std::string::npos ? error.message() : error.message().substr(colon + 2);
   const std::string shown_cause = cause.empty() ? "" : absl::StrCat(" (", cause, ")");

@@ -1,5 +1,5 @@
-// What every subcommand needs once its command line is read: a client, and how to print. Made of the flags that all
-// subcommands have: --server, --timeout, --json, --color, --help.
+// A subcommand's client and way of printing, made of the flags that all subcommands have: --server, --timeout, --json,
+// --color, --help.
 #ifndef LOGITD_CLIENT_CLI_SESSION_H_
 #define LOGITD_CLIENT_CLI_SESSION_H_
 
@@ -21,33 +21,33 @@ struct Session {
   Environment& environment;
   std::unique_ptr<client::Client> client;
   std::string address;
-  // The subcommand cannot do without a model; what to do about a server that is not there depends on it.
+  // Whether the subcommand needs a model. If the server is not there, the error tells how to start one that fits.
   bool needs_model = true;
   bool json = false;
   // Colours on standard output.
   bool colour = false;
 
   std::ostream& out() const { return environment.out; }
-  // Of standard output. What is no terminal gets tables of any width: a file, `less -S`, `grep`.
+  // The style of standard output. A file or a pipe (`less -S`, `grep`) gets tables of any width.
   Style style() const { return {colour, environment.out_is_terminal ? environment.width : 0}; }
 
-  // The failure as Fail says it: where the server gave no error, one made of the status. REQUIRES: !status.ok().
+  // The error that Fail prints. If the server gave none, it is made of the status. REQUIRES: !status.ok().
   v1::Error ErrorOf(const absl::Status& status) const;
 
-  // Says on standard error why the command failed, as text or with --json as {"error": logitd.v1.Error}, and returns
-  // the exit code that goes with it. REQUIRES: !status.ok().
+  // Prints on standard error why the command failed, as text or with --json as {"error": logitd.v1.Error}. Returns the
+  // exit code. REQUIRES: !status.ok().
   int Fail(const absl::Status& status) const;
 };
 
-// Fail() for when there is no session yet.
+// Fail() before there is a session.
 int ReportFailure(const absl::Status& status, const std::string& address, bool json, Environment& environment,
                   bool needs_model = true);
 
 // Whether `args` has this flag before any "--".
 bool AsksFor(const std::vector<std::string>& args, std::string_view flag);
 
-// Parses `args` into `arguments`. Sets `exit_code` if the command ends here: help was asked for, or the command line is
-// wrong. Returns null then.
+// Parses `args` into `arguments` and connects. Returns null if the command ends here, because `args` asks for help or
+// is wrong; sets `exit_code` then.
 std::unique_ptr<Session> OpenSession(Arguments& arguments, const std::vector<std::string>& args,
                                      Environment& environment, int& exit_code);
 

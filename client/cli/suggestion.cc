@@ -31,7 +31,7 @@ std::string DidYouMean(std::string_view typed, const std::vector<std::string>& n
       nearest = &name;
     }
   }
-  return nearest == nullptr ? "" : absl::StrCat("; did you mean ", *nearest, "?");
+  return nearest == nullptr ? "" : absl::StrCat(" (did you mean ", *nearest, "?)");
 }
 
 }  // namespace logitd::cli

@@ -16,7 +16,7 @@ namespace logitd::cli {
 namespace {
 
 constexpr int kGap = 2;
-// A cell of text that is cut to less says nothing any more; so does a list that is wrapped into less.
+// A cell of text or a list in fewer columns would tell nothing.
 constexpr int kLeastTextColumns = 12;
 constexpr int kLeastWrapColumns = 30;
 
@@ -131,7 +131,7 @@ void Table::RenderBlock(const Block& block, bool colour, std::string& out) const
   };
 
   std::vector<Cell> headings;
-  for (const size_t i : block.columns) headings.push_back({columns_[i].heading, std::nullopt});
+  for (const size_t i : block.columns) headings.push_back({columns_[i].heading});
   const bool has_heading =
       std::any_of(columns_.begin(), columns_.end(), [](const Column& column) { return !column.heading.empty(); });
   if (has_heading) add_line(headings, /*is_heading=*/true);
@@ -179,7 +179,7 @@ std::string Bar(double value, double largest, int width) {
 std::string ShowNumber(double value) {
   if (std::isnan(value)) return "nan";
   if (std::isinf(value)) return value < 0 ? "-inf" : "inf";
-  // From here on six decimals are noise.
+  // Beyond this, six decimals are noise.
   if (std::fabs(value) >= 1e9) return absl::StrFormat("%.6e", value);
   // -0.0000004 is shown as zero, without a sign.
   const std::string text = absl::StrFormat("%.6f", value);

@@ -17,28 +17,28 @@ namespace logitd::cli {
 class Table {
  public:
   enum Alignment { kLeft, kRight };
-  // What becomes of a column where the table is wider than the terminal.
+  // How a column gives way in a table that is wider than the terminal.
   enum Squeeze {
-    // It stands whole, if need be in another block.
+    // It stays whole, if need be in another block.
     kWhole,
     // Its cells are cut, down to kLeastTextColumns, with an ellipsis.
     kShorten,
-    // Its cells are lists, of pieces that end with a newline each but the last: they go on below.
+    // Its cells are lists of pieces, separated by newlines, which continue in the next line.
     kWrap,
-    // An ornament: left out where there is no room.
+    // It is an ornament, and left out if there is no room.
     kDrop,
   };
   struct Column {
     std::string heading;
     Alignment alignment = kRight;
     Squeeze squeeze = kWhole;
-    // It says which row this is: it stands in front of every block.
+    // It identifies the row, and stands in front of every block.
     bool is_key = false;
   };
   struct Cell {
     std::string text;
     // Colours the cell as this log-prob. Unset: plain.
-    std::optional<double> log_prob;
+    std::optional<double> log_prob = std::nullopt;
   };
 
   // Columns with empty headings throughout: no heading line.
@@ -48,9 +48,9 @@ class Table {
   void Add(std::vector<Cell> cells) { rows_.push_back(std::move(cells)); }
   bool empty() const { return rows_.empty(); }
 
-  // Every line ends with a newline; columns stand two spaces apart; no spaces at the end of a line. A table that is
-  // wider than style.width is squeezed, and if that is not enough it comes in blocks, one below the other, each with
-  // the key columns and as many of the others as there is room for: no number is left out.
+  // Every line ends with a newline, without spaces before it; columns stand two spaces apart. A table that is wider
+  // than style.width is squeezed. If that is not enough it is split into blocks, one below the other: each has the key
+  // columns, and as many other columns as fit. No number is left out.
   std::string Render(const Style& style) const;
 
  private:

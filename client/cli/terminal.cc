@@ -13,7 +13,7 @@ namespace logitd::cli {
 namespace {
 
 struct Step {
-  // Lower end of the step, nats: ln 0.9, ln 0.5, ln 0.2, ln 0.05, ln 0.01, all below.
+  // Lower end of the step in nats: ln 0.9, ln 0.5, ln 0.2, ln 0.05, ln 0.01, all below.
   double from;
   const char* name;
   int colour;

@@ -1,4 +1,4 @@
-// What a stream can show: is it a terminal, how wide, with colours or not; and the colours of log-probs.
+// Whether a stream is a terminal, its width, its colours, and the colours of log-probs.
 #ifndef LOGITD_CLIENT_CLI_TERMINAL_H_
 #define LOGITD_CLIENT_CLI_TERMINAL_H_
 
@@ -11,7 +11,7 @@ namespace logitd::cli {
 
 // True if the file descriptor is a terminal.
 bool IsTerminal(int file_descriptor);
-// Its columns; else the variable COLUMNS, else 80.
+// Its columns, else the variable COLUMNS, else 80.
 int TerminalWidth(int file_descriptor);
 
 enum class ColourMode { kAuto, kAlways, kNever };
@@ -21,14 +21,14 @@ bool UseColour(ColourMode mode, bool is_terminal, const Environment& environment
 
 // How a stream is written to.
 struct Style {
-  // Implicit: a style without a width is what it was before there was one, colours or none.
+  // Implicit: a bool alone is a style of any width.
   Style(bool use_colour = false, int columns = 0) : colour(use_colour), width(columns) {}  // NOLINT
   bool colour;
-  // Columns that a table may take; 0: as many as it needs, for what is no terminal.
+  // Columns that a table may take; 0: as many as it needs (no terminal).
   int width;
 };
 
-// `text`, on a terminal cut to `columns` columns: what is no terminal gets all of it.
+// `text`, cut to `columns` columns on a terminal, whole elsewhere.
 std::string ShortenOnTerminal(std::string_view text, int columns, const Style& style);
 
 // `text` in dim or bold face, or as it is if `colour` is false.
@@ -39,7 +39,7 @@ std::string Bold(std::string_view text, bool colour);
 // yellow to red (unlikely), all readable on a dark and on a light background.
 std::string InLogProbColour(std::string_view text, double log_prob, bool colour);
 
-// What explains the colours, in lines that fit, the last without its end. Empty without colours.
+// The legend of the colours in lines that fit, without a newline at the end. Empty without colours.
 std::string LogProbLegend(const Style& style);
 
 }  // namespace logitd::cli

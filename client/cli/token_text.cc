@@ -23,7 +23,7 @@ Utf8Unit NextUnit(std::string_view bytes) {
 int ColumnsOf(const Utf8Unit& unit) {
   const uint32_t c = unit.code_point.value_or(0);
   if (c < 0x7F) return 1;
-  // wcwidth asks the locale of the thread, and the program's own is "C": there only ASCII has a width.
+  // wcwidth uses the locale of the thread. The program's own is "C", where only ASCII has a width.
   static const locale_t utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", nullptr);
   if (utf8 == nullptr) return 1;
   const locale_t before = uselocale(utf8);

@@ -12,7 +12,7 @@ namespace {
 
 std::string Bytes(int64_t count) { return absl::StrCat(count, count == 1 ? " byte" : " bytes"); }
 
-// What is to be said of one boundary, in a line each.
+// The notes on one boundary, a line each.
 std::vector<std::string> SentencesOf(const v1::BoundaryReport& boundary) {
   std::vector<std::string> sentences;
   if (boundary.token_spans_boundary()) {

@@ -1,4 +1,4 @@
-// What a reader should know about how texts became tokens: lines below a table. Empty where there is nothing to say.
+// Notes below a table on how texts became tokens, a line each. Empty if there is nothing to note.
 #ifndef LOGITD_CLIENT_CLI_TOKENIZATION_NOTES_H_
 #define LOGITD_CLIENT_CLI_TOKENIZATION_NOTES_H_
 
@@ -10,12 +10,12 @@
 
 namespace logitd::cli {
 
-// `text`: whose tokens they are, e.g. "the prompt".
+// `text` names the text, for example "the prompt".
 std::string TokenizationNote(const v1::TokenizationReport& report, const std::string& text);
 
-// Of a context and its continuations; those of one kind share a line: "continuations 0, 2: ...".
+// Notes on a context and its continuations. Continuations with the same note share a line: "continuations 0, 2: ...".
 std::string BoundaryNotes(const v1::ScoredItem& item);
-// The same of candidates: "candidates " a", " b": ...". `labels`: as many as candidates.
+// The same for candidates: "candidates " a", " b": ...". `labels` has one entry for each candidate.
 std::string BoundaryNotes(const v1::RankedItem& item, const std::vector<std::string>& labels);
 
 }  // namespace logitd::cli

@@ -9,13 +9,13 @@
 #include "client/cli/filled_text.h"
 #include "client/cli/flags.h"
 #include "client/cli/json_lines.h"
+#include "client/cli/record_table.h"
 #include "client/cli/session.h"
-#include "client/cli/stage_table.h"
 
 namespace logitd::cli {
 namespace {
 
-// "r = 123 of 456, in [100, 200)": the draw so that it can be checked by hand.
+// "r = 123 of 456, in [100, 200)": the draw in a form that can be checked by hand.
 std::string ShowDraw(const v1::DrawRecord& draw) {
   const absl::uint128 r = (absl::uint128(draw.uniform()) * draw.total_weight()) >> 64;
   return absl::StrCat("r = ", absl::Uint128Low64(r), " of ", draw.total_weight(), ", in [", draw.interval_start(), ", ",

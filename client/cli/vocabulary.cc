@@ -9,6 +9,7 @@
 #include "client/cli/commands.h"
 #include "client/cli/flags.h"
 #include "client/cli/json_lines.h"
+#include "client/cli/record_table.h"
 #include "client/cli/request_fields.h"
 #include "client/cli/session.h"
 #include "client/cli/token_text.h"
@@ -16,25 +17,13 @@
 namespace logitd::cli {
 namespace {
 
-const char* KindName(v1::TokenKind kind) {
-  switch (kind) {
-    case v1::TOKEN_KIND_TEXT:
-      return "text";
-    case v1::TOKEN_KIND_CONTROL:
-      return "control";
-    case v1::TOKEN_KIND_UNUSED:
-      return "unused";
-    default:
-      return "unknown";
-  }
-}
-
 // `    50256  control  ends a text  "<|endoftext|>"`. Columns of fixed widths: a million tokens are printed as they
 // come.
 std::string Line(const v1::VocabularyToken& token, int id_width) {
   const std::string& shown = token.kind() == v1::TOKEN_KIND_CONTROL ? token.name() : token.token_bytes();
-  std::string line = absl::StrFormat("%*d  %-7s  %-11s", id_width, token.token_id(), KindName(token.kind()),
-                                     token.ends_text() ? "ends a text" : "");
+  std::string line =
+      absl::StrFormat("%*d  %-7s  %-11s", id_width, token.token_id(),
+                      ShowEnum(*v1::TokenKind_descriptor(), token.kind()), token.ends_text() ? "ends a text" : "");
   if (!shown.empty()) return absl::StrCat(line, "  \"", EscapeText(shown), "\"\n");
   line.erase(line.find_last_not_of(' ') + 1);
   return absl::StrCat(line, "\n");
@@ -59,7 +48,7 @@ absl::StatusOr<int> Run(const Arguments& arguments, Session& session) {
     for (const v1::VocabularyToken& token : response.tokens()) {
       out << (session.json ? absl::StrCat(ToJson(token), "\n") : Line(token, id_width));
     }
-    // Not what nobody reads any more: `| head`.
+    // Stop if nobody reads any more: `| head`.
     return out.good();
   });
   if (!out.good()) return kExitOk;

@@ -9,16 +9,22 @@
 #include <thread>
 #include <utility>
 
+#include "base/status_macros.h"
 #include "client/logitd/client_error.h"
 #include "grpcpp/client_context.h"
 
 namespace logitd::client {
 namespace {
 
-template <typename Response>
-absl::StatusOr<Response> ResultOf(const grpc::Status& status, Response&& response) {
+// Makes a call of one request and one response.
+template <typename Stub, typename Request, typename Response>
+absl::StatusOr<Response> Call(grpc::ClientContext& context, Stub& stub,
+                              grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
+                              const Request& request) {
+  Response response;
+  const grpc::Status status = (stub.*method)(&context, request, &response);
   if (!status.ok()) return FromGrpcStatus(status);
-  return std::move(response);
+  return response;
 }
 
 // Ends a call that the caller no longer wants.
@@ -79,16 +85,15 @@ class ReplyQueue {
   std::condition_variable changed_;
   std::deque<Response> replies_;
   bool has_ended_ = false;
-  // Last: it uses the others.
+  // The last member, because the thread uses the others.
   std::jthread thread_;
 };
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Client>> Client::Connect(Options options) {
-  absl::StatusOr<std::unique_ptr<Connection>> connection = Dial(options);
-  if (!connection.ok()) return connection.status();
-  return std::make_unique<Client>(*std::move(connection), std::move(options));
+  ASSIGN_OR_RETURN(std::unique_ptr<Connection> connection, Dial(options));
+  return std::make_unique<Client>(std::move(connection), std::move(options));
 }
 
 Client::Client(std::unique_ptr<Connection> connection, Options options)
@@ -142,7 +147,8 @@ absl::Status Client::ScoreLogits(const v1::ScoreLogitsConfig& config, const Next
                                  const ScoreLogitsCallback& on_sequence) {
   const auto context = NewContext();
   const auto stream = connection_->scoring().ScoreLogits(context.get());
-  // Replies are read while rows are written: the server reads no further than its reply to the message before.
+  // Replies are read while rows are written, because the server reads a message only after it has written its reply to
+  // the one before.
   ReplyQueue<v1::ScoreLogitsResponse> replies(*stream);
   const auto cancel = [&](const absl::Status& status) {
     context->TryCancel();
@@ -177,10 +183,8 @@ absl::Status Client::ScoreLogits(const v1::ScoreLogitsConfig& config, const Next
 
 absl::StatusOr<v1::ComputeDistributionResponse> Client::ComputeDistribution(
     const v1::ComputeDistributionRequest& request) {
-  const auto context = NewContext();
-  v1::ComputeDistributionResponse response;
-  const grpc::Status status = connection_->decoding().ComputeDistribution(context.get(), request, &response);
-  return ResultOf(status, std::move(response));
+  return Call(*NewContext(), connection_->decoding(), &v1::DecodingService::StubInterface::ComputeDistribution,
+              request);
 }
 
 absl::StatusOr<std::unique_ptr<DecodeStream>> Client::Decode(const v1::DecodeConfig& config) {
@@ -190,40 +194,30 @@ absl::StatusOr<std::unique_ptr<DecodeStream>> Client::Decode(const v1::DecodeCon
 }
 
 absl::StatusOr<v1::GetServerInfoResponse> Client::ServerInfo() {
-  const auto context = NewContext();
-  v1::GetServerInfoResponse response;
-  const grpc::Status status = connection_->server().GetServerInfo(context.get(), {}, &response);
-  return ResultOf(status, std::move(response));
+  return Call(*NewContext(), connection_->server(), &v1::ServerService::StubInterface::GetServerInfo,
+              v1::GetServerInfoRequest());
 }
 
 absl::StatusOr<bool> Client::IsServing(const std::string& model) {
-  const auto context = NewContext();
   grpc::health::v1::HealthCheckRequest request;
   if (!model.empty()) request.set_service("model/" + model);
-  grpc::health::v1::HealthCheckResponse response;
-  const grpc::Status status = connection_->health().Check(context.get(), request, &response);
-  return ResultOf(status, response.status() == grpc::health::v1::HealthCheckResponse::SERVING);
+  ASSIGN_OR_RETURN(
+      const grpc::health::v1::HealthCheckResponse response,
+      Call(*NewContext(), connection_->health(), &grpc::health::v1::Health::StubInterface::Check, request));
+  return response.status() == grpc::health::v1::HealthCheckResponse::SERVING;
 }
 
 absl::StatusOr<v1::ListModelsResponse> Client::Models() {
-  const auto context = NewContext();
-  v1::ListModelsResponse response;
-  const grpc::Status status = connection_->models().ListModels(context.get(), {}, &response);
-  return ResultOf(status, std::move(response));
+  return Call(*NewContext(), connection_->models(), &v1::ModelService::StubInterface::ListModels,
+              v1::ListModelsRequest());
 }
 
 absl::StatusOr<v1::TokenizeResponse> Client::Tokenize(const v1::TokenizeRequest& request) {
-  const auto context = NewContext();
-  v1::TokenizeResponse response;
-  const grpc::Status status = connection_->models().Tokenize(context.get(), request, &response);
-  return ResultOf(status, std::move(response));
+  return Call(*NewContext(), connection_->models(), &v1::ModelService::StubInterface::Tokenize, request);
 }
 
 absl::StatusOr<v1::DetokenizeResponse> Client::Detokenize(const v1::DetokenizeRequest& request) {
-  const auto context = NewContext();
-  v1::DetokenizeResponse response;
-  const grpc::Status status = connection_->models().Detokenize(context.get(), request, &response);
-  return ResultOf(status, std::move(response));
+  return Call(*NewContext(), connection_->models(), &v1::ModelService::StubInterface::Detokenize, request);
 }
 
 absl::Status Client::GetVocabulary(const v1::GetVocabularyRequest& request, const VocabularyCallback& on_tokens) {

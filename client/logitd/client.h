@@ -29,8 +29,8 @@
 
 namespace logitd::client {
 
-// Callbacks run on the calling thread, between two reads. They return false to cancel the call, which then ends with
-// kCancelled.
+// Callbacks run on the calling thread, between two reads. A callback that returns false cancels the call, which then
+// ends with kCancelled.
 using StartedCallback = std::function<bool(const v1::GenerateStarted&)>;
 using DeltaCallback = std::function<bool(const v1::CompletionDelta&)>;
 using ScoreCallback = std::function<bool(v1::ScoreResponse)>;
@@ -57,7 +57,7 @@ class Client {
   absl::Status Score(const v1::ScoreRequest& request, const ScoreCallback& on_item);
 
   // ScoringService.ScoreLogits: log-probs under the caller's own logits. Needs no model. `on_sequence` gets each
-  // sequence's reply, between two messages or after the last of them. What is sent is held one message at a time.
+  // sequence's reply, between two messages or after the last one. One message at a time is held in memory.
   absl::Status ScoreLogits(const v1::ScoreLogitsConfig& config, const NextRowsCallback& next_rows,
                            const ScoreLogitsCallback& on_sequence);
 

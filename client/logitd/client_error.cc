@@ -12,7 +12,7 @@ namespace {
 
 // The type URL under which absl keeps a google.rpc.Status by convention.
 constexpr char kDetailsUrl[] = "type.googleapis.com/google.rpc.Status";
-// Under which InputError keeps its v1::Error; never leaves the process.
+// The type URL under which InputError keeps its v1::Error. It never leaves the process.
 constexpr char kInputUrl[] = "logitd.client/input-error";
 
 std::string Metadata(const google::rpc::ErrorInfo& info, const char* key) {
@@ -20,7 +20,7 @@ std::string Metadata(const google::rpc::ErrorInfo& info, const char* key) {
   return found == info.metadata().end() ? std::string() : found->second;
 }
 
-// What the server states wins over what ErrorInfo repeats.
+// The server's own error wins over ErrorInfo, which repeats it.
 void TakeError(const v1::Error& error, ClientError& out) {
   out.reason = ReasonName(error.reason());
   if (!error.field().empty()) out.field = error.field();

@@ -1,4 +1,4 @@
-// What a failed call says, taken apart.
+// The error of a failed call, taken apart.
 //
 // Every method of the library returns absl::Status. A status that came over the wire carries the google.rpc.Status of
 // grpc-status-details-bin as a payload; ErrorOf() reads ErrorInfo, BadRequest, RetryInfo and logitd.v1.Error out of it:
@@ -36,9 +36,9 @@ struct ClientError {
   std::string value;
   std::string bound;
   std::string limit;
-  // Worth a retry after this time. Unset: a retry of the same request does not help.
+  // Retry after this time. Unset: a retry of the same request does not help.
   std::optional<std::chrono::milliseconds> retry_delay;
-  // The failure as the server stated it. Unset: it did not.
+  // The error as the server stated it. Unset: it stated none.
   std::optional<v1::Error> error;
 
   // The call failed because of the connection, not because a logitd server refused it: nobody listens, or the
@@ -49,12 +49,11 @@ struct ClientError {
 // REQUIRES: !status.ok().
 ClientError ErrorOf(const absl::Status& status);
 
-// The same failure as one logitd.v1.Error; where the server gave none, made of code and message. REQUIRES:
-// !status.ok().
+// The error as one logitd.v1.Error; if the server stated none, it is made of code and message. REQUIRES: !status.ok().
 v1::Error ErrorMessageOf(const absl::Status& status);
 
-// The caller's own input cannot be sent: a file is not what it should be, a value cannot be read. Nothing was asked of
-// the server. The status has the code and the message of `error`, kInvalidArgument if it has no code.
+// An error of the caller's own input, which was not sent: a file of another form, a value that cannot be read. The
+// status has the code and the message of `error`; without a code it is kInvalidArgument.
 absl::Status InputError(v1::Error error);
 // InputError of a `field` that must be `bound`, got `value`; both may be empty.
 absl::Status InputError(std::string_view field, std::string_view value, std::string_view bound,

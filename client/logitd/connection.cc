@@ -1,5 +1,6 @@
 #include "client/logitd/connection.h"
 
+#include "base/status_macros.h"
 #include "client/logitd/address.h"
 #include "grpc/compression.h"
 #include "grpcpp/create_channel.h"
@@ -17,9 +18,9 @@ grpc::ChannelArguments ChannelArgumentsOf(const Options& options, const Address&
   arguments.SetCompressionAlgorithm(GRPC_COMPRESS_NONE);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, static_cast<int>(options.keepalive_time.count()));
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, static_cast<int>(options.keepalive_timeout.count()));
-  // gRPC gives an attempt to connect as long as the least time between attempts.
+  // The least time between two attempts is also gRPC's time limit for one attempt.
   arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, static_cast<int>(options.connect_timeout.count()));
-  // http_proxy is for the outside: through it a server on this machine cannot be reached.
+  // A proxy of http_proxy cannot reach a server on this machine.
   if (address.is_local) arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   return arguments;
 }
@@ -53,10 +54,9 @@ class GrpcConnection final : public Connection {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Connection>> Dial(const Options& options) {
-  absl::StatusOr<Address> address = ParseAddress(options.address);
-  if (!address.ok()) return address.status();
-  return std::make_unique<GrpcConnection>(grpc::CreateCustomChannel(address->target, grpc::InsecureChannelCredentials(),
-                                                                    ChannelArgumentsOf(options, *address)));
+  ASSIGN_OR_RETURN(const Address address, ParseAddress(options.address));
+  return std::make_unique<GrpcConnection>(grpc::CreateCustomChannel(address.target, grpc::InsecureChannelCredentials(),
+                                                                    ChannelArgumentsOf(options, address)));
 }
 
 }  // namespace logitd::client

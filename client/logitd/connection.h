@@ -1,5 +1,5 @@
-// One connection to one server: the stubs that Client calls. An interface, so that tests put gRPC's generated mocks in
-// the place of a server.
+// One connection to one server: the stubs that Client calls. It is an interface, so that tests can put gRPC's generated
+// mocks in the place of a server.
 //
 // Thread-safe: stubs may be used from many threads.
 #ifndef LOGITD_CLIENT_LOGITD_CONNECTION_H_

@@ -12,7 +12,7 @@ DecodeStream::DecodeStream(std::unique_ptr<grpc::ClientContext> context, std::un
 DecodeStream::~DecodeStream() {
   if (finished_) return;
   if (context_ != nullptr) context_->TryCancel();
-  // gRPC wants every stream finished before it is destroyed; the outcome of a cancelled one tells nothing.
+  // gRPC requires Finish before a stream is destroyed. The status of a cancelled stream tells nothing.
   (void)stream_->Finish();
 }
 
@@ -47,7 +47,7 @@ absl::Status DecodeStream::Finish() {
   if (finished_) return final_status_;
   stream_->WritesDone();
   v1::DecodeResponse ignored;
-  // Results nobody waited for: none after complete Steps, but Finish() must not hang on them either.
+  // Drops results that no Step waited for. There are none after complete Steps, but Finish() must not hang on them.
   while (stream_->Read(&ignored)) {
   }
   final_status_ = FromGrpcStatus(stream_->Finish());

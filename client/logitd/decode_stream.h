@@ -34,7 +34,7 @@ class DecodeStream {
                                                              std::unique_ptr<Stream> stream,
                                                              const v1::DecodeConfig& config);
 
-  // Cancels the call if it was not finished.
+  // Cancels the call unless it is finished.
   ~DecodeStream();
   DecodeStream(const DecodeStream&) = delete;
   DecodeStream& operator=(const DecodeStream&) = delete;
@@ -52,7 +52,7 @@ class DecodeStream {
 
  private:
   DecodeStream(std::unique_ptr<grpc::ClientContext> context, std::unique_ptr<Stream> stream);
-  // Why the stream ended when a write or read failed; never OK.
+  // The reason why the stream ended, after a write or read failed; never OK.
   absl::Status Broken();
 
   std::unique_ptr<grpc::ClientContext> context_;

@@ -12,11 +12,11 @@
 namespace logitd::client {
 namespace {
 
-// Far below the cap of a message (64 MiB), and enough for the cost of a message not to count.
+// Far below the cap of a message (64 MiB), and large enough that the overhead of a message does not count.
 constexpr int64_t kBytesPerMessage = int64_t{4} << 20;
 // Limits.max_rows_per_message.
 constexpr int64_t kRowsPerMessage = 1024;
-// The protocol's own bound (Limits.max_vocab_size): a row of so many values is what must fit the memory here.
+// The protocol's own bound (Limits.max_vocab_size), so that a row fits the memory here.
 constexpr int64_t kMaxVocabSize = 1 << 20;
 
 constexpr char kShapes[] = "[V], [T, V] or [B, T, V]";

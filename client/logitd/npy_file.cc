@@ -14,6 +14,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
 #include "base/status_macros.h"
 #include "client/logitd/client_error.h"
 
@@ -21,12 +22,12 @@ namespace logitd::client {
 namespace {
 
 constexpr std::string_view kMagic = "\x93NUMPY";
-// Of a plain array it is about a hundred bytes; numpy itself refuses to evaluate more than 10,000.
+// The header of a plain array has about a hundred bytes. numpy itself refuses to evaluate more than 10,000.
 constexpr int64_t kMaxHeaderBytes = 10'000;
 constexpr size_t kMaxDimensions = 32;
 // An array in Fortran order is in memory twice while it is put in C order.
 constexpr int64_t kMaxFortranBytes = int64_t{1} << 30;
-// Skipped at once where a stream cannot seek.
+// The bytes that are skipped at once in a stream that cannot seek.
 constexpr int64_t kSkipBytes = 1 << 20;
 
 struct NpyHeader {
@@ -41,7 +42,7 @@ class HeaderParser {
  public:
   explicit HeaderParser(std::string_view text) : left_(text) {}
 
-  // Unset: it is not of that form, or not exactly these three keys are in it.
+  // Unset: it has another form, or other keys than these three.
   std::optional<NpyHeader> Parse() {
     std::optional<std::string> type;
     std::optional<bool> is_fortran_order;
@@ -62,7 +63,7 @@ class HeaderParser {
       } else {
         return std::nullopt;
       }
-      // A comma may stand before the end too.
+      // Python allows a comma before the end too.
       if (!Take(',') && Peek() != '}') return std::nullopt;
     }
     SkipSpaces();
@@ -99,7 +100,7 @@ class HeaderParser {
     left_.remove_prefix(end + 1);
     return text;
   }
-  // The type of an array of records is a list: what is in it does not matter, for it is not taken.
+  // The type of an array of records is a list. Its content does not matter, because records are refused.
   std::optional<std::string> Type() {
     if (Peek() != '[') return String();
     const size_t end = left_.find(']');
@@ -136,7 +137,12 @@ class HeaderParser {
   std::string_view left_;
 };
 
-// Two bytes of which numpy does not say what they are.
+// Text of a file or a path, fit for one line: control characters become \xNN.
+std::string Shown(std::string_view text) {
+  return absl::StrReplaceAll(absl::Utf8SafeCHexEscape(std::string(text)), {{"\\'", "'"}, {"\\\"", "\""}});
+}
+
+// Two-byte values whose meaning numpy does not tell.
 bool IsTwoOpaqueBytes(const std::string& type) { return type == "<V2" || type == "|V2"; }
 
 std::optional<NpyType> TypeOf(const std::string& type, const NpySource& source) {
@@ -155,9 +161,9 @@ std::optional<NpyType> TypeOf(const std::string& type, const NpySource& source) 
   return std::nullopt;
 }
 
-// "float64 ('<f8')", "big-endian float32 ('>f4')"; what has no such name is shown as it is.
+// "float64 ('<f8')", "big-endian float32 ('>f4')"; other types are shown as they are.
 std::string ShowType(const std::string& type) {
-  const std::string quoted = absl::StrCat("'", absl::Utf8SafeCHexEscape(type), "'");
+  const std::string quoted = absl::StrCat("'", Shown(type), "'");
   int bytes = 0;
   if (type.size() < 3 ||
       std::from_chars(type.data() + 2, type.data() + type.size(), bytes).ptr != type.data() + type.size() ||
@@ -197,7 +203,7 @@ std::string TypeError(const std::string& type, const NpySource& source) {
     return absl::StrCat("it holds two-byte values that numpy has no name for (", ShowType(type),
                         "); if they are bfloat16, as ml_dtypes saves it, give --dtype bf16");
   }
-  // What numpy is to make of it: half precision stays half precision.
+  // The type that numpy should save: half precision stays half precision.
   const char* wanted = !logits ? "int32" : type.size() == 3 && type.substr(1) == "f2" ? "float16" : "float32";
   return absl::StrCat("it holds ", name, ", and ",
                       logits ? "logits are float32 or float16" : "token ids are int32 or int64",
@@ -259,7 +265,7 @@ absl::StatusOr<NpyFile> NpyFile::Open(const NpySource& source, std::istream& sta
     RETURN_IF_ERROR(file.CheckSize(path));
   }
   const auto is_long = [](int64_t size) { return size > 1; };
-  // Of one dimension both orders are the same.
+  // With one dimension both orders are the same.
   if (file.is_fortran_order_ && std::count_if(file.shape_.begin(), file.shape_.end(), is_long) > 1) {
     RETURN_IF_ERROR(file.PutInCOrder());
   }
@@ -384,7 +390,7 @@ absl::Status NpyFile::Skip(int64_t count) {
       values_left_ -= count;
       return CheckEnd();
     }
-    // A pipe with a name.
+    // It is a named pipe, which cannot seek.
     in_->clear();
   }
   const int64_t at_once = kSkipBytes / value_bytes();
@@ -422,8 +428,8 @@ absl::Status NpyFile::CheckEnd() {
 }
 
 absl::Status NpyFile::Error(std::string_view what, std::string_view bound) const {
-  return InputError(flag_, path_, bound,
-                    absl::StrCat(flag_, " ", absl::Utf8SafeCHexEscape(path_), ": ", std::string(what)));
+  const std::string path = Shown(path_);
+  return InputError(flag_, path, bound, absl::StrCat(flag_, " ", path, ": ", std::string(what)));
 }
 
 }  // namespace logitd::client

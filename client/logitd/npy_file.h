@@ -1,13 +1,13 @@
-// Reads one array of a .npy file (numpy.save) front to back, in pieces: a file of many gigabytes takes the memory of
-// one piece. Why it is written here: docs/adr/0006-npy-reader.md.
+// Reads one array of a .npy file (numpy.save) front to back, in pieces. A file of many gigabytes takes the memory of
+// one piece. No library of Debian does this: docs/adr/0006-npy-reader.md.
 //
-//   absl::StatusOr<NpyFile> file = NpyFile::Open({"--logits", path, NpyContent::kLogits}, environment.in);
+//   absl::StatusOr<NpyFile> file = NpyFile::Open({"logits", path, NpyContent::kLogits}, std::cin);
 //   file->shape();                                    // {16, 50257}
 //   absl::Status status = file->Read(50257, bytes);   // the first row
 //
-// Strict: format versions 1.0, 2.0 and 3.0, little endian, the types of NpyContent; the file must be exactly as long as
-// its shape says. Whatever is wrong is a usage error (arguments.h) that names the flag and the file, and says what to
-// do where numpy can do it. An array in Fortran order is put into C order in memory, up to 1 GiB. One thread.
+// It takes format versions 1.0, 2.0 and 3.0, little endian, the types of NpyContent, and files that are exactly as long
+// as their shape says. Errors are InputErrors (client_error.h) that name source and file, and tell how numpy can save
+// the array right. An array in Fortran order is put into C order in memory, up to 1 GiB. One thread.
 //
 // Source: numpy's documentation of numpy.lib.format.
 #ifndef LOGITD_CLIENT_LOGITD_NPY_FILE_H_
@@ -27,25 +27,26 @@ namespace logitd::client {
 
 enum class NpyType { kF32, kF16, kBf16, kF64, kI32, kI64 };
 
-// What an array is to hold, which says which types are taken: float32 and float16 and what NpySource.dtype says, or
-// int32 and int64.
+// The content that an array must have: float32, float16 and the type of NpySource.dtype; or int32 and int64.
 enum class NpyContent { kLogits, kTokenIds };
 
 struct NpySource {
-  // The flag, for errors.
+  // The name of this input in errors: a flag, a field.
   std::string flag;
   // "-": standard input.
   std::string path;
   NpyContent content = NpyContent::kLogits;
-  // How logits are to be understood where the file leaves it open: "bf16" takes two-byte values for bfloat16 (numpy has
-  // no such type: ml_dtypes' is saved as '<V2', a view as uint16), "f32" takes float64 values too, for the caller to
-  // round. Empty: float32 and float16 as they are.
+  // How to read logits whose type the file leaves open:
+  // - "bf16": two-byte values are bfloat16, which numpy saves as '<V2' (ml_dtypes) or uint16 (a view);
+  // - "f32": float64 values are taken too; the caller rounds them;
+  // - "f16": float16 alone;
+  // - empty: float32 and float16.
   std::string dtype = "";
 };
 
 class NpyFile {
  public:
-  // `standard_in` must outlive this object if it is what is read.
+  // Reads `standard_in` if the path is "-"; it must outlive this object then.
   static absl::StatusOr<NpyFile> Open(const NpySource& source, std::istream& standard_in);
 
   NpyType type() const { return type_; }
@@ -56,15 +57,14 @@ class NpyFile {
   // As numpy shows it: "(3, 5)", "(3,)".
   std::string ShowShape() const;
 
-  // The next `count` values as they lie in the file, instead of what `bytes` held. REQUIRES: so many are left.
+  // Puts the next `count` values into `bytes`, as they lie in the file. REQUIRES: at least `count` values are left.
   absl::Status Read(int64_t count, std::string& bytes);
-  // The next `count` values as token ids, instead of those that `ids` held. REQUIRES: type() is kI32 or kI64; at least
-  // that many values are left.
+  // Puts the next `count` values into `ids`. REQUIRES: type() is kI32 or kI64; at least `count` values are left.
   absl::Status ReadIds(int64_t count, std::vector<int32_t>& ids);
-  // Leaves out the next `count` values. REQUIRES: so many are left.
+  // Skips the next `count` values. REQUIRES: at least `count` values are left.
   absl::Status Skip(int64_t count);
 
-  // A usage error about this file: "--logits rows.npy: WHAT". `bound`: what it should be.
+  // An InputError about this file: "logits rows.npy: WHAT". `bound`: what WHAT should be.
   absl::Status Error(std::string_view what, std::string_view bound = "") const;
 
  private:

@@ -8,11 +8,11 @@
 
 namespace logitd::client {
 
-// Where `logitd` listens if nobody says otherwise.
+// The address where `logitd` listens by default.
 inline constexpr char kDefaultAddress[] = "127.0.0.1:50051";
 
-// Largest message either way, bytes. The server's own cap (Limits.max_message_bytes) has the same default; gRPC's
-// default of 4 MiB is one row of 2^20 f32 logits, too little for a batch.
+// The largest message either way, in bytes. The server's own cap (Limits.max_message_bytes) has the same default;
+// gRPC's default of 4 MiB is one row of 2^20 f32 logits, too little for a batch.
 inline constexpr int kMaxMessageBytes = 64 << 20;
 
 struct Options {
@@ -22,13 +22,13 @@ struct Options {
   // Deadline of each call, from its start to its last message. Unset: none, a long generation is not cut off.
   std::optional<std::chrono::milliseconds> timeout = std::nullopt;
 
-  // Longest time for one attempt to connect. A refused connection fails at once; this is for hosts that do not answer.
+  // The longest time for one attempt to connect to a host that does not answer. A refused connection fails at once.
   std::chrono::milliseconds connect_timeout = std::chrono::seconds(5);
 
-  // A silent connection is probed this often while a call runs. Not below 5 minutes unless the server permits it: gRPC
-  // servers end connections that ping more often than that (ENHANCE_YOUR_CALM).
+  // The interval of probes of a silent connection while a call runs. Less than 5 minutes needs the server's permission:
+  // gRPC servers end connections that ping more often (ENHANCE_YOUR_CALM).
   std::chrono::milliseconds keepalive_time = std::chrono::minutes(6);
-  // No answer to the probe for so long: the connection is lost.
+  // A connection whose probe has no answer for this time is lost.
   std::chrono::milliseconds keepalive_timeout = std::chrono::seconds(20);
 };
 

@@ -15,7 +15,7 @@ bool RowDecoder::Take(const v1::BatchResult& result, v1::Completion& completion)
     for (const v1::TokenRecord& token : step.chosen().tokens()) *completion.add_tokens() = token;
     *completion.mutable_totals() = step.chosen().totals();
     if (!step.chosen().has_finish()) continue;
-    // The rows after it were sent in vain.
+    // The rows after this one have no effect.
     *completion.mutable_finish() = step.chosen().finish();
     return false;
   }
@@ -77,7 +77,7 @@ absl::StatusOr<v1::Completion> RowDecoder::Next() {
   }
   RETURN_IF_ERROR(rows_.SkipSequence(sequence));
   if (!completion.has_error() && !completion.has_finish()) {
-    // More tokens were allowed than there are rows.
+    // The sequence may have more tokens than there are rows.
     RETURN_IF_ERROR(Close(sequence_id, completion));
   }
   return completion;

@@ -68,8 +68,8 @@ TEST(ArgumentsTest, WhatIsWrongIsNamed) {
     std::vector<std::string> args;
     const char* message;
   } cases[] = {
-      {{"--nmber", "1"}, "unknown flag --nmber; did you mean --number?; `logit test --help`"},
-      {{"--nmber=1"}, "unknown flag --nmber;"},
+      {{"--nmber", "1"}, "unknown flag --nmber (did you mean --number?); `logit test --help`"},
+      {{"--nmber=1"}, "unknown flag --nmber (did"},
       {{"-x"}, "unknown flag -x"},
       {{"--number"}, "--number needs a value: --number X"},
       {{"--on=1"}, "--on takes no value, got \"1\""},

@@ -45,7 +45,7 @@ TEST(CommandLineTest, UsageErrorsSendNothingAndExitWith2) {
     const char* message;
     const char* field;
   } cases[] = {
-      {{"compleat", "a"}, "unknown command compleat; did you mean complete?; commands: complete, score", "COMMAND"},
+      {{"compleat", "a"}, "unknown command compleat (did you mean complete?); commands: complete, score", "COMMAND"},
       {{"--bogus"}, "unknown flag --bogus", "COMMAND"},
       {{"distribution", "--logits", "1,2", "--tempratur=1"}, "unknown flag --tempratur", "--tempratur"},
       {{"distribution", "--logits", "1,x"},

@@ -68,7 +68,7 @@ TEST(CompletionTest, BashOffersCommandsFlagsAndValues) {
   EXPECT_THAT(Completions("logit co"), ElementsAre("complete", "completion"));
   EXPECT_THAT(Completions("logit completion \"\""), ElementsAre("bash"));
   EXPECT_THAT(Completions("logit --json score a --to"),
-              ElementsAre("--top-k", "--top-p", "--top-n-sigma", "--top-k-ties", "--top-p-boundary", "--top-n"));
+              ElementsAre("--top-k", "--top-p", "--top-n-sigma", "--top-n", "--top-k-ties", "--top-p-boundary"));
   EXPECT_THAT(Completions("logit rank --order-by per-"), ElementsAre("per-token", "per-byte", "per-character"));
   EXPECT_THAT(Completions("logit rank --order-by = s"), ElementsAre("sum"));
   EXPECT_THAT(Completions("logit rank --order-by ="), ElementsAre("sum", "per-token", "per-byte", "per-character"));
@@ -103,9 +103,9 @@ TEST(SuggestionTest, CountsInsertionsDeletionsAndReplacements) {
 
 TEST(SuggestionTest, OnlyANameThatIsNearIsSuggested) {
   const std::vector<std::string> names = {"--top-k", "--top-p", "--temperature"};
-  EXPECT_EQ(DidYouMean("--tempratur", names), "; did you mean --temperature?");
-  EXPECT_EQ(DidYouMean("--top_p", names), "; did you mean --top-p?");
-  EXPECT_EQ(DidYouMean("--topk", names), "; did you mean --top-k?");
+  EXPECT_EQ(DidYouMean("--tempratur", names), " (did you mean --temperature?)");
+  EXPECT_EQ(DidYouMean("--top_p", names), " (did you mean --top-p?)");
+  EXPECT_EQ(DidYouMean("--topk", names), " (did you mean --top-k?)");
   EXPECT_EQ(DidYouMean("--frequency", names), "");
   EXPECT_EQ(DidYouMean("", names), "");
 }
