@@ -20,8 +20,6 @@
 namespace logitd::server {
 namespace {
 
-constexpr int kCannotServe = 1;
-constexpr int kUsageError = 2;
 constexpr char kConfigVariable[] = "LOGITD_CONFIG";
 // Of an argument that is not known.
 constexpr size_t kMaxShownBytes = 200;

@@ -25,14 +25,13 @@
 
 namespace {
 
+using logitd::server::kCannotServe;
+using logitd::server::kUsageError;
 using logitd::server::Log;
 using logitd::server::LogLevel;
 using logitd::server::Options;
 using logitd::server::Server;
 using logitd::server::StopSignals;
-
-constexpr int kCannotServe = 1;
-constexpr int kUsageError = 2;
 
 int Fail(const std::string& message, int exit_status) {
   logitd::server::ReportFailure(message);
