@@ -20,7 +20,7 @@ std::string Metadata(const google::rpc::ErrorInfo& info, const char* key) {
   return found == info.metadata().end() ? std::string() : found->second;
 }
 
-// What the server states wins over what ErrorInfo repeats.
+// The Error of the server wins over ErrorInfo, which repeats it.
 void TakeError(const v1::Error& error, ClientError& out) {
   out.reason = ReasonName(error.reason());
   if (!error.field().empty()) out.field = error.field();

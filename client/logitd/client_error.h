@@ -1,7 +1,7 @@
-// What a failed call says, taken apart.
+// Reads the details of a failed call.
 //
-// Every method of the library returns absl::Status. A status that came over the wire carries the google.rpc.Status of
-// grpc-status-details-bin as a payload; ErrorOf() reads ErrorInfo, BadRequest, RetryInfo and logitd.v1.Error out of it:
+// Every method of the library returns absl::Status. A status from the wire carries the google.rpc.Status of
+// grpc-status-details-bin as a payload. ErrorOf() reads ErrorInfo, BadRequest, RetryInfo and logitd.v1.Error from it:
 //
 //   auto final = client.Complete(request);
 //   if (!final.ok()) {
@@ -26,31 +26,29 @@ namespace logitd::client {
 
 struct ClientError {
   absl::StatusCode code = absl::StatusCode::kUnknown;
-  // For people: names field, value and bound.
+  // For people. It names field, value and bound.
   std::string message;
-  // For programs: logitd.v1.ErrorReason without its prefix ("FIELD_OUT_OF_RANGE"). Empty: the server gave none, which
-  // is so for every failure of the connection.
+  // For programs: logitd.v1.ErrorReason without its prefix ("FIELD_OUT_OF_RANGE"). Empty: the server gave none, as in
+  // every failure of the connection.
   std::string reason;
-  // Path of the offending field, its value, the bound it broke, the limit it exceeded. Empty: none.
+  // Path of the offending field, its value, the broken bound, the exceeded limit. Empty: none.
   std::string field;
   std::string value;
   std::string bound;
   std::string limit;
-  // Worth a retry after this time. Unset: a retry of the same request does not help.
+  // A retry can succeed after this time. Unset: a retry of the same request does not help.
   std::optional<std::chrono::milliseconds> retry_delay;
-  // The failure as the server stated it. Unset: it did not.
+  // The failure as the server stated it. Unset: the server stated none.
   std::optional<v1::Error> error;
 
-  // The call failed because of the connection, not because a logitd server refused it: nobody listens, or the
-  // connection broke.
+  // Whether the connection failed (nobody listens, or it broke), instead of a logitd server refusing the call.
   bool is_unreachable() const { return code == absl::StatusCode::kUnavailable && !error.has_value() && reason.empty(); }
 };
 
 // REQUIRES: !status.ok().
 ClientError ErrorOf(const absl::Status& status);
 
-// The same failure as one logitd.v1.Error; where the server gave none, made of code and message. REQUIRES:
-// !status.ok().
+// The same failure as one logitd.v1.Error, made of code and message if the server gave none. REQUIRES: !status.ok().
 v1::Error ErrorMessageOf(const absl::Status& status);
 
 // The caller's own input cannot be sent: a file is not what it should be, a value cannot be read. Nothing was asked of
@@ -61,10 +59,10 @@ absl::Status InputError(std::string_view field, std::string_view value, std::str
                         std::string_view message);
 bool IsInputError(const absl::Status& status);
 
-// A gRPC status with its details kept. OK stays OK.
+// The same status with its details. OK stays OK.
 absl::Status FromGrpcStatus(const grpc::Status& status);
 
-// The reason without its prefix; its number for one that this build does not know.
+// The reason without its prefix, or its number if this build does not know it.
 std::string ReasonName(v1::ErrorReason reason);
 
 }  // namespace logitd::client
