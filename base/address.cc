@@ -26,7 +26,7 @@ bool IsIpv6(std::string_view host) {
 
 bool HostAddress::IsLocal() const {
   if (is_unix()) return true;
-  // A name such as 127.example.org may be any machine's.
+  // A name such as 127.example.org may belong to any machine.
   in_addr ipv4;
   if (::inet_pton(AF_INET, host.c_str(), &ipv4) == 1) return (ntohl(ipv4.s_addr) >> 24) == 127;
   return host == "localhost" || host == "[::1]";

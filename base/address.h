@@ -1,10 +1,10 @@
-// Addresses as people write them, HOST:PORT and unix:PATH: the one grammar of --listen, --runner-listen, --attach and
+// Addresses as people write them, HOST:PORT and unix:PATH: the grammar of --listen, --runner-listen, --attach and
 // --server.
 //
 //   ASSIGN_OR_RETURN(const HostAddress address, ParseHostAddress("[::1]:50051", PortUse::kConnect));
 //
-// HOST is a name, an IPv4 address, or an IPv6 address in brackets; it holds no '/', no space and no scheme such as
-// http://. PATH is not empty and fits a socket's name (107 bytes).
+// HOST is a name, an IPv4 address, or an IPv6 address in brackets. It holds no '/', no space and no scheme such as
+// http://. PATH is not empty and fits the name of a socket (107 bytes).
 //
 // Thread-safe: free functions without state.
 #ifndef LOGITD_BASE_ADDRESS_H_
@@ -17,7 +17,7 @@
 
 namespace logitd {
 
-// What the port is for: to listen, 0 means any free one; to connect, there has to be a number.
+// The use of the port. kListen: 0 means any free port. kConnect: 0 is an error.
 enum class PortUse { kListen, kConnect };
 
 struct HostAddress {
@@ -28,7 +28,7 @@ struct HostAddress {
   int port = 0;
 
   bool is_unix() const { return !path.empty(); }
-  // Only processes of this machine can be at the other end: a Unix socket, "localhost", [::1], or 127.x.x.x.
+  // Whether only processes of this machine can be at the other end: a Unix socket, "localhost", [::1], or 127.x.x.x.
   bool IsLocal() const;
 };
 

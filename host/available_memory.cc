@@ -26,7 +26,7 @@ std::optional<int64_t> ValueIn(const fs::path& path, const std::string& key) {
   return std::nullopt;
 }
 
-// A file that holds one number. Unset: there is none, or it says "max".
+// The number in a file. Unset: there is no file, or it says "max".
 std::optional<int64_t> NumberIn(const fs::path& path) {
   std::ifstream file(path);
   int64_t value = 0;
@@ -42,9 +42,9 @@ struct Group {
   bool is_v2 = false;
 };
 
-// Where the memory controller's groups are mounted, and which of them is this process's: /proc/self/mountinfo tells the
-// first with the part of the tree that is mounted there, /proc/self/cgroup the second. In a container of its own
-// namespace the second is "/", or begins with what the mount shows.
+// The mount point of the memory controller's groups, and this process's group. /proc/self/mountinfo has the mount point
+// and the mounted part of the tree, /proc/self/cgroup the group. In a container with a namespace of its own the group
+// is "/", or begins with the mounted part.
 std::vector<Group> GroupsOf(const std::string& root) {
   std::vector<Group> groups;
   std::string v1_path;
@@ -91,12 +91,12 @@ struct Room {
 // Unset: the group has no limit.
 std::optional<Room> RoomIn(const Group& group) {
   std::optional<int64_t> limit = NumberIn(group.folder / (group.is_v2 ? "memory.max" : "memory.limit_in_bytes"));
-  // Beyond memory.high the group is slowed down to a crawl.
+  // Beyond memory.high the kernel slows the group down to a crawl.
   const std::optional<int64_t> high = group.is_v2 ? NumberIn(group.folder / "memory.high") : std::nullopt;
   if (high) limit = std::min(*high, limit.value_or(kNoLimit));
   if (!limit || *limit >= kNoLimit) return std::nullopt;
   const int64_t used = NumberIn(group.folder / (group.is_v2 ? "memory.current" : "memory.usage_in_bytes")).value_or(0);
-  // Pages of files that no process has written to lately go when memory is short.
+  // The kernel reclaims clean pages of files when memory is short.
   int64_t cached = 0;
   for (const char* list : {"inactive_file", "active_file"}) {
     cached += ValueIn(group.folder / "memory.stat", (group.is_v2 ? "" : "total_") + std::string(list)).value_or(0);

@@ -1,7 +1,7 @@
-// The memory that is really there for this process: of the machine, and of the control groups that it lies in.
+// Measures the memory available to this process, within the machine and within its control groups.
 //
 //   const AvailableMemory memory = MeasureAvailableMemory();
-//   memory.bytes   // 1.6 GiB in a container that may use 2 GiB and uses 0.4
+//   memory.bytes   // 1.6 GiB in a container that may use 2 GiB and uses 0.4 GiB
 //
 // Thread-safe: free functions without state.
 #ifndef LOGITD_HOST_AVAILABLE_MEMORY_H_
@@ -13,14 +13,15 @@
 namespace logitd::host {
 
 struct AvailableMemory {
-  // What can still be used without swapping. Pages of files that are only cached count as free: the kernel takes them.
+  // Bytes that can still be used without swapping. Cached pages of files count as free, because the kernel reclaims
+  // them.
   int64_t bytes = 0;
-  // What bounds it, for people: "this machine", or "the control group's limit of 2.0 GiB".
+  // The bound, for people: "this machine", or "the control group's limit of 2.0 GiB".
   std::string bound;
 };
 
-// The least of MemAvailable, and of limit minus use of every control group from this process's own up to the root, in
-// cgroup v1 and v2. `root` is "" but in tests, which lay out the files below a folder of their own.
+// The minimum of MemAvailable and of limit minus use of each control group from this process's own up to the root, in
+// cgroup v1 and v2. `root` is "" except in tests, which put the files below a folder of their own.
 AvailableMemory MeasureAvailableMemory(const std::string& root = "");
 
 // "1.6 GiB", "640 MiB".

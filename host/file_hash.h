@@ -1,4 +1,4 @@
-// The hash by which a model's file is known.
+// The hash that identifies a model's file.
 #ifndef LOGITD_HOST_FILE_HASH_H_
 #define LOGITD_HOST_FILE_HASH_H_
 
@@ -8,7 +8,7 @@
 
 namespace logitd::host {
 
-// SHA-256, 32 bytes, of the file, or of all parts of a model that was split. It reads all of it.
+// SHA-256, 32 bytes, of the file, or of all parts of a split model. Reads all of it.
 // REQUIRES: CheckModelFile(path) is OK. Errors: UNAVAILABLE if a part cannot be read. Thread-safe.
 absl::StatusOr<std::string> HashModelFile(const std::string& path);
 

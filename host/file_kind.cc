@@ -33,7 +33,7 @@ struct Kind {
   const char* to_do;
 };
 
-// Kinds that their first bytes tell. GGUF is not among them.
+// Kinds with known first bytes, except GGUF.
 constexpr Kind kKinds[] = {
     {0, "version https://git-lfs.github.com/spec/"sv, "a Git LFS pointer, not the model that it stands for",
      "run `git lfs pull` in its folder, or download the file itself"},
@@ -154,7 +154,7 @@ std::string WhyNotGguf(std::string_view head, uint64_t size) {
   return std::string("is not a GGUF file: its first four bytes are not 'GGUF'; ") + kConvert;
 }
 
-// "model.gguf.part1of2", "model.gguf-split-a": pieces that were cut without regard to what they hold.
+// "model.gguf.part1of2", "model.gguf-split-a": pieces cut anywhere in a file.
 bool IsNamedAsPiece(const std::string& path) {
   const std::string name = fs::path(path).filename().string();
   const size_t part = name.rfind("part");
@@ -199,7 +199,7 @@ std::string WhyNotSplit(const std::string& path, const GgufHeader& header) {
   return "";
 }
 
-// Whether a part of a model, of which it is known only that it is there, is a whole GGUF file.
+// Checks that a part of a model, which exists, is a whole GGUF file.
 absl::Status CheckPart(const std::string& path) {
   std::ifstream stream(path, std::ios::binary);
   char head[8] = {};
@@ -214,7 +214,7 @@ absl::Status CheckPart(const std::string& path) {
 
 std::string WhyNotByHeader(const std::string& path, uint32_t version) {
   if (version == 0) return Truncated(path, "its GGUF version is 0");
-  // As llama.cpp tells it: a version in the other byte order is enormous.
+  // As in llama.cpp: a version in the other byte order is enormous.
   if ((version & 0xffff) == 0) {
     return "is a big-endian GGUF file, and this machine is little-endian; download it in little-endian, or convert it "
            "with llama.cpp's gguf-py (gguf_convert_endian.py)";

@@ -41,7 +41,7 @@ uint64_t SizeOf(uint32_t type) {
   return type < kSizes.size() ? kSizes[type] : 0;
 }
 
-// Reads forward; every length is compared with what is left of the file before anything is allocated or skipped.
+// Reads forward. Compares each length with the rest of the file before it allocates or skips.
 class Reader {
  public:
   explicit Reader(const std::string& path) : buffer_(1 << 18, '\0') {
@@ -146,7 +146,7 @@ bool SkipArray(Reader& reader, uint64_t& count) {
   return size > 0 && count <= reader.left() / size && reader.Skip(count * size);
 }
 
-// What the header says of the whole file and of its keys; the tensors' descriptions follow.
+// The fixed part and the keys of the header. The tensors' descriptions follow.
 absl::StatusOr<GgufHeader> ReadKeys(Reader& reader) {
   GgufHeader header;
   uint64_t key_count = 0;
@@ -170,7 +170,7 @@ absl::StatusOr<GgufHeader> ReadKeys(Reader& reader) {
   return header;
 }
 
-// Elements of a block, and its bytes, of each ggml_type; 0: none of this number, or one that was taken out.
+// For each ggml_type: the elements and bytes of a block. 0: no such type, or one that was removed.
 struct BlockSize {
   uint64_t elements;
   uint64_t bytes;
@@ -185,7 +185,7 @@ constexpr BlockSize kBlocks[] = {
 constexpr uint32_t kMaxDimensions = 4;
 constexpr uint64_t kDefaultAlignment = 32;
 
-// Bytes of a tensor; 0 of a type that is not known here: the runner says so. Unset: this makes no sense.
+// Bytes of a tensor; 0 for a type unknown here, which the runner reports. Unset: the shape makes no sense.
 std::optional<uint64_t> TensorBytes(uint32_t type, const std::vector<uint64_t>& lengths) {
   if (type >= std::size(kBlocks) || kBlocks[type].elements == 0) return 0;
   const uint64_t row = lengths.empty() ? 1 : lengths.front();
@@ -223,7 +223,7 @@ absl::Status CheckGgufTensors(const std::string& path) {
   const uint64_t size = reader.left();
   const absl::StatusOr<GgufHeader> header = ReadKeys(reader);
   if (!header.ok()) return header.status();
-  // Of the tensor whose data ends last, from the beginning of all data.
+  // The end of the last tensor's data, from the beginning of all data.
   uint64_t data_bytes = 0;
   for (uint64_t i = 0; i < header->tensor_count; ++i) {
     std::string name;

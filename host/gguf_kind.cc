@@ -13,7 +13,7 @@ struct ArchitectureKind {
   const char* is;
 };
 
-// Architectures that predict no next token. llama.cpp loads many of them, and other programs write the rest.
+// Architectures that predict no next token. llama.cpp loads many of them; other programs write the rest.
 constexpr ArchitectureKind kOtherArchitectures[] = {
     {"clip", "the image or audio projector (mmproj) of a multimodal model"},
     {"controlvector", "a control vector"},
@@ -60,7 +60,7 @@ std::string PoolingName(int64_t type) {
   return type >= 0 && type < static_cast<int64_t>(std::size(kNames)) ? kNames[type] : std::to_string(type);
 }
 
-// general.type, where llama.cpp's converters write it.
+// general.type, which llama.cpp's converters write.
 std::string WhyNotByType(const GgufHeader& header) {
   const std::string type = header.Text("general.type");
   if (type == "adapter") {

@@ -1,4 +1,4 @@
-// Whether a GGUF file holds a language model, by the keys of its header.
+// Recognises by the keys of its header whether a GGUF file holds a language model.
 #ifndef LOGITD_HOST_GGUF_KIND_H_
 #define LOGITD_HOST_GGUF_KIND_H_
 
@@ -8,7 +8,7 @@
 
 namespace logitd::host {
 
-// Why `header` is not that of a language model, as it continues "model file PATH "; "" if nothing speaks against it.
+// Why `header` is not that of a language model, as it continues "model file PATH "; "" if it may be one.
 std::string WhyNotALanguageModel(const GgufHeader& header);
 
 }  // namespace logitd::host

@@ -20,10 +20,8 @@
 namespace logitd::server {
 namespace {
 
-constexpr int kCannotServe = 1;
-constexpr int kUsageError = 2;
 constexpr char kConfigVariable[] = "LOGITD_CONFIG";
-// Of an argument that is not known.
+// The shown part of an unknown argument.
 constexpr size_t kMaxShownBytes = 200;
 
 constexpr char kExamples[] = R"(
@@ -41,11 +39,11 @@ is LOGITD_CACHE_DIR, ...) and in the file of --config (listen:
 environment, the environment over the file.
 Exit status: 0 stopped in order, 1 cannot serve (model, port), 2 usage.)";
 
-// Columns of a flag in the help, and of what is said beside it: together those of the narrowest terminal.
+// Columns of a flag and of its text in the help: together those of the narrowest terminal.
 constexpr size_t kFlagColumns = 30;
 constexpr size_t kTextColumns = 50;
 
-// `text`, which is ASCII, in lines of kTextColumns; CLI11 indents them.
+// Breaks `text`, which is ASCII, into lines of kTextColumns. CLI11 indents them.
 std::string InLines(const std::string& text) {
   std::string out;
   size_t column = 0;
@@ -59,7 +57,7 @@ std::string InLines(const std::string& text) {
   return out;
 }
 
-// What --help says of an option: what stands for its value, and what it is.
+// The help of an option: the name of its value, and its text.
 struct Help {
   const char* value;
   const char* text;
@@ -91,7 +89,7 @@ const std::map<std::string, Help>& HelpOfOptions() {
   return help;
 }
 
-// What was given on the command line.
+// The flags of the command line.
 struct CommandLine {
   std::map<const ConfigField*, std::vector<std::string>> flags;
   std::string config_file;
@@ -111,7 +109,7 @@ absl::StatusOr<Config> Gather(const CommandLine& command_line) {
   return config;
 }
 
-// The last value of a flag on the command line, else of a variable; "" without either.
+// The last value of `flag` on the command line, else the value of `variable`, else "".
 std::string WordOf(std::string_view flag, const char* variable, int argc, char** argv) {
   const char* value = std::getenv(variable);
   std::string word = value == nullptr ? "" : value;
@@ -124,7 +122,7 @@ std::string WordOf(std::string_view flag, const char* variable, int argc, char**
   return word;
 }
 
-// Whether a line of the file begins with `log_format: "json"`. It need not be a file that can be parsed.
+// Whether a line of the file begins with `log_format: "json"`. The file may be malformed.
 bool FileAsksForJson(const std::string& path) {
   std::ifstream file(path);
   std::string line;
@@ -135,8 +133,7 @@ bool FileAsksForJson(const std::string& path) {
   return false;
 }
 
-// Whether JSON logs are asked for, as far as it can be known before anything is checked, so that what is wrong is said
-// in the form that was asked for.
+// Whether the options ask for JSON logs. Known before any check, so that errors of the options have the right form.
 bool AsksForJson(int argc, char** argv) {
   const std::string format = WordOf("--log-format", "LOGITD_LOG_FORMAT", argc, argv);
   return format.empty() ? FileAsksForJson(WordOf("--config", kConfigVariable, argc, argv)) : format == "json";
@@ -147,7 +144,7 @@ ParsedOptions Fail(const absl::Status& status, int exit_status) {
   return {std::nullopt, exit_status};
 }
 
-// What was asked for has been printed, if standard output could be written.
+// The result after printing: an error if standard output cannot be written.
 ParsedOptions Printed() {
   std::cout.flush();
   if (std::cout) return {std::nullopt, 0};
@@ -176,13 +173,13 @@ ParsedOptions ParseOptions(int argc, char** argv) {
     CLI::Option& option = *app.add_option(FlagOf(*field), words, InLines(help.text));
     option.type_name(help.value)->default_str(absl::StrJoin(WordsOf(*field, defaults), ","));
     if (!field->is_repeated()) option.expected(1);
-    // Each takes one word; whether a flag may be given twice is the field's to say.
+    // Each occurrence takes one word. The field decides whether a flag may occur twice.
     option.multi_option_policy(CLI::MultiOptionPolicy::TakeAll)->allow_extra_args(false);
   }
   app.add_option("--config", command_line.config_file, "File of options, in protobuf's text format")->type_name("FILE");
   app.add_flag("--check-config", command_line.check_config,
                InLines("Check all options, print them as a file for --config, and end"));
-  // What is left over is told below: CLI11 lists it from its end.
+  // The code below reports unknown arguments, because CLI11 lists them in reverse order.
   app.allow_extras();
   try {
     app.parse(argc, argv);

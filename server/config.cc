@@ -28,10 +28,10 @@ namespace {
 using config::v1::ServerConfig;
 using google::protobuf::TextFormat;
 
-// Nobody writes so much by hand: another file was named by mistake.
+// Nobody writes a larger file by hand: the flag names a wrong file.
 constexpr std::uintmax_t kMaxFileBytes = 1 << 20;
 
-// Keeps the first error: those that follow are often its consequences.
+// Keeps the first error, because later ones are often its consequences.
 class FirstError final : public google::protobuf::io::ErrorCollector {
  public:
   explicit FirstError(std::string path) : path_(std::move(path)) {}
@@ -43,7 +43,7 @@ class FirstError final : public google::protobuf::io::ErrorCollector {
   }
   void AddWarning(int, google::protobuf::io::ColumnNumber, const std::string&) override {}
   const std::string& error() const { return error_; }
-  // Where it is, from 0.
+  // The place of the error, counted from 0.
   int line() const { return line_; }
   int column() const { return column_; }
 
@@ -73,7 +73,7 @@ absl::Status NotInRange(const ConfigField& field, const std::string& origin, con
   return absl::InvalidArgumentError(origin + " must be in " + ShowRange(field) + ", got " + value);
 }
 
-// A whole number that the field has room for. (Whether it is in range is asked of all of them at the end.)
+// An integer that the field's type holds. (Ranges are checked at the end.)
 absl::StatusOr<int64_t> ParseWhole(const ConfigField& field, const std::string& word, const std::string& origin) {
   int64_t value = 0;
   const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), value);
@@ -87,7 +87,7 @@ absl::StatusOr<int64_t> ParseWhole(const ConfigField& field, const std::string& 
   return value;
 }
 
-// Sets the field to `words`, instead of what it has.
+// Replaces the values of the field by `words`.
 absl::Status Set(const ConfigField& field, const std::vector<std::string>& words, const std::string& origin,
                  Config& config) {
   const google::protobuf::Reflection& reflection = *ServerConfig::GetReflection();
@@ -119,8 +119,8 @@ absl::Status Set(const ConfigField& field, const std::vector<std::string>& words
   return absl::OkStatus();
 }
 
-// The error of a whole number in a file that is too large for protobuf's parser, which does not name the field; OK if
-// that is not what stands at this place.
+// The error of an integer in a file that is too large for protobuf's parser, which does not name the field. OK if there
+// is no such integer at this place.
 absl::Status TooLargeNumber(const std::string& text, const std::string& path, int line, int column) {
   std::istringstream lines(text);
   std::string at;
@@ -141,14 +141,14 @@ absl::Status TooLargeNumber(const std::string& text, const std::string& path, in
 }
 
 constexpr std::string_view kVariablePrefix = "LOGITD_";
-// Not options: the file of options, and what `logit` reads.
+// Variables that are no options of logitd: the file of options, and the server's address that `logit` reads.
 constexpr const char* kOtherVariables[] = {"LOGITD_CONFIG", "LOGITD_SERVER"};
-// One slip of the keyboard or two: a letter too many, missing, wrong, or two exchanged.
+// The most typing slips in a name: a letter too many, missing or wrong, or two letters exchanged.
 constexpr size_t kMaxSlips = 2;
 
-// How many slips make `typed` of `name`.
+// The number of slips that turn `name` into `typed`.
 size_t SlipsBetween(std::string_view name, std::string_view typed) {
-  // slips[i][j]: of the first i characters and the first j.
+  // slips[i][j]: between the first i characters of `name` and the first j of `typed`.
   std::vector<std::vector<size_t>> slips(name.size() + 1, std::vector<size_t>(typed.size() + 1));
   for (size_t i = 0; i <= name.size(); ++i) {
     for (size_t j = 0; j <= typed.size(); ++j) {
@@ -166,8 +166,8 @@ size_t SlipsBetween(std::string_view name, std::string_view typed) {
   return slips[name.size()][typed.size()];
 }
 
-// Every variable LOGITD_... that is not empty must be an option, or resemble none. (Others are left alone: Kubernetes
-// gives a container LOGITD_SERVICE_HOST and more if a service is called logitd.)
+// A variable LOGITD_... that almost has the name of an option is an error. Others are ignored: Kubernetes sets
+// LOGITD_SERVICE_HOST and more if a service is called logitd.
 absl::Status CheckVariables(Config& config) {
   std::vector<std::string> known(std::begin(kOtherVariables), std::end(kOtherVariables));
   for (const ConfigField* field : ConfigFields()) known.push_back(VariableOf(*field));
@@ -226,7 +226,7 @@ WholeRange RangeOf(const ConfigField& field) {
       {"threads", {0, 1024}},
       {"context_length", {0, kMaxTokens}},
       {"cache_tokens", {0, kMaxTokens}},
-      // logitd-llama has so many at most.
+      // The most of logitd-llama.
       {"max_sequences", {0, 64}},
       // Each may take a thread.
       {"max_calls", {1, 65'536}},

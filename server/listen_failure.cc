@@ -15,11 +15,11 @@
 namespace logitd::server {
 namespace {
 
-// The error number of binding a socket to `name`, and of listening on it; 0: it can be done.
+// The error number of binding a socket to `name` and listening on it; 0: both work.
 int BindError(int family, const sockaddr* name, socklen_t size) {
   const int fd = ::socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (fd < 0) return errno;
-  // As gRPC does: a port that is only being closed is no obstacle.
+  // As gRPC does, so that a port in TIME_WAIT is no obstacle.
   const int on = 1;
   if (family != AF_UNIX) ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
   const bool is_bound = ::bind(fd, name, size) == 0 && ::listen(fd, 1) == 0;

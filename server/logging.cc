@@ -16,7 +16,7 @@
 namespace logitd::server {
 namespace {
 
-// The fields of the line that this thread is writing: spdlog calls the formatter before Log returns.
+// The fields of the line that this thread is writing; spdlog calls the formatter before Log returns.
 thread_local std::span<const LogField> current_fields;
 
 std::string Timestamp(std::chrono::system_clock::time_point time) {
@@ -48,8 +48,8 @@ nlohmann::ordered_json ToJson(const LogField& field) {
   return std::visit([](const auto& value) { return nlohmann::ordered_json(value); }, field.value);
 }
 
-// The bytes at `at` that make what some readers take for the end of a line, or terminals for a command, and that JSON
-// need not escape: DEL, U+0080 to U+009F, U+2028 and U+2029. `text` is UTF-8.
+// The size of the character at `at` if it is one that some readers take for a line end, or terminals for a command, and
+// that JSON need not escape: DEL, U+0080 to U+009F, U+2028 or U+2029. `text` is UTF-8.
 size_t ControlBytes(std::string_view text, size_t at) {
   const std::string_view rest = text.substr(at, 3);
   if (rest[0] == '\x7f') return 1;
@@ -57,7 +57,7 @@ size_t ControlBytes(std::string_view text, size_t at) {
   return rest == "\xe2\x80\xa8" || rest == "\xe2\x80\xa9" ? 3 : 0;
 }
 
-// Bytes that are not UTF-8 are replaced, and all control characters escaped: a line is always valid, and one line.
+// Replaces bytes that are not UTF-8 and escapes control characters, so an entry is always one valid line.
 std::string Dump(const nlohmann::ordered_json& json) {
   const std::string dumped =
       json.dump(-1, ' ', /*ensure_ascii=*/false, nlohmann::ordered_json::error_handler_t::replace);
@@ -82,7 +82,7 @@ std::string Dump(const nlohmann::ordered_json& json) {
 
 bool IsBare(char c) { return c > ' ' && c < '\x7f' && c != '"' && c != '=' && c != '\\'; }
 
-// In text a value is bare if that is unambiguous.
+// In text form a value has no quotation marks if it is unambiguous without them.
 std::string ShowValue(const LogField& field) {
   const std::string* text = std::get_if<std::string>(&field.value);
   if (text == nullptr) return Dump(ToJson(field));
@@ -136,12 +136,12 @@ spdlog::level::level_enum ToSpdlog(LogLevel level) {
 
 std::atomic<LogFormat> log_format{LogFormat::kText};
 
-// Standard output is for "listening on" alone.
+// Standard output has the line "listening on" only.
 spdlog::logger& TheLog() {
   static const std::shared_ptr<spdlog::logger> log = [] {
     auto made = spdlog::stderr_logger_mt("logitd");
     made->set_formatter(std::make_unique<TextFormatter>());
-    // What other parts say through spdlog itself has the same form.
+    // Lines that other code writes through spdlog have the same form.
     spdlog::set_default_logger(made);
     return made;
   }();
@@ -173,7 +173,7 @@ void ReportFailure(std::string_view error) {
   const std::string line = log_format == LogFormat::kJson
                                ? JsonLine(std::chrono::system_clock::now(), "error", "failed", {&field, 1})
                                : "logitd: " + std::string(error) + "\n";
-  // Whatever the level is: a process that fails says why.
+  // At every level, because a failing process must say why.
   std::fwrite(line.data(), 1, line.size(), stderr);
 }
 

@@ -25,21 +25,20 @@
 
 namespace {
 
+using logitd::server::kCannotServe;
+using logitd::server::kUsageError;
 using logitd::server::Log;
 using logitd::server::LogLevel;
 using logitd::server::Options;
 using logitd::server::Server;
 using logitd::server::StopSignals;
 
-constexpr int kCannotServe = 1;
-constexpr int kUsageError = 2;
-
 int Fail(const std::string& message, int exit_status) {
   logitd::server::ReportFailure(message);
   return exit_status;
 }
 
-// logitd-llama stands beside logitd, or on the PATH.
+// The path of logitd-llama: beside logitd, or found on the PATH.
 std::string RunnerProgram() {
   std::error_code error;
   const auto self = std::filesystem::read_symlink("/proc/self/exe", error);
@@ -47,8 +46,8 @@ std::string RunnerProgram() {
   return !error && std::filesystem::exists(beside) ? beside.string() : "logitd-llama";
 }
 
-// `memory`: bytes that were there before the first runner began, so that one that is started again takes as much as it
-// had.
+// `memory`: bytes that were available before the first runner started, so that a restarted runner takes as much as
+// before.
 std::vector<std::string> RunnerCommand(const Options& options, int64_t memory, const std::string& server_address,
                                        const std::string& runner_name) {
   std::vector<std::string> command = {RunnerProgram(),    "--attach",      server_address,     "--model",
@@ -71,7 +70,7 @@ std::vector<std::string> RunnerCommand(const Options& options, int64_t memory, c
   return command;
 }
 
-// Starts the runners and waits until one of them serves the model. False: it cannot be served, as has been said.
+// Starts the runners and waits until one of them serves the model. False: none can, and the reason is reported.
 bool ServeModel(const Options& options, Server& server, const StopSignals& signals) {
   const int64_t memory = logitd::host::MeasureAvailableMemory().bytes;
   server.StartRunners(
@@ -84,7 +83,7 @@ bool ServeModel(const Options& options, Server& server, const StopSignals& signa
   return false;
 }
 
-// A connection is a file; the default of 1024 is for programs that use select().
+// Raises the limit of open files, because each connection is one. The default of 1024 is for programs with select().
 void AllowAllFiles() {
   rlimit files = {};
   if (::getrlimit(RLIMIT_NOFILE, &files) != 0) return;
@@ -106,9 +105,9 @@ int main(int argc, char** argv) {
   }
   AllowAllFiles();
   logitd::server::SetUpAllocator();
-  // What gRPC has to say of a failed call is in its status; its own log lines only repeat it.
+  // gRPC's log lines only repeat the status of a failed call.
   ::setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);
-  // Static: its thread waits as long as the process lives.
+  // Static, because its thread lives as long as the process.
   static StopSignals signals;
   ::signal(SIGPIPE, SIG_IGN);
 
@@ -123,7 +122,7 @@ int main(int argc, char** argv) {
     const bool usage = started.status().code() == absl::StatusCode::kInvalidArgument;
     return Fail(std::string(started.status().message()), usage ? kUsageError : kCannotServe);
   }
-  // Shared: a signal may come while it is destroyed.
+  // Shared, because a signal may come during destruction.
   std::shared_ptr<Server> server = *std::move(started);
   signals.Watch([server = std::weak_ptr(server)] {
     if (const auto alive = server.lock()) alive->Wake();
@@ -142,7 +141,7 @@ int main(int argc, char** argv) {
     Log(LogLevel::kInfo, "stopping", {{"grace_period_ms", static_cast<int64_t>(options.grace_period.count())}});
     logitd::server::EndProcessAfter(options.grace_period);
   }
-  // The rest of the time is for the runners to end.
+  // Leave the rest of the time to the runners.
   server->Drain(options.grace_period -
                 std::min<std::chrono::milliseconds>(options.grace_period / 10, std::chrono::seconds(1)));
   server.reset();

@@ -16,22 +16,22 @@ namespace {
 
 using std::chrono::milliseconds;
 
-// glibc makes up to 8 heaps for each CPU, and what is free in one is of no use to the others.
+// glibc makes up to 8 heaps for each CPU, and no heap can use the free memory of another.
 constexpr int kMostHeaps = 4;
-// glibc finds both by itself, from what is freed first: with bad luck every row is in fresh pages from the system,
-// which took a Decode step of a row of 128,256 values from 0.50 to 0.69 ms. The first is the largest that it may come
-// to.
+// glibc adapts both thresholds to the first freed blocks. With bad luck every row then lies in fresh pages of the
+// system: a Decode step of a row of 128,256 values took 0.69 ms instead of 0.50. The first threshold is the largest
+// that glibc allows.
 constexpr int kLargestInHeapBytes = 32 << 20;
-// What is free at the end of a heap stays with the process, in all heaps but the first whatever malloc_trim does. 64
-// MiB, which glibc may come to, left 132 MiB after a peak of 780 MiB; 16 MiB left 30.
+// The free end of a heap up to this size stays with the process; except in the first heap, malloc_trim does not change
+// that. 64 MiB, to which glibc may adapt, left 132 MiB after a peak of 780 MiB; 16 MiB left 30.
 constexpr int kFreeAtEndBytes = 16 << 20;
-// How often it is looked.
+// The time between two checks.
 constexpr milliseconds kLookTime{500};
-// It takes at most one part in so many of the time.
+// Returning memory takes at most 1 / kTimeShare of the time.
 constexpr int kTimeShare = 200;
 constexpr milliseconds kLeastWait{1000};
 constexpr milliseconds kMostWait{4000};
-// The size of a process is never quite still.
+// Smaller changes of the size are noise.
 constexpr int64_t kStillBytes = 4 << 20;
 
 }  // namespace
@@ -53,7 +53,7 @@ int64_t ResidentBytes() {
 bool ReturnSchedule::IsDue(int64_t resident_bytes, int64_t bytes_in_work, Clock::time_point now) {
   least_bytes_ = std::min(least_bytes_, resident_bytes);
   if (resident_bytes < least_bytes_ + kWorthBytes || now < next_) return false;
-  // Nothing has happened: what is there is in use.
+  // Nothing has happened, so the memory is in use.
   return std::abs(resident_bytes - resident_after_) > kStillBytes || bytes_in_work != in_work_after_;
 }
 

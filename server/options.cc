@@ -28,7 +28,7 @@ absl::StatusOr<std::chrono::milliseconds> ParseTime(const std::string& origin, c
   const std::map<std::string, double> units = {{"ms", 1}, {"s", 1e3}, {"", 1e3}, {"m", 60e3}, {"h", 3600e3}};
   const auto unit = units.find(end);
   const double time = unit == units.end() || end == text.c_str() ? -1 : value * unit->second;
-  // Not a number compares false.
+  // NaN compares false.
   if (time >= static_cast<double>(least.count()) &&
       time <= static_cast<double>(std::chrono::milliseconds(most).count())) {
     return std::chrono::milliseconds(static_cast<int64_t>(time));
@@ -38,7 +38,7 @@ absl::StatusOr<std::chrono::milliseconds> ParseTime(const std::string& origin, c
                                     text);
 }
 
-// The value that `word` is the name of.
+// The value whose name is `word`.
 template <typename Value>
 absl::StatusOr<Value> OneOf(const std::string& origin, const std::string& word,
                             std::initializer_list<std::pair<const char*, Value>> values) {
@@ -50,8 +50,8 @@ absl::StatusOr<Value> OneOf(const std::string& origin, const std::string& word,
   return absl::InvalidArgumentError(origin + " must be one of " + names + ", got " + word);
 }
 
-// Without a model there are no runners of this process, and options of theirs would be left out silently. (Those of the
-// default value may be written out, as --check-config does; the cache folder is the scripts' too.)
+// Refuses options of runners if there is no model, because they would have no effect. Options with their default value
+// pass, because --check-config prints them. So does the cache folder, which the scripts use, too.
 absl::Status CheckNoRunnerOptions(const Config& config) {
   const ServerConfig defaults = DefaultConfig();
   for (const ConfigField* field : ConfigFields()) {
@@ -72,7 +72,7 @@ absl::Status CheckModel(const Config& config, Options& options) {
   options.model_file = values.model();
   options.model_name = values.model_name();
   if (options.model_file.empty()) {
-    // Somebody's `--model "$(command)"` whose command has failed.
+    // Typically `--model "$(command)"` with a command that failed.
     if (const auto origin = config.origins.find("model");
         origin != config.origins.end() && origin->second == "--model") {
       return absl::InvalidArgumentError("--model must be the path of a GGUF file, got an empty text");

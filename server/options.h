@@ -49,6 +49,8 @@ absl::StatusOr<Options> ToOptions(const Config& config);
 // The options, or the status with which the process must exit:
 // - 0 after --help, --version, and a --check-config that found no error;
 // - 1 for options that this machine cannot serve; 2 for a usage error. The reason is on standard error.
+inline constexpr int kCannotServe = 1;
+inline constexpr int kUsageError = 2;
 struct ParsedOptions {
   std::optional<Options> options;
   int exit_status = 0;

@@ -24,7 +24,7 @@
 namespace logitd::server {
 namespace {
 
-// The first of EndProcess and the grace period's end.
+// Set by the first of EndProcess and the end of the grace period.
 std::atomic<bool> is_ending = false;
 
 }  // namespace

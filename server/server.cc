@@ -30,27 +30,27 @@
 namespace logitd::server {
 namespace {
 
-// HTTP/2 streams of one connection. Calls are refused long before (kMaxStreamsPerConnection), with a reason: what is
-// above this number waits in the client, only until some of those are refused.
+// HTTP/2 streams of one connection. Calls above kMaxStreamsPerConnection are refused with a reason. Calls above this
+// number wait in the client until some of those are refused.
 constexpr int kMaxHttp2Streams = 4 * kMaxStreamsPerConnection;
-// A connection whose peer has vanished is noticed after this long (gRPC's default is two hours).
+// The server notices a vanished peer after this time (gRPC's default is two hours).
 constexpr int kKeepaliveTimeMs = 30'000;
 constexpr int kKeepaliveTimeoutMs = 10'000;
-// A client's pings may come so often while it has no call; those of a quicker one end its connection (too_many_pings).
+// The least time between a client's pings while it has no call. Faster pings end its connection (too_many_pings).
 constexpr int kMinPingIntervalMs = 15'000;
 constexpr int kMaxPingStrikes = 2;
-// A connection without a call is closed after this long; the client's next call opens another.
+// A connection without calls is closed after this time. The client's next call opens another.
 constexpr int kConnectionIdleMs = 30 * 60'000;
 constexpr int kWriteBufferBytes = 64 << 10;
-// Threads that gRPC may use for reflection, its only service of a thread a call; none of them is for a call of ours.
+// Threads of gRPC for reflection, its only service with a thread for each call. Our calls use none of them.
 constexpr int kReflectionThreads = 16;
-// Larger messages than the limit are read up to here, to refuse them with details; gRPC itself refuses what is larger.
+// Messages up to this size are read, so that too large ones are refused with details. gRPC itself refuses larger ones.
 constexpr int kReadableMessageBytes = static_cast<int>(2 * kMaxMessageBytes);
-// What is left of a grace period for calls that are ended to finish in.
+// The part of a grace period in which ended calls finish.
 constexpr std::chrono::milliseconds kEndTime{1000};
-// For the last statuses to be read, and the last calls to arrive.
+// Time to read the last statuses, and for the last calls to arrive.
 constexpr std::chrono::milliseconds kLingerTime{100};
-// How often it is looked for calls that are overdue, at least.
+// Upper bound on the time between two scans for overdue calls.
 constexpr std::chrono::milliseconds kLookTime{1000};
 
 std::string ModelHealthName(const std::string& model) { return "model/" + model; }
@@ -59,14 +59,14 @@ void SetCommonOptions(grpc::ServerBuilder& builder) {
   builder.SetMaxReceiveMessageSize(kReadableMessageBytes);
   builder.SetMaxSendMessageSize(static_cast<int>(kMaxMessageBytes));
   builder.SetDefaultCompressionAlgorithm(GRPC_COMPRESS_NONE);
-  // A compressed message's size is checked after it has grown: take none.
+  // Refuse compression: gRPC checks the size of a message only after it is decompressed.
   builder.AddChannelArgument(GRPC_COMPRESSION_CHANNEL_ENABLED_ALGORITHMS_BITSET, 1 << GRPC_COMPRESS_NONE);
-  // Two servers on one port would share its connections at random: refuse the second.
+  // Refuse a second server on the port: both would share its connections at random.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxHttp2Streams);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveTimeMs);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
-  // A peer that has vanished between two calls is noticed, too.
+  // Notice a peer that vanishes between two calls, too.
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, kMinPingIntervalMs);
@@ -75,18 +75,18 @@ void SetCommonOptions(grpc::ServerBuilder& builder) {
   builder.AddChannelArgument(GRPC_ARG_HTTP2_WRITE_BUFFER_SIZE, kWriteBufferBytes);
 }
 
-// What gRPC itself may hold on behalf of clients.
+// The resources that gRPC itself may hold for clients.
 void BoundResources(grpc::ServerBuilder& builder) {
   grpc::ResourceQuota quota("clients");
   quota.Resize(kMaxTransportBytes);
   quota.SetMaxThreads(kReflectionThreads);
   builder.SetResourceQuota(quota);
-  // One queue: each takes a thread of the quota, and there are as many as CPUs otherwise.
+  // One queue, because each takes a thread of the quota. The default is one for each CPU.
   builder.SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::NUM_CQS, 1);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, kConnectionIdleMs);
 }
 
-// A directory that nobody else can look into, for the runners' socket. Removed with it.
+// A directory for the runners' socket that no other user can open. The destructor removes it.
 class PrivateDirectory {
  public:
   static absl::StatusOr<PrivateDirectory> Make() {
@@ -158,7 +158,7 @@ absl::StatusOr<std::vector<std::string>> Listen(const std::string& flag, const s
   server = builder.BuildAndStart();
   std::vector<std::string> real;
   for (size_t i = 0; i < addresses.size(); ++i) {
-    // Ports are bound in order: the first without a number is the one that failed.
+    // gRPC binds in order: the first address without a port failed.
     if (ports[i] == 0) {
       return absl::UnavailableError(flag + ": cannot listen on " + addresses[i] + ": " + WhyNotListening(addresses[i]));
     }
@@ -184,7 +184,7 @@ struct Server::Parts {
 
   void OnRunnerChange(const std::string& model, const std::string& runner, bool is_attached) {
     std::lock_guard lock(mutex);
-    // As it is now: of two changes at once the later one may be told first.
+    // Report the present state: of two changes at once the later may be reported first.
     health.Set(ModelHealthName(model), models.IsServed(model));
     if (fleet != nullptr) is_attached ? fleet->OnAttached(runner) : fleet->OnDetached(runner);
     changed.notify_all();
@@ -219,10 +219,10 @@ struct Server::Parts {
   std::unique_ptr<grpc::Server> runner_server;
   std::unique_ptr<grpc::Server> server;
   std::unique_ptr<RunnerFleet> fleet;
-  // Until a runner of the fleet has attached for the first time.
+  // True until a runner of the fleet attaches for the first time.
   bool is_waiting_for_model = false;
   MemoryReturn memory_return{[this] { return admission.bytes(); }};
-  // Ends the calls whose clients let them wait for too long. Last: it is stopped first.
+  // Ends calls whose clients keep them waiting for too long. The last member, so it stops first.
   std::jthread overdue;
 
   void EndOverdueCalls(std::stop_token stop) {
@@ -249,7 +249,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   grpc::ServerBuilder runner_builder;
   SetCommonOptions(runner_builder);
   runner_builder.RegisterService(&parts->runner_service);
-  // Nobody but this user may connect, from the first moment on.
+  // From the first moment on only this user may connect.
   const mode_t mask = ::umask(0177);
   auto runner_addresses = Listen("--runner-listen", {runner_listen}, runner_builder, parts->runner_server);
   ::umask(mask);
@@ -257,7 +257,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   parts->runner_address = runner_addresses->front();
 
   if (std::all_of(options.listen.begin(), options.listen.end(), IsLocal)) {
-    // Once per process: plugins hold for every builder made later.
+    // Once in a process: a plugin applies to every later builder.
     static const bool reflection = (grpc::reflection::InitProtoReflectionServerBuilderPlugin(), true);
     (void)reflection;
   }
@@ -292,10 +292,10 @@ const std::string& Server::runner_address() const { return parts_->runner_addres
 void Server::StartRunners(FleetOptions options) {
   const std::string name = options.model_name;
   std::lock_guard lock(parts_->mutex);
-  // Made under the lock: a runner that attaches at once finds it there.
+  // Under the lock, so that a runner that attaches at once finds the fleet.
   ChildEvents events;
   events.on_exit = [this](const RunnerExit& exit) {
-    // Else the failure of the start says it.
+    // Otherwise the failed start reports it.
     if (!IsStartFailing()) LogExit(exit);
     Wake();
   };
@@ -347,7 +347,7 @@ void Server::Drain(std::chrono::milliseconds grace_period) {
   parts_->open_calls.WaitUntilEmpty(grace_period - end_time);
   parts_->open_calls.EndAll(status);
   parts_->health.watches().EndAll(status);
-  // Ended, read or not: a quarter of the time for each wait.
+  // End the calls, whether or not clients read the end. Each wait takes at most a quarter of the time.
   for (OpenCalls* calls : {&parts_->open_calls, &parts_->health.watches()}) {
     if (!calls->WaitUntilEmpty(end_time / 4)) calls->AbortAll(status);
   }
@@ -359,8 +359,8 @@ void Server::Drain(std::chrono::milliseconds grace_period) {
   if (fleet != nullptr) fleet->RequestStop();
   parts_->open_attachments.EndAll(status);
   parts_->open_attachments.WaitUntilEmpty(end_time / 4);
-  // A connection that is closed while its client still sends is reset, and what the client has not read by then is
-  // lost. A call that arrives now is told, too; one that arrives while gRPC shuts down in order would be CANCELLED.
+  // Closing a connection while its client still sends resets it, and the client loses every unread status. Until gRPC
+  // shuts down, new calls end with DRAINING; during the shutdown they would be CANCELLED.
   std::this_thread::sleep_for(std::min(end_time / 4, kLingerTime));
   parts_->server->Shutdown(std::chrono::system_clock::now());
   parts_->runner_server->Shutdown(std::chrono::system_clock::now());

@@ -20,12 +20,11 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Bytes of the file that scripts/fetch-model downloads: the one that `auto` converts. (Its hash is what the runner
-// knows it by.)
+// The size of the file that scripts/fetch-model downloads, which `auto` converts. (The runner knows it by its hash.)
 constexpr std::uintmax_t kDefaultModelBytes = 98'362'432;
 
-// Why no file can be made in the folder, or where it is not there, in one made in the nearest above it that is. Empty:
-// one can, and has been, and is gone again. (Rights alone do not say it: root has them all, in /proc too.)
+// Why no file can be made in the folder; if the folder is missing, in a new one in its nearest existing ancestor.
+// Empty: a file was made and removed. (Permissions do not tell: root has all of them, even in /proc.)
 std::string WhyNotWritable(const fs::path& folder) {
   std::error_code error;
   fs::path at = fs::absolute(folder, error);
@@ -56,8 +55,8 @@ std::string Hex(const std::string& bytes) {
   return text;
 }
 
-// Whether the folder has this model's weights in this precision, as logitd-llama names them: HASH-llama.cpp-VERSION-f32
-// .gguf. The model is read only if there is a file of such a name.
+// Whether the folder holds this model's weights in this precision, under logitd-llama's name: HASH-llama.cpp-VERSION-
+// f32.gguf. Reads the model only if a file of such a name exists.
 bool HoldsConvertedWeights(const fs::path& folder, const std::string& model_file, const std::string& precision) {
   const std::string end = precision == "f16" ? "-f16.gguf" : "-f32.gguf";
   std::error_code error;

@@ -53,7 +53,7 @@ void StepCrew::MakeThreads() {
       threads_.emplace_back([this] { Help(); });
     }
   } catch (const std::exception&) {
-    // A limit on threads or memory: those that are there do the work.
+    // The system gives no more threads: the existing ones do the work.
   }
 }
 
@@ -68,12 +68,12 @@ void StepCrew::Help() {
     Job& job = *jobs_.front();
     jobs_.pop_front();
     ++job.busy;
-    // Behind the others, so that one large job does not take all helpers.
+    // Go behind the others, so that one large job does not take all helpers.
     if (--job.wanted > 0) jobs_.push_back(&job);
     lock.unlock();
     WorkOn(job);
     lock.lock();
-    // Under the lock: the caller ends the condition variable's life.
+    // Under the lock, because the caller destroys the condition variable.
     if (--job.busy == 0) job.done.notify_one();
   }
 }

@@ -37,7 +37,7 @@ absl::StatusOr<StepWorkspaces::Lease> StepWorkspaces::Lend(const RequestContext&
   }
   waiting_.erase(place);
   RETURN_IF_ERROR(context.Check());
-  // The clock was set back after it had passed the deadline.
+  // The clock was set back after the deadline.
   return errors::DeadlineExceeded();
 }
 
@@ -52,11 +52,11 @@ void StepWorkspaces::TakeBack(std::unique_ptr<StepWorkspace> workspace) {
     free_.push_back(std::move(workspace));
     return;
   }
-  // Handed over, not put down for whoever comes first: the one that gives it back may well be the next to ask for it.
+  // Hand the workspace to the next in line; otherwise the thread that gives it back could take it again at once.
   Waiting& next = *waiting_.front();
   waiting_.pop_front();
   next.workspace = std::move(workspace);
-  // Under the lock: the one that wakes up ends the condition variable's life.
+  // Under the lock, because the woken thread destroys the condition variable.
   next.changed.notify_one();
 }
 

@@ -14,7 +14,7 @@ namespace {
 
 const char* NameOf(int signal) { return signal == SIGTERM ? "SIGTERM" : signal == SIGINT ? "SIGINT" : "SIGHUP"; }
 
-// By the signal itself, so that a shell or a supervisor sees what ended this process.
+// Ends the process by the signal itself, so that a shell or a supervisor sees the cause.
 [[noreturn]] void EndAtOnce(int signal) {
   sigset_t one;
   ::sigemptyset(&one);
@@ -22,7 +22,7 @@ const char* NameOf(int signal) { return signal == SIGTERM ? "SIGTERM" : signal =
   ::signal(signal, SIG_DFL);
   ::pthread_sigmask(SIG_UNBLOCK, &one, nullptr);
   ::raise(signal);
-  // The first process of a container does not die of it.
+  // The first process of a container survives the signal.
   ::_exit(128 + signal);
 }
 

@@ -30,7 +30,7 @@ bool WorkerThreads::Run(std::function<void()> task) {
   try {
     *self = std::thread([this, self, task = std::move(task)]() mutable { Work(self, std::move(task)); });
   } catch (const std::exception&) {
-    // A limit on threads or memory.
+    // The system gives no more threads.
     threads_.erase(self);
     return false;
   }
@@ -55,7 +55,7 @@ void WorkerThreads::Work(Threads::iterator self, std::function<void()> task) {
   Threads before = std::move(ended_);
   ended_.clear();
   ended_.splice(ended_.end(), threads_, self);
-  // Under the lock: this object lives until the last thread is joined.
+  // Under the lock, because this object is destroyed when the last thread is joined.
   has_ended_.notify_all();
   lock.unlock();
   for (std::thread& thread : before) thread.join();

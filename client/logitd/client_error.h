@@ -1,7 +1,7 @@
 // The error of a failed call, taken apart.
 //
-// Every method of the library returns absl::Status. A status that came over the wire carries the google.rpc.Status of
-// grpc-status-details-bin as a payload; ErrorOf() reads ErrorInfo, BadRequest, RetryInfo and logitd.v1.Error out of it:
+// Every method of the library returns absl::Status. A status from the wire carries the google.rpc.Status of
+// grpc-status-details-bin as a payload. ErrorOf() reads ErrorInfo, BadRequest, RetryInfo and logitd.v1.Error from it:
 //
 //   auto final = client.Complete(request);
 //   if (!final.ok()) {
@@ -26,12 +26,12 @@ namespace logitd::client {
 
 struct ClientError {
   absl::StatusCode code = absl::StatusCode::kUnknown;
-  // For people: names field, value and bound.
+  // For people. It names field, value and bound.
   std::string message;
-  // For programs: logitd.v1.ErrorReason without its prefix ("FIELD_OUT_OF_RANGE"). Empty: the server gave none, which
-  // is so for every failure of the connection.
+  // For programs: logitd.v1.ErrorReason without its prefix ("FIELD_OUT_OF_RANGE"). Empty: the server gave none, as in
+  // every failure of the connection.
   std::string reason;
-  // Path of the offending field, its value, the bound it broke, the limit it exceeded. Empty: none.
+  // Path of the offending field, its value, the broken bound, the exceeded limit. Empty: none.
   std::string field;
   std::string value;
   std::string bound;
@@ -41,8 +41,7 @@ struct ClientError {
   // The error as the server stated it. Unset: it stated none.
   std::optional<v1::Error> error;
 
-  // The call failed because of the connection, not because a logitd server refused it: nobody listens, or the
-  // connection broke.
+  // Whether the connection failed (nobody listens, or it broke), instead of a logitd server refusing the call.
   bool is_unreachable() const { return code == absl::StatusCode::kUnavailable && !error.has_value() && reason.empty(); }
 };
 
@@ -60,10 +59,10 @@ absl::Status InputError(std::string_view field, std::string_view value, std::str
                         std::string_view message);
 bool IsInputError(const absl::Status& status);
 
-// A gRPC status with its details kept. OK stays OK.
+// The same status with its details. OK stays OK.
 absl::Status FromGrpcStatus(const grpc::Status& status);
 
-// The reason without its prefix; its number for one that this build does not know.
+// The reason without its prefix, or its number if this build does not know it.
 std::string ReasonName(v1::ErrorReason reason);
 
 }  // namespace logitd::client

@@ -21,7 +21,7 @@ struct ApiVersion {
   uint64_t minor = 0;
 };
 
-// To the limit that was pushed, or as far as it can be read.
+// Reads up to the pushed limit, or as far as the bytes are well-formed.
 ApiVersion VersionIn(CodedInputStream& hello) {
   ApiVersion version;
   while (const uint32_t tag = hello.ReadTag()) {

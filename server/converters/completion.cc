@@ -13,7 +13,7 @@ namespace {
 absl::StatusOr<std::optional<CompensatedSum>> ToSum(std::optional<double> sum, double compensation, int64_t token_count,
                                                     double least, const std::string& name) {
   if (sum) {
-    // -0 becomes 0, as sums that began here have it.
+    // -0 becomes 0, as in sums that began here.
     const CompensatedSum carried{*sum + 0.0, compensation + 0.0};
     RETURN_IF_ERROR(CheckSum(carried, token_count, least, name));
     return carried;

@@ -19,9 +19,7 @@ static_assert(std::endian::native == std::endian::little, "values on the wire ar
 
 size_t SizeOf(v1::LogitsDtype dtype) { return dtype == v1::LOGITS_DTYPE_F32 ? 4 : 2; }
 
-// Where an element of a list is named.
-
-// The scales of a block of LIN16: one for each row; of any other type: none.
+// Checks the scales of a block: one for each row of LIN16, none for any other type.
 absl::Status CheckScales(const v1::LogitsBlock& block, const std::string& field) {
   const std::string max_field = field + ".linear_max";
   const std::string step_field = field + ".linear_step";
@@ -49,7 +47,7 @@ absl::Status CheckScales(const v1::LogitsBlock& block, const std::string& field)
   return absl::OkStatus();
 }
 
-// What a sparse block says of the rest of each row: one sum, or none if the rest is excluded.
+// Checks the rest of each row of a sparse block: one sum, or none if the rest is excluded.
 absl::Status CheckTails(const v1::LogitsBlock& block, const std::string& field, bool takes_tails) {
   const v1::SparseRows& sparse = block.sparse();
   const bool has_tails = sparse.rest() == v1::SPARSE_REST_TAIL;
@@ -78,7 +76,7 @@ absl::Status CheckTails(const v1::LogitsBlock& block, const std::string& field, 
   return absl::OkStatus();
 }
 
-// What a sparse block says of all its rows.
+// Checks the parts of a sparse block that hold for all its rows.
 absl::Status CheckSparse(const v1::LogitsBlock& block, const std::string& field, int32_t vocab_size, bool takes_tails) {
   if (block.width() < 1 || block.width() > vocab_size) {
     return errors::OutOfRange(field + ".width", int64_t{block.width()}, "[1, " + std::to_string(vocab_size) + "]");
@@ -113,8 +111,8 @@ bool HasIdsInPayload(const v1::LogitsBlock& block) {
   return block.has_sparse() && block.sparse().shared_token_ids().empty();
 }
 
-// Of a checked block whose values have `value_bytes` each, and ids `id_bytes`: at most 2^10 rows of 2^20 slots of 16
-// bytes.
+// Bytes of a checked block with `value_bytes` for each value and `id_bytes` for each id: at most 2^10 rows of 2^20
+// slots of 16 bytes.
 int64_t ByteSize(const v1::LogitsBlock& block, size_t value_bytes, size_t id_bytes = sizeof(TokenId)) {
   const size_t slot_bytes = value_bytes + (HasIdsInPayload(block) ? id_bytes : 0);
   return int64_t{block.row_count()} * block.width() * static_cast<int64_t>(slot_bytes);
@@ -122,8 +120,8 @@ int64_t ByteSize(const v1::LogitsBlock& block, size_t value_bytes, size_t id_byt
 
 int64_t ByteSize(const v1::LogitsBlock& block) { return ByteSize(block, SizeOf(block.dtype())); }
 
-// `field` holds `size` bytes and not those of `blocks`, `expected`. Says what the bytes look like: numpy makes float64
-// and int64 where nobody asks for another type.
+// The error of a `field` with `size` bytes instead of the `expected` ones of `blocks`. It guesses the type of the
+// bytes, because numpy's defaults are float64 and int64.
 absl::Status PayloadMismatch(std::string_view field, int64_t size, int64_t expected,
                              std::span<const v1::LogitsBlock* const> blocks) {
   ErrorDetail detail = DetailOf(errors::RowLengthMismatch(field, size, expected, "bytes"));
@@ -208,7 +206,7 @@ absl::StatusOr<LogitsRow> RowOf(const BlockBytes& parts, int32_t index, int32_t 
   return LogitsRow::Sparse(values.first(used), ids.first(used), vocab_size);
 }
 
-// The vocabulary of a unary request's row: what is declared for a sparse one, the number of values of a dense one.
+// The vocabulary size of a unary request's row: declared for a sparse row, the number of values of a dense one.
 absl::StatusOr<int32_t> VocabSizeOf(const v1::Logits& logits) {
   const bool is_sparse = logits.has_block() && logits.block().has_sparse();
   if (is_sparse && logits.vocab_size() == 0) return errors::Required("logits.vocab_size");

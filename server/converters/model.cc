@@ -18,17 +18,17 @@ namespace {
 
 constexpr size_t kMaxPrecisionBytes = 128;
 constexpr size_t kMaxCacheChoiceBytes = 256;
-// Room for a model's name and what a supervisor puts behind it.
+// Room for a model's name and a suffix of its supervisor.
 constexpr size_t kMaxRunnerNameBytes = 256;
 constexpr size_t kMaxChatTemplateBytes = size_t{1} << 20;
 constexpr size_t kMaxFingerprintBytes = 64;
 constexpr size_t kVocabFingerprintBytes = 32;
 constexpr int kMaxWarnings = 16;
 constexpr size_t kMaxWarningBytes = 256;
-// Longer than any token that a tokenizer was trained to: so that every token fits a message of GetVocabulary.
+// Longer than the tokens of any trained tokenizer. Every token fits a message of GetVocabulary.
 constexpr int32_t kMaxTokenBytes = 1 << 16;
 
-// Printable ASCII: it may stand in a log line.
+// Whether `text` is printable ASCII, which may stand in a log line.
 bool IsPlain(const std::string& text) {
   return std::all_of(text.begin(), text.end(), [](unsigned char c) { return c >= ' ' && c < 0x7f; });
 }
@@ -69,7 +69,7 @@ absl::StatusOr<ModelDescription> FromProto(const v1::ModelInfo& info) {
   if (info.context_length() < 1) {
     return errors::OutOfRange("hello.model.context_length", int64_t{info.context_length()}, ">= 1");
   }
-  // It is in every reply.
+  // Every reply has it.
   if (info.precision().size() > kMaxPrecisionBytes || !IsPlain(info.precision())) {
     return errors::OutOfRange("hello.model.precision", static_cast<int64_t>(info.precision().size()),
                               "at most 128 printable characters");
@@ -105,7 +105,7 @@ absl::StatusOr<ModelDescription> FromProto(const v1::ModelInfo& info) {
   model.vocab_size = info.vocab_size();
   model.end_token_ids.assign(eos.begin(), eos.end());
   std::sort(model.end_token_ids.begin(), model.end_token_ids.end());
-  // However often a runner names them: they are in replies.
+  // Replies list them, so each stands once, however often the runner names it.
   model.end_token_ids.erase(std::unique(model.end_token_ids.begin(), model.end_token_ids.end()),
                             model.end_token_ids.end());
   model.adds_bos = info.adds_bos();
@@ -127,7 +127,7 @@ absl::Status CheckNames(const v1::RunnerHello& hello) {
   for (const auto& [field, text] :
        {std::pair<const char*, const std::string&>{"hello.runner_name", hello.runner_name()},
         {"hello.runner_version", hello.runner_version()}}) {
-    // Any language, but nothing that hides or breaks a line: what is shown is what was sent.
+    // Any language, but no characters that hide or break a line: the log shows the text as it was sent.
     if (text.size() <= kMaxRunnerNameBytes && OnOneLine(text, kMaxRunnerNameBytes) == text) continue;
     return errors::OutOfRange(field, static_cast<int64_t>(text.size()), "at most 256 bytes of printable characters");
   }
@@ -151,13 +151,13 @@ absl::StatusOr<RunnerCapacity> FromProto(const v1::RunnerCapacity& message) {
     }
     capacity.max_batches_in_flight = message.max_batches_in_flight();
   }
-  // It is in a log line, and in replies.
+  // It stands in a log line and in replies.
   if (message.cache_choice().size() > kMaxCacheChoiceBytes || !IsPlain(message.cache_choice())) {
     return errors::OutOfRange("hello.capacity.cache_choice", static_cast<int64_t>(message.cache_choice().size()),
                               "at most 256 printable characters");
   }
   capacity.cache_choice = message.cache_choice();
-  // More than any runner has: so that sums over runners fit their types.
+  // Caps above any real runner, so that sums over runners fit their types.
   capacity.max_sequences = std::min(capacity.max_sequences, 1 << 20);
   capacity.max_cached_tokens = std::min(capacity.max_cached_tokens, int64_t{1} << 40);
   capacity.max_batch_tokens = std::min(capacity.max_batch_tokens, 1 << 20);

@@ -22,10 +22,10 @@ T ReadPacked(const std::string& bytes, size_t index) {
   return value;
 }
 
-// NaN fails it. Rounding may leave a log-prob of 1 a little above 0.
+// False for NaN. Rounding may leave the log-prob of a probability of 1 a little above 0.
 bool IsLogProb(double value) { return value <= 1e-6; }
 
-// Whether each value of the type is an f32.
+// Whether each value of the type is an f32 value.
 bool IsExact(int dtype) {
   return dtype == v1::LOGITS_DTYPE_F32 || dtype == v1::LOGITS_DTYPE_F16 || dtype == v1::LOGITS_DTYPE_BF16;
 }
@@ -85,7 +85,7 @@ absl::StatusOr<std::vector<RowRecord>> ReadRecords(const v1::SequenceOutput& out
           (*before.model_log_prob == *alternative.model_log_prob && before.token_id < alternative.token_id);
       if (!in_order) return errors::ModelOutputInvalid("the top tokens are not in order");
     }
-    // Ties share the best rank, and `top` is sorted: rank follows from it.
+    // `top` is sorted and ties share the best rank, so the rank follows.
     for (size_t i = 0; wanted.ranks && i < top_n; ++i) {
       const bool tied = i > 0 && record.top[i].model_log_prob == record.top[i - 1].model_log_prob;
       record.top[i].rank = tied ? record.top[i - 1].rank : static_cast<int32_t>(i + 1);
@@ -123,7 +123,7 @@ void SetForm(const ChoiceWanted& wanted, v1::RowRequest& message) {
   choice.set_decoder_id(wanted.decoder_id);
   if (!wanted.start) return;
   v1::DecoderStart& start = *choice.mutable_start();
-  // It was serialised here (StartOf).
+  // StartOf serialised it.
   start.ParseFromString(*wanted.start->settings);
   start.mutable_output_token_ids()->Add(wanted.start->output_token_ids.begin(), wanted.start->output_token_ids.end());
 }
@@ -141,7 +141,7 @@ v1::DecoderStart StartOf(const v1::SamplingParams& sampling, const v1::RecordOpt
   if (config.record.records) {
     *start.mutable_record() = record;
   } else {
-    // Nothing but what the sums are of.
+    // Only the parts of the sums.
     start.mutable_record()->set_model_log_prob(config.record.model_log_prob);
     start.mutable_record()->set_sampling_log_prob(config.record.sampling_log_prob);
   }
@@ -180,14 +180,14 @@ absl::StatusOr<std::vector<PieceOutput>> FromProto(const v1::BatchOutput& output
                                                    int32_t vocab_size,
                                                    const std::unordered_map<int64_t, SequenceWork>& batch) {
   for (const v1::LogitsBlock& block : output.blocks()) {
-    // None was asked for; and what is copied below would be more than what was sent.
+    // Nobody asked for a row, and the copies below would be larger than the message.
     if (block.has_sparse()) return errors::RunnerProtocol("a sparse block");
     if (!IsExact(block.dtype())) return errors::RunnerProtocol("rows of a type that is not asked for");
   }
   ASSIGN_OR_RETURN(const WireRows rows, WireRows::Of(output.blocks(), payload, vocab_size));
   std::vector<PieceOutput> pieces;
   RowBuffers buffers;
-  // Each row once, so that what is copied is never more than what was sent.
+  // Each row once, so the copies are never larger than the message.
   int32_t next_block_row = 0;
   for (const v1::SequenceOutput& message : output.outputs()) {
     const auto found = batch.find(message.sequence_id());

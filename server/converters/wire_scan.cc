@@ -25,20 +25,20 @@ using google::protobuf::io::CodedInputStream;
 using Field = WireShape::Field;
 using Kind = WireShape::Field::Kind;
 
-// What malloc takes for `bytes`: 8 of its own, in steps of 16.
+// Bytes that malloc takes for `bytes`: 8 of its own, rounded up to 16.
 constexpr int64_t Allocated(int64_t bytes) { return std::max<int64_t>(32, (bytes + 8 + 15) / 16 * 16); }
 
-// A pointer in a list of submessages or texts: the list doubles, and while it does the old one is there too.
+// Cost of a pointer in a list of submessages or texts: the list doubles, and the old one exists until it is copied.
 constexpr int64_t kPlaceBytes = 3 * sizeof(void*);
-// The first allocation of a list: its header and room for a few.
+// The first allocation of a list: its header, and room for a few elements.
 constexpr int64_t kListBytes = Allocated(16 + 4 * 8);
 constexpr int64_t kTextBytes = Allocated(sizeof(std::string));
-// std::string holds so many in itself.
+// std::string holds this many bytes without an allocation.
 constexpr int64_t kInlineTextBytes = 15;
-// protobuf reserves at most so much for a text at once (kSafeStringSize); a longer one grows, and is then there twice.
+// protobuf reserves at most this much for a text (kSafeStringSize). A longer text grows, and then exists twice.
 constexpr int64_t kReservedTextBytes = 50'000'000;
 
-// Field numbers of this contract are small: what they index is an array.
+// Field numbers of this contract are small, so they index an array.
 constexpr int kMaxFieldNumber = 255;
 
 int64_t TextCost(int64_t length) {
@@ -88,11 +88,11 @@ WireFormatLite::WireType WireTypeOf(Kind kind) {
   }
 }
 
-// Where the scan is: a message within its parent, on the stack of the levels above.
+// A level of the scan: a message within its parent. The levels lie on the stack.
 struct Level {
   const Level* parent;
   const Field* field;
-  // In its list; -1: it is in none.
+  // Its index in its list; -1: no list.
   int64_t index;
 };
 
@@ -137,9 +137,9 @@ class Scanner {
         kMaxMessageElements.name);
   }
 
-  // To the limit that was pushed.
+  // Scans to the pushed limit.
   absl::Status Message(const WireShape& shape, const Level& here) {
-    // How often each field has been seen.
+    // The occurrences of each field so far.
     std::array<int32_t, WireShape::kMaxFields> counts = {};
     while (true) {
       const uint32_t tag = input_.ReadTag();
@@ -168,7 +168,7 @@ class Scanner {
     }
   }
 
-  // One value of a field that is left out. protobuf keeps it all the same, in a list of those.
+  // A value of a field that is left out. protobuf keeps it in a list of unknown fields.
   absl::Status Unknown(WireFormatLite::WireType wire_type) {
     RETURN_IF_ERROR(AddElement());
     int length = 0;
@@ -191,7 +191,7 @@ class Scanner {
     return Add(kListBytes + 2 * kPlaceBytes + TextCost(length));
   }
 
-  // One value. `count`: how many of its field came before.
+  // A value. `count`: the values of its field before it.
   absl::Status Single(const Field& field, const Level& here, int64_t count) {
     const int64_t index = field.is_repeated ? count : -1;
     switch (field.kind) {
@@ -229,7 +229,7 @@ class Scanner {
     return field.is_repeated ? AddNumbers(field, 1, count == 0) : absl::OkStatus();
   }
 
-  // Numbers one behind the other; adds how many there are to `count`.
+  // Packed numbers. Adds their number to `count`.
   absl::Status Packed(const Field& field, const Level& here, int32_t& count) {
     int length = 0;
     if (!ReadLength(&length)) return Malformed();
@@ -261,13 +261,13 @@ class Scanner {
     return AddNumbers(field, added, is_first && added > 0);
   }
 
-  // `is_first`: they begin their list.
+  // `is_first`: the numbers begin their list.
   absl::Status AddNumbers(const Field& field, int64_t count, bool is_first) {
-    // The array doubles, and while it does the old one is there too.
+    // The array doubles, and the old one exists until it is copied.
     return Add((is_first ? kListBytes : 0) + 3 * count * field.size);
   }
 
-  // Each varint ends with a byte below 128.
+  // A varint ends with a byte below 128.
   bool CountVarints(int length, int32_t& count) {
     bool is_whole = true;
     while (length > 0) {
@@ -308,7 +308,7 @@ WireShape::WireShape(const Descriptor& type, bool ignores_unknown)
     : descriptor_(&type), ignores_unknown_(ignores_unknown || &type == v1::RunnerHello::descriptor()) {
   const auto* prototype = google::protobuf::MessageFactory::generated_factory()->GetPrototype(&type);
   object_bytes_ = Allocated(static_cast<int64_t>(prototype->SpaceUsedLong()));
-  // What follows is about the contract, not about requests: whoever adds such a field finds out in the first test.
+  // These checks concern the contract, not requests: a new field that breaks them fails the first test.
   if (static_cast<size_t>(type.field_count()) > kMaxFields) std::abort();
   for (int i = 0; i < type.field_count(); ++i) {
     const FieldDescriptor& field = *type.field(i);

@@ -27,11 +27,11 @@
 namespace logitd::server {
 namespace {
 
-// How long a client may be slower than its completion before the completion's room in the runner's cache is given to
-// others. It is read again when the client goes on: so this is longer than any client that reads needs.
+// A client may be slower than its completion for this time. Then others get the completion's room in the runner's
+// cache, and it is evaluated again when the client goes on. Longer than any reading client needs.
 constexpr std::chrono::milliseconds kPatience{2000};
 
-// What a request asks for, checked.
+// The options of a request, checked.
 struct GenerateOptions {
   int32_t n = 1;
   uint64_t first_sequence_key = 0;
@@ -82,7 +82,7 @@ absl::StatusOr<GenerateOptions> OptionsOf(const v1::GenerateRequest& request, co
   if (request.sampling().has_seed()) {
     options.decoder.seed = request.sampling().seed();
   } else if (UsesRandomBits(options.decoder.sampling)) {
-    // Who draws nothing keeps 0, so that the reply is the same every time.
+    // Without draws the seed stays 0, so that the reply is the same every time.
     options.decoder.seed = DrawSeed();
   }
   ASSIGN_OR_RETURN(options.decoder.stop, In("stop.", StopRulesOf(request.stop(), model)));
@@ -121,18 +121,19 @@ class Generation {
   absl::Status Run(v1::GenerateFinal& final);
 
  private:
-  // Completions that are generated at once. It follows from the runner's capacity alone, never from what else runs.
+  // The number of completions that are generated at once. It depends on the runner's capacity only, not on other
+  // requests.
   int32_t WaveSize() const;
   // And begins `completions`, all that go on from it.
   absl::Status ReadPrompt(std::span<GrowingCompletion> completions);
-  // Scores the prompt's own tokens: feeds all but the last.
+  // Feeds all tokens of the prompt except the last, and scores them.
   absl::Status ScoreOwnTokens();
-  // To the client. One that reads slowly must not keep others out of the runner's cache meanwhile. Errors: CANCELLED.
+  // Writes to the client. A slow client must not keep others out of the runner's cache meanwhile. Errors: CANCELLED.
   absl::Status Send(const v1::GenerateResponse& response);
   absl::Status SendScoredPrompt();
   // With max_tokens = 0.
   absl::Status RunEmpty(std::span<GrowingCompletion> completions, v1::GenerateFinal& final);
-  // What `final` says besides its completions.
+  // The parts of `final` besides its completions.
   void Conclude(int64_t evaluated, v1::GenerateFinal& final);
   // `first_rows`: one for each.
   absl::Status RunWave(std::span<GrowingCompletion> wave, std::span<const RequestRows> first_rows);
@@ -140,27 +141,27 @@ class Generation {
   ChoiceWanted ChoiceOf(GrowingCompletion& completion);
   // Goes on with the completion in its sequence, which is made if there is none.
   SequenceWork WorkOf(GrowingCompletion& completion);
-  // Those that go on now, in their order: as many as the request's share of the cache holds. The others lose their
-  // sequences, and go on when there is room.
+  // The completions that go on now, in their order: as many as fit the request's share of the cache. The others lose
+  // their sequences and go on when there is room.
   std::vector<GrowingCompletion*> ThoseThatFit(std::span<GrowingCompletion> wave);
-  // What is evaluated after the next tokens of `running`, so that the runner need not wait for it. Empty: some of them
-  // end with their next token, or others wait to go on.
+  // The work after the next tokens of `running`, sent ahead so that the runner need not wait. Empty: one of them ends
+  // with its next token, or others wait to go on.
   std::vector<SequenceWork> AheadOf(std::span<GrowingCompletion* const> running);
-  // Gives each running completion its next row, or token. Errors: CANCELLED, nobody reads any more.
+  // Gives each running completion its next row or token. Errors: CANCELLED if nobody reads any more.
   absl::Status AdvanceAll(std::span<GrowingCompletion> wave, std::span<const RequestRows> rows);
   int64_t MaxFedTokens() const;
-  // Tokens that the request may have in the runner's cache at once.
+  // The most tokens of the request in the runner's cache at once.
   int64_t MaxCachedTokens() const;
-  // Tokens that a sequence can have: the context length, or the runner's whole cache where that is smaller.
+  // The longest possible sequence: the context length, or the runner's whole cache if that is smaller.
   int64_t MaxLength() const {
     return std::min<int64_t>(model_.description().context_length, session_.capacity().max_cached_tokens);
   }
-  // Whether completions go on in copies of the prompt's sequence, instead of one after the other in that itself.
+  // Whether completions go on in forks of the prompt's sequence. Else they use that sequence, one after the other.
   bool Forks() const { return options_.n > 1 && model_.capabilities().fork && session_.capacity().max_sequences > 1; }
 
   const v1::GenerateRequest& request_;
   const GenerateOptions& options_;
-  // One copy, however many completions look at it.
+  // One copy for all completions.
   const SharedTokens prompt_;
   ServedModel& model_;
   const RequestContext& context_;
@@ -168,22 +169,22 @@ class Generation {
   ReplyWriter<v1::GenerateResponse>& writer_;
   ModelSession session_;
   int64_t prompt_sequence_ = 0;
-  // What the row after the prompt gives each completion that goes on from it: the row, or its first token.
+  // The row after the prompt, or the first tokens chosen from it, one for each completion that starts there.
   std::vector<RequestRows> first_rows_;
   std::optional<v1::ScoredPrompt> scored_prompt_;
   // Completions that wait for others to end.
   bool has_waiting_ = false;
 };
 
-// Tokens of one completion that are fed back; its last one never is.
+// The most fed tokens of one completion; its last token is never fed.
 int64_t Generation::MaxFedTokens() const {
-  // A prompt that is too long itself is refused with its own length.
+  // A prompt that is too long by itself is refused with its own length.
   const int64_t room = std::max<int64_t>(0, MaxLength() - static_cast<int64_t>(prompt_->size()));
   return std::clamp<int64_t>(options_.decoder.stop.max_tokens - 1, 0, room);
 }
 
 int64_t Generation::MaxCachedTokens() const {
-  // Half of the cache is left to others, but each completion must come to its end.
+  // Leave half of the cache to others, but let each completion finish.
   const int64_t cache = session_.capacity().max_cached_tokens;
   return std::min(cache, std::max(cache / 2, std::ssize(*prompt_) + MaxFedTokens()));
 }
@@ -214,7 +215,7 @@ std::vector<GrowingCompletion*> Generation::ThoseThatFit(std::span<GrowingComple
   const int64_t room = MaxCachedTokens() - std::ssize(*prompt_);
   int64_t tokens = 0;
   std::vector<GrowingCompletion*> fitting;
-  // Its tokens, and one that runs ahead.
+  // Its tokens, and one for the token that runs ahead.
   const auto take = [&](GrowingCompletion& completion, int64_t needed) {
     const bool fits = fitting.empty() || tokens + needed <= room;
     if (fits) {
@@ -228,12 +229,12 @@ std::vector<GrowingCompletion*> Generation::ThoseThatFit(std::span<GrowingComple
     completion.is_waiting = true;
     completion.is_forked = false;
     if (completion.sequence != 0) session_.Release(std::exchange(completion.sequence, 0));
-    // On the runner it may have run ahead.
+    // The runner may have run ahead.
     if (completion.decoder != 0) session_.Release(std::exchange(completion.decoder, 0));
   }
   has_waiting_ = false;
   for (GrowingCompletion& completion : wave) {
-    // With room to grow by as much again: else it would only wait again.
+    // With room to double: otherwise it would soon wait again.
     if (completion.is_waiting && take(completion, 2 * completion.token_count() + 1)) completion.is_waiting = false;
     has_waiting_ = has_waiting_ || completion.is_waiting;
   }
@@ -355,7 +356,7 @@ absl::Status Generation::RunEmpty(std::span<GrowingCompletion> completions, v1::
     prompt_sequence_ = session_.NewSequence();
     RETURN_IF_ERROR(ScoreOwnTokens());
     session_.Release(prompt_sequence_);
-    // Nothing more is evaluated.
+    // Nothing is left to evaluate.
     session_.Suspend();
     RETURN_IF_ERROR(SendScoredPrompt());
   }
@@ -390,7 +391,7 @@ absl::Status Generation::AdvanceAll(std::span<GrowingCompletion> wave, std::span
     if (given.choice) {
       status = completion.Accept(*given.choice, model_.description().vocab_size, *response.mutable_delta());
     } else {
-      // Given back before the client is waited for.
+      // Give back the room before waiting for the client.
       ASSIGN_OR_RETURN(const StepWorkspaces::Lease workspace, workspaces_.Lend(context_));
       status = completion.Advance(*given.logits, workspace->distribution, *response.mutable_delta());
     }
@@ -418,7 +419,7 @@ absl::Status Generation::RunWave(std::span<GrowingCompletion> wave, std::span<co
     std::vector<SequenceWork> work;
     for (GrowingCompletion* completion : running) {
       SequenceWork& next = work.emplace_back(WorkOf(*completion));
-      // Whoever had to wait begins with all that it has.
+      // A completion that had to wait feeds all of its tokens again.
       const bool is_step = completion->is_forked || completion->token_count() == 1;
       completion->is_forked = true;
       next.is_step = is_step;
@@ -470,7 +471,7 @@ absl::Status Generate(const v1::GenerateRequest& request, const ServerEnv& env, 
   if (!writer.Write(started)) return context.Check();
 
   v1::GenerateResponse last;
-  // What it holds is given back before the last message is written.
+  // Give back the cache room before writing the last message.
   RETURN_IF_ERROR(Generation(request, options, std::move(prompt.token_ids), *model, context, env.workspaces, writer)
                       .Run(*last.mutable_final()));
   *last.mutable_final()->mutable_provenance() = started.started().provenance();

@@ -40,7 +40,7 @@ absl::StatusOr<RankOptions> OptionsOf(const v1::RankRequest& request) {
   return options;
 }
 
-// Of a candidate that brings its sums.
+// The score of a candidate that brings its sums.
 absl::StatusOr<CandidateScore> ScoreOf(const v1::Candidate& candidate, const std::string& candidate_field) {
   const v1::CandidateSums& sums = candidate.sums();
   const std::string field = candidate_field + ".sums";
@@ -73,13 +73,13 @@ absl::StatusOr<CandidateScore> ScoreOf(const v1::Candidate& candidate, const std
   return score;
 }
 
-// An item on its way to its ranking.
+// An item before its ranking.
 struct Ranking {
-  // Its candidates, with the errors of those that are wrong already; or its own error.
+  // Its candidates, with their errors so far; or its own error.
   v1::RankedItem item;
   // Of each candidate, where it has one.
   std::vector<std::optional<CandidateScore>> scores;
-  // Candidates that the model scores.
+  // The candidates that the model scores.
   std::vector<int> for_model;
 };
 
@@ -96,7 +96,7 @@ absl::Status CheckItems(const v1::RankRequest& request) {
   return absl::OkStatus();
 }
 
-// What can be told of an item without the model.
+// Reads the parts of an item that need no model.
 Ranking RankingOf(const v1::RankItem& message, const std::string& field) {
   Ranking ranking;
   absl::Status status = In(field + ".", CheckId(message.id()));
@@ -126,7 +126,7 @@ Ranking RankingOf(const v1::RankItem& message, const std::string& field) {
   return ranking;
 }
 
-// What the model has scored of an item.
+// Adds the scores of the model to an item.
 void TakeScores(const ItemInput& input, const std::vector<ContinuationScore>& scores, const RecordOptions& options,
                 const Vocabulary& vocabulary, Ranking& ranking) {
   if (!input.status.ok()) {
@@ -148,7 +148,7 @@ void TakeScores(const ItemInput& input, const std::vector<ContinuationScore>& sc
     }
     candidate.mutable_score()->Swap(scored.mutable_score());
     if (scored.has_boundary()) candidate.mutable_boundary()->Swap(scored.mutable_boundary());
-    // A token of probability zero leaves no sum: such a candidate has no value, and no place.
+    // A token of probability 0 leaves no sum, so the candidate has neither value nor rank.
     if (!scores[part].sums.model) continue;
     ranking.scores[j] = CandidateScore{scores[part].sums.model->value(), scores[part].token_count,
                                        input.continuations[part].byte_count, input.continuations[part].character_count};
@@ -201,14 +201,14 @@ absl::Status OrderCandidates(const RankOptions& options, Ranking& ranked) {
     if (const auto value = NormalizedLogProb(score, Normalization::kPerByte)) candidate.set_per_byte(*value);
     if (const auto value = NormalizedLogProb(score, Normalization::kPerCharacter)) candidate.set_per_character(*value);
     if (const auto value = BitsPerByte(score); value && std::isfinite(*value)) candidate.set_bits_per_byte(*value);
-    // A mean log-prob below -709 nats has a perplexity that no double holds.
+    // No double holds the perplexity of a mean log-prob below -709 nats.
     if (const double perplexity = Perplexity(score); std::isfinite(perplexity)) candidate.set_perplexity(perplexity);
     if (probabilities[j]) candidate.set_candidate_probability(*probabilities[j]);
   }
   return absl::OkStatus();
 }
 
-// The item's reply, all but where its numbers come from.
+// The item's reply, without provenance.
 v1::RankResponse ReplyOf(const v1::RankRequest& request, int index, const RankOptions& options, Ranking ranking) {
   v1::RankResponse response;
   response.set_item_index(index);
@@ -231,7 +231,7 @@ absl::Status Rank(const v1::RankRequest& request, const ServerEnv& env, const Re
   RETURN_IF_ERROR(CheckItems(request));
   ASSIGN_OR_RETURN(const RankOptions options, OptionsOf(request));
 
-  // Of the items that the model is asked about.
+  // The items that the model scores.
   std::vector<int> index_of;
   std::vector<Ranking> rankings;
   std::vector<ItemRequest> items;
@@ -270,7 +270,7 @@ absl::Status Rank(const v1::RankRequest& request, const ServerEnv& env, const Re
   ASSIGN_OR_RETURN(score_options.record,
                    In("record.", FromProto(request.record(), model->description().vocab_size,
                                            /*default_sampling_log_prob=*/false, v1::RECORD_LAYOUT_NONE)));
-  // Without the model's log-probs there is nothing to rank by.
+  // Ranking needs the model's log-probs.
   score_options.record.model_log_prob = true;
   score_options.record.sampling_log_prob = false;
   ASSIGN_OR_RETURN(const std::vector<ItemInput> inputs,

@@ -17,11 +17,11 @@
 namespace logitd::server {
 namespace {
 
-// Texts are tokenised in calls of bounded size.
+// One call of the tokenizer takes at most this much.
 constexpr size_t kTextsPerCall = 256;
 constexpr size_t kBytesPerCall = 1 << 20;
 
-// One segment with text, and how it becomes tokens.
+// A segment with text, and the way to tokenise it.
 struct TextSegment {
   int index;
   TokenizationOptions options;
@@ -92,7 +92,7 @@ class Resolution {
       if (!segment.has_text()) return errors::RequiredOneOf(FieldOf(i), "text or tokens");
       if (segment.text().empty()) continue;
       TextSegment& text = texts_.emplace_back(TextSegment{i, options_});
-      // BOS is put by Run: a tokenizer might put more, and behind the text too.
+      // Run adds the BOS, because a tokenizer might add more tokens, even after the text.
       text.options.add_special_tokens = false;
       text.options.continues_text = has_begun;
       if (segment.has_parse_special_tokens()) text.options.parse_special_tokens = segment.parse_special_tokens();
@@ -104,7 +104,7 @@ class Resolution {
     return absl::OkStatus();
   }
 
-  // The texts of equal options together. `failure`: the first text's, in the order of the segments, that has no tokens.
+  // Tokenises the texts with equal options together. `failure`: the error of the first text, in order, without tokens.
   absl::Status Tokenize(absl::Status& failure) {
     std::map<std::pair<bool, bool>, std::vector<const TextSegment*>> calls;
     for (const TextSegment& text : texts_) calls[KeyOf(text.options)].push_back(&text);
@@ -156,7 +156,7 @@ class Resolution {
   ServedModel& model_;
   TextOutcomes& outcomes_;
   const RequestContext& context_;
-  // Of each segment.
+  // The tokens of each segment.
   std::vector<std::vector<TokenId>> tokens_;
   std::vector<TextSegment> texts_;
   bool begins_with_text_ = false;

@@ -7,10 +7,10 @@
 namespace logitd::server {
 namespace {
 
-// A group of its own costs a sequence and a round: it has to save at least so many tokens.
+// A group costs a sequence and a round, so it must save at least this many tokens.
 constexpr size_t kLeastSaving = 16;
 
-// What of a context may be shared.
+// The part of a context that may be shared.
 std::span<const TokenId> BodyOf(const ItemInput& item, size_t continuation) {
   const std::vector<TokenId>& context = *item.continuations[continuation].context;
   return std::span(context).first(context.size() - 1);
@@ -35,7 +35,7 @@ std::vector<ContextGroup> GroupByContext(const ItemInput& item, size_t item_inde
     return std::lexicographical_compare(x.begin(), x.end(), y.begin(), y.end());
   });
   std::vector<ContextGroup> groups;
-  // Sorted neighbours share the most. Each round takes one set of them, and leaves the parts that go alone for later.
+  // Sorted neighbours share the most. Each round takes one set and puts the parts that it splits off aside.
   std::vector<std::vector<size_t>> left;
   if (!all.empty()) left.push_back(std::move(all));
   while (!left.empty()) {
@@ -51,7 +51,7 @@ std::vector<ContextGroup> GroupByContext(const ItemInput& item, size_t item_inde
       size_t end = begin + 1;
       while (end < set.size() && next_token(set[end]) == next_token(set[begin])) ++end;
       const size_t more = CommonPrefix(BodyOf(item, set[begin]), BodyOf(item, set[end - 1])) - shared;
-      // By itself the part evaluates `shared` once more, and what its contexts have in common beyond that only once.
+      // On its own the part evaluates `shared` again, but its further common tokens only once.
       const bool is_whole = begin == 0 && end == set.size();
       std::vector<size_t> part(set.begin() + static_cast<ptrdiff_t>(begin), set.begin() + static_cast<ptrdiff_t>(end));
       if (!is_whole && (part.size() - 1) * more > shared + kLeastSaving) {
@@ -63,7 +63,7 @@ std::vector<ContextGroup> GroupByContext(const ItemInput& item, size_t item_inde
     }
     if (group.continuations.empty()) continue;
     std::sort(group.continuations.begin(), group.continuations.end());
-    // Those that stayed may have more in common than the whole set.
+    // The rest may have more in common than the whole set.
     group.shared_count = BodyOf(item, group.continuations.front()).size();
     for (const size_t j : group.continuations) {
       group.shared_count =

@@ -9,16 +9,16 @@
 namespace logitd::server {
 namespace {
 
-// Ways to match that are followed at once: with and without the prefix, at the beginning and after a control token.
+// The most matches that are followed at once: with and without the prefix, at the beginning and after a control token.
 constexpr size_t kMaxStates = 16;
 
-// One way to match the tokens so far.
+// A match of the tokens so far.
 struct State {
-  // Bytes of the text that are spelled.
+  // The spelled bytes of the text.
   size_t position = 0;
-  // Bytes of the prefix that are spelled; all of them where none is expected.
+  // The spelled bytes of the prefix; all of them if no prefix is expected.
   size_t prefix = 0;
-  // No token with bytes has come yet: a prefix is still the leading one.
+  // No token with bytes so far, so a prefix is still the leading one.
   bool is_leading = true;
   bool has_inner_prefix = false;
   // The byte that is looked for lies behind.
@@ -33,7 +33,7 @@ void Add(const State& state, std::vector<State>& states) {
   if (!is_known && states.size() < kMaxStates) states.push_back(state);
 }
 
-// A text may begin here: without the prefix, or with it.
+// A text may begin here, with or without the prefix.
 void AddBegin(State state, const std::string& prefix, std::vector<State>& states) {
   state.prefix = prefix.size();
   Add(state, states);
@@ -42,7 +42,7 @@ void AddBegin(State state, const std::string& prefix, std::vector<State>& states
   Add(state, states);
 }
 
-// Spells `bytes` of token `index`: what is left of the prefix, then text. False: they do not match.
+// Matches `bytes` of token `index` with the rest of the prefix, then with the text. False: they differ.
 bool Spell(std::string_view bytes, size_t index, std::string_view prefix, std::string_view text, size_t byte,
            State& state) {
   const std::string_view of_prefix = bytes.substr(0, std::min(bytes.size(), prefix.size() - state.prefix));

@@ -8,13 +8,13 @@
 namespace logitd::server {
 
 void CallRecord::Abort(const absl::Status& status) {
-  // TryCancel would say CANCELLED, as if the client had wished it.
+  // TryCancel would report CANCELLED, as if the client had cancelled.
   ::grpc_call_cancel_with_status(context_->c_call(), static_cast<grpc_status_code>(status.code()),
                                  std::string(status.message()).c_str(), nullptr);
 }
 
 void CallRecord::WriteLine() const {
-  // What is the server's own fault is worth a line at any time; everything else only when calls are looked at.
+  // A fault of the server is logged at every level of detail; other calls only at debug level.
   const bool is_fault = status_.code() == absl::StatusCode::kInternal;
   const LogLevel level = is_fault ? LogLevel::kError : LogLevel::kDebug;
   if (!IsLogged(level)) return;
@@ -26,7 +26,7 @@ void CallRecord::WriteLine() const {
     return;
   }
   const ErrorDetail detail = DetailOf(status_);
-  // The message of a request's error holds the value that was wrong: the client's data.
+  // The message of a request's error quotes the wrong value, which is the client's data.
   const std::string& what = is_fault ? detail.message : detail.field;
   Log(level, "call",
       {{"method", method_},

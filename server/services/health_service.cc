@@ -40,7 +40,8 @@ absl::StatusOr<std::string> NameIn(const grpc::ByteBuffer& bytes) {
 
 }  // namespace
 
-// Writes the status of one service whenever it changes; of changes that come faster than the client reads, the last.
+// Writes the status of one service whenever it changes. If changes are faster than the client reads, it writes the
+// last.
 class HealthWatch final : public grpc::ServerWriteReactor<grpc::ByteBuffer>, public OpenCall {
  public:
   HealthWatch(HealthService& service, grpc::CallbackServerContext* context, const absl::StatusOr<std::string>& name)
@@ -63,7 +64,7 @@ class HealthWatch final : public grpc::ServerWriteReactor<grpc::ByteBuffer>, pub
   void Tell(HealthStatus status) {
     std::lock_guard lock(mutex_);
     if (is_finished_) return;
-    // Also where it is what was told last: something else may be waiting to be told.
+    // Even if this status was written last: a different one may wait to be written.
     next_ = status;
     if (!is_writing_) WriteNext();
   }
@@ -89,7 +90,7 @@ class HealthWatch final : public grpc::ServerWriteReactor<grpc::ByteBuffer>, pub
     last_ = std::exchange(next_, std::nullopt);
     HealthCheckResponse response;
     response.set_status(*last_);
-    // Two bytes: this does not fail.
+    // The message has two bytes, so this does not fail.
     (void)WriteReply(response, response_);
     is_writing_ = true;
     StartWrite(&response_);
@@ -120,7 +121,7 @@ class HealthWatch final : public grpc::ServerWriteReactor<grpc::ByteBuffer>, pub
   bool is_finished_ = false;
   bool is_writing_ = false;
   grpc::ByteBuffer response_;
-  // What was written last, and what is to be written after it.
+  // The status that was written last, and the one to write next.
   std::optional<HealthStatus> last_;
   std::optional<HealthStatus> next_;
 };

@@ -10,7 +10,7 @@
 namespace logitd::server {
 
 absl::StatusOr<WireCost> CheckBytes(const grpc::ByteBuffer& bytes, bool holds_rows, const WireShape& shape) {
-  // A call that half-closes before its only message.
+  // The client half-closed before its only message.
   if (!bytes.Valid()) return errors::MalformedMessage("", "the call has no message");
   const auto length = static_cast<int64_t>(bytes.Length());
   const Limit& limit = holds_rows ? kMaxMessageBytes : kMaxRequestBytes;
@@ -32,7 +32,7 @@ absl::Status ParseAndDrop(grpc::ByteBuffer& bytes, google::protobuf::Message& me
 }
 
 absl::Status WriteReply(const google::protobuf::Message& message, grpc::ByteBuffer& bytes) {
-  // What is left of the reply before it.
+  // Drops the rest of the last reply.
   bytes.Clear();
   bool owns_buffer = false;
   const grpc::Status status =

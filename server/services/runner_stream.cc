@@ -305,7 +305,7 @@ void RunnerStream::FinishOnce(const absl::Status& status, const RunnerEnd& end) 
     attached = std::exchange(attached_, nullptr);
     model = std::exchange(model_, nullptr);
   }
-  // Before the runner can see its end, so that it, or another one, may attach again at once.
+  // Before the runner can see the end, so that it, or another one, may attach again at once.
   if (attached != nullptr) {
     models_.Detach(model, attached);
     const std::string& name = model->description().name;
@@ -328,7 +328,7 @@ void RunnerStream::FinishOnce(const absl::Status& status, const RunnerEnd& end) 
 
 void RunnerStream::OnDone() {
   if (is_gone_) {
-    // A stream that is ended in order is not cancelled.
+    // A stream that ends in order is not cancelled.
     const RunnerEnd end = is_cancelled_ ? RunnerEnd{RunnerEnd::Kind::kOther, "", "its connection broke"}
                                         : RunnerEnd{RunnerEnd::Kind::kLeft, "", "it left"};
     LogGone(runner_id_, description_->name, runner_name_, end);

@@ -8,7 +8,7 @@ import wire
 from logitd.v1 import completion_pb2, generation_service_pb2, sampling_pb2
 
 PROMPT = "The capital of France is"
-# What f32 promises: DESIGN says 1e-4 nats a token, whatever it was batched with.
+# f32 keeps log-probs within 1e-4 nats for each token, whatever the batch.
 TOLERANCE = 1e-4
 server = None
 

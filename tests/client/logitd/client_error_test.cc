@@ -1,6 +1,5 @@
 #include "client/logitd/client_error.h"
 
-#include "gmock/gmock.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
 
