@@ -3,10 +3,10 @@
 //
 //   generate_load ADDRESS CLIENTS SECONDS MAX_TOKENS [PROMPT_TOKENS [TEMPERATURE [TOP_N [SERVER_PID]]]]
 //
-// Runs for SECONDS, ends the calls that run then, and prints one line of JSON: tokens, seconds, the median time of a first
-// token and of a step, the 95th percentile and the longest of a step (milliseconds), refusals, the CPU time of process
-// SERVER_PID meanwhile, and a hash of the tokens of each client's first completion (equal servers have equal hashes:
-// tests/bench/runner_bench.py compares them).
+// Runs for SECONDS, ends the calls that run then, and prints one line of JSON: tokens, seconds, the median time of a
+// first token and of a step, the 95th percentile and the longest of a step (milliseconds), refusals, the CPU time of
+// process SERVER_PID meanwhile, and a hash of the tokens of each client's first completion (equal servers have equal
+// hashes: tests/bench/runner_bench.py compares them).
 #include <grpcpp/grpcpp.h>
 
 #include <time.h>

@@ -3,10 +3,11 @@
 //
 //   generation_load logitd|llama-server SOCKET CLIENTS COMPLETIONS MAX_TOKENS PROMPT_TOKENS TOP_N
 //
-// SOCKET is the path of a Unix socket. Every client makes COMPLETIONS completions, one after the other, of its own prompts
-// of ids, with TOP_N alternatives and their log-probs at every token. Prints one line of JSON: tokens, the seconds from the first request to the last token, and the median times of
-// a first token and of a later one (milliseconds). It first checks that every completion has MAX_TOKENS
-// tokens and some text, and that every log-prob that was asked for is there and finite.
+// SOCKET is the path of a Unix socket. Every client makes COMPLETIONS completions, one after the other, of its own
+// prompts of ids, with TOP_N alternatives and their log-probs at every token. Prints one line of JSON: tokens, the
+// seconds from the first request to the last token, and the median times of a first token and of a later one
+// (milliseconds). It first checks that every completion has MAX_TOKENS tokens and some text, and that every log-prob
+// that was asked for is there and finite.
 #include <grpcpp/grpcpp.h>
 
 #include <sys/socket.h>

@@ -162,7 +162,8 @@ TEST(ModelRunnerTest, RecordsAreWhatCoreComputesFromTheRow) {
                   const RowStatistics statistics = *ReadRow(row);
                   EXPECT_EQ(records.log_sum_exps(i), statistics.log_sum_exp);
                   EXPECT_EQ(records.argmax_token_ids(i), statistics.argmax);
-                  EXPECT_EQ(records.entropies(i), *StatisticsOf(row, {statistics.max, statistics.argmax}, /*with_entropy=*/true).entropy);
+                  EXPECT_EQ(records.entropies(i),
+                            *StatisticsOf(row, {statistics.max, statistics.argmax}, /*with_entropy=*/true).entropy);
                   EXPECT_EQ(FromBytes<double>(records.named_log_probs())[i], statistics.LogProb(row[40]));
                   EXPECT_EQ(FromBytes<int32_t>(records.named_ranks())[i], RankOf(row, 40));
                   for (int k = 0; k < 3; ++k) {
