@@ -23,8 +23,8 @@ install_packages() {
 }
 
 # condensed LOG PATTERN COMMAND...: runs the command with all output in LOG, shows the beginnings of the lines that
-# match PATTERN, and the last lines if it fails. Its status is the command's. Does not wait for what the command leaves
-# running.
+# match PATTERN, and the last lines if it fails. Its status is the command's. Does not wait for processes that the command
+# leaves running.
 condensed() {
   local log=$1 pattern=$2 status=0 command
   shift 2

@@ -22,7 +22,7 @@ fi
 
 say() { printf '%s\n' "$*" >&2; }
 
-# Ends the script: what went wrong, then what to do about it.
+# Ends the script: prints the fault, then the remedy.
 die() {
   say "${red}$1${plain}"
   shift

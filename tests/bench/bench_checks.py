@@ -1,4 +1,4 @@
-"""What must hold before a time is printed: the contenders computed the same thing, and logitd's numbers are right."""
+"""Checks before a time is printed: the contenders computed the same numbers, and logitd's are right."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from bench_samplers import LOG_PROB, RECORD, Result, Sampler
 
 # logitd's own bound; the reference here is numpy in double.
 LOG_PROB_BOUND = 1e-6
-# What a sum of logitd's weights may be off by, as a part of the whole (docs/numerics.md, section 8).
+# Largest relative error of a sum of logitd's weights (docs/numerics.md, section 8).
 WEIGHTS_BOUND = 1e-6
 # logitd lowers p by this factor, so that a p that is meant as a fraction is reached.
 TOP_P_FACTOR = 1 - 2.0**-40

@@ -37,7 +37,7 @@ class KeptCountsTest(unittest.TestCase):
                 (Sampler("top-p, one more", temperature=2, top_p=0.75), 2),
                 (Sampler("top-p at temperature 1", top_p=0.995), 3),
                 (Sampler("top-p 0", temperature=2, top_p=0), 1),
-                # Of what top-k left, 0.8176 and 0.1824.
+                # 0.8176 and 0.1824 of the mass that top-k left.
                 (Sampler("top-k and top-p", temperature=2, top_k=2, top_p=0.81), 1),
                 (Sampler("min-p", temperature=2, min_p=0.2), 2),
                 (Sampler("min-p, one less", temperature=2, min_p=0.23), 1),

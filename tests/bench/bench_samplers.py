@@ -1,4 +1,4 @@
-"""The samplers that are measured, and what a step gives: the names of the table."""
+"""The measured samplers, and the results of a step: the names of the table."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""What the step benchmark is to show, and what came of it. A target is judged, never enforced: times are no test."""
+"""The targets of the step benchmark, and their outcome. A target is judged, never enforced: times are no test."""
 
 import dataclasses
 import json

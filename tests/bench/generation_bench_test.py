@@ -1,4 +1,4 @@
-"""The checks and figures of generation_bench.py: that they find what is wrong."""
+"""The checks and figures of generation_bench.py find faults."""
 
 import io
 import unittest

@@ -1,4 +1,4 @@
-"""What sharing a context's evaluation is worth: four candidates at once against one pair at a time, same precision.
+"""The gain of evaluating a shared context once: four candidates at once against one pair at a time, same precision.
 
     scripts/build && python3 tests/bench/prefix_sharing.py
 

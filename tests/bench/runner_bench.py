@@ -1,4 +1,4 @@
-"""What an attached model loses to the server: tokens a second, time and CPU of a step, with a runner of fixed cost.
+"""The cost of the server for an attached model: tokens a second, time and CPU of a step, with a runner of fixed cost.
 
     scripts/build --target runner_bench
     python3 tests/bench/runner_bench.py                                  # everything, once
@@ -6,10 +6,10 @@
 
 Each --bin is a folder with logitd, fixed_runner and generate_load of one commit. All of them run in every round, one after
 the other, and the figures are medians over the rounds; a ratio is the median of the rounds' own ratios, of the last --bin
-to the first. Before a figure is printed it is checked that every completion had all of its tokens, and that the tokens
-of all folders are the same for the same seeds. A bound that is stated for a figure stands beside it, and whether the
-last --bin keeps it; a missed one fails nothing. Those that compare with a step of step_bench need its worker in the
-folder (scripts/build --target step_bench) and numpy.
+to the first. Before it prints a figure it checks that every completion had all of its tokens, and that the tokens of all
+folders are the same for the same seeds. A figure's bound stands beside it, and whether the last --bin keeps it; a missed
+bound fails nothing. Figures that compare with a step of step_bench need its worker in the folder (scripts/build --target
+step_bench) and numpy.
 
 Parts: `sleep`: a runner that sleeps 10 ms a batch, 1, 16 and 60 clients, V = 49,152, 131,072 and 262,144; `many`: one of
 2 ms with 64 slots, 64, 1,000 and 64 clients; `instant`: one that costs nothing, 16 clients, V = 49,152, and the runner's
@@ -90,7 +90,7 @@ class Bench:
         return self._report
 
 
-# What the last --bin is to keep: a pattern of a figure's name, and its bound.
+# The bounds of the last --bin: a pattern of a figure's name, and its bound.
 BOUNDS = (
     (r"V=(131072|262144) clients=60 step / .*", operator.le, 1.3),
     (r"V=\d+ clients=\d+ step / .*", operator.le, 1.15),
@@ -114,7 +114,7 @@ def verdict(name: str, value: float) -> str:
 
 
 def step_ms(folder: pathlib.Path, vocab_size: int) -> float | None:
-    """A step of step_bench on one thread, of what a completion has of each token, on as many rows N(0, 3) as the runner's.
+    """A step of step_bench on one thread, with a completion's numbers for each token, on as many rows N(0, 3) as the runner has.
 
     None: its worker is not in the folder.
     """

@@ -97,7 +97,7 @@ def against_peers(worker: Worker, rows: np.ndarray, kind: str, sampler: Sampler,
     checked = []
     for number in range(WARM_UP + rounds):
         row = number % PEER_ROWS
-        # Whoever comes first finds the row in no cache of the core.
+        # The first contender finds the row in no cache of the core.
         order = list(runs)
         random.Random(number).shuffle(order)
         results = {name: runs[name](row) for name in order}
@@ -162,7 +162,7 @@ def scoring(worker: Worker, rows: np.ndarray, rounds: int) -> list[bench_targets
             # f32 sums over a row.
             bench_checks.check_scores(name, log_probs, exact, 1e-3)
     medians = {name: statistics.median(values) for name, values in times.items()}
-    # The fastest form of a library is what its target is about.
+    # A library's target is about its fastest form.
     fastest = {library: min((name for name in forms if name.startswith(library)), key=medians.get, default=None)
                for library in bench_targets.SCORING}
     lines = []

@@ -1,4 +1,4 @@
-"""One decoding step of two builds, interleaved: what a change costs.
+"""One decoding step of two builds, interleaved: the cost of a change.
 
     scripts/build --target step_bench
     python3 tests/bench/step_pairs.py --old OLD/step_bench_worker --new build/release/bin/step_bench_worker

@@ -1,4 +1,4 @@
-"""Idle streams, running calls and busy connections: each has its limit, and what a server is and has it always says."""
+"""Idle streams, running calls and busy connections each have a limit; a server always answers questions about itself."""
 
 import asyncio
 import os
@@ -43,7 +43,7 @@ async def open_stream(channel: grpc.aio.Channel) -> grpc.aio.StreamStreamCall:
 
 
 async def hold(address: str) -> None:
-    """Opens as many streams as the lines of standard input say, and does with them what else these say."""
+    """Opens the number of streams that the lines of standard input give, and follows their other commands."""
     channels: list[grpc.aio.Channel] = []
     calls: list[grpc.aio.StreamStreamCall] = []
     loop = asyncio.get_running_loop()
@@ -78,7 +78,7 @@ class AdmissionTest(unittest.TestCase):
         return runner
 
     def expect_answers(self, server: harness.Server) -> dict:
-        """What is never refused; returns what `logit info` says."""
+        """Makes the calls that are never refused; returns the answer of `logit info`."""
         health = harness.run("logit", "health", "--timeout", "60", "--server", server.address)
         self.assertEqual((health.status, health.stdout), (0, f"logitd at {server.address} is serving\n"), health.stderr)
         info = harness.logit("info", server=server).json()
@@ -106,7 +106,7 @@ class AdmissionTest(unittest.TestCase):
             print(word, file=holder.stdin, flush=True)
             self.assertEqual(holder.stdout.readline(), answer + "\n")
 
-        # The first one pays for what all share.
+        # The first one pays for everything that all share.
         say("1", "1 open")
         before = status_of(server, "VmRSS")
         say(str(STREAMS), f"{STREAMS} open")
@@ -190,7 +190,7 @@ class AdmissionTest(unittest.TestCase):
 
         ends = await asyncio.gather(*(end_of_one() for _ in range(2000)))
         self.assertEqual(set(ends), {"max_streams_per_connection"})
-        # What the server is, it says on that connection, too.
+        # The server answers questions about itself on that connection, too.
         info = await server_service_pb2_grpc.ServerServiceStub(channel).GetServerInfo(
             server_service_pb2.GetServerInfoRequest(), timeout=wire.TIMEOUT_S)
         self.assertEqual(info.limits.max_streams_per_connection, PER_CONNECTION)

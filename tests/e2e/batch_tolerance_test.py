@@ -1,5 +1,5 @@
-"""How far a token's log-prob moves with what it is batched with: what a runner states of its model holds, over shapes that
-it did not try and beside libllama alone; it is measured once; and it is in every reply.
+"""A runner states how far a token's log-prob moves with its batch. The bound holds over shapes that the runner did not try and
+against libllama alone; it is measured once; and it is in every reply.
 
 LOGITD_LONG=1 adds the default model, as its file is and in f32, and, where LOGITD_GEMMA names a gemma file, that one.
 """
@@ -69,7 +69,7 @@ class Stated(unittest.TestCase):
     def test_the_default_model_as_it_is(self):
         result = probe(harness.model_path(), "--others", 4)
         self.assertLessEqual(result["observed"], result["stated"])
-        # A bound that is many times what happens tells nothing.
+        # A bound many times as large as the real differences tells nothing.
         self.assertGreaterEqual(result["observed"], result["stated"] / 4)
 
 
@@ -86,7 +86,7 @@ class Served(unittest.TestCase):
         return server
 
     def compare(self, server: harness.Server, weights: pathlib.Path, token_count: int) -> tuple[float, float | None]:
-        """Scores one text in fifty shapes; returns (the largest difference from libllama, what the replies state: None if nothing)."""
+        """Scores one text in fifty shapes; returns (largest difference from libllama, bound that the replies state or None)."""
         dice = random.Random(5)
         tokens = [dice.randrange(1000, 30000) for _ in range(token_count)]
         outcome = harness.run("llama_reference", weights, "--tokens", ",".join(map(str, tokens)))
@@ -171,7 +171,7 @@ class Served(unittest.TestCase):
         self.assertEqual(stated[0], stated[1])
         self.assertEqual(len(stamps[0]), 1)
         self.assertEqual(stamps[0], stamps[1])
-        # What is kept is stated, and nothing that is no number.
+        # The kept number is stated, and nothing that is no number.
         (path,) = self.folder.glob("*.tolerance")
         for text, expected in [("0.125\n", 0.125), ("nonsense", None), ("-1\n", None), ("inf\n", None)]:
             with self.subTest(text):

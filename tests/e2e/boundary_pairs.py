@@ -35,7 +35,7 @@ class Tokens:
 
 @dataclasses.dataclass(frozen=True)
 class Joined:
-    """What is scored after what."""
+    """The scored tokens, and the tokens that they are scored after."""
 
     context: list[int]
     continuation: list[int]
@@ -45,7 +45,7 @@ class Joined:
 
 
 def join(context: str, continuation: str, joint: Tokens, bos: list[int], implicit: int) -> Joined:
-    """BOUNDARY_JOINT. bos: what the tokenizer puts before the text's tokens, a list of none or one."""
+    """BOUNDARY_JOINT. bos: the tokens that the tokenizer puts before the text's, a list of none or one."""
     text = (context + continuation).encode()
     spelled = b"".join(joint.pieces)
     # SentencePiece puts one space before the text: the only thing that may stand there.
@@ -55,7 +55,7 @@ def join(context: str, continuation: str, joint: Tokens, bos: list[int], implici
     for index, piece in enumerate(joint.pieces):
         begin, end = end, end + len(piece)
         if end > place:
-            # What the tokenizer put before the text is none of its bytes.
+            # A token that the tokenizer put before the text has none of its bytes.
             begin = max(begin, len(spelled) - len(text))
             before = bos + joint.ids[:index]
             return Joined(before or [implicit], joint.ids[index:], place - begin, is_implicit=not before)
@@ -63,8 +63,8 @@ def join(context: str, continuation: str, joint: Tokens, bos: list[int], implici
 
 
 def join_as_lm_eval(context: str, continuation: str, encode, implicit: int) -> Joined:
-    """lm-evaluation-harness 0.4.13, TemplateLM._encode_pair and what loglikelihood does with an empty context; encode:
-    its tok_encode. An empty context list is where the harness itself ends with an assertion."""
+    """lm-evaluation-harness 0.4.13: TemplateLM._encode_pair, and loglikelihood's way with an empty context; encode is its
+    tok_encode. If the context list is empty, the harness itself ends with an assertion."""
     if context == "":
         ids = encode(continuation, add_special_tokens=False)
         if ids[0] == implicit:

@@ -1,4 +1,4 @@
-"""How texts meet: the tokens that are scored spell what was asked for, and libllama gives the same log-probs for them.
+"""Where texts meet: the scored tokens spell the requested text, and libllama gives the same log-probs for them.
 
 Right values come from boundary_pairs (the rules, written down again) over tokens and log-probs of llama_reference, which
 shares no line with logitd. The vocabularies: BPE with the real model, and random weights with SentencePiece (Llama 2;
@@ -25,7 +25,7 @@ PAIR_COUNT = 200
 IS_LONG = bool(os.environ.get("LOGITD_LONG"))
 # The real model takes a second for three pairs.
 REAL_PAIR_COUNT = PAIR_COUNT if IS_LONG else 24
-# Under the rules that are not the default: libllama's log-probs of so many, the tokens of all.
+# Under the rules that are not the default: libllama's log-probs of that many, the tokens of all.
 NUMBER_COUNT = PAIR_COUNT if IS_LONG else 12
 JOINT, SEPARATE, LM_EVAL = (completion_pb2.BOUNDARY_JOINT, completion_pb2.BOUNDARY_SEPARATE,
                             completion_pb2.BOUNDARY_LM_EVAL)
@@ -55,7 +55,7 @@ class Reference:
 
 @dataclasses.dataclass
 class Model:
-    """A server with a model, and what libllama says of it."""
+    """A server with a model, and libllama's numbers for it."""
 
     server: harness.Server
     reference: Reference
@@ -109,7 +109,7 @@ def ids_of(continuation: scoring_service_pb2.ScoredContinuation) -> list[int]:
 
 
 class Proofs:
-    """What holds for every vocabulary; the subclass has a `model` and a `pair_count`."""
+    """The tests that hold for every vocabulary; the subclass has a `model` and a `pair_count`."""
 
     def pairs(self):
         return boundary_pairs.random_pairs(self.pair_count, seed=11)
@@ -269,7 +269,7 @@ class RandomModel(Proofs):
         folder = pathlib.Path(cls.folder.name)
         vocabulary = harness.vocabulary_path(cls.vocabulary)
         path = harness.random_model(vocabulary, folder / "model.gguf", "--embedding", 32)
-        # The same vocabulary that puts nothing before a text: what continues one, for whoever has to make it otherwise.
+        # The same vocabulary, but it puts nothing before a text: this makes the tokens of a text that goes on.
         continuing = harness.random_model(vocabulary, folder / "continuing.gguf", "--embedding", 32, "--set-false",
                                           "tokenizer.ggml.add_space_prefix")
         cls.model = Model.start(path, path, flags=("--precision", "f32"))

@@ -84,7 +84,7 @@ class ItemsTest(unittest.TestCase):
         self.assertEqual(items[1]["error"]["limit"], "max_message_bytes")
 
     def test_a_line_that_a_request_has_no_room_for_is_one_item_too(self):
-        """Below 64 MiB as a line, above what the server takes with the lines before it."""
+        """Below 64 MiB as a line, above the server's limit together with the lines before it."""
         long_line = b'{"context":{"text":"' + b"x" * ((63 << 20) - 100) + b'"}}'
         text = b"\n".join([score_item(2).encode()] * 20 + [long_line, score_item(3).encode(), b""])
         outcome = run_bytes("score", stdin=text)
@@ -293,7 +293,7 @@ class CutShortTest(unittest.TestCase):
 
 class WidthTest(unittest.TestCase):
     def on_terminal(self, columns: int, *arguments: object, stdin: str = "", colour: str = "never") -> list[str]:
-        """The lines that a command writes to a terminal of so many columns, without their colours."""
+        """The lines that a command writes to a terminal of that many columns, without their colours."""
         master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
         process = subprocess.Popen([str(harness.BIN / "logit"), *map(str, arguments), "--color", colour, "--server",

@@ -71,7 +71,7 @@ class DecodeExampleTest(unittest.TestCase):
             self.assertAlmostEqual(float(total), expected, delta=1e-6 * len(text) + 0.5e-6)
 
     def run_edited(self, old: str, new: str) -> str:
-        """What an edited copy, which must fail, says on standard error. A copy that goes on for ever fails the test."""
+        """The standard error of an edited copy, which must fail. A copy that goes on for ever fails the test."""
         with tempfile.TemporaryDirectory() as folder:
             done = subprocess.run([sys.executable, edited_copy(folder, old, new), server.address], text=True,
                                   timeout=30, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -127,7 +127,7 @@ class DecodeExampleTest(unittest.TestCase):
         alone = run(program)
         self.assertEqual(alone.stdout, expected, alone.stderr)
         with tempfile.TemporaryDirectory() as folder:
-            # What googleapis-common-protos installs, and grpcio-status imports: the module google.rpc.status_pb2.
+            # The module google.rpc.status_pb2, which googleapis-common-protos installs and grpcio-status imports.
             sources = subprocess.run([harness.ROOT / "scripts/fetch-sources"], check=True, stdout=subprocess.PIPE,
                                      text=True).stdout.splitlines()[-1]
             subprocess.run(["protoc", "-I", sources, f"--python_out={folder}", "google/rpc/status.proto"], check=True)

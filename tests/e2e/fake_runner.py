@@ -22,7 +22,7 @@ class FakeRunner:
 
     def __init__(self, address: str, max_batches: int | None = None, batch_tolerance_nats: float | None = None,
                  cache_choice: str = ""):
-        """After `max_batches` it takes batches and never answers. The others are what it says of itself."""
+        """After `max_batches` it takes batches and never answers. The other arguments go into its hello."""
         self._messages: queue.SimpleQueue = queue.SimpleQueue()
         self._max_batches = max_batches
         self._batches = 0

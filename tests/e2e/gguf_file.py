@@ -1,4 +1,4 @@
-"""Reads a GGUF file's keys, by the format's description alone: what tests compare with what a server says of the file."""
+"""Reads a GGUF file's keys by the format's description alone. Tests compare them with the server's statements on the file."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def model_path() -> pathlib.Path:
 
 
 def cache_dir() -> pathlib.Path:
-    """Where converted models are kept, shared by all tests."""
+    """The folder of converted models, shared by all tests."""
     if "LOGITD_CACHE_DIR" in os.environ:
         return pathlib.Path(os.environ["LOGITD_CACHE_DIR"])
     return pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "logitd"
@@ -124,7 +124,7 @@ class Server:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What a program did."""
+    """The exit status and output of a program."""
 
     status: int
     stdout: str

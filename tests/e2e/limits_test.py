@@ -25,7 +25,7 @@ class LimitsTest(unittest.TestCase):
         self.addCleanup(self.server.stop)
 
     def memory(self) -> int:
-        """What the server has in memory, bytes."""
+        """Bytes of the server's memory."""
         for line in pathlib.Path(f"/proc/{self.server.pid}/status").read_text(encoding="utf-8").splitlines():
             if line.startswith("VmRSS:"):
                 return int(line.split()[1]) * 1024
@@ -52,7 +52,7 @@ class LimitsTest(unittest.TestCase):
                 self.assertEqual(len(next(call).result.steps), ROWS)
                 calls.append((call, gate))
                 peak = max(peak, self.memory())
-            # 320 MiB were sent; two messages of 16 MiB, and what the allocator keeps, are in memory at a time.
+            # 320 MiB were sent; two messages of 16 MiB, and the allocator's reserve, are in memory at a time.
             self.assertLess(peak, 250 * MIB)
             self.serve_somebody_else()
             for call, gate in calls:

@@ -1,4 +1,4 @@
-"""The log: a line for what happens, text or JSON, and never a client's data."""
+"""The log: a line for each event, text or JSON, and never a client's data."""
 
 import datetime
 import json
@@ -114,7 +114,7 @@ class LogsTest(unittest.TestCase):
             server.stop()
 
     def failures(self) -> list[tuple[list[object], dict[str, str], int, str]]:
-        """What stops a start: flags, environment, exit status, and words of the message."""
+        """Causes that stop a start: flags, environment, exit status, and words of the message."""
         config = self.folder / "config.textproto"
         config.write_text('log_format: "json"\nrunners: 99\n', encoding="utf-8")
         no_model = self.folder / "no.gguf"
@@ -157,7 +157,7 @@ class LogsTest(unittest.TestCase):
         self.assertEqual(outcome.stderr, "logitd: --runners must be in [1, 64], got 99\n")
 
     def test_text_that_is_not_utf8_prints_nothing(self):
-        """libprotobuf says so on standard error, unless it is told not to."""
+        """libprotobuf says so on standard error unless its handler is replaced."""
         server = harness.Server(flags=("--log-format", "json", "--log-level", "debug"))
         try:
             with wire.connect(server.address) as client:

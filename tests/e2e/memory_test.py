@@ -1,6 +1,6 @@
-"""A runner's cache follows the memory that is there: in a control group of 2 GiB it stays below that, and says so.
+"""A runner's cache follows the available memory: in a control group of 2 GiB it stays below that, and says so.
 
-Needs root and the memory controller of control groups (v1 or v2); where they are not, the tests are skipped with a line.
+Needs root and the memory controller of control groups (v1 or v2); without them the tests are skipped with a line.
 """
 
 import json
@@ -33,7 +33,7 @@ class Group:
         except OSError:
             self._folder.rmdir()
             raise
-        # Runs what comes after it in the group.
+        # Runs the command that comes after it in the group.
         self.prefix = ("/bin/sh", "-c", f'echo $$ > {self._folder}/cgroup.procs && exec "$@"', "sh")
 
     def _write(self, name: str, value: int) -> None:
@@ -48,7 +48,7 @@ class Group:
         return int(stat["total_rss" if self._is_v1 else "anon"])
 
     def times_at_the_limit(self) -> int:
-        """How often it had to give pages of files back, and of these how often a process was killed."""
+        """The number of times that it had to give pages of files back, and that a process was killed then."""
         if self._is_v1:
             return int((self._folder / "memory.failcnt").read_text())
         return self._event("max")
@@ -115,7 +115,7 @@ class MemoryTest(unittest.TestCase):
         self.assertEqual(group.killed(), 0)
         self.assertLess(group.peak_bytes(), 2048 * MIB)
         self.assertEqual(group.times_at_the_limit(), 0)
-        # What was promised is there, and not much more: an eighth is kept for the server.
+        # The promised memory is there, and not much more: the server keeps an eighth.
         self.assertLess(group.anonymous_bytes(), 2048 * MIB * 7 // 8)
         self.assertGreater(group.anonymous_bytes(), 1024 * MIB)
         print(f"cache of {cells} tokens; peak {group.peak_bytes() / MIB:.0f} MiB of 2048, "

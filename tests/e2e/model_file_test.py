@@ -1,4 +1,4 @@
-"""Only what is a language model is served; a bad file is called by its name; a key that a file does not have is unset."""
+"""Only language models are served; the refusal says what a bad file is; a key that a file does not have is unset."""
 
 import pathlib
 import shutil

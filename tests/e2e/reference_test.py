@@ -7,7 +7,7 @@ import unittest
 import harness
 import wire
 
-# What f32 promises: log-probs of a token within 1e-4 nats, whatever it was batched with.
+# The bound in f32: a token's log-prob stays within 1e-4 nats, whatever its batch.
 TOLERANCE = 1e-4
 TEXTS = [
     ("The cat sat on the", " mat."),

@@ -23,7 +23,7 @@ STEPS = 3
 SHAPES = 6
 
 
-# What penalties and bans look at; 4711 is the largest logit of some rows.
+# The tokens that penalties and bans look at; 4711 is the largest logit of some rows.
 PROMPT = (4711, 17, 5, 4711, 17, 5, 1, 0, 3)
 OUTPUT = (17, 4711, 17)
 
@@ -73,7 +73,7 @@ def to_lin16(values: list[float]) -> tuple[bytes, tuple[float, float]]:
 
 
 def to_sparse(rows: list[list[float]]) -> Rows:
-    """What is not -inf of each row, at its end as many unused slots as the fullest row has tokens more."""
+    """The logits of each row that are not -inf, filled with unused slots to the length of the fullest row."""
     listed = [[i for i, value in enumerate(row) if value > -math.inf] for row in rows]
     width = max(map(len, listed))
     return Rows(
@@ -215,7 +215,7 @@ def score(client: wire.Client, rows: Rows, batch_size: int, sampling: sampling_p
 
 
 def everything(client: wire.Client, rows: Rows) -> dict[str, str]:
-    """Digests of all replies; what must not matter is compared here."""
+    """Digests of all replies. Replies that must be equal are compared here."""
     decoded = {size: decode(client, rows, size) for size in rows.batch_sizes()}
     for size in decoded:
         assert decoded[size] == decoded[1], f"Decode in batches of {size} differs"

@@ -250,7 +250,7 @@ class ScoreLogitsTest(unittest.TestCase):
                     self.assertEqual((outcome.status, outcome.stdout), (3, ""), outcome)
                     error = outcome.error()
                 else:
-                    # What is wrong with rows is their sequence's.
+                    # A fault of a row is an error of its sequence.
                     self.assertEqual(outcome.status, 1, outcome)
                     (answer,) = lines(outcome)
                     self.assertNotIn("score", answer)

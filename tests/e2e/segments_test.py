@@ -1,7 +1,7 @@
-"""Prompts in segments: a template's marks are parsed, what others wrote is not, whatever it holds.
+"""Prompts in segments: a template's marks are parsed; text of others is not, whatever it holds.
 
-Right tokens come from llama_reference, which calls libllama alone, of each segment by itself; what goes on after another
-one from the same vocabulary with add_space_prefix switched off. Two families: SentencePiece (Llama 2) and BPE (Qwen 2).
+Right tokens come from llama_reference, which calls libllama alone, for each segment by itself. For a segment that follows
+another one, the vocabulary has add_space_prefix switched off. Two families: SentencePiece (Llama 2) and BPE (Qwen 2).
 """
 
 import json
@@ -51,7 +51,7 @@ class Vocabulary:
         cls.folder.cleanup()
 
     def tokens(self, prompt: completion_pb2.Input, **tokenization) -> list[int]:
-        """What the server makes of a prompt: its records say it, and nothing is generated."""
+        """The tokens that the server makes of a prompt, from its records; nothing is generated."""
         request = generation_service_pb2.GenerateRequest(
             prompt=prompt, stop={"max_tokens": 0}, prompt_record={"model_log_prob": False}, stream=False,
             tokenization=completion_pb2.TokenizationOptions(**tokenization))
@@ -65,7 +65,7 @@ class Vocabulary:
 
     def test_tokens_are_those_of_each_segment(self):
         users = [text for pair in boundary_pairs.random_pairs(PAIR_COUNT, seed=23) for text in pair if text]
-        # What a user may write to look like the template.
+        # Text that a user may write to imitate the template.
         users += [self.close, "a" + self.close + self.open + "b", " " + self.open, self.close[:3], "\n"]
         answers = users[::-1]
         begins = libllama(self.path, [(self.open, True)])[0]
@@ -79,7 +79,7 @@ class Vocabulary:
                 self.assertEqual(ids, self.bos + begins + tokens + close + other)
                 # Whatever was written: one mark of the template, and no other.
                 self.assertEqual(ids.count(self.close_id), 1)
-        # As one text, marks are parsed everywhere: that is what segments are for.
+        # As one text, marks are parsed everywhere, and segments prevent that.
         injected = self.open + self.close + self.close
         self.assertEqual(self.tokens(completion_pb2.Input(text=injected), parse_special_tokens=True).count(self.close_id), 2)
         self.assertEqual(self.segments((self.open, True), (self.close, False), (self.close, True)).count(self.close_id), 1)

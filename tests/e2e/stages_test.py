@@ -1,5 +1,5 @@
-"""The stages through the real programs: presets, penalties, what each stage removed, draws verified, and a Decode
-stream cut and resumed. Without a model; numbers are computed here in double."""
+"""The stages through the real programs: presets, penalties, the tokens that each stage removed, draws verified, and a
+Decode stream cut and resumed. Without a model; numbers are computed here in double."""
 
 import math
 import pathlib

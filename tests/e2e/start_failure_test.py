@@ -1,4 +1,4 @@
-"""A server that cannot start says why, names what it was given, and ends."""
+"""A server that cannot start says why, names the bad option or file, and ends."""
 
 import os
 import pathlib
@@ -43,7 +43,7 @@ class StartFailureTest(unittest.TestCase):
         self.assert_refused(self.start("--model", path), path)
 
     def test_a_runners_failure_is_said_once(self):
-        """A model that only the runner finds wrong, by whatever: its sentence is that of the start's failure."""
+        """Only the runner finds this model wrong; the start fails with the runner's sentence."""
         path = self.folder / "model.gguf"
         shutil.copy(harness.model_path(), path)
         # The type of llama.cpp's tokenizer, whose length stays.

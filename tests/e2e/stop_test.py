@@ -92,7 +92,7 @@ class Program:
         if model is not None:
             command += ["--model", model, "--model-name", "m", "--cache-dir", harness.cache_dir()]
         self._log = open(self.folder / "log", "w+", encoding="utf-8")
-        # A group of its own: what is sent to it reaches logitd and all that it starts there, as a terminal's keys do.
+        # A group of its own: like a terminal's keys, its signals reach logitd and every process that logitd starts there.
         self.process = subprocess.Popen([*map(str, command), *map(str, flags)], stdout=subprocess.PIPE,
                                         stderr=self._log, stdin=subprocess.DEVNULL, text=True, start_new_session=True)
         self.tcp = self.unix = ""

@@ -1,4 +1,4 @@
-"""What the server says of a model's tokens is what the model's file says, read here by hand: two families."""
+"""The server's statements on a model's tokens match the model's file, which the test reads by itself: two families."""
 
 import base64
 import json
@@ -29,7 +29,7 @@ GPT2_BYTES = gpt2_bytes()
 
 
 def bytes_of(text: bytes, kind: int, is_bpe: bool) -> bytes:
-    """What a token that is no control token stands for."""
+    """The bytes of a token that is no control token."""
     if kind == UNUSED:
         return b""
     if kind == USER_DEFINED:
@@ -76,7 +76,7 @@ class VocabularyTest(unittest.TestCase):
         kinds = set()
         for token, text, kind in zip(tokens, keys["tokenizer.ggml.tokens"], keys["tokenizer.ggml.token_type"]):
             kinds.add(kind)
-            # llama.cpp takes what ends a text for a control token, whatever the file says.
+            # llama.cpp takes a token that ends a text for a control token, whatever the file says.
             if kind in (CONTROL, UNKNOWN) or token["ends_text"]:
                 wanted = ("TOKEN_KIND_CONTROL", b"", text.decode())
             else:

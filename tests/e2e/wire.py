@@ -1,4 +1,4 @@
-"""Raw gRPC against a server under test, for what the command line cannot say."""
+"""Raw gRPC against a server under test, for requests that the command line cannot make."""
 
 import contextlib
 import itertools
@@ -78,7 +78,7 @@ def connect(address: str) -> Iterator[Client]:
 
 def error_of(failure: grpc.RpcError) -> error_pb2.Error:
     """The logitd.v1.Error in the details of a failed call."""
-    # As pairs: what grpc.aio has also calls itself a mapping, and is none.
+    # As pairs: the metadata of grpc.aio also calls itself a mapping, and is none.
     details = dict(list(failure.trailing_metadata()))["grpc-status-details-bin"]
     error = error_pb2.Error()
     for detail in status_pb2.Status.FromString(details).details:

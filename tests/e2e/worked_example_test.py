@@ -1,4 +1,4 @@
-"""docs/worked-example.md: what it shows is what the programs print, and its story is true."""
+"""docs/worked-example.md shows the real output of the programs, and its story is true."""
 
 import re
 import shlex
@@ -7,7 +7,7 @@ import unittest
 import harness
 
 DOCUMENT = harness.ROOT / "docs/worked-example.md"
-# Numbers are printed rounded; f32 keeps a log-prob within 1e-4 nats whatever it was batched with.
+# Numbers are printed rounded; f32 keeps a log-prob within 1e-4 nats, whatever its batch.
 TOLERANCE = 2e-4
 NUMBER = re.compile(r"-?\d+\.\d+")
 server = None

@@ -17,7 +17,7 @@ import types
 
 ABSENT_STATUS = 77
 
-# One thread, and behind whatever else the machine does.
+# One thread, at a lower priority than the machine's other work.
 os.environ["OMP_NUM_THREADS"] = "1"
 os.nice(10)
 
@@ -31,7 +31,7 @@ except (ImportError, OSError) as error:  # OSError: a library of torch that cann
 
 
 class Sampler(transformers.GenerationMixin):
-    """What generate() asks of a model before the first token, and no model."""
+    """Answers generate()'s questions about a model before the first token; it is no model."""
 
     config = types.SimpleNamespace(is_encoder_decoder=False)
 

@@ -24,7 +24,7 @@ SKIPPED_STATUS = 77
 ROW_COUNT = 1000
 # Rows with a cut too near to a token to be compared: at most a third of all.
 MAX_LEFT_OUT = ROW_COUNT // 2
-# Each stage must take tokens out of so many of the rows, or its rules were not compared.
+# Each stage must remove tokens from at least that many rows, or its rules were not compared.
 MIN_ROWS_PER_STAGE = 50
 PEER_TIMEOUT_S = 300
 
@@ -78,7 +78,7 @@ def ask_logitd(client: wire.Client, step) -> decoding_service_pb2.ComputeDistrib
 
 
 def rounding_of(scores: np.ndarray) -> float:
-    """How far f32 may put a probability of the peer off, relatively.
+    """Largest relative error of a probability of the peer in f32.
 
     It rounds the scores and their distances to the maximum, of the token and of those in the sum, by 2^-24 of the
     largest score each; then the exponential, the sum and the quotient.
@@ -94,7 +94,7 @@ def log_softmax(scores: np.ndarray) -> np.ndarray:
 
 
 def difference(step, reply, scores: np.ndarray, probabilities: np.ndarray) -> str | None:
-    """How logitd's reply differs from what transformers left."""
+    """The differences between logitd's reply and the tokens that transformers left."""
     kept = np.flatnonzero(scores > -np.inf)
     ids = np.array(reply.token_ids)
     if not np.array_equal(ids, kept):

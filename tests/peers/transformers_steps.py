@@ -1,8 +1,8 @@
-"""Random sampling steps, and transformers' stages on them in double: what survives, and how near a cut came to a token.
+"""Random sampling steps, and transformers' stages on them in double: the surviving tokens, and the nearest cut to a token.
 
     step = random_step(seed)
     expected = reference(step)
-    if expected.is_near: ...   # which side of the cut a token is on is decided by rounding
+    if expected.is_near: ...   # rounding decides on which side of the cut a token is
 
 The same for the same seed on every machine. Shares no code with logitd or transformers.
 """
@@ -79,7 +79,7 @@ def _value(rng: np.random.Generator, stage: str, vocab_size: int) -> float | int
 
 @dataclasses.dataclass
 class Reference:
-    """What the stages leave."""
+    """The tokens that the stages leave."""
 
     kept: np.ndarray  # Ids, ascending. Empty: every token is banned.
     is_near: bool
