@@ -114,7 +114,7 @@ def verdict(name: str, value: float) -> str:
 
 
 def step_ms(folder: pathlib.Path, vocab_size: int) -> float | None:
-    """A step of step_bench on one thread, with a completion's numbers for each token, on as many rows N(0, 3) as the runner has.
+    """A step of step_bench on one thread, with a completion's numbers for each token, on the runner's number of N(0, 3) rows.
 
     None: its worker is not in the folder.
     """

@@ -1,5 +1,5 @@
-"""A runner states how far a token's log-prob moves with its batch. The bound holds over shapes that the runner did not try and
-against libllama alone; it is measured once; and it is in every reply.
+"""A runner states how far a token's log-prob moves with its batch. The bound holds over shapes that the runner did not
+try and against libllama alone; it is measured once; and it is in every reply.
 
 LOGITD_LONG=1 adds the default model, as its file is and in f32, and, where LOGITD_GEMMA names a gemma file, that one.
 """

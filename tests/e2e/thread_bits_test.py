@@ -1,5 +1,5 @@
-"""Whether a model's rows depend on the number of threads, which the default changes from batch to batch. In f32 they never do.
-Else only the row of a token does that is evaluated alone with at least 512 tokens in the cache, within the stated bound.
+"""Whether a model's rows depend on the number of threads, which the default changes from batch to batch. In f32 they never
+do. Else only the row of a token does that is evaluated alone with at least 512 tokens in the cache, within the stated bound.
 
 LOGITD_LONG=1 adds the default model as its file is (10 minutes), and, where LOGITD_GEMMA names a gemma file, that one.
 """
