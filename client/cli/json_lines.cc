@@ -9,7 +9,6 @@
 #include "client/cli/token_text.h"
 #include "google/protobuf/struct.pb.h"
 #include "google/protobuf/util/json_util.h"
-#include "google/protobuf/wrappers.pb.h"
 
 namespace logitd::cli {
 namespace {
@@ -38,18 +37,6 @@ std::string ToJsonArray(const std::vector<std::string>& strings) {
   google::protobuf::ListValue list;
   for (const std::string& text : strings) list.add_values()->set_string_value(text);
   return ToJson(list);
-}
-
-std::string JsonText(const std::string& text) {
-  google::protobuf::StringValue value;
-  value.set_value(text);
-  return ToJson(value);
-}
-
-std::string JsonNumber(double number) {
-  google::protobuf::DoubleValue value;
-  value.set_value(number);
-  return ToJson(value);
 }
 
 namespace {

@@ -25,10 +25,6 @@ std::string ToJson(const google::protobuf::Message& message);
 // An array of strings: ["a","b"].
 std::string ToJsonArray(const std::vector<std::string>& strings);
 
-// A string, and a number as ToJson has it.
-std::string JsonText(const std::string& text);
-std::string JsonNumber(double number);
-
 // Reads a message from JSON. Returns nothing, or the error, which names the line (counted from 1).
 std::optional<v1::Error> FromJson(const std::string& line, int64_t line_number, google::protobuf::Message* message);
 

@@ -46,7 +46,6 @@ class Table {
 
   // REQUIRES: as many cells as columns.
   void Add(std::vector<Cell> cells) { rows_.push_back(std::move(cells)); }
-  bool empty() const { return rows_.empty(); }
 
   // Every line ends with a newline, without spaces before it; columns stand two spaces apart. A table that is wider
   // than style.width is squeezed. If that is not enough it is split into blocks, one below the other: each has the key

@@ -84,11 +84,6 @@ TEST(JsonLinesTest, WhatIsNoJsonIsSaidInOneLine) {
   EXPECT_LT(error->message().size(), 400u) << "what others wrote is quoted in part";
 }
 
-TEST(JsonLinesTest, SingleValues) {
-  EXPECT_EQ(JsonText("a\"b"), "\"a\\\"b\"");
-  EXPECT_EQ(JsonNumber(9.7e-05), "9.7e-05");
-}
-
 TEST(LineReaderTest, ChunksAreBoundedByLinesAndBytes) {
   std::istringstream in("aaaa\n\n  \r\nbbbb\ncccc\ndddd");
   LineReader reader(in);
