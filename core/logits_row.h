@@ -17,6 +17,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <vector>
 #include <string_view>
 #include <type_traits>
 
@@ -69,6 +70,15 @@ inline constexpr TokenId kUnusedSlot = -1;
 // kUnusedSlot), DUPLICATE_TOKEN_ID (that of the slot before), FIELD_OUT_OF_RANGE (below that of the slot before, or
 // after an unused slot), of the field "`field`[slot]".
 absl::StatusOr<size_t> CountUsedSlots(std::span<const TokenId> ids, std::string_view field, int32_t vocab_size);
+
+// Memory for one row that cannot be read where it lies. It is used row after row, so that a step allocates nothing, and
+// grows to the largest row: at most 8 bytes a slot. Its content between two rows has no meaning. Thread-compatible.
+struct RowBuffers {
+  // The values of the slots, widened or aligned.
+  std::vector<float> values;
+  // The ids of the slots of a sparse row, aligned.
+  std::vector<TokenId> ids;
+};
 
 }  // namespace logitd
 

@@ -23,7 +23,7 @@
 
 #include "absl/status/statusor.h"
 #include "core/distribution.h"
-#include "server/converters/logits.h"
+#include "core/logits_row.h"
 #include "server/request_context.h"
 #include "server/step_crew.h"
 

@@ -23,15 +23,6 @@
 
 namespace logitd::server {
 
-// Memory for one row that cannot be read where it lies. It is used row after row, so that a step allocates nothing, and
-// grows to the largest row: at most 8 bytes a slot. Its content between two rows has no meaning. Thread-compatible.
-struct RowBuffers {
-  // The values of the slots, widened or aligned.
-  std::vector<float> values;
-  // The ids of the slots of a sparse row, aligned.
-  std::vector<TokenId> ids;
-};
-
 // A block with a checked layout, and the place of its bytes.
 struct BlockBytes {
   const v1::LogitsBlock* message;
