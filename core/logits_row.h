@@ -17,9 +17,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
-#include <vector>
 #include <string_view>
 #include <type_traits>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "core/types.h"
