@@ -567,7 +567,8 @@ std::string Documented(const std::string& name, int64_t value) {
     return shown;
   }
   for (const auto& [shift, unit] : {std::pair{30, " GiB"}, {20, " MiB"}, {10, " KiB"}}) {
-    if (name.ends_with("_bytes") && value % (int64_t{1} << shift) == 0) return std::to_string(value >> shift) + unit;
+    if (name.find("_bytes") != std::string::npos && value % (int64_t{1} << shift) == 0)
+      return std::to_string(value >> shift) + unit;
   }
   std::string digits = std::to_string(value);
   for (size_t i = digits.size(); i > 3;) digits.insert(i -= 3, ",");
