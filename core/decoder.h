@@ -3,7 +3,7 @@
 //   Decoder decoder(config);
 //   ASSIGN_OR_RETURN(Step step, decoder.Advance(/*position=*/0, row, distribution));
 //
-// step = f(row, config, position, prompt, tokens so far, sums so far): no clock, no neighbour, nothing else.
+// A step is a function of row, config, position, prompt, tokens so far and sums so far. No clock or neighbour counts.
 // Thread-compatible.
 #ifndef LOGITD_CORE_DECODER_H_
 #define LOGITD_CORE_DECODER_H_
@@ -42,26 +42,26 @@ struct DecoderConfig {
   bool keeps_all_tokens = true;
 };
 
-// What a step brings besides its row. Views: they must outlive the step.
+// Inputs of a step besides its row. Views: they must outlive the step.
 struct StepInputs {
-  // Only these may be chosen at this step, of those that the sequence's own sets leave. Null: all of them.
+  // The tokens that may be chosen at this step, among those that the sequence's own sets leave. Null: all of those.
   // REQUIRES: of the row's vocabulary.
   const VocabSubset* allowed = nullptr;
-  // Taken instead of what would be chosen, whatever the stages say of it. REQUIRES: in the row's vocabulary.
+  // Taken instead of a chosen token, whatever the stages do with it. REQUIRES: in the row's vocabulary.
   std::optional<TokenId> given_token_id;
-  // Of a row with a tail; null: the row has every token's logit. Then only what CheckTailIsEnough takes may be asked
-  // for.
+  // The tail of a row that has one; then CheckTailIsEnough limits the sampling and the record. Null: the row has every
+  // token's logit.
   const RowTail* tail = nullptr;
-  // With a tail: the row that has every token's logit, for a step that falls into the rest; the listed ones are not
-  // drawn from. Null: such a step is Step::is_rest. REQUIRES: of the row's vocabulary.
+  // With a tail: the row that has every token's logit. A step that falls into the rest draws from its unlisted tokens.
+  // Null: such a step is Step::is_rest. REQUIRES: of the row's vocabulary.
   const LogitsRow* dense_row = nullptr;
   // Not empty: the record's named tokens, instead of those of RecordOptions. REQUIRES: as given_token_id.
   std::span<const TokenId> named_token_ids;
 };
 
-// What one row made of the sequence.
+// The result of one row.
 struct Step {
-  // The token is one of the row's rest: nothing was chosen, and the sequence is as before. The dense row decides it.
+  // The draw fell into the row's rest: no token was chosen, and the sequence is as before. The dense row decides.
   bool is_rest = false;
   // Unset if no token could be chosen (finish.reason is kNoAdmissibleToken), or is_rest.
   std::optional<TokenRecord> token;
@@ -76,15 +76,15 @@ class Decoder {
  public:
   // A new sequence. REQUIRES: config is valid (Validate) and of the rows' vocabulary.
   explicit Decoder(DecoderConfig config);
-  // One that goes on after tokens chosen earlier, on any machine. The prompt is shared, never copied, and kept only if
-  // a stage looks at it; null: none.
-  // So are the tokens, unless config.keeps_all_tokens; else their number and the last one are.
+  // A sequence that goes on after tokens chosen earlier, on any machine. The prompt is shared, never copied, and kept
+  // only if a stage looks at it; null: none. The tokens are kept if a stage looks at them or config.keeps_all_tokens;
+  // otherwise only their number and the last one are.
   Decoder(DecoderConfig config, SharedTokens prompt, std::vector<TokenId> token_ids, const SequenceSums& sums);
-  // The same, of tokens of which only the number is known. REQUIRES: no stage looks at them
+  // The same if only the number of tokens is known. REQUIRES: no stage looks at them
   // (!NeedsHistory(config.sampling)); token_count >= 0.
   Decoder(DecoderConfig config, int32_t token_count, const SequenceSums& sums);
 
-  // Takes the row for `position`: position() chooses the next token; position() - 1, once a step was taken here,
+  // Takes the row for `position`. position() chooses the next token. position() - 1, after at least one step here,
   // computes the latest step again, with the same result and no effect.
   // `distribution` is working space that sequences of one thread share.
   // Errors: POSITION_GAP, POSITION_TOO_OLD (the field is "position"), POSITION_CONFLICT, NON_FINITE_LOGIT,
@@ -92,8 +92,8 @@ class Decoder {
   absl::StatusOr<Step> Advance(int32_t position, const LogitsRow& row, Distribution& distribution,
                                const StepInputs& inputs = {});
 
-  // Takes the token for position() that was chosen elsewhere, by the same rules; unset: none could be. `record` has the
-  // numbers that config().record asks for. The step is the one that Advance would give of the same row.
+  // Takes the token for position() that was chosen elsewhere by the same rules; unset: none could be chosen. `record`
+  // has the numbers that config().record asks for. The step is the one that Advance would return for the same row.
   Step Accept(std::optional<TokenRecord> record);
 
   // Position of the next token.

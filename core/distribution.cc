@@ -1,3 +1,16 @@
+// A row goes through the groups of its plan, one after the other:
+//
+//   row --> [ edits: sets, biases, penalties, bans | temperature | cuts ] --> [ edits | temperature | cuts ] --> kept
+//             Edit: f64, rounded to f32 once          weights at T   each narrows kept_
+//
+// Every preset is one group. Only an explicit order with an edit after a cut has more; a group's edits begin with the
+// logits and the tokens that the group before left.
+//
+// Example: logits 6, 3, 0.5, 0.5; logit bias {1: +1}, temperature 2, top-p 0.95. One group:
+//   edits         6, 4, 0.5, 0.5                        token 1 is rounded to f32 once
+//   temperature   p = 0.6686, 0.2460, 0.0427, 0.0427     kept_ weighs at T = 2 when it is asked
+//   cuts          top-p 0.95 keeps tokens 0, 1 and 2    0.6686 + 0.2460 is less than 0.95
+// At temperature 0 the plan has neither the temperature nor the cuts after it, and the argmax of kept_ is the token.
 #include "core/distribution.h"
 
 #include <algorithm>
@@ -11,7 +24,7 @@
 namespace logitd {
 namespace {
 
-// Whether the stage has anything to do at this step that the processor does.
+// Whether the processor has work for the stage at this step.
 bool NeedsProcessor(Stage stage, const StepContext& context) {
   return SpecOf(stage).kind == StageKind::kEdit && (stage != Stage::kMinTokens || !context.excluded.empty());
 }

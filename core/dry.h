@@ -1,4 +1,4 @@
-// DRY ("don't repeat yourself"): which tokens would go on with a repetition, and how long it is already.
+// DRY ("don't repeat yourself"): finds the tokens that would continue a repetition, and the length of that repetition.
 //
 //   DryBreakers breakers;
 //   breakers.Assign(dry.breakers);  // sorted once, searched at every step
@@ -24,18 +24,18 @@ namespace logitd {
 // The breakers of DRY, prepared. Holds a copy of the tokens.
 class DryBreakers {
  public:
-  // Starts over with these, each of at least one token, in any order; the same one may come twice.
+  // Starts over with these breakers, each of at least one token, in any order; duplicates are allowed.
   // Time: O(tokens log(breakers)). Memory: 4 bytes for each token, 8 to 12 for each breaker.
   void Assign(std::span<const std::vector<TokenId>> breakers);
 
-  // The breakers of one token.
+  // Breakers of one token.
   std::span<const TokenId> singles() const { return singles_; }
-  // The first tokens of those of several tokens; distinct, ascending.
+  // First tokens of the breakers of several tokens; distinct, ascending.
   std::span<const TokenId> heads() const { return heads_; }
 
-  // The length of the longest breaker of several tokens that begins `from_end` tokens before the last one of `history`
-  // and is there in full; 0: there is none. REQUIRES: from_end < history.size().
-  // Time: O(log(breakers)) for each token that some breaker agrees with.
+  // The length of the longest breaker of several tokens that begins `from_end` tokens before the last token of
+  // `history` and stands there in full; 0: none does. REQUIRES: from_end < history.size(). Time: O(log(breakers)) for
+  // each token that matches some breaker.
   int32_t LongestAt(const TokenHistory& history, size_t from_end) const;
 
  private:
@@ -45,45 +45,45 @@ class DryBreakers {
 
   std::vector<TokenId> singles_;
   std::vector<TokenId> heads_;
-  // Those of several tokens in lexicographic order, one after the other: the ones that fit are found by halving,
-  // because many may begin alike. Number i is [ends_[i], ends_[i + 1]).
+  // Breakers of several tokens in lexicographic order, one after the other. A binary search finds those that fit,
+  // because many may begin alike. Breaker i is [ends_[i], ends_[i + 1]).
   std::vector<TokenId> tokens_;
   std::vector<size_t> ends_ = {0};
   // Places in the argument of Assign.
   std::vector<int32_t> order_;
 };
 
-// The last `length` tokens occurred before, and there `token_id` came next.
+// The last `length` tokens occurred before, followed by `token_id`.
 struct DryMatch {
   TokenId token_id = 0;
-  // >= allowed_length; does not count `token_id` itself.
+  // >= allowed_length, without `token_id` itself.
   int32_t length = 0;
 };
 
 // Thread-compatible: working space of one thread. The result is a function of the arguments alone.
 class DryMatcher {
  public:
-  // Matches of the last tokens within the last dry.window tokens, none longer than what follows the last breaker.
-  // REQUIRES: `dry` is valid (core/sampling_params.h), `breakers` are dry.breakers, all ids are in [0, vocab_size).
-  // Time: O(window + breakers), and for each token that one begins with, back to the first that is there in full,
-  // O(kMaxDryBreakerTokens log(breakers)). No allocation once warm.
+  // Finds the matches of the last tokens within the last dry.window tokens. A match is at most as long as the tokens
+  // after the last breaker. REQUIRES: `dry` is valid (core/sampling_params.h), `breakers` are dry.breakers, all ids are
+  // in [0, vocab_size). Time: O(window + breakers); and O(kMaxDryBreakerTokens log(breakers)) for each token that
+  // begins a breaker, from the end back to the first breaker in full. No allocation once warm.
   void Find(const TokenHistory& history, const DryPenalty& dry, const DryBreakers& breakers, int32_t vocab_size);
 
-  // A token may come several times, with several lengths: the longest counts. Tokens that are breakers by themselves
+  // A token may occur several times with several lengths; the longest counts. Tokens that are breakers by themselves
   // are left out.
   std::span<const DryMatch> matches() const { return matches_; }
 
-  // The largest exponent of `base`: 88.7228391 / ln(base), towards zero, so that the power fits f32; without a bound
-  // for a base of at most 1.000001, whose powers stay small. Range: base in [1, 8].
+  // The largest exponent of `base`: 88.7228391 / ln(base), towards zero, so that the power fits f32. A base of at most
+  // 1.000001 has no bound, because its powers stay small. Range: base in [1, 8].
   static int32_t MaxExponent(double base);
 
  private:
-  // How many of the last tokens come after the last breaker among them.
+  // The number of tokens after the last breaker.
   int32_t TokensAfterBreaker(const TokenHistory& history, const DryBreakers& breakers) const;
 
   std::vector<DryMatch> matches_;
   std::vector<int32_t> lengths_;
-  // What a token is among the breakers, kSingle | kHead. [vocab_size]
+  // The roles of each token among the breakers, kSingle | kHead. [vocab_size]
   std::vector<uint8_t> roles_;
 };
 

@@ -1,3 +1,19 @@
+// The kept tokens have one of two forms, and their weights are made when somebody asks:
+//
+//   Reset ----> kRow: mask + cut over the row --- few are left ---> kList: ids, logits, weights
+//                 |  KeepUpTo only moves cut_;                        |  Filter in place
+//                 |  SettleCut works it into the mask                 |
+//                 v                                                   v
+//               Sum: block_sums_ (1,024 tokens each)                Sum: the list's weights
+//                 \______________________  total, count  ____________/
+//
+//   DrawToken: r = floor(u Z / 2^64); skip whole blocks, then whole words of 64 tokens, then tokens.
+//
+// Example: logits 6, 3, 0.5, 0.5, T = 1. Reset: kRow with every token, max 6. KeepAtLeast(1) leaves two tokens, so few
+// that they become a list at once (ids 0 and 1); no weight was made. TotalWeight weighs them: 4398046511104 +
+// 218965852160. A draw with r = 4400000000000 skips token 0's interval [0, 4398046511104) and takes token 1.
+//
+// docs/adr/0008-what-is-kept.md has the reasons.
 #include "core/kept_tokens.h"
 
 #include <algorithm>
@@ -9,7 +25,7 @@
 namespace logitd {
 namespace {
 
-// So many tokens are a list; in a large row, this part of it.
+// At most this many tokens are stored as a list; in a large row, at most this part of the row.
 constexpr size_t kListSize = 4096;
 constexpr size_t kListShare = 16;
 // A bound that leaves no more than this part of the blocks leaves few tokens.
@@ -317,7 +333,7 @@ void KeptTokens::MakeList(float lowest) {
   list_.Clear();
   lowest = std::max(lowest, -kLargestLogit);
   if (cut_ && cut_->token_id != std::numeric_limits<TokenId>::max()) {
-    // What ties with the last token and comes after it is not gathered, but for a block's rest.
+    // Tokens that tie with the last one and come after it are not gathered, except those of its block.
     const size_t tie_end = (static_cast<size_t>(cut_->token_id) / kernels::kBlockSize + 1) * kernels::kBlockSize;
     list_.Collect(row_, mask_, block_max_, lowest, kLargestLogit, 0, tie_end);
     list_.Collect(row_, mask_, block_max_, std::max(lowest, NextAbove(cut_->logit)), kLargestLogit, tie_end);

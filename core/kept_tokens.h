@@ -1,4 +1,4 @@
-// The tokens that may still be chosen at a step, and their integer weights: what the stages narrow down.
+// The tokens that may still be chosen at a step, and their integer weights. Stages narrow them down.
 //
 //   KeptTokens kept;                     // reused for every row: it keeps its buffers
 //   kept.Reset(row, mask, banned);
@@ -6,11 +6,11 @@
 //   kept.KeepMass(target);
 //   Draw draw = kept.DrawToken(uniform);
 //
-// Of a sparse row (core/logits_row.h) tokens are slots: `row` is their logits, and ids below are their places.
+// In a sparse row (core/logits_row.h) tokens are slots: `row` holds their logits, and ids below are their places.
 //
-// Many tokens are a mask over the row; few (after most truncations) are a list, so that later stages and the draw cost
-// nothing to speak of. Which it is never shows. Weights are computed when they are first asked for, and not at all if a
-// stage cuts before.
+// - Many tokens are stored as a mask over the row. Few tokens, which most truncations leave, are stored as a list, so
+//   that later stages and the draw cost almost nothing. The form never shows in a result.
+// - Weights are computed when they are first asked for, and not at all if a stage cuts before.
 //
 // Thread-compatible; keeps a view of the row. Source: docs/numerics.md, sections 1, 2 and 4.
 #ifndef LOGITD_CORE_KEPT_TOKENS_H_
@@ -47,12 +47,12 @@ struct Draw {
 
 class KeptTokens {
  public:
-  // Starts over, at `temperature`, with the tokens of `mask` that are not in
-  // `banned` (any order) and whose logit is not -inf. Returns what the first pass found: unless first_non_finite is -1
-  // and argmax is not, there is nothing in it, and it may only be reset again.
+  // Starts over, at `temperature`, with the tokens of `mask` that are not in `banned` (any order) and whose logit is
+  // not -inf. Returns the result of the first pass. If it found a NaN or +inf (first_non_finite >= 0), or no token
+  // (argmax -1), the object is empty and may only be reset again.
   kernels::RowScan Reset(LogitsView row, const TokenMask& mask, std::span<const TokenId> banned,
                          double temperature = 1);
-  // Weights are taken at this temperature from now on. In [kMinTemperature, kMaxTemperature], or near it.
+  // Weights are at this temperature from now on. In [kMinTemperature, kMaxTemperature], or near it.
   void SetTemperature(double temperature);
 
   LogitsView row() const { return row_; }
@@ -61,7 +61,7 @@ class KeptTokens {
   float max() const { return max_; }
   TokenId argmax() const { return argmax_; }
   bool Contains(TokenId token_id) const;
-  // How many there are, >= 1.
+  // Their number, >= 1.
   int32_t Count();
 
   // Sum of the weights, at least 2^42.
@@ -84,12 +84,12 @@ class KeptTokens {
   // Keeps the shortest prefix whose mass is at least `target`; with `ties` also what equals its last token.
   // REQUIRES: target <= TotalWeight().
   void KeepMass(uint64_t target, bool ties = false);
-  // The same of the target that belongs to TotalWeight(), which is not computed where bounds of it suffice.
-  // `target_of` never falls as its argument rises.
+  // KeepMass(target_of(TotalWeight())). The total is not computed if bounds of it suffice. `target_of` never falls as
+  // its argument rises.
   void KeepShare(absl::FunctionRef<uint64_t(uint64_t)> target_of, bool ties = false);
   // Keeps the tokens with a logit of at least `lowest`, the first one always.
   void KeepAtLeast(float lowest);
-  // Keeps what comes up to `cut`. REQUIRES: it keeps the first token.
+  // Keeps the tokens up to `cut`. REQUIRES: it keeps the first token.
   void KeepUpTo(const Cut& cut);
   // Takes out `token_ids`, ascending. REQUIRES: some token is left.
   void Remove(std::span<const TokenId> token_ids);
@@ -107,8 +107,8 @@ class KeptTokens {
   Draw DrawToken(uint64_t uniform);
 
  private:
-  // What holds the tokens. Both members stay, so that their buffers are used again for the next row: a std::variant
-  // would free one of them at each change.
+  // The form of the tokens. Both members stay, because a std::variant would free the buffers of one of them at each
+  // change.
   enum class Form {
     // mask_ and cut_: the tokens of the mask, up to the cut, whose logit is not -inf.
     kRow,
@@ -121,13 +121,13 @@ class KeptTokens {
   };
 
   bool is_list() const { return form_ == Form::kList; }
-  // Makes list_ what holds the tokens.
+  // Changes the form to kList.
   void UseList();
   void MakeMask();
   // Works the cut into the mask. REQUIRES: !is_list().
   void SettleCut();
   void MakeList(float lowest);
-  // Weighs what is not weighed yet.
+  // Makes sums_ and count_, unless they are there.
   void Sum();
   void Rescan();
   // The weights of the tokens from `start`, a multiple of 64, up to the next one or the row's end, 0 for those that are

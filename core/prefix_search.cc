@@ -1,3 +1,24 @@
+// A prefix is found in a row of V logits without sorting it:
+//
+//   block maxima   | 6.1 | 2.0 | 9.3 | 1.7 | ...        pass 1 left one for each block
+//   FindInTopBlocks: gather the tokens above the r-th largest maximum; do they reach the target?  -> the cut is there
+//   FindBySample:    sort 512 sampled logits; guess the logit g at which the target is reached
+//
+//        descending logits   [ surely in the prefix )[ around g )[ surely outside ]
+//                              one pass adds it up    gathered,    never looked at
+//                                                     sorted
+//
+//   The sum above plus the gathered masses either reach the target inside (done), or the bracket narrows (next round).
+//   FindByBounds:    the same with bounds of the sum instead of the sum, if they give the same cut.
+//
+// A wrong guess costs another pass, never a wrong cut: masses are exact integers.
+//
+// Example: logits 6, 3, 0.5, 0.5 (ids 0 to 3), T = 1, top-p 0.95. Weights 4398046511104, 218965852160, 17973811200,
+// 17973811200; total 4652959985664; target 4420311986377. Token 0 alone has less, tokens 0
+// and 1 have 4617012363264: the cut is {3, id 1}. With top-k 3 each mass is 1 and the cut is {0.5, id 2}: of the two
+// equal logits the lower id comes first.
+//
+// docs/adr/0008-what-is-kept.md has the reasons and the costs.
 #include "core/prefix_search.h"
 
 #include <algorithm>
@@ -5,13 +26,13 @@
 namespace logitd {
 namespace {
 
-// So few tokens are sorted as they are.
+// At most this many tokens are sorted as they are.
 constexpr size_t kFewTokens = 512;
 // Top-p looks at the tokens above the 16th, then the 128th largest block maximum: a peaked row's nucleus is there.
 constexpr size_t kTopBlocks[] = {16, 128};
-// Bounds are looked for where a sample says that a nucleus of four times the first token's mass would do.
+// Bounds are computed only if a sample says that a nucleus of four times the first token's mass is enough.
 constexpr uint64_t kPeak = uint64_t{4} << kernels::kWeightBits;
-// If the first look finds less than this part of the target, a second is not worth its time.
+// If the first 16 blocks hold less than the target divided by this, the next 128 are skipped.
 constexpr uint64_t kHopeless = 4;
 // A sample of this many tokens is sorted. Tokens this far from the estimated place, on both sides, are looked at
 // closely: more than the estimate's standard error, at its worst, so that one round is nearly always enough.
@@ -78,14 +99,14 @@ std::optional<Prefix> PrefixSearch::FindByBounds(const PrefixTokens& tokens,
                                                  absl::FunctionRef<uint64_t(uint64_t)> target_of) {
   tokens_ = tokens;
   if (kTopBlocks[0] > tokens.block_max.size()) return std::nullopt;
-  // A few tokens hold nearly all, or it is not worth while.
+  // Bounds help only if a few tokens hold nearly all the mass.
   const uint64_t estimate = EstimateMass();
   if (target_of(kPeak + estimate) > kPeak) return std::nullopt;
   const float bound = CollectTopBlocks(kTopBlocks[0]);
   // Many blocks have the maximum itself.
   if (list_.size() == 0) return std::nullopt;
   const uint64_t above = list_.Weigh(tokens.max, *tokens.constants);
-  // Of a tail in which few tokens weigh much, a sample often says twice the mass.
+  // The sample often doubles the mass of a tail in which few tokens weigh much.
   if (target_of(above + estimate / 2) > above) return std::nullopt;
   const kernels::WeightBounds rest = kernels::ActiveKernels().bound_below(
       tokens.row.data(), tokens.row.size(), mask().bits(), NextAbove(bound), tokens.max, *tokens.constants);
@@ -137,7 +158,7 @@ std::optional<Prefix> PrefixSearch::FindInTopBlocks(size_t rank, uint64_t target
   const bool is_top = above.count == 0;
   block_sums_.assign(kernels::SumBlockCount(tokens_.row.size()), 0);
   if (auto prefix = FindTie(bound, target, above)) {
-    // The sums of what is above are not known by blocks.
+    // The sums of the tokens above are not known by blocks.
     prefix->has_block_sums = is_top && weighed;
     return prefix;
   }

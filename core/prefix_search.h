@@ -1,11 +1,14 @@
 // Finds where a truncation cuts a row: the last token of the shortest prefix, in the order (logit descending, id
-// ascending), whose mass reaches a target. A token's mass is 1 (top-k) or its weight (top-p); masses are exact
+// ascending), whose mass reaches a target. A token's mass is 1 (top-k) or its weight (top-p). Masses are exact
 // integers.
 //
-// Never a sort of the row. The largest logits of blocks (the first pass keeps them) bound from below where the prefix
-// ends: often a few blocks hold all of it. If not, a sample tells where the cut should be; one pass adds up what is
-// surely above, and the few tokens around the guess are gathered and sorted. A run of equal logits that the guess meets
-// is not gathered: all its tokens have one mass, so the place in it is a division.
+// The row is never sorted:
+// - The first pass keeps the largest logit of each block. Often the few blocks with the largest ones hold the prefix.
+// - Otherwise a sample guesses the cut. One pass adds up the tokens that are surely above the guess; the few tokens
+//   around it are gathered and sorted.
+// - A run of equal logits at the guess is not gathered: all its tokens have one mass, so a division finds the place in
+//   it.
+// prefix_search.cc begins with a picture and an example.
 //
 // Holds buffers that only grow: no allocation per row once warm. Thread-compatible.
 #ifndef LOGITD_CORE_PREFIX_SEARCH_H_
@@ -33,7 +36,7 @@ struct PrefixTokens {
   const TokenMask* mask = nullptr;
   // No token of a block is larger.
   std::span<const float> block_max;
-  // How many are in, >= 1.
+  // Their number, >= 1.
   int32_t count = 0;
   // The largest of them.
   float max = 0;
@@ -68,8 +71,8 @@ class LogitSample {
   uint64_t MassAt(size_t place) const { return masses_[place]; }
   // The logit at a place, the largest at 0; places beyond the last are the last.
   float At(size_t place) const { return logits_[place < size() ? place : size() - 1]; }
-  // The place that has about `beyond` mass after it, each of the sample standing for `each` tokens. Added up from the
-  // end, because what is beyond a cut are many tokens of small mass, which a sample estimates well.
+  // The place that has about `beyond` mass after it, if each of the sample stands for `each` tokens. The masses are
+  // added up from the end: many tokens of small mass lie beyond a cut, and a sample estimates those well.
   size_t PlaceBefore(double beyond, double each) const;
 
  private:
@@ -83,11 +86,10 @@ class PrefixSearch {
   // REQUIRES: target >= 1 and at most tokens.total_mass.
   // Time: at most a few passes over the row, expected; a sort of it for rows that mislead both samples.
   Prefix Find(const PrefixTokens& tokens, uint64_t target);
-  // The same for the target that belongs to the mass of all tokens, without adding that up: if bounds of it suffice to
-  // tell where the prefix ends. Unset: they do not, or are not likely to. `target_of` never falls as the mass rises.
-  // The target may be 0: the first token.
-  // REQUIRES: more tokens than fit the largest blocks looked at (4,096); masses are weights; tokens.total_mass is not
-  // looked at.
+  // Find(tokens, target_of(mass of all tokens)), without adding that mass up: bounds of it often give the same prefix.
+  // Unset: they do not, or are not likely to. `target_of` never falls as the mass rises. The target may be 0: the first
+  // token. Ignores tokens.total_mass.
+  // REQUIRES: more than 4,096 tokens, which the largest blocks may hold; masses are weights.
   std::optional<Prefix> FindByBounds(const PrefixTokens& tokens, absl::FunctionRef<uint64_t(uint64_t)> target_of);
   // The same among the tokens of a list, weighed if `constants` is not null; `total_mass` is theirs, `max` is the
   // largest of them.
@@ -105,32 +107,33 @@ class PrefixSearch {
     float lowest = -std::numeric_limits<float>::max();
     float highest = std::numeric_limits<float>::max();
   };
-  // What is above it, known to be in the prefix.
+  // The tokens above a bracket, which are all in the prefix.
   struct Above {
     int32_t count = 0;
     uint64_t mass = 0;
   };
 
-  // Gathers what is above the `rank`-th largest block maximum, which it returns. REQUIRES: there are as many.
+  // Gathers the tokens above the `rank`-th largest block maximum, which it returns. REQUIRES: there are that many
+  // blocks.
   float CollectTopBlocks(size_t rank);
-  // The prefix, if it ends at or above the `rank`-th largest block maximum; else narrows `bracket` to what is below
+  // The prefix, if it ends at or above the `rank`-th largest block maximum; else narrows `bracket` to the logits below
   // that.
   std::optional<Prefix> FindInTopBlocks(size_t rank, uint64_t target, Bracket& bracket);
   Prefix FindBySample(uint64_t target, Bracket bracket);
-  // The prefix, if it ends among the tokens with this logit; adds the mass of those to `above` if not. Adds what it
-  // takes to block_sums_.
+  // The prefix, if it ends among the tokens with this logit; otherwise adds their mass to `above`. Adds the tokens that
+  // it takes to block_sums_.
   std::optional<Prefix> FindTie(float logit, uint64_t target, Above& above);
   // The prefix that ends among the tokens of `list`, uncounted; `mass` is theirs. REQUIRES: above < target <= above +
   // mass.
   Prefix FindAmong(const TokenList& list, uint64_t mass, uint64_t above, uint64_t target);
-  // The bracket in which the cut is among the tokens of a list that is not small; adds what is above it to `above`.
+  // The bracket of the cut among the tokens of a list that is not small; adds the mass above it to `above`.
   Bracket Narrow(const TokenList& list, uint64_t mass, uint64_t target, uint64_t& above);
 
   // Fills sample_ with logits of the bracket, and returns for how many tokens each of them stands.
   double TakeSample(const Bracket& bracket);
-  // The mass of all tokens, as a sample has it: without the few that hold most of a peaked row.
+  // An estimate of the mass of all tokens, by a sample that misses the few that hold most of a peaked row.
   uint64_t EstimateMass();
-  // Counts or adds up what is larger than `logit`, by blocks too.
+  // Counts or adds up the tokens larger than `logit`, by blocks too.
   Above SumAbove(float logit);
   uint64_t MassOf(float logit) const;
   // Adds the weights of the list's tokens up to `cut`, and counts them.

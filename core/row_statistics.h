@@ -1,4 +1,4 @@
-// What a row says as it came: temperature 1, the whole vocabulary, before every stage.
+// The model's own statistics of a row: temperature 1, the whole vocabulary, before every stage.
 //
 //   ASSIGN_OR_RETURN(RowStatistics statistics, ReadRow(row, /*with_entropy=*/true));
 //   double log_prob = statistics.LogProb(row[token_id]);
@@ -44,12 +44,12 @@ struct RowStatistics {
 
 // Of a row with 1 <= vocab_size <= kMaxVocabSize.
 // Errors: NON_FINITE_LOGIT naming the token id, NO_FINITE_LOGIT.
-// `next`: the logits that are read after this row's, as many, if they are known; they are brought nearer meanwhile (a
-// third of the time of a row that comes from memory). Empty: not known.
+// `next`: the row that the caller reads next, of the same length. It is prefetched while this row is summed, which
+// saves a third of the time of a row that is not in a cache. Empty: no prefetch.
 absl::StatusOr<RowStatistics> ReadRow(const LogitsRow& row, bool with_entropy = false, LogitsView next = {});
-// The same of a row whose maximum is known. REQUIRES: the row has no NaN, no +inf, and `maximum` is its own.
+// ReadRow of a row whose maximum is known. REQUIRES: the row has no NaN, no +inf, and `maximum` is its own.
 RowStatistics StatisticsOf(const LogitsRow& row, const RowMaximum& maximum, bool with_entropy);
-// The same of one whose weights are added up. Without the entropy.
+// ReadRow of a row whose weights are added up already, without the entropy.
 RowStatistics StatisticsOf(const RowMaximum& maximum, uint64_t total_weight);
 // The first pass alone. Errors: as ReadRow.
 absl::StatusOr<RowMaximum> FindMaximum(const LogitsRow& row);

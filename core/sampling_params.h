@@ -1,5 +1,5 @@
-// How a row becomes a token: the parameters of every stage, their ranges and their defaults ("off"), and the order of
-// the stages. What the stages do with them is in core/stages.h.
+// The parameters that turn a row into a token: those of every stage, with their ranges and defaults ("off"), and the
+// order of the stages. core/stages.h applies them.
 //
 // Source of every rule: docs/numerics.md, sections 2 and 7.
 #ifndef LOGITD_CORE_SAMPLING_PARAMS_H_
@@ -52,7 +52,7 @@ enum class TieRule {
   kKeepAll = 2,
 };
 
-// Where top-p stops. S: the mass of what the stage before left. Numbers are those of logitd.v1.TopPBoundary.
+// Where top-p stops. S: the mass of the tokens that the stage before left. Numbers are those of logitd.v1.TopPBoundary.
 enum class TopPBoundary {
   // The preset's.
   kDefault = 0,
@@ -66,10 +66,10 @@ enum class TopPBoundary {
   kMassAbove = 4,
 };
 
-// What of SamplingParams says in which order the stages come, and how they cut.
+// The order of the stages, and the rules of their cuts.
 struct StageOrder {
   StagePreset preset = StagePreset::kLogitd;
-  // Not empty: this order, with LOGITD's rules where they are kDefault.
+  // Not empty: this order, and LOGITD's rules for those that are kDefault.
   std::vector<Stage> stages;
   TieRule top_k_ties = TieRule::kDefault;
   TopPBoundary top_p_boundary = TopPBoundary::kDefault;
@@ -90,24 +90,24 @@ struct SequenceBias {
   std::optional<double> bias;
 };
 
-// Which tokens a stage looks at.
+// The tokens that a stage looks at.
 enum class PenaltyScope { kDefault = 0, kPromptAndOutput = 1, kOutput = 2, kPrompt = 3 };
 
-// Penalises a token that would go on with a repetition: multiplier * base^(match_length - allowed_length).
+// Penalises a token that would continue a repetition: multiplier * base^(match_length - allowed_length).
 struct DryPenalty {
   // Nats, [0, 100]. 0: off.
   double multiplier = 0;
   // [1, 8].
   double base = 1.75;
-  // The longest repetition without a penalty is one token shorter. [1, 2^20].
+  // Matches of at least this length are penalised. [1, 2^20].
   int32_t allowed_length = 2;
-  // How many last tokens (prompt and output) are looked at, >= 0. Unset: all.
+  // The number of last tokens (prompt and output) that are searched, >= 0. Unset: all.
   std::optional<int32_t> window;
   // Sequences that end a match, each of 1 to kMaxDryBreakerTokens tokens.
   std::vector<std::vector<TokenId>> breakers;
 };
 
-// With probability `probability` removes every token of at least `threshold` but the last of them.
+// With probability `probability`, removes all tokens of at least `threshold` except the last of them.
 struct XtcParams {
   // [0, 1]. 0: off.
   double probability = 0;
@@ -151,11 +151,12 @@ struct SamplingParams {
   double frequency_penalty = 0;
   // l -= p [count > 0], [-2, 2]. 0: off.
   double presence_penalty = 0;
-  // What repetition_penalty and no_repeat_ngram_size look at. Default: prompt and output.
+  // The tokens that repetition_penalty and no_repeat_ngram_size look at. Default: prompt and output.
   PenaltyScope repetition_scope = PenaltyScope::kDefault;
-  // What frequency_penalty and presence_penalty look at. Default: output; prompt and output in LLAMA_CPP and TRT_LLM.
+  // The tokens that frequency_penalty and presence_penalty look at. Default: output; prompt and output in LLAMA_CPP and
+  // TRT_LLM.
   PenaltyScope occurrence_scope = PenaltyScope::kDefault;
-  // The three penalties look at so many last tokens of their scope, >= 0. Unset: all.
+  // The three penalties look at this many last tokens of their scope, >= 0. Unset: all.
   std::optional<int32_t> penalty_window;
   // Bans each token that would complete an n-gram that occurred, >= 0. 0: off.
   int32_t no_repeat_ngram_size = 0;
@@ -175,7 +176,7 @@ struct SamplingParams {
     const bool prompt_too = order.preset == StagePreset::kLlamaCpp || order.preset == StagePreset::kTrtLlm;
     return prompt_too ? PenaltyScope::kPromptAndOutput : PenaltyScope::kOutput;
   }
-  // What sequence_biases are compared with: prompt and output; in VLLM the output alone.
+  // The tokens that sequence_biases are compared with: prompt and output; in VLLM the output alone.
   PenaltyScope SequenceScope() const {
     return order.preset == StagePreset::kVllm ? PenaltyScope::kOutput : PenaltyScope::kPromptAndOutput;
   }

@@ -1,4 +1,9 @@
-// What a model's tokens are.
+// The tokens of a model: the bytes and the kind of each.
+//
+//   vocabulary.TokenBytes(id);  // " Paris"; empty for a control token
+//   vocabulary.Name(id);        // "<|im_end|>" of a control token
+//
+// Thread-safe once made.
 #ifndef LOGITD_CORE_VOCABULARY_H_
 #define LOGITD_CORE_VOCABULARY_H_
 
@@ -12,29 +17,30 @@
 
 namespace logitd {
 
-// What a token is. Numbers as logitd.v1.TokenKind.
+// Text, a control token (it has a name and no text), or an id without a token. Numbers are those of
+// logitd.v1.TokenKind.
 enum class TokenKind : uint8_t { kText = 1, kControl = 2, kUnused = 3 };
 
-// The bytes of a model's tokens, and what each is.
 struct Vocabulary {
-  // Of a control token: its name.
+  // The bytes of all tokens, one after the other. A control token has its name here.
   std::string bytes;
-  // [vocab_size + 1]: token i has bytes [offsets[i], offsets[i + 1]). Empty: the runner does not tell its vocabulary.
+  // [vocab_size + 1]: token i has bytes [offsets[i], offsets[i + 1]). Empty: the runner does not
+  // send its vocabulary.
   std::vector<int64_t> offsets;
-  // Bytes of the longest token that has any in a text.
+  // Length of the longest token that is text, bytes.
   int64_t longest_token_bytes = 0;
-  // [vocab_size]. Empty: all stand for text.
+  // [vocab_size]. Empty: every token is text.
   std::vector<TokenKind> kinds = {};
 
-  // REQUIRES: id >= 0, as in all of them.
+  // REQUIRES: id >= 0.
   TokenKind Kind(TokenId id) const {
     return static_cast<size_t>(id) < kinds.size() ? kinds[static_cast<size_t>(id)] : TokenKind::kText;
   }
-  // Its bytes in a text.
+  // The token's bytes in a text; empty for a control token, a negative id, and an id beyond the vocabulary.
   std::string_view TokenBytes(TokenId id) const {
     return id >= 0 && Kind(id) != TokenKind::kControl ? Slice(id) : std::string_view();
   }
-  // The text that stands for a control token; empty: none, or it is another token.
+  // The name of a control token; empty for every other id.
   std::string_view Name(TokenId id) const {
     return id >= 0 && Kind(id) == TokenKind::kControl ? Slice(id) : std::string_view();
   }

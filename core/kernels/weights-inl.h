@@ -1,6 +1,16 @@
-// Pass 2: integer weights, and what is summed like them (entropy, spread), compiled once per target of Highway
-// (vector_kernels.cc). The same operations in the same order as scalar_kernels.cc; every MulAdd is one fused operation
-// on the targets compiled.
+// Pass 2: integer weights and the sums that are made like them (entropy, spread), compiled once per target of Highway
+// (vector_kernels.cc). The operations and their order are those of scalar_kernels.cc; every MulAdd is one fused
+// operation on the targets compiled. docs/numerics.md, section 1, states them; docs/adr/0001-integer-weights.md says
+// why.
+//
+//   logits      x - max        exp by 2^n p(f)      rne(2^42 e)             integer sum
+//    6.0          0     ------> 1.0          -----> 4398046511104 --+
+//    3.0         -3     ------> 0.04978707   ----->  218965852160 --+--> lane sums -> block sums (1,024) -> total
+//    0.5         -5.5   ------> 0.004086771  ----->   17973811200 --+        T = 1: 4652959985664
+//    0.5         -5.5   ------> 0.004086771  ----->   17973811200 --+
+//
+// Integer sums do not depend on the order, so lanes, blocks and targets change no bit. A token outside of the mask is
+// read as -inf: its difference is clamped, and its weight is 0.
 #if defined(LOGITD_CORE_KERNELS_WEIGHTS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef LOGITD_CORE_KERNELS_WEIGHTS_INL_H_
 #undef LOGITD_CORE_KERNELS_WEIGHTS_INL_H_
@@ -43,10 +53,13 @@ HWY_INLINE Floats Exponentials(Floats difference, const ExpVectors& v) {
   return hn::BitCast(d, hn::Add(hn::BitCast(bits, p), hn::ShiftLeft<23>(hn::BitCast(bits, shifted))));
 }
 
-// The sum of at most kSumBlockSize floats in [0, 1] as fixed-point integers, rne(2^42 e) each. 2^42 e is taken apart,
-// all of it exact in f32 but for the last rounding: e = h + r with h the multiple of 2^-21 that is nearest to e (ties
-// to even), so rne(2^42 e) = 2^21 (2^21 h) + rne(2^42 r). Both integers are the low bits of a float; their sums, and
-// the floats' other bits, which are taken off at the end, wrap in 32 bits. Faster by a sixth than a conversion to f64.
+// The sum of at most kSumBlockSize floats in [0, 1] as fixed-point integers, rne(2^42 e) each.
+// - e = h + r, where h is the multiple of 2^-21 nearest to e (ties to even). Then rne(2^42 e) = 2^21 (2^21 h) +
+//   rne(2^42 r). Everything except the last rounding is exact in f32.
+// - Both integers are the low bits of a float. Their sums wrap in 32 bits, and so do the sums of the floats' other
+// bits,
+//   which are subtracted at the end.
+// - This is faster by a sixth than a conversion to f64.
 struct BlockSum {
   // Not member initialisers: the constructor that they make would not be compiled for the target.
   HWY_INLINE BlockSum() : high(hn::Zero(BitsTag())), low(hn::Zero(BitsTag())), vectors(0) {}
@@ -81,7 +94,7 @@ struct BlockSum {
   uint32_t vectors;
 };
 
-// Adds the raw bits of value + 1536: its fixed-point integer, but for an offset that is taken off at the end.
+// Adds the raw bits of value + 1536: its fixed-point integer plus an offset that is subtracted at the end.
 HWY_INLINE Weights AddRounded(hn::Vec<DoubleTag> value, Weights& sum) {
   const DoubleTag d;
   const Weights bits = hn::BitCast(WeightTag(), hn::Add(value, hn::Set(d, kRoundToWeight)));
