@@ -23,7 +23,7 @@ constexpr uint64_t kMostTotalWeight = uint64_t{1} << 62;
 
 absl::Status Invalid(const std::string& what) { return errors::ModelOutputInvalid("the chosen token: " + what); }
 
-// What is there is what was asked for, and in [least, most].
+// Whether exactly the numbers that were asked for are there, each in [least, most].
 template <typename Number>
 absl::Status Check(const char* name, bool asked, const std::optional<Number>& value, double least, double most) {
   if (value.has_value() != asked) {

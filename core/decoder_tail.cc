@@ -13,7 +13,7 @@
 
 namespace logitd {
 
-// What both draws have in common.
+// The common state of both draws.
 struct Decoder::TailStep {
   int32_t position = 0;
   // The temperature in force; 1 if greedy.

@@ -115,7 +115,7 @@ absl::Status ModelOutputInvalid(std::string_view what);
 absl::Status TokenizerUnavailable(std::string_view model);
 absl::Status VocabularyUnavailable(std::string_view model);
 absl::Status ContextLengthExceeded(std::string_view field, int64_t token_count, int64_t bound);
-// Found without the tokenizer: a text of so many bytes has at least `least_tokens`.
+// Found without the tokenizer: a text of this many bytes has at least `least_tokens`.
 absl::Status TextExceedsContext(std::string_view field, int64_t text_bytes, int64_t least_tokens, int64_t bound);
 absl::Status KvCacheFull(int64_t used, int64_t capacity);
 absl::Status ModelMismatch(std::string_view what);

@@ -15,7 +15,8 @@
 
 namespace logitd {
 
-// What this program has and this processor can run, the best first; the last is "SCALAR", which every one can.
+// The targets that this program has and this processor can run, the best first. The last is "SCALAR", which every
+// processor can run.
 // Names: "AVX512", "AVX2", "SCALAR". (On 64-bit Arm, for which logitd is not built so far: "NEON", "SCALAR".)
 std::vector<std::string> AvailableKernelTargets();
 

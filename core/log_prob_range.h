@@ -23,7 +23,7 @@ inline constexpr double kLeastModelLogProb = -0x1p129;
 // Nor at any temperature.
 inline constexpr double kLeastSamplingLogProb = kLeastModelLogProb / kMinTemperature;
 
-// "in [-6.8e+38, 0]": where a sum of `token_count` log-probs lies, of which none is less than `least`.
+// "in [-6.8e+38, 0]": the range of a sum of `token_count` log-probs, each at least `least`.
 std::string SumRange(int64_t token_count, double least);
 // Whether it lies there. -0 does; nan does not.
 bool IsSum(double sum, int64_t token_count, double least);

@@ -1,4 +1,4 @@
-// The order of tokens that every rule uses: by logit, descending, and among equal logits by id, ascending.
+// The order of tokens in every rule: by logit, descending, and among equal logits by id, ascending.
 //
 // Thread-safe: values and free functions.
 #ifndef LOGITD_CORE_LOGIT_ORDER_H_
@@ -12,7 +12,7 @@
 
 namespace logitd {
 
-// Of a token that may not be chosen; and the largest of the others.
+// The logit of a token that may not be chosen, and the largest logit of the others.
 inline constexpr float kExcludedLogit = -std::numeric_limits<float>::infinity();
 inline constexpr float kLargestLogit = std::numeric_limits<float>::max();
 
@@ -22,14 +22,14 @@ struct Cut {
   TokenId token_id = std::numeric_limits<TokenId>::max();
 
   bool Keeps(float other_logit, TokenId other_id) const {
-    // Without a branch: which it is cannot be predicted.
+    // Without a branch, because the outcome cannot be predicted.
     return static_cast<bool>(static_cast<int>(other_logit > logit) |
                              (static_cast<int>(other_logit == logit) & static_cast<int>(other_id <= token_id)));
   }
 };
 
-// An unsigned integer that falls as the logit rises, so that the order is that of (key, id); neighbouring keys are
-// neighbouring f32 values, both zeros have one. And back; to +0.
+// An unsigned integer that falls as the logit rises, so that (key, id) ascends in this order. Neighbouring keys are
+// neighbouring f32 values; both zeros have one key. LogitOfKey is the inverse, and gives +0.
 inline uint32_t DescendingKey(float logit) {
   const uint32_t bits = std::bit_cast<uint32_t>(logit + 0.0f);
   // -0 has no key, so that neighbouring keys are neighbouring values.

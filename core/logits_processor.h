@@ -1,4 +1,4 @@
-// The stages that change logits or take tokens out one by one: bans, biases and penalties.
+// Applies the stages that change logits or ban tokens one by one: bans, biases and penalties.
 //
 //   LogitsProcessor processor;                           // reused for every row: it keeps its buffers
 //   processor.Begin(row);
@@ -7,7 +7,7 @@
 //   for (const LogitEdit& edit : processor.edits()) ...  // the new logit of each token that has one
 //   for (TokenId token_id : processor.banned()) ...      // tokens that may not be chosen at this step
 //
-// Only the tokens that a stage touches cost anything. Source: docs/numerics.md, section 7.
+// Only tokens that a stage touches cost time. Source: docs/numerics.md, section 7.
 #ifndef LOGITD_CORE_LOGITS_PROCESSOR_H_
 #define LOGITD_CORE_LOGITS_PROCESSOR_H_
 
@@ -25,7 +25,7 @@
 
 namespace logitd {
 
-// What a step's stages may look at besides the row. Views: they must outlive the step.
+// The inputs of a step's stages besides the row. Views: they must outlive the step.
 struct StepContext {
   // Empty is allowed unless NeedsPrompt(params) (core/stages.h).
   std::span<const TokenId> prompt;
@@ -33,9 +33,9 @@ struct StepContext {
   std::span<const TokenId> output;
   // Tokens that min_tokens excludes at this step, any order.
   std::span<const TokenId> excluded;
-  // What TOKEN_SETS allows at this step alone, besides the sequence's own sets. Null: all of them.
+  // The tokens that TOKEN_SETS allows at this step, besides the sequence's own sets. Null: all of them.
   const VocabSubset* allowed = nullptr;
-  // The draw's, for XTC.
+  // Those of the draw, for XTC.
   uint64_t seed = 0;
   uint64_t sequence_key = 0;
   int32_t position = 0;
@@ -49,12 +49,12 @@ struct LogitEdit {
 // Thread-compatible: working space of one thread. The result is a function of the arguments alone.
 class LogitsProcessor {
  public:
-  // Starts over. `divisor`: the temperature that is in force already, > 0; logits are worked on divided by it.
-  // REQUIRES: the row has no NaN, no +inf. Of all functions below: Validate(params, vocab_size).ok(), ids of `context`
-  // in range.
-  // Time of a step: O(tokens looked at + tokens in lists + tokens touched); and for DRY the logarithm of the number of
-  // breakers for each token that a longer breaker begins with, and a sort of the breakers when the lists change. No
-  // allocation once warm. Memory: 5 bytes a token of the largest vocabulary, 40 a token touched, 24 a token looked at.
+  // Starts over. `divisor`: the temperature in force already, > 0; the stages work on logits divided by it.
+  // REQUIRES: the row has no NaN and no +inf. All functions below REQUIRE Validate(params, vocab_size).ok() and ids of
+  // `context` in range.
+  // Time of a step: O(tokens looked at + tokens in lists + tokens touched). DRY adds O(log(breakers)) for each token
+  // that begins a longer breaker, and a sort of the breakers when the lists change. No allocation once warm. Memory: 5
+  // bytes for each token of the largest vocabulary, 40 for each token touched, 24 for each token looked at.
   void Begin(const LogitsRow& row, double divisor = 1);
   void Ban(std::span<const TokenId> token_ids);
   void AddSequenceBiases(const SamplingParams& params, const StepContext& context);
@@ -64,38 +64,37 @@ class LogitsProcessor {
   void PenalisePresence(const SamplingParams& params, const StepContext& context);
   void PenaliseDry(const std::shared_ptr<const SamplingLists>& lists, const StepContext& context);
   void BanRepeatedNgrams(const SamplingParams& params, const StepContext& context);
-  // What follows works on l / T (TRT_LLM). Finish multiplies by T again: edits are always in the unit of the row, so
-  // that the temperature is still applied once, by whoever draws.
+  // Later stages work on l / T (TRT_LLM). Finish multiplies by T again, so that edits are in the unit of the row and
+  // the temperature is applied once, by whoever draws.
   void Divide(double temperature);
-  // Makes the edits. A token's logit has gone through the stages in f64; it is rounded to f32 here, once, and clamped
-  // to
-  // +-FLT_MAX. A logit of -inf stays -inf: no bias brings an excluded token back.
+  // Makes the edits. A logit passes the stages in f64; Finish rounds it to f32 once, and clamps it to +-FLT_MAX. A
+  // logit of -inf stays -inf: no bias brings an excluded token back.
   void Finish();
 
-  // Tokens whose logit is not the row's. Distinct ids, none of them banned, in no particular order.
+  // The tokens with a new logit. Distinct ids, none of them banned, in no particular order.
   std::span<const LogitEdit> edits() const { return edits_; }
   // Distinct ids, in no particular order. Their logit in the row may be -inf.
   std::span<const TokenId> banned() const { return banned_; }
 
  private:
-  // A token that some stage had to do with.
+  // A token that some stage touched.
   struct Touched {
     TokenId token_id = 0;
-    // How often it is in the tokens that were counted last.
+    // Its occurrences among the tokens that were counted last.
     int32_t count = 0;
-    // The longest repetition that it would go on with. 0: none.
+    // The longest repetition that it would continue. 0: none.
     int32_t match_length = 0;
     bool banned = false;
-    // As the stages so far left it, divided by divisor_.
+    // After the stages so far, divided by divisor_.
     double logit = 0;
   };
 
-  // Where it is in touched_; added if it is not there. Indices, because touched_ grows.
+  // Its index in touched_, where it is added if it is missing.
   size_t Touch(TokenId token_id);
   void Ban(TokenId token_id);
   // Makes counted_ and the counts those of the last params.penalty_window tokens of `scope`.
   void Count(PenaltyScope scope, const SamplingParams& params, const StepContext& context);
-  // breakers_, of these lists.
+  // breakers_, made of these lists.
   const DryBreakers& BreakersOf(const std::shared_ptr<const SamplingLists>& lists);
 
   LogitsRow row_;
@@ -107,7 +106,7 @@ class LogitsProcessor {
   std::vector<int32_t> counted_;
   PenaltyScope counted_scope_ = PenaltyScope::kDefault;
   DryMatcher dry_matcher_;
-  // Those of the latest lists, sorted. Lists are immutable, so the same ones have the same breakers.
+  // The sorted breakers of the latest lists. Lists are immutable, so the same lists have the same breakers.
   DryBreakers breakers_;
   std::weak_ptr<const SamplingLists> breakers_lists_;
   // base^0, base^1, ... of DRY's latest base.

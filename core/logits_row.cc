@@ -9,7 +9,7 @@
 namespace logitd {
 namespace {
 
-// What is wrong with the id of `slot`, whose predecessors are right.
+// The error of the id of `slot`, if all ids before it are right.
 absl::Status WrongId(std::span<const TokenId> ids, size_t slot, std::string_view field, int32_t vocab_size) {
   const std::string element = std::string(field) + "[" + std::to_string(slot) + "]";
   const TokenId id = ids[slot];

@@ -4,12 +4,15 @@
 //   const LogitsRow sparse = LogitsRow::Sparse(values, token_ids, vocab_size);   // values[i] is of token_ids[i]
 //   float logit = sparse[token_id];                                              // -inf if it is not listed
 //
-// A row is its slots: each a logit and the token id that it belongs to, ids ascending. A sparse row is the dense row
-// that has -inf wherever no id is listed, and costs what is listed, not the vocabulary: passes run over the slots.
-// Since slots are in the order of ids, what comes first in the order (logit descending, id ascending) does so in slots
-// too; and since weights are added up as integers, tokens of -inf change no bit of a sum.
+// - A row is a list of slots. A slot is a logit and its token id; ids ascend.
+// - A sparse row means the dense row with -inf for every id that is not listed. Passes run over the slots, so it costs
+// time
+//   for listed tokens only.
+// - Slots are in the order of ids, so the order (logit descending, id ascending) is the same in slots. Weights are
+// added up
+//   as integers, so tokens of -inf change no bit of a sum.
 //
-// A view: what it is made of must outlive it. Source: docs/numerics.md, "Input".
+// A view: its arrays must outlive it. Source: docs/numerics.md, "Input".
 #ifndef LOGITD_CORE_LOGITS_ROW_H_
 #define LOGITD_CORE_LOGITS_ROW_H_
 
@@ -29,7 +32,7 @@ namespace logitd {
 class LogitsRow {
  public:
   LogitsRow() = default;
-  // Dense: shape [vocab_size]. Not explicit, for that is what most rows are.
+  // Dense: shape [vocab_size]. Not explicit, because most rows are dense.
   template <typename Logits>
   requires std::convertible_to<const Logits&, LogitsView> &&
       (!std::same_as<std::remove_cvref_t<Logits>, LogitsRow>)LogitsRow(const Logits& logits)
@@ -39,11 +42,11 @@ class LogitsRow {
   static LogitsRow Sparse(LogitsView logits, std::span<const TokenId> token_ids, int32_t vocab_size);
 
   int32_t vocab_size() const { return vocab_size_; }
-  // The logits of the slots: of a dense row all of it, of a sparse one perhaps none.
+  // The logits of the slots. A sparse row may have none.
   LogitsView slots() const { return slots_; }
   // REQUIRES: 0 <= slot < slots().size().
   TokenId IdOf(int32_t slot) const { return is_sparse_ ? ids_[static_cast<size_t>(slot)] : slot; }
-  // -1 if the token is not listed. Of a sparse row, a binary search. REQUIRES: 0 <= token_id < vocab_size().
+  // -1 if the token is not listed. A binary search in a sparse row. REQUIRES: 0 <= token_id < vocab_size().
   int32_t SlotOf(TokenId token_id) const { return is_sparse_ ? FindSlot(token_id) : token_id; }
   // The token's logit; -inf if it is not listed. REQUIRES: as SlotOf.
   float operator[](TokenId token_id) const;
@@ -62,17 +65,17 @@ class LogitsRow {
   bool is_sparse_ = false;
 };
 
-// The id of a slot that is not used, on the wire.
+// The id of an unused slot on the wire.
 inline constexpr TokenId kUnusedSlot = -1;
 
-// How many of the slots with these ids are used, in [0, ids.size()]: used ones come first, their ids strictly ascending
-// and in [0, vocab_size). The first wrong id decides the error: TOKEN_ID_OUT_OF_RANGE (neither in [0, vocab_size) nor
-// kUnusedSlot), DUPLICATE_TOKEN_ID (that of the slot before), FIELD_OUT_OF_RANGE (below that of the slot before, or
-// after an unused slot), of the field "`field`[slot]".
+// The number of used slots among those with these ids, in [0, ids.size()]. Used slots come first; their ids are
+// strictly ascending and in [0, vocab_size). The first wrong id decides the error: TOKEN_ID_OUT_OF_RANGE (neither in
+// [0, vocab_size) nor kUnusedSlot), DUPLICATE_TOKEN_ID (that of the slot before), FIELD_OUT_OF_RANGE (below that of the
+// slot before, or after an unused slot), of the field "`field`[slot]".
 absl::StatusOr<size_t> CountUsedSlots(std::span<const TokenId> ids, std::string_view field, int32_t vocab_size);
 
-// Memory for one row that cannot be read where it lies. It is used row after row, so that a step allocates nothing, and
-// grows to the largest row: at most 8 bytes a slot. Its content between two rows has no meaning. Thread-compatible.
+// Memory for one row that cannot be read where it lies. Steps use it row after row, so that none allocates. It grows to
+// the largest row, at most 8 bytes for each slot; its content between two rows has no meaning. Thread-compatible.
 struct RowBuffers {
   // The values of the slots, widened or aligned.
   std::vector<float> values;

@@ -12,7 +12,7 @@
 
 namespace logitd {
 
-// What random bits are for. Purposes never share a counter.
+// The purpose of random bits. Purposes never share a counter.
 enum class RandomPurpose : uint8_t {
   kTokenDraw = 0,
   kRestDraw = 3,

@@ -1,4 +1,4 @@
-// Every way to order candidates by their log-probs.
+// Orders candidates by their log-probs, in every way that is defined.
 //
 // Source: docs/numerics.md, section 6. Thread-safe: free functions without state.
 #ifndef LOGITD_CORE_RANKER_H_
@@ -11,8 +11,8 @@
 
 namespace logitd {
 
-// A candidate that is scored. REQUIRES: log_prob finite, token_count >= 1; an empty candidate is an error before it
-// comes here, so that it never ranks first by accident.
+// A scored candidate. REQUIRES: log_prob is finite, token_count >= 1. An empty candidate is an error before it comes
+// here, so that it never ranks first by accident.
 struct CandidateScore {
   // Sum over its tokens, nats.
   double log_prob = 0;
@@ -36,9 +36,9 @@ double Perplexity(const CandidateScore& candidate);
 struct Ordering {
   // Indices of the candidates that have a value; equal values in index order.
   std::vector<int32_t> candidate_indices;
-  // Their places, parallel; equal values share the best place ("1224").
+  // The place of each of them; equal values share the best place ("1224").
   std::vector<int32_t> places;
-  // More than one candidate is in place 1.
+  // Whether more than one candidate is in place 1.
   bool tied = false;
 };
 

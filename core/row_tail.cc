@@ -13,7 +13,7 @@ namespace {
 
 using uint128 = unsigned __int128;
 
-// What sums in f32 may be off, nats.
+// The error that sums in f32 may have, nats.
 constexpr double kSumTolerance = 1e-3;
 
 absl::Status NeedsEveryToken(std::string_view what) {

@@ -24,24 +24,23 @@ namespace logitd {
 
 class Scorer {
  public:
-  // `sampling`: also score under this processed distribution. REQUIRES: not greedy.
+  // `sampling`: also scores under this processed distribution. REQUIRES: not greedy.
   Scorer(RecordOptions options, std::optional<SamplingParams> sampling);
 
-  // Scores the next target; `context` as Distribution::Assign wants it. A target that the row or the stages exclude is
+  // Scores the next target; `context` is that of Distribution::Assign. A target that the row or the stages exclude is
   // kExcluded, not an error. Errors: NON_FINITE_LOGIT, NO_FINITE_LOGIT, ALL_TOKENS_EXCLUDED, TOKEN_ID_OUT_OF_RANGE
   // (field "token_ids").
-  // `next`: the logits of the next target's row, if it is known, as ReadRow wants it.
+  // `next`: the logits of the next target's row if they are known, as for ReadRow.
   // `named`: tokens that the record names besides options.named_token_ids, after them. REQUIRES: they are in range.
   absl::StatusOr<TokenRecord> Score(const LogitsRow& row, TokenId target, Distribution& distribution,
                                     const StepContext& context = {}, LogitsView next = {},
                                     std::span<const TokenId> named = {});
 
-  // Passes a position that is not scored: it has no record and is in no sum, but the positions count it. Its row is
-  // checked like any other; the stages do not run. Errors: NON_FINITE_LOGIT, NO_FINITE_LOGIT. `next`: as Score.
+  // Passes a position that is not scored. It has no record and is in no sum, but positions count it. Its row is checked
+  // like any other; the stages do not run. Errors: NON_FINITE_LOGIT, NO_FINITE_LOGIT. `next`: as Score.
   absl::Status Skip(const LogitsRow& row, LogitsView next = {});
 
-  // Takes a record that was made elsewhere from the next row (a runner reduces rows with this same code). Sets its
-  // position and origin.
+  // Takes the record of the next row that a runner made with this same code. Sets its position and origin.
   void Add(TokenRecord& record, TokenId argmax);
 
   // Targets scored so far.

@@ -1,4 +1,4 @@
-// The state of one sequence: its tokens, its running sums, where it ends.
+// The state of one sequence: its tokens, its running sums, and the rules that end it.
 #ifndef LOGITD_CORE_SEQUENCE_H_
 #define LOGITD_CORE_SEQUENCE_H_
 
@@ -16,9 +16,9 @@ namespace logitd {
 
 // When a sequence ends.
 struct StopRules {
-  // Tokens that end it (eos included, unless ignored), ascending and distinct.
+  // Tokens that end the sequence (eos included, unless ignored), ascending and distinct.
   std::vector<TokenId> stop_token_ids;
-  // Stop tokens may not be chosen before this many tokens were, [0, max_tokens].
+  // No stop token may be chosen before this many tokens, [0, max_tokens].
   int32_t min_tokens = 0;
   // [1, kMaxTokens].
   int32_t max_tokens = kMaxTokens;
@@ -31,16 +31,16 @@ struct Finish {
   std::optional<TokenId> stop_token_id;
 };
 
-// How a sequence ends after its token_count-th token, `last`, if it does: stop token first, then max_tokens.
+// The end of a sequence after its token_count-th token, `last`; unset: it goes on. A stop token wins over max_tokens.
 std::optional<Finish> FinishAfter(TokenId last, int32_t token_count, const StopRules& rules);
 
-// The sums that a sequence carries, all it needs to be resumed besides its tokens. Unset: not known, because it was not
-// asked for, or because some token has no such log-prob.
+// The sums that a sequence carries. With its tokens they suffice to resume it. Unset: not known, because nobody asked
+// for it, or because some token has no such log-prob.
 struct SequenceSums {
   std::optional<CompensatedSum> model = CompensatedSum{};
   std::optional<CompensatedSum> sampling = CompensatedSum{};
 
-  // Adds a record's log-probs; one that is unset unsets the sum for good.
+  // Adds a record's log-probs. An unset one unsets the sum for good.
   void Add(const TokenRecord& record);
 };
 
@@ -51,10 +51,10 @@ SequenceSums WantedSums(const RecordOptions& record, SequenceSums sums);
 class Sequence {
  public:
   Sequence() = default;
-  // Goes on after `token_ids`; `sums` as they were after them. Unless it `keeps_tokens`, only their number and the last
-  // one are kept: 4 bytes a token are what most of a long sequence would cost.
+  // Goes on after `token_ids`, with the `sums` after them. Unless `keeps_tokens`, it keeps only their number and the
+  // last one: at 4 bytes each, tokens would be most of a long sequence's memory.
   Sequence(std::vector<TokenId> token_ids, const SequenceSums& sums, bool keeps_tokens = true);
-  // Goes on after so many tokens, which nobody looks at: it keeps none.
+  // Goes on after that many tokens, which no stage looks at; it keeps none.
   Sequence(int32_t token_count, const SequenceSums& sums);
 
   // Position of the next token: the number of tokens so far.

@@ -1,9 +1,9 @@
-// How many tokens each stage of a step takes out, and how probable they were.
+// Reports the number and the probability of the tokens that each stage of a step removes.
 //
 //   ASSIGN_OR_RETURN(std::vector<StageReport> reports, ReportStages(row, params, context, distribution));
 //
-// Assigns the first stages of the plan alone, one more each time, and compares: as many times the work of a step as
-// there are stages. For explanations, not for decoding. Thread-safe: a free function.
+// It assigns the first k stages of the plan for k = 1, 2, ... and compares, so it costs one step for each stage. Use it
+// for explanations, not for decoding. Thread-safe: a free function.
 #ifndef LOGITD_CORE_STAGE_REPORT_H_
 #define LOGITD_CORE_STAGE_REPORT_H_
 
@@ -18,13 +18,13 @@
 
 namespace logitd {
 
-// What one stage did.
+// The effect of one stage.
 struct StageReport {
   Stage stage = Stage::kTemperature;
   // Tokens that may be chosen before and after it.
   int32_t kept_before = 0;
   int32_t kept_after = 0;
-  // Probability, over the tokens before it and at the temperature in force, of the tokens that it took out, [0, 1].
+  // Probability of the removed tokens, over the tokens before the stage and at the temperature in force, [0, 1].
   double removed_mass = 0;
 };
 

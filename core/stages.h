@@ -33,7 +33,7 @@ namespace logitd {
 
 class StagePlan;
 
-// What a stage works on: everything but `context` and the parameters belongs to the step that runs.
+// The objects that a stage works on. All except `context` and the parameters belong to the running step.
 struct StageStep {
   const SamplingParams& params;
   const StepContext& context;
@@ -44,7 +44,7 @@ struct StageStep {
 };
 
 // kSet: limits the tokens to a set. kEdit: changes logits or bans tokens, one by one. kTemperature: the temperature.
-// kCut: keeps some of the tokens that are left, judged together.
+// kCut: compares the remaining tokens with each other and keeps some of them.
 enum class StageKind { kSet, kEdit, kTemperature, kCut };
 
 struct StageSpec {
@@ -57,9 +57,9 @@ struct StageSpec {
   // Whether the parameters turn it on, whatever the order. kTokenSets: a subset; kMinTokens: never, it is the
   // sequence's.
   bool (*is_on)(const SamplingParams& params);
-  // Whether its parameters are in their ranges. Null: they have none.
+  // The error of a parameter outside of its range. Null: it has none to check.
   absl::Status (*check)(const SamplingParams& params, int32_t vocab_size) = nullptr;
-  // The tokens so far that it looks at. Null or unset: none.
+  // The scope of the tokens so far that it looks at. Null or unset: none.
   std::optional<PenaltyScope> (*looks_at)(const SamplingParams& params) = nullptr;
   // kEdit and kTemperature: edits what step.processor has begun. kCut: narrows step.kept. kSet: null.
   void (*apply)(const StageStep& step) = nullptr;
@@ -78,24 +78,24 @@ std::span<const Stage> StagesOf(StagePreset preset);
 inline bool IsOn(const SamplingParams& params, Stage stage) { return SpecOf(stage).is_on(params); }
 // The temperature in force once the stage has acted: TRT_LLM adds 1e-6. 1 at temperature 0.
 double TemperatureOf(const SamplingParams& params);
-// Some stage but the temperature is on.
+// Whether some stage except the temperature is on.
 bool HasStages(const SamplingParams& params);
-// Nothing is on: the sampling distribution is the model's. TRT_LLM never is neutral, for it adds to the temperature.
+// No stage is on: the sampling distribution is the model's. TRT_LLM never is neutral, because it adds to the
+// temperature.
 bool IsNeutral(const SamplingParams& params);
 // The first stage that is on and looks at the tokens so far. Unset: none does.
 std::optional<Stage> HistoryStage(const SamplingParams& params);
 inline bool NeedsHistory(const SamplingParams& params) { return HistoryStage(params).has_value(); }
-// Some stage looks at the prompt.
+// Whether some stage looks at the prompt.
 bool NeedsPrompt(const SamplingParams& params);
-// Whether a step depends on the seed, sequence key and position. Without a temperature nothing is drawn, but XTC, where
-// the order has it before TEMPERATURE (LLAMA_CPP), rolls its dice nevertheless.
-// REQUIRES: Validate(params, ...) is OK.
+// Whether a step depends on the seed, sequence key and position. Temperature 0 draws nothing, but XTC still rolls its
+// dice if the order has it before TEMPERATURE (LLAMA_CPP). REQUIRES: Validate(params, ...) is OK.
 bool UsesRandomBits(const SamplingParams& params);
 
 // Errors: FIELD_OUT_OF_RANGE, TOKEN_ID_OUT_OF_RANGE, DUPLICATE_TOKEN_ID, FIELD_REQUIRED, naming the field as
 // SamplingParams in the proto does ("temperature", "logit_biases[3].token_id", "sequence_biases[0].token_ids[1]",
-// "dry.breakers[2].token_ids", ...); LIMIT_EXCEEDED for lists that are too long; what the order cannot have, see
-// ValidateOrder. The first field in the order of SamplingParams that is wrong is named.
+// "dry.breakers[2].token_ids", ...); LIMIT_EXCEEDED for lists that are too long; the errors of ValidateOrder. The first
+// wrong field in the order of SamplingParams is named.
 // REQUIRES: params.subset, if set, is of vocab_size.
 absl::Status Validate(const SamplingParams& params, int32_t vocab_size);
 
@@ -107,11 +107,11 @@ absl::Status ValidateOrder(const SamplingParams& params);
 // The stages that are on, in order, with the rules of their cuts. Thread-compatible value.
 class StagePlan {
  public:
-  // Stages that follow each other: first those that work on single tokens, then cuts. Views of the plan.
+  // Consecutive stages: first those that work on single tokens, then cuts. Views of the plan.
   struct Group {
     // kSet, kEdit, and a kTemperature between them: a token's logit is rounded once, after all of them.
     std::span<const Stage> edits;
-    // There is a kTemperature among the edits, or between them and the cuts.
+    // Whether a kTemperature is among the edits, or between them and the cuts.
     bool has_temperature = false;
     std::span<const Stage> cuts;
   };
@@ -124,7 +124,7 @@ class StagePlan {
   Group group(size_t i) const&;
   bool Has(Stage stage) const;
 
-  // The first `count` stages alone. Stages of one group stay one: an edit before a temperature is divided by it if the
+  // Only the first `count` stages. Stages of one group stay one group: a temperature divides the edits before it if the
   // whole plan has an edit after it.
   StagePlan First(size_t count) const;
 
@@ -151,12 +151,16 @@ class StagePlan {
   size_t group_count_ = 0;
 };
 
-// Stages that are off are not in it. kMinTokens is always in it: at its place, or first if the explicit order does not
-// say where. kTemperature is, unless it is 1 and nothing is added.
-// At temperature 0 the temperature is left out, and so are the cuts after it: the argmax of what is left is the token.
-// Stages after it that change logits or ban tokens stay, as at temperature 1: no order lets a banned token through.
-// `has_step_set`: the step brings a token set of its own. kTokenSets is then in the plan though the parameters have
-// none: at its place, or first if the explicit order does not say where. REQUIRES: Validate(params) is OK.
+// The plan of `params`. REQUIRES: Validate(params) is OK.
+// - Stages that are off are not in it.
+// - kMinTokens is always in it: at its place, or first if the explicit order does not name it.
+// - kTemperature is in it unless it is 1 and nothing is added.
+// - Temperature 0 leaves out the temperature and the cuts after it: the argmax of the remaining tokens is the token.
+// Stages
+//   after it that change logits or ban tokens stay, as at temperature 1: no order lets a banned token through.
+// - `has_step_set`: the step brings a token set of its own. kTokenSets is then in the plan even if the parameters have
+// no
+//   set: at its place, or first if the explicit order does not name it.
 StagePlan PlanOf(const SamplingParams& params, bool has_step_set = false);
 
 }  // namespace logitd

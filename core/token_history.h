@@ -4,8 +4,8 @@
 //   history.Back(0);     // the last token
 //   history.Last(64);    // the last 64 of them
 //
-// A view: it owns nothing, and the tokens must outlive it. The two parts are not copied together, because a step looks
-// at a few tokens and a prompt has many. Thread-compatible value.
+// A view: the tokens must outlive it. It does not copy the two parts together, because a step looks at a few tokens and
+// a prompt has many. Thread-compatible value.
 #ifndef LOGITD_CORE_TOKEN_HISTORY_H_
 #define LOGITD_CORE_TOKEN_HISTORY_H_
 
@@ -31,14 +31,14 @@ class TokenHistory {
     return i < output_.size() ? output_[output_.size() - 1 - i] : prompt_[prompt_.size() - 1 - (i - output_.size())];
   }
 
-  // The last `count` tokens; all if there are not so many.
+  // The last `count` tokens; all of them if there are fewer.
   TokenHistory Last(size_t count) const {
     if (count >= size()) return *this;
     if (count <= output_.size()) return TokenHistory({}, output_.last(count));
     return TokenHistory(prompt_.last(count - output_.size()), output_);
   }
 
-  // Whether the last tokens are these, in this order. Nothing is a suffix of everything.
+  // Whether the last tokens are these, in this order. The empty suffix ends every history.
   bool EndsWith(std::span<const TokenId> suffix) const {
     if (suffix.size() > size()) return false;
     for (size_t i = 0; i < suffix.size(); ++i) {
@@ -52,14 +52,14 @@ class TokenHistory {
   std::span<const TokenId> output_;
 };
 
-// For k in [1, history.size()): lengths[k] is how many tokens of the history's end are also the end of the history
-// without its last k tokens; the two may overlap. The token that came after that earlier occurrence is
-// history.Back(k - 1). lengths[0] is 0.
+// For k in [1, history.size()): lengths[k] is the number of tokens at the history's end that also end the history
+// without its last k tokens; the two may overlap. history.Back(k - 1) came after that earlier occurrence. lengths[0] is
+// 0.
 //
-//   history a b c c b c y a b c:  lengths[7] = 3, for "a b c" ends 7 tokens before the end, and Back(6) is c.
+//   history a b c c b c y a b c:  lengths[7] = 3: "a b c" also ends 7 tokens before the end, and Back(6) is c.
 //
-// Shapes: lengths [history.size()], resized. Time: O(history.size()), whatever the tokens are: comparing at each place
-// would take its square on one token repeated. Thread-safe.
+// Shapes: lengths [history.size()], resized. Time: O(history.size()) for all tokens; comparing at each place would take
+// its square on one repeated token. Thread-safe.
 // Source: the Z-function of the reversed tokens (Gusfield, "Algorithms on Strings, Trees and Sequences", section 1.3).
 void FindSuffixMatches(const TokenHistory& history, std::vector<int32_t>& lengths);
 

@@ -19,7 +19,7 @@ void TokenList::Collect(LogitsView row, const TokenMask& mask, std::span<const f
       start += kernels::kBlockSize;
       continue;
     }
-    // Blocks in a row are one call, but for many: there must be room for all of their tokens.
+    // Consecutive blocks are one call, up to a number of them, because all of their tokens need room.
     const size_t limit = std::min(end, start + kMostBlocks * kernels::kBlockSize);
     size_t stop = start;
     while (stop < limit && block_max[stop / kernels::kBlockSize] >= lowest) stop += kernels::kBlockSize;

@@ -1,4 +1,4 @@
-// A few tokens of a row, gathered: ids ascending, with their logits and, once weighed, their weights.
+// A few gathered tokens of a row: ids ascending, with their logits and, once weighed, their weights.
 //
 //   list.Clear();
 //   list.Collect(row, mask, block_max, lowest, highest);
@@ -29,18 +29,18 @@ class TokenList {
   std::span<const uint64_t> weights() const { return {weights_.data(), size_}; }
 
   void Clear() { size_ = 0; }
-  // Adds the tokens of `mask` in [begin, end) with lowest <= logit <= highest, none of which is infinite.
-  // REQUIRES: no token of a block is larger than its `block_max`; begin is a multiple of the block's size; the tokens
-  // come after those that are there.
+  // Adds the tokens of `mask` in [begin, end) with lowest <= logit <= highest. Both bounds are finite.
+  // REQUIRES: no token of a block is larger than its `block_max`; begin is a multiple of the block's size; the new
+  // tokens come after those in the list.
   void Collect(LogitsView row, const TokenMask& mask, std::span<const float> block_max, float lowest, float highest,
                size_t begin = 0, size_t end = SIZE_MAX);
-  // Adds the tokens of another list with lowest <= logit <= highest, which come after those that are there.
+  // Adds the tokens of another list with lowest <= logit <= highest. REQUIRES: they come after those in this list.
   void Collect(const TokenList& list, float lowest, float highest);
   // Gives each token its weight, and returns their sum.
   uint64_t Weigh(float max, const kernels::ExpConstants& constants);
   uint64_t TotalWeight() const;
 
-  // Takes out, in place, every token for which keeps(logit, id) is false. No branch depends on a token.
+  // Removes every token for which keeps(logit, id) is false. No branch depends on a token.
   template <class Keeps>
   void Filter(const Keeps& keeps) {
     size_t kept = 0;
@@ -54,7 +54,7 @@ class TokenList {
     size_ = kept;
   }
 
-  // Where `token_id` is in it; -1: it is not. Time: O(log size()).
+  // The place of `token_id`; -1: it is not in the list. Time: O(log size()).
   ptrdiff_t Find(TokenId token_id) const;
 
  private:

@@ -15,7 +15,7 @@ TokenAlternative MakeAlternative(TokenId token_id, float logit, const RowStatist
   alternative.token_id = token_id;
   if (options.model_log_prob) alternative.model_log_prob = statistics.LogProb(logit);
   if (options.sampling_log_prob && distribution != nullptr) {
-    // What the row excludes stays out; most of a sparse row is not looked for.
+    // Tokens that the row excludes stay out; most of a sparse row's are never searched.
     alternative.sampling_log_prob = logit > kExcludedLogit ? distribution->LogProb(token_id) : double{kExcludedLogit};
   }
   return alternative;

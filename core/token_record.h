@@ -1,4 +1,4 @@
-// One token and its numbers. See logitd.v1.TokenRecord, whose C++ form this is.
+// One token and its numbers: the C++ form of logitd.v1.TokenRecord.
 #ifndef LOGITD_CORE_TOKEN_RECORD_H_
 #define LOGITD_CORE_TOKEN_RECORD_H_
 
@@ -13,11 +13,11 @@
 
 namespace logitd {
 
-// How the top alternatives are listed. kPacked: as columns of bytes. kWholeVocabulary: the same, by id, of every token;
-// their order in TokenRecord::top is then of no meaning.
+// The form of the top alternatives. kPacked: columns of bytes. kWholeVocabulary: columns of every token, by id; the
+// order of TokenRecord::top then has no meaning.
 enum class TopLayout { kList = 0, kPacked = 1, kWholeVocabulary = 2 };
 
-// What a record holds; what is not asked for is not computed.
+// The parts of a record. Other parts are not computed.
 struct RecordOptions {
   bool model_log_prob = true;
   bool sampling_log_prob = true;
@@ -68,15 +68,15 @@ struct TokenRecord {
   std::vector<TokenAlternative> named;
 };
 
-// Whether a record with `options` needs the row's statistics at all: each costs two passes.
+// Whether a record with `options` needs the row's statistics, which cost two passes.
 bool NeedsRowStatistics(const RecordOptions& options);
 
 // The record of `token_id` in `row`; position, origin and draw are the caller's to set.
-// `distribution`: the sampling distribution of the row, or null if there is none (then what it says is unset).
+// `distribution`: the sampling distribution of the row; null: there is none, and its numbers are unset.
 // Ranks of alternatives are given if options.rank. REQUIRES: `statistics` (if NeedsRowStatistics(options), else
 // anything) and `distribution` are of `row`, `statistics` with its entropy if options.entropy, `distribution` with
 // kept_mass if options.kept_set; options.top_n <= row.vocab_size(); named ids are in range.
-// `top_tokens`: working space for options.top_n; null: the distribution's, or if there is none one that is made here.
+// `top_tokens`: working space for options.top_n; null: the distribution's, or a new one.
 TokenRecord MakeRecord(const LogitsRow& row, const RowStatistics& statistics, Distribution* distribution,
                        TokenId token_id, const RecordOptions& options, TopTokens* top_tokens = nullptr);
 

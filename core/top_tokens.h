@@ -19,11 +19,11 @@ namespace logitd {
 
 class TopTokens {
  public:
-  // The n first tokens, (logit descending, id ascending); those of -inf come last. Holds until the next call.
+  // The first n tokens (logit descending, id ascending); tokens of -inf come last. Holds until the next call.
   // REQUIRES: 0 <= n <= row.vocab_size(); no logit is NaN or +inf, some logit is finite.
-  // Time: O(slots + n log n) for a few tokens, O(slots) from a sixteenth of the row on, O(vocabulary) if tokens of
-  // -inf are among them: no comparison sorts a whole vocabulary. No allocation once warm. Memory: 20 bytes a slot of
-  // the row if it is sorted as a whole.
+  // Time: O(slots + n log n) for a few tokens, O(slots) from a sixteenth of the row on, and O(vocabulary) if tokens of
+  // -inf are among them. A whole vocabulary is sorted without comparisons. No allocation once warm. Memory: 20 bytes
+  // for each slot of a row that is sorted as a whole.
   std::span<const TokenId> Find(const LogitsRow& row, int32_t n);
 
  private:

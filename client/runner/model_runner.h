@@ -68,7 +68,7 @@ class Model {
  public:
   virtual ~Model() = default;
 
-  // What the model is and what it can do. Constant. ServeModel sets `records_numerics_version`,
+  // The model's description and its capabilities. Constant. ServeModel sets `records_numerics_version`,
   // `choice_numerics_version` and `dtypes`.
   virtual v1::ModelInfo Info() const = 0;
   virtual v1::RunnerCapabilities Capabilities() const = 0;

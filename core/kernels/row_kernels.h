@@ -24,7 +24,7 @@ namespace logitd::kernels {
 inline constexpr size_t kBlockSize = 256;
 inline constexpr size_t BlockCount(size_t n) { return (n + kBlockSize - 1) / kBlockSize; }
 
-// What the first pass finds.
+// The result of the first pass.
 struct RowScan {
   // Largest value of the masked tokens, never -0; -inf if there is none.
   float max;
@@ -66,7 +66,7 @@ struct Mass {
   uint64_t weight;
 };
 
-// What a sum of weights is at least and at most.
+// Bounds of a sum of weights.
 struct WeightBounds {
   uint64_t at_least;
   uint64_t at_most;

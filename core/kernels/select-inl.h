@@ -1,4 +1,4 @@
-// What the truncation stages look for in a row, compiled once per target of Highway (vector_kernels.cc).
+// The searches of the truncation stages in a row, compiled once per target of Highway (vector_kernels.cc).
 #if defined(LOGITD_CORE_KERNELS_SELECT_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef LOGITD_CORE_KERNELS_SELECT_INL_H_
 #undef LOGITD_CORE_KERNELS_SELECT_INL_H_
@@ -101,7 +101,7 @@ inline size_t Collect(const float* logits, size_t begin, size_t end, const uint6
     HWY_UNROLL(8)
     for (size_t i = 0; i < kWord; i += kFloatLanes) {
       const uint64_t bits = (found >> i) & kVectorBits;
-      // A whole vector, of which the next overwrites what is too much: the room is there.
+      // Stores a whole vector; the next one overwrites the lanes beyond. The room is there.
       hn::StoreU(IdsOf(bits, static_cast<int32_t>(start + i)), id_tag, ids + count);
       count += hwy::PopCount(bits);
     }

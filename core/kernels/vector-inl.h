@@ -1,4 +1,4 @@
-// What the vector kernels share: the types of lanes, bits <-> masks, and the logits of one word of the mask.
+// Shared parts of the vector kernels: the types of lanes, bits <-> masks, and the logits of one word of the mask.
 // Compiled once per target of Highway (vector_kernels.cc). A row is read in words of 64 logits; the last one is
 // completed with -inf, which no maximum, sum or comparison feels.
 #if defined(LOGITD_CORE_KERNELS_VECTOR_INL_H_) == defined(HWY_TARGET_TOGGLE)

@@ -1,4 +1,4 @@
-// What a model and its runner are: wire <-> model_description.h and tokenization.h in server/models.
+// The description of a model and its runner: wire <-> model_description.h and tokenization.h in server/models.
 #ifndef LOGITD_SERVER_CONVERTERS_MODEL_H_
 #define LOGITD_SERVER_CONVERTERS_MODEL_H_
 

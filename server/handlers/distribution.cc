@@ -57,7 +57,7 @@ absl::Status SetDraw(const v1::VerifyDraw& verify, const SamplingParams& params,
   return absl::OkStatus();
 }
 
-// What the stages may look at besides the row: views of the request.
+// The inputs of the stages besides the row: views of the request.
 absl::StatusOr<StepContext> StepOf(const v1::ComputeDistributionRequest& request, const SamplingParams& params,
                                    int32_t vocab_size) {
   StepContext step;

@@ -1,4 +1,5 @@
-// DecodingService.Distribution: the whole processed distribution of one row.
+// DecodingService.ComputeDistribution: the processed distribution of one row, with every token's probability; it can
+// also report the effect of each stage, and verify a draw. Errors: those of the request's fields and of the row.
 #ifndef LOGITD_SERVER_HANDLERS_DISTRIBUTION_H_
 #define LOGITD_SERVER_HANDLERS_DISTRIBUTION_H_
 

@@ -14,7 +14,7 @@ absl::Status ListModels(const v1::ListModelsRequest& request, const ServerEnv& e
     if (entry.model == nullptr) continue;
     status.set_runner_count(entry.model->runner_count());
     ToProto(entry.model->description(), *status.mutable_model());
-    // What a reply would hold: over all runners, not the first one's.
+    // The bound over all runners, as replies state it, not the first one's.
     status.mutable_model()->clear_batch_tolerance_nats();
     if (const auto nats = entry.model->batch_tolerance_nats()) status.mutable_model()->set_batch_tolerance_nats(*nats);
     ToProto(entry.model->capabilities(), *status.mutable_capabilities());

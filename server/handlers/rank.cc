@@ -44,7 +44,7 @@ absl::StatusOr<RankOptions> OptionsOf(const v1::RankRequest& request) {
 absl::StatusOr<CandidateScore> ScoreOf(const v1::Candidate& candidate, const std::string& candidate_field) {
   const v1::CandidateSums& sums = candidate.sums();
   const std::string field = candidate_field + ".sums";
-  // What was meant for the sums' own counts, or for a text that was forgotten.
+  // The caller meant the sums' own counts, or forgot the text.
   if (candidate.uncounted_prefix_bytes() != 0) {
     return errors::Exclusive(candidate_field + ".uncounted_prefix_bytes", "sums");
   }

@@ -42,7 +42,7 @@ absl::StatusOr<std::vector<ItemRequest>> ItemsOf(const v1::ScoreRequest& request
   return items;
 }
 
-// What is named has its place in records.
+// Named tokens appear in records only.
 absl::Status CheckNamedHaveRecords(const std::vector<ItemRequest>& items, const RecordOptions& record) {
   if (record.records) return absl::OkStatus();
   for (const ItemRequest& item : items) {

@@ -27,7 +27,7 @@ struct TextSegment {
   TokenizationOptions options;
 };
 
-// What a call of the tokenizer has one of.
+// The options that a call of the tokenizer has once.
 std::pair<bool, bool> KeyOf(const TokenizationOptions& options) {
   return {options.continues_text, options.parse_special_tokens};
 }

@@ -21,7 +21,7 @@ struct State {
   // No token with bytes so far, so a prefix is still the leading one.
   bool is_leading = true;
   bool has_inner_prefix = false;
-  // The byte that is looked for lies behind.
+  // The byte that is searched lies behind.
   bool is_cut = false;
   TextCut cut;
 };

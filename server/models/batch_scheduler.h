@@ -52,7 +52,7 @@ namespace logitd::server {
 
 class RunnerSession;
 
-// What the end of a runner says about a session's work.
+// The suspicion that a runner's end casts on a session's work.
 enum class Suspicion {
   // Nothing: the runner was killed, fell silent, left or had no work, or the reason is unknown.
   kNone,

@@ -1,4 +1,4 @@
-// What happens when a runner is lost during Evaluate(work):
+// A runner is lost during Evaluate(work):
 //
 //   EvaluateThere(work)      fails with RUNNER_LOST
 //   CountLoss                does not count a bystander, gives a suspect a strike, and counts any other loss in
