@@ -26,7 +26,7 @@ absl::Status CheckScales(const v1::LogitsBlock& block, const std::string& field)
   const auto& maxima = block.linear_max();
   const auto& steps = block.linear_step();
   if (block.dtype() != v1::LOGITS_DTYPE_LIN16) {
-    constexpr char kBound[] = "empty, but for LOGITS_DTYPE_LIN16";
+    constexpr char kBound[] = "empty except for LOGITS_DTYPE_LIN16";
     if (!maxima.empty()) return errors::OutOfRange(max_field, int64_t{maxima.size()}, kBound);
     if (!steps.empty()) return errors::OutOfRange(step_field, int64_t{steps.size()}, kBound);
     return absl::OkStatus();
@@ -52,7 +52,7 @@ absl::Status CheckTails(const v1::LogitsBlock& block, const std::string& field, 
   const v1::SparseRows& sparse = block.sparse();
   const bool has_tails = sparse.rest() == v1::SPARSE_REST_TAIL;
   if (has_tails && !takes_tails) {
-    return errors::OutOfRange(field + ".rest", "SPARSE_REST_TAIL", "SPARSE_REST_EXCLUDED, but for rows of Decode");
+    return errors::OutOfRange(field + ".rest", "SPARSE_REST_TAIL", "SPARSE_REST_EXCLUDED except in rows of Decode");
   }
   const struct {
     const char* name;
@@ -62,7 +62,7 @@ absl::Status CheckTails(const v1::LogitsBlock& block, const std::string& field, 
                {".rest_log_sum_exps_at_temperature", sparse.rest_log_sum_exps_at_temperature(), false}};
   for (const auto& [name, sums, is_required] : lists) {
     if (!has_tails && !sums.empty()) {
-      return errors::OutOfRange(field + name, int64_t{sums.size()}, "empty, but for SPARSE_REST_TAIL");
+      return errors::OutOfRange(field + name, int64_t{sums.size()}, "empty except for SPARSE_REST_TAIL");
     }
     if (has_tails && sums.size() != block.row_count() && (is_required || !sums.empty())) {
       return errors::RowLengthMismatch(field + name, sums.size(), block.row_count(), "values (row_count)");
@@ -211,7 +211,7 @@ absl::StatusOr<int32_t> VocabSizeOf(const v1::Logits& logits) {
   const bool is_sparse = logits.has_block() && logits.block().has_sparse();
   if (is_sparse && logits.vocab_size() == 0) return errors::Required("logits.vocab_size");
   if (!is_sparse && logits.vocab_size() != 0) {
-    return errors::OutOfRange("logits.vocab_size", int64_t{logits.vocab_size()}, "unset, but for a sparse block");
+    return errors::OutOfRange("logits.vocab_size", int64_t{logits.vocab_size()}, "unset except for a sparse block");
   }
   const auto checked = [](const char* field, int32_t vocab_size) -> absl::StatusOr<int32_t> {
     if (vocab_size < 1) return errors::OutOfRange(field, int64_t{vocab_size}, ">= 1");

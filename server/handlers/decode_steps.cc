@@ -172,7 +172,7 @@ absl::Status DecodeSession::TakeStep(const v1::SequenceStep& step, const Planned
   if (tail) {
     inputs.tail = &*tail;
   } else if (step.has_dense_row()) {
-    return errors::OutOfRange("dense_row", int64_t{step.dense_row()}, "unset, but for a row with a tail");
+    return errors::OutOfRange("dense_row", int64_t{step.dense_row()}, "unset except for a row with a tail");
   }
   if (step.has_dense_row() && (step.dense_row() < 0 || step.dense_row() >= rows.row_count())) {
     return errors::RowIndexOutOfRange("dense_row", step.dense_row(), rows.row_count());

@@ -27,7 +27,7 @@ TOKENS = 1500
 DEATHS = 3
 # Poisonous requests, each another one, with LOGITD_LONG.
 ROUNDS = 20 if os.environ.get("LOGITD_LONG") == "1" else 1
-# Bytes that no line of a log may have, but for its end.
+# Bytes that no line of a log may have, except at its end.
 CONTROLS = "[\x00-\x09\x0b-\x1f\x7f\u0080-\u009f\u2028]"
 
 

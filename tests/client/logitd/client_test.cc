@@ -305,7 +305,7 @@ TEST_F(ClientTest, ScoreLogitsStopsAtTheServersRefusal) {
   const absl::Status status = client_->ScoreLogits(
       {},
       [&](v1::ScoreLogitsRows&, std::string& payload) {
-        // Endless, but for the refusal of the third.
+        // Endless, except for the refusal of the third.
         if (++calls != 3) payload.assign(1 << 20, 'x');
         return true;
       },

@@ -139,7 +139,7 @@ TEST(SparseRowsTest, AWrongLayoutIsRefusedAsAWhole) {
       {"more rows than a message may have", "row_count: 1025 width: 1 sparse { rest: SPARSE_REST_EXCLUDED }", 8200,
        ErrorReason::kLimitExceeded, "blocks[0].row_count", "1025", "[1, 1024]"},
       {"scales that its type has not", "row_count: 1 width: 1 linear_max: 1 sparse { rest: SPARSE_REST_EXCLUDED }", 8,
-       ErrorReason::kFieldOutOfRange, "blocks[0].linear_max", "1", "empty, but for LOGITS_DTYPE_LIN16"},
+       ErrorReason::kFieldOutOfRange, "blocks[0].linear_max", "1", "empty except for LOGITS_DTYPE_LIN16"},
   };
   for (const auto& test : cases) {
     SCOPED_TRACE(test.name);
