@@ -1,5 +1,5 @@
-// Whether a token that another program says it chose can be what a decoder would choose: all that can be told without
-// the row.
+// Checks a token that another program chose: whether a decoder could have chosen it, as far as that shows without the
+// row.
 #ifndef LOGITD_CORE_CHOICE_CHECK_H_
 #define LOGITD_CORE_CHOICE_CHECK_H_
 
@@ -12,14 +12,18 @@
 
 namespace logitd {
 
-// `asked`: what its record is to hold. `prompt` and `output`: the tokens so far. The token is in range, in the allowed
-// set, not banned, by a bad word or an n-gram that may not repeat either, and no stop token before min_tokens; the
-// position is `position`; the numbers that were asked for are there, no others, and each is in its range; the draw's
-// random bits are those of seed, key and position, and its interval holds them. Errors: MODEL_OUTPUT_INVALID.
+// `asked`: the parts of its record. `prompt` and `output`: the tokens so far. OK if all of this holds:
+// - The token is in range and in the allowed set. No ban, bad word or no-repeat n-gram excludes it, and it is no stop
+// token
+//   before min_tokens.
+// - The position is `position`.
+// - The numbers that were asked for are there, no others, and each is in its range.
+// - The draw's random bits are those of seed, key and position, and its interval holds them.
+// Errors: MODEL_OUTPUT_INVALID.
 absl::Status CheckChoice(const DecoderConfig& config, const RecordOptions& asked, std::span<const TokenId> prompt,
                          std::span<const TokenId> output, int32_t vocab_size, const TokenRecord& record);
 
-// Whether a decoder may choose none after `output`: only where sets, bans, min_tokens or the tokens so far may exclude
+// Whether a decoder may choose no token after `output`: only if sets, bans, min_tokens or the tokens so far may exclude
 // some. Errors: MODEL_OUTPUT_INVALID.
 absl::Status CheckNoChoice(const DecoderConfig& config, std::span<const TokenId> output);
 

@@ -1,4 +1,4 @@
-// ln and exp in double by one fixed sequence of IEEE operations: the C library's differ between hosts, ours do not.
+// ln and exp in double by one fixed sequence of IEEE operations. The C library's differ between hosts; these do not.
 //
 // Thread-safe. Normative: docs/numerics.md, section 3.
 #ifndef LOGITD_CORE_EXACT_MATH_H_

@@ -1,11 +1,11 @@
-// The processor's floating-point mode, which is a property of each thread: round to nearest, subnormal numbers kept.
-// With another mode (a library built with -ffast-math sets "flush to zero" in the thread that loads it, and threads
-// inherit it) subnormal logits would tie with zero, and log-probs would change.
+// Sets the processor's floating-point mode, which each thread has: round to nearest, keep subnormal numbers. A library
+// built with -ffast-math sets "flush to zero" in the thread that loads it, and threads inherit it. Subnormal logits
+// would then tie with zero, and log-probs would change.
 //
 //   void Work() { UseExactFloats(); ... }   // a thread that computes calls it first
 //
 // Distribution::Assign and ReadRow call it too: a few cycles if nothing is to be done.
-// Thread-safe: acts on the calling thread alone, for good.
+// Thread-safe: acts on the calling thread only, permanently.
 #ifndef LOGITD_CORE_FLOAT_ENVIRONMENT_H_
 #define LOGITD_CORE_FLOAT_ENVIRONMENT_H_
 

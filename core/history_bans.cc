@@ -21,8 +21,8 @@ bool IsBadWord(const SamplingParams& params, const TokenHistory& tokens, TokenId
   return false;
 }
 
-// Whether `token_id` ends an n-gram that occurred, of which the last of `tokens` are the beginning. `not_in_last`: an
-// n-gram that ends in the last so many tokens does not count.
+// Whether `token_id` ends an n-gram that occurred and that begins with the last of `tokens`. `not_in_last`: an n-gram
+// that ends within that many last tokens does not count.
 bool RepeatsNgram(const TokenHistory& tokens, size_t n, size_t not_in_last, TokenId token_id) {
   for (size_t k = not_in_last; k < tokens.size(); ++k) {
     if (tokens.Back(k) != token_id || k + n > tokens.size()) continue;

@@ -1,9 +1,9 @@
-// Which instruction set computes the rows. All give the same bits (docs/numerics.md); they differ in speed alone.
+// The instruction set that computes the rows. All give the same bits (docs/numerics.md) and differ only in speed.
 //
 //   RETURN_IF_ERROR(SelectKernelTarget("avx2"));  // once, before the first row; without it: the best there is
 //   KernelTarget();                               // "AVX2"
 //
-// Thread-safe. Rows that are being computed while the target changes are finished with either, to the same bits.
+// Thread-safe. Rows in work while the target changes are finished with either target, to the same bits.
 #ifndef LOGITD_CORE_KERNEL_TARGET_H_
 #define LOGITD_CORE_KERNEL_TARGET_H_
 

@@ -1,10 +1,10 @@
-// Which sums of log-probs there can be: for sums that a caller hands in and that come back as results.
+// Checks sums of log-probs that a caller hands in, because they come back as results.
 //
 //   RETURN_IF_ERROR(CheckSum(sums.model, count, kLeastModelLogProb, "model"));
 //
-// A row is f32, so two finite logits differ by less than 2^129, and the logarithm of a row's sum of weights, which a
-// log-prob has in it too, is below 14: it vanishes beside 2^105, which is what 2^129 has to spare.
-// Thread-safe: free functions without state.
+// A row is f32, so two finite logits differ by less than 2^129. A log-prob also contains the logarithm of the row's sum
+// of weights, which is below 14 and vanishes beside the 2^105 that 2^129 has to spare. Thread-safe: free functions
+// without state.
 #ifndef LOGITD_CORE_LOG_PROB_RANGE_H_
 #define LOGITD_CORE_LOG_PROB_RANGE_H_
 
@@ -18,20 +18,20 @@
 
 namespace logitd {
 
-// No log-prob of finite logits at temperature 1 is less. Nats.
+// The least log-prob of finite logits at temperature 1, nats.
 inline constexpr double kLeastModelLogProb = -0x1p129;
-// Nor at any temperature.
+// The least log-prob at any temperature, nats.
 inline constexpr double kLeastSamplingLogProb = kLeastModelLogProb / kMinTemperature;
 
 // "in [-6.8e+38, 0]": the range of a sum of `token_count` log-probs, each at least `least`.
 std::string SumRange(int64_t token_count, double least);
-// Whether it lies there. -0 does; nan does not.
+// Whether the sum is in that range. -0 is; nan is not.
 bool IsSum(double sum, int64_t token_count, double least);
 
-// Whether `sum` can be that of `token_count` log-probs that were added from the first on, as a reply said it. Its
-// compensation holds the rounding errors of the additions: each is at most 2^-53 of the sum then, whose magnitude only
-// grows, so that together, and rounded themselves, they are within token_count * 2^-52 of the last one. No tokens: 0.
-// Errors: FIELD_OUT_OF_RANGE, of NAME_sum or NAME_compensation.
+// Whether `sum` can be the sum of `token_count` log-probs, added from the first on. Without tokens it is 0. Its
+// compensation holds the rounding errors of the additions. Each is at most 2^-53 of the sum at that time, whose
+// magnitude only grows; together, with their own rounding, they are within token_count * 2^-52 of the last sum. Errors:
+// FIELD_OUT_OF_RANGE, of NAME_sum or NAME_compensation.
 absl::Status CheckSum(const CompensatedSum& sum, int64_t token_count, double least, std::string_view name);
 
 }  // namespace logitd

@@ -10,7 +10,7 @@
 //   3. core/stages.cc: its row in the table, and its place in LOGITD's order (and in those of the peers that have it).
 //   4. core/truncation.cc or core/logits_processor.cc: its algorithm, unless it fits the row.
 //   5. wire/sampling.cc: its field.
-//   6. client/cli/sampling_flags.cc: its flag.
+//   6. client/cli/flags.cc: its flag.
 //
 // Source: docs/numerics.md, section 7. Thread-safe: values and free functions.
 #ifndef LOGITD_CORE_STAGES_H_
@@ -54,8 +54,8 @@ struct StageSpec {
   std::string_view name;
   // The field of SamplingParams that turns it on.
   std::string_view field;
-  // Whether the parameters turn it on, whatever the order. kTokenSets: a subset; kMinTokens: never, it is the
-  // sequence's.
+  // Whether the parameters turn it on, whatever the order. kTokenSets: with a subset. kMinTokens: never, because it
+  // belongs to the sequence.
   bool (*is_on)(const SamplingParams& params);
   // The error of a parameter outside of its range. Null: it has none to check.
   absl::Status (*check)(const SamplingParams& params, int32_t vocab_size) = nullptr;
@@ -156,11 +156,9 @@ class StagePlan {
 // - kMinTokens is always in it: at its place, or first if the explicit order does not name it.
 // - kTemperature is in it unless it is 1 and nothing is added.
 // - Temperature 0 leaves out the temperature and the cuts after it: the argmax of the remaining tokens is the token.
-// Stages
-//   after it that change logits or ban tokens stay, as at temperature 1: no order lets a banned token through.
+//   Stages after it that change logits or ban tokens stay, as at temperature 1: no order lets a banned token through.
 // - `has_step_set`: the step brings a token set of its own. kTokenSets is then in the plan even if the parameters have
-// no
-//   set: at its place, or first if the explicit order does not name it.
+//   no set: at its place, or first if the explicit order does not name it.
 StagePlan PlanOf(const SamplingParams& params, bool has_step_set = false);
 
 }  // namespace logitd

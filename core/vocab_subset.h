@@ -1,4 +1,4 @@
-// Which tokens may be chosen.
+// The tokens that may be chosen.
 //
 //   ASSIGN_OR_RETURN(VocabSubset subset, VocabSubset::Of(vocab_size, {7, 9}));
 //   subset.Contains(7);  // true

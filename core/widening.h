@@ -1,5 +1,5 @@
-// Rows of 16-bit values -> f32. Binary16 and bfloat16 exactly: each of their values is an f32 value. LIN16 by its
-// formula, which is its definition.
+// Widens rows of 16-bit values to f32. Binary16 and bfloat16 are exact, because each of their values is an f32 value.
+// LIN16 is defined by its formula.
 //
 //   WidenF16(bytes, row);  // row.size() values, little endian, at any address
 //
@@ -22,7 +22,7 @@ void WidenLin16(const char* bytes, float linear_max, float linear_step, std::spa
 inline constexpr int kLin16LargestCode = 65534;
 inline constexpr int kLin16Excluded = 65535;
 
-// Both are finite, the step is not negative, and every code but kLin16Excluded gives a finite value.
+// Whether both are finite, the step is not negative, and every code except kLin16Excluded gives a finite value.
 bool IsLin16Scale(float linear_max, float linear_step);
 
 }  // namespace logitd

@@ -33,8 +33,8 @@ inline constexpr float kChordLowest = 0x1p23f;
 inline constexpr float kChordOffset = kChordLowest + 127 * kChordScale;
 inline constexpr int kChordShift = 9;
 
-// From the sum of chords of n tokens. A chord is off by 2^-14 of itself at most, for t is by 2^-15 and what (x - max) /
-// T is rounded by, and so is the sum; a weight is rounded to an integer.
+// Bounds from the sum of chords of n tokens. A chord, and so the sum, is off by at most 2^-14 of itself: t is off by
+// 2^-15 and the rounding of (x - max) / T. A weight is rounded to an integer.
 inline WeightBounds BoundsOfChords(double chords, size_t n) {
   constexpr double kSlack = 0x1p-10;
   const double weights = chords * 0x1p42;

@@ -1,5 +1,5 @@
-// Floats in descending order, by vectors: a tenth of the time of std::sort, whose branches cannot be predicted. Equal
-// floats, and zeros of both signs, are in any order.
+// Sorts floats in descending order, by vectors, in a tenth of the time of std::sort, whose branches cannot be
+// predicted. Equal floats, and zeros of both signs, come in any order.
 //
 // Holds a buffer. Thread-compatible; can be moved, not copied.
 #ifndef LOGITD_CORE_KERNELS_FLOAT_SORTER_H_

@@ -1,7 +1,7 @@
-// The passes over a row, once per instruction set: its maximum, its integer weights, and what the truncation stages
-// look for. The arithmetic is normative (docs/numerics.md, section 1): each term is one fixed sequence of f32
-// operations turned into a fixed-point integer, and sums are integer sums, so that no order of lanes, blocks or threads
-// changes a bit. Every target returns the same bits.
+// The passes over a row, once per instruction set: its maximum, its integer weights, and the searches of the truncation
+// stages. The arithmetic is normative (docs/numerics.md, section 1). Each term is one fixed sequence of f32 operations,
+// turned into a fixed-point integer; sums are integer sums. No order of lanes, blocks or threads changes a bit, and
+// every target returns the same bits.
 //
 //   const RowKernels& kernels = ActiveKernels();  // once per row, not per element
 //   RowScan scan = kernels.scan_row(row, n, nullptr, block_max);
@@ -9,9 +9,10 @@
 // Plain pointers and sizes; nothing is checked, nothing is allocated. Thread-safe: functions without state.
 // No alignment beyond a float's is assumed. The thread's floating-point mode is the one of float_mode.h.
 //
-// Throughout: `logits` [n]; n in [1, 2^20]; `mask` is a bitmap as VocabSubset::words(), [(n + 63) / 64], bits beyond n
-// mean nothing, null means "every token"; `block_max` [(n + 255) / 256], largest logit of each block of the tokens of
-// the mask, -inf where there is none. But for scan_row no logit is NaN or +inf.
+// Throughout:
+// - `logits` [n]; n in [1, 2^20]. Only scan_row takes NaN or +inf.
+// - `mask`: a bitmap as TokenMask::bits(), [(n + 63) / 64]; bits beyond n mean nothing; null: every token.
+// - `block_max` [(n + 255) / 256]: the largest logit of the mask's tokens in each block; -inf if it has none.
 #ifndef LOGITD_CORE_KERNELS_ROW_KERNELS_H_
 #define LOGITD_CORE_KERNELS_ROW_KERNELS_H_
 
@@ -20,7 +21,7 @@
 
 namespace logitd::kernels {
 
-// Tokens per block of `block_max`. Smaller blocks cost more in the first pass, larger ones more in the later ones.
+// Tokens per block of `block_max`. Smaller blocks cost time in the first pass, larger ones in later passes.
 inline constexpr size_t kBlockSize = 256;
 inline constexpr size_t BlockCount(size_t n) { return (n + kBlockSize - 1) / kBlockSize; }
 
@@ -30,8 +31,8 @@ struct RowScan {
   float max;
   // The lowest token id that has it (-0 equals +0); -1 if every masked value is -inf.
   int32_t argmax;
-  // The lowest token id, masked or not, that is NaN or +inf; -1 if there is none. Else nothing here or in `block_max`
-  // means anything but this.
+  // The lowest token id, masked or not, that is NaN or +inf; -1: there is none. If there is one, all other results and
+  // `block_max` have no meaning.
   int32_t first_non_finite;
   // Number of masked tokens whose logit is not -inf.
   int32_t finite_count;
@@ -60,7 +61,7 @@ uint64_t Weight(float logit, float max, const ExpConstants& constants);
 inline constexpr size_t kSumBlockSize = 1024;
 inline constexpr size_t SumBlockCount(size_t n) { return (n + kSumBlockSize - 1) / kSumBlockSize; }
 
-// Some tokens: how many, and their weights' sum.
+// A set of tokens: their number and the sum of their weights.
 struct Mass {
   int32_t count;
   uint64_t weight;
@@ -110,24 +111,24 @@ struct RowKernels {
   uint64_t (*sum_weights)(const float* logits, size_t n, const uint64_t* mask, float max, const ExpConstants& constants,
                           uint64_t* block_sums);
 
-  // The same over every token. Meanwhile brings `next` [n] nearer: what the row after this one is read from.
+  // sum_weights over every token. Prefetches `next` [n], the row that is read after this one.
   uint64_t (*sum_weights_ahead)(const float* logits, size_t n, float max, const ExpConstants& constants,
                                 const float* next);
 
-  // The same as sum_weights over the masked tokens with low < logit < high alone; low may be -inf, high +inf.
+  // sum_weights over the masked tokens with low < logit < high only; low may be -inf, high +inf.
   // `block_sums` as above.
   Mass (*sum_between)(const float* logits, size_t n, const uint64_t* mask, const float* block_max, float low,
                       float high, float max, const ExpConstants& constants, uint64_t* block_sums);
 
-  // Bounds of the sum of weights of the masked tokens with logit < high, no further apart than 6.4 % of it and n: a
-  // quarter of the time of the sum itself. They are no part of any result, and may differ between targets.
+  // Bounds of the sum of weights of the masked tokens with logit < high. They differ by at most 6.4 % of it and n, and
+  // take a quarter of the sum's time. They are no part of any result, and may differ between targets.
   WeightBounds (*bound_below)(const float* logits, size_t n, const uint64_t* mask, float high, float max,
                               const ExpConstants& constants);
 
   // The weight of each logit, [n], and their sum.
   uint64_t (*weigh)(const float* logits, size_t n, float max, const ExpConstants& constants, uint64_t* weights);
 
-  // The weights' sum once more, and the entropy's.
+  // The sum of weights again, and the terms of the entropy.
   EntropySums (*sum_entropy)(const float* logits, size_t n, const uint64_t* mask, float max,
                              const ExpConstants& constants);
 
@@ -144,13 +145,13 @@ struct RowKernels {
   void (*sum_at_least)(const float* logits, size_t n, const uint64_t* weights, const float* bounds, uint64_t* sums);
 
   // Writes the ids in [begin, end) of the masked tokens with lowest <= logit <= highest to `ids`, ascending, and
-  // returns how many they are. REQUIRES: begin is a multiple of 64; end <= n; bounds are neither NaN nor -inf; ids has
-  // room for end - begin + kCollectPadding.
+  // returns their number. REQUIRES: begin is a multiple of 64; end <= n; bounds are neither NaN nor -inf; ids has room
+  // for end - begin + kCollectPadding.
   size_t (*collect)(const float* logits, size_t begin, size_t end, const uint64_t* mask, float lowest, float highest,
                     int32_t* ids);
 
-  // Clears from `mask` every token whose logit is not in [low, high], and every bit beyond n; returns how many are
-  // left. low is not -inf. REQUIRES: no masked token is larger than its `block_max`.
+  // Clears from `mask` every token whose logit is not in [low, high], and every bit beyond n; returns the number of
+  // tokens that remain. low is not -inf. REQUIRES: no masked token is larger than its `block_max`.
   int32_t (*keep_between)(const float* logits, size_t n, const float* block_max, float low, float high, uint64_t* mask);
 
   // out[i] = logits[ids[i]], [count].
@@ -168,7 +169,8 @@ extern const RowKernels kScalarKernels;
 
 // At most this many targets exist in one program.
 inline constexpr size_t kMaxTargets = 4;
-// Puts what this processor can run and Highway provides into `targets`, the best first, and returns their number.
+// Puts the targets that this processor can run and Highway provides into `targets`, the best first, and returns their
+// number.
 size_t VectorKernels(const RowKernels** targets);
 
 // All targets of this processor, the best first, kScalarKernels last; `targets` has room for kMaxTargets.
