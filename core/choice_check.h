@@ -14,8 +14,7 @@ namespace logitd {
 
 // `asked`: the parts of its record. `prompt` and `output`: the tokens so far. OK if all of this holds:
 // - The token is in range and in the allowed set. No ban, bad word or no-repeat n-gram excludes it, and it is no stop
-// token
-//   before min_tokens.
+//   token before min_tokens.
 // - The position is `position`.
 // - The numbers that were asked for are there, no others, and each is in its range.
 // - The draw's random bits are those of seed, key and position, and its interval holds them.

@@ -6,8 +6,7 @@
 //
 // - A row is a list of slots. A slot is a logit and its token id; ids ascend.
 // - A sparse row means the dense row with -inf for every id that is not listed. Passes run over the slots, so it costs
-// time
-//   for listed tokens only.
+//   time for listed tokens only.
 // - Slots are in the order of ids, so the order (logit descending, id ascending) is the same in slots. Weights are
 // added up
 //   as integers, so tokens of -inf change no bit of a sum.

@@ -7,9 +7,10 @@
 
 namespace logitd::cli {
 
-// The text on one line and harmless: control characters become \n, \t, \r or \xNN (C1 controls too), a backslash
-// becomes
-// \\, bytes that are not UTF-8 become \xNN.
+// The text on one line and harmless:
+// - Control characters become \n, \t, \r or \xNN, C1 controls too.
+// - A backslash becomes two.
+// - Bytes that are not UTF-8 become \xNN.
 std::string EscapeText(std::string_view bytes);
 
 // As EscapeText, for running text on a terminal: newlines, tabs and backslashes stay. A model's output can send no
