@@ -8,8 +8,7 @@
 // - A sparse row means the dense row with -inf for every id that is not listed. Passes run over the slots, so it costs
 //   time for listed tokens only.
 // - Slots are in the order of ids, so the order (logit descending, id ascending) is the same in slots. Weights are
-// added up
-//   as integers, so tokens of -inf change no bit of a sum.
+//   added up as integers, so tokens of -inf change no bit of a sum.
 //
 // A view: its arrays must outlive it. Source: docs/numerics.md, "Input".
 #ifndef LOGITD_CORE_LOGITS_ROW_H_
