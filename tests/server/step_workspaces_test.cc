@@ -145,8 +145,8 @@ TEST(StepWorkspacesTest, AStepFindsNothingOfTheStepsBefore) {
     ASSERT_THAT(workspace, IsOk());
     Distribution& used = (*workspace)->distribution;
     ASSERT_THAT(used.Assign(narrow, params, {}), IsOk());
-    EXPECT_EQ(used.kept_count(), fresh.kept_count());
-    EXPECT_EQ(used.total_weight(), fresh.total_weight());
+    EXPECT_EQ(used.CountKept(), fresh.CountKept());
+    EXPECT_EQ(used.TotalWeight(), fresh.TotalWeight());
     for (TokenId id = 0; id < 4; ++id) EXPECT_EQ(used.LogProb(id), fresh.LogProb(id)) << id;
     EXPECT_EQ(used.Entropy(), fresh.Entropy());
   }
