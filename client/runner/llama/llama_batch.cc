@@ -105,7 +105,8 @@ absl::Status LlamaModel::SetUp(const v1::SequenceWork& work) {
   if (is_new) {
     slot = ledger_.Open(id);
     if (!slot)
-      return errors::Overloaded("sequences have a cache", cache_.sequences, {"capacity.max_sequences", cache_.sequences},
+      return errors::Overloaded("sequences have a cache", cache_.sequences,
+                                {"capacity.max_sequences", cache_.sequences},
                                 /*retry_after_ms=*/100);
   }
   if (source) {
