@@ -71,7 +71,7 @@ const std::map<std::string, Help>& HelpOfOptions() {
       {"model_name", {"NAME", "Name that clients use; default: the file's stem"}},
       {"runners", {"N", "Runners of the model, 1 to 64"}},
       {"threads", {"N", "Threads of each runner; 0: as many as CPUs are free, divided among the runners"}},
-      {"context_length", {"N", "Longest sequence, in tokens; 0: what the model was trained with"}},
+      {"context_length", {"N", "Longest sequence, in tokens; 0: the length that the model was trained with"}},
       {"cache_tokens",
        {"N", "Tokens in all caches of a runner; 0: as many as the memory holds, at most twice the context length"}},
       {"max_sequences", {"N", "Sequences with a cache at once, of each runner, 1 to 64; 0: 64"}},
