@@ -49,11 +49,11 @@ class DryBreakers {
   // because many may begin alike. Breaker i is [ends_[i], ends_[i + 1]).
   std::vector<TokenId> tokens_;
   std::vector<size_t> ends_ = {0};
-  // Places in the argument of Assign.
+  // Indices into the argument of Assign, sorted.
   std::vector<int32_t> order_;
 };
 
-// The last `length` tokens occurred before, followed by `token_id`.
+// The last `length` tokens of the history also occurred earlier, where `token_id` followed them.
 struct DryMatch {
   TokenId token_id = 0;
   // >= allowed_length, without `token_id` itself.
@@ -73,8 +73,8 @@ class DryMatcher {
   // are left out.
   std::span<const DryMatch> matches() const { return matches_; }
 
-  // The largest exponent of `base`: 88.7228391 / ln(base), towards zero, so that the power fits f32. A base of at most
-  // 1.000001 has no bound, because its powers stay small. Range: base in [1, 8].
+  // The largest exponent for which the power of `base` fits f32: 88.7228391 / ln(base), rounded towards zero. For a
+  // base of at most 1.000001 the largest int32_t: no match is long enough to overflow. Range: base in [1, 8].
   static int32_t MaxExponent(double base);
 
  private:
