@@ -33,9 +33,9 @@ class DryBreakers {
   // First tokens of the breakers of several tokens; distinct, ascending.
   std::span<const TokenId> heads() const { return heads_; }
 
-  // The length of the longest breaker of several tokens that begins `from_end` tokens before the last token of
-  // `history` and stands there in full; 0: none does. REQUIRES: from_end < history.size(). Time: O(log(breakers)) for
-  // each token that matches some breaker.
+  // The length of the longest breaker of several tokens that starts `from_end` tokens before the last token of
+  // `history` and lies wholly within it; 0 if there is none. REQUIRES: from_end < history.size().
+  // Time: O(log(breakers)) for each token that matches some breaker.
   int32_t LongestAt(const TokenHistory& history, size_t from_end) const;
 
  private:
@@ -63,10 +63,11 @@ struct DryMatch {
 // Thread-compatible: working space of one thread. The result is a function of the arguments alone.
 class DryMatcher {
  public:
-  // Finds the matches of the last tokens within the last dry.window tokens. A match is at most as long as the tokens
-  // after the last breaker. REQUIRES: `dry` is valid (core/sampling_params.h), `breakers` are dry.breakers, all ids are
-  // in [0, vocab_size). Time: O(window + breakers); and O(kMaxDryBreakerTokens log(breakers)) for each token that
-  // begins a breaker, from the end back to the first breaker in full. No allocation once warm.
+  // Finds the earlier occurrences of the history's end within its last dry.window tokens. A match never extends back
+  // across the last breaker.
+  // REQUIRES: `dry` is valid (core/sampling_params.h), `breakers` are dry.breakers, all ids are in [0, vocab_size).
+  // Time: O(window + breakers), plus O(kMaxDryBreakerTokens log(breakers)) for each token that could begin a breaker;
+  // this search runs backwards from the end, and stops at the first complete breaker. No allocation once warm.
   void Find(const TokenHistory& history, const DryPenalty& dry, const DryBreakers& breakers, int32_t vocab_size);
 
   // A token may occur several times with several lengths; the longest counts. Tokens that are breakers by themselves
