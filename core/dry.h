@@ -33,9 +33,9 @@ class DryBreakers {
   // First tokens of the breakers of several tokens; distinct, ascending.
   std::span<const TokenId> heads() const { return heads_; }
 
-  // The length of the longest breaker of several tokens that begins `from_end` tokens before the last token of
-  // `history` and stands there in full; 0: none does. REQUIRES: from_end < history.size(). Time: O(log(breakers)) for
-  // each token that matches some breaker.
+  // The length of the longest breaker of several tokens that starts `from_end` tokens before the last token of
+  // `history` and lies wholly within it; 0 if there is none. REQUIRES: from_end < history.size().
+  // Time: O(log(breakers)) for each token that matches some breaker.
   int32_t LongestAt(const TokenHistory& history, size_t from_end) const;
 
  private:
@@ -49,11 +49,11 @@ class DryBreakers {
   // because many may begin alike. Breaker i is [ends_[i], ends_[i + 1]).
   std::vector<TokenId> tokens_;
   std::vector<size_t> ends_ = {0};
-  // Places in the argument of Assign.
+  // Indices into the argument of Assign, sorted.
   std::vector<int32_t> order_;
 };
 
-// The last `length` tokens occurred before, followed by `token_id`.
+// The last `length` tokens of the history also occurred earlier, where `token_id` followed them.
 struct DryMatch {
   TokenId token_id = 0;
   // >= allowed_length, without `token_id` itself.
@@ -63,18 +63,19 @@ struct DryMatch {
 // Thread-compatible: working space of one thread. The result is a function of the arguments alone.
 class DryMatcher {
  public:
-  // Finds the matches of the last tokens within the last dry.window tokens. A match is at most as long as the tokens
-  // after the last breaker. REQUIRES: `dry` is valid (core/sampling_params.h), `breakers` are dry.breakers, all ids are
-  // in [0, vocab_size). Time: O(window + breakers); and O(kMaxDryBreakerTokens log(breakers)) for each token that
-  // begins a breaker, from the end back to the first breaker in full. No allocation once warm.
+  // Finds the earlier occurrences of the history's end within its last dry.window tokens. A match never extends back
+  // across the last breaker.
+  // REQUIRES: `dry` is valid (core/sampling_params.h), `breakers` are dry.breakers, all ids are in [0, vocab_size).
+  // Time: O(window + breakers), plus O(kMaxDryBreakerTokens log(breakers)) for each token that could begin a breaker;
+  // this search runs backwards from the end, and stops at the first complete breaker. No allocation once warm.
   void Find(const TokenHistory& history, const DryPenalty& dry, const DryBreakers& breakers, int32_t vocab_size);
 
   // A token may occur several times with several lengths; the longest counts. Tokens that are breakers by themselves
   // are left out.
   std::span<const DryMatch> matches() const { return matches_; }
 
-  // The largest exponent of `base`: 88.7228391 / ln(base), towards zero, so that the power fits f32. A base of at most
-  // 1.000001 has no bound, because its powers stay small. Range: base in [1, 8].
+  // The largest exponent for which the power of `base` fits f32: 88.7228391 / ln(base), rounded towards zero. For a
+  // base of at most 1.000001 the largest int32_t: no match is long enough to overflow. Range: base in [1, 8].
   static int32_t MaxExponent(double base);
 
  private:

@@ -133,7 +133,7 @@ inline constexpr int64_t kMaxSequenceKey = (int64_t{1} << 56) - 1;
 inline constexpr int32_t kNumericsVersion = 1;
 
 // Version of package logitd.v1. The major version says what the field numbers mean: server and runner must have the
-// same one (0: from before versions were sent). Every addition to the .proto files raises the minor version.
+// same one (0: from before versions were sent). A release that adds to the .proto files raises the minor version.
 inline constexpr int32_t kApiMajorVersion = 1;
 inline constexpr int32_t kApiMinorVersion = 0;
 

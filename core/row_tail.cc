@@ -26,7 +26,7 @@ absl::Status NeedsEveryToken(std::string_view what) {
 absl::Status CheckTailIsEnough(const SamplingParams& params, const StepContext& context, const RecordOptions& record) {
   if (context.allowed != nullptr) return NeedsEveryToken("stage TOKEN_SETS is on");
   if (!context.excluded.empty()) return NeedsEveryToken("stage MIN_TOKENS is on");
-  for (int number = 1; number <= static_cast<int>(Stage::kXtc); ++number) {
+  for (int number = 1; number <= static_cast<int>(kMaxStages); ++number) {
     const auto stage = static_cast<Stage>(number);
     if (stage != Stage::kTemperature && IsOn(params, stage)) {
       return NeedsEveryToken(std::string("stage ").append(StageName(stage)).append(" is on"));

@@ -42,17 +42,18 @@ inline constexpr size_t kMaxStages = 18;
 // Numbers are those of logitd.v1.StagePreset.
 enum class StagePreset { kLogitd = 1, kHf = 2, kVllm = 3, kLlamaCpp = 4, kTrtLlm = 5 };
 
-// Which of equal values survive at a cut. Numbers are those of logitd.v1.TieRule.
+// Which tokens survive if equal values lie at a cut. Numbers are those of logitd.v1.TieRule.
 enum class TieRule {
   // The preset's.
   kDefault = 0,
-  // The lower id comes first.
+  // Tokens with lower ids are kept first.
   kLowestId = 1,
-  // Everything equal to the last one kept stays.
+  // Every token tied with the last kept one is kept too.
   kKeepAll = 2,
 };
 
-// Where top-p stops. S: the mass of the tokens that the stage before left. Numbers are those of logitd.v1.TopPBoundary.
+// Where top-p stops. S is the total mass of the tokens that the stage before left, an integer (docs/numerics.md,
+// section 1). Numbers are those of logitd.v1.TopPBoundary.
 enum class TopPBoundary {
   // The preset's.
   kDefault = 0,
@@ -60,16 +61,17 @@ enum class TopPBoundary {
   kReached = 1,
   // The shortest prefix whose mass is > S p.
   kExceeded = 2,
-  // Ascending: removed while the cumulative mass is <= S (1 - p), the first stays.
+  // From the least likely token up, tokens are removed while their cumulative mass is <= S (1 - p). The most likely one
+  // stays.
   kAscending = 3,
-  // As kReached, and everything equal to the last one stays.
+  // As kReached, and every token tied with the last kept one is kept too.
   kMassAbove = 4,
 };
 
 // The order of the stages, and the rules of their cuts.
 struct StageOrder {
   StagePreset preset = StagePreset::kLogitd;
-  // Not empty: this order, and LOGITD's rules for those that are kDefault.
+  // If not empty, this order replaces the preset's; rules left at kDefault are then those of LOGITD.
   std::vector<Stage> stages;
   TieRule top_k_ties = TieRule::kDefault;
   TopPBoundary top_p_boundary = TopPBoundary::kDefault;
@@ -82,7 +84,7 @@ struct LogitBias {
   double bias = 0;
 };
 
-// Acts on the last token of a sequence whenever the tokens so far (prompt and output) end with those before it.
+// Acts on the last token of `token_ids` whenever the tokens so far (SequenceScope) end with the ones before it.
 struct SequenceBias {
   // At least one token.
   std::vector<TokenId> token_ids;
@@ -101,13 +103,14 @@ struct DryPenalty {
   double base = 1.75;
   // Matches of at least this length are penalised. [1, 2^20].
   int32_t allowed_length = 2;
-  // The number of last tokens (prompt and output) that are searched, >= 0. Unset: all.
+  // The number of most recent tokens (prompt and output) that are searched, >= 0. Unset: all.
   std::optional<int32_t> window;
   // Sequences that end a match, each of 1 to kMaxDryBreakerTokens tokens.
   std::vector<std::vector<TokenId>> breakers;
 };
 
-// With probability `probability`, removes all tokens of at least `threshold` except the last of them.
+// With probability `probability`, removes every token whose probability is at least `threshold`, except the least
+// likely of them.
 struct XtcParams {
   // [0, 1]. 0: off.
   double probability = 0;
@@ -122,43 +125,46 @@ struct SamplingLists {
   DryPenalty dry;
 };
 
-// Thread-compatible value. The defaults draw from the model's own distribution.
+// Thread-compatible value. The defaults draw from the model's own distribution. In the comments p_i is a token's
+// probability and H the entropy when the stage runs, and l is a logit. Every cut keeps at least one token.
 struct SamplingParams {
   // 0: greedy. Else in [kMinTemperature, kMaxTemperature].
   double temperature = 1;
-  // Keeps the k first tokens, >= 0. 0: off.
+  // Keeps the first k tokens. Range: >= 0. 0: off.
   int32_t top_k = 0;
-  // Keeps the shortest prefix whose mass reaches p, [0, 1]. 1: off.
+  // Keeps the shortest prefix (most likely tokens first) whose mass reaches p. Range: [0, 1]. 1: off.
   double top_p = 1;
-  // Keeps p_i >= min_p * p_max, [0, 1]. 0: off.
+  // Keeps p_i >= min_p * p_max. Range: [0, 1]. 0: off.
   double min_p = 0;
-  // The tokens that may be chosen. Null: all. Shared, because many sequences of a stream have the same one.
+  // The tokens that may be chosen (Stage::kTokenSets). Null: all. Shared, because many sequences of a stream have the
+  // same set.
   std::shared_ptr<const VocabSubset> subset;
 
-  // Locally typical: the shortest prefix, by |-ln p - H|, whose mass reaches it. (0, 1]; 1: off.
+  // Locally typical: in ascending order of |-ln p_i - H|, keeps the shortest prefix whose mass reaches typical_p.
+  // Range: (0, 1]. 1: off.
   double typical_p = 1;
-  // Keeps p_i >= epsilon, [0, 1). 0: off.
+  // Keeps p_i >= epsilon. Range: [0, 1). 0: off.
   double epsilon_cutoff = 0;
-  // Keeps p_i >= min(eta, sqrt(eta) exp(-H)), [0, 1). 0: off.
+  // Keeps p_i >= min(eta, sqrt(eta) exp(-H)). Range: [0, 1). 0: off.
   double eta_cutoff = 0;
-  // Keeps logits >= max - n sigma, [0, 100]. Unset: off.
+  // Keeps logits >= max - n sigma, where sigma is their standard deviation. Range: [0, 100]. Unset: off.
   std::optional<double> top_n_sigma;
   XtcParams xtc;
 
-  // l > 0 ? l / r : l r, once for each token that occurred. (0, 100]; 1: off.
+  // l > 0 ? l / r : l * r, once for each token that occurred. Range: (0, 100]. 1: off.
   double repetition_penalty = 1;
-  // l -= f count, [-2, 2]. 0: off.
+  // l -= f * count. Range: [-2, 2]. 0: off.
   double frequency_penalty = 0;
-  // l -= p [count > 0], [-2, 2]. 0: off.
+  // l -= p if count > 0. Range: [-2, 2]. 0: off.
   double presence_penalty = 0;
   // The tokens that repetition_penalty and no_repeat_ngram_size look at. Default: prompt and output.
   PenaltyScope repetition_scope = PenaltyScope::kDefault;
   // The tokens that frequency_penalty and presence_penalty look at. Default: output; prompt and output in LLAMA_CPP and
   // TRT_LLM.
   PenaltyScope occurrence_scope = PenaltyScope::kDefault;
-  // The three penalties look at this many last tokens of their scope, >= 0. Unset: all.
+  // The three penalties above look at this many of the most recent tokens in their scope, >= 0. Unset: all.
   std::optional<int32_t> penalty_window;
-  // Bans each token that would complete an n-gram that occurred, >= 0. 0: off.
+  // Bans each token that would complete an n-gram that occurred before. Range: n >= 0. 0: off.
   int32_t no_repeat_ngram_size = 0;
   // Null: no bias and no DRY.
   std::shared_ptr<const SamplingLists> lists;

@@ -3,7 +3,7 @@
 //   vocabulary.TokenBytes(id);  // " Paris"; empty for a control token
 //   vocabulary.Name(id);        // "<|im_end|>" of a control token
 //
-// Thread-safe once made.
+// Views point into the vocabulary. Thread-safe once made.
 #ifndef LOGITD_CORE_VOCABULARY_H_
 #define LOGITD_CORE_VOCABULARY_H_
 
@@ -17,17 +17,16 @@
 
 namespace logitd {
 
-// Text, a control token (it has a name and no text), or an id without a token. Numbers are those of
-// logitd.v1.TokenKind.
+// kControl: a token with a name and no text. kUnused: an id without a token. Numbers are those of logitd.v1.TokenKind.
 enum class TokenKind : uint8_t { kText = 1, kControl = 2, kUnused = 3 };
 
 struct Vocabulary {
-  // The bytes of all tokens, one after the other. A control token has its name here.
+  // The bytes of all tokens, one after the other; for a control token, its name.
   std::string bytes;
-  // [vocab_size + 1]: token i has bytes [offsets[i], offsets[i + 1]). Empty: the runner does not
-  // send its vocabulary.
+  // [vocab_size + 1]: token i has bytes [offsets[i], offsets[i + 1]). Empty if the runner does
+  // not send its vocabulary.
   std::vector<int64_t> offsets;
-  // Length of the longest token that is text, bytes.
+  // Length of the longest text token, bytes.
   int64_t longest_token_bytes = 0;
   // [vocab_size]. Empty: every token is text.
   std::vector<TokenKind> kinds = {};

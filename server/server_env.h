@@ -1,4 +1,5 @@
-// The objects that every handler may use. server/server.cc makes the one instance; it lives as long as the server.
+// The objects that all handlers share; each is thread-safe. server/server.cc makes the only instance, which lives as
+// long as the server and owns none of them.
 #ifndef LOGITD_SERVER_SERVER_ENV_H_
 #define LOGITD_SERVER_SERVER_ENV_H_
 
@@ -13,7 +14,7 @@ namespace logitd::server {
 struct ServerEnv {
   ModelPool& models;
   StepWorkspaces& workspaces;
-  // Version of the program, "MAJOR.MINOR.PATCH".
+  // The server's version, "MAJOR.MINOR.PATCH".
   std::string version;
   const ServerOptions& options;
 };

@@ -24,7 +24,7 @@ template <typename Core, typename Wire>
 Core ToCore(Wire value) {
   return static_cast<Core>(static_cast<int>(value));
 }
-static_assert(static_cast<int>(Stage::kXtc) == v1::STAGE_XTC);
+static_assert(kMaxStages == v1::Stage_MAX);
 static_assert(static_cast<int>(StagePreset::kTrtLlm) == v1::STAGE_PRESET_TRT_LLM);
 static_assert(static_cast<int>(PenaltyScope::kPrompt) == v1::PENALTY_SCOPE_PROMPT);
 static_assert(static_cast<int>(TieRule::kKeepAll) == v1::TIE_RULE_KEEP_ALL);

@@ -1,4 +1,4 @@
-// Text from outside, made fit for a line of a terminal: how tokens, prompts and labels are shown.
+// Formats untrusted text (tokens, prompts, labels) for display on a terminal.
 #ifndef LOGITD_CLIENT_CLI_TOKEN_TEXT_H_
 #define LOGITD_CLIENT_CLI_TOKEN_TEXT_H_
 
@@ -7,26 +7,27 @@
 
 namespace logitd::cli {
 
-// The text on one line and harmless:
+// Returns `bytes` as one line that is safe to print:
 // - Control characters become \n, \t, \r or \xNN, C1 controls too.
-// - A backslash becomes two.
+// - A backslash is doubled.
 // - Bytes that are not UTF-8 become \xNN.
 std::string EscapeText(std::string_view bytes);
 
-// As EscapeText, for running text on a terminal: newlines, tabs and backslashes stay. A model's output can send no
-// escape sequence.
+// As EscapeText, for running text on a terminal: newlines, tabs and backslashes stay. A model's output still cannot
+// send an escape sequence.
 std::string SanitizeForTerminal(std::string_view bytes);
 
-// A token as the tables show it: its bytes escaped and in quotation marks; "(control)" if it has none.
+// A token as the tables show it: its escaped bytes in quotation marks, or "(control)" if it has no bytes.
 std::string ShowToken(std::string_view token_bytes);
 
-// The columns of UTF-8 text on a terminal: 2 for East Asian wide characters and emoji, 0 for combining marks.
+// The number of terminal columns of UTF-8 text: 2 for each East Asian wide character and emoji, 0 for each combining
+// mark, 1 for any other character, and for a byte that is not UTF-8.
 int DisplayWidth(std::string_view text);
 
 // The longest prefix of `text` that has at most `width` columns.
 std::string FirstColumns(std::string_view text, int width);
 
-// `text`, cut to at most `width` columns; the last one is "…" then.
+// `text` if it fits in `width` columns; otherwise cut so that it fits, with "…" at its end.
 std::string Shorten(std::string_view text, int width);
 
 }  // namespace logitd::cli

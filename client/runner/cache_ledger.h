@@ -1,10 +1,10 @@
-// Keeps the books of a model's cache: which sequences have one, in which slot, and how many cells are in use. Cells
-// that forks share count once.
+// Keeps the books of a model's cache: which sequences have one, in which slot, and how many cells are in use. A cell
+// that several sequences share counts once.
 //
-// Some models (llama.cpp) only report that the cache is full once they have been given a whole batch, and not for which
-// sequence. The ledger knows beforehand, so that one sequence is refused and the others go on.
+// Some libraries (llama.cpp) report a full cache only after they were given a whole batch, and do not say which
+// sequence filled it. The ledger knows beforehand, so that only the sequence that does not fit is refused.
 //
-// One thread.
+// Not thread-safe.
 #ifndef LOGITD_CLIENT_RUNNER_CACHE_LEDGER_H_
 #define LOGITD_CLIENT_RUNNER_CACHE_LEDGER_H_
 

@@ -1,5 +1,5 @@
-// Serves the calls of the tokenizer in one attachment. A call waits in the lane for its size; answers may come in
-// another order than the calls.
+// Serves the tokenizer calls of one attachment (a runner's stream to the server). A call waits in a lane chosen by its
+// size; answers may come in another order than the calls.
 //
 //   TextCalls calls(model, vocab_size, [&](const v1::AttachRequest& answer) { Write(answer); });
 //   calls.Push(std::move(response));  // `tokenize` or `detokenize`
@@ -7,7 +7,7 @@
 //   calls.Close();
 //
 // A model without lanes (Model::TextLanes) has one thread for all calls. With lanes, each lane has a thread, so that a
-// text of megabytes delays only texts like it. A text that takes longer than its lane allows moves to the next lane.
+// text of megabytes delays only other long texts. A text that takes longer than its lane allows moves to the next lane.
 #ifndef LOGITD_CLIENT_RUNNER_TEXT_CALLS_H_
 #define LOGITD_CLIENT_RUNNER_TEXT_CALLS_H_
 
@@ -29,7 +29,7 @@
 
 namespace logitd::runner {
 
-// Thread-safe. `write` is called from the threads of all lanes.
+// Thread-safe. `write` is called from every lane's thread, at the same time too.
 class TextCalls {
  public:
   TextCalls(Model& model, int32_t vocab_size, std::function<void(const v1::AttachRequest&)> write);
@@ -37,7 +37,7 @@ class TextCalls {
   ~TextCalls();
 
   void Push(v1::AttachResponse call);
-  // The server no longer waits for these calls. Open ones are soon answered with CANCELLED.
+  // The server no longer waits for these calls. Those not yet answered are soon answered with CANCELLED.
   void Cancel(const google::protobuf::RepeatedField<int64_t>& call_ids);
   // Drops calls that have not begun and gives up those that run: their answers have nowhere to go.
   void Close();
@@ -58,7 +58,7 @@ class TextCalls {
   const std::vector<int64_t> lane_bytes_;
   std::atomic<bool> closed_ = false;
   std::mutex open_mutex_;
-  // Unanswered calls, by number.
+  // Unanswered calls, by call id.
   std::map<int64_t, std::shared_ptr<Call>> open_;
   std::vector<std::unique_ptr<WorkQueue<std::shared_ptr<Call>>>> queues_;
   std::vector<std::jthread> threads_;

@@ -1,5 +1,5 @@
-// Counts the tokens that a session's sequences hold in a runner's cache. Tokens that a copy shares with its source
-// count once, for as long as one of the two has them.
+// Counts the tokens that a session's sequences hold in a runner's cache. Tokens that copies share with their source
+// count once, until every sequence that holds them is released.
 //
 // Not thread-safe.
 #ifndef LOGITD_SERVER_MODELS_CACHED_TOKENS_H_
@@ -20,14 +20,14 @@ class CachedTokens {
   CachedTokens(const CachedTokens&) = delete;
   CachedTokens& operator=(const CachedTokens&) = delete;
 
-  // `work` has been evaluated: copies are made first, then tokens are appended.
+  // Call it after `work` was evaluated. It applies all copies first, then all appended tokens.
   void Add(const std::vector<SequenceWork>& work);
   void Release(int64_t sequence_id) { sequences_.erase(sequence_id); }
   void Clear() { sequences_.clear(); }
   int64_t count() const { return count_; }
 
  private:
-  // Consecutive tokens that the same sequences share.
+  // Consecutive tokens that the same set of sequences holds.
   struct Run {
     explicit Run(int64_t& total) : total(total) {}
     ~Run() { total -= count; }

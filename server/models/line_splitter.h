@@ -2,9 +2,9 @@
 //
 //   LineSplitter lines(4, [](std::string line) { ... });
 //   lines.Append("ab\ncdefg\n");   // "ab", "cdef [1 byte more]"
-//   lines.Finish();                // the rest after the last line feed, if any
+//   lines.Finish();                // the bytes after the last line feed, unless there are none
 //
-// Skips empty lines. One thread.
+// Skips empty lines, and drops a final carriage return. Calls back within Append and Finish. Not thread-safe.
 #ifndef LOGITD_SERVER_MODELS_LINE_SPLITTER_H_
 #define LOGITD_SERVER_MODELS_LINE_SPLITTER_H_
 
@@ -19,7 +19,7 @@ namespace logitd::server {
 
 class LineSplitter {
  public:
-  // A line of more than `max_bytes` is cut, and its end says by how much.
+  // A line of more than `max_bytes` is cut there, and a suffix says how many bytes were dropped.
   LineSplitter(size_t max_bytes, std::function<void(std::string)> on_line)
       : max_bytes_(max_bytes), on_line_(std::move(on_line)) {}
 
