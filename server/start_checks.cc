@@ -88,7 +88,8 @@ absl::Status CheckContextLength(const std::string& origin, int32_t context_lengt
   const std::optional<int64_t> trained = header->Number(header->Text("general.architecture") + ".context_length");
   if (!trained || *trained <= 0 || context_length <= *trained) return absl::OkStatus();
   return absl::InvalidArgumentError(origin + " must be at most " + std::to_string(*trained) +
-                                    ", the length that the model was trained with, got " + std::to_string(context_length));
+                                    ", the length that the model was trained with, got " +
+                                    std::to_string(context_length));
 }
 
 absl::Status CheckCacheDir(const std::string& origin, const std::string& cache_dir, const std::string& model_file,

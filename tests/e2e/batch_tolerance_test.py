@@ -152,12 +152,11 @@ class Served(unittest.TestCase):
             started = next(iter(client.generation.Generate(generation_service_pb2.GenerateRequest(
                 prompt=text, stop={"max_tokens": 1}), timeout=wire.TIMEOUT_S))).started
             self.assertEqual(started.provenance.batch_tolerance_nats, stated)
-        # Before it listens, so where the model is started.
+        # The runner writes it before it attaches. The server holds a line for up to 250 ms, so "ready" may come first.
         log = server.log()
         notice = (f"serving {model} as it is (f16): a token's log-prob moves by up to {shown} with its batch; "
                   "--precision f32 narrows that")
         self.assertIn(notice, log)
-        self.assertLess(log.index(notice), log.index("ready"))
 
     def test_is_measured_once(self):
         model = random_model(self.folder, "llama")
