@@ -4,13 +4,7 @@
 //   const StagePlan plan = PlanOf(params);
 //   for (size_t i = 0; i < plan.group_count(); ++i) ...
 //
-// How to add a stage:
-//   1. proto/logitd/v1/sampling.proto: its number in Stage and its field in SamplingParams.
-//   2. core/sampling_params.h: the same two in C++.
-//   3. core/stages.cc: its row in the table, and its place in LOGITD's order (and in those of the peers that have it).
-//   4. core/truncation.cc or core/logits_processor.cc: its algorithm, unless it fits the row.
-//   5. wire/sampling.cc: its field.
-//   6. client/cli/flags.cc: its flag.
+// ARCHITECTURE.md, "How to add", lists the files that a new stage touches.
 //
 // Source: docs/numerics.md, section 7. Thread-safe: values and free functions.
 #ifndef LOGITD_CORE_STAGES_H_
