@@ -36,8 +36,8 @@ struct NpyHeader {
   std::vector<int64_t> shape;
 };
 
-// Reads the literal of a Python dictionary that a header is: {'descr': '<f4', 'fortran_order': False, 'shape': (3, 5),
-// }
+// Reads a header, the literal of a Python dictionary:
+//   {'descr': '<f4', 'fortran_order': False, 'shape': (3, 5), }
 class HeaderParser {
  public:
   explicit HeaderParser(std::string_view text) : left_(text) {}

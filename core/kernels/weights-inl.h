@@ -57,8 +57,7 @@ HWY_INLINE Floats Exponentials(Floats difference, const ExpVectors& v) {
 // - e = h + r, where h is the multiple of 2^-21 nearest to e (ties to even). Then rne(2^42 e) = 2^21 (2^21 h) +
 //   rne(2^42 r). Everything except the last rounding is exact in f32.
 // - Both integers are the low bits of a float. Their sums wrap in 32 bits, and so do the sums of the floats' other
-// bits,
-//   which are subtracted at the end.
+//   bits, which are subtracted at the end.
 // - This is faster by a sixth than a conversion to f64.
 struct BlockSum {
   // Not member initialisers: the constructor that they make would not be compiled for the target.

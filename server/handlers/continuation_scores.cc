@@ -11,7 +11,7 @@
 //   takes one continuation at a time, which feeds all of its context.
 // - Equal tokens after an equal context are evaluated once, so that they tie.
 // - The runner reduces rows to records where it can; else kRowsAtOnce rows at a time come back, and Scorer reduces
-// them.
+//   them.
 #include "server/handlers/continuation_scores.h"
 
 #include <algorithm>

@@ -91,8 +91,7 @@ absl::Status CheckId(std::string_view id);
 
 // Tokenises all items together.
 // - options.boundary says how text meets text (server/handlers/boundary.h). Text after ids goes on after other text.
-// Ids
-//   stay as they are.
+//   Ids stay as they are.
 // - An error of one item or continuation is in its status.
 // - Texts are counted before they are joined, and joined a few at a time.
 // Errors of the whole: LIMIT_EXCEEDED, and those of the tokenizer and of the call.

@@ -4,7 +4,8 @@
 //   lines.Append("ab\ncdefg\n");   // "ab", "cdef [1 byte more]"
 //   lines.Finish();                // the bytes after the last line feed, unless there are none
 //
-// Skips empty lines, and drops a final carriage return. Calls back within Append and Finish. Not thread-safe.
+// Skips empty lines, and drops the carriage return at the end of a line that is not cut. Calls back within Append and
+// Finish. Not thread-safe.
 #ifndef LOGITD_SERVER_MODELS_LINE_SPLITTER_H_
 #define LOGITD_SERVER_MODELS_LINE_SPLITTER_H_
 
