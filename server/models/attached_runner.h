@@ -30,8 +30,9 @@ class AttachedRunner {
  public:
   // `name`: the runner's own name, for people and for the code that supervises the runner.
   // `can_choose`: the runner takes ChoiceWanted. Runners of one model may differ in that.
+  // `sharing`: what it can do with the sequences in its cache.
   AttachedRunner(std::string name, const ModelDescription& model, const RunnerCapacity& capacity,
-                 std::shared_ptr<RunnerLink> link, bool can_choose = false);
+                 std::shared_ptr<RunnerLink> link, bool can_choose = false, CacheSharing sharing = {});
 
   const std::string& name() const { return name_; }
   // See ModelDescription.

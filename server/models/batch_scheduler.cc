@@ -47,13 +47,14 @@ absl::Status Suspended() { return absl::AbortedError("the session is suspended")
 }  // namespace
 
 BatchScheduler::BatchScheduler(const ModelDescription& model, const RunnerCapacity& capacity,
-                               std::shared_ptr<RunnerLink> link)
+                               std::shared_ptr<RunnerLink> link, CacheSharing sharing)
     : model_name_(model.name),
       capacity_(capacity),
       link_(std::move(link)),
       // A session runs ahead by one step.
       max_batches_in_flight_(std::clamp(capacity.max_batches_in_flight, 1, 2)),
       room_(capacity.max_sequences, capacity.max_cached_tokens),
+      cache_(sharing.fork, sharing.trim),
       budget_(std::max(1, capacity.max_batch_tokens)),
       dispatcher_([this] { Dispatch(); }) {}
 
@@ -79,12 +80,15 @@ std::shared_ptr<Job> BatchScheduler::Begin(RunnerSession* session, std::vector<S
   job->after = std::move(after);
   job->is_alone = session->is_alone_;
   job->is_quiet = session->is_quiet_;
-  std::lock_guard lock(mutex_);
+  job->tenant = session->tenant_;
+  std::unique_lock lock(mutex_);
   expected_.erase(session);
+  AwaitPrefixes(*job, context, lock);
   if (!lost_.ok() || session->share_.is_suspended) {
     job->end = lost_.ok() ? Job::End::kSuspended : Job::End::kLost;
     return job;
   }
+  PlaceInCache(*job);
   for (size_t index = 0; index < job->work.size(); ++index) waiting_.push_back({job, index});
   WakeDispatcher();
   return job;
@@ -95,12 +99,14 @@ absl::StatusOr<std::vector<SequenceRows>> BatchScheduler::Wait(RunnerSession* se
   {
     std::unique_lock lock(job->wake_mutex);
     context.WaitFor(job->woken, lock, [&] { return job->end != Job::End::kNone; });
-    if (job->end == Job::End::kRows) return std::move(job->results);
+    if (job->end == Job::End::kRows && job->paths.empty()) return std::move(job->results);
   }
   {
     std::lock_guard lock(mutex_);
     // The rows may have come just as the caller gave up.
-    if (job->unfinished == 0) return std::move(job->results);
+    const bool is_done = job->unfinished == 0 && job->end != Job::End::kLost && job->end != Job::End::kSuspended;
+    EndInCache(*job, is_done);
+    if (is_done) return std::move(job->results);
   }
   Abandon(job);
   {
@@ -118,6 +124,7 @@ void BatchScheduler::Abandon(const std::shared_ptr<Job>& job) {
     std::lock_guard lock(mutex_);
     job->abandoned = true;
     RemoveWaiting([&](const Pending& pending) { return pending.job == job; });
+    if (!room_waits_.empty()) SettleRoom();
     WakeTexts();
     for (const SentBatch& batch : sent_) {
       std::vector<int64_t> sequence_ids;
@@ -135,6 +142,7 @@ template <typename Predicate>
 void BatchScheduler::RemoveWaiting(Predicate predicate) {
   waiting_.remove_if([&](const Pending& pending) {
     if (!predicate(pending)) return false;
+    if (pending.offset == 0) UnpinSource(pending.job->work[pending.index]);
     --pending.job->unsent;
     return true;
   });
@@ -166,7 +174,9 @@ absl::Status BatchScheduler::GrowRoom(RunnerSession* session, int64_t needed, in
   if (session->share_.is_suspended) return Suspended();
   // If that is not enough, the runner says so.
   tokens = std::min(tokens, capacity_.max_cached_tokens);
+  NotePinned();
   if (std::min(needed, tokens) <= session->share_.tokens || room_.TryToGrow(session->share_, tokens)) {
+    ShrinkCache();
     return absl::OkStatus();
   }
   // The next batch does not wait for this session.
@@ -178,7 +188,10 @@ absl::Status BatchScheduler::GrowRoom(RunnerSession* session, int64_t needed, in
 bool BatchScheduler::TryToGrowRoom(RunnerSession* session, int64_t needed, int64_t tokens) {
   std::lock_guard lock(mutex_);
   tokens = std::min(tokens, capacity_.max_cached_tokens);
-  return std::min(needed, tokens) <= session->share_.tokens || room_.TryToGrow(session->share_, tokens);
+  NotePinned();
+  if (std::min(needed, tokens) > session->share_.tokens && !room_.TryToGrow(session->share_, tokens)) return false;
+  ShrinkCache();
+  return true;
 }
 
 absl::Status BatchScheduler::WaitForRoom(RunnerSession* session, const RequestContext& context,
@@ -203,15 +216,21 @@ absl::Status BatchScheduler::WaitForRoom(RunnerSession* session, const RequestCo
 }
 
 void BatchScheduler::SettleRoom() {
-  for (CacheShare* share : room_.Settle()) {
-    RunnerSession& session = *sharers_.at(share);
-    if (share->is_suspended) Suspend(session);
-    const auto waits = room_waits_.find(&session);
-    if (waits == room_waits_.end()) continue;
-    waits->second->has_room = !share->is_suspended;
-    // Under the lock, because the waiter destroys the condition variable when it wakes up.
-    waits->second->changed.notify_one();
+  NotePinned();
+  for (std::vector<CacheShare*> settled = room_.Settle(); !settled.empty(); settled = room_.Settle()) {
+    for (CacheShare* share : settled) {
+      RunnerSession& session = *sharers_.at(share);
+      if (share->is_suspended) Suspend(session);
+      const auto waits = room_waits_.find(&session);
+      if (waits == room_waits_.end()) continue;
+      waits->second->has_room = !share->is_suspended;
+      // Under the lock, because the waiter destroys the condition variable when it wakes up.
+      waits->second->changed.notify_one();
+    }
+    // A suspended session no longer pins what it was about to copy.
+    NotePinned();
   }
+  ShrinkCache();
 }
 
 void BatchScheduler::Suspend(RunnerSession& session) {
@@ -227,8 +246,7 @@ void BatchScheduler::Suspend(RunnerSession& session) {
     job->abandoned = true;
     job->Wake(Job::End::kSuspended);
   }
-  releases_.insert(releases_.end(), session.sequence_ids_.begin(), session.sequence_ids_.end());
-  session.sequence_ids_.clear();
+  GiveUpSequences(session);
   WakeTexts();
 }
 
@@ -245,7 +263,7 @@ void BatchScheduler::LeaveSession(RunnerSession* session) {
   stepping_.erase(session);
   room_.GiveBack(session->share_);
   sharers_.erase(&session->share_);
-  releases_.insert(releases_.end(), session->sequence_ids_.begin(), session->sequence_ids_.end());
+  GiveUpSequences(*session);
   SettleRoom();
   WakeDispatcher();
 }
@@ -258,7 +276,9 @@ int64_t BatchScheduler::NewSequence(RunnerSession* session) {
 
 void BatchScheduler::ReleaseSequence(RunnerSession* session, int64_t sequence_id) {
   std::lock_guard lock(mutex_);
-  if (std::erase(session->sequence_ids_, sequence_id) > 0) releases_.push_back(sequence_id);
+  if (std::erase(session->sequence_ids_, sequence_id) == 0) return;
+  GiveUp(sequence_id, session->is_private_);
+  ShrinkCache();
 }
 
 void BatchScheduler::StopExpecting(RunnerSession* session) {
@@ -417,6 +437,7 @@ absl::Status BatchScheduler::OnOutput(int64_t batch_id, std::vector<PieceOutput>
       last_batch_time_ = runner_free_since_ - batch_begun_;
       budget_.OnEnd(answered.content, last_batch_time_);
       if (!sent_.empty()) BeginBatch();
+      KeepAnswered(answered);
       for (const auto& [sequence_id, entry] : answered.entries) {
         if (entry.last_piece && !entry.is_counted) CountWork(entry.job, finished);
       }
@@ -457,6 +478,7 @@ void BatchScheduler::OnLost(const absl::Status& status, const std::string& own_s
     sent_.clear();
     // Under the lock, because each waiter destroys its condition variable when it wakes up.
     for (const auto& [session, wait] : room_waits_) wait->changed.notify_one();
+    placed_job_ended_.notify_all();
     WakeTexts();
   }
   for (const std::shared_ptr<Job>& job : over) job->Wake(Job::End::kLost);

@@ -43,6 +43,7 @@
 #include "server/models/batch_budget.h"
 #include "server/models/cache_room.h"
 #include "server/models/model_description.h"
+#include "server/models/prefix_cache.h"
 #include "server/models/runner_link.h"
 #include "server/models/sent_batch.h"
 #include "server/models/work.h"
@@ -66,7 +67,9 @@ enum class Suspicion {
 
 class BatchScheduler {
  public:
-  BatchScheduler(const ModelDescription& model, const RunnerCapacity& capacity, std::shared_ptr<RunnerLink> link);
+  // `sharing`: what the runner can do with cached sequences.
+  BatchScheduler(const ModelDescription& model, const RunnerCapacity& capacity, std::shared_ptr<RunnerLink> link,
+                 CacheSharing sharing = {});
   ~BatchScheduler();
 
   BatchScheduler(const BatchScheduler&) = delete;
@@ -143,7 +146,30 @@ class BatchScheduler {
   absl::Status WaitForRoom(RunnerSession* session, const RequestContext& context, std::unique_lock<std::mutex>& lock);
   void LeaveSession(RunnerSession* session);
   int64_t NewSequence(RunnerSession* session);
+  // Frees the sequence, or keeps it in the cache if it is published.
   void ReleaseSequence(RunnerSession* session, int64_t sequence_id);
+  // The sequence holds `tokens` and will not change: it is kept in the cache while there is room. A part of a batch
+  // that it has at the runner is waited for.
+  void KeepSequence(RunnerSession* session, int64_t sequence_id, std::vector<TokenId> tokens);
+
+  // The following are in shared_prefixes.cc. REQUIRES: mutex_ is held.
+  // Waits while other work evaluates tokens that `job` begins with too.
+  void AwaitPrefixes(const Job& job, const RequestContext& context, std::unique_lock<std::mutex>& lock);
+  // Notes the work's tokens in the cache, and lets work that begins from the cache begin with what is there.
+  void PlaceInCache(Job& job);
+  // The job's work has ended; its final sequences are published if it is done.
+  void EndInCache(const Job& job, bool is_done);
+  // The job no longer needs the sequence that its work copies.
+  void UnpinSource(const SequenceWork& work);
+  // The session needs these sequences no more.
+  void GiveUpSequences(RunnerSession& session);
+  void GiveUp(int64_t sequence_id, bool is_private);
+  // Keeps or frees the sequences whose last work is in `batch`, which is answered.
+  void KeepAnswered(const SentBatch& batch);
+  // Tells room_ what cannot be freed now.
+  void NotePinned();
+  // Frees kept sequences that are in the way of what sessions have reserved.
+  void ShrinkCache();
 
   void Dispatch();
   // Whether a batch should be sent now.
@@ -224,6 +250,18 @@ class BatchScheduler {
   // All sessions that have room or wait for it.
   std::map<const CacheShare*, RunnerSession*> sharers_;
   std::map<const RunnerSession*, RoomWait*> room_waits_;
+  PrefixCache cache_;
+  // The jobs whose work begins from the cache and is on its way, in order of arrival.
+  std::vector<const Job*> placed_jobs_;
+  // Notified when one of them ends.
+  std::condition_variable_any placed_job_ended_;
+  // Sequences to keep as soon as the runner has answered their last work, with their tenant and tokens.
+  struct KeepLater {
+    std::string tenant;
+    std::vector<TokenId> tokens;
+  };
+  std::map<int64_t, KeepLater> keep_later_;
+  int64_t keep_later_tokens_ = 0;
   BatchBudget budget_;
   std::thread dispatcher_;
 };

@@ -26,7 +26,9 @@ void CacheRoom::AskForMore(CacheShare& share, int64_t tokens) {
 
 bool CacheRoom::TryToGrow(CacheShare& share, int64_t tokens) {
   if (tokens <= share.tokens) return true;
-  if (share.is_suspended || !growing_.empty() || tokens - share.tokens > free_tokens_) return false;
+  if (share.is_suspended || !growing_.empty() || tokens - share.tokens > free_tokens_ - pinned_tokens_) {
+    return false;
+  }
   free_tokens_ -= tokens - share.tokens;
   share.tokens = tokens;
   return true;
@@ -63,10 +65,12 @@ std::vector<CacheShare*> CacheRoom::Settle() {
   };
   while (!growing_.empty()) {
     CacheShare& oldest = **growing_.begin();
-    if (oldest.wanted_tokens - oldest.tokens <= free_tokens_) {
+    if (oldest.wanted_tokens - oldest.tokens <= free_tokens_ - pinned_tokens_) {
       give(oldest);
       continue;
     }
+    // The pins will go soon.
+    if (oldest.wanted_tokens - oldest.tokens <= free_tokens_) return settled;
     CacheShare& youngest = **holding_.rbegin();
     // It goes on when an older share ends.
     if (&youngest == &oldest) return settled;
@@ -79,7 +83,10 @@ std::vector<CacheShare*> CacheRoom::Settle() {
   while (!beginning_.empty()) {
     CacheShare& oldest = **beginning_.begin();
     if (!suspended_.empty() && (*suspended_.begin())->age < oldest.age) break;
-    if (oldest.wanted_sequences > free_sequences_ || oldest.wanted_tokens > free_tokens_) break;
+    if (oldest.wanted_sequences > free_sequences_ - pinned_sequences_ ||
+        oldest.wanted_tokens > free_tokens_ - pinned_tokens_) {
+      break;
+    }
     give(oldest);
   }
   return settled;

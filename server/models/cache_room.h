@@ -51,6 +51,14 @@ class CacheRoom {
   void Withdraw(CacheShare& share);
   // The share gives up its room and waits no more. If it was suspended, it does not come back.
   void GiveBack(CacheShare& share);
+  // That much room of sequences that nobody has reserved cannot be freed now.
+  void SetPinned(int32_t sequences, int64_t tokens) {
+    pinned_sequences_ = sequences;
+    pinned_tokens_ = tokens;
+  }
+  // The room that no share has.
+  int32_t free_sequences() const { return free_sequences_; }
+  int64_t free_tokens() const { return free_tokens_; }
   // Gives out room as far as it goes. Returns the shares that changed: each has the room that it asked for, or is
   // suspended.
   std::vector<CacheShare*> Settle();
@@ -67,6 +75,8 @@ class CacheRoom {
   const int64_t capacity_tokens_;
   int32_t free_sequences_;
   int64_t free_tokens_;
+  int32_t pinned_sequences_ = 0;
+  int64_t pinned_tokens_ = 0;
   ByAge holding_;
   // Each of these is also in holding_.
   ByAge growing_;

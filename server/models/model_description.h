@@ -45,6 +45,14 @@ struct RunnerCapacity {
   int32_t max_batches_in_flight = 2;
 };
 
+// What a runner can do with the sequences in its cache.
+struct CacheSharing {
+  // Copy one.
+  bool fork = false;
+  // Drop tokens from the end of a copy.
+  bool trim = false;
+};
+
 // The abilities of a runner.
 struct RunnerCapabilities {
   bool fork = false;

@@ -63,7 +63,7 @@ absl::Status ModelSession::Reserve(const RoomNeeded& room, const std::string& fi
 absl::Status ModelSession::TakeRunner(const AttachedRunner& runner, const RoomNeeded& room, const std::string& field,
                                       const RequestContext& context) {
   const bool keeps_its_turn = runner_ && runner_->is_suspended() && runner_->is_of(*runner.scheduler());
-  if (!keeps_its_turn) runner_.emplace(runner.scheduler(), age_);
+  if (!keeps_its_turn) runner_.emplace(runner.scheduler(), age_, scope_);
   can_choose_ = runner.can_choose() && !uses_rows_;
   return runner_->Reserve(room, field, context);
 }
@@ -81,6 +81,15 @@ void ModelSession::Release(int64_t sequence_id) {
   const auto found = sequences_.find(sequence_id);
   if (found == sequences_.end()) return;
   if (runner_ && found->second.runner_sequence_id != 0) runner_->Release(found->second.runner_sequence_id);
+  sequences_.erase(found);
+}
+
+void ModelSession::Keep(int64_t sequence_id) {
+  const auto found = sequences_.find(sequence_id);
+  if (found == sequences_.end()) return;
+  if (runner_ && found->second.runner_sequence_id != 0) {
+    runner_->Keep(found->second.runner_sequence_id, std::move(found->second.tokens));
+  }
   sequences_.erase(found);
 }
 
@@ -271,6 +280,10 @@ absl::Status ModelSession::Settle(const std::vector<SequenceWork>& work, const R
     RETURN_IF_ERROR(runner.status());
     absl::Status status = TakeRunner(**runner, room, "", context);
     for (size_t i = 0; i < rounds.size() && status.ok(); ++i) {
+      // The new runner, or this one, may have some of the tokens.
+      for (SequenceWork& next : rounds[i]) {
+        next.from_cache = !next.fork_from_sequence_id && sequences_[next.sequence_id].runner_sequence_id == 0;
+      }
       const auto rows = EvaluateThere(std::move(rounds[i]), context);
       status = rows.status();
       for (size_t j = 0; status.ok() && j < rows->size(); ++j) status = (*rows)[j].status;

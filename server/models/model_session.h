@@ -23,6 +23,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -40,7 +41,8 @@ namespace logitd::server {
 class ModelSession {
  public:
   // REQUIRES: the model outlives it.
-  explicit ModelSession(const ServedModel& model) : model_(model), capacity_(model.capacity()) {}
+  explicit ModelSession(const ServedModel& model, CacheScope scope = {})
+      : model_(model), capacity_(model.capacity()), scope_(std::move(scope)) {}
 
   ModelSession(const ModelSession&) = delete;
   ModelSession& operator=(const ModelSession&) = delete;
@@ -60,8 +62,11 @@ class ModelSession {
   // Releases this session's cache space until the next Evaluate, which waits for space again and re-evaluates its
   // sequences.
   void Suspend();
-  // Frees the cache of a sequence, or ends a decoder.
+  // Frees the cache of a sequence, or ends a decoder. A final sequence (SequenceWork::is_final) stays in the cache
+  // while there is room.
   void Release(int64_t sequence_id);
+  // As Release. The sequence's tokens stay in the cache while there is room, for later requests that begin with them.
+  void Keep(int64_t sequence_id);
 
   // Evaluates all of `work` together, with at most one entry per sequence. Returns one result per entry, in order.
   // Where a choice was asked for and the runner cannot choose, the row comes back as logits instead.
@@ -119,6 +124,7 @@ class ModelSession {
 
   const ServedModel& model_;
   const RunnerCapacity capacity_;
+  const CacheScope scope_;
   std::optional<RunnerSession> runner_;
   // The runner takes ChoiceWanted, and the session may use it.
   bool can_choose_ = false;

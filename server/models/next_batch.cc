@@ -101,7 +101,10 @@ std::vector<BatchScheduler::Taken> BatchScheduler::TakePieces(const Job* alone, 
     if (start_bytes > kMaxStartBytes && !pieces.empty()) return false;
     SequenceWork piece;
     piece.sequence_id = work.sequence_id;
-    if (it->offset == 0) piece.fork_from_sequence_id = work.fork_from_sequence_id;
+    if (it->offset == 0) {
+      piece.fork_from_sequence_id = work.fork_from_sequence_id;
+      piece.keep_prefix_length = work.keep_prefix_length;
+    }
     const size_t before = it->offset;
     ExtendPiece(*it, piece, max_tokens);
     budget -= it->offset - before;
@@ -149,6 +152,7 @@ Batch BatchScheduler::TakeBatch() {
   batch.release_sequence_ids = std::exchange(releases_, {});
   BatchBudget::Content content;
   std::vector<Taken> pieces = TakePieces(alone, content);
+  const bool had_pins = cache_.pinned_sequences() > 0;
   budget_.OnBegin(content);
   SentBatch sent{batch.batch_id, was_alone_, content};
   auto latest = std::chrono::system_clock::time_point::min();
@@ -158,6 +162,7 @@ Batch BatchScheduler::TakeBatch() {
     entry.job = it->job;
     entry.index = it->index;
     entry.last_piece = it->offset == work.token_count();
+    if (begin == 0) UnpinSource(work);
     AddRows(work, begin, piece, entry);
     latest = std::max(latest, it->job->deadline);
     it->job->after.reset();
@@ -176,6 +181,8 @@ Batch BatchScheduler::TakeBatch() {
                          : std::max(std::chrono::ceil<std::chrono::milliseconds>(latest - now), kShortestTimeLimit);
   sent.time_limit = batch.time_limit;
   sent_.push_back(std::move(sent));
+  // Sessions may have waited for the room of sequences that were to be copied.
+  if (had_pins && cache_.pinned_sequences() == 0) SettleRoom();
   return batch;
 }
 

@@ -47,6 +47,11 @@ void RunnerSession::Release(int64_t sequence_id) {
   scheduler_->ReleaseSequence(this, sequence_id);
 }
 
+void RunnerSession::Keep(int64_t sequence_id, std::vector<TokenId> tokens) {
+  cached_.Release(sequence_id);
+  scheduler_->KeepSequence(this, sequence_id, std::move(tokens));
+}
+
 int64_t RunnerSession::TokensAfter(const std::vector<SequenceWork>& work) const {
   int64_t tokens = cached_.count();
   for (const SequenceWork& next : work) tokens += static_cast<int64_t>(next.token_count());

@@ -40,13 +40,21 @@ struct RoomNeeded {
   int64_t most_tokens = 0;
 };
 
+// The requests with which a session shares what the runner's cache holds.
+struct CacheScope {
+  // Those of the same tenant.
+  std::string tenant;
+  // None: the session copies only its own sequences, and leaves none behind.
+  bool is_private = false;
+};
+
 // Sequences and their share of a runner's cache. One thread. The destructor gives back everything that the session
 // holds.
 class RunnerSession {
  public:
   // `age`: the request's age, from NewAge().
-  explicit RunnerSession(std::shared_ptr<BatchScheduler> scheduler, int64_t age = NewAge())
-      : scheduler_(std::move(scheduler)), share_{age} {}
+  explicit RunnerSession(std::shared_ptr<BatchScheduler> scheduler, int64_t age = NewAge(), CacheScope scope = {})
+      : scheduler_(std::move(scheduler)), share_{age}, is_private_(scope.is_private), tenant_(TenantOf(scope, age)) {}
   ~RunnerSession();
 
   RunnerSession(const RunnerSession&) = delete;
@@ -66,8 +74,10 @@ class RunnerSession {
 
   // A new number for a sequence or a decoder.
   int64_t NewSequence();
-  // Frees a sequence's cache.
+  // Frees a sequence's cache. A final sequence (SequenceWork::is_final) stays there while there is room.
   void Release(int64_t sequence_id);
+  // The sequence has been evaluated and holds `tokens`. It stays in the cache while there is room, for others to copy.
+  void Keep(int64_t sequence_id, std::vector<TokenId> tokens);
 
   // Evaluates all of `work` together, with at most one entry per sequence. Returns one result per entry, in order.
   // `ahead`: work that goes on from `work` (SequenceWork::append_chosen). It is on its way when this returns.
@@ -107,6 +117,10 @@ class RunnerSession {
  private:
   friend class BatchScheduler;
 
+  // The name of the scope in the cache.
+  static std::string TenantOf(const CacheScope& scope, int64_t age) {
+    return scope.is_private ? "session " + std::to_string(age) : "tenant " + scope.tenant;
+  }
   absl::StatusOr<std::vector<SequenceRows>> WaitFor(std::shared_ptr<Job> job, const RequestContext& context,
                                                     std::vector<SequenceWork> ahead);
   // Tokens in the cache after `work`.
@@ -117,6 +131,8 @@ class RunnerSession {
   std::shared_ptr<BatchScheduler> scheduler_;
   // The scheduler's.
   CacheShare share_;
+  const bool is_private_;
+  const std::string tenant_;
   std::vector<int64_t> sequence_ids_;
   // The session has reserved room. The scheduler does not count a session that never has.
   bool has_room_ = false;

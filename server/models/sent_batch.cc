@@ -80,6 +80,7 @@ absl::StatusOr<std::vector<Arrival>> CountOutputs(SentBatch& batch, std::vector<
       if (entry.rows_missing != RowCountOf(entry))
         return errors::RunnerProtocol("an entry was skipped after rows of it");
       entry.failed = true;
+      entry.skipped = true;
       // The reason why it was skipped, if it is known.
       if (job.session != nullptr) {
         const auto dropped = job.session->dropped().find(output.sequence_id);

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <unordered_map>
 #include <vector>
 
@@ -28,6 +29,10 @@ struct Job {
   std::vector<SequenceWork> work;
   // Written by OnOutput while any work is unfinished; afterwards the caller's.
   std::vector<SequenceRows> results;
+  // For work that begins from the cache: all tokens of its sequence. Empty for other work, or if there is no such work.
+  std::vector<std::vector<TokenId>> paths;
+  // The tenant whose cached sequences it may copy.
+  std::string tenant;
   // Works that still miss rows.
   size_t unfinished = 0;
   // Works that are still waiting, in whole or in part.
@@ -65,6 +70,8 @@ struct InFlight {
   int64_t rows_missing = 0;
   bool last_piece = false;
   bool failed = false;
+  // The runner did not evaluate the piece, and its sequence is unchanged. It is also failed.
+  bool skipped = false;
   // The end of its work has come, and has been counted.
   bool is_counted = false;
 };

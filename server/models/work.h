@@ -75,8 +75,16 @@ struct SequenceWork {
   int64_t sequence_id = 0;
   // Set: the sequence is new and begins as a copy of this one.
   std::optional<int64_t> fork_from_sequence_id = std::nullopt;
+  // Of the copy: drop all tokens after that many. Unset: keep all. The scheduler's; see from_cache.
+  std::optional<int64_t> keep_prefix_length = std::nullopt;
   // May be empty for a mere copy, which then has no rows.
   std::vector<TokenId> append_token_ids = {};
+  // The sequence is new, and append_token_ids are all of its tokens. It may begin as a copy of what the runner's cache
+  // holds of them, up to the first row that is wanted. Work that begins with the same tokens, and is on its way, is
+  // waited for.
+  bool from_cache = false;
+  // The session will not change the sequence after this work, so that others may copy it. Needs from_cache.
+  bool is_final = false;
   // Set: appends the token that this decoder chooses in the preceding work, which is still on its way; append_token_ids
   // is then empty. Only for work that runs ahead (ModelSession::Evaluate).
   std::optional<int64_t> append_chosen = std::nullopt;
@@ -127,6 +135,8 @@ struct SequenceRows {
   absl::Status status = absl::OkStatus();
   // The work ran ahead and had no token to append. There are no rows.
   bool skipped = false;
+  // Number of the work's tokens that were in the cache and were not evaluated (SequenceWork::from_cache).
+  int64_t cached_count = 0;
   // One for each of the work's requests.
   std::vector<RequestRows> requests = {};
 

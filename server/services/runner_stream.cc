@@ -276,7 +276,8 @@ absl::Status RunnerStream::HandleHello(const v1::RunnerHello& hello) {
 
 absl::Status RunnerStream::Attach(std::shared_ptr<const Vocabulary> vocabulary) {
   try {
-    runner_ = std::make_shared<AttachedRunner>(runner_name_, *description_, capacity_, outbox_, can_choose_);
+    runner_ = std::make_shared<AttachedRunner>(runner_name_, *description_, capacity_, outbox_, can_choose_,
+                                               CacheSharing{capabilities_.fork, capabilities_.trim});
   } catch (const std::system_error& error) {
     return errors::Internal(std::string("no thread for another runner: ") + error.what());
   }

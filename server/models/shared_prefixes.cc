@@ -1,0 +1,162 @@
+// What a BatchScheduler does so that work which begins with the same tokens shares them. The bookkeeping is in
+// prefix_cache.h.
+//
+// Example: A and B both want a row after [c d e f]. The cache holds [c d] and nothing is on its way.
+//
+//   A begins     it copies [c d], so it has e and f evaluated
+//   B begins     it would copy [c d] too, but A evaluates e and f already: B waits
+//   A ends       its sequence [c d e f] is published
+//   B goes on    it copies [c d e] and has f evaluated again, because it needs its row
+//   A leaves     [c d e f] is kept in the cache until somebody needs its room
+//
+// A sequence that is about to be copied is pinned from the moment when it is found until the copy is on its way to the
+// runner, which does everything in order.
+#include <algorithm>
+#include <utility>
+
+#include "server/models/batch_scheduler.h"
+#include "server/models/runner_session.h"
+
+namespace logitd::server {
+namespace {
+
+// Tokens that must be saved for a work to wait for another one.
+constexpr int64_t kWorthWaiting = 16;
+
+// The tokens of `work` that may come from the cache: those before the first row that is wanted.
+int64_t MostCached(const SequenceWork& work) {
+  int64_t most = std::ssize(work.append_token_ids);
+  for (const RowRequest& request : work.rows) most = std::min<int64_t>(most, request.first_row);
+  return most;
+}
+
+int64_t CommonLength(const std::vector<TokenId>& a, const std::vector<TokenId>& b) {
+  return std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first - a.begin();
+}
+
+}  // namespace
+
+void BatchScheduler::AwaitPrefixes(const Job& job, const RequestContext& context, std::unique_lock<std::mutex>& lock) {
+  // Whether other work will soon have much more of these tokens than the cache has.
+  const auto is_on_its_way = [&](const SequenceWork& work) {
+    const int64_t most = MostCached(work);
+    const int64_t cached = cache_.Find(job.tenant, work.append_token_ids, most).length;
+    return most >= cached + kWorthWaiting &&
+           std::any_of(placed_jobs_.begin(), placed_jobs_.end(), [&](const Job* other) {
+             if (other->tenant != job.tenant) return false;
+             for (size_t i = 0; i < other->paths.size(); ++i) {
+               if (!other->work[i].is_final) continue;
+               if (std::min(most, CommonLength(other->paths[i], work.append_token_ids)) >= cached + kWorthWaiting) {
+                 return true;
+               }
+             }
+             return false;
+           });
+  };
+  const auto may_begin = [&] {
+    return !lost_.ok() || job.session->share_.is_suspended ||
+           std::none_of(job.work.begin(), job.work.end(),
+                        [&](const SequenceWork& work) { return work.from_cache && is_on_its_way(work); });
+  };
+  // A job that is alone must not depend on others.
+  if (job.is_alone) return;
+  context.WaitFor(placed_job_ended_, lock, may_begin);
+}
+
+void BatchScheduler::PlaceInCache(Job& job) {
+  for (size_t i = 0; i < job.work.size(); ++i) {
+    SequenceWork& work = job.work[i];
+    if (work.from_cache) {
+      if (job.paths.empty()) job.paths.resize(job.work.size());
+      const PrefixCache::Match match = cache_.Find(job.tenant, work.append_token_ids, MostCached(work));
+      job.paths[i] = work.append_token_ids;
+      if (match.length > 0) {
+        work.fork_from_sequence_id = match.sequence_id;
+        work.keep_prefix_length = match.length;
+        work.append_token_ids.erase(work.append_token_ids.begin(), work.append_token_ids.begin() + match.length);
+        for (RowRequest& request : work.rows) request.first_row -= static_cast<int32_t>(match.length);
+        job.results[i].cached_count = match.length;
+        cache_.Pin(match.sequence_id);
+      }
+    }
+    if (work.fork_from_sequence_id) {
+      cache_.Copy(work.sequence_id, *work.fork_from_sequence_id, work.keep_prefix_length);
+    }
+  }
+  // Tokens that a source gets in the same batch come after the copy.
+  for (const SequenceWork& work : job.work) {
+    cache_.Append(work.sequence_id, static_cast<int64_t>(work.token_count()));
+  }
+  if (!job.paths.empty()) placed_jobs_.push_back(&job);
+}
+
+void BatchScheduler::EndInCache(const Job& job, bool is_done) {
+  if (std::erase(placed_jobs_, &job) == 0) return;
+  for (size_t i = 0; i < job.work.size() && is_done; ++i) {
+    if (!job.work[i].is_final || job.paths[i].empty() || !job.results[i].status.ok()) continue;
+    cache_.Publish(job.work[i].sequence_id, job.tenant, job.paths[i]);
+  }
+  placed_job_ended_.notify_all();
+}
+
+void BatchScheduler::UnpinSource(const SequenceWork& work) {
+  if (work.from_cache && work.fork_from_sequence_id) cache_.Unpin(*work.fork_from_sequence_id);
+}
+
+void BatchScheduler::GiveUp(int64_t sequence_id, bool is_private) {
+  if (!is_private && cache_.Keep(sequence_id)) return;
+  cache_.Forget(sequence_id);
+  releases_.push_back(sequence_id);
+}
+
+void BatchScheduler::GiveUpSequences(RunnerSession& session) {
+  for (const int64_t sequence_id : session.sequence_ids_) GiveUp(sequence_id, session.is_private_);
+  session.sequence_ids_.clear();
+}
+
+void BatchScheduler::KeepSequence(RunnerSession* session, int64_t sequence_id, std::vector<TokenId> tokens) {
+  std::lock_guard lock(mutex_);
+  if (std::erase(session->sequence_ids_, sequence_id) == 0) return;
+  const bool is_dropped = session->dropped_.contains(sequence_id);
+  const bool is_sent = std::any_of(sent_.begin(), sent_.end(), [sequence_id](const SentBatch& batch) {
+    return batch.entries.contains(sequence_id);
+  });
+  if (is_sent && !is_dropped && !session->is_private_) {
+    keep_later_[sequence_id] = {session->tenant_, std::move(tokens)};
+    keep_later_tokens_ += cache_.LengthOf(sequence_id);
+    return;
+  }
+  if (!is_dropped) cache_.Publish(sequence_id, session->tenant_, tokens);
+  GiveUp(sequence_id, session->is_private_);
+  ShrinkCache();
+}
+
+void BatchScheduler::KeepAnswered(const SentBatch& batch) {
+  if (keep_later_.empty()) return;
+  for (const auto& [sequence_id, entry] : batch.entries) {
+    const auto found = keep_later_.find(sequence_id);
+    if (found == keep_later_.end()) continue;
+    const bool is_sent_again = std::any_of(
+        sent_.begin(), sent_.end(), [id = sequence_id](const SentBatch& other) { return other.entries.contains(id); });
+    const bool is_dropped = entry.failed && !entry.skipped;
+    if (is_sent_again && !is_dropped) continue;
+    keep_later_tokens_ -= cache_.LengthOf(sequence_id);
+    if (!is_dropped) cache_.Publish(sequence_id, found->second.tenant, found->second.tokens);
+    keep_later_.erase(found);
+    GiveUp(sequence_id, /*is_private=*/false);
+  }
+  SettleRoom();
+}
+
+void BatchScheduler::NotePinned() {
+  room_.SetPinned(cache_.pinned_sequences() + static_cast<int32_t>(keep_later_.size()),
+                  cache_.pinned_tokens() + keep_later_tokens_);
+}
+
+void BatchScheduler::ShrinkCache() {
+  const std::vector<int64_t> evicted =
+      cache_.ShrinkTo(room_.free_sequences() - std::ssize(keep_later_), room_.free_tokens() - keep_later_tokens_);
+  releases_.insert(releases_.end(), evicted.begin(), evicted.end());
+}
+
+}  // namespace logitd::server
