@@ -66,6 +66,9 @@ inline constexpr int32_t kDefaultMaxTokens = 256;
 inline constexpr Limit kMaxItems{"max_items", 4096};
 // The id of an item. Enough for a path or a hash.
 inline constexpr Limit kMaxIdBytes{"max_id_bytes", 256};
+inline constexpr Limit kMaxCacheSaltBytes{"max_cache_salt_bytes", 128};
+// As ids such a text takes 3 MB of a request.
+inline constexpr Limit kMaxRollingTokens{"max_rolling_tokens", 1'000'000};
 inline constexpr Limit kMaxContinuations{"max_continuations", 1024};
 inline constexpr Limit kMaxCandidates{"max_candidates", 1024};
 // Records of one reply. At about 70 bytes each, alternatives included, they stay below the cap of a message.
@@ -101,6 +104,8 @@ inline constexpr Limit kRequestLimits[] = {kMaxVocabSize,
                                            kMaxGeneratedTokens,
                                            kMaxItems,
                                            kMaxIdBytes,
+                                           kMaxCacheSaltBytes,
+                                           kMaxRollingTokens,
                                            kMaxContinuations,
                                            kMaxCandidates,
                                            kMaxScoreTokens,

@@ -231,6 +231,7 @@ WholeRange RangeOf(const ConfigField& field) {
       // Each may take a thread.
       {"max_calls", {1, 65'536}},
       {"max_open_streams", {1, 65'536}},
+      {"record_cache_bytes", {0, int64_t{1} << 40}},
   };
   return ranges.at(field.name());
 }

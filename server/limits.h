@@ -24,6 +24,8 @@ inline constexpr Limit kMaxWatches{"max_watches", 1024};
 inline constexpr Limit kMaxBytesInWork{"max_bytes_in_work", int64_t{1} << 30};
 // Bytes that gRPC may buffer for all connections, in and out. Twice kMaxBytesInWork.
 inline constexpr int64_t kMaxTransportBytes = int64_t{2} << 30;
+// Records of evaluated rows that the server keeps: those of some 300,000 tokens. Default of --record-cache-bytes.
+inline constexpr int64_t kRecordCacheBytes = int64_t{64} << 20;
 // Headers of one call. gRPC's default of 8 KiB is tight for tracing headers and tokens.
 inline constexpr Limit kMaxMetadataBytes{"max_metadata_bytes", 16 << 10};
 // A Decode or ScoreLogits stream may be silent for this long: its client may compute logits elsewhere meanwhile.

@@ -127,6 +127,8 @@ ServerConfig DefaultConfig() {
   config.set_max_stall("30s");
   config.set_max_calls(kMaxCalls);
   config.set_max_open_streams(kMaxOpenStreams);
+  config.set_no_prefix_cache(false);
+  config.set_record_cache_bytes(kRecordCacheBytes);
   config.set_log_format("text");
   config.set_log_level("info");
   return config;
@@ -161,6 +163,8 @@ absl::StatusOr<Options> ToOptions(const Config& config) {
   }
   server.max_calls = values.max_calls();
   server.max_open_streams = values.max_open_streams();
+  server.no_prefix_cache = values.no_prefix_cache();
+  server.record_cache_bytes = values.record_cache_bytes();
   options.runners = values.runners();
   options.threads = values.threads();
   options.context_length = values.context_length();

@@ -198,8 +198,9 @@ struct Server::Parts {
   ConnectionCalls connections{kMaxStreamsPerConnection};
   HealthService health{options.max_watches, connections};
   ModelPool models;
+  RecordCache records{options.record_cache_bytes};
   StepWorkspaces workspaces;
-  ServerEnv env{models, workspaces, kVersion, options};
+  ServerEnv env{models, records, workspaces, kVersion, options};
   Admission admission{options.max_calls, options.max_open_streams, options.max_bytes_in_work};
   OpenCalls open_calls;
   OpenCalls open_attachments;

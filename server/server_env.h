@@ -6,6 +6,7 @@
 #include <string>
 
 #include "server/models/model_pool.h"
+#include "server/models/record_cache.h"
 #include "server/server_options.h"
 #include "server/step_workspaces.h"
 
@@ -13,6 +14,8 @@ namespace logitd::server {
 
 struct ServerEnv {
   ModelPool& models;
+  // The records of rows that models have evaluated.
+  RecordCache& records;
   StepWorkspaces& workspaces;
   // The server's version, "MAJOR.MINOR.PATCH".
   std::string version;

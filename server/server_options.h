@@ -34,6 +34,10 @@ struct ServerOptions {
   int32_t max_open_streams = kMaxOpenStreams;
   int32_t max_watches = kMaxWatches;
   int64_t max_bytes_in_work = kMaxBytesInWork;
+  // Requests share nothing that was evaluated.
+  bool no_prefix_cache = false;
+  // The most bytes of records of evaluated rows.
+  int64_t record_cache_bytes = kRecordCacheBytes;
   HeartbeatTimes heartbeats;
 };
 

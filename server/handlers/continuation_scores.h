@@ -14,9 +14,10 @@
 #include "core/token_record.h"
 #include "logitd/v1/scoring_service.pb.h"
 #include "server/handlers/item_tokens.h"
+#include "server/models/runner_session.h"
 #include "server/models/served_model.h"
 #include "server/request_context.h"
-#include "server/step_workspaces.h"
+#include "server/server_env.h"
 
 namespace logitd::server {
 
@@ -37,20 +38,23 @@ struct ItemScores {
   std::vector<ContinuationScore> continuations;
   // Tokens that the model evaluated for the item. Shared tokens count once; a lost runner's work is not counted again.
   int64_t evaluated_count = 0;
+  // Tokens that it did not have to evaluate, because earlier requests or other items had them.
+  int64_t cached_count = 0;
 };
 
 // The content of records, and the conditional to score under besides the model's.
 struct ScoreOptions {
   RecordOptions record;
   std::optional<SamplingParams> sampling;
+  // The requests with which this one shares what was evaluated.
+  CacheScope scope;
 };
 
 // Scores `items`, several at once, and calls done(item_index, scores) for each, in order. Stops if done returns false.
-// The model evaluates the tokens that the contexts of an item share once for all its continuations. Each row borrows a
-// workspace. Errors are those of the whole call (CANCELLED, RUNNER_LOST, ...); an error of one continuation is in its
-// status.
+// Tokens that contexts and continuations share are evaluated once. Each row borrows a workspace. Errors are those of
+// the whole call (CANCELLED, RUNNER_LOST, ...); an error of one continuation is in its status.
 absl::Status ScoreContinuations(const std::vector<ItemInput>& items, const ScoreOptions& options, ServedModel& model,
-                                const RequestContext& context, StepWorkspaces& workspaces,
+                                const ServerEnv& env, const RequestContext& context,
                                 const std::function<bool(size_t, ItemScores)>& done);
 
 // A score as a reply holds it.

@@ -18,6 +18,7 @@
 #include "server/converters/model.h"
 #include "server/converters/runner.h"
 #include "server/converters/wire.h"
+#include "server/handlers/cache_scope.h"
 #include "server/handlers/growing_completion.h"
 #include "server/handlers/prompt_input.h"
 #include "server/handlers/prompt_score.h"
@@ -107,16 +108,17 @@ absl::StatusOr<GenerateOptions> OptionsOf(const v1::GenerateRequest& request, co
 class Generation {
  public:
   Generation(const v1::GenerateRequest& request, const GenerateOptions& options, std::vector<TokenId> prompt,
-             ServedModel& model, const RequestContext& context, StepWorkspaces& workspaces,
+             ServedModel& model, const ServerEnv& env, const CacheScope& scope, const RequestContext& context,
              ReplyWriter<v1::GenerateResponse>& writer)
       : request_(request),
         options_(options),
         prompt_(std::make_shared<const std::vector<TokenId>>(std::move(prompt))),
         model_(model),
+        env_(env),
+        scope_(scope),
         context_(context),
-        workspaces_(workspaces),
         writer_(writer),
-        session_(model) {}
+        session_(model, scope) {}
 
   absl::Status Run(v1::GenerateFinal& final);
 
@@ -126,8 +128,8 @@ class Generation {
   int32_t WaveSize() const;
   // And begins `completions`, all that go on from it.
   absl::Status ReadPrompt(std::span<GrowingCompletion> completions);
-  // Feeds all tokens of the prompt except the last, and scores them.
-  absl::Status ScoreOwnTokens();
+  // Scores the prompt's own tokens. Returns whether they were fed to its sequence, all except the last.
+  absl::StatusOr<bool> ScoreOwnTokens();
   // Writes to the client. A slow client must not keep others out of the runner's cache meanwhile. Errors: CANCELLED.
   absl::Status Send(const v1::GenerateResponse& response);
   absl::Status SendScoredPrompt();
@@ -164,14 +166,17 @@ class Generation {
   // One copy for all completions.
   const SharedTokens prompt_;
   ServedModel& model_;
+  const ServerEnv& env_;
+  const CacheScope scope_;
   const RequestContext& context_;
-  StepWorkspaces& workspaces_;
   ReplyWriter<v1::GenerateResponse>& writer_;
   ModelSession session_;
   int64_t prompt_sequence_ = 0;
   // The row after the prompt, or the first tokens chosen from it, one for each completion that starts there.
   std::vector<RequestRows> first_rows_;
   std::optional<v1::ScoredPrompt> scored_prompt_;
+  // Tokens of the prompt that did not have to be evaluated.
+  int64_t cached_count_ = 0;
   // Completions that wait for others to end.
   bool has_waiting_ = false;
 };
@@ -262,11 +267,14 @@ absl::Status Generation::ReadPrompt(std::span<GrowingCompletion> completions) {
   SequenceWork work;
   work.sequence_id = prompt_sequence_;
   work.append_token_ids = *prompt_;
+  work.from_cache = true;
   if (options_.prompt_record && !scored_prompt_) {
-    RETURN_IF_ERROR(ScoreOwnTokens());
+    ASSIGN_OR_RETURN(const bool is_fed, ScoreOwnTokens());
     RETURN_IF_ERROR(SendScoredPrompt());
-    // The others are fed already.
-    work.append_token_ids = {prompt_->back()};
+    if (is_fed) {
+      work.append_token_ids = {prompt_->back()};
+      work.from_cache = false;
+    }
   }
   for (GrowingCompletion& completion : completions) work.AskForLast(ChoiceOf(completion));
   // Of those that go on at once.
@@ -274,6 +282,7 @@ absl::Status Generation::ReadPrompt(std::span<GrowingCompletion> completions) {
   for (GrowingCompletion& completion : completions.first(static_cast<size_t>(WaveSize()))) next.push_back(&completion);
   ASSIGN_OR_RETURN(std::vector<SequenceRows> rows, session_.Evaluate({std::move(work)}, context_, AheadOf(next)));
   RETURN_IF_ERROR(rows[0].status);
+  cached_count_ += rows[0].cached_count;
   first_rows_ = std::move(rows[0].requests);
   return absl::OkStatus();
 }
@@ -315,6 +324,7 @@ absl::Status Generation::Run(v1::GenerateFinal& final) {
     }
     RETURN_IF_ERROR(RunWave(wave, std::span(first_rows_).subspan(forks ? static_cast<size_t>(begin) : 0, wave.size())));
   }
+  if (forks) session_.Keep(prompt_sequence_);
   const auto failed = [](const GrowingCompletion& completion) { return !completion.failure().ok(); };
   if (std::all_of(completions.begin(), completions.end(), failed)) return completions.front().failure();
   // The prompt, for each completion where it cannot be shared; and what was fed back, which a last token never is.
@@ -328,10 +338,12 @@ absl::Status Generation::Run(v1::GenerateFinal& final) {
   return absl::OkStatus();
 }
 
-absl::Status Generation::ScoreOwnTokens() {
-  ASSIGN_OR_RETURN(scored_prompt_, ScorePrompt(*prompt_, *options_.prompt_record, prompt_sequence_, session_, model_,
-                                               context_, workspaces_));
-  return absl::OkStatus();
+absl::StatusOr<bool> Generation::ScoreOwnTokens() {
+  ASSIGN_OR_RETURN(PromptScore score, ScorePrompt(*prompt_, *options_.prompt_record, scope_, prompt_sequence_, session_,
+                                                  model_, env_, context_));
+  scored_prompt_ = std::move(score.message);
+  cached_count_ += score.cached_count;
+  return score.is_fed;
 }
 
 absl::Status Generation::Send(const v1::GenerateResponse& response) {
@@ -354,8 +366,9 @@ absl::Status Generation::RunEmpty(std::span<GrowingCompletion> completions, v1::
     evaluated = static_cast<int64_t>(prompt_->size()) - 1;
     RETURN_IF_ERROR(session_.Reserve({1, std::ssize(*prompt_), 0}, "prompt", context_));
     prompt_sequence_ = session_.NewSequence();
-    RETURN_IF_ERROR(ScoreOwnTokens());
-    session_.Release(prompt_sequence_);
+    ASSIGN_OR_RETURN(const bool is_fed, ScoreOwnTokens());
+    if (!is_fed) cached_count_ = evaluated;
+    session_.Keep(prompt_sequence_);
     // Nothing is left to evaluate.
     session_.Suspend();
     RETURN_IF_ERROR(SendScoredPrompt());
@@ -372,7 +385,8 @@ absl::Status Generation::RunEmpty(std::span<GrowingCompletion> completions, v1::
 
 void Generation::Conclude(int64_t evaluated, v1::GenerateFinal& final) {
   v1::Usage& usage = *final.mutable_usage();
-  usage.set_evaluated_token_count(static_cast<int32_t>(evaluated));
+  usage.set_evaluated_token_count(static_cast<int32_t>(evaluated - cached_count_));
+  usage.set_cached_token_count(static_cast<int32_t>(cached_count_));
   usage.set_prompt_token_count(static_cast<int32_t>(prompt_->size()));
   if (scored_prompt_) {
     usage.set_scored_token_count(scored_prompt_->totals().token_count());
@@ -392,7 +406,7 @@ absl::Status Generation::AdvanceAll(std::span<GrowingCompletion> wave, std::span
       status = completion.Accept(*given.choice, model_.description().vocab_size, *response.mutable_delta());
     } else {
       // Give back the room before waiting for the client.
-      ASSIGN_OR_RETURN(const StepWorkspaces::Lease workspace, workspaces_.Lend(context_));
+      ASSIGN_OR_RETURN(const StepWorkspaces::Lease workspace, env_.workspaces.Lend(context_));
       status = completion.Advance(*given.logits, workspace->distribution, *response.mutable_delta());
     }
     if (!status.ok()) {
@@ -440,7 +454,8 @@ absl::Status Generation::RunWave(std::span<GrowingCompletion> wave, std::span<co
       }
     }
   }
-  if (!forks) session_.Release(prompt_sequence_);
+  // A later prompt may begin with it, such as the next turn of a conversation.
+  if (!forks) session_.Keep(prompt_sequence_);
   return absl::OkStatus();
 }
 
@@ -452,6 +467,7 @@ absl::Status Generate(const v1::GenerateRequest& request, const ServerEnv& env, 
   ASSIGN_OR_RETURN(const std::shared_ptr<ServedModel> model, env.models.Find(request.model()));
   const ModelDescription& description = model->description();
   ASSIGN_OR_RETURN(const GenerateOptions options, OptionsOf(request, description));
+  ASSIGN_OR_RETURN(const CacheScope scope, ScopeOf(request.evaluation(), env));
   ASSIGN_OR_RETURN(PromptInput prompt,
                    PromptTokens(request.prompt(), FromProto(request.tokenization()), *model, context));
 
@@ -472,7 +488,7 @@ absl::Status Generate(const v1::GenerateRequest& request, const ServerEnv& env, 
 
   v1::GenerateResponse last;
   // Give back the cache room before writing the last message.
-  RETURN_IF_ERROR(Generation(request, options, std::move(prompt.token_ids), *model, context, env.workspaces, writer)
+  RETURN_IF_ERROR(Generation(request, options, std::move(prompt.token_ids), *model, env, scope, context, writer)
                       .Run(*last.mutable_final()));
   *last.mutable_final()->mutable_provenance() = started.started().provenance();
   if (HasReport(prompt.report)) *last.mutable_final()->mutable_tokenization() = prompt.report;

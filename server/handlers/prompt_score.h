@@ -18,7 +18,7 @@
 #include "server/models/model_session.h"
 #include "server/models/served_model.h"
 #include "server/request_context.h"
-#include "server/step_workspaces.h"
+#include "server/server_env.h"
 
 namespace logitd::server {
 
@@ -26,11 +26,21 @@ namespace logitd::server {
 // FIELD_OUT_OF_RANGE for options of chosen tokens.
 absl::StatusOr<RecordOptions> PromptRecordFromProto(const v1::RecordOptions& message, int32_t vocab_size);
 
-// Feeds `prompt` without its last token into `sequence`, which is new, and scores every token except the first.
-// Errors: those of ModelSession::Evaluate, MODEL_OUTPUT_INVALID. REQUIRES: `prompt` is not empty.
-absl::StatusOr<v1::ScoredPrompt> ScorePrompt(std::span<const TokenId> prompt, const RecordOptions& options,
-                                             int64_t sequence, ModelSession& session, ServedModel& model,
-                                             const RequestContext& context, StepWorkspaces& workspaces);
+// A prompt's records, and what became of its tokens.
+struct PromptScore {
+  v1::ScoredPrompt message;
+  // The sequence holds the prompt without its last token. False: it is still new, because every record was there.
+  bool is_fed = false;
+  // Tokens of the prompt that the runner's cache held. 0 if it is not fed.
+  int64_t cached_count = 0;
+};
+
+// Scores every token of `prompt` except the first. Feeds `prompt` without its last token into `sequence`, which is new,
+// unless all records are in env.records. Errors: those of ModelSession::Evaluate, MODEL_OUTPUT_INVALID. REQUIRES:
+// `prompt` is not empty.
+absl::StatusOr<PromptScore> ScorePrompt(std::span<const TokenId> prompt, const RecordOptions& options,
+                                        const CacheScope& scope, int64_t sequence, ModelSession& session,
+                                        ServedModel& model, const ServerEnv& env, const RequestContext& context);
 
 }  // namespace logitd::server
 

@@ -15,6 +15,7 @@
 #include "core/ranker.h"
 #include "server/converters/model.h"
 #include "server/converters/wire.h"
+#include "server/handlers/cache_scope.h"
 #include "server/handlers/continuation_scores.h"
 #include "server/handlers/item_tokens.h"
 #include "server/handlers/prompt_input.h"
@@ -267,6 +268,7 @@ absl::Status Rank(const v1::RankRequest& request, const ServerEnv& env, const Re
 
   ASSIGN_OR_RETURN(const std::shared_ptr<ServedModel> model, env.models.Find(request.model()));
   ScoreOptions score_options;
+  ASSIGN_OR_RETURN(score_options.scope, ScopeOf(request.evaluation(), env));
   ASSIGN_OR_RETURN(score_options.record,
                    In("record.", FromProto(request.record(), model->description().vocab_size,
                                            /*default_sampling_log_prob=*/false, v1::RECORD_LAYOUT_NONE)));
@@ -284,7 +286,7 @@ absl::Status Rank(const v1::RankRequest& request, const ServerEnv& env, const Re
     if (inputs[i].status.ok()) *response.mutable_usage() = UsageOf(inputs[i], scores);
     return writer.Write(response);
   };
-  return ScoreContinuations(inputs, score_options, *model, context, env.workspaces, done);
+  return ScoreContinuations(inputs, score_options, *model, env, context, done);
 }
 
 }  // namespace logitd::server

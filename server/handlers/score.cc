@@ -10,6 +10,7 @@
 #include "core/limits.h"
 #include "server/converters/model.h"
 #include "server/converters/wire.h"
+#include "server/handlers/cache_scope.h"
 #include "server/handlers/continuation_scores.h"
 #include "server/handlers/item_tokens.h"
 #include "server/handlers/prompt_input.h"
@@ -72,7 +73,8 @@ absl::Status Score(const v1::ScoreRequest& request, const ServerEnv& env, const 
                    ReplyWriter<v1::ScoreResponse>& writer) {
   ASSIGN_OR_RETURN(const std::vector<ItemRequest> items, ItemsOf(request));
   ASSIGN_OR_RETURN(const std::shared_ptr<ServedModel> model, env.models.Find(request.model()));
-  ASSIGN_OR_RETURN(const ScoreOptions options, OptionsOf(request, model->description().vocab_size));
+  ASSIGN_OR_RETURN(ScoreOptions options, OptionsOf(request, model->description().vocab_size));
+  ASSIGN_OR_RETURN(options.scope, ScopeOf(request.evaluation(), env));
   RETURN_IF_ERROR(CheckNamedHaveRecords(items, options.record));
   ASSIGN_OR_RETURN(std::vector<ItemInput> inputs,
                    ResolveItems(items, FromProto(request.tokenization()), *model, context));
@@ -102,7 +104,7 @@ absl::Status Score(const v1::ScoreRequest& request, const ServerEnv& env, const 
     *response.mutable_usage() = UsageOf(inputs[i], scores);
     return writer.Write(response);
   };
-  return ScoreContinuations(inputs, options, *model, context, env.workspaces, done);
+  return ScoreContinuations(inputs, options, *model, env, context, done);
 }
 
 }  // namespace logitd::server

@@ -84,6 +84,12 @@ void ModelSession::Release(int64_t sequence_id) {
   sequences_.erase(found);
 }
 
+void ModelSession::Publish(int64_t sequence_id) {
+  const auto found = sequences_.find(sequence_id);
+  if (found == sequences_.end() || !runner_ || found->second.runner_sequence_id == 0) return;
+  runner_->Publish(found->second.runner_sequence_id, found->second.tokens);
+}
+
 void ModelSession::Keep(int64_t sequence_id) {
   const auto found = sequences_.find(sequence_id);
   if (found == sequences_.end()) return;

@@ -65,6 +65,8 @@ class ModelSession {
   // Frees the cache of a sequence, or ends a decoder. A final sequence (SequenceWork::is_final) stays in the cache
   // while there is room.
   void Release(int64_t sequence_id);
+  // Others may copy the sequence, as it is now, from now on. REQUIRES: no later work changes it.
+  void Publish(int64_t sequence_id);
   // As Release. The sequence's tokens stay in the cache while there is room, for later requests that begin with them.
   void Keep(int64_t sequence_id);
 

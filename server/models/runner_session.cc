@@ -47,6 +47,12 @@ void RunnerSession::Release(int64_t sequence_id) {
   scheduler_->ReleaseSequence(this, sequence_id);
 }
 
+void RunnerSession::Publish(int64_t sequence_id, const std::vector<TokenId>& tokens) {
+  std::lock_guard lock(scheduler_->mutex_);
+  if (dropped_.contains(sequence_id)) return;
+  scheduler_->cache_.Publish(sequence_id, tenant_, tokens);
+}
+
 void RunnerSession::Keep(int64_t sequence_id, std::vector<TokenId> tokens) {
   cached_.Release(sequence_id);
   scheduler_->KeepSequence(this, sequence_id, std::move(tokens));

@@ -76,7 +76,10 @@ class RunnerSession {
   int64_t NewSequence();
   // Frees a sequence's cache. A final sequence (SequenceWork::is_final) stays there while there is room.
   void Release(int64_t sequence_id);
-  // The sequence has been evaluated and holds `tokens`. It stays in the cache while there is room, for others to copy.
+  // The sequence has been evaluated, holds `tokens` and will not change: others may copy it.
+  void Publish(int64_t sequence_id, const std::vector<TokenId>& tokens);
+  // As Release, for a sequence that has been evaluated and holds `tokens`. It stays in the cache while there is room,
+  // for others to copy.
   void Keep(int64_t sequence_id, std::vector<TokenId> tokens);
 
   // Evaluates all of `work` together, with at most one entry per sequence. Returns one result per entry, in order.

@@ -1,7 +1,9 @@
 #include "server/models/served_model.h"
 
 #include <algorithm>
+#include <atomic>
 #include <limits>
+#include <string>
 #include <string_view>
 #include <utility>
 
@@ -19,6 +21,12 @@ ServedModel::ServedModel(ModelDescription description, RunnerCapabilities capabi
       vocabulary_(std::move(vocabulary)),
       return_time_(return_time),
       suspects_(std::make_unique<SuspectMemory>()) {}
+
+std::string ServedModel::record_scope() const {
+  std::lock_guard lock(mutex_);
+  return description_.name + '\n' + description_.precision + '\n' + description_.model_fingerprint + '\n' +
+         std::to_string(weights_version_);
+}
 
 RunnerCapacity ServedModel::capacity() const {
   std::lock_guard lock(mutex_);
@@ -193,6 +201,8 @@ void ServedModel::Add(std::shared_ptr<AttachedRunner> runner) {
   last_capacity_ = runner->capacity();
   last_tolerance_nats_ = std::max(last_tolerance_nats_, runner->batch_tolerance_nats());
   runners_.push_back(std::move(runner));
+  static std::atomic<int64_t> last_version = 0;
+  if (description_.model_fingerprint.empty()) weights_version_ = ++last_version;
   changed_.notify_all();
 }
 

@@ -69,6 +69,9 @@ class ServedModel {
   absl::StatusOr<std::shared_ptr<AttachedRunner>> Pick(int32_t sequences, int64_t tokens, const std::string& field,
                                                        const RequestContext& context) const;
 
+  // The name under which records of this model's rows are kept: other weights have another one.
+  std::string record_scope() const;
+
   // Remembers work that has killed runners.
   SuspectMemory& suspects() const { return *suspects_; }
 
@@ -110,6 +113,8 @@ class ServedModel {
   // The largest value that any runner has stated.
   std::optional<double> last_tolerance_nats_;
   bool is_expected_ = false;
+  // Changes whenever the weights may be others: with every runner that does not state their fingerprint.
+  int64_t weights_version_ = 0;
 };
 
 }  // namespace logitd::server
