@@ -83,14 +83,10 @@ std::shared_ptr<Job> BatchScheduler::Begin(RunnerSession* session, std::vector<S
   job->tenant = session->tenant_;
   std::unique_lock lock(mutex_);
   expected_.erase(session);
-  AwaitPrefixes(*job, context, lock);
+  if (lost_.ok() && !session->share_.is_suspended) Queue(job, context, lock);
   if (!lost_.ok() || session->share_.is_suspended) {
     job->end = lost_.ok() ? Job::End::kSuspended : Job::End::kLost;
-    return job;
   }
-  PlaceInCache(*job);
-  for (size_t index = 0; index < job->work.size(); ++index) waiting_.push_back({job, index});
-  WakeDispatcher();
   return job;
 }
 
@@ -247,6 +243,7 @@ void BatchScheduler::Suspend(RunnerSession& session) {
     job->Wake(Job::End::kSuspended);
   }
   GiveUpSequences(session);
+  unparked_.notify_all();
   WakeTexts();
 }
 
@@ -478,7 +475,7 @@ void BatchScheduler::OnLost(const absl::Status& status, const std::string& own_s
     sent_.clear();
     // Under the lock, because each waiter destroys its condition variable when it wakes up.
     for (const auto& [session, wait] : room_waits_) wait->changed.notify_one();
-    placed_job_ended_.notify_all();
+    unparked_.notify_all();
     WakeTexts();
   }
   for (const std::shared_ptr<Job>& job : over) job->Wake(Job::End::kLost);

@@ -153,8 +153,12 @@ class BatchScheduler {
   void KeepSequence(RunnerSession* session, int64_t sequence_id, std::vector<TokenId> tokens);
 
   // The following are in shared_prefixes.cc. REQUIRES: mutex_ is held.
-  // Waits while other work evaluates tokens that `job` begins with too.
-  void AwaitPrefixes(const Job& job, const RequestContext& context, std::unique_lock<std::mutex>& lock);
+  // Queues the job's work for a batch. Waits first while other work evaluates tokens that it begins with too.
+  void Queue(const std::shared_ptr<Job>& job, const RequestContext& context, std::unique_lock<std::mutex>& lock);
+  // Whether other work will soon have much more of the job's tokens than the cache has.
+  bool MustWaitForOthers(const Job& job) const;
+  // Queues the parked jobs that need not wait any more.
+  void Unpark();
   // Notes the work's tokens in the cache, and lets work that begins from the cache begin with what is there.
   void PlaceInCache(Job& job);
   // The job's work has ended; its final sequences are published if it is done.
@@ -253,8 +257,10 @@ class BatchScheduler {
   PrefixCache cache_;
   // The jobs whose work begins from the cache and is on its way, in order of arrival.
   std::vector<const Job*> placed_jobs_;
-  // Notified when one of them ends.
-  std::condition_variable_any placed_job_ended_;
+  // The jobs that wait for tokens of these, in order of arrival.
+  std::vector<std::shared_ptr<Job>> parked_;
+  // Notified when a job is no longer parked, or its session loses its room or its runner.
+  std::condition_variable_any unparked_;
   // Sequences to keep as soon as the runner has answered their last work, with their tenant and tokens.
   struct KeepLater {
     std::string tenant;

@@ -26,6 +26,8 @@ namespace {
 constexpr int kMostPathsAtOnce = 16;
 // A copy of a shared sequence is worth keeping for later requests if it has at least this many tokens of its own.
 constexpr size_t kWorthKeeping = 32;
+// Sequences that a wave leaves for the next: its last path's, and the beginning of that.
+constexpr int kMostRetained = 2;
 
 }  // namespace
 
@@ -128,12 +130,11 @@ absl::Status PathEvaluation::Reserve(const std::vector<Wave>& waves) {
     room.sequences = std::max(room.sequences, wave.sequences);
     room.tokens = std::max(room.tokens, wave.tokens);
   }
-  // The sequences that a wave leaves for the next: its last path's, and the beginning of that.
   int64_t retained = 0;
   for (const TokenPath& path : sorted_) retained = std::max(retained, static_cast<int64_t>(path.fed_count()));
-  retains_ = can_fork_ && waves.size() > 1 && room.sequences + 2 <= capacity.max_sequences &&
+  retains_ = can_fork_ && waves.size() > 1 && room.sequences + kMostRetained <= capacity.max_sequences &&
              room.tokens + retained <= capacity.max_cached_tokens;
-  if (retains_) room.sequences += 2;
+  if (retains_) room.sequences += kMostRetained;
   if (retains_) room.tokens += retained;
   return session_.Reserve(room, options_.field, context_);
 }
@@ -163,37 +164,74 @@ absl::Status PathEvaluation::Run(std::span<const TokenPath> paths) {
   return absl::OkStatus();
 }
 
+std::vector<size_t> PathEvaluation::MembersOf(const Wave& wave) const {
+  std::vector<size_t> members;
+  for (size_t i = wave.begin; i < wave.end; ++i) members.push_back(i);
+  // The paths are sorted, so that no later path has more in common with any path of the wave than with its last.
+  const TokenPath& last = sorted_[wave.end - 1];
+  for (size_t i = wave.end; i < sorted_.size(); ++i) {
+    const size_t common = CommonFed(last, sorted_[i]);
+    if (common < sorted_[i].context.size()) {
+      if (common == 0) break;
+      continue;
+    }
+    const size_t rows = common - sorted_[i].context.size() + 1;
+    const std::vector<bool>& is_missing = states_[index_of_[i]].is_missing;
+    const auto end = is_missing.begin() + static_cast<ptrdiff_t>(std::min(rows, is_missing.size()));
+    if (std::find(is_missing.begin(), end, true) != end) members.push_back(i);
+  }
+  return members;
+}
+
 absl::Status PathEvaluation::RunWave(const Wave& wave, bool is_last) {
+  const std::vector<size_t> members = MembersOf(wave);
+  std::vector<TokenPath> paths(sorted_.begin() + static_cast<ptrdiff_t>(wave.begin),
+                               sorted_.begin() + static_cast<ptrdiff_t>(wave.end));
+  // Of later paths, only their beginning is of this wave.
+  for (size_t i = paths.size(); i < members.size(); ++i) {
+    TokenPath& later = paths.emplace_back(sorted_[members[i]]);
+    const size_t common = CommonFed(sorted_[wave.end - 1], later);
+    later.targets = later.targets.first(common - later.context.size() + 1);
+  }
   const auto is_wanted = [&](size_t path, size_t target) {
-    return IsOpen(wave.begin + path) && states_[index_of_[wave.begin + path]].is_missing[target];
+    return IsOpen(members[path]) && states_[index_of_[members[path]]].is_missing[target];
   };
   // A copy that cannot be cut must end before the row that others will need.
   const bool splits_contexts = can_fork_ && !model_.capabilities().trim;
   const auto ends_node = [&](const TokenPath& path, size_t index) {
     return splits_contexts && index == path.context.size() - 1;
   };
-  std::vector<TrieNode> nodes =
-      BuildTrie(std::span(sorted_).subspan(wave.begin, wave.end - wave.begin), is_wanted, ends_node);
+  std::vector<TrieNode> nodes = BuildTrie(paths, is_wanted, ends_node);
   int depth = 0;
   for (TrieNode& node : nodes) {
-    node.path += wave.begin;
-    for (TrieTarget& target : node.targets) target.path += wave.begin;
+    node.path = members[node.path];
+    for (TrieTarget& target : node.targets) target.path = members[target.path];
     depth = std::max(depth, node.depth);
   }
-  const std::vector<int64_t> retained = std::exchange(retained_, {});
   std::vector<Running> running(nodes.size());
+  border_path_ = wave.begin;
+  border_ = retained_.empty() ? 0 : CommonFed(sorted_[wave.begin - 1], sorted_[wave.begin]);
   for (int level = 0; level <= depth && !nodes.empty(); ++level) {
     RETURN_IF_ERROR(RunLevel(nodes, running, level));
     // The nodes before have been copied, and those of this level may be leaves.
     for (size_t i = 0; i < nodes.size(); ++i) {
       const bool is_leaf = nodes[i].depth == level && nodes[i].children.empty();
       if (nodes[i].depth != level - 1 && !is_leaf) continue;
-      const bool is_border = is_leaf ? nodes[i].path + 1 == wave.end : nodes[i].depth == 0;
+      const bool is_border = is_leaf ? IsOnPath(nodes[i], wave.end - 1) : nodes[i].depth == 0;
       Release(nodes[i], running[i], retains_ && !is_last && is_border);
     }
   }
-  for (const int64_t sequence : retained) session_.Release(sequence);
+  // If nothing of this wave serves the next one, that of the wave before may.
+  while (std::ssize(retained_) > kMostRetained) {
+    session_.Release(retained_.front());
+    retained_.erase(retained_.begin());
+  }
   return absl::OkStatus();
+}
+
+bool PathEvaluation::IsOnPath(const TrieNode& node, size_t sorted) const {
+  const TokenPath& path = sorted_[sorted];
+  return node.begin < path.fed_count() && CommonFed(sorted_[node.path], path) >= std::min(node.end, path.fed_count());
 }
 
 std::vector<bool> PathEvaluation::OpenNodes(const std::vector<TrieNode>& nodes, const std::vector<Running>& running) {
@@ -217,7 +255,7 @@ absl::Status PathEvaluation::RunLevel(std::vector<TrieNode>& nodes, std::vector<
     for (size_t i = 0; i < nodes.size(); ++i) {
       if (nodes[i].depth != depth || !is_open[i] || !running[i].status.ok()) continue;
       if (running[i].sequence != 0 && running[i].fed == nodes[i].end) continue;
-      sent.push_back({i, 0, {}});
+      sent.push_back({i, 0, 0, {}});
       work.push_back(WorkOf(nodes, running, is_open, sent.back()));
     }
     if (work.empty()) return absl::OkStatus();
@@ -232,8 +270,8 @@ absl::Status PathEvaluation::RunLevel(std::vector<TrieNode>& nodes, std::vector<
         continue;
       }
       const TrieNode& node = nodes[sent[i].node];
-      const size_t before = next.fed == 0 && node.parent >= 0 ? node.begin : next.fed;
-      states_[index_of_[node.path]].evaluated += static_cast<int64_t>(sent[i].end - before) - rows[i].cached_count;
+      states_[index_of_[node.path]].evaluated +=
+          static_cast<int64_t>(sent[i].end - sent[i].begin) - rows[i].cached_count;
       next.fed = sent[i].end;
       TakeRows(node, sent[i], rows[i]);
     }
@@ -263,7 +301,10 @@ SequenceWork PathEvaluation::WorkOf(const std::vector<TrieNode>& nodes, std::vec
   if (self.sequence == 0) {
     begin = node.parent < 0 ? 0 : node.begin;
     Running* const parent = node.parent < 0 ? nullptr : &running[static_cast<size_t>(node.parent)];
-    if (parent == nullptr) {
+    // The wave before has more of these tokens than this one's nodes.
+    const bool is_border = node.begin < border_ && IsOnPath(node, border_path_);
+    if (is_border) begin = 0;
+    if (parent == nullptr || is_border) {
       work.from_cache = can_fork_;
       // Others may copy it unless more is appended.
       self.is_final = work.is_final = can_fork_ && sent.end == node.end;
@@ -282,6 +323,7 @@ SequenceWork PathEvaluation::WorkOf(const std::vector<TrieNode>& nodes, std::vec
     }
   }
   work.sequence_id = self.sequence;
+  sent.begin = begin;
   const TokenPath& path = sorted_[node.path];
   for (size_t i = begin; i < sent.end; ++i) work.append_token_ids.push_back(path.fed(i));
   AskForRows(node, first, end, begin, work, sent);
@@ -329,7 +371,7 @@ void PathEvaluation::AskForRows(const TrieNode& node, size_t first, size_t end, 
       continue;
     }
     sent.asked.push_back({row_first, next, row});
-    if (!is_plain) sent.asked.back().target = target;
+    if (!is_plain && !options_.as_logits) sent.asked.back().target = target;
     if (options_.as_logits) {
       last = &work.rows.emplace_back(RowRequest{place, 1, LogitsWanted()});
       continue;
@@ -365,7 +407,9 @@ void PathEvaluation::TakeRows(const TrieNode& node, const Sent& sent, const Sequ
       const size_t place = target.row - asked.first_row;
       if (options_.as_logits) {
         const LogitsView row(given.logits->data() + place * vocab_size, vocab_size);
-        states_[index_of_[target.path]].status = sink_.OnLogits(index_of_[target.path], target.target, row);
+        PathState& state = states_[index_of_[target.path]];
+        state.is_missing[target.target] = false;
+        state.status = sink_.OnLogits(index_of_[target.path], target.target, row);
         continue;
       }
       RowRecord record = given.records[place];

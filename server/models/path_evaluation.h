@@ -124,7 +124,8 @@ class PathEvaluation {
   // Work that is on its way.
   struct Sent {
     size_t node = 0;
-    // Fed tokens after it.
+    // Its tokens among the fed ones.
+    size_t begin = 0;
     size_t end = 0;
     std::vector<Asked> asked;
   };
@@ -132,9 +133,13 @@ class PathEvaluation {
   void LookUp(std::span<const TokenPath> paths);
   std::vector<Wave> PlanWaves() const;
   absl::Status Reserve(const std::vector<Wave>& waves);
+  // The wave's paths, and the later ones that need rows of its last path: those rows are asked for now.
+  std::vector<size_t> MembersOf(const Wave& wave) const;
   absl::Status RunWave(const Wave& wave, bool is_last);
   // Evaluates the nodes of one depth.
   absl::Status RunLevel(std::vector<TrieNode>& nodes, std::vector<Running>& running, int depth);
+  // Whether the path goes through the node, or ends in it.
+  bool IsOnPath(const TrieNode& node, size_t sorted) const;
   // For each node, whether it or a node below it still has a target to ask for.
   std::vector<bool> OpenNodes(const std::vector<TrieNode>& nodes, const std::vector<Running>& running);
   // The next work of an open node.
@@ -172,9 +177,12 @@ class PathEvaluation {
   std::vector<size_t> index_of_;
   // Parallel to sorted_: the hash of the path's context.
   std::vector<PathHash> hashes_;
-  // Sequences of the wave before that are not freed yet.
+  // Sequences of earlier waves that are not freed yet.
   std::vector<int64_t> retained_;
   bool retains_ = false;
+  // The first path of the wave begins with that many tokens of the last path of the wave before.
+  size_t border_path_ = 0;
+  size_t border_ = 0;
 };
 
 }  // namespace logitd::server

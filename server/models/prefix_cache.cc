@@ -66,7 +66,7 @@ PrefixCache::Match PrefixCache::Find(const std::string& tenant, std::span<const 
 }
 
 std::shared_ptr<PrefixCache::Cells> PrefixCache::Split(Cells& cells, int64_t count) {
-  auto first = std::make_shared<Cells>(Cells{std::move(cells.before), count, cells.keepers});
+  auto first = std::make_shared<Cells>(Cells{std::move(cells.before), count, cells.keepers, cells.users});
   cells.count -= count;
   cells.before = first;
   return first;
@@ -85,6 +85,7 @@ void PrefixCache::Copy(int64_t sequence_id, int64_t source_id, std::optional<int
   }
   if (surplus > 0) copy.cells = Split(*copy.cells, copy.cells->count - surplus);
   if (source->second.is_kept) kept_.splice(kept_.end(), kept_, source->second.place);
+  CountCells(copy, 0, 1);
   entries_[sequence_id] = std::move(copy);
 }
 
@@ -92,7 +93,7 @@ void PrefixCache::Append(int64_t sequence_id, int64_t tokens) {
   Entry& entry = entries_[sequence_id];
   // Cells that others share do not grow.
   if (entry.cells == nullptr || entry.cells.use_count() > 1) {
-    entry.cells = std::make_shared<Cells>(Cells{std::move(entry.cells)});
+    entry.cells = std::make_shared<Cells>(Cells{std::move(entry.cells), 0, 0, 1});
   }
   entry.cells->count += tokens;
   entry.length += tokens;
@@ -141,12 +142,21 @@ void PrefixCache::Publish(int64_t sequence_id, const std::string& tenant, std::s
   found->second.node->sequences.insert(sequence_id);
 }
 
-void PrefixCache::CountCells(const Entry& entry, int64_t change) {
+void PrefixCache::CountCells(const Entry& entry, int64_t keepers, int64_t users) {
   for (Cells* cells = entry.cells.get(); cells != nullptr; cells = cells->before.get()) {
-    if (change > 0 && cells->keepers == 0) kept_cells_ += cells->count;
-    cells->keepers += change;
-    if (change < 0 && cells->keepers == 0) kept_cells_ -= cells->count;
+    if (cells->is_kept_only()) kept_cells_ -= cells->count;
+    cells->keepers += keepers;
+    cells->users += users;
+    if (cells->is_kept_only()) kept_cells_ += cells->count;
   }
+}
+
+int64_t PrefixCache::CellsOfItsOwn(const Entry& entry) {
+  int64_t own = 0;
+  for (const Cells* cells = entry.cells.get(); cells != nullptr; cells = cells->before.get()) {
+    if (cells->keepers == 1 && cells->users == 0) own += cells->count;
+  }
+  return own;
 }
 
 void PrefixCache::CountPinned(const Entry& entry, int sign) {
@@ -167,7 +177,7 @@ bool PrefixCache::Keep(int64_t sequence_id) {
   if (has_twin) return false;
   entry.is_kept = true;
   entry.place = kept_.insert(kept_.end(), sequence_id);
-  CountCells(entry, 1);
+  CountCells(entry, 1, -1);
   CountPinned(entry, 1);
   return true;
 }
@@ -199,8 +209,10 @@ void PrefixCache::Erase(Entries::iterator found) {
   if (entry.node != nullptr) RemoveFromTree(found->first, entry.node);
   if (entry.is_kept) {
     CountPinned(entry, -1);
-    CountCells(entry, -1);
+    CountCells(entry, -1, 0);
     kept_.erase(entry.place);
+  } else {
+    CountCells(entry, 0, -1);
   }
   // Long chains of cells must not be destroyed by recursion.
   std::shared_ptr<Cells> cells = std::move(entry.cells);
@@ -242,6 +254,8 @@ std::vector<int64_t> PrefixCache::ShrinkTo(int64_t sequences, int64_t cells) {
     const int64_t sequence_id = *next++;
     const auto entry = entries_.find(sequence_id);
     if (entry->second.pins > 0) continue;
+    // Without it there would be no more room.
+    if (kept_sequences() <= sequences && CellsOfItsOwn(entry->second) == 0) continue;
     Erase(entry);
     evicted.push_back(sequence_id);
   }

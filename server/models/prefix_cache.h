@@ -77,11 +77,11 @@ class PrefixCache {
   int32_t pinned_sequences() const { return pinned_sequences_; }
   int64_t pinned_tokens() const { return pinned_tokens_; }
 
-  // Evicts kept sequences, the least recently used first, until at most that many sequences and cells are kept, or only
-  // pinned ones are left. Returns the sequences that the caller frees.
+  // Evicts kept sequences, the least recently used first, until at most that many sequences and cells are kept, or
+  // until nothing that is left can be evicted. Returns the sequences that the caller frees.
   std::vector<int64_t> ShrinkTo(int64_t sequences, int64_t cells);
 
-  // Kept sequences, and the cells that they hold.
+  // Kept sequences, and the cells that they hold and no session does.
   int64_t kept_sequences() const { return std::ssize(kept_); }
   int64_t kept_cells() const { return kept_cells_; }
 
@@ -91,8 +91,10 @@ class PrefixCache {
   struct Cells {
     std::shared_ptr<Cells> before;
     int64_t count = 0;
-    // Number of kept sequences that hold them.
+    // Number of kept sequences that hold them, and of sequences of sessions.
     int64_t keepers = 0;
+    int64_t users = 0;
+    bool is_kept_only() const { return keepers > 0 && users == 0; }
   };
   struct Entry {
     std::shared_ptr<Cells> cells;
@@ -110,8 +112,10 @@ class PrefixCache {
   static std::shared_ptr<Cells> Split(Cells& cells, int64_t count);
   Node* NodeOf(const std::string& tenant, std::span<const TokenId> tokens);
   void RemoveFromTree(int64_t sequence_id, Node* node);
-  // Counts the cells of a kept sequence, or no longer.
-  void CountCells(const Entry& entry, int64_t change);
+  // Changes the counts of all cells that the sequence holds.
+  void CountCells(const Entry& entry, int64_t keepers, int64_t users);
+  // The cells that would be free without this kept sequence.
+  static int64_t CellsOfItsOwn(const Entry& entry);
   void CountPinned(const Entry& entry, int sign);
   void Erase(Entries::iterator entry);
 

@@ -36,31 +36,56 @@ int64_t CommonLength(const std::vector<TokenId>& a, const std::vector<TokenId>& 
 
 }  // namespace
 
-void BatchScheduler::AwaitPrefixes(const Job& job, const RequestContext& context, std::unique_lock<std::mutex>& lock) {
-  // Whether other work will soon have much more of these tokens than the cache has.
-  const auto is_on_its_way = [&](const SequenceWork& work) {
-    const int64_t most = MostCached(work);
-    const int64_t cached = cache_.Find(job.tenant, work.append_token_ids, most).length;
-    return most >= cached + kWorthWaiting &&
-           std::any_of(placed_jobs_.begin(), placed_jobs_.end(), [&](const Job* other) {
-             if (other->tenant != job.tenant) return false;
-             for (size_t i = 0; i < other->paths.size(); ++i) {
-               if (!other->work[i].is_final) continue;
-               if (std::min(most, CommonLength(other->paths[i], work.append_token_ids)) >= cached + kWorthWaiting) {
-                 return true;
-               }
-             }
-             return false;
-           });
-  };
-  const auto may_begin = [&] {
-    return !lost_.ok() || job.session->share_.is_suspended ||
-           std::none_of(job.work.begin(), job.work.end(),
-                        [&](const SequenceWork& work) { return work.from_cache && is_on_its_way(work); });
-  };
+bool BatchScheduler::MustWaitForOthers(const Job& job) const {
   // A job that is alone must not depend on others.
-  if (job.is_alone) return;
-  context.WaitFor(placed_job_ended_, lock, may_begin);
+  if (job.is_alone) return false;
+  return std::any_of(job.work.begin(), job.work.end(), [&](const SequenceWork& work) {
+    if (!work.from_cache) return false;
+    const int64_t most = MostCached(work);
+    const int64_t needed = cache_.Find(job.tenant, work.append_token_ids, most).length + kWorthWaiting;
+    if (most < needed) return false;
+    return std::any_of(placed_jobs_.begin(), placed_jobs_.end(), [&](const Job* other) {
+      if (other->tenant != job.tenant) return false;
+      for (size_t i = 0; i < other->paths.size(); ++i) {
+        if (!other->work[i].is_final) continue;
+        if (std::min(most, CommonLength(other->paths[i], work.append_token_ids)) >= needed) return true;
+      }
+      return false;
+    });
+  });
+}
+
+void BatchScheduler::Queue(const std::shared_ptr<Job>& job, const RequestContext& context,
+                           std::unique_lock<std::mutex>& lock) {
+  if (!MustWaitForOthers(*job)) {
+    PlaceInCache(*job);
+    for (size_t index = 0; index < job->work.size(); ++index) waiting_.push_back({job, index});
+    WakeDispatcher();
+    return;
+  }
+  parked_.push_back(job);
+  const auto is_over = [&] {
+    return !lost_.ok() || job->session->share_.is_suspended ||
+           std::find(parked_.begin(), parked_.end(), job) == parked_.end();
+  };
+  context.WaitFor(unparked_, lock, is_over);
+  // The caller has given up, or its session has lost its room.
+  std::erase(parked_, job);
+}
+
+void BatchScheduler::Unpark() {
+  for (size_t i = 0; i < parked_.size();) {
+    const std::shared_ptr<Job> job = parked_[i];
+    if (job->session->share_.is_suspended || MustWaitForOthers(*job)) {
+      ++i;
+      continue;
+    }
+    parked_.erase(parked_.begin() + static_cast<ptrdiff_t>(i));
+    PlaceInCache(*job);
+    for (size_t index = 0; index < job->work.size(); ++index) waiting_.push_back({job, index});
+  }
+  unparked_.notify_all();
+  WakeDispatcher();
 }
 
 void BatchScheduler::PlaceInCache(Job& job) {
@@ -96,7 +121,7 @@ void BatchScheduler::EndInCache(const Job& job, bool is_done) {
     if (!job.work[i].is_final || job.paths[i].empty() || !job.results[i].status.ok()) continue;
     cache_.Publish(job.work[i].sequence_id, job.tenant, job.paths[i]);
   }
-  placed_job_ended_.notify_all();
+  Unpark();
 }
 
 void BatchScheduler::UnpinSource(const SequenceWork& work) {

@@ -6,7 +6,6 @@
 #include "core/distribution.h"
 #include "core/limits.h"
 #include "core/scorer.h"
-#include "server/handlers/shared_contexts.h"
 #include "tests/server/in_process.h"
 #include "tests/testing/matchers.h"
 
@@ -377,43 +376,6 @@ TEST_F(BoundaryTest, ANameInTheTextIsNotTakenForATokenBehindIt) {
       {"<s>", "<s>a", parse.c_str(), bos + bos, bos + FakeTokens("a") + eos, "JOINT after 2 context-changed"},
       {"</s>", "</s>", parse.c_str(), bos + eos, eos + eos, "JOINT after 2 context-changed"},
   });
-}
-
-ItemInput ItemOf(const std::vector<std::vector<TokenId>>& contexts) {
-  ItemInput item;
-  for (const auto& context : contexts) {
-    item.continuations.emplace_back().context = std::make_shared<const std::vector<TokenId>>(context);
-  }
-  return item;
-}
-
-std::vector<TokenId> Long(TokenId first, TokenId last) {
-  std::vector<TokenId> ids(100, 7);
-  ids.front() = first;
-  ids.back() = last;
-  return ids;
-}
-
-TEST(GroupByContextTest, OneContextIsOneGroup) {
-  const auto groups = GroupByContext(ItemOf({{1, 2, 3}, {1, 2, 3}, {1, 2}, {1, 2, 4}}), 5);
-  ASSERT_EQ(groups.size(), 1u);
-  EXPECT_EQ(groups[0].item_index, 5u);
-  EXPECT_EQ(groups[0].shared_count, 1u);
-  EXPECT_THAT(groups[0].continuations, ElementsAre(0, 1, 2, 3));
-}
-
-TEST(GroupByContextTest, AnOddContextDoesNotKeepTheOthersFromSharing) {
-  auto item = ItemOf({Long(1, 8), {5}, Long(1, 9), Long(2, 8), Long(1, 8), Long(2, 8)});
-  item.continuations.emplace_back().status = absl::InvalidArgumentError("cannot be scored");
-  const auto groups = GroupByContext(item, 0);
-  ASSERT_EQ(groups.size(), 3u);
-  EXPECT_THAT(groups[0].continuations, ElementsAre(0, 2, 4));
-  EXPECT_EQ(groups[0].shared_count, 99u);
-  EXPECT_THAT(groups[1].continuations, ElementsAre(1));
-  EXPECT_EQ(groups[1].shared_count, 0u);
-  EXPECT_THAT(groups[2].continuations, ElementsAre(3, 5));
-  EXPECT_EQ(groups[2].shared_count, 99u);
-  EXPECT_TRUE(GroupByContext(ItemInput(), 0).empty());
 }
 
 }  // namespace

@@ -76,8 +76,9 @@ class RememberingRunner {
   static constexpr const char* kPoisonText = "poison";
 
   // `on_lost`: told, on its thread, instead of answering batch number `lost_at_batch` (from 0), or one with poison.
+  // `sharing`: what the server may ask of its cache.
   RememberingRunner(const ModelDescription& model, RunnerCapacity capacity, int lost_at_batch = kNever,
-                    std::function<void(RememberingRunner&)> on_lost = nullptr)
+                    std::function<void(RememberingRunner&)> on_lost = nullptr, CacheSharing sharing = {})
       : lost_at_batch_(lost_at_batch),
         on_lost_(std::move(on_lost)),
         runner_(std::make_shared<AttachedRunner>("remembering", model, capacity,
@@ -92,7 +93,8 @@ class RememberingRunner {
                                                        std::lock_guard lock(mutex_);
                                                        texts_.emplace_back(call_id, std::move(texts));
                                                        changed_.notify_all();
-                                                     }))),
+                                                     }),
+                                                 /*can_choose=*/false, sharing)),
         thread_([this] { Serve(); }) {}
 
   ~RememberingRunner() {
@@ -128,6 +130,11 @@ class RememberingRunner {
     float sum = 0;
     for (size_t i = 0; i < count; ++i) sum += static_cast<float>((i + 1) * static_cast<size_t>(tokens[i]));
     return {static_cast<float>(count), sum, static_cast<float>(tokens[count - 1]), 0};
+  }
+  // The log-prob of a target after those tokens: another number for each target and each history.
+  static double LogProb(const std::vector<TokenId>& tokens, size_t count, TokenId target) {
+    const std::vector<float> row = Row(tokens, count);
+    return -static_cast<double>(row[1]) - row[0] / 1024 - target / 1048576.0;
   }
 
  private:
@@ -183,7 +190,10 @@ class RememberingRunner {
       own_tokens_.erase(sequence_id);
     }
     for (const SequenceWork& piece : batch.work) {
-      if (piece.fork_from_sequence_id) sequences_[piece.sequence_id] = sequences_.at(*piece.fork_from_sequence_id);
+      if (!piece.fork_from_sequence_id) continue;
+      std::vector<TokenId>& tokens = sequences_[piece.sequence_id];
+      tokens = sequences_.at(*piece.fork_from_sequence_id);
+      if (piece.keep_prefix_length) tokens.resize(static_cast<size_t>(*piece.keep_prefix_length));
     }
     std::vector<PieceOutput> outputs;
     for (const SequenceWork& piece : batch.work) {
@@ -192,6 +202,10 @@ class RememberingRunner {
       tokens.insert(tokens.end(), piece.append_token_ids.begin(), piece.append_token_ids.end());
       token_count_ += std::ssize(piece.append_token_ids);
       own_tokens_[piece.sequence_id] += std::ssize(piece.append_token_ids);
+      if (!piece.rows.empty() && std::holds_alternative<RecordsWanted>(piece.rows.front().form)) {
+        AddRecords(piece, tokens, before, outputs);
+        continue;
+      }
       for (PieceOutput& output :
            LogitsOf(piece, [&](int32_t row) { return Row(tokens, before + static_cast<size_t>(row) + 1); })) {
         outputs.push_back(std::move(output));
@@ -202,6 +216,31 @@ class RememberingRunner {
     most_cached_tokens_ = std::max(most_cached_tokens_, cached);
     most_open_sequences_ = std::max(most_open_sequences_, sequences_.size());
     return outputs;
+  }
+
+  static void AddRecords(const SequenceWork& piece, const std::vector<TokenId>& tokens, size_t before,
+                         std::vector<PieceOutput>& outputs) {
+    for (size_t i = 0; i < piece.rows.size(); ++i) {
+      const RowRequest& request = piece.rows[i];
+      const auto& wanted = std::get<RecordsWanted>(request.form);
+      PieceOutput& output = outputs.emplace_back();
+      output.sequence_id = piece.sequence_id;
+      output.request_index = static_cast<int32_t>(i);
+      output.row_count = request.row_count;
+      for (int32_t row = 0; row < request.row_count; ++row) {
+        const size_t count = before + static_cast<size_t>(request.first_row + row) + 1;
+        RowRecord& record = output.rows.records.emplace_back();
+        record.log_sum_exp = static_cast<double>(count);
+        record.argmax = tokens[count - 1];
+        record.target_log_prob = LogProb(tokens, count, wanted.targets[static_cast<size_t>(row)]);
+        if (wanted.ranks) record.target_rank = wanted.targets[static_cast<size_t>(row)] + 1;
+        for (int32_t k = 0; k < wanted.top_n; ++k) record.top.push_back({k, LogProb(tokens, count, k), {}, {}});
+        for (const TokenId id : wanted.named_token_ids) {
+          record.named.push_back({id, LogProb(tokens, count, id), {}, {}});
+          if (wanted.ranks) record.named.back().rank = id + 1;
+        }
+      }
+    }
   }
 
   const int lost_at_batch_;

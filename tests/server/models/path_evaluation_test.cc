@@ -1,0 +1,287 @@
+#include "server/models/path_evaluation.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <deque>
+#include <map>
+#include <memory>
+#include <random>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "server/models/model_pool.h"
+#include "tests/server/models/runner_doubles.h"
+#include "tests/testing/matchers.h"
+
+namespace logitd::server {
+namespace {
+
+using ::logitd::testing::IsOk;
+using Tokens = std::vector<TokenId>;
+
+// Keeps what comes, and checks its order.
+class Collected : public PathSink {
+ public:
+  absl::Status OnRecord(size_t path, size_t target, const RowRecord& record) override {
+    EXPECT_EQ(target, records[path].size());
+    records[path].push_back(record);
+    return absl::OkStatus();
+  }
+  absl::Status OnLogits(size_t path, size_t target, LogitsView row) override {
+    EXPECT_EQ(target, rows[path].size());
+    rows[path].emplace_back(row.begin(), row.end());
+    return absl::OkStatus();
+  }
+  bool IsWanted(size_t path) override { return !unwanted.contains(path) || records[path].size() < unwanted[path]; }
+
+  std::map<size_t, std::vector<RowRecord>> records;
+  std::map<size_t, std::vector<std::vector<float>>> rows;
+  // Paths that are not wanted after that many records.
+  std::map<size_t, size_t> unwanted;
+};
+
+struct Text {
+  Tokens context;
+  Tokens targets;
+};
+
+class PathEvaluationTest : public ::testing::Test {
+ protected:
+  RememberingRunner& AddRunner(RunnerCapacity capacity = {16, 1000, 64}, CacheSharing sharing = {true, true},
+                               int lost_at_batch = RememberingRunner::kNever) {
+    ModelDescription description;
+    description.name = "m";
+    description.vocab_size = RememberingRunner::kVocabSize;
+    description.model_fingerprint = "weights";
+    RememberingRunner& runner = runners_.emplace_back(
+        description, capacity, lost_at_batch,
+        [this](RememberingRunner& lost) {
+          pool_.Detach(model_, lost.runner());
+          lost.runner()->OnLost(errors::RunnerLost("m"));
+        },
+        sharing);
+    auto model = pool_.Attach(description, {.fork = sharing.fork, .trim = sharing.trim, .records = true},
+                              std::make_shared<const Vocabulary>(), runner.runner());
+    EXPECT_THAT(model, IsOk());
+    if (model_ == nullptr) model_ = *model;
+    return runner;
+  }
+
+  // Evaluates, and checks every number. Returns the tokens that were evaluated.
+  int64_t Run(const std::vector<Text>& texts, PathOptions options = {}) {
+    std::vector<TokenPath> paths;
+    for (const Text& text : texts) paths.push_back({text.context, text.targets, {}});
+    Collected collected;
+    PathEvaluation evaluation(options, *model_, records_, context_, collected);
+    EXPECT_THAT(evaluation.Run(paths), IsOk());
+    int64_t evaluated = 0;
+    for (size_t i = 0; i < texts.size(); ++i) {
+      EXPECT_THAT(evaluation.status(i), IsOk());
+      evaluated += evaluation.evaluated(i);
+      Tokens history = texts[i].context;
+      for (size_t t = 0; t < texts[i].targets.size(); ++t) {
+        const TokenId target = texts[i].targets[t];
+        if (options.as_logits) {
+          EXPECT_EQ(collected.rows[i].at(t), RememberingRunner::Row(history, history.size()));
+        } else {
+          const RowRecord& record = collected.records[i].at(t);
+          EXPECT_EQ(record.target_log_prob, RememberingRunner::LogProb(history, history.size(), target));
+          EXPECT_EQ(record.argmax, history.back());
+          EXPECT_EQ(record.target_rank.has_value(), options.wanted.ranks);
+          if (options.wanted.ranks) {
+            EXPECT_EQ(*record.target_rank, target + 1);
+          }
+          EXPECT_EQ(record.named.size(), options.wanted.named_token_ids.size());
+          for (size_t k = 0; k < record.named.size(); ++k) {
+            EXPECT_EQ(record.named[k].token_id, options.wanted.named_token_ids[k]);
+          }
+        }
+        history.push_back(target);
+      }
+    }
+    return evaluated;
+  }
+  static int64_t Needed(const std::vector<Text>& texts) {
+    std::vector<TokenPath> paths;
+    for (const Text& text : texts) paths.push_back({text.context, text.targets, {}});
+    return FedTokens(paths);
+  }
+  static Tokens Random(std::mt19937& random, size_t count) {
+    Tokens tokens(count);
+    for (TokenId& token : tokens) token = static_cast<TokenId>(random() % 4);
+    return tokens;
+  }
+
+  RequestContext context_;
+  RecordCache records_{1 << 20};
+  ModelPool pool_{[](const std::string&, const std::string&, bool) {}};
+  std::shared_ptr<ServedModel> model_;
+  std::deque<RememberingRunner> runners_;
+};
+
+TEST_F(PathEvaluationTest, ItemsAreEvaluatedOnceAndNeverAgain) {
+  RememberingRunner& runner = AddRunner();
+  std::mt19937 random(1);
+  const Tokens context = Random(random, 60);
+  std::vector<Text> texts = {{context, {0, 1, 2}}, {context, {0, 1, 3}}, {context, {2}}, {context, {3, 3}}};
+  EXPECT_EQ(Needed(texts), 60 + 2 + 1);
+  EXPECT_EQ(Run(texts), 63);
+  EXPECT_EQ(runner.token_count(), 63);
+  EXPECT_EQ(Run(texts), 0);
+  EXPECT_EQ(runner.token_count(), 63);
+  // A new candidate has its own tokens evaluated: the context's last one for its first row, then all but its last.
+  texts.push_back({context, {1, 2, 3, 0}});
+  EXPECT_EQ(Run(texts), 4);
+  EXPECT_EQ(runner.token_count(), 67);
+}
+
+TEST_F(PathEvaluationTest, AThousandCandidatesOfOneTokenCostOneContext) {
+  AddRunner();
+  std::vector<Text> texts;
+  for (TokenId token = 0; token < 1000; ++token) texts.push_back({{1, 2, 3}, {token}});
+  EXPECT_EQ(Run(texts, {.wanted = {.ranks = true}}), 3);
+}
+
+TEST_F(PathEvaluationTest, TenantsShareNothing) {
+  AddRunner();
+  const std::vector<Text> texts = {{Tokens(50, 1), {2, 3}}};
+  EXPECT_EQ(Run(texts, {.scope = {"a", false}}), 51);
+  EXPECT_EQ(Run(texts, {.scope = {"b", false}}), 51);
+  EXPECT_EQ(Run(texts, {.scope = {"", true}}), 51);
+  EXPECT_EQ(Run(texts, {.scope = {"", true}}), 51);
+  EXPECT_EQ(Run(texts), 51);
+  EXPECT_EQ(Run(texts, {.scope = {"b", false}}), 0);
+}
+
+TEST_F(PathEvaluationTest, OtherOptionsOfRecordsFindTheRunnersCache) {
+  AddRunner();
+  const std::vector<Text> texts = {{Tokens(50, 1), {2, 3}}, {Tokens(50, 1), {0}}};
+  EXPECT_EQ(Run(texts), 51);
+  // The rows are needed again: one token for each.
+  EXPECT_EQ(Run(texts, {.wanted = {.named_token_ids = {3, 1}, .ranks = true}}), 2);
+  EXPECT_EQ(Run(texts, {.wanted = {.named_token_ids = {1}, .ranks = true}}), 0);
+  EXPECT_EQ(Run(texts, {.as_logits = true, .rows_at_once = 1}), 2);
+}
+
+TEST_F(PathEvaluationTest, APathThatIsNotWantedAnyMoreIsNotEvaluated) {
+  RememberingRunner& runner = AddRunner();
+  const Tokens context(20, 1);
+  const std::vector<Text> texts = {{context, Tokens(30, 2)}, {context, Tokens(30, 3)}};
+  std::vector<TokenPath> paths;
+  for (const Text& text : texts) paths.push_back({text.context, text.targets, {}});
+  Collected collected;
+  collected.unwanted[1] = 4;
+  const PathOptions options{.rows_at_once = 4};
+  PathEvaluation evaluation(options, *model_, records_, context_, collected);
+  EXPECT_THAT(evaluation.Run(paths), IsOk());
+  EXPECT_EQ(collected.records[0].size(), 30u);
+  // Its first row comes with the context, the next four in its first portion.
+  EXPECT_THAT(collected.records[1].size(), ::testing::AllOf(::testing::Ge(4u), ::testing::Le(5u)));
+  EXPECT_LE(runner.token_count(), 20 + 29 + 4);
+}
+
+struct Kind {
+  CacheSharing sharing;
+  bool as_logits;
+  size_t rows_at_once;
+  bool is_private;
+  RunnerCapacity capacity;
+};
+
+class RandomPathsTest : public PathEvaluationTest, public ::testing::WithParamInterface<Kind> {};
+
+TEST_P(RandomPathsTest, EveryNumberIsRightAndNothingIsEvaluatedTwice) {
+  const Kind& kind = GetParam();
+  RememberingRunner& runner = AddRunner(kind.capacity, kind.sharing);
+  std::mt19937 random(7);
+  PathOptions options;
+  options.as_logits = kind.as_logits;
+  options.rows_at_once = kind.rows_at_once;
+  options.scope.is_private = kind.is_private;
+  int64_t before = 0;
+  for (int round = 0; round < 60; ++round) {
+    std::vector<Text> texts;
+    const size_t contexts = 1 + random() % 4;
+    for (size_t c = 0; c < contexts; ++c) {
+      const Tokens context = Random(random, 1 + random() % 40);
+      const size_t count = 1 + random() % (round % 10 == 0 ? 60 : 6);
+      for (size_t i = 0; i < count; ++i) texts.push_back({context, Random(random, 1 + random() % 5)});
+    }
+    const int64_t evaluated = Run(texts, options);
+    if (HasFatalFailure() || HasNonfatalFailure()) return;
+    EXPECT_EQ(runner.token_count() - before, evaluated);
+    before = runner.token_count();
+    // In a cache with room for little else, paths that did not fit begin again.
+    if (kind.sharing.trim && !kind.as_logits && kind.capacity.max_sequences >= 16) {
+      EXPECT_LE(evaluated, Needed(texts));
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Runners, RandomPathsTest,
+                         ::testing::Values(Kind{{true, true}, false, SIZE_MAX, false, {16, 1000, 64}},
+                                           Kind{{true, true}, false, 2, false, {16, 1000, 64}},
+                                           Kind{{true, true}, true, 3, false, {16, 1000, 64}},
+                                           Kind{{true, true}, false, SIZE_MAX, true, {16, 1000, 64}},
+                                           Kind{{true, false}, false, SIZE_MAX, false, {16, 1000, 64}},
+                                           Kind{{true, false}, true, 2, false, {8, 300, 16}},
+                                           Kind{{false, false}, false, SIZE_MAX, false, {16, 1000, 64}},
+                                           Kind{{false, false}, true, 2, false, {1, 60, 16}},
+                                           Kind{{true, true}, false, SIZE_MAX, false, {2, 60, 16}},
+                                           Kind{{true, true}, false, 1, true, {4, 90, 16}},
+                                           Kind{{true, true}, false, SIZE_MAX, false, {1, 60, 16}}));
+
+// Sessions of many threads, in a cache that is too small for all of them: nothing is wrong, lost or stuck.
+TEST_F(PathEvaluationTest, ThreadsShareASmallCache) {
+  RememberingRunner& runner = AddRunner({8, 200, 32});
+  std::mt19937 contexts(5);
+  std::vector<Tokens> known;
+  for (int i = 0; i < 6; ++i) known.push_back(Random(contexts, 20 + contexts() % 60));
+  std::vector<std::thread> threads;
+  for (unsigned t = 0; t < 8; ++t) {
+    threads.emplace_back([&, t] {
+      std::mt19937 random(t);
+      for (int round = 0; round < 40; ++round) {
+        std::vector<Text> texts;
+        const Tokens& context = known[random() % known.size()];
+        for (int i = 0; i < 3; ++i) texts.push_back({context, Random(random, 1 + random() % 6)});
+        PathOptions options;
+        options.scope = {random() % 4 == 0 ? "b" : "", random() % 5 == 0};
+        Run(texts, options);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_LE(runner.most_open_sequences(), 8u);
+}
+
+// Equal beginnings that are on their way at the same time are evaluated once.
+TEST_F(PathEvaluationTest, CallsAtOnceWaitForEachOthersTokens) {
+  RememberingRunner& runner = AddRunner({32, 4000, 64});
+  const Tokens context(900, 1);
+  std::vector<std::thread> threads;
+  for (TokenId t = 0; t < 8; ++t) {
+    threads.emplace_back([&, t] { Run({{context, {t % 4, t / 4, 2, 3}}}); });
+  }
+  for (std::thread& thread : threads) thread.join();
+  // Each has the context's last token again for its first row, and three tokens of its own.
+  EXPECT_LE(runner.token_count(), 900 + 8 * 4);
+  EXPECT_GE(runner.token_count(), 900 + 8);
+}
+
+TEST_F(PathEvaluationTest, ALostRunnerIsNotNoticed) {
+  AddRunner({16, 1000, 16}, {true, true}, /*lost_at_batch=*/3);
+  RememberingRunner& second = AddRunner({16, 1000, 16});
+  std::mt19937 random(2);
+  const Tokens context = Random(random, 60);
+  EXPECT_LE(Run({{context, {0, 1, 2}}, {context, {0, 3, 3}}, {context, {2, 2}}}), 64);
+  EXPECT_GT(second.token_count(), 0);
+}
+
+}  // namespace
+}  // namespace logitd::server
