@@ -261,6 +261,7 @@ TokenizationOptions FromProto(const v1::TokenizationOptions& message) {
   if (message.has_add_special_tokens()) options.add_special_tokens = message.add_special_tokens();
   options.parse_special_tokens = message.parse_special_tokens();
   if (message.boundary() != v1::BOUNDARY_UNSPECIFIED) options.boundary = static_cast<Boundary>(message.boundary());
+  options.truncates_context = message.truncation() == v1::TRUNCATION_CONTEXT_LEFT;
   return options;
 }
 

@@ -158,6 +158,7 @@ void ToProto(const ContinuationInput& input, const ContinuationScore& score, con
     return;
   }
   if (input.boundary) *message.mutable_boundary() = *input.boundary;
+  message.set_truncated_token_count(input.truncated_count);
   v1::ScoredSequence& sequence = *message.mutable_score();
   for (const TokenRecord& record : score.tokens) ToProto(record, options, &vocabulary, *sequence.add_tokens());
   ToProto(score.token_count, score.sums, *sequence.mutable_totals());

@@ -1,6 +1,7 @@
 #include "server/handlers/item_tokens.h"
 
 #include <algorithm>
+#include <map>
 #include <memory>
 #include <string_view>
 #include <utility>
@@ -135,8 +136,10 @@ class Resolution {
   absl::Status TakeContinuation(const Place& place, const std::string& text, std::vector<TokenId> tokens);
   // The last step for every continuation.
   absl::Status Finish(const ContinuationRequest& request, ItemInput& item, ContinuationInput& continuation);
+  // Drops the tokens at the beginning of the context that are too many, if the request allows it.
+  void Truncate(ContinuationInput& continuation);
   absl::Status CountTokens(size_t count);
-  absl::StatusOr<TokenId> ImplicitContext() const;
+  absl::StatusOr<TokenId> ImplicitContext() const { return ImplicitContextToken(description_, "context"); }
   bool IsJoined(const Place& place) const {
     const Making making = pending_[place.item].continuations[*place.continuation];
     return making == Making::kJoined || making == Making::kGivenAfterSpaces;
@@ -156,17 +159,11 @@ class Resolution {
   TextOutcomes outcomes_;
   std::vector<ItemInput> inputs_;
   std::vector<Pending> pending_;
+  // What is left of contexts that have lost that many tokens.
+  std::map<std::pair<SharedTokens, int64_t>, SharedTokens> truncated_;
   std::optional<Spelling> spelling_;
   int64_t token_count_ = 0;
 };
-
-absl::StatusOr<TokenId> Resolution::ImplicitContext() const {
-  if (description_.bos_token_id) return *description_.bos_token_id;
-  if (description_.eos_token_id) return *description_.eos_token_id;
-  // One of several end tokens would be a guess.
-  if (description_.end_token_ids.size() == 1) return description_.end_token_ids.front();
-  return errors::EmptyPrompt("context");
-}
 
 absl::Status Resolution::ReadContext(size_t item) {
   RETURN_IF_ERROR(CheckId(items_[item].id));
@@ -210,7 +207,7 @@ absl::Status Resolution::ReadContext(size_t item) {
 }
 
 absl::Status Resolution::CheckContextFits(const std::vector<TokenId>& ids, std::string_view field) const {
-  if (std::ssize(ids) <= description_.context_length) return absl::OkStatus();
+  if (options_.truncates_context || std::ssize(ids) <= description_.context_length) return absl::OkStatus();
   return errors::ContextLengthExceeded(field, std::ssize(ids), description_.context_length);
 }
 
@@ -237,6 +234,7 @@ absl::Status Resolution::ReadContinuation(size_t item, size_t index) {
 absl::Status Resolution::CheckFits(const Place& place) const {
   const Pending& pending = pending_[place.item];
   const int64_t most = description_.context_length;
+  if (options_.truncates_context && (!place.continuation || IsJoined(place))) return absl::OkStatus();
   if (!place.continuation) return CheckTextFits("context.text", SizeOf(pending.context), options_, model_, most);
   TextSize size = SizeOf(TextOf(RequestAt(place)));
   if (IsJoined(place)) size = size + pending.whole_context_size;
@@ -382,6 +380,21 @@ absl::Status Resolution::TakeContinuation(const Place& place, const std::string&
   return absl::OkStatus();
 }
 
+void Resolution::Truncate(ContinuationInput& continuation) {
+  const int64_t most = int64_t{description_.context_length} + 1 - std::ssize(continuation.token_ids);
+  const int64_t surplus = std::ssize(*continuation.context) - most;
+  // One that is too long by itself is refused with its own length.
+  if (!options_.truncates_context || surplus <= 0 || most < 1) return;
+  // Continuations of one length share what is left of their context.
+  SharedTokens& rest = truncated_[{continuation.context, surplus}];
+  if (rest == nullptr) {
+    rest = std::make_shared<const std::vector<TokenId>>(continuation.context->begin() + surplus,
+                                                        continuation.context->end());
+  }
+  continuation.context = rest;
+  continuation.truncated_count = static_cast<int32_t>(surplus);
+}
+
 absl::Status Resolution::Finish(const ContinuationRequest& request, ItemInput& item, ContinuationInput& continuation) {
   RETURN_IF_ERROR(continuation.status);
   const Vocabulary& vocabulary = model_.vocabulary();
@@ -404,6 +417,7 @@ absl::Status Resolution::Finish(const ContinuationRequest& request, ItemInput& i
     continuation.context = std::make_shared<const std::vector<TokenId>>(std::vector<TokenId>{implicit});
     if (continuation.boundary) continuation.boundary->set_implicit_context_token_id(implicit);
   }
+  Truncate(continuation);
   const auto context_token_count = static_cast<int32_t>(continuation.context->size());
   if (continuation.boundary) continuation.boundary->set_context_token_count(context_token_count);
   RETURN_IF_ERROR(SetCounts(request, text, continuation));

@@ -37,6 +37,8 @@ struct ContinuationInput {
   NamedByPosition named;
   // Set if the continuation is a text.
   std::optional<v1::BoundaryReport> boundary;
+  // Tokens that the context has lost at its beginning, because both together were too long.
+  int32_t truncated_count = 0;
 };
 
 // A context and what follows it.

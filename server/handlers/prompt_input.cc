@@ -1,5 +1,7 @@
 #include "server/handlers/prompt_input.h"
 
+#include <iterator>
+#include <string>
 #include <utility>
 
 #include "base/status_macros.h"
@@ -19,6 +21,14 @@ bool AddsBos(const TokenizationOptions& options, const ModelDescription& model) 
 
 }  // namespace
 
+absl::StatusOr<TokenId> ImplicitContextToken(const ModelDescription& model, std::string_view field) {
+  if (model.bos_token_id) return *model.bos_token_id;
+  if (model.eos_token_id) return *model.eos_token_id;
+  // One of several end tokens would be a guess.
+  if (model.end_token_ids.size() == 1) return model.end_token_ids.front();
+  return errors::EmptyPrompt(field);
+}
+
 bool HasReport(const v1::TokenizationReport& report) { return report.text_changed() || report.doubled_bos(); }
 
 v1::TokenizationReport ReportText(const Spelling& spelling, const ModelDescription& model,
@@ -31,15 +41,16 @@ v1::TokenizationReport ReportText(const Spelling& spelling, const ModelDescripti
   return report;
 }
 
-absl::StatusOr<PromptInput> PromptTokens(const v1::Input& prompt, const TokenizationOptions& options,
-                                         ServedModel& model, const RequestContext& context) {
+absl::StatusOr<PromptInput> InputTokens(const v1::Input& prompt, const std::string& field, int64_t most_tokens,
+                                        const TokenizationOptions& options, ServedModel& model,
+                                        const RequestContext& context) {
   const ModelDescription& description = model.description();
   PromptInput input;
   std::vector<TokenId>& ids = input.token_ids;
-  RETURN_IF_ERROR(CheckForm(prompt, "prompt"));
+  RETURN_IF_ERROR(CheckForm(prompt, field));
   if (!prompt.segments().empty()) {
     TextOutcomes outcomes(model, context);
-    ASSIGN_OR_RETURN(SegmentsInput segments, TokenizeSegments(prompt, "prompt", options, model, outcomes, context));
+    ASSIGN_OR_RETURN(SegmentsInput segments, TokenizeSegments(prompt, field, options, model, outcomes, context));
     RETURN_IF_ERROR(segments.status);
     input.token_ids = std::move(segments.token_ids);
     input.report = std::move(segments.report);
@@ -47,13 +58,13 @@ absl::StatusOr<PromptInput> PromptTokens(const v1::Input& prompt, const Tokeniza
   switch (prompt.input_case()) {
     case v1::Input::kText: {
       // Whether or not a BOS would be added: a prompt says something.
-      if (prompt.text().empty()) return errors::EmptyPrompt("prompt.text");
+      if (prompt.text().empty()) return errors::EmptyPrompt(field + ".text");
       if (static_cast<int64_t>(prompt.text().size()) > kMaxTextBytes) {
-        return errors::AboveLimit("prompt.text", prompt.text().size(), kMaxTextBytes, 0, "bytes");
+        return errors::AboveLimit(field + ".text", prompt.text().size(), kMaxTextBytes, 0, "bytes");
       }
-      RETURN_IF_ERROR(CheckTextFits("prompt.text", SizeOf(prompt.text()), options, model, description.context_length));
+      RETURN_IF_ERROR(CheckTextFits(field + ".text", SizeOf(prompt.text()), options, model, most_tokens));
       ASSIGN_OR_RETURN(auto outcomes, TextOutcomes(model, context).Tokenize({prompt.text()}, options));
-      if (!outcomes[0].ok()) return WithField(outcomes[0].status(), "prompt.text");
+      if (!outcomes[0].ok()) return WithField(outcomes[0].status(), field + ".text");
       ids = *std::move(outcomes[0]);
       ASSIGN_OR_RETURN(Spelling spelling, Spelling::Of(model, options, context));
       RETURN_IF_ERROR(spelling.Learn(ids, context));
@@ -62,20 +73,27 @@ absl::StatusOr<PromptInput> PromptTokens(const v1::Input& prompt, const Tokeniza
     }
     case v1::Input::kTokens: {
       const auto& tokens = prompt.tokens().token_ids();
-      RETURN_IF_ERROR(CheckTokenIds(tokens, "prompt.tokens.token_ids", description.vocab_size));
+      RETURN_IF_ERROR(CheckTokenIds(tokens, field + ".tokens.token_ids", description.vocab_size));
       ids.assign(tokens.begin(), tokens.end());
       break;
     }
     case v1::Input::INPUT_NOT_SET:
-      if (prompt.segments().empty()) return errors::Required("prompt");
+      if (prompt.segments().empty()) return errors::Required(field);
       break;
   }
-  if (ids.empty()) return errors::EmptyPrompt("prompt");
-  if (static_cast<int64_t>(ids.size()) > description.context_length) {
-    return errors::ContextLengthExceeded("prompt", static_cast<int64_t>(ids.size()), description.context_length);
+  if (ids.empty()) return errors::EmptyPrompt(field);
+  return input;
+}
+
+absl::StatusOr<PromptInput> PromptTokens(const v1::Input& prompt, const TokenizationOptions& options,
+                                         ServedModel& model, const RequestContext& context) {
+  const int64_t most = model.description().context_length;
+  ASSIGN_OR_RETURN(PromptInput input, InputTokens(prompt, "prompt", most, options, model, context));
+  if (std::ssize(input.token_ids) > most) {
+    return errors::ContextLengthExceeded("prompt", std::ssize(input.token_ids), most);
   }
-  if (ids.size() > kMaxPromptTokens) {
-    return errors::AboveLimit("prompt", ids.size(), kMaxPromptTokens);
+  if (input.token_ids.size() > kMaxPromptTokens) {
+    return errors::AboveLimit("prompt", input.token_ids.size(), kMaxPromptTokens);
   }
   return input;
 }

@@ -149,6 +149,7 @@ void TakeScores(const ItemInput& input, const std::vector<ContinuationScore>& sc
     }
     candidate.mutable_score()->Swap(scored.mutable_score());
     if (scored.has_boundary()) candidate.mutable_boundary()->Swap(scored.mutable_boundary());
+    candidate.set_truncated_token_count(scored.truncated_token_count());
     // A token of probability 0 leaves no sum, so the candidate has neither value nor rank.
     if (!scores[part].sums.model) continue;
     ranking.scores[j] = CandidateScore{scores[part].sums.model->value(), scores[part].token_count,

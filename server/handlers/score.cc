@@ -15,19 +15,34 @@
 #include "server/handlers/item_tokens.h"
 #include "server/handlers/prompt_input.h"
 #include "server/handlers/provenance.h"
+#include "server/handlers/rolling_score.h"
 
 namespace logitd::server {
 namespace {
 
-absl::StatusOr<std::vector<ItemRequest>> ItemsOf(const v1::ScoreRequest& request) {
+// The items of a request.
+struct Items {
+  // Those with continuations, and the index of each in the request.
+  std::vector<ItemRequest> requests;
+  std::vector<int> indices;
+  // The indices of those with a text to score in windows.
+  std::vector<int> rolling;
+};
+
+absl::StatusOr<Items> ItemsOf(const v1::ScoreRequest& request) {
   if (request.items().empty()) return errors::NoCandidates("items");
   if (request.items_size() > kMaxItems) {
     return errors::AboveLimit("items", request.items_size(), kMaxItems, 1);
   }
-  std::vector<ItemRequest> items;
+  Items items;
   for (int i = 0; i < request.items_size(); ++i) {
     const v1::ScoreItem& message = request.items(i);
-    ItemRequest& item = items.emplace_back();
+    if (message.has_rolling()) {
+      items.rolling.push_back(i);
+      continue;
+    }
+    items.indices.push_back(i);
+    ItemRequest& item = items.requests.emplace_back();
     item.field = Element("items", i);
     item.id = message.id();
     if (message.has_context()) item.context = &message.context();
@@ -71,24 +86,30 @@ absl::StatusOr<ScoreOptions> OptionsOf(const v1::ScoreRequest& request, int32_t 
 
 absl::Status Score(const v1::ScoreRequest& request, const ServerEnv& env, const RequestContext& context,
                    ReplyWriter<v1::ScoreResponse>& writer) {
-  ASSIGN_OR_RETURN(const std::vector<ItemRequest> items, ItemsOf(request));
+  ASSIGN_OR_RETURN(const Items items, ItemsOf(request));
   ASSIGN_OR_RETURN(const std::shared_ptr<ServedModel> model, env.models.Find(request.model()));
   ASSIGN_OR_RETURN(ScoreOptions options, OptionsOf(request, model->description().vocab_size));
   ASSIGN_OR_RETURN(options.scope, ScopeOf(request.evaluation(), env));
-  RETURN_IF_ERROR(CheckNamedHaveRecords(items, options.record));
-  ASSIGN_OR_RETURN(std::vector<ItemInput> inputs,
-                   ResolveItems(items, FromProto(request.tokenization()), *model, context));
+  RETURN_IF_ERROR(CheckNamedHaveRecords(items.requests, options.record));
+  const TokenizationOptions tokenization = FromProto(request.tokenization());
+  ASSIGN_OR_RETURN(std::vector<ItemInput> inputs, ResolveItems(items.requests, tokenization, *model, context));
   for (size_t i = 0; i < inputs.size(); ++i) {
-    if (inputs[i].status.ok() && items[i].continuations.empty()) {
-      inputs[i].status = errors::NoCandidates(items[i].field + ".continuations");
+    if (inputs[i].status.ok() && items.requests[i].continuations.empty()) {
+      inputs[i].status = errors::NoCandidates(items.requests[i].field + ".continuations");
     }
   }
   RETURN_IF_ERROR(CheckAlternatives(inputs, options.record));
-  const auto done = [&](size_t i, const ItemScores& scores) {
+  // The reply of an item, without its scores.
+  const auto reply_of = [&](int index) {
     v1::ScoreResponse response;
-    response.set_item_index(static_cast<int32_t>(i));
-    if (CheckId(items[i].id).ok()) response.set_id(std::string(items[i].id));
+    response.set_item_index(index);
+    const std::string& id = request.items(index).id();
+    if (CheckId(id).ok()) response.set_id(id);
     *response.mutable_provenance() = ProvenanceOf(*model);
+    return response;
+  };
+  const auto done = [&](size_t i, const ItemScores& scores) {
+    v1::ScoreResponse response = reply_of(items.indices[i]);
     v1::ScoredItem& item = *response.mutable_item();
     if (!inputs[i].status.ok()) {
       *item.mutable_error() = ToProto(inputs[i].status);
@@ -104,7 +125,25 @@ absl::Status Score(const v1::ScoreRequest& request, const ServerEnv& env, const 
     *response.mutable_usage() = UsageOf(inputs[i], scores);
     return writer.Write(response);
   };
-  return ScoreContinuations(inputs, options, *model, env, context, done);
+  RETURN_IF_ERROR(ScoreContinuations(inputs, options, *model, env, context, done));
+  for (const int i : items.rolling) {
+    const v1::ScoreItem& message = request.items(i);
+    v1::ScoreResponse response = reply_of(i);
+    const std::string field = Element("items", i);
+    absl::Status status = CheckId(message.id());
+    if (status.ok() && message.has_context()) status = errors::Exclusive("rolling", "context");
+    if (status.ok() && !message.continuations().empty()) status = errors::Exclusive("rolling", "continuations");
+    // Its tokens have one distribution only.
+    if (status.ok() && request.has_sampling()) status = errors::Exclusive("rolling", "sampling of the request");
+    if (!status.ok()) {
+      *response.mutable_item()->mutable_error() = ToProto(In(field + ".", status));
+    } else {
+      RETURN_IF_ERROR(
+          ScoreRolling(message.rolling(), field + ".rolling", options, tokenization, *model, env, context, response));
+    }
+    if (!writer.Write(response)) return context.Check();
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace logitd::server

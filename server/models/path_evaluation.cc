@@ -307,7 +307,7 @@ SequenceWork PathEvaluation::WorkOf(const std::vector<TrieNode>& nodes, std::vec
     if (parent == nullptr || is_border) {
       work.from_cache = can_fork_;
       // Others may copy it unless more is appended.
-      self.is_final = work.is_final = can_fork_ && sent.end == node.end;
+      self.is_final = work.is_final = can_fork_ && options_.keeps_sequences && sent.end == node.end;
       self.sequence = session_.NewSequence();
     } else {
       const auto& siblings = nodes[static_cast<size_t>(node.parent)].children;
@@ -464,7 +464,7 @@ void PathEvaluation::Release(const TrieNode& node, Running& running, bool retain
   if (retain) {
     if (!running.is_final) session_.Publish(running.sequence);
     retained_.push_back(running.sequence);
-  } else if (!running.is_final && node.end - node.begin >= kWorthKeeping) {
+  } else if (options_.keeps_sequences && !running.is_final && node.end - node.begin >= kWorthKeeping) {
     session_.Keep(running.sequence);
   } else {
     session_.Release(running.sequence);

@@ -42,6 +42,8 @@ struct PathOptions {
   bool as_logits = false;
   // The requests with which this one shares the runner's cache.
   CacheScope scope;
+  // Leave the sequences in the runner's cache for later requests.
+  bool keeps_sequences = true;
   // Rows of a path that are asked for at once. sink.IsWanted is asked again after that many.
   size_t rows_at_once = std::numeric_limits<size_t>::max();
   // The field of the request that an error names if a path never fits the runner's cache.

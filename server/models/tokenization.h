@@ -14,6 +14,8 @@ struct TokenizationOptions {
   std::optional<bool> add_special_tokens;
   bool parse_special_tokens = false;
   Boundary boundary = Boundary::kJoint;
+  // A context that is too long for its continuation loses tokens at its beginning; else it is refused.
+  bool truncates_context = false;
   // The text continues other text: nothing is put before it.
   bool continues_text = false;
 };
