@@ -196,6 +196,27 @@ TEST_F(LimitsTest, max_id_bytes) {
   EXPECT_EQ(LimitOf(responses[1].item().error()), "max_id_bytes");
 }
 
+TEST_F(LimitsTest, max_cache_salt_bytes) {
+  Attach();
+  const auto salt = [](size_t bytes) { return "evaluation { cache_salt: '" + std::string(bytes, 's') + "' }"; };
+  const std::string prompt = "prompt { tokens { token_ids: 5 } } stop { max_tokens: 1 } ";
+  EXPECT_TRUE(Generate(prompt + salt(kMaxCacheSaltBytes)).ok());
+  EXPECT_EQ(LimitOf(Generate(prompt + salt(kMaxCacheSaltBytes + 1))), "max_cache_salt_bytes");
+}
+
+TEST_F(LimitsTest, max_rolling_tokens) {
+  Attach();
+  v1::ScoreRequest request;
+  auto& tokens = *request.add_items()->mutable_rolling()->mutable_input()->mutable_tokens();
+  for (int i = 0; i <= kMaxRollingTokens; ++i) tokens.add_token_ids(5);
+  const auto context = Context();
+  const auto reader = scoring_->Score(context.get(), request);
+  v1::ScoreResponse response;
+  ASSERT_TRUE(reader->Read(&response));
+  EXPECT_EQ(LimitOf(response.item().error()), "max_rolling_tokens");
+  EXPECT_TRUE(reader->Finish().ok());
+}
+
 TEST_F(LimitsTest, max_segments) {
   Attach();
   std::string prompt = "prompt { ";

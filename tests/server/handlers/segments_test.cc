@@ -36,7 +36,7 @@ class SegmentsTest : public logitd::testing::InProcessServer {
   // The tokens of a prompt.
   std::vector<TokenId> PromptOf(const std::string& prompt, const std::string& more = "") {
     prompt_.clear();
-    Completions("prompt { " + prompt + " } stop { max_tokens: 1 } " + more);
+    Completions("prompt { " + prompt + " } stop { max_tokens: 1 } evaluation { no_cache: true } " + more);
     return prompt_;
   }
   std::string Refused(const std::string& prompt, const std::string& more = "") {
