@@ -40,8 +40,6 @@ absl::Status Refused(const std::string& field, const std::string& value, const s
   return InputError(std::move(error));
 }
 
-std::string CheckpointOf(const std::string& path) { return path + ".checkpoint"; }
-
 absl::Status WriteAll(const std::string& path, int descriptor, std::string_view bytes) {
   while (!bytes.empty()) {
     const ssize_t written = ::write(descriptor, bytes.data(), bytes.size());
@@ -122,6 +120,8 @@ absl::Status CheckOrigin(const std::string& path, const Origin& kept, const Orig
 }
 
 }  // namespace
+
+std::string CheckpointOf(const std::string& path) { return path + ".checkpoint"; }
 
 bool IsWriteError(const absl::Status& status) { return status.GetPayload(kWriteErrorUrl).has_value(); }
 

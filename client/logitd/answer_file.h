@@ -38,6 +38,9 @@ using Origin = std::vector<std::pair<std::string, std::string>>;
 
 inline constexpr std::chrono::seconds kSyncInterval{5};
 
+// The checkpoint of the file `path`.
+std::string CheckpointOf(const std::string& path);
+
 // Whether the status says that an answer could not be written.
 bool IsWriteError(const absl::Status& status);
 

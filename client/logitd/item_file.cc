@@ -4,10 +4,12 @@
 #include <chrono>
 #include <condition_variable>
 #include <deque>
+#include <filesystem>
 #include <fstream>
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -189,6 +191,18 @@ absl::Status Changed(const ItemFileOptions& options) {
                     absl::StrCat(options.in, " changed while it was read"));
 }
 
+// Refuses an output that would replace the input.
+absl::Status CheckApart(const ItemFileOptions& options) {
+  for (const std::string& written : {options.out, CheckpointOf(options.out)}) {
+    std::error_code is_missing;
+    if (!options.out.empty() && std::filesystem::equivalent(options.in, written, is_missing)) {
+      return InputError("out", options.out, "another file than the input",
+                        absl::StrCat(written, " is the input itself: name another output"));
+    }
+  }
+  return absl::OkStatus();
+}
+
 // The input's lines behind those that are answered.
 class Input {
  public:
@@ -250,6 +264,7 @@ absl::Status AnswerLines(const ItemFileOptions& options, const ItemFileHooks& ho
 }  // namespace
 
 absl::StatusOr<ItemFileCounts> AnswerItemFile(ItemFileOptions options, const ItemFileHooks& hooks) {
+  RETURN_IF_ERROR(CheckApart(options));
   ASSIGN_OR_RETURN(const FileSurvey survey, SurveyFile(options.in));
   options.origin.emplace(options.origin.begin(), "input",
                          absl::StrCat(survey.lines, " lines, ", survey.bytes, " bytes, FNV-1a ", survey.hash));

@@ -176,6 +176,20 @@ TEST_F(ItemFileTest, AnInputThatIsNoFileIsRefused) {
   }
 }
 
+TEST_F(ItemFileTest, AnOutputThatWouldReplaceTheInputIsRefused) {
+  WriteInput(3);
+  const std::string text = Read("in");
+  ItemFileOptions options = Options(/*resume=*/true);
+  options.out = folder_ + "/./in";
+  EXPECT_THAT(std::string(AnswerItemFile(options, {.answer = AnswerAll}).status().message()), HasSubstr("the input"));
+  // So would its checkpoint.
+  std::filesystem::rename(folder_ + "/in", folder_ + "/out.checkpoint");
+  options = Options();
+  options.in = folder_ + "/out.checkpoint";
+  EXPECT_THAT(std::string(AnswerItemFile(options, {.answer = AnswerAll}).status().message()), HasSubstr("the input"));
+  EXPECT_EQ(Read("out.checkpoint"), text);
+}
+
 TEST_F(ItemFileTest, TheSurveyIsFnvOfTheBytes) {
   std::ofstream(folder_ + "/in") << "foobar";
   const auto survey = SurveyFile(folder_ + "/in");
