@@ -125,7 +125,7 @@ client::PatienceOptions FileRun::patience() const {
 
 absl::StatusOr<FileRun> FileRun::Begin(const std::string& command, const Arguments& arguments,
                                        const google::protobuf::Message& request, const std::string& model,
-                                       Session& session) {
+                                       Session& session, const client::Origin& more) {
   FileRun run(command, session);
   run.options_.in = arguments.positionals().at(0);
   run.options_.out = arguments.Value("--out");
@@ -175,6 +175,7 @@ absl::StatusOr<FileRun> FileRun::Begin(const std::string& command, const Argumen
                                                       run.provenance_.precision())
                                        : "none"},
                          {"numerics_version", absl::StrCat(run.provenance_.numerics_version())}};
+  run.options_.origin.insert(run.options_.origin.end(), more.begin(), more.end());
   return run;
 }
 
@@ -184,9 +185,9 @@ absl::Status FileRun::CheckProvenance(const v1::Provenance& provenance) const {
       !provenance.has_model_fingerprint() || (provenance.model_fingerprint() == provenance_.model_fingerprint() &&
                                               provenance.precision() == provenance_.precision());
   if (is_same_model && provenance.numerics_version() == provenance_.numerics_version()) return absl::OkStatus();
-  return absl::FailedPreconditionError(
-      absl::StrCat("the server answers with another ", is_same_model ? "numerics version" : "model",
-                   " than this run began with: its answers do not belong into ", options_.out));
+  return absl::FailedPreconditionError(absl::StrCat("the server answers with another ",
+                                                    is_same_model ? "numerics version" : "model",
+                                                    " than this run began with: its answers do not belong together"));
 }
 
 absl::StatusOr<client::ItemFileCounts> FileRun::Answer(

@@ -53,11 +53,11 @@ void NameLine(const InputLine& line, const std::string& file, v1::Error& error);
 // A run over one file, without the form of its items.
 class FileRun {
  public:
-  // `command`: its name. `request` holds everything but the items. Waits for the server. Errors: usage errors; the
-  // server's.
+  // `command`: its name. `request` holds everything but the items; `more` is whatever else the answers depend on. Waits
+  // for the server. Errors: usage errors; the server's.
   static absl::StatusOr<FileRun> Begin(const std::string& command, const Arguments& arguments,
                                        const google::protobuf::Message& request, const std::string& model,
-                                       Session& session);
+                                       Session& session, const client::Origin& more = {});
 
   const std::string& in() const { return options_.in; }
   client::PatienceOptions patience() const;
