@@ -40,8 +40,8 @@ int Run(const Command& command, const std::vector<std::string>& args, Environmen
 }  // namespace
 
 std::vector<Command> AllCommands() {
-  std::vector<Command> commands = {CompleteCommand(),     ScoreCommand(),      RankCommand(),
-                                   DistributionCommand(), DecodeCommand(),     VerifyCommand(),
+  std::vector<Command> commands = {CompleteCommand(),     ScoreCommand(),      RankCommand(),   EvalCommand(),
+                                   DistributionCommand(), DecodeCommand(),     VerifyCommand(), TokenizeCommand(),
                                    InfoCommand(),         VocabularyCommand(), HealthCommand()};
   for (Command& command : commands) command.groups.push_back(SessionFlags());
   return commands;

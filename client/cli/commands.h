@@ -14,10 +14,12 @@ namespace logitd::cli {
 Command CompleteCommand();
 Command ScoreCommand();
 Command RankCommand();
+Command EvalCommand();
 Command DistributionCommand();
 Command DecodeCommand();
 Command VerifyCommand();
 Command InfoCommand();
+Command TokenizeCommand();
 Command VocabularyCommand();
 Command HealthCommand();
 

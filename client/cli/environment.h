@@ -29,7 +29,7 @@ enum ExitCode : int {
   kExitRefused = 3,
   // There is no server, or the connection was lost.
   kExitUnreachable = 4,
-  // The call succeeded, but its result could not be written to standard output.
+  // The call succeeded, but its result could not be written to standard output, or to the file of --out.
   kExitNotWritten = 5,
   // Ctrl-C (128 + SIGINT), for a command that shows its result so far.
   kExitInterrupted = 130,
@@ -44,6 +44,8 @@ struct Environment {
   bool err_is_terminal = false;
   // Columns of the terminal.
   int width = 80;
+  // Columns of the terminal on standard error now.
+  std::function<int()> err_width = [] { return 80; };
   // Size of standard input if it is a file, for the progress line. Unset: unknown.
   std::optional<int64_t> in_bytes;
   // The value of an environment variable; "" if it is unset.

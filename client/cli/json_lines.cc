@@ -1,7 +1,6 @@
 #include "client/cli/json_lines.h"
 
-#include <streambuf>
-#include <utility>
+#include <string_view>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
@@ -13,7 +12,6 @@
 namespace logitd::cli {
 namespace {
 
-constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 // A request holds more than its items: parameters, token sets.
 constexpr int64_t kMaxItemBytes = kMaxLineBytes - (int64_t{1} << 20);
 
@@ -58,76 +56,40 @@ std::string OnOneLine(std::string_view said) {
 
 }  // namespace
 
-std::optional<v1::Error> FromJson(const std::string& line, int64_t line_number, google::protobuf::Message* message) {
+std::optional<v1::Error> FromJson(const std::string& line, int64_t line_number, google::protobuf::Message* message,
+                                  const LineSource& source) {
   const auto status = google::protobuf::util::JsonStringToMessage(line, message);
   if (status.ok()) return std::nullopt;
   v1::Error error;
   error.set_code(static_cast<int>(absl::StatusCode::kInvalidArgument));
   error.set_reason(v1::ERROR_REASON_MALFORMED_MESSAGE);
-  error.set_message(absl::StrCat("line ", line_number, " of standard input is not a ", message->GetDescriptor()->name(),
+  error.set_message(absl::StrCat("line ", line_number, " of ", source.name, " is not a ",
+                                 message->GetDescriptor()->name(),
                                  " in JSON: ", OnOneLine({status.message().data(), status.message().size()})));
-  error.set_field("stdin");
+  error.set_field(source.field);
   error.set_value(absl::StrCat("line ", line_number));
   return error;
 }
 
-std::optional<v1::Error> FromLine(const InputLine& line, google::protobuf::Message* message) {
-  const auto too_large = [&line](const char* what, int64_t bytes, int64_t most) {
+std::optional<v1::Error> FromLine(const InputLine& line, google::protobuf::Message* message, const LineSource& source) {
+  const auto too_large = [&](const char* what, int64_t bytes, int64_t most) {
     v1::Error error;
     error.set_code(static_cast<int>(absl::StatusCode::kResourceExhausted));
     error.set_reason(v1::ERROR_REASON_LIMIT_EXCEEDED);
-    error.set_field("stdin");
+    error.set_field(source.field);
     error.set_value(absl::StrCat(bytes));
     error.set_bound(absl::StrCat("[0, ", most, "]"));
     error.set_limit("max_message_bytes");
-    error.set_message(
-        absl::StrCat("line ", line.number, " of standard input must ", what, " at most ", most, " bytes, got ", bytes));
+    error.set_message(absl::StrCat("line ", line.number, " of ", source.name, " must ", what, " at most ", most,
+                                   " bytes, got ", bytes));
     return error;
   };
-  if (line.byte_count > kMaxLineBytes) return too_large("have", line.byte_count, kMaxLineBytes);
-  if (std::optional<v1::Error> error = FromJson(line.text, line.number, message)) return error;
+  if (line.is_too_long()) return too_large("have", line.byte_count, kMaxLineBytes);
+  if (std::optional<v1::Error> error = FromJson(line.text, line.number, message, source)) return error;
   // A number may take more bytes in a message than in JSON.
   const auto bytes = static_cast<int64_t>(message->ByteSizeLong());
   if (bytes > kMaxItemBytes) return too_large("give a message of", bytes, kMaxItemBytes);
   return std::nullopt;
-}
-
-bool BeginsWithByteOrderMark(std::string_view text) { return text.substr(0, kByteOrderMark.size()) == kByteOrderMark; }
-
-bool LineReader::NextLine(InputLine& line) {
-  line = InputLine{};
-  std::streambuf& in = *in_.rdbuf();
-  constexpr int kEnd = std::streambuf::traits_type::eof();
-  int c = in.sbumpc();
-  if (c == kEnd) {
-    in_.setstate(std::ios::eofbit);
-    return false;
-  }
-  for (; c != kEnd && c != '\n'; c = in.sbumpc()) {
-    ++line.byte_count;
-    if (line.byte_count <= kMaxLineBytes) line.text.push_back(static_cast<char>(c));
-  }
-  byte_count_ += line.byte_count + 1;
-  line.number = ++line_count_;
-  if (line.byte_count > kMaxLineBytes) {
-    std::string().swap(line.text);
-    return true;
-  }
-  if (line.number == 1 && BeginsWithByteOrderMark(line.text)) line.text.erase(0, kByteOrderMark.size());
-  return true;
-}
-
-std::vector<InputLine> LineReader::NextChunk(int max_lines, int64_t max_bytes) {
-  std::vector<InputLine> lines;
-  int64_t chunk_bytes = 0;
-  InputLine line;
-  while (static_cast<int>(lines.size()) < max_lines && chunk_bytes < max_bytes && NextLine(line)) {
-    const bool is_too_long = line.byte_count > kMaxLineBytes;
-    if (!is_too_long && line.text.find_first_not_of(" \t\r") == std::string::npos) continue;
-    chunk_bytes += static_cast<int64_t>(line.text.size());
-    lines.push_back(std::move(line));
-  }
-  return lines;
 }
 
 }  // namespace logitd::cli

@@ -71,6 +71,7 @@ int main(int argc, char** argv) {
       .out_is_terminal = logitd::cli::IsTerminal(STDOUT_FILENO),
       .err_is_terminal = logitd::cli::IsTerminal(STDERR_FILENO),
       .width = logitd::cli::TerminalWidth(STDOUT_FILENO),
+      .err_width = [] { return logitd::cli::TerminalWidth(STDERR_FILENO); },
       .in_bytes = InputBytes(),
       .variable =
           [](const std::string& name) {

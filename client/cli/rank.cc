@@ -9,6 +9,7 @@
 #include "absl/strings/str_replace.h"
 #include "base/status_macros.h"
 #include "client/cli/commands.h"
+#include "client/cli/file_run.h"
 #include "client/cli/filled_text.h"
 #include "client/cli/flags.h"
 #include "client/cli/item_stream.h"
@@ -136,6 +137,13 @@ absl::StatusOr<int> RankItems(const v1::RankRequest& base, Session& session) {
 absl::StatusOr<int> Run(const Arguments& arguments, Session& session) {
   v1::RankRequest request;
   RETURN_IF_ERROR(SetFields(arguments, request));
+  ASSIGN_OR_RETURN(const bool asks_for_file, AsksForFile(arguments, TextFlags()));
+  if (asks_for_file) {
+    return AnswerMessages<v1::RankItem, v1::RankRequest, v1::RankResponse>(
+        "rank", request,
+        [&session](const auto& request, const auto& on_item) { return session.client->Rank(request, on_item); },
+        arguments, session);
+  }
   if (ReadsItems(arguments, TextFlags(), session.environment)) return RankItems(request, session);
   ASSIGN_OR_RETURN(const Pair pair, PairFrom(arguments, TextFlags(), "CANDIDATE"));
   v1::RankItem* item = request.add_items();
@@ -167,13 +175,15 @@ Command RankCommand() {
       .positionals = "CONTEXT CANDIDATE...",
       .summary =
           "Orders candidates under every normalisation; no space is inserted after the context. Without arguments, "
-          "or with -, reads one RankItem a line, in protobuf's JSON, from standard input.",
+          "or with -, reads one RankItem a line, in protobuf's JSON, from standard input. With --out, reads them from "
+          "the file IN.jsonl.",
       .examples =
           "logit rank \"The cat sat on the\" \" mat\" \" rug\" \" floor\"\n"
           "logit rank \"Q: What is the capital of Japan? A:\" \" Tokyo\" \" New York City\" --order-by per-byte\n"
           "logit rank --context-tokens 504,2644 --candidate-tokens 335 --candidate-tokens 281,7 --json\n"
           "echo '{\"candidates\": [' '{\"sums\": {\"sum_model_log_prob\": -2.5, \"token_count\": 2}},' "
-          "'{\"sums\": {\"sum_model_log_prob\": -3, \"token_count\": 3}}]}' | logit rank\n",
+          "'{\"sums\": {\"sum_model_log_prob\": -3, \"token_count\": 3}}]}' | logit rank\n"
+          "logit rank items.jsonl --out ranks.jsonl --resume\n",
       .groups = {{"Request",
                   Joined({TextFlags(),
                           {ModelFlag(),
@@ -181,7 +191,8 @@ Command RankCommand() {
                            {"--inverse-temperature", "inverse_temperature", "B",
                             "probability = softmax(B * value), in [0, 1000]; default 1"}},
                           TokenizationFlags(),
-                          {BoundaryFlag()}})}},
+                          {BoundaryFlag()}})},
+                 {"A file of items", FileFlags()}},
       .request = v1::RankRequest::descriptor(),
       .run = Run};
 }

@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "client/cli/commands.h"
+#include "client/cli/file_run.h"
 #include "client/cli/flags.h"
 #include "client/cli/item_stream.h"
 #include "client/cli/json_lines.h"
@@ -81,7 +82,9 @@ absl::StatusOr<int> ScorePair(v1::ScoreRequest request, const Pair& pair, Shown 
 }
 
 absl::StatusOr<int> Run(const Arguments& arguments, Session& session) {
-  if (arguments.FirstOf(ScoreLogitsFlags()) != nullptr) return ScoreLogits(arguments, RequestFlags(), session);
+  if (arguments.FirstOf(ScoreLogitsFlags()) != nullptr) {
+    return ScoreLogits(arguments, Joined({RequestFlags(), FileFlags()}), session);
+  }
   v1::ScoreRequest request;
   RETURN_IF_ERROR(SetFields(arguments, request));
   RETURN_IF_ERROR(CheckRecord(arguments, request.record(), request.has_sampling()));
@@ -92,6 +95,13 @@ absl::StatusOr<int> Run(const Arguments& arguments, Session& session) {
     request.mutable_record()->set_rank(true);
     request.mutable_record()->set_entropy(true);
   }
+  ASSIGN_OR_RETURN(const bool asks_for_file, AsksForFile(arguments, TextFlags()));
+  if (asks_for_file) {
+    return AnswerMessages<v1::ScoreItem, v1::ScoreRequest, v1::ScoreResponse>(
+        "score", request,
+        [&session](const auto& request, const auto& on_item) { return session.client->Score(request, on_item); },
+        arguments, session);
+  }
   if (ReadsItems(arguments, TextFlags(), session.environment)) return ScoreItems(request, shown, session);
   ASSIGN_OR_RETURN(const Pair pair, PairFrom(arguments, TextFlags(), "CONTINUATION"));
   return ScorePair(std::move(request), pair, shown, session);
@@ -100,34 +110,38 @@ absl::StatusOr<int> Run(const Arguments& arguments, Session& session) {
 }  // namespace
 
 Command ScoreCommand() {
-  return {.name = "score",
-          .purpose = "log-probs of given continuations, or of tokens under your own logits",
-          .positionals = "CONTEXT CONTINUATION...",
-          .summary =
-              "Scores continuations of a context; no space is inserted between them. Without arguments, or with -, "
-              "reads one ScoreItem a line, in protobuf's JSON, from standard input. With --logits, scores tokens under "
-              "rows of logits from a file, without a model.",
-          .examples =
-              "logit score \"The capital of France is\" \" Paris\" \" Rome\"\n"
-              "logit score \"The cat sat on the\" \" mat\" \" rug\" --explain\n"
-              "logit score --context-tokens 504,2644 --continuation-tokens 335 --continuation-tokens 281,7\n"
-              "logit score \"The cat sat on the\" \" mat\" --temperature 0.7 --top-p 0.9 --json\n"
-              "logit score --logits rows.npy --targets 5,7 --explain\n"
-              "echo '{\"context\": {\"text\": \"1 + 1 =\"},' "
-              "\"continuations\": [{\"text\": \" 2\"}, {\"text\": \" 3\"}]}' | logit score --json\n",
-          .groups = WithPenaltyFlags(
-              {{"Request", RequestFlags()},
-               {"Logits of your own, instead of a model", ScoreLogitsFlags()},
-               // Greedy has no log-probs to score under: the server refuses 0.
-               {"Score under a processed distribution too",
-                Joined({StageFlags("in [1e-4, 1e6]; default 1"), TokenSetFlags()})},
-               {"Output", Joined({{{.name = "--explain",
-                                    .help = "a table of tokens for each continuation, the winner of each position and "
-                                            "the winner in total; --rank, --entropy, --top-n and --kept-set list the "
-                                            "tokens too"}},
-                                  RecordFlags()})}}),
-          .request = v1::ScoreRequest::descriptor(),
-          .run = Run};
+  return {
+      .name = "score",
+      .purpose = "log-probs of given continuations, or of tokens under your own logits",
+      .positionals = "CONTEXT CONTINUATION...",
+      .summary =
+          "Scores continuations of a context; no space is inserted between them. Without arguments, or with -, "
+          "reads one ScoreItem a line, in protobuf's JSON, from standard input. With --out, reads them from the file "
+          "IN.jsonl. With --logits, scores tokens under "
+          "rows of logits from a file, without a model.",
+      .examples =
+          "logit score \"The capital of France is\" \" Paris\" \" Rome\"\n"
+          "logit score \"The cat sat on the\" \" mat\" \" rug\" --explain\n"
+          "logit score --context-tokens 504,2644 --continuation-tokens 335 --continuation-tokens 281,7\n"
+          "logit score \"The cat sat on the\" \" mat\" --temperature 0.7 --top-p 0.9 --json\n"
+          "logit score --logits rows.npy --targets 5,7 --explain\n"
+          "echo '{\"context\": {\"text\": \"1 + 1 =\"},' "
+          "\"continuations\": [{\"text\": \" 2\"}, {\"text\": \" 3\"}]}' | logit score --json\n"
+          "logit score items.jsonl --out scores.jsonl --resume\n",
+      .groups = WithPenaltyFlags(
+          {{"Request", RequestFlags()},
+           {"Logits of your own, instead of a model", ScoreLogitsFlags()},
+           // Greedy has no log-probs to score under: the server refuses 0.
+           {"Score under a processed distribution too",
+            Joined({StageFlags("in [1e-4, 1e6]; default 1"), TokenSetFlags()})},
+           {"A file of items", FileFlags()},
+           {"Output", Joined({{{.name = "--explain",
+                                .help = "a table of tokens for each continuation, the winner of each position and "
+                                        "the winner in total; --rank, --entropy, --top-n and --kept-set list the "
+                                        "tokens too"}},
+                              RecordFlags()})}}),
+      .request = v1::ScoreRequest::descriptor(),
+      .run = Run};
 }
 
 }  // namespace logitd::cli

@@ -12,6 +12,7 @@
 #include "client/cli/terminal.h"
 #include "client/cli/token_text.h"
 #include "client/logitd/address.h"
+#include "client/logitd/answer_file.h"
 #include "client/logitd/client_error.h"
 
 namespace logitd::cli {
@@ -49,6 +50,7 @@ absl::StatusOr<client::Options> OptionsFrom(const Arguments& arguments, const En
 
 int ExitCodeOf(const absl::Status& status) {
   if (client::IsInputError(status)) return kExitUsage;
+  if (client::IsWriteError(status)) return kExitNotWritten;
   const client::ClientError error = client::ErrorOf(status);
   if (error.is_unreachable()) return kExitUnreachable;
   // The deadline that the client itself set, whoever of the two noticed first that it had passed.

@@ -125,4 +125,12 @@ absl::Status FromGrpcStatus(const grpc::Status& status) {
   return out;
 }
 
+absl::Status FromError(const v1::Error& error) {
+  google::rpc::Status details;
+  details.add_details()->PackFrom(error);
+  absl::Status out(static_cast<absl::StatusCode>(error.code()), error.message());
+  out.SetPayload(kDetailsUrl, absl::Cord(details.SerializeAsString()));
+  return out;
+}
+
 }  // namespace logitd::client

@@ -62,6 +62,9 @@ bool IsInputError(const absl::Status& status);
 // The same status with its details. OK stays OK.
 absl::Status FromGrpcStatus(const grpc::Status& status);
 
+// The error of an item as the status of a call that had failed with it.
+absl::Status FromError(const v1::Error& error);
+
 // The reason without its prefix, or its number if this build does not know it.
 std::string ReasonName(v1::ErrorReason reason);
 

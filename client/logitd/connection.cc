@@ -10,6 +10,9 @@
 namespace logitd::client {
 namespace {
 
+constexpr int kFirstBackoffMs = 100;
+constexpr int kLongestBackoffMs = 2000;
+
 grpc::ChannelArguments ChannelArgumentsOf(const Options& options, const Address& address) {
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
@@ -20,6 +23,9 @@ grpc::ChannelArguments ChannelArgumentsOf(const Options& options, const Address&
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, static_cast<int>(options.keepalive_timeout.count()));
   // The least time between two attempts is also gRPC's time limit for one attempt.
   arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, static_cast<int>(options.connect_timeout.count()));
+  // gRPC would wait for up to 2 minutes between two attempts: a server that is back should be found soon.
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, kFirstBackoffMs);
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, kLongestBackoffMs);
   // A proxy of http_proxy cannot reach a server on this machine.
   if (address.is_local) arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   return arguments;

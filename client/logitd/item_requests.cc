@@ -1,6 +1,7 @@
 #include "client/logitd/item_requests.h"
 
-#include <thread>
+#include <string>
+#include <string_view>
 
 #include "client/logitd/options.h"
 
@@ -17,8 +18,6 @@ bool ConcernsItems(const absl::Status& status) {
 }
 
 }  // namespace
-
-void SleepFor(std::chrono::milliseconds duration) { std::this_thread::sleep_for(duration); }
 
 // gRPC would refuse a message of this size in this process, with an error that no program can read.
 absl::Status CheckRequestSize(const google::protobuf::Message& request) {
@@ -52,5 +51,51 @@ absl::Status SendInParts(size_t begin, size_t end, const std::function<absl::Sta
   if (absl::Status first = SendInParts(begin, middle, send, refuse, sleep); !first.ok()) return first;
   return SendInParts(middle, end, send, refuse, sleep);
 }
+
+namespace {
+
+template <typename Item, typename Parts>
+const v1::Error* FirstTransient(const Item& item, const Parts& parts) {
+  if (item.has_error()) return IsTransient(item.error()) ? &item.error() : nullptr;
+  for (const auto& part : parts) {
+    if (part.has_error() && IsTransient(part.error())) return &part.error();
+  }
+  return nullptr;
+}
+
+// Takes "items[2]." away, wherever it stands; a bare "items[2]" becomes "the item".
+void ForgetItemIndex(std::string* text) {
+  constexpr std::string_view kItems = "items[";
+  size_t at = 0;
+  while ((at = text->find(kItems, at)) != std::string::npos) {
+    const size_t end = text->find_first_not_of("0123456789", at + kItems.size());
+    if (end == std::string::npos || (*text)[end] != ']') return;
+    const bool has_field = end + 1 < text->size() && (*text)[end + 1] == '.';
+    const std::string_view instead = has_field ? "" : "the item";
+    text->replace(at, end + (has_field ? 2 : 1) - at, instead);
+    at += instead.size();
+  }
+}
+
+void ForgetItemIndex(v1::Error* error) {
+  ForgetItemIndex(error->mutable_message());
+  ForgetItemIndex(error->mutable_field());
+}
+
+template <typename Item, typename Parts>
+void ForgetItemIndices(Item& item, Parts& parts) {
+  if (item.has_error()) ForgetItemIndex(item.mutable_error());
+  for (auto& part : parts) {
+    if (part.has_error()) ForgetItemIndex(part.mutable_error());
+  }
+}
+
+}  // namespace
+
+void NameFieldsFromItem(v1::ScoredItem& item) { ForgetItemIndices(item, *item.mutable_continuations()); }
+void NameFieldsFromItem(v1::RankedItem& item) { ForgetItemIndices(item, *item.mutable_candidates()); }
+
+const v1::Error* TransientErrorOf(const v1::ScoredItem& item) { return FirstTransient(item, item.continuations()); }
+const v1::Error* TransientErrorOf(const v1::RankedItem& item) { return FirstTransient(item, item.candidates()); }
 
 }  // namespace logitd::client

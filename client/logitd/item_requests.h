@@ -20,8 +20,10 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "client/logitd/client_error.h"
+#include "client/logitd/patience.h"
 #include "google/protobuf/message.h"
 #include "logitd/v1/error.pb.h"
+#include "logitd/v1/scoring_service.pb.h"
 
 namespace logitd::client {
 
@@ -31,9 +33,6 @@ inline constexpr int kItemsPerRequest = 32;
 inline constexpr int64_t kBytesPerRequest = 256 << 10;
 // A request is sent again at most this often to a server that is full.
 inline constexpr int kRetries = 8;
-
-// Sleeps the calling thread.
-void SleepFor(std::chrono::milliseconds duration);
 
 // Checks that a request fits one message. Errors: InputError, with the limit max_message_bytes.
 absl::Status CheckRequestSize(const google::protobuf::Message& request);
@@ -46,6 +45,11 @@ absl::Status CheckRequestSize(const google::protobuf::Message& request);
 absl::Status SendInParts(size_t begin, size_t end, const std::function<absl::Status(size_t begin, size_t end)>& send,
                          const std::function<void(size_t index, const v1::Error& error)>& refuse,
                          const std::function<void(std::chrono::milliseconds)>& sleep = SleepFor);
+
+// Makes the errors in an item's answer name fields from the item on: "context", and not "items[2].context", because the
+// request's items are not those that the caller has.
+void NameFieldsFromItem(v1::ScoredItem& item);
+void NameFieldsFromItem(v1::RankedItem& item);
 
 // Sends `base` with `items` through `send`, in parts if need be, and hands each item's answer to `on_answer` with its
 // index in `items`. Errors: as SendInParts; kInternal if the server leaves an item without an answer.
@@ -63,6 +67,7 @@ absl::Status SendItems(const Request& base, const std::vector<Item>& items,
       const int64_t at = response.item_index();
       if (at < 0 || at >= static_cast<int64_t>(end - begin)) return true;
       ++answered;
+      NameFieldsFromItem(*response.mutable_item());
       on_answer(begin + static_cast<size_t>(at), std::move(response));
       return true;
     });
@@ -75,9 +80,58 @@ absl::Status SendItems(const Request& base, const std::vector<Item>& items,
     Response response;
     response.set_id(items[index].id());
     *response.mutable_item()->mutable_error() = error;
+    NameFieldsFromItem(*response.mutable_item());
     on_answer(index, std::move(response));
   };
   return SendInParts(0, items.size(), send_part, refuse, sleep);
+}
+
+// The first error in an item's answer that a later attempt may not meet (IsTransient), of the item or of a part of it.
+// Null: there is none, and the answer is final.
+const v1::Error* TransientErrorOf(const v1::ScoredItem& item);
+const v1::Error* TransientErrorOf(const v1::RankedItem& item);
+
+// SendItems, again for the items without a final answer, for as long as `patience` lasts: the server may die and come
+// back meanwhile. Each item gets one final answer, or the call an error. Errors: as SendItems, and Patience::WaitAfter.
+template <typename Response, typename Request, typename Item>
+absl::Status SendItemsPatiently(
+    const Request& base, std::vector<Item> items,
+    const std::function<absl::Status(const Request&, const std::function<bool(Response)>&)>& send,
+    const std::function<void(size_t index, Response)>& on_answer, PatienceOptions options) {
+  const std::function<void(std::chrono::milliseconds)> sleep = options.sleep ? options.sleep : SleepFor;
+  Patience patience(std::move(options));
+  // The items without an answer, and their places in the whole.
+  std::vector<size_t> places;
+  for (size_t i = 0; i < items.size(); ++i) places.push_back(i);
+  while (!items.empty()) {
+    std::vector<bool> is_done(items.size());
+    absl::Status failure;
+    const auto take = [&](size_t at, Response response) {
+      if (is_done[at]) return;
+      if (const v1::Error* error = TransientErrorOf(response.item())) {
+        failure = FromError(*error);
+        return;
+      }
+      is_done[at] = true;
+      on_answer(places[at], std::move(response));
+    };
+    absl::Status status = SendItems<Response, Request, Item>(base, items, send, take, sleep);
+    std::vector<Item> left;
+    std::vector<size_t> left_places;
+    for (size_t i = 0; i < items.size(); ++i) {
+      if (is_done[i]) continue;
+      left.push_back(std::move(items[i]));
+      left_places.push_back(places[i]);
+    }
+    if (left.size() < items.size()) patience.Reset();
+    items = std::move(left);
+    places = std::move(left_places);
+    if (items.empty()) break;
+    // An item's own error has the form of a call's.
+    if (status.ok()) status = std::move(failure);
+    if (absl::Status wait = patience.WaitAfter(status); !wait.ok()) return wait;
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace logitd::client

@@ -398,7 +398,7 @@ void PathEvaluation::TakeRows(const TrieNode& node, const Sent& sent, const Sequ
     const RequestRows& given = rows.requests[request];
     // What a row of several targets tells of each. Such a row may have thousands.
     std::unordered_map<TokenId, const TokenAlternative*> named;
-    if (asked.target) {
+    if (asked.target && !options_.as_logits) {
       for (const TokenAlternative& one : given.records.front().named) named.emplace(one.token_id, &one);
     }
     for (size_t i = asked.first; i < asked.end; ++i) {

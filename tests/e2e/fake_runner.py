@@ -1,4 +1,4 @@
-"""A model runner in a few lines: a vocabulary of 8 tokens, rows of equal logits, no tokenizer.
+"""A model runner in a few lines: a vocabulary of 8 tokens, rows of equal logits or of a table, no tokenizer.
 
     runner = fake_runner.FakeRunner(server.runner_address)
     ... wire.connect(server.address) ... Generate with token ids ...
@@ -21,8 +21,10 @@ class FakeRunner:
     """Attached until `stop` or the server's end. `status` is how it ended."""
 
     def __init__(self, address: str, max_batches: int | None = None, batch_tolerance_nats: float | None = None,
-                 cache_choice: str = ""):
-        """After `max_batches` it takes batches and never answers. The other arguments go into its hello."""
+                 cache_choice: str = "", table: list[bytes] | None = None, fingerprint: bytes = b"fake"):
+        """After `max_batches` it takes batches and never answers. `table`: the row after each token, as float32; unset:
+        zeros. The other arguments go into its hello."""
+        self._table = table
         self._messages: queue.SimpleQueue = queue.SimpleQueue()
         self._max_batches = max_batches
         self._batches = 0
@@ -33,7 +35,7 @@ class FakeRunner:
         self.status: grpc.StatusCode | None = None
         self._messages.put(runner_pb2.AttachRequest(hello=runner_pb2.RunnerHello(
             api_major_version=1,
-            model=runner_pb2.ModelInfo(name=NAME, model_fingerprint=b"fake", vocab_fingerprint=bytes(32),
+            model=runner_pb2.ModelInfo(name=NAME, model_fingerprint=fingerprint, vocab_fingerprint=bytes(32),
                                        vocab_size=VOCAB_SIZE, context_length=100_000, precision="f32",
                                        batch_tolerance_nats=batch_tolerance_nats),
             capabilities=runner_pb2.RunnerCapabilities(fork=True, trim=True, dtypes=[rows.LOGITS_DTYPE_F32]),
@@ -64,6 +66,7 @@ class FakeRunner:
             return
         outputs = []
         count = 0
+        payload = b""
         for work in batch.work:
             for index, request in enumerate(work.rows):
                 wanted = (request.row_count if request.HasField("row_count")
@@ -71,10 +74,13 @@ class FakeRunner:
                 outputs.append(runner_pb2.SequenceOutput(sequence_id=work.sequence_id, request_index=index,
                                                          row_count=wanted, block_row=count))
                 count += wanted
+                if self._table:
+                    last = work.append_token_ids[request.first_row:request.first_row + wanted]
+                    payload += b"".join(self._table[token] for token in last)
         blocks = [rows.LogitsBlock(dtype=rows.LOGITS_DTYPE_F32, row_count=count, width=VOCAB_SIZE)] if count else []
         self._messages.put(runner_pb2.AttachRequest(
             output=runner_pb2.BatchOutput(batch_id=batch.batch_id, outputs=outputs, blocks=blocks, final=True),
-            payload=bytes(4 * VOCAB_SIZE * count)))
+            payload=payload or bytes(4 * VOCAB_SIZE * count)))
 
     def stop(self) -> None:
         self._messages.put(None)

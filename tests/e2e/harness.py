@@ -53,10 +53,10 @@ class Server:
 
     def __init__(self, model: pathlib.Path | None = None, flags: tuple[str, ...] = (),
                  program: pathlib.Path = BIN / "logitd", prefix: tuple[str, ...] = (),
-                 cache: pathlib.Path | None = None):
+                 cache: pathlib.Path | None = None, listen: str = "127.0.0.1:0"):
         """`prefix`: a command that runs the one behind it, e.g. in a control group. `cache`: instead of cache_dir()."""
         self._folder = pathlib.Path(tempfile.mkdtemp(prefix="logitd-e2e-"))
-        command = [*prefix, program, "--listen", "127.0.0.1:0", "--runner-listen", f"unix:{self._folder}/runner.sock"]
+        command = [*prefix, program, "--listen", listen, "--runner-listen", f"unix:{self._folder}/runner.sock"]
         if model is not None:
             command += ["--model", model, "--model-name", "smollm2", "--cache-dir", cache or cache_dir()]
         self._log = open(self._folder / "log", "w+", encoding="utf-8")
@@ -101,6 +101,14 @@ class Server:
     def wait(self) -> None:
         """Waits for the end; `log` is complete then."""
         self._process.wait(timeout=60)
+
+    def kill(self) -> None:
+        """SIGKILL, and waits for the end."""
+        self._process.kill()
+        self._process.wait()
+        self._process.stdout.close()
+        self._log.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def stop(self) -> int:
         """Asks it to end, waits, and returns its exit status. A crash or a sanitizer's report is an AssertionError."""

@@ -240,11 +240,29 @@ TEST(FilledTextTest, ACommandIsBrokenWhereAShellTakesIt) {
 
 TEST(ProgressTest, TheLineTellsShareRateAndTimeLeft) {
   using std::chrono::seconds;
-  EXPECT_EQ(ProgressLine("score", 30, 250, 1000, seconds(10)),
+  EXPECT_EQ(ProgressLine("score", {.items = 30, .share = 0.25, .elapsed = seconds(10)}),
             "score  [█████               ]  25%  30 items  3.0 items/s  ETA 0:30");
-  EXPECT_EQ(ProgressLine("score", 30, 250, std::nullopt, seconds(10)), "score  30 items  3.0 items/s");
-  EXPECT_THAT(ProgressLine("score", 1, 1, 10000, seconds(1)), HasSubstr("ETA 2:46:39"));
-  EXPECT_THAT(ProgressLine("score", 0, 0, 1000, seconds(0)), Not(HasSubstr("ETA")));
+  EXPECT_EQ(ProgressLine("score", {.items = 30, .elapsed = seconds(10)}), "score  30 items  3.0 items/s");
+  EXPECT_THAT(ProgressLine("score", {.items = 1, .share = 0.0001, .elapsed = seconds(1)}), HasSubstr("ETA 2:46:39"));
+  EXPECT_THAT(ProgressLine("score", {.share = 0}), Not(HasSubstr("ETA")));
+}
+
+TEST(ProgressTest, RateAndTimeLeftCountThisJobsItemsAlone) {
+  using std::chrono::seconds;
+  EXPECT_EQ(ProgressLine("score", {.items = 600, .resumed = 500, .total = 1000, .share = 0.6, .elapsed = seconds(10)}),
+            "score  [████████████        ]  60%  600/1000 items  10.0 items/s  ETA 0:40");
+  EXPECT_THAT(ProgressLine("score", {.items = 500, .resumed = 500, .total = 1000, .share = 0.5, .elapsed = seconds(1)}),
+              Not(HasSubstr("ETA")));
+}
+
+TEST(ProgressTest, ANarrowLineKeepsTheCountAndTheTimeLeft) {
+  const JobState state{.items = 3000, .total = 10000, .share = 0.3, .elapsed = std::chrono::milliseconds(9600)};
+  EXPECT_EQ(ProgressLine("score", state, 79),
+            "score  [██████              ]  30%  3000/10000 items  312.5 items/s  ETA 0:22");
+  EXPECT_EQ(ProgressLine("score", state, 70), "score  [███       ]  30%  3000/10000 items  312.5 items/s  ETA 0:22");
+  EXPECT_EQ(ProgressLine("score", state, 39), "30%  3000/10000  312.5/s  ETA 0:22");
+  EXPECT_EQ(ProgressLine("score", state, 21), "3000/10000  ETA 0:22");
+  EXPECT_EQ(ProgressLine("score", state, 6), "3000/1");
 }
 
 TEST(ProgressTest, NothingIsDrawnWhereThereIsNoTerminal) {
