@@ -34,7 +34,7 @@ std::optional<double> NormalizedLogProb(const CandidateScore& candidate, Normali
       if (!candidate.unconditional_log_prob) return std::nullopt;
       return candidate.log_prob - *candidate.unconditional_log_prob;
     case Normalization::kCombined:
-      return candidate.combined_log_prob.value_or(candidate.log_prob);
+      return candidate.combined_log_prob;
   }
   return std::nullopt;
 }

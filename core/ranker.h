@@ -22,7 +22,7 @@ struct CandidateScore {
   std::optional<int64_t> character_count;
   // The sum after the unconditional context, nats. Unset: none.
   std::optional<double> unconditional_log_prob = std::nullopt;
-  // ln of the total probability of all its tokenisations. Unset: it has no other than its own.
+  // ln of the total probability of its tokenisations. Unset: not known.
   std::optional<double> combined_log_prob = std::nullopt;
 };
 
@@ -38,8 +38,7 @@ enum class Normalization {
 };
 
 // The candidate's value under `by`, nats (per unit); larger is better. Range: gnmt_alpha in [0, 10], only for kGnmt.
-// Unset: a number that it needs (bytes, characters, alpha, the unconditional sum) is not known. kCombined of a
-// candidate with one tokenisation is its sum.
+// Unset: a number that it needs is not known: bytes, characters, alpha, the unconditional or the combined log-prob.
 std::optional<double> NormalizedLogProb(const CandidateScore& candidate, Normalization by,
                                         std::optional<double> gnmt_alpha = std::nullopt);
 // ((5 + L) / 6)^alpha, >= 1; exactly 1 for one token. Range: token_count >= 1, alpha in [0, 10].

@@ -44,7 +44,7 @@ TEST(RankerTest, GnmtDividesByItsPenalty) {
 TEST(RankerTest, PmiAndCombinedUseTheOtherSums) {
   CandidateScore candidate{.log_prob = -12, .token_count = 7, .byte_count = {}, .character_count = {}};
   EXPECT_EQ(NormalizedLogProb(candidate, Normalization::kPmi), std::nullopt);
-  EXPECT_EQ(NormalizedLogProb(candidate, Normalization::kCombined), -12);
+  EXPECT_EQ(NormalizedLogProb(candidate, Normalization::kCombined), std::nullopt);
   candidate.unconditional_log_prob = -20;
   candidate.combined_log_prob = -11;
   EXPECT_EQ(NormalizedLogProb(candidate, Normalization::kPmi), 8);
