@@ -66,7 +66,8 @@ class DecisionTest(transition_case.TransitionCase):
             scoring.DecisionLevel(option=option(text), value=value) for text, value in levels.items()]))])
         probabilities = softmax(-1, -1.5, -4)
         self.assert_probabilities(item, probabilities)
-        self.assertAlmostEqual(item.expected_value, sum(p * v for p, v in zip(probabilities, levels.values())), delta=NATS)
+        expected = sum(p * v for p, v in zip(probabilities, levels.values()))
+        self.assertAlmostEqual(item.expected_value, expected, delta=NATS)
 
     def test_temperature_zero_and_ties(self):
         item, = self.decide([choice("q", "a", "a")], temperature=0)

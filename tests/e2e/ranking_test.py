@@ -73,7 +73,8 @@ class RankingTest(transition_case.TransitionCase):
                 self.assertAlmostEqual(candidate.unconditional_sum, -12 if text == "q" else s, delta=NATS)
                 self.assertAlmostEqual(candidate.bits_per_byte, -s / len(text.encode()) / math.log(2), delta=NATS)
                 self.assertAlmostEqual(candidate.perplexity, math.exp(-s / length), delta=1e-3)
-                self.assertAlmostEqual(candidate.candidate_probability, weights[text] / sum(weights.values()), delta=NATS)
+                self.assertAlmostEqual(candidate.candidate_probability, weights[text] / sum(weights.values()),
+                                       delta=NATS)
                 self.assertEqual(candidate.score.is_greedy, text == "a")
         self.assertEqual(item.closed_set.kind, scoring.CLOSED_SET_KIND_EXACT)
         self.assertAlmostEqual(item.closed_set.mass, sum(map(math.exp, SUMS.values())), delta=NATS)
