@@ -148,6 +148,7 @@ void ItemRanking::AddAlternatives(const ServedModel& model, ItemInput& input) {
 void ItemRanking::TakeScores(const ItemInput& input, const std::vector<ContinuationScore>& scores,
                              const RecordOptions& record, const Vocabulary& vocabulary) {
   if (!input.status.ok()) return SetError(input.status);
+  const bool has_given = !given_scores().empty();
   ReportContext(input, item_);
   for (size_t part = 0; part < for_model_.size(); ++part) {
     const auto j = static_cast<size_t>(for_model_[part]);
@@ -177,10 +178,10 @@ void ItemRanking::TakeScores(const ItemInput& input, const std::vector<Continuat
   }
   if (options_.winner_only) return;
   std::optional<v1::ClosedSet> set;
-  if (for_model_.size() == scores_.size()) {
-    set = ClosedSetOf(input, scores);
-  } else {
+  if (has_given) {
     set.emplace().set_kind(v1::CLOSED_SET_KIND_TOKENS_UNKNOWN);
+  } else {
+    set = ClosedSetOf(input, scores);
   }
   if (set) *item_.mutable_closed_set() = *std::move(set);
 }

@@ -82,6 +82,25 @@ class RankingTest(transition_case.TransitionCase):
         self.assertEqual(item.closed_set.sequence_count, 5)
         self.assertEqual(item.unconditional_context_token_count, 1)
 
+    def test_the_unconditional_context_changes_no_other_number(self):
+        self.attach(by_hand())
+        # A long context: no length of it gets into a normalisation.
+        bare = [scoring.RankItem(context=context(*[2] * 40, 1), candidates=candidates(TEXTS)) for _ in range(3)]
+        mixed = [scoring.RankItem(), scoring.RankItem(), scoring.RankItem()]
+        for item, source in zip(mixed, bare):
+            item.CopyFrom(source)
+        mixed[1].unconditional_context.tokens.token_ids.append(2)
+        expected = self.rank(bare, order_by=GNMT, gnmt_alpha=1)
+        found = self.rank(mixed, order_by=GNMT, gnmt_alpha=1)
+        self.assertAlmostEqual(found[1].candidates[1].gnmt, -1.5 / (8 / 6), delta=NATS)
+        self.assertAlmostEqual(found[1].candidates[4].pmi, 8, delta=2 * NATS)
+        for candidate in found[1].candidates:
+            candidate.ClearField("pmi")
+            candidate.ClearField("unconditional_sum")
+        found[1].unconditional_context_token_count = 0
+        del found[1].orderings[-1]
+        self.assertEqual(found, expected)
+
     def test_pmi_of_the_request_of_given_sums_and_where_there_is_none(self):
         self.attach(by_hand())
         own = scoring.RankItem(context=context(1), candidates=candidates(["a", "q"]), unconditional_context=context(1))
@@ -185,6 +204,15 @@ class RankingTest(transition_case.TransitionCase):
             self.rank([item])
         self.assertEqual(refused.exception.code(), grpc.StatusCode.RESOURCE_EXHAUSTED)
         self.assertIn("10000", refused.exception.details())
+
+    def test_a_candidate_with_an_error_is_not_in_the_set(self):
+        self.attach(by_hand())
+        item, = self.rank([scoring.RankItem(context=context(1), candidates=[
+            scoring.Candidate(), scoring.Candidate(text=""), scoring.Candidate(text="a")])])
+        self.assertEqual([wire.reason(candidate.error) for candidate in item.candidates[:2]],
+                         ["FIELD_REQUIRED", "EMPTY_CONTINUATION"])
+        self.assertEqual(item.closed_set.kind, scoring.CLOSED_SET_KIND_EXACT)
+        self.assertAlmostEqual(item.closed_set.mass, math.exp(-1), delta=NATS)
 
     def test_equal_ids_are_told_apart_by_their_index(self):
         self.attach(by_hand())
