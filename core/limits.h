@@ -70,13 +70,22 @@ inline constexpr Limit kMaxCacheSaltBytes{"max_cache_salt_bytes", 128};
 // As ids such a text takes 3 MB of a request.
 inline constexpr Limit kMaxRollingTokens{"max_rolling_tokens", 1'000'000};
 inline constexpr Limit kMaxContinuations{"max_continuations", 1024};
-inline constexpr Limit kMaxCandidates{"max_candidates", 1024};
+// One classification of an entity, or a vocabulary of labels. A reply has about 150 bytes for each.
+inline constexpr Limit kMaxCandidates{"max_candidates", 10'000};
+// Ways to spell one candidate: with and without a space, whole or in pieces.
+inline constexpr Limit kMaxTokenizations{"max_tokenizations", 64};
 // Records of one reply. At about 70 bytes each, alternatives included, they stay below the cap of a message.
 inline constexpr Limit kMaxScoreTokens{"max_score_tokens", 1 << 19};
 // Open sequences of one ScoreLogits call. Each keeps at most 5 KiB, its options included, until its reply.
 inline constexpr Limit kMaxScoreSequences{"max_score_sequences", 4096};
 // Beyond this the candidate with the largest score has all the probability.
 inline constexpr double kMaxInverseTemperature = 1000;
+// ((5 + L) / 6)^alpha stays far inside the range of a double for every L.
+inline constexpr double kMaxGnmtAlpha = 10;
+// The offset of an option, nats: more would only make the others' probabilities 0.
+inline constexpr double kMaxLogOffset = 1000;
+// The value of a level. Sums of 10,000 of them keep 3 digits after the point.
+inline constexpr double kMaxLevelValue = 1e9;
 inline constexpr Limit kMaxTextBytes{"max_text_bytes", int64_t{4} << 20};
 
 // Every limit above, as GetServerInfo reports them. server/limits.h has those of the process.
@@ -108,6 +117,7 @@ inline constexpr Limit kRequestLimits[] = {kMaxVocabSize,
                                            kMaxRollingTokens,
                                            kMaxContinuations,
                                            kMaxCandidates,
+                                           kMaxTokenizations,
                                            kMaxScoreTokens,
                                            kMaxScoreSequences,
                                            kMaxTextBytes};

@@ -1,6 +1,7 @@
 #include "core/ranker.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "core/compensated_sum.h"
@@ -13,7 +14,8 @@ constexpr double kLn2 = 0x1.62e42fefa39efp-1;
 
 }  // namespace
 
-std::optional<double> NormalizedLogProb(const CandidateScore& candidate, Normalization by) {
+std::optional<double> NormalizedLogProb(const CandidateScore& candidate, Normalization by,
+                                        std::optional<double> gnmt_alpha) {
   switch (by) {
     case Normalization::kSum:
       return candidate.log_prob;
@@ -25,8 +27,20 @@ std::optional<double> NormalizedLogProb(const CandidateScore& candidate, Normali
     case Normalization::kPerCharacter:
       if (!candidate.character_count) return std::nullopt;
       return candidate.log_prob / static_cast<double>(*candidate.character_count);
+    case Normalization::kGnmt:
+      if (!gnmt_alpha) return std::nullopt;
+      return candidate.log_prob / GnmtPenalty(candidate.token_count, *gnmt_alpha);
+    case Normalization::kPmi:
+      if (!candidate.unconditional_log_prob) return std::nullopt;
+      return candidate.log_prob - *candidate.unconditional_log_prob;
+    case Normalization::kCombined:
+      return candidate.combined_log_prob;
   }
   return std::nullopt;
+}
+
+double GnmtPenalty(int32_t token_count, double alpha) {
+  return Exp(alpha * Log((5 + static_cast<double>(token_count)) / 6));
 }
 
 std::optional<double> BitsPerByte(const CandidateScore& candidate) {
@@ -65,6 +79,15 @@ std::vector<std::optional<double>> CandidateProbabilities(std::span<const std::o
     if (value) *value /= total.value();
   }
   return probabilities;
+}
+
+double LogSumExp(std::span<const double> values) {
+  const double max =
+      values.empty() ? -std::numeric_limits<double>::infinity() : *std::max_element(values.begin(), values.end());
+  if (std::isinf(max)) return max;
+  CompensatedSum total;
+  for (const double value : values) total.Add(Exp(value - max));
+  return max + Log(total.value());
 }
 
 }  // namespace logitd

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <optional>
 #include <ostream>
+#include <tuple>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -41,6 +42,32 @@ std::string ShowError(const v1::Error& error) {
                       ")\n");
 }
 
+// A column that is there if some candidate has the value.
+struct AskedValue {
+  const char* heading;
+  std::optional<double> (*of)(const v1::RankedCandidate&);
+};
+constexpr AskedValue kAskedValues[] = {
+    {"gnmt", [](const v1::RankedCandidate& candidate) { return LOGITD_CLI_OPTIONAL(candidate, gnmt); }},
+    {"pmi", [](const v1::RankedCandidate& candidate) { return LOGITD_CLI_OPTIONAL(candidate, pmi); }},
+    {"combined",
+     [](const v1::RankedCandidate& candidate) { return LOGITD_CLI_OPTIONAL(candidate, combined_log_prob); }},
+};
+
+// The probability of all candidates together, and the candidates that were given up.
+std::string SetNotes(const v1::RankedItem& item) {
+  std::string notes;
+  if (item.closed_set().has_mass()) {
+    const bool has_prefixes = item.closed_set().kind() == v1::CLOSED_SET_KIND_PREFIXES;
+    absl::StrAppend(&notes, "probability of all candidates together: ", ShowNumber(item.closed_set().mass()),
+                    has_prefixes ? " (some begin with another one, which counts for both)" : "", "\n");
+  }
+  const auto pruned = std::count_if(item.candidates().begin(), item.candidates().end(),
+                                    [](const v1::RankedCandidate& candidate) { return candidate.pruned(); });
+  if (pruned > 0) absl::StrAppend(&notes, pruned, " of ", item.candidates_size(), " candidates were given up early\n");
+  return notes;
+}
+
 // Bars of the probabilities, best candidate first, with every value; then the winner under each normalisation.
 std::string ItemView(const v1::RankedItem& item, const std::vector<std::string>& labels, const Style& style) {
   if (item.has_error()) return Filled(ShowError(item.error()), style.width);
@@ -57,36 +84,51 @@ std::string ItemView(const v1::RankedItem& item, const std::vector<std::string>&
     order.push_back(i);
     largest = std::max(largest, item.candidates(i).candidate_probability());
   }
-  // Candidates without a place come last.
+  // Candidates without a place come last, and those with an error behind them.
   std::stable_sort(order.begin(), order.end(), [&item](int a, int b) {
-    const auto key = [&item](int i) { return std::pair(item.candidates(i).has_error(), item.candidates(i).place()); };
+    const auto key = [&item](int i) {
+      const v1::RankedCandidate& candidate = item.candidates(i);
+      return std::tuple(candidate.has_error(), candidate.place() == 0, candidate.place());
+    };
     return key(a) < key(b);
   });
-  Table table({{"place", Table::kRight, Table::kWhole, /*is_key=*/true},
-               {"candidate", Table::kLeft, Table::kShorten, /*is_key=*/true},
-               {"probability"},
-               {"", Table::kLeft, Table::kDrop},
-               {"sum"},
-               {"per token"},
-               {"per byte"},
-               {"per character"},
-               {"perplexity"}});
+  std::vector<Table::Column> columns = {{"place", Table::kRight, Table::kWhole, /*is_key=*/true},
+                                        {"candidate", Table::kLeft, Table::kShorten, /*is_key=*/true},
+                                        {"probability"},
+                                        {"", Table::kLeft, Table::kDrop},
+                                        {"sum"},
+                                        {"per token"},
+                                        {"per byte"},
+                                        {"per character"},
+                                        {"perplexity"}};
+  std::vector<const AskedValue*> asked;
+  for (const AskedValue& value : kAskedValues) {
+    const bool is_there = std::any_of(item.candidates().begin(), item.candidates().end(),
+                                      [&](const auto& candidate) { return value.of(candidate).has_value(); });
+    if (!is_there) continue;
+    asked.push_back(&value);
+    columns.push_back({value.heading});
+  }
+  Table table(std::move(columns));
   std::string errors;
   std::vector<std::string> names;
   for (int i = 0; i < item.candidates_size(); ++i) names.push_back(name_of(i));
   for (const int i : order) {
     const v1::RankedCandidate& candidate = item.candidates(i);
     if (candidate.has_error()) absl::StrAppend(&errors, name_of(i), ": ", ShowError(candidate.error()));
-    table.Add({{candidate.has_error() ? "-" : absl::StrCat(candidate.place())},
-               {label_of(i)},
-               {ShowNumber(LOGITD_CLI_OPTIONAL(candidate, candidate_probability))},
-               {candidate.has_candidate_probability() ? Bar(candidate.candidate_probability(), largest, kBarWidth) : "",
-                LOGITD_CLI_OPTIONAL(candidate, per_token)},
-               {ShowNumber(LOGITD_CLI_OPTIONAL(candidate, sum))},
-               {ShowNumber(LOGITD_CLI_OPTIONAL(candidate, per_token))},
-               {ShowNumber(LOGITD_CLI_OPTIONAL(candidate, per_byte))},
-               {ShowNumber(LOGITD_CLI_OPTIONAL(candidate, per_character))},
-               {ShowNumber(LOGITD_CLI_OPTIONAL(candidate, perplexity))}});
+    std::vector<Table::Cell> cells = {
+        {candidate.place() == 0 ? "-" : absl::StrCat(candidate.place())},
+        {label_of(i)},
+        {ShowNumber(LOGITD_CLI_OPTIONAL(candidate, candidate_probability))},
+        {candidate.has_candidate_probability() ? Bar(candidate.candidate_probability(), largest, kBarWidth) : "",
+         LOGITD_CLI_OPTIONAL(candidate, per_token)},
+        {ShowNumber(LOGITD_CLI_OPTIONAL(candidate, sum))},
+        {ShowNumber(LOGITD_CLI_OPTIONAL(candidate, per_token))},
+        {ShowNumber(LOGITD_CLI_OPTIONAL(candidate, per_byte))},
+        {ShowNumber(LOGITD_CLI_OPTIONAL(candidate, per_character))},
+        {ShowNumber(LOGITD_CLI_OPTIONAL(candidate, perplexity))}};
+    for (const AskedValue* value : asked) cells.push_back({ShowNumber(value->of(candidate))});
+    table.Add(std::move(cells));
   }
   std::string notes = BoundaryNotes(item, names);
   for (const v1::RankOrdering& ordering : item.orderings()) {
@@ -98,7 +140,7 @@ std::string ItemView(const v1::RankedItem& item, const std::vector<std::string>&
                     absl::StrReplaceAll(ShowEnum(*v1::Normalization_descriptor(), ordering.by()), {{"_", " "}}), ": ",
                     absl::StrJoin(winners, ", "), ordering.tied() ? " (tied)" : "", "\n");
   }
-  return table.Render(style) + Filled(notes + errors, style.width);
+  return table.Render(style) + Filled(notes + SetNotes(item) + errors, style.width);
 }
 
 bool HasFailed(const v1::RankedItem& item) {
@@ -187,7 +229,13 @@ Command RankCommand() {
       .groups = {{"Request",
                   Joined({TextFlags(),
                           {ModelFlag(),
-                           {"--order-by", "order_by", "NORM", "sum, per-token, per-byte or per-character; default sum"},
+                           {"--order-by", "order_by", "NORM",
+                            "sum, per-token, per-byte, per-character, gnmt, pmi or combined; default sum"},
+                           {"--gnmt-alpha", "gnmt_alpha", "A", "also sum / ((5 + tokens) / 6)^A; in [0, 10]"},
+                           {"--unconditional-context", "unconditional_context.text", "TEXT",
+                            "also pmi: the sum after CONTEXT minus the sum after TEXT"},
+                           {"--winner-only", "winner_only", "",
+                            "give up candidates that cannot win, and show the winner alone"},
                            {"--inverse-temperature", "inverse_temperature", "B",
                             "probability = softmax(B * value), in [0, 1000]; default 1"}},
                           TokenizationFlags(),

@@ -97,6 +97,12 @@ absl::Status Client::Rank(const v1::RankRequest& request, const RankCallback& on
   return ReadAll<v1::RankResponse>(*context, *reader, on_item);
 }
 
+absl::Status Client::Decide(const v1::DecideRequest& request, const DecideCallback& on_item) {
+  const auto context = NewContext();
+  const auto reader = connection_->scoring().Decide(context.get(), request);
+  return ReadAll<v1::DecideResponse>(*context, *reader, on_item);
+}
+
 absl::Status Client::ScoreLogits(const v1::ScoreLogitsConfig& config, const NextRowsCallback& next_rows,
                                  const ScoreLogitsCallback& on_sequence) {
   const auto context = NewContext();

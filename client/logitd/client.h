@@ -35,6 +35,7 @@ using StartedCallback = std::function<bool(const v1::GenerateStarted&)>;
 using DeltaCallback = std::function<bool(const v1::CompletionDelta&)>;
 using ScoreCallback = std::function<bool(v1::ScoreResponse)>;
 using RankCallback = std::function<bool(v1::RankResponse)>;
+using DecideCallback = std::function<bool(v1::DecideResponse)>;
 using ScoreLogitsCallback = std::function<bool(v1::ScoreLogitsResponse)>;
 using VocabularyCallback = std::function<bool(const v1::GetVocabularyResponse&)>;
 // Fills in the next rows and the bytes of their blocks; both come empty. False: there are no more. An error cancels the
@@ -63,6 +64,8 @@ class Client {
 
   // ScoringService.Rank: one response per item, in the order they are done (RankResponse.item_index).
   absl::Status Rank(const v1::RankRequest& request, const RankCallback& on_item);
+  // ScoringService.Decide: one response per item, in the order they are done (DecideResponse.item_index).
+  absl::Status Decide(const v1::DecideRequest& request, const DecideCallback& on_item);
 
   // DecodingService.ComputeDistribution. Needs no model.
   absl::StatusOr<v1::ComputeDistributionResponse> ComputeDistribution(const v1::ComputeDistributionRequest& request);

@@ -9,6 +9,7 @@
 #include "server/handlers/continuation_scores.h"
 
 #include <algorithm>
+#include <limits>
 #include <span>
 #include <string>
 #include <utility>
@@ -29,6 +30,8 @@ namespace {
 constexpr size_t kContinuationsAtOnce = 16;
 // Rows of logits that come back at once for one continuation.
 constexpr size_t kRowsAtOnce = 16;
+// The same if somebody watches, who may lose interest after each portion.
+constexpr size_t kRowsBetweenLooks = 4;
 
 // Gives the rows of each continuation to its scorer.
 class ScoreSink : public PathSink {
@@ -36,8 +39,9 @@ class ScoreSink : public PathSink {
   ScoreSink(const ScoreOptions& options, const RequestContext& context, StepWorkspaces& workspaces)
       : options_(options), context_(context), workspaces_(workspaces) {}
 
-  void Add(const ContinuationInput& input, ContinuationScore& score) {
-    running_.push_back({&input, &score, Scorer(options_.record, options_.sampling)});
+  // `item`, `continuation`: its indices, for the watch.
+  void Add(const ContinuationInput& input, size_t item, size_t continuation, ContinuationScore& score) {
+    running_.push_back({&input, item, continuation, &score, Scorer(options_.record, options_.sampling)});
     paths_.push_back({*input.context, input.token_ids, input.named});
   }
 
@@ -47,7 +51,7 @@ class ScoreSink : public PathSink {
     Running& running = running_[path];
     TokenRecord record = RecordOf(row, running.input->token_ids[target], options_.record);
     running.scorer.Add(record, row.argmax);
-    if (options_.record.records) running.score->tokens.push_back(std::move(record));
+    Take(running, std::move(record));
     return absl::OkStatus();
   }
 
@@ -64,8 +68,19 @@ class ScoreSink : public PathSink {
     if (!input.named.empty()) named = input.named[target];
     auto record = running.scorer.Score(row, input.token_ids[target], workspace->distribution, step, /*next=*/{}, named);
     if (!record.ok()) return AsModelOutputError(record.status());
-    if (options_.record.records) running.score->tokens.push_back(*std::move(record));
+    Take(running, *std::move(record));
     return absl::OkStatus();
+  }
+
+  bool IsWanted(size_t path) override {
+    return options_.watch == nullptr || options_.watch->IsWanted(running_[path].item, running_[path].continuation);
+  }
+
+  // The path up to the last target that has come. Its targets are empty if none has.
+  TokenPath PathSoFar(size_t path) const {
+    TokenPath so_far = paths_[path];
+    so_far.targets = so_far.targets.first(static_cast<size_t>(running_[path].scorer.token_count()));
+    return so_far;
   }
 
   // The evaluation has ended. Writes the totals, or the error of each continuation.
@@ -80,15 +95,26 @@ class ScoreSink : public PathSink {
       score.token_count = running_[path].scorer.token_count();
       score.sums = running_[path].scorer.sums();
       score.is_greedy = running_[path].scorer.is_greedy();
+      score.is_cut = score.token_count < std::ssize(running_[path].input->token_ids);
     }
   }
 
  private:
   struct Running {
     const ContinuationInput* input;
+    size_t item;
+    size_t continuation;
     ContinuationScore* score;
     Scorer scorer;
   };
+
+  void Take(Running& running, TokenRecord record) {
+    if (options_.watch != nullptr) {
+      constexpr double kImpossible = -std::numeric_limits<double>::infinity();
+      options_.watch->OnToken(running.item, running.continuation, record.model_log_prob.value_or(kImpossible));
+    }
+    if (options_.record.records) running.score->tokens.push_back(std::move(record));
+  }
 
   const ScoreOptions& options_;
   const RequestContext& context_;
@@ -109,6 +135,7 @@ absl::Status ScoreContinuations(const std::vector<ItemInput>& items, const Score
   // A runner of another numerics version must not reduce rows, and a conditional needs the whole row.
   path_options.as_logits = !model.capabilities().records || options.sampling.has_value();
   if (path_options.as_logits) path_options.rows_at_once = kRowsAtOnce;
+  if (options.watch != nullptr) path_options.rows_at_once = kRowsBetweenLooks;
   for (size_t begin = 0; begin < items.size();) {
     std::vector<ItemScores> scores;
     ScoreSink sink(options, context, env.workspaces);
@@ -123,7 +150,7 @@ absl::Status ScoreContinuations(const std::vector<ItemInput>& items, const Score
       for (size_t j = 0; j < continuations.size(); ++j) {
         const ContinuationInput& input = items[end].continuations[j];
         continuations[j].status = input.status;
-        if (input.status.ok()) sink.Add(input, continuations[j]);
+        if (input.status.ok()) sink.Add(input, end, j, continuations[j]);
       }
     }
     {
@@ -137,7 +164,8 @@ absl::Status ScoreContinuations(const std::vector<ItemInput>& items, const Score
         std::vector<TokenPath> own;
         for (size_t j = 0; j < item.continuations.size(); ++j) {
           if (!items[i].continuations[j].status.ok()) continue;
-          if (item.continuations[j].status.ok()) own.push_back(sink.paths()[path]);
+          const TokenPath so_far = sink.PathSoFar(path);
+          if (item.continuations[j].status.ok() && !so_far.targets.empty()) own.push_back(so_far);
           item.evaluated_count += evaluation.evaluated(path++);
         }
         item.cached_count = std::max<int64_t>(0, FedTokens(std::move(own)) - item.evaluated_count);

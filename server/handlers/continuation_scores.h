@@ -30,6 +30,8 @@ struct ContinuationScore {
   int32_t token_count = 0;
   SequenceSums sums;
   bool is_greedy = true;
+  // The watch lost interest before the last token. Totals and records are those of the first tokens then.
+  bool is_cut = false;
 };
 
 // The scores of one item.
@@ -42,12 +44,24 @@ struct ItemScores {
   int64_t cached_count = 0;
 };
 
+// Follows the log-probs of continuations while they come, and says which continuations still matter.
+class ScoreWatch {
+ public:
+  virtual ~ScoreWatch() = default;
+  // The continuation's next token, of this model log-prob; -inf: it is not possible.
+  virtual void OnToken(size_t item, size_t continuation, double log_prob) = 0;
+  // False: its further tokens need not be evaluated.
+  virtual bool IsWanted(size_t item, size_t continuation) = 0;
+};
+
 // The content of records, and the conditional to score under besides the model's.
 struct ScoreOptions {
   RecordOptions record;
   std::optional<SamplingParams> sampling;
   // The requests with which this one shares what was evaluated.
   CacheScope scope;
+  // Null: every continuation is evaluated to its end. Set: record.model_log_prob is set too.
+  ScoreWatch* watch = nullptr;
 };
 
 // Scores `items`, several at once, and calls done(item_index, scores) for each, in order. Stops if done returns false.
@@ -60,6 +74,20 @@ absl::Status ScoreContinuations(const std::vector<ItemInput>& items, const Score
 // A score as a reply holds it.
 void ToProto(const ContinuationInput& input, const ContinuationScore& score, const RecordOptions& options,
              const Vocabulary& vocabulary, v1::ScoredContinuation& message);
+
+// Moves a score to where a ranking or a decision holds it: to a v1::RankedCandidate or v1::DecidedOption. Returns
+// whether there is one; else `message` has its error.
+template <typename Message>
+bool MoveTo(v1::ScoredContinuation scored, Message& message) {
+  if (scored.has_error()) {
+    message.mutable_error()->Swap(scored.mutable_error());
+    return false;
+  }
+  message.mutable_score()->Swap(scored.mutable_score());
+  if (scored.has_boundary()) message.mutable_boundary()->Swap(scored.mutable_boundary());
+  message.set_truncated_token_count(scored.truncated_token_count());
+  return true;
+}
 
 // The tokens that the scores of an item cost.
 v1::Usage UsageOf(const ItemInput& input, const ItemScores& scores);

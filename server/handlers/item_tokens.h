@@ -16,6 +16,7 @@
 #include "logitd/v1/completion.pb.h"
 #include "logitd/v1/scoring_service.pb.h"
 #include "server/converters/named_by_position.h"
+#include "server/handlers/prompt_input.h"
 #include "server/models/served_model.h"
 #include "server/request_context.h"
 
@@ -52,6 +53,14 @@ struct ItemInput {
   std::vector<ContinuationInput> continuations;
 };
 
+// What the reply to an item says of its context: in a v1::ScoredItem, v1::RankedItem or v1::DecidedItem.
+template <typename Message>
+void ReportContext(const ItemInput& input, Message& message) {
+  message.set_context_token_count(static_cast<int32_t>(input.context->size()));
+  if (HasReport(input.report)) *message.mutable_tokenization() = input.report;
+  if (input.implicit_context_token_id) message.set_implicit_context_token_id(*input.implicit_context_token_id);
+}
+
 // A continuation of a request: a view of a v1::Continuation or v1::Candidate. It has text or tokens; with neither it is
 // refused.
 struct ContinuationRequest {
@@ -75,13 +84,20 @@ struct ItemRequest {
   std::vector<ContinuationRequest> continuations;
 };
 
-// A view of `message`, a v1::Continuation or v1::Candidate.
+// A view of the content of `message`, a v1::Continuation, v1::Candidate or v1::DecisionOption.
 template <typename Message>
-ContinuationRequest ContinuationOf(std::string field, const Message& message) {
+ContinuationRequest ContentOf(std::string field, const Message& message) {
   ContinuationRequest continuation;
   continuation.field = std::move(field);
   if (message.has_text()) continuation.text = &message.text();
   if (message.has_tokens()) continuation.tokens = &message.tokens();
+  return continuation;
+}
+
+// A view of `message`, a v1::Continuation or v1::Candidate.
+template <typename Message>
+ContinuationRequest ContinuationOf(std::string field, const Message& message) {
+  ContinuationRequest continuation = ContentOf(std::move(field), message);
   continuation.uncounted_prefix_bytes = message.uncounted_prefix_bytes();
   if (message.has_byte_count()) continuation.byte_count = message.byte_count();
   if (message.has_character_count()) continuation.character_count = message.character_count();

@@ -1,7 +1,5 @@
 #include "server/handlers/rank.h"
 
-#include <algorithm>
-#include <cmath>
 #include <memory>
 #include <optional>
 #include <string>
@@ -11,23 +9,31 @@
 #include "base/status_macros.h"
 #include "core/errors.h"
 #include "core/limits.h"
-#include "core/log_prob_range.h"
 #include "core/ranker.h"
+#include "core/winner_pruner.h"
 #include "server/converters/model.h"
 #include "server/converters/wire.h"
 #include "server/handlers/cache_scope.h"
 #include "server/handlers/continuation_scores.h"
+#include "server/handlers/item_ranking.h"
 #include "server/handlers/item_tokens.h"
-#include "server/handlers/prompt_input.h"
 #include "server/handlers/provenance.h"
 
 namespace logitd::server {
 namespace {
 
-struct RankOptions {
-  Normalization order_by = Normalization::kSum;
-  double inverse_temperature = 1;
-};
+absl::Status CheckWinnerOnly(const v1::RankRequest& request) {
+  const auto exclusive = [](std::string field) { return errors::Exclusive("winner_only", field); };
+  if (request.order_by() == v1::NORMALIZATION_PMI || request.order_by() == v1::NORMALIZATION_COMBINED) {
+    return exclusive("order_by = " + v1::Normalization_Name(request.order_by()));
+  }
+  if (request.has_inverse_temperature()) return exclusive("inverse_temperature");
+  if (request.has_unconditional_context()) return exclusive("unconditional_context");
+  for (int i = 0; i < request.items_size(); ++i) {
+    if (request.items(i).has_unconditional_context()) return exclusive(Element("items", i, ".unconditional_context"));
+  }
+  return absl::OkStatus();
+}
 
 absl::StatusOr<RankOptions> OptionsOf(const v1::RankRequest& request) {
   RankOptions options;
@@ -38,191 +44,108 @@ absl::StatusOr<RankOptions> OptionsOf(const v1::RankRequest& request) {
   if (!(options.inverse_temperature >= 0 && options.inverse_temperature <= kMaxInverseTemperature)) {
     return errors::OutOfRange("inverse_temperature", options.inverse_temperature, "in [0, 1000]");
   }
+  if (request.has_gnmt_alpha()) {
+    options.gnmt_alpha = request.gnmt_alpha();
+    if (!(*options.gnmt_alpha >= 0 && *options.gnmt_alpha <= kMaxGnmtAlpha)) {
+      return errors::OutOfRange("gnmt_alpha", *options.gnmt_alpha, "in [0, 10]");
+    }
+  } else if (options.order_by == Normalization::kGnmt) {
+    return errors::Required("gnmt_alpha", "order_by is NORMALIZATION_GNMT");
+  }
+  options.winner_only = request.winner_only();
+  if (options.winner_only) RETURN_IF_ERROR(CheckWinnerOnly(request));
   return options;
 }
-
-// The score of a candidate that brings its sums.
-absl::StatusOr<CandidateScore> ScoreOf(const v1::Candidate& candidate, const std::string& candidate_field) {
-  const v1::CandidateSums& sums = candidate.sums();
-  const std::string field = candidate_field + ".sums";
-  // The caller meant the sums' own counts, or forgot the text.
-  if (candidate.uncounted_prefix_bytes() != 0) {
-    return errors::Exclusive(candidate_field + ".uncounted_prefix_bytes", "sums");
-  }
-  if (candidate.has_byte_count()) return errors::Exclusive(candidate_field + ".byte_count", "sums");
-  if (candidate.has_character_count()) return errors::Exclusive(candidate_field + ".character_count", "sums");
-  if (sums.token_count() < 1) {
-    return errors::OutOfRange(field + ".token_count", int64_t{sums.token_count()}, ">= 1");
-  }
-  if (!sums.has_sum_model_log_prob()) return errors::Required(field + ".sum_model_log_prob");
-  if (!IsSum(sums.sum_model_log_prob(), sums.token_count(), kLeastModelLogProb)) {
-    return errors::OutOfRange(field + ".sum_model_log_prob", sums.sum_model_log_prob(),
-                              SumRange(sums.token_count(), kLeastModelLogProb));
-  }
-  // -0 becomes 0.
-  CandidateScore score{sums.sum_model_log_prob() + 0.0, sums.token_count(), std::nullopt, std::nullopt};
-  if (sums.has_byte_count()) {
-    if (sums.byte_count() < 1) return errors::OutOfRange(field + ".byte_count", int64_t{sums.byte_count()}, ">= 1");
-    score.byte_count = sums.byte_count();
-  }
-  if (sums.has_character_count()) {
-    if (sums.character_count() < 1) {
-      return errors::OutOfRange(field + ".character_count", int64_t{sums.character_count()}, ">= 1");
-    }
-    score.character_count = sums.character_count();
-  }
-  return score;
-}
-
-// An item before its ranking.
-struct Ranking {
-  // Its candidates, with their errors so far; or its own error.
-  v1::RankedItem item;
-  // Of each candidate, where it has one.
-  std::vector<std::optional<CandidateScore>> scores;
-  // The candidates that the model scores.
-  std::vector<int> for_model;
-};
 
 absl::Status CheckItems(const v1::RankRequest& request) {
   if (request.items().empty()) return errors::NoCandidates("items");
   if (request.items_size() > kMaxItems) {
     return errors::AboveLimit("items", request.items_size(), kMaxItems, 1);
   }
+  int64_t alternative_tokens = 0;
   for (int i = 0; i < request.items_size(); ++i) {
-    if (request.items(i).candidates_size() <= kMaxCandidates) continue;
-    return errors::AboveLimit(Element("items", i, ".candidates"), request.items(i).candidates_size(), kMaxCandidates,
-                              1);
-  }
-  return absl::OkStatus();
-}
-
-// Reads the parts of an item that need no model.
-Ranking RankingOf(const v1::RankItem& message, const std::string& field) {
-  Ranking ranking;
-  absl::Status status = In(field + ".", CheckId(message.id()));
-  if (status.ok() && message.candidates().empty()) status = errors::NoCandidates(field + ".candidates");
-  if (!status.ok()) {
-    *ranking.item.mutable_error() = ToProto(status);
-    return ranking;
-  }
-  for (int j = 0; j < message.candidates_size(); ++j) {
-    const v1::Candidate& candidate = message.candidates(j);
-    const std::string candidate_field = field + Element(".candidates", j);
-    v1::RankedCandidate& ranked = *ranking.item.add_candidates();
-    ranking.scores.emplace_back();
-    if (candidate.has_sums()) {
-      auto score = ScoreOf(candidate, candidate_field);
-      if (score.ok()) {
-        ranking.scores.back() = *score;
-      } else {
-        *ranked.mutable_error() = ToProto(score.status());
+    const auto& candidates = request.items(i).candidates();
+    if (candidates.size() > kMaxCandidates) {
+      return errors::AboveLimit(Element("items", i, ".candidates"), candidates.size(), kMaxCandidates, 1);
+    }
+    for (int j = 0; j < candidates.size(); ++j) {
+      const auto& alternatives = candidates[j].alternative_tokenizations();
+      if (alternatives.size() > kMaxTokenizations) {
+        return errors::AboveLimit(Element("items", i, ".candidates") + Element("", j, ".alternative_tokenizations"),
+                                  alternatives.size(), kMaxTokenizations);
       }
-    } else if (candidate.has_text() || candidate.has_tokens()) {
-      ranking.for_model.push_back(j);
-    } else {
-      *ranked.mutable_error() = ToProto(errors::RequiredOneOf(candidate_field, "text, tokens or sums"));
+      for (const v1::TokenIds& tokens : alternatives) alternative_tokens += tokens.token_ids_size();
     }
   }
-  return ranking;
+  if (alternative_tokens <= kMaxScoreTokens) return absl::OkStatus();
+  return errors::AboveLimit("items", alternative_tokens, kMaxScoreTokens, 0, "tokens of alternative tokenisations");
 }
 
-// Adds the scores of the model to an item.
-void TakeScores(const ItemInput& input, const std::vector<ContinuationScore>& scores, const RecordOptions& options,
-                const Vocabulary& vocabulary, Ranking& ranking) {
-  if (!input.status.ok()) {
-    ranking.item.Clear();
-    *ranking.item.mutable_error() = ToProto(input.status);
-    return;
-  }
-  ranking.item.set_context_token_count(static_cast<int32_t>(input.context->size()));
-  if (HasReport(input.report)) *ranking.item.mutable_tokenization() = input.report;
-  if (input.implicit_context_token_id) ranking.item.set_implicit_context_token_id(*input.implicit_context_token_id);
-  for (size_t part = 0; part < scores.size(); ++part) {
-    const int j = ranking.for_model[part];
-    v1::ScoredContinuation scored;
-    ToProto(input.continuations[part], scores[part], options, vocabulary, scored);
-    v1::RankedCandidate& candidate = *ranking.item.mutable_candidates(j);
-    if (scored.has_error()) {
-      *candidate.mutable_error() = scored.error();
-      continue;
-    }
-    candidate.mutable_score()->Swap(scored.mutable_score());
-    if (scored.has_boundary()) candidate.mutable_boundary()->Swap(scored.mutable_boundary());
-    candidate.set_truncated_token_count(scored.truncated_token_count());
-    // A token of probability 0 leaves no sum, so the candidate has neither value nor rank.
-    if (!scores[part].sums.model) continue;
-    ranking.scores[j] = CandidateScore{scores[part].sums.model->value(), scores[part].token_count,
-                                       input.continuations[part].byte_count, input.continuations[part].character_count};
-  }
-}
-
-std::vector<std::optional<double>> ValuesOf(const Ranking& ranked, Normalization by) {
-  std::vector<std::optional<double>> values;
-  for (const auto& score : ranked.scores) values.push_back(score ? NormalizedLogProb(*score, by) : std::nullopt);
-  return values;
-}
-
-// Whether every candidate that is scored has a value under `by`.
-bool IsDefined(const Ranking& ranked, Normalization by) {
-  return std::all_of(ranked.scores.begin(), ranked.scores.end(),
-                     [by](const auto& score) { return !score || NormalizedLogProb(*score, by); });
-}
-
-absl::Status OrderCandidates(const RankOptions& options, Ranking& ranked) {
-  v1::RankedItem& item = ranked.item;
-  if (!IsDefined(ranked, options.order_by)) {
-    const bool bytes = options.order_by == Normalization::kPerByte;
-    return errors::NormalizationUndefined(v1::Normalization_Name(static_cast<v1::Normalization>(options.order_by)),
-                                          bytes ? "byte_count" : "character_count");
-  }
-  std::vector<Normalization> all = {options.order_by};
-  for (const Normalization by :
-       {Normalization::kSum, Normalization::kPerToken, Normalization::kPerByte, Normalization::kPerCharacter}) {
-    if (by != options.order_by && IsDefined(ranked, by)) all.push_back(by);
-  }
-  for (const Normalization by : all) {
-    const Ordering ordering = OrderBy(ValuesOf(ranked, by));
-    v1::RankOrdering& message = *item.add_orderings();
-    message.set_by(static_cast<v1::Normalization>(by));
-    message.mutable_candidate_indices()->Add(ordering.candidate_indices.begin(), ordering.candidate_indices.end());
-    message.mutable_places()->Add(ordering.places.begin(), ordering.places.end());
-    message.set_tied(ordering.tied);
-    if (by != options.order_by) continue;
-    for (size_t i = 0; i < ordering.candidate_indices.size(); ++i) {
-      item.mutable_candidates(ordering.candidate_indices[i])->set_place(ordering.places[i]);
+// Gives up the candidates that cannot win, of each item that the model scores.
+class WinnerWatch : public ScoreWatch {
+ public:
+  // `given`: the scores of the item's other candidates.
+  void AddItem(const ItemInput& input, const std::vector<CandidateScore>& given, const WinnerPruner::Options& options) {
+    WinnerPruner& pruner = pruners_.emplace_back(options);
+    for (const CandidateScore& score : given) pruner.AddComplete(score);
+    for (const ContinuationInput& continuation : input.continuations) {
+      pruner.Add({.token_count = static_cast<int32_t>(continuation.token_ids.size()),
+                  .byte_count = continuation.byte_count,
+                  .character_count = continuation.character_count});
     }
   }
-  const auto probabilities = CandidateProbabilities(ValuesOf(ranked, options.order_by), options.inverse_temperature);
-  for (size_t j = 0; j < ranked.scores.size(); ++j) {
-    if (!ranked.scores[j]) continue;
-    v1::RankedCandidate& candidate = *item.mutable_candidates(static_cast<int>(j));
-    const CandidateScore& score = *ranked.scores[j];
-    candidate.set_sum(score.log_prob);
-    candidate.set_per_token(*NormalizedLogProb(score, Normalization::kPerToken));
-    if (const auto value = NormalizedLogProb(score, Normalization::kPerByte)) candidate.set_per_byte(*value);
-    if (const auto value = NormalizedLogProb(score, Normalization::kPerCharacter)) candidate.set_per_character(*value);
-    if (const auto value = BitsPerByte(score); value && std::isfinite(*value)) candidate.set_bits_per_byte(*value);
-    // No double holds the perplexity of a mean log-prob below -709 nats.
-    if (const double perplexity = Perplexity(score); std::isfinite(perplexity)) candidate.set_perplexity(perplexity);
-    if (probabilities[j]) candidate.set_candidate_probability(*probabilities[j]);
+
+  void OnToken(size_t item, size_t continuation, double log_prob) override {
+    pruners_[item].AddToken(continuation, log_prob);
   }
-  return absl::OkStatus();
+  bool IsWanted(size_t item, size_t continuation) override { return pruners_[item].CanWin(continuation); }
+
+ private:
+  std::vector<WinnerPruner> pruners_;
+};
+
+// The items that the model scores: each, and after it the same candidates after its unconditional context.
+struct ModelItems {
+  struct Part {
+    // Index of the item in the request.
+    int index = 0;
+    std::unique_ptr<ItemRanking> ranking;
+    bool is_last = true;
+  };
+
+  void Add(const v1::RankItem& message, int index, std::unique_ptr<ItemRanking> ranking) {
+    ItemRequest& item = requests.emplace_back();
+    item.field = ranking->field();
+    if (message.has_context()) item.context = &message.context();
+    for (const int j : ranking->for_model()) {
+      item.continuations.push_back(ContinuationOf(Element("candidates", j), message.candidates(j)));
+    }
+    const v1::Input* const unconditional = ranking->unconditional_context();
+    parts.push_back({index, std::move(ranking), unconditional == nullptr});
+    if (unconditional == nullptr) return;
+    ItemRequest again = requests.back();
+    again.context = unconditional;
+    requests.push_back(std::move(again));
+    parts.push_back({index, nullptr, true});
+  }
+
+  std::vector<ItemRequest> requests;
+  // Parallel to `requests`. The unconditional part of an item has no ranking of its own.
+  std::vector<Part> parts;
+};
+
+void AddUsage(const v1::Usage& more, v1::Usage& usage) {
+  usage.set_evaluated_token_count(usage.evaluated_token_count() + more.evaluated_token_count());
+  usage.set_cached_token_count(usage.cached_token_count() + more.cached_token_count());
+  usage.set_scored_token_count(usage.scored_token_count() + more.scored_token_count());
 }
 
 // The item's reply, without provenance.
-v1::RankResponse ReplyOf(const v1::RankRequest& request, int index, const RankOptions& options, Ranking ranking) {
+v1::RankResponse ReplyOf(const v1::RankRequest& request, int index, ItemRanking& ranking) {
   v1::RankResponse response;
   response.set_item_index(index);
   if (CheckId(request.items(index).id()).ok()) response.set_id(request.items(index).id());
-  if (!ranking.item.has_error()) {
-    const absl::Status status = OrderCandidates(options, ranking);
-    if (!status.ok()) {
-      ranking.item.Clear();
-      *ranking.item.mutable_error() = ToProto(status);
-    }
-  }
-  *response.mutable_item() = std::move(ranking.item);
+  *response.mutable_item() = ranking.Finish();
   return response;
 }
 
@@ -233,28 +156,20 @@ absl::Status Rank(const v1::RankRequest& request, const ServerEnv& env, const Re
   RETURN_IF_ERROR(CheckItems(request));
   ASSIGN_OR_RETURN(const RankOptions options, OptionsOf(request));
 
-  // The items that the model scores.
-  std::vector<int> index_of;
-  std::vector<Ranking> rankings;
-  std::vector<ItemRequest> items;
+  ModelItems items;
   std::vector<v1::RankResponse> without_model;
   for (int i = 0; i < request.items_size(); ++i) {
     const v1::RankItem& message = request.items(i);
-    const std::string field = Element("items", i);
-    Ranking ranking = RankingOf(message, field);
-    if (ranking.for_model.empty()) {
-      without_model.push_back(ReplyOf(request, i, options, std::move(ranking)));
-      *without_model.back().mutable_provenance() = ProvenanceWithoutModel();
+    const v1::Input* unconditional = nullptr;
+    if (request.has_unconditional_context()) unconditional = &request.unconditional_context();
+    if (message.has_unconditional_context()) unconditional = &message.unconditional_context();
+    auto ranking = std::make_unique<ItemRanking>(message, Element("items", i), unconditional, options);
+    if (!ranking->for_model().empty()) {
+      items.Add(message, i, std::move(ranking));
       continue;
     }
-    ItemRequest& item = items.emplace_back();
-    item.field = field;
-    if (message.has_context()) item.context = &message.context();
-    for (const int j : ranking.for_model) {
-      item.continuations.push_back(ContinuationOf(Element("candidates", j), message.candidates(j)));
-    }
-    index_of.push_back(i);
-    rankings.push_back(std::move(ranking));
+    without_model.push_back(ReplyOf(request, i, *ranking));
+    *without_model.back().mutable_provenance() = ProvenanceWithoutModel();
   }
   const auto write_without_model = [&]() -> absl::Status {
     for (const v1::RankResponse& response : without_model) {
@@ -265,7 +180,7 @@ absl::Status Rank(const v1::RankRequest& request, const ServerEnv& env, const Re
     }
     return absl::OkStatus();
   };
-  if (items.empty()) return write_without_model();
+  if (items.requests.empty()) return write_without_model();
 
   ASSIGN_OR_RETURN(const std::shared_ptr<ServedModel> model, env.models.Find(request.model()));
   ScoreOptions score_options;
@@ -276,15 +191,34 @@ absl::Status Rank(const v1::RankRequest& request, const ServerEnv& env, const Re
   // Ranking needs the model's log-probs.
   score_options.record.model_log_prob = true;
   score_options.record.sampling_log_prob = false;
-  ASSIGN_OR_RETURN(const std::vector<ItemInput> inputs,
-                   ResolveItems(items, FromProto(request.tokenization()), *model, context));
+  ASSIGN_OR_RETURN(std::vector<ItemInput> inputs,
+                   ResolveItems(items.requests, FromProto(request.tokenization()), *model, context));
+  WinnerWatch watch;
+  const WinnerPruner::Options pruning{options.order_by, options.gnmt_alpha, model->batch_tolerance_nats().value_or(0)};
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const auto& ranking = items.parts[i].ranking;
+    if (ranking != nullptr) ranking->AddAlternatives(*model, inputs[i]);
+    if (options.winner_only) watch.AddItem(inputs[i], ranking->given_scores(), pruning);
+  }
+  if (options.winner_only) score_options.watch = &watch;
   RETURN_IF_ERROR(CheckAlternatives(inputs, score_options.record));
   RETURN_IF_ERROR(write_without_model());
+  v1::Usage usage;
   const auto done = [&](size_t i, const ItemScores& scores) {
-    TakeScores(inputs[i], scores.continuations, score_options.record, model->vocabulary(), rankings[i]);
-    v1::RankResponse response = ReplyOf(request, index_of[i], options, std::move(rankings[i]));
+    const ModelItems::Part& part = items.parts[i];
+    ItemRanking& ranking = part.ranking != nullptr ? *part.ranking : *items.parts[i - 1].ranking;
+    if (part.ranking != nullptr) {
+      ranking.TakeScores(inputs[i], scores.continuations, score_options.record, model->vocabulary());
+      usage.Clear();
+      if (inputs[i].status.ok()) usage = UsageOf(inputs[i], scores);
+    } else {
+      ranking.TakeUnconditional(inputs[i], inputs[i - 1], scores.continuations);
+      if (inputs[i].status.ok()) AddUsage(UsageOf(inputs[i], scores), usage);
+    }
+    if (!part.is_last) return true;
+    v1::RankResponse response = ReplyOf(request, part.index, ranking);
     *response.mutable_provenance() = ProvenanceOf(*model);
-    if (inputs[i].status.ok()) *response.mutable_usage() = UsageOf(inputs[i], scores);
+    if (usage.prompt_token_count() > 0) *response.mutable_usage() = usage;
     return writer.Write(response);
   };
   return ScoreContinuations(inputs, score_options, *model, env, context, done);

@@ -13,6 +13,7 @@
 #include "logitd/v1/model_service.grpc.pb.h"
 #include "logitd/v1/scoring_service.grpc.pb.h"
 #include "logitd/v1/server_service.grpc.pb.h"
+#include "server/handlers/decide.h"
 #include "server/handlers/distribution.h"
 #include "server/handlers/generate.h"
 #include "server/handlers/get_server_info.h"
@@ -85,8 +86,9 @@ class GenerationService final
 };
 
 class ScoringService final
-    : public v1::ScoringService::WithRawCallbackMethod_ScoreLogits<v1::ScoringService::WithRawCallbackMethod_Score<
-          v1::ScoringService::WithRawCallbackMethod_Rank<v1::ScoringService::Service>>> {
+    : public v1::ScoringService::WithRawCallbackMethod_ScoreLogits<
+          v1::ScoringService::WithRawCallbackMethod_Score<v1::ScoringService::WithRawCallbackMethod_Rank<
+              v1::ScoringService::WithRawCallbackMethod_Decide<v1::ScoringService::Service>>>> {
  public:
   explicit ScoringService(CallEnv env) : env_(env) {}
 
@@ -97,6 +99,10 @@ class ScoringService final
   grpc::ServerWriteReactor<grpc::ByteBuffer>* Rank(grpc::CallbackServerContext* context,
                                                    const grpc::ByteBuffer* request) override {
     return Start(env_, context, request, server::Rank);
+  }
+  grpc::ServerWriteReactor<grpc::ByteBuffer>* Decide(grpc::CallbackServerContext* context,
+                                                     const grpc::ByteBuffer* request) override {
+    return Start(env_, context, request, server::Decide);
   }
   grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* ScoreLogits(
       grpc::CallbackServerContext* context) override {

@@ -30,6 +30,35 @@ TEST(RankerTest, NormalisesByWhatIsKnown) {
   EXPECT_EQ(BitsPerByte(bare), std::nullopt);
 }
 
+TEST(RankerTest, GnmtDividesByItsPenalty) {
+  const CandidateScore candidate{.log_prob = -12, .token_count = 7, .byte_count = {}, .character_count = {}};
+  EXPECT_EQ(NormalizedLogProb(candidate, Normalization::kGnmt), std::nullopt);
+  EXPECT_EQ(NormalizedLogProb(candidate, Normalization::kGnmt, 0), -12);
+  EXPECT_THAT(NormalizedLogProb(candidate, Normalization::kGnmt, 1), Optional(DoubleNear(-6, 1e-14)));
+  EXPECT_THAT(NormalizedLogProb(candidate, Normalization::kGnmt, 0.6),
+              Optional(DoubleNear(-12 / std::pow(2, 0.6), 1e-14)));
+  EXPECT_EQ(GnmtPenalty(1, 0.6), 1);
+  EXPECT_TRUE(std::isfinite(GnmtPenalty(131072, 10)));
+}
+
+TEST(RankerTest, PmiAndCombinedUseTheOtherSums) {
+  CandidateScore candidate{.log_prob = -12, .token_count = 7, .byte_count = {}, .character_count = {}};
+  EXPECT_EQ(NormalizedLogProb(candidate, Normalization::kPmi), std::nullopt);
+  EXPECT_EQ(NormalizedLogProb(candidate, Normalization::kCombined), std::nullopt);
+  candidate.unconditional_log_prob = -20;
+  candidate.combined_log_prob = -11;
+  EXPECT_EQ(NormalizedLogProb(candidate, Normalization::kPmi), 8);
+  EXPECT_EQ(NormalizedLogProb(candidate, Normalization::kCombined), -11);
+}
+
+TEST(RankerTest, LogSumExpNeitherOverflowsNorUnderflows) {
+  constexpr double kNever = -std::numeric_limits<double>::infinity();
+  EXPECT_NEAR(LogSumExp(std::vector<double>{-1e5, -1e5}), -1e5 + std::log(2), 1e-10);
+  EXPECT_EQ(LogSumExp(std::vector<double>{-3, kNever}), -3);
+  EXPECT_EQ(LogSumExp(std::vector<double>{kNever, kNever}), kNever);
+  EXPECT_EQ(LogSumExp({}), kNever);
+}
+
 TEST(RankerTest, PerplexityOfCertaintyIsOneAndOfTheImpossibleInfinite) {
   EXPECT_EQ(Perplexity({.log_prob = 0, .token_count = 3, .byte_count = {}, .character_count = {}}), 1);
   EXPECT_EQ(Perplexity({.log_prob = -1e6, .token_count = 3, .byte_count = {}, .character_count = {}}),

@@ -15,6 +15,7 @@ import unittest
 import fake_runner
 import grpc
 import harness
+import health
 import wire
 from logitd.v1 import completion_pb2, generation_service_pb2, sampling_pb2, scoring_service_pb2
 from logitd.v1 import scoring_service_pb2_grpc
@@ -58,7 +59,7 @@ class Round:
         # Several connections, none shared.
         self.channels = [grpc.insecure_channel(self.server.address, [("grpc.use_local_subchannel_pool", 1)])
                          for _ in range(4)]
-        wait_until_serving(self.channels[0], "model/fake")
+        health.wait_until_serving(self.channels[0], "model/fake")
         self.streams: list[Stream] = []
         self.threads: list[threading.Thread] = []
         self.ready_after_end: list[str] = []
@@ -85,10 +86,10 @@ class Round:
             stream.ends.append((failure.code(), details(failure)))
         # When a stream has ended, readiness is off already (or the server is gone).
         try:
-            status = health_check(channel, "")
+            status = health.check(channel, "")
         except grpc.RpcError:
             return
-        if status == SERVING:
+        if status == health.SERVING:
             self.ready_after_end.append(stream.kind)
 
     def idle(self, stream: Stream, channel: grpc.Channel) -> None:
@@ -151,7 +152,7 @@ class Round:
 
     def watching(self, stream: Stream, channel: grpc.Channel) -> None:
         name = random.choice(["", "model/fake", "model/none"])
-        for _ in health_watch(channel, name, timeout=STREAM_TIMEOUT_S):
+        for _ in health.watch(channel, name, timeout=STREAM_TIMEOUT_S):
             stream.established = True
 
     def stop(self, opener: threading.Thread) -> float:
@@ -168,34 +169,6 @@ class Round:
         for channel in self.channels:
             channel.close()
         return duration
-
-
-SERVING = 1
-
-
-def status_of(response: bytes) -> int:
-    """HealthCheckResponse.status: its stubs would hide the package grpc."""
-    return response[1] if response else 0
-
-
-def named(service: str) -> bytes:
-    return bytes([0x0A, len(service)]) + service.encode() if service else b""
-
-
-def health_check(channel: grpc.Channel, service: str) -> int:
-    return status_of(channel.unary_unary("/grpc.health.v1.Health/Check")(named(service), timeout=STREAM_TIMEOUT_S))
-
-
-def health_watch(channel: grpc.Channel, service: str, timeout: float):
-    return map(status_of, channel.unary_stream("/grpc.health.v1.Health/Watch")(named(service), timeout=timeout))
-
-
-def wait_until_serving(channel: grpc.Channel, service: str) -> None:
-    watch = channel.unary_stream("/grpc.health.v1.Health/Watch")(named(service), timeout=STREAM_TIMEOUT_S)
-    for response in watch:
-        if status_of(response) == SERVING:
-            watch.cancel()
-            return
 
 
 class DrainTest(unittest.TestCase):

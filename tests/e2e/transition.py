@@ -2,7 +2,7 @@
 
     tables = transition.Tables(["<s>", "a", "b"], [[...], [...], [...]], control_token_ids=[0], bos_token_id=0)
     tables = transition.random_tables(seed=1)          # 320 tokens, which spell every text
-    runner = transition.Runner(server.runner_address, tables, flags=("--context-length", 100_000))
+    runner = transition.attach(server, tables, flags=("--context-length", 100_000))
     tables.log_prob(after=1, token=2); tables.sum([context ids], [continuation ids]); tables.tokenize(b"ab")
     counts = runner.stop()                             # {"batches": ..., "tokens": ..., "rows": ..., ...}
 
@@ -23,7 +23,9 @@ import subprocess
 import tempfile
 import threading
 
+import grpc
 import harness
+import health
 
 NAME = "transition"
 WORD_SOURCE = harness.ROOT / "tests/testing/transition_tables.cc"
@@ -131,7 +133,8 @@ def random_tables(seed: int = 1) -> Tables:
 
 
 class Runner:
-    """A transition_runner that serves `tables` as model "transition", attached once the constructor returns."""
+    """A transition_runner that serves `tables` as model "transition". The server has accepted it once the constructor
+    returns, and may yet be reading its vocabulary: see attach."""
 
     def __init__(self, address: str, tables: Tables | None = None, flags: tuple[object, ...] = ()):
         """`tables`: default random_tables(1). `flags`: more arguments of transition_runner."""
@@ -167,3 +170,11 @@ class Runner:
         assert self._process.wait(timeout=START_TIMEOUT_S) == 0, line
         self._process.stdout.close()
         return json.loads(line)
+
+
+def attach(server: harness.Server, tables: Tables | None = None, flags: tuple[object, ...] = ()) -> Runner:
+    """A Runner whose model can be called."""
+    runner = Runner(server.runner_address, tables, flags)
+    with grpc.insecure_channel(server.address) as channel:
+        health.wait_until_serving(channel, f"model/{NAME}")
+    return runner

@@ -4,12 +4,11 @@ import math
 import random
 import unittest
 
-import harness
 import transition
-import wire
+import transition_case
 from logitd.v1 import completion_pb2 as completion
-from logitd.v1 import sampling_pb2 as sampling
 from logitd.v1 import scoring_service_pb2 as scoring
+from transition_case import ids
 
 # By hand: powers of two, so that every probability is a dyadic fraction.
 #            <s>   a     b     ab
@@ -25,26 +24,7 @@ def by_hand() -> transition.Tables:
     return transition.Tables(["<s>", "a", "b", "ab"], logits, [0], bos_token_id=0)
 
 
-def ids(*tokens: int) -> sampling.TokenIds:
-    return sampling.TokenIds(token_ids=tokens)
-
-
-class TransitionTest(unittest.TestCase):
-    def setUp(self):
-        self.server = harness.Server()
-        self.addCleanup(self.server.stop)
-
-    def attach(self, tables: transition.Tables | None = None, *flags: object) -> transition.Tables:
-        self.runner = transition.Runner(self.server.runner_address, tables, flags)
-        self.addCleanup(self.runner.stop)
-        return self.runner.tables
-
-    def score(self, item: scoring.ScoreItem, **fields) -> scoring.ScoredItem:
-        with wire.connect(self.server.address) as client:
-            response, = client.scoring.Score(scoring.ScoreRequest(items=[item], **fields), timeout=wire.TIMEOUT_S)
-        self.assertFalse(response.item.HasField("error"), response.item.error)
-        return response.item
-
+class TransitionTest(transition_case.TransitionCase):
     def test_sums_and_greedy_flags_are_those_of_the_matrix(self):
         self.attach(by_hand())
         given = {(A, B): (3 / 8, True), (B, B): (1 / 8, False), (AB, AB, A): (1 / 32, False), (A, A): (1 / 16, False)}

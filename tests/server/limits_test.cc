@@ -234,6 +234,18 @@ TEST_F(LimitsTest, max_candidates) {
   EXPECT_EQ(LimitOf(Rank(request, &responses)), "max_candidates");
 }
 
+TEST_F(LimitsTest, max_tokenizations) {
+  Attach();
+  v1::RankRequest request;
+  v1::RankItem& item = *request.add_items();
+  item.mutable_context()->mutable_tokens()->add_token_ids(5);
+  v1::Candidate& candidate = *item.add_candidates();
+  candidate.mutable_tokens()->add_token_ids(5);
+  for (int i = 0; i <= kMaxTokenizations; ++i) candidate.add_alternative_tokenizations()->add_token_ids(5);
+  std::vector<v1::RankResponse> responses;
+  EXPECT_EQ(LimitOf(Rank(request, &responses)), "max_tokenizations");
+}
+
 TEST_F(LimitsTest, max_score_tokens) {
   Attach({.context_length = 131'072});
   v1::ScoreRequest request;

@@ -1,6 +1,7 @@
 #include "tests/testing/transition_model.h"
 
 #include <algorithm>
+#include <bit>
 #include <chrono>
 #include <string_view>
 #include <thread>
@@ -10,8 +11,28 @@
 #include "core/errors.h"
 
 namespace logitd::testing {
+namespace {
 
-TransitionModel::TransitionModel(TransitionModelOptions options) : options_(std::move(options)) {
+// FNV-1a of all tokens and logits, in hexadecimal.
+std::string FingerprintOf(const TransitionTables& tables) {
+  uint64_t hash = 0xCBF29CE484222325u;
+  const auto add = [&hash](uint64_t value) { hash = (hash ^ value) * 0x100000001B3u; };
+  for (const std::string& token : tables.tokens) {
+    add(token.size());
+    for (const char byte : token) add(static_cast<unsigned char>(byte));
+  }
+  for (const std::vector<float>& row : tables.logits) {
+    for (const float logit : row) add(std::bit_cast<uint32_t>(logit));
+  }
+  std::string digits;
+  for (int shift = 60; shift >= 0; shift -= 4) digits += "0123456789abcdef"[(hash >> shift) & 15];
+  return digits;
+}
+
+}  // namespace
+
+TransitionModel::TransitionModel(TransitionModelOptions options)
+    : options_(std::move(options)), fingerprint_(FingerprintOf(options_.tables)) {
   const TransitionTables& tables = options_.tables;
   controls_.insert(tables.control_token_ids.begin(), tables.control_token_ids.end());
   for (TokenId id = 0; id < std::ssize(tables.tokens); ++id) {
@@ -25,7 +46,7 @@ TransitionModel::TransitionModel(TransitionModelOptions options) : options_(std:
 v1::ModelInfo TransitionModel::Info() const {
   v1::ModelInfo info;
   info.set_name(options_.name);
-  info.set_model_fingerprint("transition");
+  info.set_model_fingerprint(fingerprint_);
   info.set_vocab_fingerprint(runner::VocabFingerprint(Vocabulary()));
   info.set_vocab_size(static_cast<int32_t>(options_.tables.tokens.size()));
   if (options_.tables.bos_token_id) info.set_bos_token_id(*options_.tables.bos_token_id);

@@ -92,6 +92,8 @@ class TransitionModel : public runner::Model {
   absl::Status TokenizePlain(std::string_view text, std::vector<TokenId>& token_ids) const;
 
   const TransitionModelOptions options_;
+  // Of the tables: models of other tables never share what was evaluated.
+  std::string fingerprint_;
   std::unordered_set<TokenId> controls_;
   // Tokens that stand for text; of equal ones the lowest.
   std::unordered_map<std::string, TokenId> token_of_;

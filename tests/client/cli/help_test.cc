@@ -71,7 +71,8 @@ TEST(CompletionTest, BashOffersCommandsFlagsAndValues) {
               ElementsAre("--top-k", "--top-p", "--top-n-sigma", "--top-n", "--top-k-ties", "--top-p-boundary"));
   EXPECT_THAT(Completions("logit rank --order-by per-"), ElementsAre("per-token", "per-byte", "per-character"));
   EXPECT_THAT(Completions("logit rank --order-by = s"), ElementsAre("sum"));
-  EXPECT_THAT(Completions("logit rank --order-by ="), ElementsAre("sum", "per-token", "per-byte", "per-character"));
+  EXPECT_THAT(Completions("logit rank --order-by ="),
+              ElementsAre("sum", "per-token", "per-byte", "per-character", "gnmt", "pmi", "combined"));
   EXPECT_THAT(Completions("logit complete --stage-order h"), ElementsAre("hf"));
   EXPECT_THAT(Completions("logit complete --color n"), ElementsAre("never"));
   EXPECT_THAT(Completions("logit complete --add-special-tokens t"), ElementsAre("true"));

@@ -77,6 +77,40 @@ TEST(RankTest, BestFirstWithEveryNormalisationAndItsWinner) {
       "\"\": error: it has no token (EMPTY_CONTINUATION)\n");
 }
 
+TEST(RankTest, WhatWasAskedForHasAColumn) {
+  CommandRig rig;
+  v1::RankRequest request;
+  v1::RankResponse response;
+  ASSERT_TRUE(google::protobuf::TextFormat::ParseFromString(
+      R"pb(item {
+             candidates { pruned: true }
+             candidates { place: 1 sum: -1 per_token: -0.5 gnmt: -0.9 pmi: 2 }
+             closed_set { kind: CLOSED_SET_KIND_PREFIXES mass: 0.5 }
+           })pb",
+      &response));
+  EXPECT_CALL(rig.scoring(), RankRaw).WillOnce([&](grpc::ClientContext*, const v1::RankRequest& sent) {
+    request = sent;
+    return new ScriptedReader<v1::RankResponse>({response});
+  });
+  EXPECT_EQ(rig.Run({"rank", "c", "a", "b", "--order-by", "pmi", "--gnmt-alpha", "0.6", "--unconditional-context", "u",
+                     "--winner-only"}),
+            kExitOk);
+  EXPECT_EQ(request.order_by(), v1::NORMALIZATION_PMI);
+  EXPECT_EQ(request.gnmt_alpha(), 0.6);
+  EXPECT_EQ(request.unconditional_context().text(), "u");
+  EXPECT_TRUE(request.winner_only());
+  EXPECT_EQ(
+      rig.out(),
+      "place  candidate  probability          sum  per token  per byte  per character  perplexity       gnmt       "
+      "pmi\n"
+      "    1  \"b\"                  -    -1.000000  -0.500000         -              -           -  -0.900000  "
+      "2.000000\n"
+      "    -  \"a\"                  -            -          -         -              -           -          -       "
+      "  -\n"
+      "probability of all candidates together: 0.500000 (some begin with another one, which counts for both)\n"
+      "1 of 2 candidates were given up early\n");
+}
+
 TEST(RankTest, TokensOfBothNamesAreCandidates) {
   CommandRig rig;
   v1::RankRequest request;

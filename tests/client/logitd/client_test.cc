@@ -118,6 +118,16 @@ class FakeScoring final : public v1::ScoringService::Service {
     return grpc::Status::OK;
   }
 
+  grpc::Status Decide(grpc::ServerContext* context, const v1::DecideRequest* request,
+                      grpc::ServerWriter<v1::DecideResponse>* writer) override {
+    for (int i = request->items_size() - 1; i >= 0; --i) {
+      v1::DecideResponse response;
+      response.set_item_index(i);
+      writer->Write(response);
+    }
+    return grpc::Status::OK;
+  }
+
   // Answers each rows message with a sequence of as many tokens as its payload has bytes, before it reads the next;
   // refuses an empty payload.
   grpc::Status ScoreLogits(grpc::ServerContext* context,
@@ -239,6 +249,18 @@ TEST_F(ClientTest, RankHandsOverItemsAsTheyCome) {
   for (int i = 0; i < 3; ++i) request.add_items();
   std::vector<int> indices;
   const absl::Status status = client_->Rank(request, [&](v1::RankResponse response) {
+    indices.push_back(response.item_index());
+    return true;
+  });
+  EXPECT_TRUE(status.ok()) << status;
+  EXPECT_THAT(indices, ElementsAre(2, 1, 0));
+}
+
+TEST_F(ClientTest, DecideHandsOverItemsAsTheyCome) {
+  v1::DecideRequest request;
+  for (int i = 0; i < 3; ++i) request.add_items();
+  std::vector<int> indices;
+  const absl::Status status = client_->Decide(request, [&](v1::DecideResponse response) {
     indices.push_back(response.item_index());
     return true;
   });
