@@ -242,6 +242,19 @@ TEST(CompletionTextTest, AStopStringWithinOneTokenCutsThatToken) {
   EXPECT_EQ(told.token_count, 0) << "nothing of the token is in the text";
 }
 
+TEST(CompletionTextTest, CharactersInPiecesStopAndStreamLikeWholeOnes) {
+  Told told = Feed({"ok", "\xF0\x9F", "\x91", "\x8D", "!"}, {"👍"});
+  EXPECT_THAT(told.deltas, ElementsAre("ok", "", "", "", ""));
+  EXPECT_EQ(told.token_count, 1);
+  // Another character begins with the same bytes.
+  EXPECT_THAT(Feed({"ok", "\xF0\x9F", "\x91", "\x8E", "!"}, {"👍"}).deltas, ElementsAre("ok", "", "", "👎", "!", ""));
+  // A piece of a character that never becomes whole comes once, and so does what is before it.
+  EXPECT_THAT(Feed({"A 世", "\xE7", "ab", "\xE7"}, {"世界"}).deltas, ElementsAre("A ", "",
+                                                                                 "世\xEF\xBF\xBD"
+                                                                                 "ab",
+                                                                                 "", "\xEF\xBF\xBD"));
+}
+
 TEST(CompletionTextTest, OverlapsAreSeen) {
   // A search that begins anew after a failed comparison misses these.
   EXPECT_EQ(Feed({"aa", "ab"}, {"aab"}).text, "a");
