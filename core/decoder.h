@@ -99,6 +99,8 @@ class Decoder {
   // Position of the next token.
   int32_t position() const { return sequence_.position(); }
   const Sequence& sequence() const { return sequence_; }
+  // The sums before the latest token. Unset: it was not taken here by Advance.
+  const std::optional<SequenceSums>& sums_before_latest() const { return before_latest_; }
   const DecoderConfig& config() const { return config_; }
   // The prompt, as long as the decoder lives. Empty: there is none, or no stage looks at it.
   std::span<const TokenId> prompt() const {

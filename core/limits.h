@@ -41,6 +41,13 @@ inline constexpr Limit kMaxNamedTokens{"max_named_tokens", 1024};
 inline constexpr Limit kMaxAlternatives{"max_alternatives", 1 << 20};
 // Stop and eos token ids of one sequence.
 inline constexpr Limit kMaxStops{"max_stops", 256};
+// Stop strings of one request. Other APIs take 4 to 16.
+inline constexpr Limit kMaxStopStrings{"max_stop_strings", 64};
+// Bytes of one stop string, and so of the text that a stream holds back. With the number above, the automaton that
+// finds them takes at most 400 KB.
+inline constexpr Limit kMaxStopStringBytes{"max_stop_string_bytes", 256};
+// A day. Longer than any request lives.
+inline constexpr Limit kMaxTimeLimitMs{"max_time_limit_ms", 86'400'000};
 // Tokens that a step may exclude until min_tokens is reached: stop and eos tokens.
 inline constexpr Limit kMaxExcludedTokens{"max_excluded_tokens", 2 * kMaxStops};
 // Biases of one sequence. Every step applies each of them; a longer list should be a mask of allowed or banned tokens.
@@ -102,6 +109,9 @@ inline constexpr Limit kRequestLimits[] = {kMaxVocabSize,
                                            kMaxNamedTokens,
                                            kMaxAlternatives,
                                            kMaxStops,
+                                           kMaxStopStrings,
+                                           kMaxStopStringBytes,
+                                           kMaxTimeLimitMs,
                                            kMaxExcludedTokens,
                                            kMaxLogitBiases,
                                            kMaxSequenceBiases,

@@ -24,11 +24,23 @@ struct StopRules {
   int32_t max_tokens = kMaxTokens;
 };
 
-enum class FinishReason { kStopToken = 1, kMaxTokens = 2, kContextFull = 3, kNoAdmissibleToken = 4, kCancelled = 5 };
+// Numbers are those of logitd.v1.FinishReason.
+enum class FinishReason {
+  kStopToken = 1,
+  kMaxTokens = 2,
+  kContextFull = 3,
+  kNoAdmissibleToken = 4,
+  kCancelled = 5,
+  kStopString = 6,
+  kTimeLimit = 7,
+};
 
 struct Finish {
   FinishReason reason = FinishReason::kStopToken;
-  std::optional<TokenId> stop_token_id;
+  std::optional<TokenId> stop_token_id = std::nullopt;
+  // kStopString: its place in the list, and the bytes of the last token that are not in the text.
+  std::optional<int32_t> stop_string_index = std::nullopt;
+  std::optional<int32_t> cut_byte_count = std::nullopt;
 };
 
 // The end of a sequence after its token_count-th token, `last`; unset: it goes on. A stop token wins over max_tokens.

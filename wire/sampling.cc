@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/status_macros.h"
+#include "base/utf8.h"
 #include "core/errors.h"
 #include "core/limits.h"
 #include "core/stages.h"
@@ -208,6 +209,30 @@ absl::StatusOr<StopRules> FromProto(const v1::StopCriteria& message, std::span<c
     return errors::OutOfRange("min_tokens", int64_t{rules.min_tokens}, "in " + UpTo(rules.max_tokens, 0));
   }
   return rules;
+}
+
+absl::StatusOr<std::shared_ptr<const StopStrings>> StopStringsFromProto(const v1::StopCriteria& message) {
+  const auto& strings = message.stop_strings();
+  if (strings.empty()) return nullptr;
+  if (strings.size() > kMaxStopStrings) return errors::AboveLimit("stop_strings", strings.size(), kMaxStopStrings);
+  for (int i = 0; i < strings.size(); ++i) {
+    const std::string field = Element("stop_strings", i);
+    const std::string bound = "UTF-8 of " + UpTo(kMaxStopStringBytes, 1) + " bytes";
+    if (strings[i].empty()) return errors::OutOfRange(field, "", bound);
+    if (std::ssize(strings[i]) > kMaxStopStringBytes) {
+      return errors::AboveLimit(field, std::ssize(strings[i]), kMaxStopStringBytes, 1, "bytes");
+    }
+    if (!IsUtf8(strings[i])) return errors::OutOfRange(field, strings[i], bound);
+  }
+  return std::make_shared<const StopStrings>(std::vector<std::string>(strings.begin(), strings.end()));
+}
+
+absl::StatusOr<std::optional<std::chrono::milliseconds>> TimeLimitFromProto(const v1::StopCriteria& message) {
+  if (!message.has_time_limit_ms()) return std::nullopt;
+  const int32_t limit = message.time_limit_ms();
+  if (limit < 1) return errors::OutOfRange("time_limit_ms", int64_t{limit}, "in " + UpTo(kMaxTimeLimitMs, 1));
+  if (limit > kMaxTimeLimitMs) return errors::AboveLimit("time_limit_ms", limit, kMaxTimeLimitMs, 1);
+  return std::chrono::milliseconds(limit);
 }
 
 absl::StatusOr<RecordOptions> FromProto(const v1::RecordOptions& message, int32_t vocab_size,

@@ -2,13 +2,17 @@
 #ifndef LOGITD_WIRE_SAMPLING_H_
 #define LOGITD_WIRE_SAMPLING_H_
 
+#include <chrono>
 #include <cstdint>
+#include <memory>
+#include <optional>
 #include <span>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "core/sampling_params.h"
 #include "core/sequence.h"
+#include "core/stop_strings.h"
 #include "core/token_record.h"
 #include "core/types.h"
 #include "core/vocab_subset.h"
@@ -37,6 +41,13 @@ int64_t HeldBytes(const SamplingParams& params, const SamplingParams* shared = n
 // Errors: TOKEN_ID_OUT_OF_RANGE, FIELD_OUT_OF_RANGE, LIMIT_EXCEEDED.
 absl::StatusOr<StopRules> FromProto(const v1::StopCriteria& stop, std::span<const TokenId> end_token_ids,
                                     int32_t vocab_size, int32_t default_max_tokens);
+
+// The stop strings, compiled; null: none. Errors: LIMIT_EXCEEDED, FIELD_OUT_OF_RANGE; fields "stop_strings",
+// "stop_strings[i]".
+absl::StatusOr<std::shared_ptr<const StopStrings>> StopStringsFromProto(const v1::StopCriteria& stop);
+
+// Unset: none. Errors: FIELD_OUT_OF_RANGE, LIMIT_EXCEEDED.
+absl::StatusOr<std::optional<std::chrono::milliseconds>> TimeLimitFromProto(const v1::StopCriteria& stop);
 
 // `default_sampling_log_prob` and `default_layout` apply if sampling_log_prob and layout are unset.
 // Errors: FIELD_OUT_OF_RANGE, LIMIT_EXCEEDED, TOKEN_ID_OUT_OF_RANGE.

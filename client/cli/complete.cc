@@ -178,7 +178,9 @@ absl::StatusOr<int> Run(const Arguments& arguments, Session& session) {
 
   // A flag of the record asks to see the tokens, which only the list shows.
   const bool list_tokens = arguments.Has("--tokens") || request.has_record();
-  const bool shows_stream = environment.out_is_terminal && !session.json && !arguments.Has("--no-stream");
+  // Of best_of there is no stream.
+  const bool shows_stream =
+      environment.out_is_terminal && !session.json && !arguments.Has("--no-stream") && !request.has_best_of();
   const int completion_count = request.has_n() ? request.n() : 1;
   StreamView view(session, request.prompt().text(), completion_count);
   client::PartialCompletions partial(request.first_sequence_key(), completion_count);
@@ -233,11 +235,23 @@ Command CompleteCommand() {
                                  "the prompt as token ids, instead of PROMPT"},
                                 ModelFlag(),
                                 {"-n", "n", "N", "the number of completions; default 1"},
+                                {"--best-of", "best_of", "N",
+                                 "generate N completions and show the best of them, as many as -n says, best first"},
+                                {"--best-by", "best_by", "VALUE",
+                                 "the value that --best-of compares: the model log-prob as sum, per-token (default), "
+                                 "per-byte or per-character"},
                                 {"--first-sequence-key", "first_sequence_key", "KEY",
                                  "key of the first completion; the i-th has KEY + i; default 0"}},
                                TokenizationFlags()})},
            {"Sampling", Joined({StageFlags(), {SeedFlag()}, TokenSetFlags()})},
-           {"Stop", StopFlags("256")},
+           {"Stop", Joined({StopFlags("256"),
+                            {{.name = "--stop",
+                              .field = "stop.stop_strings",
+                              .value = "TEXT",
+                              .help = "end a completion before this text; repeatable",
+                              .repeatable = true},
+                             {"--time-limit", "stop.time_limit_ms", "MS",
+                              "end all completions after that many milliseconds; what has come is kept"}}})},
            {"Output", Joined({{{.name = "--tokens",
                                 .help = "list every token with its log-probs; --rank, --entropy and --top-n imply it",
                                 .alias = "--verbose"},

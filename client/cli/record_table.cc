@@ -150,8 +150,13 @@ std::optional<double> PerplexityOf(const v1::SequenceTotals& totals) {
 }
 
 std::string ShowFinish(const v1::Finish& finish) {
-  const std::string reason = ShowEnum(*v1::FinishReason_descriptor(), finish.reason());
-  return finish.has_stop_token_id() ? absl::StrCat(reason, " ", finish.stop_token_id()) : reason;
+  std::string shown = ShowEnum(*v1::FinishReason_descriptor(), finish.reason());
+  if (finish.has_stop_token_id()) absl::StrAppend(&shown, " ", finish.stop_token_id());
+  if (finish.has_stop_string_index()) absl::StrAppend(&shown, " ", finish.stop_string_index());
+  if (finish.cut_byte_count() > 0) {
+    absl::StrAppend(&shown, ", which begins ", finish.cut_byte_count(), " bytes before the end of the last token");
+  }
+  return shown;
 }
 
 std::string ShowEnum(const google::protobuf::EnumDescriptor& type, int number) {

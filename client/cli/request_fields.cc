@@ -111,7 +111,7 @@ absl::Status SetField(const std::string& flag, const std::string& text, const Fi
       break;
     }
     case FieldDescriptor::CPPTYPE_STRING:
-      reflection.SetString(&message, field, text);
+      field->is_repeated() ? reflection.AddString(&message, field, text) : reflection.SetString(&message, field, text);
       break;
     default:
       return absl::InternalError(absl::StrCat(flag, " sets a field of a type that no flag has"));

@@ -46,6 +46,8 @@ void ToProto(const SequenceSums& sums, v1::ResumeState& message) {
 void ToProto(const Finish& finish, v1::Finish& message) {
   message.set_reason(static_cast<v1::FinishReason>(finish.reason));
   if (finish.stop_token_id) message.set_stop_token_id(*finish.stop_token_id);
+  if (finish.stop_string_index) message.set_stop_string_index(*finish.stop_string_index);
+  if (finish.cut_byte_count) message.set_cut_byte_count(*finish.cut_byte_count);
 }
 
 absl::StatusOr<SequenceSums> FromProto(const v1::ResumeState& message, int64_t token_count) {

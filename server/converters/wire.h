@@ -14,6 +14,8 @@ using wire::FromProto;
 using wire::HeldBytes;
 using wire::Ids;
 using wire::ScoringParamsFromProto;
+using wire::StopStringsFromProto;
+using wire::TimeLimitFromProto;
 using wire::ToProto;
 
 }  // namespace logitd::server

@@ -73,7 +73,7 @@ absl::Status DecodeSession::Start(const v1::DecodeConfig& config, v1::DecodeStar
   if (twice != end_token_ids_.end()) return errors::DuplicateTokenId("end_token_ids", *twice);
 
   ASSIGN_OR_RETURN(sampling_, In("sampling.", FromProto(config.sampling(), vocab_size_)));
-  ASSIGN_OR_RETURN(stop_, In("stop.", FromProto(config.stop(), end_token_ids_, vocab_size_, kMaxTokens)));
+  RETURN_IF_ERROR(In("stop.", ReadStop(config.stop(), stop_, time_limit_)));
   ASSIGN_OR_RETURN(record_, In("record.", FromProto(config.record(), vocab_size_, /*default_sampling_log_prob=*/true,
                                                     v1::RECORD_LAYOUT_RECORDS)));
   seed_ = config.sampling().has_seed() ? config.sampling().seed() : DrawSeed();
@@ -102,6 +102,7 @@ absl::Status DecodeSession::Step(const v1::StepBatch& batch, std::string_view pa
   ASSIGN_OR_RETURN(auto rows, In("batch.", WireRows::Of(batch.blocks(), payload, vocab_size_, /*takes_tails=*/true)));
   RETURN_IF_ERROR(In("batch.", CheckSharedPrompts(batch.shared_prompts())));
   last_batch_id_ = batch.batch_id();
+  now_ = std::chrono::steady_clock::now();
   result.set_batch_id(batch.batch_id());
 
   for (int i = 0; i < batch.opens_size(); ++i) {
@@ -129,21 +130,26 @@ absl::Status DecodeSession::CheckSharedPrompts(const Prompts& prompts) const {
   return absl::OkStatus();
 }
 
-absl::StatusOr<DecoderConfig> DecodeSession::ConfigOf(const v1::OpenSequence& open) const {
-  // The caller keeps its tokens.
-  DecoderConfig config{sampling_,
-                       stop_,
-                       record_,
-                       seed_,
-                       static_cast<uint64_t>(open.sequence_id()),
-                       /*keeps_all_tokens=*/false};
+absl::Status DecodeSession::ReadStop(const v1::StopCriteria& message, StopRules& rules,
+                                     std::optional<std::chrono::milliseconds>& time_limit) const {
+  if (!message.stop_strings().empty()) {
+    return errors::OutOfRange("stop_strings", int64_t{message.stop_strings_size()},
+                              "empty: Decode knows no text, and its caller ends the sequence");
+  }
+  ASSIGN_OR_RETURN(rules, FromProto(message, end_token_ids_, vocab_size_, kMaxTokens));
+  ASSIGN_OR_RETURN(time_limit, TimeLimitFromProto(message));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<DecodeSession::SequenceConfig> DecodeSession::ConfigOf(const v1::OpenSequence& open,
+                                                                      SequenceConfig base) const {
+  DecoderConfig& config = base.decoder;
+  config.sequence_key = static_cast<uint64_t>(open.sequence_id());
   if (open.has_sampling()) {
     ASSIGN_OR_RETURN(config.sampling, In("sampling.", FromProto(open.sampling(), vocab_size_)));
-    if (open.sampling().has_seed()) config.seed = open.sampling().seed();
+    config.seed = open.sampling().has_seed() ? open.sampling().seed() : seed_;
   }
-  if (open.has_stop()) {
-    ASSIGN_OR_RETURN(config.stop, In("stop.", FromProto(open.stop(), end_token_ids_, vocab_size_, kMaxTokens)));
-  }
+  if (open.has_stop()) RETURN_IF_ERROR(In("stop.", ReadStop(open.stop(), config.stop, base.time_limit)));
   if (open.has_record()) {
     ASSIGN_OR_RETURN(config.record,
                      In("record.", FromProto(open.record(), vocab_size_, /*default_sampling_log_prob=*/true,
@@ -155,7 +161,7 @@ absl::StatusOr<DecoderConfig> DecodeSession::ConfigOf(const v1::OpenSequence& op
     }
     config.sequence_key = open.sequence_key();
   }
-  return config;
+  return base;
 }
 
 absl::StatusOr<std::span<const TokenId>> DecodeSession::PromptOf(const v1::SequenceStart& fresh,
@@ -175,7 +181,7 @@ absl::StatusOr<std::span<const TokenId>> DecodeSession::PromptOf(const v1::Seque
   return NeedsPrompt(config.sampling) ? prompt : std::span<const TokenId>();
 }
 
-absl::StatusOr<SequenceSums> DecodeSession::PastOf(const v1::SequenceState& state, const DecoderConfig& config) const {
+absl::StatusOr<SequenceSums> DecodeSession::SumsOf(const v1::SequenceState& state, const DecoderConfig& config) const {
   const std::span<const TokenId> tokens = Ids(state.tokens().token_ids());
   const int64_t token_count = state.has_tokens() ? std::ssize(tokens) : state.token_count();
   if (token_count < 0 || token_count >= config.stop.max_tokens) {
@@ -195,6 +201,52 @@ absl::StatusOr<SequenceSums> DecodeSession::PastOf(const v1::SequenceState& stat
   return token_count == 0 ? SequenceSums{} : SequenceSums{std::nullopt, std::nullopt};
 }
 
+absl::StatusOr<DecodeSession::Past> DecodeSession::PastOf(const v1::SequenceStart& fresh, const Prompts& shared_prompts,
+                                                          const DecoderConfig& config) const {
+  Past past{.prompt_field = fresh.has_shared_prompt() ? "fresh.shared_prompt" : "fresh.prompt_token_ids",
+            .tokens_field = "fresh.state.tokens.token_ids"};
+  ASSIGN_OR_RETURN(past.prompt, In("fresh.", PromptOf(fresh, shared_prompts, config)));
+  ASSIGN_OR_RETURN(past.sums, In("fresh.state.", SumsOf(fresh.state(), config)));
+  past.tokens = Ids(fresh.state().tokens().token_ids());
+  if (!fresh.state().has_tokens() && fresh.state().token_count() > 0) past.token_count = fresh.state().token_count();
+  return past;
+}
+
+absl::StatusOr<DecodeSession::Past> DecodeSession::PastOf(const v1::SequenceFork& fork, const OpenedSequence& source,
+                                                          const DecoderConfig& config) const {
+  const Decoder& decoder = *source.decoder;
+  const int32_t next = decoder.position();
+  const int32_t latest = decoder.sums_before_latest() ? next - 1 : next;
+  const int32_t position = fork.has_position() ? fork.position() : next;
+  if (position > next) return In("fork.", errors::PositionGap(position, latest, next));
+  if (position < latest) return In("fork.", errors::PositionTooOld(position, latest, next));
+  if (position >= config.stop.max_tokens) {
+    return errors::OutOfRange("fork.position", int64_t{position},
+                              "in [0, " + std::to_string(config.stop.max_tokens) + "), fewer than max_tokens");
+  }
+  Past past{.prompt_field = "fork", .tokens_field = "fork"};
+  if (NeedsPrompt(config.sampling)) {
+    if (!NeedsPrompt(decoder.config().sampling)) {
+      return errors::Required("fresh", "a stage looks at the prompt, which the fork's source has not kept");
+    }
+    past.prompt = decoder.prompt();
+  }
+  if (decoder.sequence().keeps_tokens()) {
+    past.tokens = std::span<const TokenId>(decoder.sequence().token_ids()).first(static_cast<size_t>(position));
+  } else if (position > 0) {
+    if (const std::optional<Stage> looks = HistoryStage(config.sampling)) {
+      return errors::Required("fresh", "stage " + std::string(StageName(*looks)) +
+                                           " looks at the tokens so far, which the fork's source has not kept");
+    }
+    past.token_count = position;
+  }
+  // Of no tokens the sums are known, whatever the source records.
+  past.sums = position == 0      ? SequenceSums{}
+              : position == next ? decoder.sequence().sums()
+                                 : *decoder.sums_before_latest();
+  return past;
+}
+
 absl::Status DecodeSession::Open(const v1::OpenSequence& open, const Prompts& shared_prompts, v1::OpenResult& result) {
   const int64_t sequence_id = open.sequence_id();
   if (sequence_id < 1 || sequence_id > kMaxSequenceKey) {
@@ -204,33 +256,44 @@ absl::Status DecodeSession::Open(const v1::OpenSequence& open, const Prompts& sh
   if (std::ssize(sequences_) >= kMaxSequencesPerStream) {
     return errors::AboveLimit("sequence_id", std::ssize(sequences_) + 1, kMaxSequencesPerStream, 0, "open sequences");
   }
-  ASSIGN_OR_RETURN(DecoderConfig config, ConfigOf(open));
-  result.set_seed(config.seed);
-  result.set_sequence_key(config.sequence_key);
-  const v1::SequenceState& state = open.fresh().state();
-  ASSIGN_OR_RETURN(auto prompt, In("fresh.", PromptOf(open.fresh(), shared_prompts, config)));
-  ASSIGN_OR_RETURN(auto sums, In("fresh.state.", PastOf(state, config)));
+  // The caller keeps its tokens.
+  SequenceConfig base{{sampling_, stop_, record_, seed_, /*sequence_key=*/0, /*keeps_all_tokens=*/false}, time_limit_};
+  const OpenedSequence* source = nullptr;
+  if (open.has_fork()) {
+    const auto found = sequences_.find(open.fork().source_sequence_id());
+    if (found == sequences_.end()) {
+      return errors::SequenceNotOpen("fork.source_sequence_id", open.fork().source_sequence_id());
+    }
+    source = &found->second;
+    base = {source->decoder->config(), source->time_limit};
+  }
+  ASSIGN_OR_RETURN(SequenceConfig config, ConfigOf(open, std::move(base)));
+  result.set_seed(config.decoder.seed);
+  result.set_sequence_key(config.decoder.sequence_key);
+  ASSIGN_OR_RETURN(const Past past, source != nullptr ? PastOf(open.fork(), *source, config.decoder)
+                                                      : PastOf(open.fresh(), shared_prompts, config.decoder));
 
   OpenedSequence opened;
-  const std::span<const TokenId> tokens = Ids(state.tokens().token_ids());
-  // Sequences share the stream's own sets and lists, which count once. So do equal prompts.
-  const int64_t set_bytes = HeldBytes(config.sampling, &sampling_);
-  const int64_t prompt_bytes = prompt.empty() || prompts_.Has(prompt) ? 0 : BytesOf(prompt);
-  const int64_t token_bytes = NeedsHistory(config.sampling) ? BytesOf(tokens) : 0;
+  // Sequences share the stream's own sets and lists, which count once. So do equal prompts. A fork counts like the
+  // sequence that is opened in its place.
+  const int64_t set_bytes = HeldBytes(config.decoder.sampling, &sampling_);
+  const int64_t prompt_bytes = past.prompt.empty() || prompts_.Has(past.prompt) ? 0 : BytesOf(past.prompt);
+  const int64_t token_bytes = NeedsHistory(config.decoder.sampling) ? BytesOf(past.tokens) : 0;
   const int64_t stream_bytes = state_bytes_ + set_bytes + prompt_bytes + token_bytes;
   if (stream_bytes > kMaxStreamStateBytes) {
     // Name the largest of the new parts.
-    const char* field = open.fresh().has_shared_prompt() ? "fresh.shared_prompt" : "fresh.prompt_token_ids";
-    if (std::max(set_bytes, token_bytes) > prompt_bytes) {
-      field = set_bytes > token_bytes ? "sampling" : "fresh.state.tokens.token_ids";
-    }
+    const char* field = past.prompt_field;
+    if (std::max(set_bytes, token_bytes) > prompt_bytes)
+      field = set_bytes > token_bytes ? "sampling" : past.tokens_field;
     return errors::AboveLimit(field, stream_bytes, kMaxStreamStateBytes, 0, kStreamState);
   }
-  if (!prompt.empty()) opened.prompt = prompts_.Keep(prompt);
-  const bool is_counted = !state.has_tokens() && state.token_count() > 0;
-  opened.decoder = is_counted ? std::make_unique<Decoder>(std::move(config), state.token_count(), sums)
-                              : std::make_unique<Decoder>(std::move(config), opened.prompt,
-                                                          std::vector<TokenId>(tokens.begin(), tokens.end()), sums);
+  if (!past.prompt.empty()) opened.prompt = prompts_.Keep(past.prompt);
+  opened.time_limit = config.time_limit;
+  if (config.time_limit) opened.end_time = now_ + *config.time_limit;
+  opened.decoder = past.token_count ? std::make_unique<Decoder>(std::move(config.decoder), *past.token_count, past.sums)
+                                    : std::make_unique<Decoder>(
+                                          std::move(config.decoder), opened.prompt,
+                                          std::vector<TokenId>(past.tokens.begin(), past.tokens.end()), past.sums);
   result.set_next_position(opened.decoder->position());
   const DecoderConfig& kept = opened.decoder->config();
   opened.state_bytes = set_bytes;

@@ -2,8 +2,10 @@
 #ifndef LOGITD_SERVER_HANDLERS_DECODE_H_
 #define LOGITD_SERVER_HANDLERS_DECODE_H_
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -25,8 +27,8 @@ namespace logitd::server {
 // The unit of max_stream_state_bytes in messages.
 inline constexpr char kStreamState[] = "bytes of the sets, lists, prompts and tokens of the open sequences";
 
-// The state of one stream. It takes one message at a time and does no I/O. No reply depends on a clock, nor on the
-// number of threads that take the steps of a batch.
+// The state of one stream. It takes one message at a time and does no I/O. No reply depends on the number of threads
+// that take the steps of a batch, and none on a clock, except that a sequence with a time limit ends after it.
 class DecodeSession {
  public:
   // Answers one message.
@@ -45,7 +47,17 @@ class DecodeSession {
   absl::Status Start(const v1::DecodeConfig& config, v1::DecodeStarted& started);
   absl::Status Step(const v1::StepBatch& batch, std::string_view payload, const RequestContext& context,
                     StepWorkspaces& workspaces, v1::BatchResult& result);
-  absl::StatusOr<DecoderConfig> ConfigOf(const v1::OpenSequence& open) const;
+  // The parts of a sequence's parameters that it may bring itself.
+  struct SequenceConfig {
+    DecoderConfig decoder;
+    // Unset: none.
+    std::optional<std::chrono::milliseconds> time_limit;
+  };
+  // The stop criteria of a message. Errors: those of StopRules, and FIELD_OUT_OF_RANGE for stop strings.
+  absl::Status ReadStop(const v1::StopCriteria& message, StopRules& rules,
+                        std::optional<std::chrono::milliseconds>& time_limit) const;
+  // `base`: what holds where `open` brings nothing.
+  absl::StatusOr<SequenceConfig> ConfigOf(const v1::OpenSequence& open, SequenceConfig base) const;
   // StepBatch.shared_prompts.
   using Prompts = google::protobuf::RepeatedPtrField<v1::TokenIds>;
   absl::Status CheckSharedPrompts(const Prompts& prompts) const;
@@ -58,22 +70,44 @@ class DecodeSession {
   // The stream's defaults.
   SamplingParams sampling_;
   StopRules stop_;
+  std::optional<std::chrono::milliseconds> time_limit_;
   RecordOptions record_;
   uint64_t seed_ = 0;
   int64_t last_batch_id_ = 0;
+  // The time of the batch that is worked on.
+  std::chrono::steady_clock::time_point now_;
   // A sequence, and its parts of state_bytes_ and held_bytes_ without its prompt.
   struct OpenedSequence {
     std::unique_ptr<Decoder> decoder;
     // The decoder's prompt; null if no stage looks at it.
     SharedTokens prompt;
+    // What a fork takes over.
+    std::optional<std::chrono::milliseconds> time_limit;
+    // No token is chosen from then on.
+    std::chrono::steady_clock::time_point end_time = std::chrono::steady_clock::time_point::max();
     int64_t state_bytes = 0;
     int64_t held_bytes = 0;
     // The part of its tokens in both.
     int64_t token_state_bytes = 0;
     int64_t token_held_bytes = 0;
   };
+  // The point at which a sequence begins. The spans point into the message, or into the source of a fork.
+  struct Past {
+    std::span<const TokenId> prompt;
+    std::span<const TokenId> tokens;
+    // Only the number of tokens is known, and `tokens` is empty.
+    std::optional<int32_t> token_count;
+    SequenceSums sums;
+    // The fields that bring the prompt and the tokens, for errors.
+    const char* prompt_field = "";
+    const char* tokens_field = "";
+  };
+  absl::StatusOr<Past> PastOf(const v1::SequenceStart& fresh, const Prompts& shared_prompts,
+                              const DecoderConfig& config) const;
+  absl::StatusOr<Past> PastOf(const v1::SequenceFork& fork, const OpenedSequence& source,
+                              const DecoderConfig& config) const;
   // Checks `state` and returns the sums after its tokens.
-  absl::StatusOr<SequenceSums> PastOf(const v1::SequenceState& state, const DecoderConfig& config) const;
+  absl::StatusOr<SequenceSums> SumsOf(const v1::SequenceState& state, const DecoderConfig& config) const;
   // The prompt that `fresh` names or brings, checked. Empty if no stage looks at it.
   absl::StatusOr<std::span<const TokenId>> PromptOf(const v1::SequenceStart& fresh, const Prompts& shared_prompts,
                                                     const DecoderConfig& config) const;

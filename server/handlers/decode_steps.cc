@@ -32,6 +32,13 @@ constexpr int64_t kStepValues = 2048;
 // longer on busy processors, while the caller waits for the piece that the thread has taken.
 constexpr int64_t kHelperValues = 1 << 18;
 
+void SetChosen(const Step& step, const RecordOptions& record, v1::StepChosen& chosen) {
+  if (step.token) ToProto(*step.token, record, nullptr, *chosen.add_tokens());
+  ToProto(step.token_count, step.sums, *chosen.mutable_totals());
+  ToProto(step.sums, *chosen.mutable_resume_state());
+  if (step.finish) ToProto(*step.finish, *chosen.mutable_finish());
+}
+
 }  // namespace
 
 struct DecodeSession::PlannedStep {
@@ -166,6 +173,13 @@ absl::Status DecodeSession::TakeStep(const v1::SequenceStep& step, const Planned
   RETURN_IF_ERROR(CheckTokenIds(inputs.named_token_ids, "named_token_ids", vocab_size_));
 
   Decoder& decoder = *plan.sequence->decoder;
+  if (step.position() == decoder.position() && now_ >= plan.sequence->end_time) {
+    SetChosen({.token_count = decoder.position(),
+               .sums = decoder.sequence().sums(),
+               .finish = Finish{FinishReason::kTimeLimit}},
+              decoder.config().record, *result.mutable_chosen());
+    return absl::OkStatus();
+  }
   const auto row = rows.Row(plan.row, workspace.row);
   if (!row.ok()) return WithRow(row.status(), plan.row);
   const std::optional<RowTail> tail = rows.Tail(plan.row);
@@ -196,11 +210,7 @@ absl::Status DecodeSession::TakeStep(const v1::SequenceStep& step, const Planned
     result.mutable_rest();
     return absl::OkStatus();
   }
-  v1::StepChosen& chosen = *result.mutable_chosen();
-  if (advanced->token) ToProto(*advanced->token, decoder.config().record, nullptr, *chosen.add_tokens());
-  ToProto(advanced->token_count, advanced->sums, *chosen.mutable_totals());
-  ToProto(advanced->sums, *chosen.mutable_resume_state());
-  if (advanced->finish) ToProto(*advanced->finish, *chosen.mutable_finish());
+  SetChosen(*advanced, decoder.config().record, *result.mutable_chosen());
   return absl::OkStatus();
 }
 

@@ -18,7 +18,9 @@
 #include "server/converters/model.h"
 #include "server/converters/runner.h"
 #include "server/converters/wire.h"
+#include "server/handlers/best_completions.h"
 #include "server/handlers/cache_scope.h"
+#include "server/handlers/generate_options.h"
 #include "server/handlers/growing_completion.h"
 #include "server/handlers/prompt_input.h"
 #include "server/handlers/prompt_score.h"
@@ -31,78 +33,6 @@ namespace {
 // A client may be slower than its completion for this time. Then others get the completion's room in the runner's
 // cache, and it is evaluated again when the client goes on. Longer than any reading client needs.
 constexpr std::chrono::milliseconds kPatience{2000};
-
-// The options of a request, checked.
-struct GenerateOptions {
-  int32_t n = 1;
-  uint64_t first_sequence_key = 0;
-  DecoderConfig decoder;
-  // Set: the prompt's own tokens are scored.
-  std::optional<RecordOptions> prompt_record;
-  bool stream = true;
-};
-
-int64_t AlternativesOf(const RecordOptions& record) { return record.top_n + std::ssize(record.named_token_ids); }
-
-absl::Status CheckAlternatives(int64_t alternatives, const char* field) {
-  if (alternatives <= kMaxAlternatives) return absl::OkStatus();
-  return errors::AboveLimit(field, alternatives, kMaxAlternatives, 0, "alternatives in one reply");
-}
-
-// max_tokens may be 0 here, and nowhere else.
-absl::StatusOr<StopRules> StopRulesOf(const v1::StopCriteria& message, const ModelDescription& model) {
-  if (message.max_tokens() < 0) {
-    return errors::OutOfRange("max_tokens", int64_t{message.max_tokens()},
-                              "in [0, " + std::to_string(kMaxTokens) + "]");
-  }
-  if (!message.has_max_tokens() || message.max_tokens() != 0) {
-    return FromProto(message, model.end_token_ids, model.vocab_size, kDefaultMaxTokens);
-  }
-  v1::StopCriteria with_one = message;
-  with_one.set_max_tokens(1);
-  ASSIGN_OR_RETURN(StopRules rules, FromProto(with_one, model.end_token_ids, model.vocab_size, kDefaultMaxTokens));
-  if (rules.min_tokens > 0) return errors::OutOfRange("min_tokens", int64_t{rules.min_tokens}, "in [0, 0]");
-  rules.max_tokens = 0;
-  return rules;
-}
-
-absl::StatusOr<GenerateOptions> OptionsOf(const v1::GenerateRequest& request, const ModelDescription& model) {
-  GenerateOptions options;
-  if (request.has_n()) options.n = request.n();
-  if (options.n < 1) {
-    return errors::OutOfRange("n", int64_t{options.n}, "in [1, " + std::to_string(kMaxCompletions) + "]");
-  }
-  if (options.n > kMaxCompletions) {
-    return errors::AboveLimit("n", options.n, kMaxCompletions, 1);
-  }
-  options.first_sequence_key = request.first_sequence_key();
-  if (options.first_sequence_key > static_cast<uint64_t>(kMaxSequenceKey + 1 - options.n)) {
-    return errors::OutOfRange("first_sequence_key", std::to_string(options.first_sequence_key), "in [0, 2^56 - n]");
-  }
-  ASSIGN_OR_RETURN(options.decoder.sampling, In("sampling.", FromProto(request.sampling(), model.vocab_size)));
-  if (request.sampling().has_seed()) {
-    options.decoder.seed = request.sampling().seed();
-  } else if (UsesRandomBits(options.decoder.sampling)) {
-    // Without draws the seed stays 0, so that the reply is the same every time.
-    options.decoder.seed = DrawSeed();
-  }
-  ASSIGN_OR_RETURN(options.decoder.stop, In("stop.", StopRulesOf(request.stop(), model)));
-  ASSIGN_OR_RETURN(options.decoder.record,
-                   In("record.", FromProto(request.record(), model.vocab_size, /*default_sampling_log_prob=*/true,
-                                           v1::RECORD_LAYOUT_RECORDS)));
-  if (request.has_prompt_record()) {
-    ASSIGN_OR_RETURN(options.prompt_record,
-                     In("prompt_record.", PromptRecordFromProto(request.prompt_record(), model.vocab_size)));
-  }
-
-  const int64_t tokens = int64_t{options.n} * std::min(options.decoder.stop.max_tokens, model.context_length);
-  if (tokens > kMaxGeneratedTokens) {
-    return errors::AboveLimit("n * stop.max_tokens", tokens, kMaxGeneratedTokens, 1);
-  }
-  RETURN_IF_ERROR(CheckAlternatives(tokens * AlternativesOf(options.decoder.record), "record.top_n"));
-  options.stream = !request.has_stream() || request.stream();
-  return options;
-}
 
 // All completions of one request.
 class Generation {
@@ -133,7 +63,14 @@ class Generation {
   // Writes to the client. A slow client must not keep others out of the runner's cache meanwhile. Errors: CANCELLED.
   absl::Status Send(const v1::GenerateResponse& response);
   absl::Status SendScoredPrompt();
-  // With max_tokens = 0.
+  // Generates the completions, wave after wave.
+  absl::Status RunWaves(std::span<GrowingCompletion> completions);
+  // Ends those that have not ended.
+  absl::Status EndAll(std::span<GrowingCompletion> completions, FinishReason reason);
+  // Whether `status` says that the request's time limit has passed.
+  bool IsTimeLimit(const absl::Status& status) const;
+  // With max_tokens = 0: scores the prompt, and needs no row after it.
+  absl::Status ReadPromptAlone();
   absl::Status RunEmpty(std::span<GrowingCompletion> completions, v1::GenerateFinal& final);
   // The parts of `final` besides its completions.
   void Conclude(int64_t evaluated, v1::GenerateFinal& final);
@@ -172,6 +109,8 @@ class Generation {
   ReplyWriter<v1::GenerateResponse>& writer_;
   ModelSession session_;
   int64_t prompt_sequence_ = 0;
+  // How often the prompt was read.
+  int64_t prompt_reads_ = 0;
   // The row after the prompt, or the first tokens chosen from it, one for each completion that starts there.
   std::vector<RequestRows> first_rows_;
   std::optional<v1::ScoredPrompt> scored_prompt_;
@@ -264,6 +203,7 @@ std::vector<SequenceWork> Generation::AheadOf(std::span<GrowingCompletion* const
 
 absl::Status Generation::ReadPrompt(std::span<GrowingCompletion> completions) {
   prompt_sequence_ = session_.NewSequence();
+  ++prompt_reads_;
   SequenceWork work;
   work.sequence_id = prompt_sequence_;
   work.append_token_ids = *prompt_;
@@ -301,11 +241,36 @@ absl::Status Generation::Run(v1::GenerateFinal& final) {
       settings = std::make_shared<const std::string>(start.SerializeAsString());
       start_bytes += static_cast<int64_t>(settings->size());
     }
-    completions.emplace_back(i, std::move(config), prompt_, MaxLength(), std::move(settings), model_.vocabulary());
+    completions.emplace_back(i, std::move(config), options_.stops, prompt_, MaxLength(), std::move(settings),
+                             model_.vocabulary());
   }
   if (options_.decoder.stop.max_tokens == 0) return RunEmpty(completions, final);
   // A long prompt that penalties look at, or large token sets, for many completions: the rows are less.
   if (start_bytes > kMaxStartBytes) session_.UseRows();
+  const absl::Status status = RunWaves(completions);
+  if (IsTimeLimit(status)) {
+    // Others may have the room before the client has read the rest.
+    session_.Suspend();
+    RETURN_IF_ERROR(EndAll(completions, FinishReason::kTimeLimit));
+  } else {
+    RETURN_IF_ERROR(status);
+  }
+  const auto failed = [](const GrowingCompletion& completion) { return !completion.failure().ok(); };
+  if (std::all_of(completions.begin(), completions.end(), failed)) return completions.front().failure();
+  // The prompt, for each completion where it cannot be shared; and the tokens that were fed back, which a last token
+  // never is.
+  int64_t evaluated = std::ssize(*prompt_) * prompt_reads_;
+  for (GrowingCompletion& completion : completions) {
+    evaluated += std::max(0, completion.token_count() - 1);
+    final.mutable_usage()->set_generated_token_count(final.usage().generated_token_count() + completion.token_count());
+    *final.add_completions() = completion.Take();
+  }
+  if (options_.best_by) KeepBest(*options_.best_by, options_.returned_count, *final.mutable_completions());
+  Conclude(evaluated, final);
+  return absl::OkStatus();
+}
+
+absl::Status Generation::RunWaves(std::span<GrowingCompletion> completions) {
   const int32_t wave_size = WaveSize();
   const bool forks = Forks();
   RoomNeeded room{forks ? wave_size + 1 : 1, std::ssize(*prompt_), 0};
@@ -315,7 +280,7 @@ absl::Status Generation::Run(v1::GenerateFinal& final) {
   RETURN_IF_ERROR(session_.Reserve(room, "prompt", context_));
   for (int32_t begin = 0; begin < options_.n; begin += wave_size) {
     const int32_t end = std::min(begin + wave_size, options_.n);
-    const auto wave = std::span(completions).subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin));
+    const auto wave = completions.subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin));
     if (!forks) {
       // Each completion goes on in the prompt's own sequence, which is then read again.
       RETURN_IF_ERROR(ReadPrompt(wave));
@@ -325,16 +290,21 @@ absl::Status Generation::Run(v1::GenerateFinal& final) {
     RETURN_IF_ERROR(RunWave(wave, std::span(first_rows_).subspan(forks ? static_cast<size_t>(begin) : 0, wave.size())));
   }
   if (forks) session_.Keep(prompt_sequence_);
-  const auto failed = [](const GrowingCompletion& completion) { return !completion.failure().ok(); };
-  if (std::all_of(completions.begin(), completions.end(), failed)) return completions.front().failure();
-  // The prompt, for each completion where it cannot be shared; and what was fed back, which a last token never is.
-  int64_t evaluated = static_cast<int64_t>(prompt_->size()) * (forks ? 1 : options_.n);
+  return absl::OkStatus();
+}
+
+bool Generation::IsTimeLimit(const absl::Status& status) const {
+  return absl::IsDeadlineExceeded(status) && context_.IsTimeUp() &&
+         std::chrono::system_clock::now() < context_.deadline;
+}
+
+absl::Status Generation::EndAll(std::span<GrowingCompletion> completions, FinishReason reason) {
   for (GrowingCompletion& completion : completions) {
-    evaluated += std::max(0, completion.token_count() - 1);
-    final.mutable_usage()->set_generated_token_count(final.usage().generated_token_count() + completion.token_count());
-    *final.add_completions() = completion.Take();
+    if (completion.ended()) continue;
+    v1::GenerateResponse response;
+    completion.End(reason, *response.mutable_delta());
+    RETURN_IF_ERROR(Send(response));
   }
-  Conclude(evaluated, final);
   return absl::OkStatus();
 }
 
@@ -362,24 +332,32 @@ absl::Status Generation::SendScoredPrompt() {
 
 absl::Status Generation::RunEmpty(std::span<GrowingCompletion> completions, v1::GenerateFinal& final) {
   int64_t evaluated = 0;
+  FinishReason reason = FinishReason::kMaxTokens;
   if (options_.prompt_record) {
-    evaluated = static_cast<int64_t>(prompt_->size()) - 1;
-    RETURN_IF_ERROR(session_.Reserve({1, std::ssize(*prompt_), 0}, "prompt", context_));
-    prompt_sequence_ = session_.NewSequence();
-    ASSIGN_OR_RETURN(const bool is_fed, ScoreOwnTokens());
-    if (!is_fed) cached_count_ = evaluated;
-    session_.Keep(prompt_sequence_);
+    const absl::Status status = ReadPromptAlone();
+    if (!status.ok() && !IsTimeLimit(status)) return status;
     // Nothing is left to evaluate.
     session_.Suspend();
-    RETURN_IF_ERROR(SendScoredPrompt());
+    if (status.ok()) {
+      evaluated = std::ssize(*prompt_) - 1;
+      RETURN_IF_ERROR(SendScoredPrompt());
+    } else {
+      reason = FinishReason::kTimeLimit;
+    }
   }
-  for (GrowingCompletion& completion : completions) {
-    v1::GenerateResponse response;
-    completion.EndEmpty(*response.mutable_delta());
-    RETURN_IF_ERROR(Send(response));
-    *final.add_completions() = completion.Take();
-  }
+  RETURN_IF_ERROR(EndAll(completions, reason));
+  for (GrowingCompletion& completion : completions) *final.add_completions() = completion.Take();
+  if (options_.best_by) KeepBest(*options_.best_by, options_.returned_count, *final.mutable_completions());
   Conclude(evaluated, final);
+  return absl::OkStatus();
+}
+
+absl::Status Generation::ReadPromptAlone() {
+  RETURN_IF_ERROR(session_.Reserve({1, std::ssize(*prompt_), 0}, "prompt", context_));
+  prompt_sequence_ = session_.NewSequence();
+  ASSIGN_OR_RETURN(const bool is_fed, ScoreOwnTokens());
+  if (!is_fed) cached_count_ = std::ssize(*prompt_) - 1;
+  session_.Keep(prompt_sequence_);
   return absl::OkStatus();
 }
 
@@ -411,7 +389,7 @@ absl::Status Generation::AdvanceAll(std::span<GrowingCompletion> wave, std::span
     }
     if (!status.ok()) {
       completion.Fail(status);
-    } else {
+    } else if (response.delta().has_totals()) {
       RETURN_IF_ERROR(Send(response));
     }
   }
@@ -430,6 +408,8 @@ absl::Status Generation::RunWave(std::span<GrowingCompletion> wave, std::span<co
     }
     const std::vector<GrowingCompletion*> running = ThoseThatFit(wave);
     if (running.empty()) break;
+    // A runner that has run ahead never lets anybody wait.
+    RETURN_IF_ERROR(context_.Check());
     std::vector<SequenceWork> work;
     for (GrowingCompletion* completion : running) {
       SequenceWork& next = work.emplace_back(WorkOf(*completion));
@@ -463,21 +443,15 @@ absl::Status Generation::RunWave(std::span<GrowingCompletion> wave, std::span<co
 
 absl::Status Generate(const v1::GenerateRequest& request, const ServerEnv& env, const RequestContext& context,
                       ReplyWriter<v1::GenerateResponse>& writer) {
+  const auto begin = std::chrono::steady_clock::now();
   if (!request.has_prompt()) return errors::Required("prompt");
   ASSIGN_OR_RETURN(const std::shared_ptr<ServedModel> model, env.models.Find(request.model()));
-  const ModelDescription& description = model->description();
-  ASSIGN_OR_RETURN(const GenerateOptions options, OptionsOf(request, description));
+  ASSIGN_OR_RETURN(const GenerateOptions options, OptionsOf(request, *model));
   ASSIGN_OR_RETURN(const CacheScope scope, ScopeOf(request.evaluation(), env));
   ASSIGN_OR_RETURN(PromptInput prompt,
                    PromptTokens(request.prompt(), FromProto(request.tokenization()), *model, context));
 
-  if (options.prompt_record) {
-    const int64_t completions =
-        int64_t{options.n} * std::min(options.decoder.stop.max_tokens, description.context_length);
-    RETURN_IF_ERROR(CheckAlternatives(std::ssize(prompt.token_ids) * AlternativesOf(*options.prompt_record) +
-                                          completions * AlternativesOf(options.decoder.record),
-                                      "prompt_record.top_n"));
-  }
+  RETURN_IF_ERROR(CheckPromptAlternatives(options, model->description(), std::ssize(prompt.token_ids)));
 
   v1::GenerateResponse started;
   started.mutable_started()->set_seed(options.decoder.seed);
@@ -487,8 +461,10 @@ absl::Status Generate(const v1::GenerateRequest& request, const ServerEnv& env, 
   if (!writer.Write(started)) return context.Check();
 
   v1::GenerateResponse last;
+  RequestContext limited = context;
+  if (options.time_limit) limited.time_limit = begin + *options.time_limit;
   // Give back the cache room before writing the last message.
-  RETURN_IF_ERROR(Generation(request, options, std::move(prompt.token_ids), *model, env, scope, context, writer)
+  RETURN_IF_ERROR(Generation(request, options, std::move(prompt.token_ids), *model, env, scope, limited, writer)
                       .Run(*last.mutable_final()));
   *last.mutable_final()->mutable_provenance() = started.started().provenance();
   if (HasReport(prompt.report)) *last.mutable_final()->mutable_tokenization() = prompt.report;

@@ -26,13 +26,15 @@ RecordOptions AskedOf(const RecordOptions& options) {
 
 }  // namespace
 
-GrowingCompletion::GrowingCompletion(int32_t index, DecoderConfig config, SharedTokens prompt, int64_t most_fed,
-                                     std::shared_ptr<const std::string> settings, const Vocabulary& vocabulary)
+GrowingCompletion::GrowingCompletion(int32_t index, DecoderConfig config, std::shared_ptr<const StopStrings> stops,
+                                     SharedTokens prompt, int64_t most_fed, std::shared_ptr<const std::string> settings,
+                                     const Vocabulary& vocabulary)
     : vocabulary_(vocabulary),
       most_fed_(most_fed),
       prompt_size_(std::ssize(*prompt)),
       settings_(std::move(settings)),
-      decoder_(std::move(config), std::move(prompt), /*token_ids=*/{}, SequenceSums()) {
+      decoder_(std::move(config), std::move(prompt), /*token_ids=*/{}, SequenceSums()),
+      text_(std::move(stops)) {
   message_.set_index(index);
   message_.set_sequence_key(decoder_.config().sequence_key);
 }
@@ -66,53 +68,55 @@ void GrowingCompletion::Take(Step step, v1::CompletionDelta& delta) {
   // A token that cannot be fed back has no successor.
   if (!step.finish && prompt_size_ + step.token_count > most_fed_)
     step.finish = Finish{FinishReason::kContextFull, std::nullopt};
-  delta.set_index(message_.index());
   if (step.token) {
     if (decoder_.config().record.records) {
-      v1::TokenRecord& record = *message_.add_tokens();
-      ToProto(*step.token, decoder_.config().record, &vocabulary_, record);
-      *delta.add_tokens() = record;
+      ToProto(*step.token, decoder_.config().record, &vocabulary_, *message_.add_tokens());
     }
     const bool is_stop = step.finish && step.finish->reason == FinishReason::kStopToken;
-    if (!is_stop) bytes_.append(vocabulary_.TokenBytes(step.token->token_id));
+    const std::string_view bytes = is_stop ? std::string_view() : vocabulary_.TokenBytes(step.token->token_id);
+    const bool looks = step.token_count > decoder_.config().stop.min_tokens;
+    if (const auto stop = text_.Append(bytes, step.sums, looks)) {
+      step.finish = Finish{.reason = FinishReason::kStopString,
+                           .stop_string_index = stop->index,
+                           .cut_byte_count = stop->cut_byte_count};
+    }
   }
-  const size_t complete = step.finish ? bytes_.size() : CompletePrefix(bytes_);
-  if (complete > sent_bytes_) {
-    delta.set_text(ToUtf8(std::string_view(bytes_).substr(sent_bytes_, complete - sent_bytes_)));
-    sent_bytes_ = complete;
-  }
-  ToProto(step.token_count, step.sums, *delta.mutable_totals());
-  *message_.mutable_totals() = delta.totals();
-  if (step.finish) {
-    ToProto(*step.finish, *delta.mutable_finish());
-    *message_.mutable_finish() = delta.finish();
-    ended_ = true;
-  }
+  Tell(step.finish, delta);
 }
 
-void GrowingCompletion::EndEmpty(v1::CompletionDelta& delta) {
+void GrowingCompletion::Tell(const std::optional<Finish>& finish, v1::CompletionDelta& delta) {
+  if (finish) text_.End();
   delta.set_index(message_.index());
-  ToProto(/*token_count=*/0, SequenceSums{std::nullopt, std::nullopt}, *delta.mutable_totals());
-  ToProto(Finish{FinishReason::kMaxTokens, std::nullopt}, *delta.mutable_finish());
-  *message_.mutable_totals() = delta.totals();
+  delta.set_text(text_.TakeText());
+  const int32_t certain = text_.token_count();
+  const bool has_records = decoder_.config().record.records;
+  for (int32_t i = told_count_; has_records && i < certain; ++i) *delta.add_tokens() = message_.tokens(i);
+  const bool is_news = finish || certain > std::exchange(told_count_, certain) || !delta.text().empty();
+  if (is_news) ToProto(certain, text_.sums(), *delta.mutable_totals());
+  if (!finish) return;
+  ToProto(*finish, *delta.mutable_finish());
   *message_.mutable_finish() = delta.finish();
-  ended_ = true;
 }
+
+void GrowingCompletion::End(FinishReason reason, v1::CompletionDelta& delta) { Tell(Finish{.reason = reason}, delta); }
 
 void GrowingCompletion::Fail(const absl::Status& status) {
+  text_.End();
   *message_.mutable_error() = ToProto(status);
   failure_ = status;
-  ended_ = true;
 }
 
 v1::Completion GrowingCompletion::Take() {
+  const int32_t count = text_.token_count();
+  if (message_.tokens_size() > count) message_.mutable_tokens()->DeleteSubrange(count, message_.tokens_size() - count);
+  ToProto(count, text_.sums(), *message_.mutable_totals());
   // Without the tokens' bytes there is no text and no count.
   if (!vocabulary_.offsets.empty()) {
-    message_.set_text(ToUtf8(bytes_));
-    if (!IsUtf8(bytes_)) message_.set_raw_bytes(bytes_);
-    message_.set_byte_count(static_cast<int32_t>(bytes_.size()));
-    if (const auto characters = CountCharacters(bytes_))
-      message_.set_character_count(static_cast<int32_t>(*characters));
+    const std::string& bytes = text_.bytes();
+    message_.set_text(ToUtf8(bytes));
+    if (!IsUtf8(bytes)) message_.set_raw_bytes(bytes);
+    message_.set_byte_count(static_cast<int32_t>(bytes.size()));
+    if (const auto characters = CountCharacters(bytes)) message_.set_character_count(static_cast<int32_t>(*characters));
   }
   return std::move(message_);
 }

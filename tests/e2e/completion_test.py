@@ -1,5 +1,6 @@
 """Completions of the real model: deterministic, and their cumulative log-prob is the sum of their tokens'."""
 
+import base64
 import math
 import unittest
 
@@ -67,6 +68,65 @@ class CompletionTest(unittest.TestCase):
         finally:
             other.stop()
         self.assertEqual(after, before)
+
+    def test_a_stop_string_cuts_tokens_text_and_sums_alike(self):
+        (whole,) = complete(*GREEDY)["completions"]
+        text = whole["text"]
+        spans = [bytes(base64.b64decode(token.get("token_bytes", ""))) for token in whole["tokens"]]
+        self.assertEqual(b"".join(spans).decode(), text)
+        # Every part of the text that can be one, across token borders or within a token.
+        for begin in range(0, len(text), 3):
+            for length in (1, 2, 7):
+                stop = text[begin:begin + length]
+                (cut,) = complete(*GREEDY, "--stop", "never in it", "--stop", stop)["completions"]
+                expected = text[:text.find(stop)]
+                self.assertEqual(cut.get("text", ""), expected)
+                self.assertEqual(cut["finish"]["reason"], "FINISH_REASON_STOP_STRING")
+                self.assertEqual(cut["finish"]["stop_string_index"], 1)
+                count = end = 0
+                while end < len(expected.encode()):
+                    end += len(spans[count])
+                    count += 1
+                self.assertEqual(cut["finish"]["cut_byte_count"], end - len(expected.encode()))
+                self.assertEqual(cut.get("tokens", []), whole["tokens"][:count])
+                if count == 0:
+                    self.assertNotIn("cumulative_model_log_prob", cut["totals"])
+                    continue
+                # Bit for bit the sums of a completion that ends there.
+                (shorter,) = complete("--temperature", 0, "--max-tokens", count)["completions"]
+                self.assertEqual(cut["totals"], shorter["totals"])
+
+    def test_the_best_of_several_is_the_one_with_the_best_log_prob(self):
+        flags = ("--temperature", 0.8, "--seed", 7, "--max-tokens", 12)
+        all_four = complete(*flags, "-n", 4)["completions"]
+        values = {"sum": lambda c: c["totals"]["cumulative_model_log_prob"],
+                  "per-token": lambda c: c["totals"]["cumulative_model_log_prob"] / c["totals"]["token_count"],
+                  "per-byte": lambda c: c["totals"]["cumulative_model_log_prob"] / c["byte_count"]}
+        for by, value in values.items():
+            best = complete(*flags, "-n", 2, "--best-of", 4, "--best-by", by)
+            self.assertEqual(best["completions"], sorted(all_four, key=value, reverse=True)[:2], by)
+            self.assertEqual(best["usage"]["generated_token_count"], sum(len(c["tokens"]) for c in all_four))
+
+    def test_a_time_limit_ends_in_order(self):
+        outcome = harness.run("logit", "complete", "The capital of France is", "--temperature", 0, "--ignore-eos",
+                              "--max-tokens", 2000, "--time-limit", 400, "--json", "--server", server.address)
+        self.assertEqual(outcome.status, 0, outcome.stderr)
+        (completion,) = outcome.json()["completions"]
+        self.assertEqual(completion["finish"], {"reason": "FINISH_REASON_TIME_LIMIT"})
+        self.assert_sums_are_right(completion)
+        self.assertLess(len(completion["tokens"]), 2000)
+        (whole,) = complete("--temperature", 0, "--ignore-eos", "--max-tokens",
+                            max(1, len(completion["tokens"])))["completions"]
+        self.assertEqual(completion["tokens"], whole["tokens"][:len(completion["tokens"])])
+
+    def test_bad_stop_strings_are_named(self):
+        for stop, bound in (("", "UTF-8 of [1, 256] bytes"), ("x" * 257, "[1, 256] bytes")):
+            outcome = harness.run("logit", "complete", "a", "--stop", "a", "--stop", stop, "--json", "--server",
+                                  server.address)
+            self.assertEqual(outcome.status, 3)
+            error = outcome.error()
+            self.assertEqual(error["field"], "stop.stop_strings[1]")
+            self.assertIn(bound, error["bound"])
 
     def test_text_is_shown_without_json(self):
         outcome = harness.run("logit", "complete", "The capital of France is", *GREEDY, "--server", server.address)

@@ -141,6 +141,23 @@ TEST_F(LimitsTest, max_stops) {
   EXPECT_EQ(LimitOf(Decode({config}).status), "max_stops");
 }
 
+TEST_F(LimitsTest, max_stop_strings) {
+  Attach();
+  std::string stops;
+  for (int i = 0; i <= kMaxStopStrings; ++i) stops += "stop_strings: 'a' ";
+  EXPECT_EQ(LimitOf(Generate("prompt { text: 'a' } stop { " + stops + "}")), "max_stop_strings");
+}
+
+TEST_F(LimitsTest, max_stop_string_bytes) {
+  Attach();
+  const std::string stop(kMaxStopStringBytes + 1, 'a');
+  EXPECT_EQ(LimitOf(Generate("prompt { text: 'a' } stop { stop_strings: '" + stop + "' }")), "max_stop_string_bytes");
+}
+
+TEST_F(LimitsTest, max_time_limit_ms) {
+  EXPECT_EQ(LimitOf(Decode({Config("vocab_size: 4 stop { time_limit_ms: 86400001 }")}).status), "max_time_limit_ms");
+}
+
 TEST_F(LimitsTest, max_excluded_tokens) {
   auto request = Parse<v1::ComputeDistributionRequest>("logits { float_values: [1, 2] } sampling { temperature: 0.5 }");
   request.mutable_excluded_token_ids()->Resize(kMaxExcludedTokens, 0);

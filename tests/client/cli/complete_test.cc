@@ -68,6 +68,16 @@ TEST_F(CompleteTest, EveryFlagReachesItsField) {
                  "m",
                  "-n",
                  "4",
+                 "--best-of",
+                 "8",
+                 "--best-by",
+                 "per-byte",
+                 "--stop",
+                 "\nUser:",
+                 "--time-limit",
+                 "1500",
+                 "--stop",
+                 " a=b,c ",
                  "--temperature",
                  "0.8",
                  "--top-k",
@@ -123,9 +133,13 @@ TEST_F(CompleteTest, EveryFlagReachesItsField) {
           ignore_eos: true
           min_tokens: 3
           max_tokens: 2147483647
+          stop_strings: [ "\nUser:", " a=b,c " ]
+          time_limit_ms: 1500
         }
         record { rank: true entropy: true top_n: 3 }
         stream: true
+        best_of: 8
+        best_by: NORMALIZATION_PER_BYTE
       )pb",
       &wanted));
   EXPECT_EQ(request_.DebugString(), wanted.DebugString());
@@ -245,6 +259,23 @@ TEST_F(CompleteTest, NoColorOnATerminalMeansNoEscapes) {
             kExitOk);
   EXPECT_THAT(rig_.out(), HasSubstr("is Paris\n"));
   EXPECT_THAT(rig_.out(), Not(HasSubstr("\x1b")));
+}
+
+TEST_F(CompleteTest, TheBestAreShownOnATerminalThoughNothingWasStreamed) {
+  rig_.environment().out_is_terminal = true;
+  EXPECT_EQ(Run({"a", "--best-of", "3", "--color", "never"}, {Response("started {}"), Response(kFinal)}), kExitOk);
+  EXPECT_THAT(rig_.out(), HasSubstr(" Paris"));
+}
+
+TEST_F(CompleteTest, TheStopStringIsNamed) {
+  v1::GenerateResponse response = Response(kFinal);
+  v1::Finish& finish = *response.mutable_final()->mutable_completions(0)->mutable_finish();
+  finish.Clear();
+  finish.set_reason(v1::FINISH_REASON_STOP_STRING);
+  finish.set_stop_string_index(1);
+  finish.set_cut_byte_count(0);
+  EXPECT_EQ(Run({"a", "--stop", "x", "--stop", "y"}, {response}), kExitOk);
+  EXPECT_THAT(rig_.out(), HasSubstr("finish reason: stop_string 1\n"));
 }
 
 TEST_F(CompleteTest, StreamedCompletionsDoNotInterleave) {
