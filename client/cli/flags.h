@@ -39,8 +39,10 @@ std::vector<Flag> RecordFlags();
 Flag DrawFlag();
 // --add-special-tokens, --parse-special-tokens.
 std::vector<Flag> TokenizationFlags();
-// --boundary, for commands that join texts.
-Flag BoundaryFlag();
+// --boundary, --truncation, for commands that join texts.
+std::vector<Flag> PairFlags();
+// --cache-salt, --no-cache.
+std::vector<Flag> EvaluationFlags();
 
 // --logits, --dtype.
 std::vector<Flag> LogitsFlags();

@@ -239,7 +239,8 @@ Command RankCommand() {
                            {"--inverse-temperature", "inverse_temperature", "B",
                             "probability = softmax(B * value), in [0, 1000]; default 1"}},
                           TokenizationFlags(),
-                          {BoundaryFlag()}})},
+                          PairFlags(),
+                          EvaluationFlags()})},
                  {"A file of items", FileFlags()}},
       .request = v1::RankRequest::descriptor(),
       .run = Run};

@@ -22,7 +22,9 @@ namespace {
 std::vector<Flag> TextFlags() { return PairFlags({"--continuation-tokens"}); }
 
 // The flags that only a model can obey.
-std::vector<Flag> RequestFlags() { return Joined({TextFlags(), {ModelFlag()}, TokenizationFlags(), {BoundaryFlag()}}); }
+std::vector<Flag> RequestFlags() {
+  return Joined({TextFlags(), {ModelFlag()}, TokenizationFlags(), PairFlags(), EvaluationFlags()});
+}
 
 // The parts of an item that are shown as text: its sums; also its tokens; also the winner.
 enum class Shown { kSums, kTokens, kComparison };

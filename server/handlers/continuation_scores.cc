@@ -26,8 +26,6 @@
 namespace logitd::server {
 namespace {
 
-// Items are evaluated together until they have this many continuations. Their replies then wait for each other.
-constexpr size_t kContinuationsAtOnce = 16;
 // Rows of logits that come back at once for one continuation.
 constexpr size_t kRowsAtOnce = 16;
 // The same if somebody watches, who may lose interest after each portion.
@@ -136,13 +134,16 @@ absl::Status ScoreContinuations(const std::vector<ItemInput>& items, const Score
   path_options.as_logits = !model.capabilities().records || options.sampling.has_value();
   if (path_options.as_logits) path_options.rows_at_once = kRowsAtOnce;
   if (options.watch != nullptr) path_options.rows_at_once = kRowsBetweenLooks;
+  // Items are evaluated together until they have that many continuations. Their replies wait for each other.
+  const RunnerCapacity capacity = model.capacity();
+  const size_t at_once = model.capabilities().fork ? static_cast<size_t>(MostPathsAtOnce(capacity)) : 1;
   for (size_t begin = 0; begin < items.size();) {
     std::vector<ItemScores> scores;
     ScoreSink sink(options, context, env.workspaces);
     size_t end = begin;
     // Pointers to the scores must stay.
-    scores.reserve(std::min(items.size() - begin, kContinuationsAtOnce));
-    for (; end < items.size() && (end == begin || sink.paths().size() < kContinuationsAtOnce) &&
+    scores.reserve(std::min(items.size() - begin, at_once));
+    for (; end < items.size() && (end == begin || sink.paths().size() < at_once) &&
            scores.size() < scores.capacity();
          ++end) {
       std::vector<ContinuationScore>& continuations = scores.emplace_back().continuations;

@@ -22,14 +22,17 @@
 namespace logitd::server {
 namespace {
 
-// Paths in evaluation at once: enough to fill a batch, few enough to leave room for other requests.
-constexpr int kMostPathsAtOnce = 16;
 // A copy of a shared sequence is worth keeping for later requests if it has at least this many tokens of its own.
 constexpr size_t kWorthKeeping = 32;
 // Sequences that a wave leaves for the next: its last path's, and the beginning of that.
 constexpr int kMostRetained = 2;
 
 }  // namespace
+
+int MostPathsAtOnce(const RunnerCapacity& capacity) {
+  // A path needs a sequence for its own node, and one for a node that it parts from.
+  return std::clamp(capacity.max_sequences / 4 - 1, 1, 16);
+}
 
 PathEvaluation::PathEvaluation(const PathOptions& options, ServedModel& model, RecordCache& records,
                                const RequestContext& context, PathSink& sink)
@@ -94,8 +97,7 @@ void PathEvaluation::LookUp(std::span<const TokenPath> paths) {
 
 std::vector<PathEvaluation::Wave> PathEvaluation::PlanWaves() const {
   const RunnerCapacity& capacity = session_.capacity();
-  // A path needs a sequence for its own node, and one for a node that it parts from.
-  const int most_paths = can_fork_ ? std::clamp(capacity.max_sequences / 4 - 1, 1, kMostPathsAtOnce) : 1;
+  const int most_paths = can_fork_ ? MostPathsAtOnce(capacity) : 1;
   std::vector<Wave> waves;
   int64_t most_tokens = 0;
   int wave_paths = 0;

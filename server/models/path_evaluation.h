@@ -35,6 +35,10 @@
 
 namespace logitd::server {
 
+// Paths that are evaluated at once by runners of that capacity: enough to fill a batch, few enough to leave room for
+// other requests.
+int MostPathsAtOnce(const RunnerCapacity& capacity);
+
 struct PathOptions {
   // The contents of records; its `targets` are not looked at.
   RecordsWanted wanted;

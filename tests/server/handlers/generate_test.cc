@@ -477,10 +477,11 @@ TEST_F(GenerateTest, CancelledCallReleasesItsSequences) {
   ASSERT_TRUE(reader->Read(&response));
   context->TryCancel();
   EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
-  // Its caches go with the next batch: after one more call, only that call's own may be left.
-  Completions("prompt { text: \"a\" } stop { max_tokens: 2 }");
-  Completions("prompt { text: \"a\" } stop { max_tokens: 2 }");
-  EXPECT_LE(model.open_sequence_count(), 1);
+  // Its caches go with the next batch: after one more call, only that call's own may be left, and what it keeps.
+  const std::string again = "prompt { text: \"a\" } stop { max_tokens: 2 } sampling { temperature: 0 }";
+  Completions(again);
+  Completions(again);
+  EXPECT_LE(model.open_sequence_count(), 2);
 }
 
 TEST_F(GenerateTest, LostRunnerEndsItsCallsAndAnotherOneServes) {

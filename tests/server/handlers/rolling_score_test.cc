@@ -172,7 +172,7 @@ TEST_F(RollingScoreTest, AskingAgainEvaluatesNothing) {
   EXPECT_EQ(first.usage().evaluated_token_count(), evaluated);
   const v1::ScoreResponse again = Roll(text);
   EXPECT_EQ(model.token_count(), evaluated);
-  EXPECT_EQ(again.usage().cached_token_count(), evaluated);
+  EXPECT_EQ(again.usage().cached_token_count(), evaluated + first.usage().cached_token_count());
   EXPECT_EQ(again.item().SerializeAsString(), first.item().SerializeAsString());
 }
 
@@ -220,6 +220,7 @@ TEST_F(RollingScoreTest, ContextsLoseTheirBeginningIfTheRequestAllowsIt) {
   std::vector<v1::ScoreResponse> responses;
   ASSERT_TRUE(Score(item(context, continuation), &responses).ok());
   EXPECT_EQ(Describe(responses[0].item().error()), "CONTEXT_LENGTH_EXCEEDED of items[0].context.tokens");
+  responses.clear();
   ASSERT_TRUE(Score(item(context, continuation) + allow, &responses).ok());
   ASSERT_FALSE(responses[0].item().has_error()) << responses[0].item().error().message();
   // 62 tokens of context and 3 of the continuation are as many as fit.
@@ -233,6 +234,7 @@ TEST_F(RollingScoreTest, ContextsLoseTheirBeginningIfTheRequestAllowsIt) {
   }
   EXPECT_NEAR(responses[0].item().continuations(0).score().totals().cumulative_model_log_prob(), sum, 1e-5);
   // A continuation that is too long by itself is refused.
+  responses.clear();
   ASSERT_TRUE(Score(item({5}, RandomTokens(65, 1)) + allow, &responses).ok());
   EXPECT_EQ(Describe(responses[0].item().continuations(0).error()),
             "CONTEXT_LENGTH_EXCEEDED of items[0].continuations[0].tokens");
