@@ -143,8 +143,7 @@ absl::Status ScoreContinuations(const std::vector<ItemInput>& items, const Score
     size_t end = begin;
     // Pointers to the scores must stay.
     scores.reserve(std::min(items.size() - begin, at_once));
-    for (; end < items.size() && (end == begin || sink.paths().size() < at_once) &&
-           scores.size() < scores.capacity();
+    for (; end < items.size() && (end == begin || sink.paths().size() < at_once) && scores.size() < scores.capacity();
          ++end) {
       std::vector<ContinuationScore>& continuations = scores.emplace_back().continuations;
       continuations.resize(items[end].continuations.size());

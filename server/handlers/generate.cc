@@ -277,6 +277,7 @@ absl::Status Generation::RunWaves(std::span<GrowingCompletion> completions) {
   // A prompt that is too long itself is refused with its own length.
   room.most_tokens = std::max(room.tokens, std::min(room.tokens + MaxFedTokens() * wave_size, MaxCachedTokens()));
   room.tokens = std::min(room.tokens + kGrowTokens * wave_size, room.most_tokens);
+  room.begins_with = *prompt_;
   RETURN_IF_ERROR(session_.Reserve(room, "prompt", context_));
   for (int32_t begin = 0; begin < options_.n; begin += wave_size) {
     const int32_t end = std::min(begin + wave_size, options_.n);

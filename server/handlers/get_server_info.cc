@@ -41,6 +41,19 @@ absl::Status GetServerInfo(const v1::GetServerInfoRequest& request, const Server
         Limit{kMaxBytesInWork.name, options.max_bytes_in_work}}) {
     Report(limit, *response.mutable_limits());
   }
+  v1::CacheUse& cache = *response.mutable_cache();
+  cache.set_record_count(env.records.count());
+  cache.set_record_bytes(env.records.bytes());
+  cache.set_max_record_bytes(env.records.max_bytes());
+  KeptInCache kept;
+  for (const ModelPool::Entry& entry : env.models.List()) {
+    if (entry.model == nullptr) continue;
+    const KeptInCache of_model = entry.model->kept();
+    kept.sequences += of_model.sequences;
+    kept.tokens += of_model.tokens;
+  }
+  cache.set_kept_sequence_count(kept.sequences);
+  cache.set_kept_token_count(kept.tokens);
   return absl::OkStatus();
 }
 

@@ -33,6 +33,7 @@
 #include <memory>
 #include <mutex>
 #include <set>
+#include <span>
 #include <string>
 #include <thread>
 #include <unordered_map>
@@ -65,6 +66,12 @@ enum class Suspicion {
   kDoubt,
 };
 
+// Sequences that stay in a runner's cache after their requests, and the tokens that they alone hold there.
+struct KeptInCache {
+  int64_t sequences = 0;
+  int64_t tokens = 0;
+};
+
 class BatchScheduler {
  public:
   // `sharing`: what the runner can do with cached sequences.
@@ -94,6 +101,10 @@ class BatchScheduler {
   const RunnerCapacity& capacity() const { return capacity_; }
   // The part of the cache that is promised to sessions, including those that still wait for it. 1 is all of it.
   double load() const;
+  // What is kept of sequences whose requests have ended.
+  KeptInCache kept() const;
+  // Whether the cache has at least half of these tokens for the tenant, or will have them soon.
+  bool Knows(const std::string& tenant, std::span<const TokenId> tokens) const;
   // Number of SequenceWorks that wait for a batch.
   size_t waiting_count() const;
   // Whether the runner has had its batch for longer than the batch's time limit plus a grace period: as long again, and

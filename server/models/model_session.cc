@@ -49,9 +49,14 @@ std::vector<size_t> ChooseFromLogits(SequenceWork& work) {
 
 absl::Status ModelSession::Reserve(const RoomNeeded& room, const std::string& field, const RequestContext& context) {
   room_ = room;
+  room_.begins_with = {};
+  const std::string tenant = RunnerSession::TenantOf(scope_, age_);
+  const auto knows = [&](const AttachedRunner& runner) {
+    return !room.begins_with.empty() && runner.scheduler()->Knows(tenant, room.begins_with);
+  };
   while (true) {
     ASSIGN_OR_RETURN(const auto runner,
-                     model_.Pick(room.sequences, std::max(room.tokens, room.most_tokens), field, context));
+                     model_.Pick(room.sequences, std::max(room.tokens, room.most_tokens), field, context, knows));
     const absl::Status status = TakeRunner(*runner, room, field, context);
     // The session may lose its room before it has begun.
     if (IsSuspended(status)) continue;

@@ -138,6 +138,7 @@ absl::Status PathEvaluation::Reserve(const std::vector<Wave>& waves) {
              room.tokens + retained <= capacity.max_cached_tokens;
   if (retains_) room.sequences += kMostRetained;
   if (retains_) room.tokens += retained;
+  room.begins_with = sorted_.front().context;
   return session_.Reserve(room, options_.field, context_);
 }
 

@@ -27,6 +27,8 @@ uint64_t RandomBase() {
 
 // The list, the table and the allocator's own bytes.
 constexpr int64_t kOverhead = 96;
+// Alternatives of a record that is worth keeping. A few records of a whole vocabulary would push out all others.
+constexpr size_t kMostAlternatives = 128;
 
 const TokenAlternative* FindToken(const std::vector<TokenAlternative>& alternatives, TokenId token) {
   const auto found = std::find_if(alternatives.begin(), alternatives.end(),
@@ -93,6 +95,7 @@ int64_t RecordCache::BytesOf(const Kept& kept) {
 }
 
 void RecordCache::Put(const PathHash& hash, TokenId target, const RecordsWanted& wanted, const RowRecord& record) {
+  if (record.top.size() + record.named.size() > kMostAlternatives) return;
   Kept kept;
   kept.key = {hash.first_, hash.second_, target};
   kept.log_sum_exp = record.log_sum_exp;

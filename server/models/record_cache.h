@@ -54,7 +54,7 @@ class RecordCache {
   // The record of `target` in the row after the hashed tokens, with all that `wanted` asks for, and nothing else.
   // wanted.targets is not looked at.
   std::optional<RowRecord> Find(const PathHash& hash, TokenId target, const RecordsWanted& wanted);
-  // Keeps `record`, which has all that `wanted` asks for.
+  // Keeps `record`, which has all that `wanted` asks for, unless it has very many alternatives.
   void Put(const PathHash& hash, TokenId target, const RecordsWanted& wanted, const RowRecord& record);
 
   int64_t max_bytes() const { return max_bytes_; }

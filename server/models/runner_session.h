@@ -11,6 +11,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -38,6 +39,9 @@ struct RoomNeeded {
   int64_t tokens = 0;
   // Tokens that it may grow to.
   int64_t most_tokens = 0;
+  // The first tokens that the session will evaluate, as far as they are known. Looked at by ModelSession::Reserve
+  // alone.
+  std::span<const TokenId> begins_with = {};
 };
 
 // The requests with which a session shares what the runner's cache holds.
@@ -59,6 +63,11 @@ class RunnerSession {
 
   RunnerSession(const RunnerSession&) = delete;
   RunnerSession& operator=(const RunnerSession&) = delete;
+
+  // The name of the scope in the cache.
+  static std::string TenantOf(const CacheScope& scope, int64_t age) {
+    return scope.is_private ? "session " + std::to_string(age) : "tenant " + scope.tenant;
+  }
 
   // A number for the sessions of one request, larger than all numbers before. Thread-safe.
   static int64_t NewAge();
@@ -120,10 +129,6 @@ class RunnerSession {
  private:
   friend class BatchScheduler;
 
-  // The name of the scope in the cache.
-  static std::string TenantOf(const CacheScope& scope, int64_t age) {
-    return scope.is_private ? "session " + std::to_string(age) : "tenant " + scope.tenant;
-  }
   absl::StatusOr<std::vector<SequenceRows>> WaitFor(std::shared_ptr<Job> job, const RequestContext& context,
                                                     std::vector<SequenceWork> ahead);
   // Tokens in the cache after `work`.

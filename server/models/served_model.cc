@@ -12,6 +12,9 @@
 
 namespace logitd::server {
 
+// The load that a runner may have more than another one if it has much of what a request will evaluate.
+constexpr double kWorthOfKnowing = 0.5;
+
 bool IsRunnerLost(const absl::Status& status) { return DetailOf(status).reason == ErrorReason::kRunnerLost; }
 
 ServedModel::ServedModel(ModelDescription description, RunnerCapabilities capabilities,
@@ -21,6 +24,17 @@ ServedModel::ServedModel(ModelDescription description, RunnerCapabilities capabi
       vocabulary_(std::move(vocabulary)),
       return_time_(return_time),
       suspects_(std::make_unique<SuspectMemory>()) {}
+
+KeptInCache ServedModel::kept() const {
+  std::lock_guard lock(mutex_);
+  KeptInCache all;
+  for (const auto& runner : runners_) {
+    const KeptInCache kept = runner->scheduler()->kept();
+    all.sequences += kept.sequences;
+    all.tokens += kept.tokens;
+  }
+  return all;
+}
 
 std::string ServedModel::record_scope() const {
   std::lock_guard lock(mutex_);
@@ -92,9 +106,9 @@ bool ServedModel::is_expected() const {
   return is_expected_;
 }
 
-absl::StatusOr<std::shared_ptr<AttachedRunner>> ServedModel::Pick(int32_t sequences, int64_t tokens,
-                                                                  const std::string& field,
-                                                                  const RequestContext& context) const {
+absl::StatusOr<std::shared_ptr<AttachedRunner>> ServedModel::Pick(
+    int32_t sequences, int64_t tokens, const std::string& field, const RequestContext& context,
+    const std::function<bool(const AttachedRunner&)>& knows) const {
   RequestContext waiting = context;
   waiting.deadline = std::min(context.deadline, std::chrono::system_clock::now() + return_time_);
   std::unique_lock lock(mutex_);
@@ -112,7 +126,7 @@ absl::StatusOr<std::shared_ptr<AttachedRunner>> ServedModel::Pick(int32_t sequen
     most.max_sequences = std::max(most.max_sequences, capacity.max_sequences);
     most.max_cached_tokens = std::max(most.max_cached_tokens, capacity.max_cached_tokens);
     if (sequences > capacity.max_sequences || tokens > capacity.max_cached_tokens) continue;
-    const double load = runner->scheduler()->load();
+    const double load = runner->scheduler()->load() - (knows != nullptr && knows(*runner) ? kWorthOfKnowing : 0);
     if (best != nullptr && load >= least_load) continue;
     best = runner;
     least_load = load;

@@ -10,6 +10,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -65,12 +66,18 @@ class ServedModel {
 
   // The least loaded runner among those that are large enough for `sequences` and `tokens`. Blocks while there is no
   // runner and one is expected. `field`: the request's field that the error names if no runner is large enough.
+  // `knows`: whether the runner has much of what the request will evaluate; it is then preferred to one that has half a
+  // cache less to do. Null: nobody does.
   // Errors: LIMIT_EXCEEDED; RUNNER_LOST, CANCELLED, DEADLINE_EXCEEDED.
-  absl::StatusOr<std::shared_ptr<AttachedRunner>> Pick(int32_t sequences, int64_t tokens, const std::string& field,
-                                                       const RequestContext& context) const;
+  absl::StatusOr<std::shared_ptr<AttachedRunner>> Pick(
+      int32_t sequences, int64_t tokens, const std::string& field, const RequestContext& context,
+      const std::function<bool(const AttachedRunner&)>& knows = nullptr) const;
 
   // The name under which records of this model's rows are kept: other weights have another one.
   std::string record_scope() const;
+
+  // The sequences that the runners keep after their requests, and their tokens.
+  KeptInCache kept() const;
 
   // Remembers work that has killed runners.
   SuspectMemory& suspects() const { return *suspects_; }

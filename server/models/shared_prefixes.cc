@@ -30,8 +30,9 @@ int64_t MostCached(const SequenceWork& work) {
   return most;
 }
 
-int64_t CommonLength(const std::vector<TokenId>& a, const std::vector<TokenId>& b) {
-  return std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first - a.begin();
+// Whether both begin with the same `count` tokens.
+bool BeginAlike(std::span<const TokenId> a, std::span<const TokenId> b, int64_t count) {
+  return std::ssize(a) >= count && std::ssize(b) >= count && std::equal(a.begin(), a.begin() + count, b.begin());
 }
 
 }  // namespace
@@ -48,7 +49,7 @@ bool BatchScheduler::MustWaitForOthers(const Job& job) const {
       if (other->tenant != job.tenant) return false;
       for (size_t i = 0; i < other->paths.size(); ++i) {
         if (!other->work[i].is_final) continue;
-        if (std::min(most, CommonLength(other->paths[i], work.append_token_ids)) >= needed) return true;
+        if (BeginAlike(other->paths[i], work.append_token_ids, needed)) return true;
       }
       return false;
     });
@@ -176,6 +177,21 @@ void BatchScheduler::KeepAnswered(const SentBatch& batch) {
 void BatchScheduler::NotePinned() {
   room_.SetPinned(cache_.pinned_sequences() + static_cast<int32_t>(keep_later_.size()),
                   cache_.pinned_tokens() + keep_later_tokens_);
+}
+
+KeptInCache BatchScheduler::kept() const {
+  std::lock_guard lock(mutex_);
+  return {cache_.kept_sequences(), cache_.kept_cells()};
+}
+
+bool BatchScheduler::Knows(const std::string& tenant, std::span<const TokenId> tokens) const {
+  const int64_t much = std::max(kWorthWaiting, std::ssize(tokens) / 2);
+  std::lock_guard lock(mutex_);
+  if (cache_.Find(tenant, tokens, std::ssize(tokens)).length >= much) return true;
+  return std::any_of(placed_jobs_.begin(), placed_jobs_.end(), [&](const Job* job) {
+    return job->tenant == tenant && std::any_of(job->paths.begin(), job->paths.end(),
+                                                [&](const auto& path) { return BeginAlike(path, tokens, much); });
+  });
 }
 
 void BatchScheduler::ShrinkCache() {

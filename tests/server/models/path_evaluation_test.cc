@@ -274,6 +274,22 @@ TEST_F(PathEvaluationTest, CallsAtOnceWaitForEachOthersTokens) {
   EXPECT_GE(runner.token_count(), 900 + 8);
 }
 
+TEST_F(PathEvaluationTest, ARunnerThatHasTheContextIsPreferred) {
+  RememberingRunner& first = AddRunner();
+  RememberingRunner& second = AddRunner();
+  const Tokens context(100, 1);
+  EXPECT_EQ(Run({{context, {0, 1}}}), 101);
+  // Its load is larger now, but not by half a cache.
+  ModelSession busy(*model_);
+  ASSERT_THAT(busy.Reserve({1, 300, 300}, "prompt", context_), IsOk());
+  EXPECT_EQ(Run({{context, {2, 1}}}), 2);
+  EXPECT_EQ(first.token_count(), 103);
+  EXPECT_EQ(second.token_count(), 0);
+  EXPECT_EQ(model_->kept().sequences, 2);
+  EXPECT_EQ(Run({{Tokens(100, 2), {2, 1}}}), 101);
+  EXPECT_EQ(second.token_count(), 101) << "the other has less to do";
+}
+
 TEST_F(PathEvaluationTest, ALostRunnerIsNotNoticed) {
   AddRunner({16, 1000, 16}, {true, true}, /*lost_at_batch=*/3);
   RememberingRunner& second = AddRunner({16, 1000, 16});
