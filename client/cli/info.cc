@@ -91,6 +91,13 @@ absl::StatusOr<int> Run(const Arguments&, Session& session) {
   } else {
     out << ModelsTable(models, session.style());
   }
+  const v1::CacheUse& cache = server.cache();
+  out << "\n"
+      << Filled(absl::StrCat("evaluated before: ", cache.record_count(), " records in ", cache.record_bytes(),
+                             " of at most ", cache.max_record_bytes(), " bytes; runners keep ",
+                             cache.kept_sequence_count(), " sequences of ", cache.kept_token_count(), " tokens"),
+                width)
+      << "\n";
   out << "\nlimits:\n" << LimitsTable(server.limits(), session.style());
   return kExitOk;
 }
