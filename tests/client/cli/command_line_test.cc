@@ -71,7 +71,7 @@ TEST(CommandLineTest, UsageErrorsSendNothingAndExitWith2) {
       {{"score", "a"}, "CONTINUATION is missing", "CONTINUATION"},
       {{"score"}, "CONTEXT is missing", "CONTEXT"},
       {{"rank", "a", "b", "--order-by", "luck"},
-       "--order-by must be sum, per-token, per-byte or per-character",
+       "--order-by must be sum, per-token, per-byte, per-character, gnmt, pmi or combined",
        "--order-by"},
       {{"distribution"}, "--logits is missing", "--logits"},
       {{"distribution", "--logits", "1,2", "--labels", "a"}, "one name per logit, got 1 labels for 2", "--labels"},
