@@ -14,7 +14,9 @@ namespace logitd::cli {
 Command CompleteCommand();
 Command ScoreCommand();
 Command RankCommand();
+Command DecideCommand();
 Command EvalCommand();
+Command PerplexityCommand();
 Command DistributionCommand();
 Command DecodeCommand();
 Command VerifyCommand();

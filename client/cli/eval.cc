@@ -34,17 +34,23 @@ std::string JsonNumber(double value) {
 
 std::string JsonBool(bool value) { return value ? "true" : "false"; }
 
-// The first error of the item, or of one of its parts. Null: each part has its sum.
+// Why a sequence has no sum. Unset: it has one.
+std::optional<v1::Error> ErrorOf(const v1::ScoredSequence& score) {
+  if (score.totals().has_cumulative_model_log_prob()) return std::nullopt;
+  v1::Error error;
+  error.set_code(static_cast<int>(absl::StatusCode::kFailedPrecondition));
+  error.set_message("a token has probability zero, so there is no sum");
+  return error;
+}
+
+// The first error of the item, or of one of its parts. Unset: each part has its sum.
 std::optional<v1::Error> ErrorOf(const v1::ScoredItem& item) {
   if (item.has_error()) return item.error();
   for (const v1::ScoredContinuation& continuation : item.continuations()) {
     if (continuation.has_error()) return continuation.error();
-    if (continuation.score().totals().has_cumulative_model_log_prob()) continue;
-    v1::Error error;
-    error.set_code(static_cast<int>(absl::StatusCode::kFailedPrecondition));
-    error.set_message("a token has probability zero, so there is no sum");
-    return error;
+    if (std::optional<v1::Error> error = ErrorOf(continuation.score())) return error;
   }
+  if (item.has_rolling()) return ErrorOf(item.rolling().score());
   return std::nullopt;
 }
 
@@ -66,9 +72,11 @@ std::string OutcomeLine(const v1::ScoreResponse& response, const EvalItem& item)
                         ",\"acc_bytes\":", JsonBool(outcome.acc_bytes), ",\"answer\":", *item.answer, ",\"sums\":[",
                         absl::StrJoin(sums, ",", number), "]}");
   }
-  const v1::ScoredSequence& score = response.item().continuations(0).score();
-  return absl::StrCat(line, ",\"sum\":", JsonNumber(sums.at(0)), ",\"token_count\":", score.totals().token_count(),
-                      ",\"byte_count\":", score.byte_count(), ",\"greedy\":", JsonBool(score.is_greedy()), "}");
+  const v1::ScoredSequence& score =
+      response.item().has_rolling() ? response.item().rolling().score() : response.item().continuations(0).score();
+  return absl::StrCat(line, ",\"sum\":", JsonNumber(score.totals().cumulative_model_log_prob()),
+                      ",\"token_count\":", score.totals().token_count(), ",\"byte_count\":", score.byte_count(),
+                      ",\"greedy\":", JsonBool(score.is_greedy()), "}");
 }
 
 // Takes an item's line apart again, of this run or of one before.

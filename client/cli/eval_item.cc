@@ -125,7 +125,12 @@ absl::Status Read(const google::protobuf::Struct& fields, const std::string& del
   const std::string between = context.value_or("").empty() ? "" : delimiter;
   if (choices != nullptr) return ReadChoices(fields, *choices, between, score, item);
   if (Find(fields, "answer") != nullptr || Find(fields, "gold") != nullptr) return KeyError("answer", "beside choices");
-  AddContinuation(continuation ? *continuation : *text, between, score);
+  if (continuation) {
+    AddContinuation(*continuation, between, score);
+  } else {
+    score.clear_context();
+    score.mutable_rolling()->mutable_input()->set_text(*text);
+  }
   return absl::OkStatus();
 }
 

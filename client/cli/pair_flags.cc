@@ -41,6 +41,7 @@ absl::Status NoItemsError(const std::string& message_name) {
 
 std::string LabelOf(const v1::Continuation& continuation) { return LabelOfText(continuation); }
 std::string LabelOf(const v1::Candidate& candidate) { return LabelOfText(candidate); }
+std::string LabelOf(const v1::DecisionOption& option) { return LabelOfText(option); }
 
 absl::StatusOr<Pair> PairFrom(const Arguments& arguments, const std::vector<Flag>& pair_flags,
                               const std::string& what) {

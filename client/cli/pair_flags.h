@@ -38,6 +38,7 @@ absl::StatusOr<Pair> PairFrom(const Arguments& arguments, const std::vector<Flag
 // As Pair.labels.
 std::string LabelOf(const v1::Continuation& continuation);
 std::string LabelOf(const v1::Candidate& candidate);
+std::string LabelOf(const v1::DecisionOption& option);
 
 }  // namespace logitd::cli
 

@@ -223,9 +223,9 @@ Command RankCommand() {
           "logit rank \"The cat sat on the\" \" mat\" \" rug\" \" floor\"\n"
           "logit rank \"Q: What is the capital of Japan? A:\" \" Tokyo\" \" New York City\" --order-by per-byte\n"
           "logit rank --context-tokens 504,2644 --candidate-tokens 335 --candidate-tokens 281,7 --json\n"
+          "logit rank items.jsonl --out ranks.jsonl --resume\n"
           "echo '{\"candidates\": [' '{\"sums\": {\"sum_model_log_prob\": -2.5, \"token_count\": 2}},' "
-          "'{\"sums\": {\"sum_model_log_prob\": -3, \"token_count\": 3}}]}' | logit rank\n"
-          "logit rank items.jsonl --out ranks.jsonl --resume\n",
+          "'{\"sums\": {\"sum_model_log_prob\": -3, \"token_count\": 3}}]}' | logit rank\n",
       .groups = {{"Request",
                   Joined({TextFlags(),
                           {ModelFlag(),

@@ -127,9 +127,9 @@ Command ScoreCommand() {
           "logit score --context-tokens 504,2644 --continuation-tokens 335 --continuation-tokens 281,7\n"
           "logit score \"The cat sat on the\" \" mat\" --temperature 0.7 --top-p 0.9 --json\n"
           "logit score --logits rows.npy --targets 5,7 --explain\n"
+          "logit score items.jsonl --out scores.jsonl --resume\n"
           "echo '{\"context\": {\"text\": \"1 + 1 =\"},' "
-          "\"continuations\": [{\"text\": \" 2\"}, {\"text\": \" 3\"}]}' | logit score --json\n"
-          "logit score items.jsonl --out scores.jsonl --resume\n",
+          "\"continuations\": [{\"text\": \" 2\"}, {\"text\": \" 3\"}]}' | logit score --json\n",
       .groups = WithPenaltyFlags(
           {{"Request", RequestFlags()},
            {"Logits of your own, instead of a model", ScoreLogitsFlags()},

@@ -1,48 +1,32 @@
 // `logit tokenize`: text to token ids, and back.
-#include <fstream>
-#include <istream>
-#include <iterator>
 #include <ostream>
-#include <sstream>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/status_macros.h"
-#include "base/utf8.h"
 #include "client/cli/commands.h"
 #include "client/cli/flags.h"
 #include "client/cli/json_lines.h"
 #include "client/cli/request_fields.h"
 #include "client/cli/session.h"
 #include "client/cli/table.h"
+#include "client/cli/text_input.h"
 #include "client/cli/token_text.h"
-#include "client/logitd/client_error.h"
 
 namespace logitd::cli {
 namespace {
-
-// All of a stream, as it is: a newline at its end counts.
-absl::StatusOr<std::string> AllOf(std::istream& in, const std::string& name) {
-  std::string text{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
-  if (BeginsWithByteOrderMark(text)) text.erase(0, 3);
-  if (!IsUtf8(text)) return UsageError("TEXT", absl::StrCat(EscapeText(name), " is not UTF-8"));
-  return text;
-}
 
 absl::StatusOr<std::string> TextFrom(const Arguments& arguments, Environment& environment) {
   const std::vector<std::string>& texts = arguments.positionals();
   if (arguments.Has("--file")) {
     if (!texts.empty()) return UsageError("TEXT", "TEXT does not go with --file, which holds the text");
-    const std::string path = arguments.Value("--file");
-    std::ifstream file(path, std::ios::binary);
-    if (!file) return UsageError("--file", path, "a file that can be read");
-    return AllOf(file, path);
+    return TextOfFile("--file", arguments.Value("--file"));
   }
   if (texts.size() > 1) return UsageError("TEXT", texts[1], "one text", "tokenize takes one TEXT");
   if (texts.empty() && environment.in_is_terminal) {
     return UsageError("TEXT", "TEXT is missing: give a text, --file PATH, - for standard input, or --ids");
   }
-  if (texts.empty() || texts[0] == "-") return AllOf(environment.in, "standard input");
+  if (texts.empty() || texts[0] == "-") return TextOfInput("TEXT", environment);
   return texts[0];
 }
 

@@ -94,8 +94,10 @@ void ForgetItemIndices(Item& item, Parts& parts) {
 
 void NameFieldsFromItem(v1::ScoredItem& item) { ForgetItemIndices(item, *item.mutable_continuations()); }
 void NameFieldsFromItem(v1::RankedItem& item) { ForgetItemIndices(item, *item.mutable_candidates()); }
+void NameFieldsFromItem(v1::DecidedItem& item) { ForgetItemIndices(item, *item.mutable_options()); }
 
 const v1::Error* TransientErrorOf(const v1::ScoredItem& item) { return FirstTransient(item, item.continuations()); }
 const v1::Error* TransientErrorOf(const v1::RankedItem& item) { return FirstTransient(item, item.candidates()); }
+const v1::Error* TransientErrorOf(const v1::DecidedItem& item) { return FirstTransient(item, item.options()); }
 
 }  // namespace logitd::client

@@ -1,5 +1,5 @@
-// Sends many items (ScoreItem, RankItem) to a server, so that one bad item, a server with smaller limits or a full
-// server does not spoil the others.
+// Sends many items (ScoreItem, RankItem, DecideItem) to a server, so that one bad item, a server with smaller limits or
+// a full server does not spoil the others.
 //
 //   absl::Status status = SendItems<v1::ScoreResponse>(
 //       base, items, [&](const auto& request, const auto& on_item) { return client.Score(request, on_item); },
@@ -50,6 +50,7 @@ absl::Status SendInParts(size_t begin, size_t end, const std::function<absl::Sta
 // request's items are not those that the caller has.
 void NameFieldsFromItem(v1::ScoredItem& item);
 void NameFieldsFromItem(v1::RankedItem& item);
+void NameFieldsFromItem(v1::DecidedItem& item);
 
 // Sends `base` with `items` through `send`, in parts if need be, and hands each item's answer to `on_answer` with its
 // index in `items`. Errors: as SendInParts; kInternal if the server leaves an item without an answer.
@@ -90,6 +91,7 @@ absl::Status SendItems(const Request& base, const std::vector<Item>& items,
 // Null: there is none, and the answer is final.
 const v1::Error* TransientErrorOf(const v1::ScoredItem& item);
 const v1::Error* TransientErrorOf(const v1::RankedItem& item);
+const v1::Error* TransientErrorOf(const v1::DecidedItem& item);
 
 // SendItems, again for the items without a final answer, for as long as `patience` lasts: the server may die and come
 // back meanwhile. Each item gets one final answer, or the call an error. Errors: as SendItems, and Patience::WaitAfter.

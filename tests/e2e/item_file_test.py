@@ -6,7 +6,6 @@ otherwise 1,000 items, 5 and 2.
 
 import fcntl
 import json
-import math
 import os
 import pathlib
 import pty
@@ -18,62 +17,25 @@ import tempfile
 import termios
 import unittest
 
-import fake_runner
 import harness
 import numpy
+import table_model
 
 IS_LONG = os.environ.get("LOGITD_LONG") == "1"
 ITEMS, CLIENT_KILLS, SERVER_KILLS = (10_000, 20, 5) if IS_LONG else (1_000, 5, 2)
-VOCAB_SIZE = fake_runner.VOCAB_SIZE
-TABLE = numpy.random.default_rng(4).normal(0, 2, (VOCAB_SIZE, VOCAB_SIZE)).astype("<f4")
 MAX_LINE_BYTES = 64 << 20
-
-
-class Backend:
-    """A server on an address of its own, with the table as its model; it can be killed and started again."""
-
-    def __init__(self, fingerprint: bytes = b"table"):
-        self._fingerprint = fingerprint
-        self._start("127.0.0.1:0")
-
-    def _start(self, address: str) -> None:
-        self._server = harness.Server(listen=address)
-        self._runner = fake_runner.FakeRunner(self._server.runner_address, table=[row.tobytes() for row in TABLE],
-                                              fingerprint=self._fingerprint)
-        assert self._runner.attached.wait(timeout=60)
-        self.address = self._server.address
-
-    def kill(self) -> None:
-        self._server.kill()
-        self._runner.break_off()
-
-    def restart(self, fingerprint: bytes = b"table") -> None:
-        self._fingerprint = fingerprint
-        self._start(self.address)
-
-    def stop(self) -> None:
-        self._runner.stop()
-        self._server.stop()
 
 
 def item(rng: random.Random, index: int) -> dict:
     def tokens(most: int) -> dict:
-        return {"tokens": {"token_ids": [rng.randrange(VOCAB_SIZE) for _ in range(rng.randint(1, most))]}}
+        return {"tokens": {"token_ids": [rng.randrange(table_model.VOCAB_SIZE) for _ in range(rng.randint(1, most))]}}
     return {"id": f"item-{index}", "context": tokens(4), "continuations": [tokens(3), tokens(3)]}
 
 
 def reference(asked: dict) -> list[float]:
     """The sums of log-probs in double."""
-    sums = []
-    for continuation in asked["continuations"]:
-        last = asked["context"]["tokens"]["token_ids"][-1]
-        total = 0.0
-        for token in continuation["tokens"]["token_ids"]:
-            row = TABLE[last].astype(numpy.float64)
-            total += row[token] - row.max() - math.log(numpy.exp(row - row.max()).sum())
-            last = token
-        sums.append(total)
-    return sums
+    last = asked["context"]["tokens"]["token_ids"][-1]
+    return [table_model.log_prob(last, continuation["tokens"]["token_ids"]) for continuation in asked["continuations"]]
 
 
 def without_usage(text: str) -> list[dict]:
@@ -87,7 +49,7 @@ def without_usage(text: str) -> list[dict]:
 class ItemFileTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.backend = Backend()
+        cls.backend = table_model.Backend()
 
     @classmethod
     def tearDownClass(cls):
@@ -229,7 +191,7 @@ class ItemFileTest(unittest.TestCase):
         self.assertEqual(without_usage(self.out.read_text()), without_usage(before.decode()))
 
     def with_other_model(self, *flags: str) -> harness.Outcome:
-        other = Backend(fingerprint=b"other")
+        other = table_model.Backend(fingerprint=b"other")
         try:
             return harness.logit("score", self.input, "--out", self.out, *flags, server=other)
         finally:
@@ -266,6 +228,17 @@ class ItemFileTest(unittest.TestCase):
             answer = json.loads(line)
             sums = [c["sum"] for c in answer["item"]["candidates"]]
             numpy.testing.assert_allclose(sums, reference(self.items[index]), atol=1e-4)
+
+    def test_decide_answers_a_file_too(self):
+        self.input.write_text("".join(json.dumps({"id": i["id"], "context": i["context"],
+                                                  "choice": {"options": i["continuations"]}}) + "\n"
+                                      for i in self.items[:40]))
+        self.assertEqual(self.run_score(command="decide").json()["failed"], 0)
+        for index, line in enumerate(self.out.read_text().splitlines()):
+            options = json.loads(line)["item"]["options"]
+            weights = numpy.exp(reference(self.items[index]))
+            numpy.testing.assert_allclose([option["probability"] for option in options], weights / weights.sum(), atol=1e-4)
+        self.assertEqual(self.run_score("--resume", command="decide").json()["resumed"], 40)
 
     def progress(self, columns: int) -> list[str]:
         """The lines that a terminal of that many columns showed, one after the other."""

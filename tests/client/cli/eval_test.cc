@@ -144,6 +144,13 @@ class EvalRun {
         response.set_id(request.items(i).id());
         response.mutable_provenance()->set_model_fingerprint("print");
         response.mutable_provenance()->set_numerics_version(1);
+        if (request.items(i).has_rolling()) {
+          // -4 over two tokens.
+          v1::ScoredSequence& score = *response.mutable_item()->mutable_rolling()->mutable_score();
+          score.mutable_totals()->set_cumulative_model_log_prob(-4);
+          score.mutable_totals()->set_token_count(2);
+          score.set_byte_count(static_cast<int>(request.items(i).rolling().input().text().size()));
+        }
         for (const v1::Continuation& continuation : request.items(i).continuations()) {
           v1::ScoredContinuation& scored = *response.mutable_item()->add_continuations();
           if (continuation.text().find("bad") != std::string::npos) {
