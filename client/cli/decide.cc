@@ -146,7 +146,8 @@ Command DecideCommand() {
                                        "probability = softmax(log-prob / T); 0: all for the best; else in [1e-4, 1e6]; "
                                        "default 1"}},
                                      TokenizationFlags(),
-                                     {BoundaryFlag()}})},
+                                     PairFlags(),
+                                     EvaluationFlags()})},
                  {"A file of items", FileFlags()}},
       .request = v1::DecideRequest::descriptor(),
       .run = Run};
