@@ -98,7 +98,7 @@ void BatchScheduler::PlaceInCache(Job& job) {
       job.paths[i] = work.append_token_ids;
       if (match.length > 0) {
         work.fork_from_sequence_id = match.sequence_id;
-        work.keep_prefix_length = match.length;
+        if (match.length < cache_.LengthOf(match.sequence_id)) work.keep_prefix_length = match.length;
         work.append_token_ids.erase(work.append_token_ids.begin(), work.append_token_ids.begin() + match.length);
         for (RowRequest& request : work.rows) request.first_row -= static_cast<int32_t>(match.length);
         job.results[i].cached_count = match.length;

@@ -63,7 +63,7 @@ class MortalRunner:
             runner_name=runner_name,
             model=runner_pb2.ModelInfo(name=model_name, model_fingerprint=b"mortal", vocab_fingerprint=bytes(32),
                                        vocab_size=VOCAB_SIZE, context_length=100_000, precision="f32"),
-            capabilities=runner_pb2.RunnerCapabilities(fork=True, trim=True, tokenizer=True,
+            capabilities=runner_pb2.RunnerCapabilities(fork=True, tokenizer=True,
                                                         dtypes=[rows.LOGITS_DTYPE_F32]),
             capacity=runner_pb2.RunnerCapacity(max_sequences=1000, max_cached_tokens=100_000_000,
                                                max_batch_tokens=4096))))
