@@ -153,7 +153,7 @@ class PrefixCacheTest(unittest.TestCase):
 
     def test_what_was_evicted_is_evaluated_again(self):
         small = harness.Server(model=harness.model_path(),
-                               flags=("--context-length", "128", "--cache-tokens", "160", "--record-cache-bytes", "0"))
+                               flags=("--context-length", "128", "--cache-tokens", "256", "--record-cache-bytes", "0"))
         try:
             with wire.connect(small.address) as client:
                 self.client = client
