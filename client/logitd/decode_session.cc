@@ -139,6 +139,10 @@ absl::Status DecodeSession::Send(v1::StepBatch batch, std::string payload) {
     return InputError("batch_id", absl::StrCat(batch.batch_id()), absl::StrCat("> ", last_batch_id_),
                       absl::StrCat("batch_id must be > ", last_batch_id_, ", got ", batch.batch_id()));
   }
+  for (const v1::OpenSequence& open : batch.opens()) {
+    // Its prompt and options are its source's, which the session does not follow. Resumed, it would have other tokens.
+    if (open.has_fork()) return InputError("opens.fork", "a fork", "fresh", "opens.fork cannot be resumed: use fresh");
+  }
   while (unanswered_.size() >= static_cast<size_t>(options_.max_batches_in_flight)) RETURN_IF_ERROR(TakeResult());
   last_batch_id_ = batch.batch_id();
   Unanswered& sent = unanswered_.emplace_back(Unanswered{.batch_id = batch.batch_id(), .request = {}});

@@ -70,7 +70,8 @@ class DecodeSession {
   size_t pending_count() const { return unanswered_.size() + results_.size(); }
 
   // Sends one batch with the bytes of its rows; batch_id must increase. If max_batches_in_flight are on their way,
-  // waits for one result, which Receive returns later. Errors: InputError (batch_id); whatever ended the session, which
+  // waits for one result, which Receive returns later. The time of a time_limit_ms begins anew when a sequence is
+  // resumed. Errors: InputError (batch_id, and opens.fork: forks cannot be resumed); whatever ended the session, which
   // is then over.
   absl::Status Send(v1::StepBatch batch, std::string payload);
 

@@ -100,7 +100,7 @@ absl::StatusOr<std::vector<SequenceRows>> BatchScheduler::Wait(RunnerSession* se
   {
     std::lock_guard lock(mutex_);
     // The rows may have come just as the caller gave up.
-    const bool is_done = job->unfinished == 0 && job->end != Job::End::kLost && job->end != Job::End::kSuspended;
+    const bool is_done = job->unfinished == 0;
     EndInCache(*job, is_done);
     if (is_done) return std::move(job->results);
   }

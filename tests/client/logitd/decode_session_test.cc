@@ -211,6 +211,17 @@ TEST_F(DecodeSessionTest, ReplicasAreTakenInTurn) {
   EXPECT_THAT(attempts, ElementsAre(0, 1, 2, 3, 4));
 }
 
+TEST_F(DecodeSessionTest, AForkIsRefused) {
+  const auto session = DecodeSession::Start(options_, config_);
+  ASSERT_TRUE(session.ok()) << session.status();
+  v1::StepBatch batch = Batch(1, 0);
+  batch.mutable_opens(0)->mutable_fork()->set_source_sequence_id(4);
+  EXPECT_EQ((*session)->Send(batch, "").message(), "opens.fork cannot be resumed: use fresh");
+  // It has not been sent, and the session goes on.
+  ASSERT_TRUE((*session)->Send(Batch(1, 0), "").ok());
+  EXPECT_TRUE((*session)->Receive().ok());
+}
+
 TEST_F(DecodeSessionTest, MisuseIsNamed) {
   const auto session = DecodeSession::Start(options_, config_);
   EXPECT_EQ((*session)->Receive().status().code(), absl::StatusCode::kFailedPrecondition);
