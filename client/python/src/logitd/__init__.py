@@ -1,5 +1,6 @@
 """The Python client of logitd: scores, rankings, decisions and decoding, with log-probs in double and typed errors."""
 
+from logitd.client import Client
 from logitd.errors import (
     CancelledError,
     DeadlineError,
@@ -11,16 +12,28 @@ from logitd.errors import (
     ServerError,
     UnavailableError,
 )
+from logitd.requests import Candidate, Continuation, DecideItem, Option, RankItem, ScoreItem, Segment, Sums
+from logitd.sampling import Record
 
 __all__ = [
     "CancelledError",
+    "Candidate",
+    "Client",
+    "Continuation",
     "DeadlineError",
+    "DecideItem",
     "InvalidRequestError",
     "LimitError",
     "LogitdError",
     "NotFoundError",
+    "Option",
     "PreconditionError",
+    "RankItem",
+    "Record",
+    "ScoreItem",
+    "Segment",
     "ServerError",
+    "Sums",
     "UnavailableError",
 ]
 __version__ = "0.1.0"
