@@ -58,6 +58,11 @@ class ErrorsTest(unittest.TestCase):
         broken = errors.from_rpc_error(Failure(grpc.StatusCode.INTERNAL, "bug", b"\xff\xff"))
         self.assertIsInstance(broken, errors.ServerError)
 
+    def test_a_deadline_is_no_broken_stream(self):
+        for code, is_transient in ((grpc.StatusCode.DEADLINE_EXCEEDED, False), (grpc.StatusCode.UNKNOWN, True)):
+            error = errors.from_rpc_error(Failure(code, "Stream removed (Deadline Exceeded)"))
+            self.assertEqual(errors.is_transient(error), is_transient)
+
     def test_an_error_survives_pickle(self):
         error = errors.from_proto(error_pb2.Error(code=5, reason=60, message="m", field="model"))
         again = pickle.loads(pickle.dumps(error))

@@ -1,5 +1,6 @@
 """The Python client of logitd: scores, rankings, decisions and decoding, with log-probs in double and typed errors."""
 
+from logitd.aio import AsyncClient
 from logitd.client import Client
 from logitd.errors import (
     CancelledError,
@@ -16,6 +17,7 @@ from logitd.requests import Candidate, Continuation, DecideItem, Option, RankIte
 from logitd.sampling import Record
 
 __all__ = [
+    "AsyncClient",
     "CancelledError",
     "Candidate",
     "Client",

@@ -6,7 +6,7 @@ Each function returns a call that is not sent yet.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Any, Generic, TypeVar
 
 from google.protobuf import message as message_lib, wrappers_pb2
@@ -74,6 +74,20 @@ def chunks(call: Call[Any], limits: server.Limits) -> Iterator[list[message_lib.
     """The items of each request."""
     together = Chunks(call, limits)
     for value in call.items:
+        if full := together.add(value):
+            yield full
+    if left := together.rest():
+        yield left
+
+
+async def chunks_async(call: Call[Any], limits: server.Limits) -> AsyncIterator[list[message_lib.Message]]:
+    """As `chunks`; the items may also come from an asynchronous iterator."""
+    if not hasattr(call.items, "__aiter__"):
+        for full in chunks(call, limits):
+            yield full
+        return
+    together = Chunks(call, limits)
+    async for value in call.items:
         if full := together.add(value):
             yield full
     if left := together.rest():
@@ -168,7 +182,7 @@ def rolling(texts: Any, options: dict[str, Any]) -> Call[tables.RollingScores]:
     # A wrong rule is an error even without a text.
     convert("", "texts")
     return _score_call(base, [texts] if requests.is_one_text(texts) else _items(texts, "texts"), convert,
-                       results.RollingScore, tables.RollingScores, {**own, "unit": "text"})
+                       results.RolledText, tables.RollingScores, {**own, "unit": "text"})
 
 
 def rank(items: Any, options: dict[str, Any]) -> Call[tables.Rankings]:

@@ -25,7 +25,9 @@ class Progress:
         if self._bar is not None:
             self._bar.update(count)
 
-    def close(self) -> None:
-        """The end; the bar stays."""
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.close()

@@ -6,7 +6,7 @@ import dataclasses
 import os
 from typing import Any
 
-from logitd import _values
+from logitd import _batches, _values, server
 
 _MOST_IN_FLIGHT = 256
 
@@ -37,6 +37,11 @@ class Settings:
             raise RuntimeError(
                 f"this client belongs to process {self.process}, and connections do not survive a fork into process "
                 f"{os.getpid()}: make a client in each process, and start processes by multiprocessing's 'spawn'")
+
+    def batches(self, method: _batches.Method[Any], limits: server.Limits) -> _batches.Batches[Any]:
+        """The batches of a call."""
+        return _batches.Batches(method, retry_for=self.retry_for, in_flight=self.in_flight,
+                                most_bytes=limits.max_request_bytes or _batches.BYTES_PER_REQUEST)
 
     def with_model(self, options: dict[str, Any]) -> dict[str, Any]:
         """The options of a call, with the client's own where they say nothing."""

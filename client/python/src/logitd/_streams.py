@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -25,7 +27,6 @@ class _State:
         self._final: results.Generation | None = None
         # The caller has seen something that another attempt might contradict.
         self._has_spoken = False
-        self._call: Any = None
 
     def _take(self, response: generation_service_pb2.GenerateResponse) -> results.CompletionDelta | None:
         """The delta of a response, if it has one."""
@@ -73,11 +74,11 @@ class Stream(_State):
         self._start = start
         self._deltas = self._read()
 
-    def _read(self) -> Iterator[results.CompletionDelta]:
+    def _read(self) -> Generator[results.CompletionDelta, None, None]:
         while True:
+            call = self._start()
             try:
-                self._call = self._start()
-                for response in self._call:
+                for response in call:
                     delta = self._take(response)
                     if delta is not None:
                         yield delta
@@ -85,7 +86,7 @@ class Stream(_State):
             except grpc.RpcError as failure:
                 delay = self._wait_after(failure)
             finally:
-                self._call.cancel()
+                call.cancel()
             time.sleep(delay)
 
     def __iter__(self) -> Self:
@@ -96,10 +97,52 @@ class Stream(_State):
 
     def close(self) -> None:
         """Cancels the call; there are no more deltas."""
-        self._deltas.close()  # type: ignore[attr-defined]
+        self._deltas.close()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class AsyncStream(_State):
+    """As Stream, for asyncio:
+
+        async with client.stream("Once upon a time", max_tokens=100) as stream:
+            async for delta in stream: print(delta.text, end="", flush=True)
+    """
+
+    def __init__(self, start: Callable[[], AsyncGenerator[Any, None]], retry_for: float):
+        super().__init__(retry_for)
+        self._start = start
+        self._deltas = self._read()
+
+    async def _read(self) -> AsyncGenerator[results.CompletionDelta, None]:
+        while True:
+            try:
+                async with contextlib.aclosing(self._start()) as responses:
+                    async for response in responses:
+                        delta = self._take(response)
+                        if delta is not None:
+                            yield delta
+                return
+            except grpc.RpcError as failure:
+                delay = self._wait_after(failure)
+            await asyncio.sleep(delay)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> results.CompletionDelta:
+        return await anext(self._deltas)
+
+    async def close(self) -> None:
+        """Cancels the call; there are no more deltas."""
+        await self._deltas.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()

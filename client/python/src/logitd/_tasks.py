@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any, Generic, TypeVar
 
 import grpc
@@ -17,7 +18,7 @@ _A = TypeVar("_A")
 class Tasks(Generic[_A]):
     """The tasks of one call. One event loop."""
 
-    def __init__(self, batches: Batches[_A], send: Callable[[Any], AsyncIterator[Any]], count: int):
+    def __init__(self, batches: Batches[_A], send: Callable[[Any], AsyncGenerator[Any, None]], count: int):
         """`send` starts a request: an iterator of responses."""
         self._batches = batches
         self._send = send
@@ -30,7 +31,7 @@ class Tasks(Generic[_A]):
         self._change.set()
         self._change = asyncio.Event()
 
-    async def run(self, chunks: AsyncIterator[list[Any]]) -> AsyncIterator[list[_A]]:
+    async def run(self, chunks: AsyncIterator[list[Any]]) -> AsyncGenerator[list[_A], None]:
         """The answers, as they become ready; `chunks`: the items of each request. Raises what ends the call."""
         batches = self._batches
         try:
@@ -75,15 +76,21 @@ class Tasks(Generic[_A]):
         while (batch := await self._next()) is not None:
             error: errors.LogitdError | None = None
             try:
-                async for response in self._send(self._batches.request(batch)):
-                    self._batches.take(batch, response)
-                    self._notify()
-                    if self._batches.failure is not None:
-                        break
+                async with contextlib.aclosing(self._send(self._batches.request(batch))) as responses:
+                    async for response in responses:
+                        self._batches.take(batch, response)
+                        self._notify()
+                        if self._batches.failure is not None:
+                            break
             except grpc.RpcError as failure:
                 error = errors.from_rpc_error(failure)
             except errors.LogitdError as failure:
                 error = failure
+            except asyncio.CancelledError:
+                # By `run`, which does not look any more; or the client was closed.
+                self._batches.fail(errors.CancelledError("the client was closed", code=grpc.StatusCode.CANCELLED))
+                self._notify()
+                raise
             except Exception as bug:  # pylint: disable=broad-except
                 self._batches.fail(bug)
             self._batches.end(batch, error)

@@ -1,13 +1,16 @@
 """Sends the requests of a call from a few threads, and hands on the answers on the caller's thread, in order.
 
-The caller's items are read on the caller's own thread. If the caller stops (KeyboardInterrupt, or the iterator is
-closed), the requests in flight are cancelled at once.
+The threads only send and read. Everything else happens on the caller's thread: the items are read there, and only it
+touches the batches. The two sides meet in queues, which a KeyboardInterrupt cannot leave locked. If the caller stops
+(KeyboardInterrupt, or the iterator is closed), the requests in flight are cancelled at once.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any, Generic, TypeVar
 
 import grpc
@@ -31,6 +34,16 @@ class OneResponse:
         self._future.cancel()
 
 
+@dataclasses.dataclass
+class _News:
+    """A response to a batch's request, or its end."""
+
+    batch: Batch
+    response: Any = None
+    is_end: bool = False
+    error: BaseException | None = None
+
+
 class Threads(Generic[_A]):
     """The threads of one call."""
 
@@ -39,99 +52,101 @@ class Threads(Generic[_A]):
         self._batches = batches
         self._send = send
         self._count = count
-        lock = threading.Lock()
-        # Something to send, or the end; something to hand on, or room.
-        self._work, self._news = threading.Condition(lock), threading.Condition(lock)
-        self._calls: set[Any] = set()
-        self._is_stopped = False
         self._threads: list[threading.Thread] = []
+        # The call of each thread. Each thread writes its own place.
+        self._calls: list[Any] = [None] * count
+        self._is_stopped = False
+        # (batch, request), or None: the end.
+        self._todo: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._news: queue.SimpleQueue[_News] = queue.SimpleQueue()
+        # Batches that are handed to the threads and have not ended.
+        self._handed_out = 0
 
-    def run(self, chunks: Iterator[list[Any]]) -> Iterator[list[_A]]:
-        """The answers, as they become ready; `chunks`: the items of each request. Raises what ends the call."""
+    def run(self, chunks: Iterator[list[Any]]) -> Generator[list[_A], None, None]:
+        """The answers, as they become ready; `chunks`: the items of each request. Raises whatever ends the call."""
+        batches = self._batches
         try:
             while True:
-                while self._batches.has_room:
-                    chunk = next(chunks, None)
-                    with self._work:
-                        if chunk is None:
-                            self._batches.close()
-                        else:
-                            self._batches.add(chunk)
-                        self._work.notify_all()
-                    if chunk is not None and len(self._threads) < self._count:
-                        self._threads.append(threading.Thread(target=self._send_all, daemon=True, name="logitd-call"))
-                        self._threads[-1].start()
-                    if self._batches.has_answers:
-                        break
-                with self._news:
-                    while not (ready := self._batches.ready()) and not self._is_over and not self._batches.has_room:
-                        self._news.wait()
-                    is_over = self._is_over and not self._batches.has_answers
-                if ready:
+                self._hand_out()
+                if ready := batches.ready():
                     yield ready
-                if is_over:
+                elif batches.failure is not None or batches.is_done:
                     break
-            if self._batches.failure is not None:
-                raise self._batches.failure
+                elif batches.has_room:
+                    chunk = next(chunks, None)
+                    if chunk is None:
+                        batches.close()
+                    else:
+                        batches.add(chunk)
+                    self._hear(is_waiting=False)
+                else:
+                    self._hear(is_waiting=True)
+            if batches.failure is not None:
+                raise batches.failure
         finally:
             self._stop()
 
-    @property
-    def _is_over(self) -> bool:
-        return self._batches.failure is not None or self._batches.is_done
+    def _hand_out(self) -> None:
+        """Gives the threads what is due, and a little more, so that they go on while the caller is busy."""
+        while self._handed_out < 2 * self._count and (batch := self._batches.next()) is not None:
+            try:
+                request = self._batches.request(batch)
+            except errors.LogitdError as error:
+                self._batches.end(batch, error)
+                continue
+            if len(self._threads) < min(self._count, self._handed_out + 1):
+                thread = threading.Thread(target=self._work, args=(len(self._threads),), daemon=True,
+                                          name="logitd-call")
+                self._threads.append(thread)
+                thread.start()
+            self._handed_out += 1
+            self._todo.put((batch, request))
+
+    def _hear(self, is_waiting: bool) -> None:
+        """Takes the news; waits for one, or until a batch is due."""
+        try:
+            news = self._news.get(is_waiting, self._batches.delay() if is_waiting else None)
+            while True:
+                if news.is_end:
+                    self._handed_out -= 1
+                    if news.error is not None and not isinstance(news.error, errors.LogitdError):
+                        self._batches.fail(news.error)
+                        news.error = None
+                    self._batches.end(news.batch, news.error)
+                else:
+                    self._batches.take(news.batch, news.response)
+                news = self._news.get_nowait()
+        except queue.Empty:
+            pass
 
     def _stop(self) -> None:
-        with self._work:
-            self._is_stopped = True
-            calls = list(self._calls)
-            self._work.notify_all()
-        for call in calls:
-            call.cancel()
+        self._is_stopped = True
+        for _ in range(self._count):
+            self._todo.put(None)
+        for call in self._calls:
+            if call is not None:
+                call.cancel()
         for thread in self._threads:
-            thread.join()
+            # A KeyboardInterrupt may have come while the last one was started; it ends by itself.
+            if thread.ident is not None:
+                thread.join()
 
-    def _next(self) -> Batch | None:
-        with self._work:
-            while not self._is_stopped and not self._is_over:
-                batch = self._batches.next()
-                if batch is not None:
-                    return batch
-                self._work.wait(self._batches.delay())
-            self._work.notify_all()
-            return None
-
-    def _send_all(self) -> None:
-        while (batch := self._next()) is not None:
-            error: errors.LogitdError | None = None
+    def _work(self, place: int) -> None:
+        while not self._is_stopped and (task := self._todo.get()) is not None:
+            batch, request = task
+            error: BaseException | None = None
             try:
-                self._send_one(batch)
+                self._read(place, batch, request)
             except grpc.RpcError as failure:
                 error = errors.from_rpc_error(failure)
-            except errors.LogitdError as failure:
-                error = failure
             except BaseException as bug:  # pylint: disable=broad-except
-                with self._news:
-                    self._batches.fail(bug)
-            with self._news:
-                self._batches.end(batch, error)
-                self._news.notify_all()
-                self._work.notify_all()
+                error = bug
+            self._news.put(_News(batch, is_end=True, error=error))
 
-    def _send_one(self, batch: Batch) -> None:
-        request = self._batches.request(batch)
-        with self._work:
-            if self._is_stopped:
-                return
-            call = self._send(request)
-            self._calls.add(call)
-        try:
-            for response in call:
-                with self._news:
-                    self._batches.take(batch, response)
-                    self._news.notify_all()
-                    if self._batches.failure is not None:
-                        break
-        finally:
+    def _read(self, place: int, batch: Batch, request: Any) -> None:
+        call = self._calls[place] = self._send(request)
+        # `_stop` may have looked before the call was there.
+        if self._is_stopped:
             call.cancel()
-            with self._work:
-                self._calls.discard(call)
+        for response in call:
+            self._news.put(_News(batch, response))

@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 from google.protobuf import message as message_lib, wrappers_pb2
 
-from logitd import _replies, _values, sampling, server
+from logitd import _replies, _values, errors, sampling, server
 from logitd.v1 import decoding_service_pb2, logits_pb2, model_service_pb2, server_service_pb2
 
 _R = TypeVar("_R")
@@ -44,6 +44,13 @@ def health(model: str) -> Unary[bool]:
     service = f"model/{_values.text(model, 'model')}" if model else ""
     return Unary("/grpc.health.v1.Health/Check", wrappers_pb2.StringValue(value=service), wrappers_pb2.Int32Value,
                  lambda response: bool(response.value == 1))
+
+
+def not_serving(error: errors.LogitdError) -> bool:
+    """The answer of is_serving to a failed call: False, or the error itself."""
+    if isinstance(error, (errors.UnavailableError, errors.NotFoundError)):
+        return False
+    raise error
 
 
 def vocabulary(model: str) -> Unary[server.Vocabulary]:

@@ -86,7 +86,7 @@ def token_ids(value: Iterable[SupportsIndex], where: str, wanted: str = "a list 
     """A list, tuple, range or array of integers with one dimension."""
     if isinstance(value, (str, bytes, bytearray)) or not (is_array(value) or isinstance(value, Iterable)):
         raise _wrong_type(where, wanted, value)
-    values: Any = value.tolist() if isinstance(value, _Array) else list(value)
+    values: list[Any] = value.tolist() if isinstance(value, _Array) else list(value)
     # The usual case, without a call for each id.
     if all(type(token) is int for token in values) and (
             not values or (_INT32[0] <= min(values) and max(values) <= _INT32[1])):

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -144,6 +145,11 @@ class Client:
         """
         return self._collect(_calls.generate(prompts, self._options(options)))
 
+    def generate_each(self, prompts: Iterable[requests.Text], **options: Unpack[options_lib.GenerateOptions]
+                      ) -> Iterator[results.Generation]:
+        """As `generate`, one result after the other."""
+        return self._each(_calls.generate(prompts, self._options(options)))
+
     def stream(self, prompt: requests.Text, **options: Unpack[options_lib.GenerateOptions]) -> Stream:
         """Completes a prompt and hands on its deltas as they come. Options: those of `generate`."""
         call = _calls.stream(prompt, self._options(options))
@@ -172,7 +178,7 @@ class Client:
     def vocabulary(self, model: str | None = None) -> server.Vocabulary:
         """All tokens of a model."""
         call = _unary.vocabulary(self._settings.model if model is None else model)
-        return self._retry(lambda: call.result(self._responses(call)))
+        return self._retry(functools.partial(self._responses, call))
 
     def models(self) -> list[server.Model]:
         """The models that are attached or on their way, sorted by name."""
@@ -187,10 +193,8 @@ class Client:
         answer is not serving. Asks once."""
         try:
             return self._call(_unary.health(model))
-        except errors.LogitdError as error:
-            if isinstance(error, (errors.UnavailableError, errors.NotFoundError)):
-                return False
-            raise
+        except grpc.RpcError as failure:
+            return _unary.not_serving(errors.from_rpc_error(failure))
 
     # ---- Rows of the caller's own ----
 
@@ -214,20 +218,15 @@ class Client:
         return self.info().limits
 
     def _each(self, call: _calls.Call[Any]) -> Iterator[Any]:
-        """The results of a call, as they become ready."""
         self._settings.check_process()
         limits = self._limits
-        batches: _batches.Batches[Any] = _batches.Batches(
-            call.method, retry_for=self._settings.retry_for, in_flight=self._settings.in_flight,
-            most_bytes=limits.max_request_bytes or _batches.BYTES_PER_REQUEST)
+        batches: _batches.Batches[Any] = self._settings.batches(call.method, limits)
         threads = Threads(batches, functools.partial(self._send, call), self._settings.in_flight)
-        progress = Progress(call.progress, call.items, call.unit)
-        try:
-            for answers in threads.run(_calls.chunks(call, limits)):
+        with (Progress(call.progress, call.items, call.unit) as progress,
+              contextlib.closing(threads.run(_calls.chunks(call, limits))) as parts):
+            for answers in parts:
                 progress.add(len(answers))
                 yield from map(call.result, answers)
-        finally:
-            progress.close()
 
     def _collect(self, call: _calls.Call[_R]) -> _R:
         return call.collect(tuple(self._each(call)))
@@ -244,29 +243,26 @@ class Client:
         return self._channel.unary_stream(path, type(request).SerializeToString, response.FromString)(
             request, timeout=timeout)
 
-    def _responses(self, call: _unary.Unary[Any]) -> list[Any]:
-        """All responses of a call with a stream of them."""
+    def _responses(self, call: _unary.Unary[_R]) -> _R:
+        """The result of a call with a stream of responses. Raises grpc.RpcError."""
         self._settings.check_process()
-        try:
-            return list(self._start(call.path, call.request, call.response, self._settings.timeout))
-        except grpc.RpcError as failure:
-            raise errors.from_rpc_error(failure) from None
+        return call.result(list(self._start(call.path, call.request, call.response, self._settings.timeout)))
 
     def _call(self, call: _unary.Unary[_R]) -> _R:
+        """Raises grpc.RpcError."""
         self._settings.check_process()
         send = self._channel.unary_unary(call.path, type(call.request).SerializeToString, call.response.FromString)
-        try:
-            return call.result(send(call.request, timeout=self._settings.timeout if call.timeout is None else call.timeout))
-        except grpc.RpcError as failure:
-            raise errors.from_rpc_error(failure) from None
+        return call.result(send(call.request, timeout=self._settings.timeout if call.timeout is None
+                                else call.timeout))
 
     def _unary(self, call: _unary.Unary[_R]) -> _R:
-        return self._retry(lambda: self._call(call))
+        return self._retry(functools.partial(self._call, call))
 
     def _retry(self, attempt: Callable[[], _R]) -> _R:
         patience = Patience(self._settings.retry_for)
         while True:
             try:
                 return attempt()
-            except errors.LogitdError as error:
-                time.sleep(patience.wait_after(error))
+            except grpc.RpcError as failure:
+                delay = patience.wait_after(errors.from_rpc_error(failure))
+            time.sleep(delay)

@@ -1,9 +1,9 @@
 """The errors of logitd: one class for each kind of failure, with reason, field, value and bound.
 
     try:
-        client.score([("1 + 1 =", [""])])
+        client.generate("1 + 1 =", temperature=-1)
     except logitd.InvalidRequestError as error:
-        print(error.reason, error.field, error.bound)     # EMPTY_CONTINUATION items[0].continuations[0] ...
+        print(error.reason, error.field, error.bound)     # FIELD_OUT_OF_RANGE sampling.temperature ...
 
 A call that fails as a whole raises. A failure of one item, candidate or sequence is the `error` of its result.
 """
@@ -174,5 +174,8 @@ def is_transient(error: LogitdError) -> bool:
         return True
     if error.code is grpc.StatusCode.RESOURCE_EXHAUSTED:
         return error.retry_after_s is not None
+    # Some versions of gRPC say "Stream removed" of these too.
+    if error.code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return False
     # gRPC's words for a server that died while it answered.
     return not error.reason and ("RST_STREAM" in error.message or "Stream removed" in error.message)

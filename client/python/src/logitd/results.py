@@ -142,19 +142,27 @@ class _Item:
                 raise part.error
 
 
-@reply(flatten=("item", "rolling", "score", "totals"))
-@dataclasses.dataclass(frozen=True, slots=True)
-class RollingScore(_Item):
-    """The score of a text in windows."""
+@reply("logitd.v1.RollingScore", flatten=("score", "totals"))
+@dataclasses.dataclass(frozen=True)
+class RollingScore:
+    """The score of a text in windows: its sums and counts, without records."""
 
     token_count: int = 0
     cumulative_model_log_prob: float | None = None
+    cumulative_sampling_log_prob: float | None = None
     is_greedy: bool | None = None
     byte_count: int | None = None
     character_count: int | None = None
     perplexity: float | None = None
     bits_per_byte: float | None = None
     windows: tuple[RollingWindow, ...] = ()
+
+
+@reply(flatten=("item", "rolling", "score", "totals"))
+@dataclasses.dataclass(frozen=True)
+class RolledText(RollingScore, _Item):
+    """The answer of `rolling` to one text."""
+
     context_token_count: int = 0
     implicit_context_token_id: int | None = None
 
@@ -165,6 +173,8 @@ class ScoredItem(_Item):
     """The scores of one item."""
 
     continuations: tuple[ScoredContinuation, ...] = ()
+    # Of an item that is a text in windows.
+    rolling: RollingScore | None = None
     context_token_count: int = 0
     implicit_context_token_id: int | None = None
 

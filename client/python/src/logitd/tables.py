@@ -118,7 +118,7 @@ class Scores(Results[results.ScoredItem]):
                 "is_greedy": "boolean", "truncated_token_count": "Int64"}
 
 
-class RollingScores(Results[results.RollingScore]):
+class RollingScores(Results[results.RolledText]):
     """The scores of texts in windows."""
 
     _columns = {**_SUMS, "perplexity": "Float64", "bits_per_byte": "Float64"}
