@@ -202,7 +202,9 @@ class SamplingTest(unittest.TestCase):
                           "min_tokens": 0, "time_limit_ms": 5})
         with self.assertRaisesRegex(TypeError, r"stop\[1\] must be text, got bytes"):
             sampling.stop_criteria(stop=["a", b"b"])
-        self.assertIsNone(sampling.record_options(logitd.Record()))
+        self.assertIsNone(sampling.record_options(None))
+        for empty in (logitd.Record(), {}, {"rank": None}):
+            self.assertTrue(_calls.rank([], {"record": empty}).method.base.HasField("record"))
         self.assertEqual(as_dict(sampling.record_options(logitd.Record(rank=True, top_n=3, named_token_ids=[7],
                                                                        layout="none", token_bytes=False))),
                          {"rank": True, "top_n": 3, "named_token_ids": [7], "layout": "RECORD_LAYOUT_NONE",

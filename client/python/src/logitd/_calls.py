@@ -100,7 +100,10 @@ def _put(message: Any, **fields: Any) -> None:
         if value is None:
             continue
         if isinstance(value, message_lib.Message):
-            getattr(message, name).CopyFrom(value)
+            field = getattr(message, name)
+            # An empty message is not an unset one.
+            field.SetInParent()
+            field.CopyFrom(value)
         else:
             setattr(message, name, value)
 

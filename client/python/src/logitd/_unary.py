@@ -66,21 +66,24 @@ def vocabulary(model: str) -> Unary[server.Vocabulary]:
 
 def _row(logits: Any) -> logits_pb2.Logits:
     """One dense row."""
-    dtype = str(getattr(logits, "dtype", ""))
     if not _values.is_array(logits):
         row = logits_pb2.Logits()
-        row.float_values.extend([_values.number(value, f"logits[{i}]") for i, value in enumerate(logits)])
+        row.float_values.extend([_values.number(value, f"logits[{i}]")
+                                 for i, value in enumerate(_values.items(logits, "logits", "numbers"))])
         return row
-    if logits.ndim != 1:
-        raise ValueError(f"logits must be one row, got an array of shape {tuple(logits.shape)}")
     import numpy
 
-    kinds = {"float32": ("<f4", logits_pb2.LOGITS_DTYPE_F32), "float16": ("<f2", logits_pb2.LOGITS_DTYPE_F16)}
-    if dtype not in kinds:
-        raise TypeError(f"logits must be float32 or float16, got {dtype}: give logits.astype('float32'), which rounds")
-    code, number = kinds[dtype]
-    block = logits_pb2.LogitsBlock(dtype=number, row_count=1, width=len(logits))
-    return logits_pb2.Logits(block=block, values=numpy.ascontiguousarray(logits, code).tobytes())
+    array = numpy.asarray(logits)
+    if array.ndim != 1:
+        raise ValueError(f"logits must be one row, got an array of shape {array.shape}")
+    kinds = {"f4": ("<f4", logits_pb2.LOGITS_DTYPE_F32), "f2": ("<f2", logits_pb2.LOGITS_DTYPE_F16)}
+    kind = f"{array.dtype.kind}{array.dtype.itemsize}"
+    if kind not in kinds:
+        raise TypeError(f"logits must be float32 or float16, got {array.dtype}: give logits.astype('float32'), which "
+                        "rounds each value")
+    code, number = kinds[kind]
+    block = logits_pb2.LogitsBlock(dtype=number, row_count=1, width=len(array))
+    return logits_pb2.Logits(block=block, values=numpy.ascontiguousarray(array, code).tobytes())
 
 
 _LISTS = ("prompt_token_ids", "output_token_ids", "excluded_token_ids")

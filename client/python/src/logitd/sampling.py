@@ -247,7 +247,7 @@ _RECORD: dict[str, Callable[[Any, str, Any, str], None]] = {
 
 def record_options(record: Record | Mapping[str, Any] | None, where: str = "record"
                    ) -> completion_pb2.RecordOptions | None:
-    """RecordOptions; None: none is set."""
+    """RecordOptions; None: unset. An empty record is set: some calls have no records by default."""
     if record is None:
         return None
     if isinstance(record, Record):
@@ -262,4 +262,4 @@ def record_options(record: Record | Mapping[str, Any] | None, where: str = "reco
             raise unknown_option(name, _RECORD, "Record")
         if value is not None:
             _RECORD[name](options, name, value, f"{where}.{name}")
-    return options if options.ListFields() else None
+    return options
