@@ -262,6 +262,5 @@ def _from_state(state: Mapping[str, Any], settings: dict[str, Any]) -> tuple[Opt
     settings["vocab_size"] = state["vocab_size"]
     settings["end_token_ids"] = _values.token_ids(state["end_token_ids"], "state['end_token_ids']")
     pasts = [Past.from_json(past) for past in state["sequences"]]
-    versions = {past.numerics_version for past in pasts} - {None}
-    settings["numerics_version"] = max(versions, default=None)
+    settings["numerics_version"] = next((past.numerics_version for past in pasts if past.numerics_version is not None), None)
     return Options.from_json(state["options"]), pasts

@@ -8,12 +8,12 @@ from __future__ import annotations
 import ctypes
 import dataclasses
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 _CPU = 1
 # Memory of the host that a CUDA or ROCm device reads too.
 _HOST_DEVICES = (_CPU, 3, 11)
-_INTEGER_FORMATS = {1: "B", 2: "H", 4: "I", 8: "Q"}
+_INTEGER_FORMATS: dict[int, Literal["B", "H", "I", "Q"]] = {1: "B", 2: "H", 4: "I", 8: "Q"}
 # The kinds of the buffer protocol's formats.
 _FORMATS = {letter: kind for kind, letters in
             {"float": "efdg", "int": "bhilqn", "uint": "BHILQN", "bool": "?"}.items() for letter in letters}
@@ -104,6 +104,10 @@ def _view(address: int, size: int) -> memoryview:
     return memoryview((ctypes.c_ubyte * size).from_address(address)).cast("B")
 
 
+def _type_name(kind: str, item_bytes: int) -> str:
+    return kind if kind == "bool" else f"{kind}{8 * item_bytes}"
+
+
 def _c_strides(shape: tuple[int, ...], item_bytes: int) -> tuple[int, ...]:
     strides = []
     for size in reversed(shape):
@@ -139,7 +143,7 @@ def from_dlpack(source: Any) -> Array:
     strides = (tuple(tensor.strides[d] * item_bytes for d in range(tensor.ndim)) if tensor.strides
                else _c_strides(shape, item_bytes))
     code = _CODES.get(tensor.code)
-    name = f"{code}{tensor.bits}" if code else f"DLPack type {tensor.code} of {tensor.bits} bits"
+    name = _type_name(code, tensor.bits // 8) if code else f"DLPack type {tensor.code} of {tensor.bits} bits"
     return Array(name if tensor.lanes == 1 else f"{name} x {tensor.lanes}", item_bytes, shape, strides,
                  (tensor.data or 0) + tensor.byte_offset, (source, capsule))
 
@@ -148,10 +152,8 @@ def from_interface(source: Any) -> Array:
     """A numpy array, or whatever has __array_interface__."""
     interface = source.__array_interface__
     order, kind, item_bytes = interface["typestr"][0], interface["typestr"][1], int(interface["typestr"][2:])
-    name = f"{_KINDS.get(kind, kind)}{8 * item_bytes}"
-    if kind == "V":
-        # A type that numpy learned, such as ml_dtypes.bfloat16, tells its name by itself.
-        name = str(getattr(getattr(source, "dtype", None), "name", name))
+    # The kind says little of a type that numpy learned, such as ml_dtypes.bfloat16: it tells its name by itself.
+    name = str(getattr(getattr(source, "dtype", None), "name", _type_name(_KINDS.get(kind, kind), item_bytes)))
     if order == ">" and item_bytes > 1:
         name = f"big-endian {name}"
     shape = tuple(interface["shape"])
@@ -163,7 +165,7 @@ def from_interface(source: Any) -> Array:
 def from_buffer(view: memoryview) -> Array:
     """An object of the buffer protocol. Its bytes are copied unless they lie in C order in memory that can be written."""
     kind = _FORMATS.get(view.format.lstrip("@=<>!"))
-    name = f"{kind}{8 * view.itemsize}" if kind else f"format {view.format!r}"
+    name = _type_name(kind, view.itemsize) if kind else f"format {view.format!r}"
     if view.format[0] in ">!" and view.itemsize > 1:
         name = f"big-endian {name}"
     shape = view.shape or ()

@@ -23,6 +23,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import grpc
 
@@ -67,8 +68,8 @@ class _Link:
         self._channel = channel
         self._requests: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._replies: queue.SimpleQueue[decoding.DecodeResponse | None] = queue.SimpleQueue()
-        self._call = channel.stream_stream(
-            _METHOD, response_deserializer=decoding.DecodeResponse.FromString)(iter(self._requests.get, None))
+        method: Any = channel.stream_stream(_METHOD, response_deserializer=decoding.DecodeResponse.FromString)
+        self._call = method(iter(self._requests.get, None))
         threading.Thread(target=self._read, name="logitd-decode", daemon=True).start()
 
     def _read(self) -> None:
@@ -216,14 +217,15 @@ class Stream:
     def finish(self) -> None:
         """Half-closes, which ends all open sequences, and waits for the stream's end. Raises whatever ended it.
         REQUIRES: no batch waits for a result."""
-        assert not self._unanswered
         if self._failure is not None:
             raise self._failure
-        if self._link is None:
+        link = self._link
+        if self._is_closed or link is None:
             self.close()
             return
-        self._link.half_close()
-        error = self._link.status()
+        assert not self._unanswered
+        link.half_close()
+        error = link.status()
         self.close()
         # Everything is answered: a server that is lost now has nothing more to say.
         if error is not None and not errors.is_transient(error):
@@ -269,8 +271,13 @@ class Stream:
             try:
                 if loss is not None:
                     self._sleep(self._patience.wait_after(loss))
-                self._try_link()
-                self._loss = None
+                if not self._is_closed:
+                    self._link = self._new_link()
+                    self._loss = None
+                if self._is_closed:
+                    # By another thread.
+                    self._drop_link()
+                    raise ValueError("the session is closed")
                 return
             except errors.LogitdError as error:
                 if error is loss:
@@ -278,7 +285,7 @@ class Stream:
                     raise self._fail(error)
                 self._loss = error
 
-    def _try_link(self) -> None:
+    def _new_link(self) -> _Link:
         attempt = self._attempts
         self._attempts += 1
         link = _Link(self._connect(attempt))
@@ -298,7 +305,7 @@ class Stream:
         except BaseException:
             link.close()
             raise
-        self._link = link
+        return link
 
     def _reopen(self, link: _Link) -> None:
         first = self._batch_count - len(self._unanswered)
