@@ -51,7 +51,8 @@ class ScoredLogits:
 class _Given:
     rows: Rows
     targets: list[int]
-    named: List[Iterable[SupportsIndex]] | None
+    # Of each row.
+    named: list[list[int]] | None
 
 
 def score_logits(rows: Any, targets: Any, *, server: str | Iterable[str] = _channel.DEFAULT_ADDRESS,
@@ -123,6 +124,9 @@ def _sequences(rows: Any, targets: Any, named: Any, vocab_size: int | None, dtyp
         parts = [rows[i] for i in range(len(rows))]
     else:
         parts, targets, named = [rows], [targets], None if named is None else [named]
+    if named is not None and len(named) != len(parts):
+        raise refuse(f"named_by_position must have a list for each of {len(parts)} sequences, got {len(named)}",
+                     field="named_by_position", value=len(named), bound=len(parts))
     lists = _values.items(targets.tolist() if hasattr(targets, "tolist") else targets, "targets", "lists of token ids")
     if not parts or len(lists) != len(parts):
         raise refuse(f"there must be a list of targets for each of {len(parts)} sequences, got {len(lists)}",
@@ -135,7 +139,8 @@ def _sequences(rows: Any, targets: Any, named: Any, vocab_size: int | None, dtyp
         if len(tokens) != these.count:
             raise refuse(f"targets[{i}] must have one token for each of {these.count} rows, got {len(tokens)}",
                          field=f"targets[{i}]", value=len(tokens), bound=these.count, reason="TARGET_COUNT_MISMATCH")
-        wanted = None if named is None else named[i]
+        wanted = None if named is None else [_values.token_ids(ids, f"named_by_position[{i}][{t}]")
+                                             for t, ids in enumerate(named[i])]
         if wanted is not None and len(wanted) != these.count:
             raise refuse(f"named_by_position[{i}] must have one list for each of {these.count} rows, got {len(wanted)}",
                          field=f"named_by_position[{i}]", value=len(wanted), bound=these.count,
@@ -157,6 +162,6 @@ def _messages(config: scoring.ScoreLogitsConfig, given: List[_Given], first: int
                 last=end == sequence.rows.count)
             if sequence.named is not None:
                 for ids in sequence.named[begin:end]:
-                    message.named_by_position.add().token_ids.extend(_values.token_ids(ids, "named_by_position"))
+                    message.named_by_position.add(token_ids=ids)
             head = scoring.ScoreLogitsRequest(rows=message).SerializeToString()
             yield with_payload(head, sequence.rows.pieces(begin, end))
