@@ -35,7 +35,7 @@ OPTIONS = {"temperature": 0.8, "seed": SEED}
 
 
 class RawStubs:
-    """The generated stubs, as docs/decode-in-python.md uses them."""
+    """The generated stubs, as docs/decode-wire.md uses them."""
 
     def __init__(self, address: str, rows: np.ndarray):
         self._requests: queue.SimpleQueue = queue.SimpleQueue()
@@ -131,8 +131,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=21)
     parser.add_argument("--batches", type=int, default=5, help="batches of each contender in a round")
     arguments = parser.parse_args()
-    server = subprocess.Popen([BIN / "logitd", "--listen", "127.0.0.1:0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                              text=True)
+    server = subprocess.Popen([BIN / "logitd", "--listen", "127.0.0.1:0"], stdout=subprocess.PIPE,
+                              stderr=subprocess.DEVNULL, text=True)
     try:
         address = server.stdout.readline().strip().removeprefix("listening on ")
         times = measure(address, arguments)

@@ -1,5 +1,5 @@
-"""A DecodeSession whose servers are killed again and again while it decodes a numpy RNN: every token, record and sum comes
-once, in order, and has the bytes of a run without a loss.
+"""A DecodeSession whose servers are killed again and again while it decodes a numpy RNN: every token, record and sum
+comes once, in order, and has the bytes of a run without a loss.
 
 LOGITD_LONG=1: 100 kills; otherwise 10.
 """
@@ -153,7 +153,8 @@ class DecodeKillTest(unittest.TestCase):
                 lines = decode(session, lambda turn: turn in kills and killer.order())
             killer.wait()
             self.assertEqual(killer.kill_count, KILLS)
-            print(f"\n{KILLS} kills of {replicas}: {session.reconnect_count} reconnects, {len(lines)} lines", flush=True)
+            print(f"\n{KILLS} kills of {replicas}: {session.reconnect_count} reconnects, {len(lines)} lines",
+                  flush=True)
             self.assertGreaterEqual(session.reconnect_count, KILLS * 4 // 5)
         finally:
             killer.stop()

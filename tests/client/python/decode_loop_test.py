@@ -124,8 +124,8 @@ class DecodeTest(unittest.TestCase):
                    "run = logitd.decode(decode_loop_test.Rnn(), state=json.load(sys.stdin), server=sys.argv[2])\n"
                    "for tokens in run: pass\n"
                    "print([(c.tokens, c.cumulative_model_log_prob) for c in run.completions])")
-        other = subprocess.run([sys.executable, "-c", program, pathlib.Path(__file__).parent, server.address], input=state,
-                               capture_output=True, text=True, check=True, timeout=300)
+        other = subprocess.run([sys.executable, "-c", program, pathlib.Path(__file__).parent, server.address],
+                               input=state, capture_output=True, text=True, check=True, timeout=300)
         self.assertEqual(other.stdout.strip(),
                          str([(c.tokens, c.cumulative_model_log_prob) for c in whole.completions]))
 

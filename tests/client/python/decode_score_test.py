@@ -55,8 +55,8 @@ class ScoreLogitsTest(unittest.TestCase):
         if temperature is None:
             self.assertIsNone(scored.cumulative_sampling_log_prob)
         else:
-            self.assertAlmostEqual(scored.cumulative_sampling_log_prob, math.fsum(log_probs(matrix, targets, temperature)),
-                                   delta=1e-6 * len(expected))
+            self.assertAlmostEqual(scored.cumulative_sampling_log_prob,
+                                   math.fsum(log_probs(matrix, targets, temperature)), delta=1e-6 * len(expected))
 
     def test_one_sequence_and_several(self):
         one, several = rows(6, V), rows(3, 4, V)
@@ -110,9 +110,10 @@ class ScoreLogitsTest(unittest.TestCase):
 
     def test_records_prompts_and_named_tokens(self):
         matrix = rows(2, 3, V)
-        scores = score(matrix, ids(2, 3), record=logitd.Record(rank=True, top_n=2), frequency_penalty=1.0, prompt=[1, 1],
-                       named_by_position=[[[0], [1, 2], []], [[3], [4], [5]]])
-        self.assertEqual([token.named.token_ids if token.named else () for token in scores[0].tokens], [(0,), (1, 2), ()])
+        scores = score(matrix, ids(2, 3), record=logitd.Record(rank=True, top_n=2), frequency_penalty=1.0,
+                       prompt=[1, 1], named_by_position=[[[0], [1, 2], []], [[3], [4], [5]]])
+        self.assertEqual([token.named.token_ids if token.named else () for token in scores[0].tokens],
+                         [(0,), (1, 2), ()])
         self.assertEqual(scores[1].tokens[2].named.token_ids, (5,))
         self.assertEqual(len(scores[0].tokens[0].top.token_ids), 2)
         self.assertGreaterEqual(scores[0].tokens[0].rank, 1)
@@ -130,11 +131,12 @@ class ScoreLogitsTest(unittest.TestCase):
 
     def test_wrong_shapes_are_refused_before_anything_is_sent(self):
         matrix = rows(2, 3, V)
-        for given, targets, words in ((matrix, ids(2, 4), r"targets\[0\] must have one token for each of 3 rows, got 4"),
-                                      (matrix, ids(3, 3), "list of targets for each of 2 sequences, got 3"),
-                                      (matrix[0], [1, 2], "each of 3 rows, got 2"),
-                                      ([matrix[0], rows(3, V + 1)], ids(2, 3), f"vocab_size = {V} values, got {V + 1}"),
-                                      ([], [], "each of 0 sequences"), (matrix[None], [ids(2, 3)], "shape")):
+        for given, targets, words in (
+                (matrix, ids(2, 4), r"targets\[0\] must have one token for each of 3 rows, got 4"),
+                (matrix, ids(3, 3), "list of targets for each of 2 sequences, got 3"),
+                (matrix[0], [1, 2], "each of 3 rows, got 2"),
+                ([matrix[0], rows(3, V + 1)], ids(2, 3), f"vocab_size = {V} values, got {V + 1}"),
+                ([], [], "each of 0 sequences"), (matrix[None], [ids(2, 3)], "shape")):
             with self.assertRaisesRegex(errors.InvalidRequestError, words):
                 logitd.score_logits(given, targets, server="127.0.0.1:1", retry_for=0)
         with self.assertRaisesRegex(errors.InvalidRequestError, "vocab_size = 5"):

@@ -3,6 +3,8 @@
 import asyncio
 import json
 import math
+import subprocess
+import sys
 import unittest
 
 import harness
@@ -83,7 +85,8 @@ class DecodeSessionTest(unittest.TestCase):
                 self.assertEqual((step.finish_reason, step.sequence.finish_reason), ("max_tokens", "max_tokens"))
 
     def test_numbers_are_those_of_the_rows(self):
-        session = self.session(record=logitd.Record(entropy=True, kept_set=True, draw=True, named_token_ids=[7]), top_k=3)
+        session = self.session(
+            record=logitd.Record(entropy=True, kept_set=True, draw=True, named_token_ids=[7]), top_k=3)
         sequence = session.open()
         for seed in range(5):
             row = rows(1, seed)[0]
@@ -132,7 +135,7 @@ class DecodeSessionTest(unittest.TestCase):
         self.assertEqual([default.finish_reason, hot.finish_reason, free.finish_reason], ["max_tokens"] * 2 + [None])
 
     def test_unknown_options_and_wrong_values_are_refused(self):
-        with self.assertRaisesRegex(TypeError, r"DecodeSession\(\) has no option 'temprature'; did you mean 'temperature'"):
+        with self.assertRaisesRegex(TypeError, r"DecodeSession\(\) has no option 'temprature'; did you mean 'temper"):
             self.session(temprature=1)
         with self.assertRaisesRegex(TypeError, "has no option 'stop'"):
             self.session(stop=["\n"])
@@ -188,7 +191,8 @@ class DecodeSessionTest(unittest.TestCase):
         steps = session.step(array)
         self.assertIsNone(steps[0].error)
         self.assertIsInstance(steps[1].error, errors.InvalidRequestError)
-        self.assertEqual((steps[1].error.reason, steps[1].error.token_id, steps[1].error.row), ("NON_FINITE_LOGIT", 3, 1))
+        self.assertEqual((steps[1].error.reason, steps[1].error.token_id, steps[1].error.row),
+                         ("NON_FINITE_LOGIT", 3, 1))
         self.assertIs(bad.error, steps[1].error)
         self.assertEqual((steps[1].token_id, steps[1].record, bad.token_count, bad.is_running), (None, None, 1, False))
         self.assertEqual(session.running, [good])
@@ -261,7 +265,8 @@ class DecodeSessionTest(unittest.TestCase):
         apart = self.session(seed=4)
         for _ in samples:
             apart.open()
-        self.assertEqual([step.token_id for step in apart.step(numpy.tile(row, (50, 1)))], [step.token_id for step in steps])
+        self.assertEqual([step.token_id for step in apart.step(numpy.tile(row, (50, 1)))],
+                         [step.token_id for step in steps])
 
     def test_a_step_of_many_rows_goes_in_several_messages(self):
         width = 20_000
@@ -297,11 +302,13 @@ class DecodeSessionTest(unittest.TestCase):
             session.open()
             step, = session.step(given)
             exact = given if dtype != "bf16" else (given.astype("u4") << 16).view("f4")
-            self.assertAlmostEqual(step.record.model_log_prob, log_softmax(exact.astype("f4"))[step.token_id], delta=1e-6)
+            expected = log_softmax(exact.astype("f4"))[step.token_id]
+            self.assertAlmostEqual(step.record.model_log_prob, expected, delta=1e-6)
 
     def test_a_state_goes_on_elsewhere(self):
         values = [rows(2, seed) for seed in range(12)]
-        for options in ({"temperature": 0.7}, {"frequency_penalty": 0.5, "repetition_penalty": 1.1, "temperature": 1.3}):
+        for options in ({"temperature": 0.7},
+                        {"frequency_penalty": 0.5, "repetition_penalty": 1.1, "temperature": 1.3}):
             whole = self.session(seed=6, **options)
             first, second = whole.open([1, 2]), whole.open([3], temperature=2.0, seed=8)
             for i, array in enumerate(values):
@@ -381,6 +388,15 @@ class DecodeSessionTest(unittest.TestCase):
         step, = session.step(rows(1))
         self.assertIsNone(step.cumulative_model_log_prob)
         self.assertIsNotNone(step.cumulative_sampling_log_prob)
+
+    def test_a_program_that_leaves_a_session_open_ends(self):
+        program = ("import sys, logitd\n"
+                   "session = logitd.DecodeSession(sys.argv[1], vocab_size=5)\n"
+                   "session.open()\n"
+                   "session.send(memoryview(bytearray(20)).cast('f'))\n"
+                   "run = logitd.decode(lambda batch: [memoryview(bytearray(20)).cast('f')], [[1]], server=sys.argv[1])\n"
+                   "next(run)\n")
+        subprocess.run([sys.executable, "-c", program, server.address], check=True, timeout=60)
 
     def test_asyncio(self):
         async def decode():

@@ -1,5 +1,5 @@
-"""The stream below DecodeSession, against a server that follows a script: what is opened and sent again after a loss, and
-which ends are final."""
+"""The stream below DecodeSession, against a server that follows a script: what is opened and sent again after a loss,
+and which ends are final."""
 
 import gc
 import os
@@ -123,13 +123,14 @@ class StreamTest(unittest.TestCase):
     def test_a_refused_config_is_final(self):
         def refuses(stream):
             stream.take()
-            stream.abort(grpc.StatusCode.INVALID_ARGUMENT, "top_p must be in [0, 1]", reason=2, field="config.sampling.top_p",
-                         value="2", bound="[0, 1]")
+            stream.abort(grpc.StatusCode.INVALID_ARGUMENT, "top_p must be in [0, 1]", reason=2,
+                         field="config.sampling.top_p", value="2", bound="[0, 1]")
 
         server = self.serve(refuses)
         with self.assertRaises(errors.InvalidRequestError) as caught:
             self.session(server, top_p=2)
-        self.assertEqual((caught.exception.reason, caught.exception.field), ("FIELD_OUT_OF_RANGE", "config.sampling.top_p"))
+        self.assertEqual((caught.exception.reason, caught.exception.field),
+                         ("FIELD_OUT_OF_RANGE", "config.sampling.top_p"))
         self.assertEqual(len(server.messages), 1)
 
     def test_another_numerics_version_ends_the_session(self):

@@ -57,7 +57,8 @@ class Stream:
         return config
 
     def answer(self, batch: decoding.StepBatch | None = None, token: int = TOKEN) -> decoding.StepBatch:
-        """Answers a batch, by default the next one, as a server does whose every token is `token` with a log-prob of -1."""
+        """Answers a batch, by default the next one, as a server does whose every token is `token` with a log-prob of
+        -1."""
         batch = self.take().batch if batch is None else batch
         result = decoding.BatchResult(batch_id=batch.batch_id)
         for opened in batch.opens:

@@ -64,8 +64,8 @@ class AsyncDecodeSession:
     async def send(self, rows: Any, sequences: Iterable[Sequence] | None = None, *, allowed_tokens: PerSequence = None,
                    given_token_id: PerSequence = None, named_token_ids: PerSequence = None) -> None:
         """As DecodeSession.send."""
-        await self._run(self.session.send, rows, sequences, allowed_tokens=allowed_tokens, given_token_id=given_token_id,
-                        named_token_ids=named_token_ids)
+        await self._run(self.session.send, rows, sequences, allowed_tokens=allowed_tokens,
+                        given_token_id=given_token_id, named_token_ids=named_token_ids)
 
     async def receive(self) -> list[Step]:
         """As DecodeSession.receive."""

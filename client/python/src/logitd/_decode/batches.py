@@ -47,7 +47,8 @@ class NewStep:
     row: int
 
 
-def batches_of(opens: List[Opening], closes: List[Sequence], steps: List[NewStep], rows: Rows | None) -> Iterator[Batch]:
+def batches_of(opens: List[Opening], closes: List[Sequence], steps: List[NewStep],
+               rows: Rows | None) -> Iterator[Batch]:
     """Batches with all of these, in this order. Several steps may take one row. REQUIRES: there are rows if there are
     steps."""
     *full, batch = _opening(opens)

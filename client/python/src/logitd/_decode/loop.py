@@ -29,7 +29,8 @@ class DecodeBatch:
     indices: the places of their prompts, from 0. A sequence keeps its index for good.
     new_tokens: the tokens that the model has not seen: in its first batch the prompt and whatever it was resumed with,
       later the token that was chosen last.
-    positions: the number of tokens before the new ones, the prompt's included: the length of a cache that a model keeps.
+    positions: the number of tokens before the new ones, the prompt's included: the length of a cache that a model
+      keeps.
     ended: the indices of sequences that have ended since the batch before; their caches can go.
     """
 
@@ -53,8 +54,8 @@ class Completion:
     """The result for one prompt.
 
     tokens: the tokens so far, those that it was resumed with included, the prompt not.
-    cumulative_model_log_prob, cumulative_sampling_log_prob: the sums over them, nats. None: there is no token, or some token
-      has none.
+    cumulative_model_log_prob, cumulative_sampling_log_prob: the sums over them, nats. None: there is no token, or some
+      token has none.
     finish_reason: "stop_token", "max_tokens", "no_admissible_token" or "time_limit"; None: it goes on, or failed.
     error: why it failed; its tokens and sums up to there are right. None: it did not.
     seed, sequence_key: with these a replay has the same random numbers. None: it has not begun.
@@ -165,8 +166,9 @@ class Decoding:
 
     @property
     def state(self) -> dict[str, Any]:
-        """Everything that decode(step, state=...) needs to go on from here, in this process or in another, with the same
-        tokens and sums: plain data, which json can write. A sequence that failed is tried again from its last token."""
+        """Everything that decode(step, state=...) needs to go on from here, in this process or in another, with the
+        same tokens and sums: plain data, which json can write. A sequence that failed is tried again from its last
+        token."""
         options = self._options
         if self._session is not None:
             options = options.with_seed(self._session.seed)
@@ -225,11 +227,12 @@ def decode(step: Callable[[DecodeBatch], Any], prompts: Iterable[Iterable[Suppor
     vocab_size: the width that the rows must have. None: that of the first rows.
     state: what Decoding.state returned, instead of prompts and options: the sequences go on from there.
     max_running: the most sequences that run at once, [1, 1024]; others begin when these end.
-    on_error: "raise": the failure of a sequence is raised, after its turn; "return": it is only the completion's `error`.
+    on_error: "raise": the failure of a sequence is raised, after its turn; "return": it is only the completion's
+      `error`.
     server, end_token_ids, dtype, retry_for, credentials, connect, options: as in DecodeSession.
 
-    Sequences draw by the seed and their index, so that equal prompts have different completions. Raises what DecodeSession
-    and its send() raise; if vocab_size is given, already here.
+    Sequences draw by the seed and their index, so that equal prompts have different completions. Raises what
+    DecodeSession and its send() raise; if vocab_size is given, already here.
     """
     if not callable(step):
         raise TypeError(f"step must be a function of a DecodeBatch, got {type(step).__name__}")
@@ -238,7 +241,8 @@ def decode(step: Callable[[DecodeBatch], Any], prompts: Iterable[Iterable[Suppor
     if on_error not in ("raise", "return"):
         raise ValueError(f"on_error must be 'raise' or 'return', got {on_error!r}")
     check_dtype(dtype)
-    settings: dict[str, Any] = {"dtype": dtype, "retry_for": retry_for, "vocab_size": vocab_size, "numerics_version": None,
+    settings: dict[str, Any] = {"dtype": dtype, "retry_for": retry_for, "vocab_size": vocab_size,
+                                "numerics_version": None,
                                 "end_token_ids": _values.token_ids(end_token_ids, "end_token_ids")}
     if state is not None:
         given = [name for name, value in {"prompts": prompts, "vocab_size": vocab_size, **options}.items()
@@ -262,5 +266,6 @@ def _from_state(state: Mapping[str, Any], settings: dict[str, Any]) -> tuple[Opt
     settings["vocab_size"] = state["vocab_size"]
     settings["end_token_ids"] = _values.token_ids(state["end_token_ids"], "state['end_token_ids']")
     pasts = [Past.from_json(past) for past in state["sequences"]]
-    settings["numerics_version"] = next((past.numerics_version for past in pasts if past.numerics_version is not None), None)
+    versions = [past.numerics_version for past in pasts if past.numerics_version is not None]
+    settings["numerics_version"] = versions[0] if versions else None
     return Options.from_json(state["options"]), pasts

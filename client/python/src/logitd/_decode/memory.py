@@ -21,9 +21,9 @@ _FORMATS = {letter: kind for kind, letters in
 
 class _DLTensor(ctypes.Structure):
     _fields_ = [("data", ctypes.c_void_p), ("device_type", ctypes.c_int32), ("device_id", ctypes.c_int32),
-                ("ndim", ctypes.c_int32), ("code", ctypes.c_uint8), ("bits", ctypes.c_uint8), ("lanes", ctypes.c_uint16),
-                ("shape", ctypes.POINTER(ctypes.c_int64)), ("strides", ctypes.POINTER(ctypes.c_int64)),
-                ("byte_offset", ctypes.c_uint64)]
+                ("ndim", ctypes.c_int32), ("code", ctypes.c_uint8), ("bits", ctypes.c_uint8),
+                ("lanes", ctypes.c_uint16), ("shape", ctypes.POINTER(ctypes.c_int64)),
+                ("strides", ctypes.POINTER(ctypes.c_int64)), ("byte_offset", ctypes.c_uint64)]
 
 
 class _Versioned(ctypes.Structure):
@@ -163,7 +163,8 @@ def from_interface(source: Any) -> Array:
 
 
 def from_buffer(view: memoryview) -> Array:
-    """An object of the buffer protocol. Its bytes are copied unless they lie in C order in memory that can be written."""
+    """An object of the buffer protocol. Its bytes are copied unless they lie in C order in memory that can be
+    written."""
     kind = _FORMATS.get(view.format.lstrip("@=<>!"))
     name = _type_name(kind, view.itemsize) if kind else f"format {view.format!r}"
     if view.format[0] in ">!" and view.itemsize > 1:

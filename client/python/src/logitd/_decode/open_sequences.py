@@ -21,7 +21,8 @@ BYTES_PER_BATCH = 8 << 20
 
 
 def looks_at_tokens(sampling: sampling_pb2.SamplingParams) -> bool:
-    """Whether a stage of these parameters looks at the tokens of a sequence, so that their number does not resume it."""
+    """Whether a stage of these parameters looks at the tokens of a sequence, so that their number does not resume
+    it."""
     return (sampling.HasField("repetition_penalty") or sampling.HasField("frequency_penalty") or
             sampling.HasField("presence_penalty") or sampling.no_repeat_ngram_size != 0 or sampling.HasField("dry") or
             len(sampling.sequence_biases) > 0)

@@ -66,8 +66,8 @@ class Rows:
         source: a numpy array, a torch or jax tensor, or any object with __dlpack__, __array_interface__, __array__ or
           the buffer protocol; strides may be any. A list of floats is a row of float64.
         vocab_size: the width that the rows must have; None: any.
-        dtype: None: as the values are, and float64 is refused. "f32": float64 is rounded to the nearest float32. "bf16":
-          integers of two bytes are the bits of bfloat16.
+        dtype: None: as the values are, and float64 is refused. "f32": float64 is rounded to the nearest float32.
+          "bf16": integers of two bytes are the bits of bfloat16.
 
         Raises InvalidRequestError, which says what to do.
         """
@@ -94,19 +94,21 @@ class Rows:
         """The rows of all parts, which must have one width and one type. REQUIRES: a part."""
         for i, part in enumerate(parts):
             if part.width != parts[0].width:
-                raise refuse(f"all rows must have one width: row 0 has {parts[0].width} values, row {i} has {part.width}",
-                             value=part.width, bound=parts[0].width, reason="ROW_LENGTH_MISMATCH")
+                raise refuse(f"all rows must have one width: row 0 has {parts[0].width} values, "
+                             f"row {i} has {part.width}", value=part.width, bound=parts[0].width,
+                             reason="ROW_LENGTH_MISMATCH")
             if part.dtype != parts[0].dtype:
                 raise refuse(f"all rows must have one type: row 0 is {_name(parts[0].dtype)}, "
                              f"row {i} is {_name(part.dtype)}", value=_name(part.dtype), bound=_name(parts[0].dtype))
         return cls(parts[0].dtype, sum(part.count for part in parts), parts[0].width,
-                   tuple(itertools.chain.from_iterable(part._pieces for part in parts)), [part._owner for part in parts])
+                   tuple(itertools.chain.from_iterable(part._pieces for part in parts)),
+                   [part._owner for part in parts])
 
     @classmethod
     def _of_floats(cls, values: Sequence[float], dtype: Dtype | None) -> Rows:
         if dtype != "f32":
-            raise refuse("a list of Python's floats is float64: give dtype='f32', which rounds each to the nearest float32, "
-                         "or an array", value="float64", bound="float32, float16, bfloat16")
+            raise refuse("a list of Python's floats is float64: give dtype='f32', which rounds each to the nearest "
+                         "float32, or an array", value="float64", bound="float32, float16, bfloat16")
         return cls(logits_pb2.LOGITS_DTYPE_F32, 1, len(values), (_rounded(struct.pack(f"<{len(values)}d", *values)),))
 
     @classmethod
@@ -176,8 +178,8 @@ def _array(source: Any, dtype: Dtype | None) -> memory.Array:
 def _by_numpy(source: Any, dtype: Dtype | None) -> memory.Array:
     if not hasattr(source, "__array__"):
         where = " on the host" if hasattr(source, "__dlpack__") else ""
-        raise refuse(f"rows must be an array{where} (numpy, torch, jax, or with __dlpack__, __array__ or the buffer protocol), "
-                     f"got {type(source).__name__}", value=type(source).__name__)
+        raise refuse(f"rows must be an array{where} (numpy, torch, jax, or with __dlpack__, __array__ or the buffer "
+                     f"protocol), got {type(source).__name__}", value=type(source).__name__)
     try:
         import numpy
     except ImportError as failure:
@@ -204,7 +206,8 @@ def _check_type(type_name: str, dtype: Dtype | None) -> None:
 
 
 def _rounded(doubles: bytes) -> bytes:
-    """float64 as float32, each value the nearest. Raises InvalidRequestError for a finite one that float32 cannot hold."""
+    """float64 as float32, each value the nearest. Raises InvalidRequestError for a finite one that float32 cannot
+    hold."""
     if "numpy" in sys.modules:
         import numpy
 
@@ -219,7 +222,8 @@ def _rounded(doubles: bytes) -> bytes:
             return struct.pack(f"<{len(values)}f", *values)
         except OverflowError:
             pass
-    raise refuse("rows hold a finite value beyond 3.4028235e38, which float32 cannot hold", bound="[-3.4028235e38, 3.4028235e38]")
+    raise refuse("rows hold a finite value beyond 3.4028235e38, which float32 cannot hold",
+                 bound="[-3.4028235e38, 3.4028235e38]")
 
 
 def _count(shape: Sequence[int]) -> int:

@@ -23,8 +23,8 @@ _KEYS = frozenset({"version", "numerics_version", "prompt", "tokens", "seed", "s
 
 
 def cumulative(state: Any, distribution: str) -> float | None:
-    """The sum of the "model" or "sampling" log-probs of a ResumeState, nats. None: there is no token, or some token has no
-    log-prob."""
+    """The sum of the "model" or "sampling" log-probs of a ResumeState, nats. None: there is no token, or some token has
+    no log-prob."""
     if state is None or not state.HasField(f"{distribution}_sum"):
         return None
     return float(getattr(state, f"{distribution}_sum") + getattr(state, f"{distribution}_compensation"))
@@ -73,8 +73,8 @@ class Sequence:
 
     tokens: the tokens chosen so far, those that it was resumed with included, the prompt not.
     seed, sequence_key: with these a replay has the same random numbers; None: not known before the first result.
-    finish_reason: "stop_token", "max_tokens", "no_admissible_token", "time_limit", or "cancelled" after close(); None: it
-      goes on, or failed.
+    finish_reason: "stop_token", "max_tokens", "no_admissible_token", "time_limit", or "cancelled" after close(); None:
+      it goes on, or failed.
     error: why it failed; None: it did not.
     """
 
@@ -120,12 +120,12 @@ class Sequence:
 
     def past(self) -> Past:
         count, resume_state = self._after
-        return Past(self.prompt, tuple(self.tokens[:count]), self.seed, self.sequence_key, resume_state, self.finish_reason,
-                    self._session.numerics_version)
+        return Past(self.prompt, tuple(self.tokens[:count]), self.seed, self.sequence_key, resume_state,
+                    self.finish_reason, self._session.numerics_version)
 
     def state(self) -> dict[str, Any]:
-        """The past as plain data, which json can write: DecodeSession.open(state=...) goes on from here, in this process
-        or in another. The parameters are not part of it. With steps on their way: the state before them."""
+        """The past as plain data, which json can write: DecodeSession.open(state=...) goes on from here, in this
+        process or in another. The parameters are not part of it. With steps on their way: the state before them."""
         return self.past().to_json()
 
     def close(self) -> None:

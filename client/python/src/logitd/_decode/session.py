@@ -60,8 +60,8 @@ class DecodeSession:
     - Several batches may be on their way: send() as often as there is work, receive() for the results in their order.
     - If the connection or the server is lost, the session opens its sequences again, on the same server or on the next
       one, and sends whatever was not answered. Each result comes once, with the bytes of a run without a loss.
-    - A failure of one sequence is the `error` of its step, and the others go on. A failure of the session is raised, and
-      ends it.
+    - A failure of one sequence is the `error` of its step, and the others go on. A failure of the session is raised,
+      and ends it.
 
     One thread at a time. AsyncDecodeSession is the same with `await`.
     """
@@ -75,14 +75,15 @@ class DecodeSession:
         server: an address, or those of several replicas, which are taken in turn.
         vocab_size: the number of token ids, and the width of every row.
         end_token_ids: tokens that end a sequence, for which ignore_eos holds; stop_token_ids are others.
-        dtype: None, or "f32", which rounds rows of float64, or "bf16", which takes integers of two bytes for the bits of
-          bfloat16.
+        dtype: None, or "f32", which rounds rows of float64, or "bf16", which takes integers of two bytes for the bits
+          of bfloat16.
         numerics_version: the version that the server must have; None: any.
         retry_for: the longest time to look for a server that answers, seconds; 0: a lost stream ends the session.
         max_batches_in_flight: batches that are sent before the first of them is answered, >= 1.
         connect: makes the channels instead of `server`.
-        options: the defaults of all sequences: temperature, top_k, top_p, min_p, seed, repetition_penalty, ... (the fields
-          of SamplingParams), max_tokens, stop_token_ids, ignore_eos, min_tokens, time_limit_ms, and record=Record(...).
+        options: the defaults of all sequences: temperature, top_k, top_p, min_p, seed, repetition_penalty, ... (the
+          fields of SamplingParams), max_tokens, stop_token_ids, ignore_eos, min_tokens, time_limit_ms, and
+          record=Record(...).
 
         Raises the server's refusal of the options; UnavailableError if no server answers in time.
         """
@@ -151,8 +152,8 @@ class DecodeSession:
         """Opens a sequence with the next batch. Nothing is sent yet.
 
         prompt: token ids. Only penalties, sequence_biases, no_repeat_ngram_size and dry look at it.
-        state: what Sequence.state() returned, instead of a prompt: the sequence goes on from there, with its seed and its
-          key. For a branch that draws other tokens, give another sequence_key.
+        state: what Sequence.state() returned, instead of a prompt: the sequence goes on from there, with its seed and
+          its key. For a branch that draws other tokens, give another sequence_key.
         sequence_key: its stream of random numbers under the seed, [0, 2^56). None: the state's, or its number in the
           session.
         options: as in the constructor; each takes the place of the session's of the same name, and None unsets it.
@@ -219,8 +220,8 @@ class DecodeSession:
         for name, ids in (("prompt", past.prompt), ("tokens", past.tokens)):
             if ids and not 0 <= min(ids) <= max(ids) < self.vocab_size:
                 wrong = next(token for token in ids if not 0 <= token < self.vocab_size)
-                raise refuse(f"{name} must have token ids in [0, {self.vocab_size}), got {wrong}", field=name, value=wrong,
-                             bound=f"[0, {self.vocab_size})", reason="TOKEN_ID_OUT_OF_RANGE")
+                raise refuse(f"{name} must have token ids in [0, {self.vocab_size}), got {wrong}", field=name,
+                             value=wrong, bound=f"[0, {self.vocab_size})", reason="TOKEN_ID_OUT_OF_RANGE")
 
     def step(self, rows: Any, sequences: Iterable[Sequence] | None = None, *, allowed_tokens: PerSequence = None,
              given_token_id: PerSequence = None, named_token_ids: PerSequence = None) -> list[Step]:
@@ -234,19 +235,19 @@ class DecodeSession:
 
     def send(self, rows: Any, sequences: Iterable[Sequence] | None = None, *, allowed_tokens: PerSequence = None,
              given_token_id: PerSequence = None, named_token_ids: PerSequence = None) -> None:
-        """Sends one row for each sequence; receive() returns their steps. If max_batches_in_flight are on their way, waits
-        for one of them.
+        """Sends one row for each sequence; receive() returns their steps. If max_batches_in_flight are on their way,
+        waits for one of them.
 
-        rows: an array [B, V], row i for sequence i; [V] for one sequence; or {sequence: row}, where sequences may share a
-          row. The array may be changed after the call. Rows.of says which arrays these may be.
-        sequences: None: all that are running. A sequence may have several steps on their way if its rows do not depend on
-          the tokens.
+        rows: an array [B, V], row i for sequence i; [V] for one sequence; or {sequence: row}, where sequences may share
+          a row. The array may be changed after the call. Rows.of says which arrays these may be.
+        sequences: None: all that are running. A sequence may have several steps on their way if its rows do not depend
+          on the tokens.
         allowed_tokens: {sequence: token ids, or a bitmask in bytes}, the only tokens that may be chosen at this step.
         given_token_id: {sequence: token id}, the token to take instead of choosing one.
         named_token_ids: {sequence: token ids}, whose log-probs the record shall hold (record.named).
 
-        Raises InvalidRequestError for rows of a wrong width, type or number: nothing is sent then. Raises whatever ended
-        the session.
+        Raises InvalidRequestError for rows of a wrong width, type or number: nothing is sent then. Raises whatever
+        ended the session.
         """
         values, chosen, numbers = self._rows(rows, sequences)
         steps = [NewStep(sequence, decoding.SequenceStep(
@@ -295,8 +296,8 @@ class DecodeSession:
                 raise ValueError(f"{sequence!r} has ended")
 
     def receive(self) -> list[Step]:
-        """Waits for the steps of the oldest send() that were not received. Raises whatever ended the session; ValueError
-        if nothing was sent."""
+        """Waits for the steps of the oldest send() that were not received. Raises whatever ended the session;
+        ValueError if nothing was sent."""
         while not self._results:
             if not self._sent:
                 raise ValueError("nothing was sent that has not been received")
@@ -311,8 +312,8 @@ class DecodeSession:
             self._collect()
 
     def close(self) -> None:
-        """Waits for the results of everything that was sent, which receive() still returns, then ends the stream, and with
-        it all sequences that are open. Raises whatever ended the session. A second call does nothing."""
+        """Waits for the results of everything that was sent, which receive() still returns, then ends the stream, and
+        with it all sequences that are open. Raises whatever ended the session. A second call does nothing."""
         while self._sent:
             self._collect()
         self._stream.finish()
@@ -378,8 +379,8 @@ class DecodeSession:
             self._closes.append(sequence)
 
 
-def _set_step_options(steps: List[NewStep], allowed_tokens: Mapping[Sequence, Any], given_token_id: Mapping[Sequence, Any],
-                      named_token_ids: Mapping[Sequence, Any]) -> None:
+def _set_step_options(steps: List[NewStep], allowed_tokens: Mapping[Sequence, Any],
+                      given_token_id: Mapping[Sequence, Any], named_token_ids: Mapping[Sequence, Any]) -> None:
     sequences = {step.sequence for step in steps}
     for name, values in (("allowed_tokens", allowed_tokens), ("given_token_id", given_token_id),
                          ("named_token_ids", named_token_ids)):

@@ -1,5 +1,5 @@
-"""A Decode stream that survives its servers: several batches in flight, and if the connection or the server is lost, the
-sequences are opened again, on the same server or on another replica, and whatever was not answered is sent again.
+"""A Decode stream that survives its servers: several batches in flight, and if the connection or the server is lost,
+the sequences are opened again, on the same server or on another replica, and whatever was not answered is sent again.
 
     stream = Stream(connect, config, retry_for=300)
     stream.send(batch, pieces)                  # as often as there is work
@@ -124,8 +124,8 @@ class _Unanswered:
 
 
 class Stream:
-    def __init__(self, connect: Callable[[int], grpc.Channel], config: decoding.DecodeConfig, *, retry_for: float = 300.0,
-                 sleep: Callable[[float], None] = time.sleep):
+    def __init__(self, connect: Callable[[int], grpc.Channel], config: decoding.DecodeConfig, *,
+                 retry_for: float = 300.0, sleep: Callable[[float], None] = time.sleep):
         """Opens the first stream.
 
         connect: a new channel for each attempt, which are counted from 0.
@@ -172,7 +172,8 @@ class Stream:
         for opened in batch.opens:
             if opened.HasField("fork"):
                 # Its prompt and options are its source's, which the stream does not follow.
-                raise refuse("opens.fork cannot be resumed: use fresh", field="opens.fork", value="a fork", bound="fresh")
+                raise refuse("opens.fork cannot be resumed: use fresh", field="opens.fork", value="a fork",
+                             bound="fresh")
         self._batch_count += 1
         batch.batch_id = self._batch_count * _ID_STEP
         message = _encode(batch, pieces)
@@ -238,9 +239,11 @@ class Stream:
         self._drop_link()
 
     def __del__(self) -> None:
-        # A session that was left open. Nothing is set if the constructor failed early.
-        if getattr(self, "_link", None) is not None:
-            self.close()
+        # A session that was left open. Nothing is set if the constructor failed early. To wait here, as close() does,
+        # could wait for the very thread that collects this, or for one that ended with the interpreter.
+        link = getattr(self, "_link", None)
+        if link is not None:
+            link.half_close()
 
     def _drop_link(self) -> None:
         link, self._link = self._link, None
