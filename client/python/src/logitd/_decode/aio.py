@@ -6,10 +6,15 @@ import asyncio
 import concurrent.futures
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Any, SupportsIndex, TypeVar
+from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar
 
 from logitd._decode.sequences import Sequence, Step
 from logitd._decode.session import DecodeSession, PerSequence
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from logitd._decode.parameters import DecodeOptions
 
 _T = TypeVar("_T")
 
@@ -51,7 +56,7 @@ class AsyncDecodeSession:
         return self.session.running
 
     def open(self, prompt: Iterable[SupportsIndex] = (), *, state: Mapping[str, Any] | None = None,
-             sequence_key: int | None = None, **options: Any) -> Sequence:
+             sequence_key: int | None = None, **options: Unpack[DecodeOptions]) -> Sequence:
         """As DecodeSession.open: nothing is sent yet."""
         return self.session.open(prompt, state=state, sequence_key=sequence_key, **options)
 

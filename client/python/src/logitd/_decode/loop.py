@@ -6,7 +6,7 @@ import collections
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence as List
 from types import TracebackType
-from typing import Any, Literal, SupportsIndex
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
 
 import grpc
 
@@ -15,6 +15,11 @@ from logitd._decode.parameters import Options
 from logitd._decode.rows import Dtype, Rows, check_dtype, refuse
 from logitd._decode.sequences import Past, Sequence, Step, cumulative
 from logitd._decode.session import Connect, DecodeSession, connect_in_turn
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from logitd._decode.parameters import DecodeOptions
 
 _STATE_VERSION = 1
 _KEYS = frozenset({"version", "vocab_size", "end_token_ids", "options", "sequences"})
@@ -211,7 +216,7 @@ def decode(step: Callable[[DecodeBatch], Any], prompts: Iterable[Iterable[Suppor
            state: Mapping[str, Any] | None = None, end_token_ids: Iterable[SupportsIndex] = (),
            max_running: int = _MOST_RUNNING, on_error: Literal["raise", "return"] = "raise", dtype: Dtype | None = None,
            retry_for: float = 300.0, credentials: grpc.ChannelCredentials | None = None, connect: Connect | None = None,
-           **options: Any) -> Decoding:
+           **options: Unpack[DecodeOptions]) -> Decoding:
     """Decodes one sequence for each prompt with a model of one's own.
 
         def model_step(batch):                                  # the model: one row for each sequence of the batch

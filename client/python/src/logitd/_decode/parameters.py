@@ -8,8 +8,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, SupportsIndex
 
 from google.protobuf import json_format
 
@@ -19,6 +19,17 @@ from logitd.v1 import completion_pb2, sampling_pb2
 # StopCriteria without stop strings, because Decode knows no text.
 STOP_NAMES = frozenset({"max_tokens", "stop_token_ids", "ignore_eos", "min_tokens", "time_limit_ms"})
 NAMES = sampling_options.STAGE_NAMES | STOP_NAMES | {"record"}
+
+
+class DecodeOptions(sampling_options.Stages, total=False):
+    """The options of decoded sequences as keyword arguments."""
+
+    max_tokens: SupportsIndex | None
+    stop_token_ids: Iterable[SupportsIndex] | None
+    ignore_eos: bool | None
+    min_tokens: SupportsIndex | None
+    time_limit_ms: SupportsIndex | None
+    record: sampling_options.Record | Mapping[str, Any] | None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Iterable, Iterator, Sequence as List
-from typing import Any, SupportsIndex
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import grpc
 
@@ -16,6 +16,9 @@ from logitd._decode.session import connect_in_turn
 from logitd._decode.stream import with_payload
 from logitd.records import Provenance, TokenRecord
 from logitd.v1 import scoring_service_pb2 as scoring
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 _METHOD = "/logitd.v1.ScoringService/ScoreLogits"
 # Far below a message's cap.
@@ -59,7 +62,8 @@ def score_logits(rows: Any, targets: Any, *, server: str | Iterable[str] = _chan
                  prompt: Iterable[SupportsIndex] = (), record: sampling_options.Record | None = None,
                  named_by_position: Any = None, vocab_size: int | None = None, dtype: Dtype | None = None,
                  numerics_version: int | None = None, timeout: float | None = None, retry_for: float = 300.0,
-                 credentials: grpc.ChannelCredentials | None = None, **stages: Any) -> list[ScoredLogits]:
+                 credentials: grpc.ChannelCredentials | None = None,
+                 **stages: Unpack[sampling_options.Stages]) -> list[ScoredLogits]:
     """The log-probs of targets under rows of logits: the model's output at each position, and the token that follows.
 
         scores = logitd.score_logits(logits[:-1], ids[1:])

@@ -6,7 +6,7 @@ import collections
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence as List
 from types import TracebackType
-from typing import Any, SupportsIndex, Union
+from typing import TYPE_CHECKING, Any, SupportsIndex, Union
 
 import grpc
 
@@ -20,6 +20,9 @@ from logitd._decode.stream import Stream
 from logitd.sampling import STAGE_NAMES
 from logitd.v1 import completion_pb2, sampling_pb2
 from logitd.v1 import decoding_service_pb2 as decoding
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 PerSequence = Union[Mapping[Sequence, Any], None]
 """Values for some of the sequences of a step."""
@@ -69,7 +72,8 @@ class DecodeSession:
     def __init__(self, server: str | Iterable[str] = _channel.DEFAULT_ADDRESS, *, vocab_size: int,
                  end_token_ids: Iterable[SupportsIndex] = (), dtype: Dtype | None = None,
                  numerics_version: int | None = None, retry_for: float = 300.0, max_batches_in_flight: int = 4,
-                 credentials: grpc.ChannelCredentials | None = None, connect: Connect | None = None, **options: Any):
+                 credentials: grpc.ChannelCredentials | None = None, connect: Connect | None = None,
+                 **options: Unpack[parameters.DecodeOptions]):
         """Opens the first stream.
 
         server: an address, or those of several replicas, which are taken in turn.
@@ -148,7 +152,7 @@ class DecodeSession:
         return sum(not sent.is_silent for sent in self._sent) + len(self._results)
 
     def open(self, prompt: Iterable[SupportsIndex] = (), *, state: Mapping[str, Any] | None = None,
-             sequence_key: int | None = None, **options: Any) -> Sequence:
+             sequence_key: int | None = None, **options: Unpack[parameters.DecodeOptions]) -> Sequence:
         """Opens a sequence with the next batch. Nothing is sent yet.
 
         prompt: token ids. Only penalties, sequence_biases, no_repeat_ngram_size and dry look at it.
