@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
+import math
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -58,18 +59,21 @@ class Array:
     def rows(self) -> list[memoryview | bytes]:
         """The bytes of the array in C order, in pieces: one if they lie together, else one for each row, which is
         copied only if its values lie apart."""
-        width = self.shape[-1] if self.shape else 1
-        row_bytes = width * self.item_bytes
-        addresses = list(self._row_addresses())
-        if width <= 1 or self.strides[-1] == self.item_bytes:
-            if all(b - a == row_bytes for a, b in zip(addresses, addresses[1:])):
-                return [_view(addresses[0], row_bytes * len(addresses))] if addresses else []
-            return [_view(address, row_bytes) for address in addresses]
-        return [self._gather(address, width) for address in addresses]
+        if 0 in self.shape:
+            return []
+        if self._is_contiguous():
+            return [_view(self.address, math.prod(self.shape) * self.item_bytes)]
+        width = self.shape[-1]
+        if width == 1 or self.strides[-1] == self.item_bytes:
+            return [_view(address, width * self.item_bytes) for address in self._row_addresses()]
+        return [self._gather(address, width) for address in self._row_addresses()]
+
+    def _is_contiguous(self) -> bool:
+        """Whether the values lie side by side in C order. The stride of a dimension of size 1 does not matter."""
+        return all(size == 1 or stride == dense
+                   for size, stride, dense in zip(self.shape, self.strides, _c_strides(self.shape, self.item_bytes)))
 
     def _row_addresses(self) -> Iterator[int]:
-        if 0 in self.shape:
-            return
         index = [0] * max(0, len(self.shape) - 1)
         address = self.address
         while True:

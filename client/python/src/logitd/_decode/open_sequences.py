@@ -20,6 +20,13 @@ OPENS_PER_BATCH = 1024
 BYTES_PER_BATCH = 8 << 20
 
 
+def copied(state: completion_pb2.ResumeState) -> completion_pb2.ResumeState:
+    """A copy, because a part of a reply keeps the whole reply in memory."""
+    copy = completion_pb2.ResumeState()
+    copy.CopyFrom(state)
+    return copy
+
+
 def looks_at_tokens(sampling: sampling_pb2.SamplingParams) -> bool:
     """Whether a stage of these parameters looks at the tokens of a sequence, so that their number does not resume
     it."""
@@ -72,7 +79,7 @@ class OpenSequences:
             sequence.prompt = prompts[start.shared_prompt] if has_shared else tuple(start.prompt_token_ids)
             sequence.tokens = list(start.state.tokens.token_ids)
         if start.state.HasField("resume_state"):
-            sequence.resume_state = start.state.resume_state
+            sequence.resume_state = copied(start.state.resume_state)
         if opened.HasField("sampling"):
             sequence.open.sampling.CopyFrom(opened.sampling)
             # Another stream would draw another seed.
@@ -96,7 +103,7 @@ class OpenSequences:
         if outcome != "chosen" or step.position != sequence.token_count:
             return
         sequence.token_count += len(chosen.tokens)
-        sequence.resume_state = chosen.resume_state
+        sequence.resume_state = copied(chosen.resume_state)
         if sequence.keeps_tokens:
             sequence.tokens.extend(token.token_id for token in chosen.tokens)
 

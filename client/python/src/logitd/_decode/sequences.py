@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from logitd import _replies, _values, errors
+from logitd._decode.open_sequences import copied
 from logitd._decode.rows import refuse
 from logitd.records import TokenRecord
 from logitd.v1 import completion_pb2
@@ -136,7 +137,7 @@ class Sequence:
         """Takes a StepChosen."""
         if chosen.tokens:
             self.tokens.extend([token.token_id for token in chosen.tokens])  # type: ignore[attr-defined]
-            self._after = (len(self.tokens), chosen.resume_state)
+            self._after = (len(self.tokens), copied(chosen.resume_state))
         if chosen.HasField("finish"):
             self._end(chosen.finish)
 
