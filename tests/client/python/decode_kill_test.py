@@ -173,6 +173,27 @@ class DecodeKillTest(unittest.TestCase):
     def test_two_replicas_take_turns_and_are_killed(self):
         self.check(replicas=2, seed=9)
 
+    def test_the_loop_goes_on_while_its_servers_are_killed(self):
+        table = numpy.random.default_rng(6).normal(0, 2, (VOCAB_SIZE, VOCAB_SIZE)).astype(numpy.float32)
+
+        def decode_all(on_turn, **server):
+            with logitd.decode(lambda batch: table[[context[-1] for context in batch.contexts]], [[i] for i in range(8)],
+                               top_p=0.95, dry={"multiplier": 0.5}, max_tokens=KILLS * 20, **server) as run:
+                return [on_turn(number) or tokens for number, tokens in enumerate(run)], run.completions, run.state
+
+        killer = Killer([harness.Server(), harness.Server()])
+        try:
+            tokens, completions, state = decode_all(lambda number: number % 20 == 10 and killer.order(),
+                                                    connect=killer.connect)
+            killer.wait()
+            self.assertEqual(killer.kill_count, KILLS)
+        finally:
+            killer.stop()
+        server = harness.Server()
+        self.addCleanup(server.stop)
+        seed = int(state["options"]["sampling"]["seed"])
+        self.assertEqual(decode_all(lambda number: None, server=server.address, seed=seed), (tokens, completions, state))
+
     def test_a_server_that_drains_is_left(self):
         first, second = harness.Server(), harness.Server()
         self.addCleanup(second.stop)
