@@ -77,7 +77,7 @@ class Completion:
     sequence_key: int | None
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False)
 class _Running:
     """One prompt: its past until it is opened, then its sequence."""
 
@@ -86,6 +86,10 @@ class _Running:
     sequence: Sequence | None = None
     # Tokens that the model has seen, the prompt's included.
     seen: int = 0
+
+    @property
+    def goes_on(self) -> bool:
+        return self.sequence is not None and self.sequence.is_running
 
     @property
     def tokens(self) -> List[int]:
@@ -143,8 +147,8 @@ class Decoding:
         assert self._session is not None
         self.steps = self._session.receive()
         turn = self._running
-        self._running = [running for running in turn if running.sequence is not None and running.sequence.is_running]
-        self._ended = [running.index for running in turn if running not in self._running]
+        self._running = [running for running in turn if running.goes_on]
+        self._ended = [running.index for running in turn if not running.goes_on]
         if self._raises:
             for step in self.steps:
                 if step.error is not None:
