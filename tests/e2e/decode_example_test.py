@@ -1,4 +1,4 @@
-"""The Python program of docs/decode-in-python.md: it runs as it stands, and its sums are those of its own model."""
+"""The Python program of docs/decode-wire.md: it runs as it stands, and its sums are those of its own model."""
 
 import os
 import pathlib
@@ -44,12 +44,12 @@ class DecodeExampleTest(unittest.TestCase):
         self.assertLessEqual(len(EXAMPLE.read_text(encoding="utf-8").splitlines()), 40)
 
     def test_stands_in_the_document_as_it_is(self):
-        document = (harness.ROOT / "docs/decode-in-python.md").read_text(encoding="utf-8")
+        document = (harness.ROOT / "docs/decode-wire.md").read_text(encoding="utf-8")
         blocks = re.findall(r"```python\n(.*?)```", document, flags=re.DOTALL)
         self.assertEqual(blocks[0], EXAMPLE.read_text(encoding="utf-8"))
 
     def test_document_shows_what_it_prints(self):
-        document = (harness.ROOT / "docs/decode-in-python.md").read_text(encoding="utf-8")
+        document = (harness.ROOT / "docs/decode-wire.md").read_text(encoding="utf-8")
         self.assertIn(run_example(), document)
 
     def test_completes_two_sequences_with_the_sum_of_their_log_probs(self):
@@ -88,7 +88,7 @@ class DecodeExampleTest(unittest.TestCase):
         self.assertRegex(message, r"^sequence -1: .*sequence_id.*-1")
 
     def test_resumes_as_the_document_shows(self):
-        document = (harness.ROOT / "docs/decode-in-python.md").read_text(encoding="utf-8")
+        document = (harness.ROOT / "docs/decode-wire.md").read_text(encoding="utf-8")
         snippet = re.findall(r"```python\n(.*?)```", document, flags=re.DOTALL)[1]
         indented = "".join(f"        {line}\n" for line in snippet.splitlines())
         # The first sequence goes on under another id after its first token, on the same stream.
@@ -104,7 +104,7 @@ class DecodeExampleTest(unittest.TestCase):
         self.assertEqual(resumed, run_example())
 
     def test_reads_reasons_with_and_without_googles_own_message(self):
-        document = (harness.ROOT / "docs/decode-in-python.md").read_text(encoding="utf-8")
+        document = (harness.ROOT / "docs/decode-wire.md").read_text(encoding="utf-8")
         snippet = re.findall(r"```python\n(.*?)```", document, flags=re.DOTALL)[2]
         program = textwrap.dedent("""
             import sys

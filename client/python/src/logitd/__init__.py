@@ -2,6 +2,11 @@
 
 from logitd.aio import AsyncClient
 from logitd.client import Client
+from logitd._decode.aio import AsyncDecodeSession
+from logitd._decode.loop import Completion, DecodeBatch, Decoding, decode
+from logitd._decode.score import ScoredLogits, score_logits
+from logitd._decode.sequences import Sequence, Step
+from logitd._decode.session import DecodeSession
 from logitd.errors import (
     CancelledError,
     DeadlineError,
@@ -18,12 +23,17 @@ from logitd.sampling import Record
 
 __all__ = [
     "AsyncClient",
+    "AsyncDecodeSession",
     "CancelledError",
     "Candidate",
     "Client",
+    "Completion",
     "Continuation",
     "DeadlineError",
     "DecideItem",
+    "DecodeBatch",
+    "DecodeSession",
+    "Decoding",
     "InvalidRequestError",
     "LimitError",
     "LogitdError",
@@ -33,9 +43,14 @@ __all__ = [
     "RankItem",
     "Record",
     "ScoreItem",
+    "ScoredLogits",
     "Segment",
+    "Sequence",
     "ServerError",
+    "Step",
     "Sums",
     "UnavailableError",
+    "decode",
+    "score_logits",
 ]
 __version__ = "0.1.0"

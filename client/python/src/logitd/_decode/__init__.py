@@ -1,0 +1,1 @@
+"""Decoding and scoring with logits that the caller computes; the public names are in logitd itself."""
