@@ -90,7 +90,11 @@ class BatchRun:
         """Calls the model. Never raises. It changes nothing here, so that its thread may be given up."""
         with asking(lambda: self.is_wanted(call)):
             try:
-                return self._engine.append(call.appends)
+                results = self._engine.append(call.appends)
+                for failure in results:
+                    if isinstance(failure, BaseException):
+                        _log.error("%s failed for one sequence", self._engine.name, exc_info=failure)
+                return results
             except BaseException as failure:
                 # SystemExit too: the thread must not end without a word.
                 _log.exception("%s failed", self._engine.name)

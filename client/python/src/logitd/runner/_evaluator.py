@@ -46,7 +46,7 @@ class Evaluator:
             self._changed.notify()
 
     def close(self) -> None:
-        """No more is begun."""
+        """It ends after what has been pushed."""
         with self._changed:
             self._closed = True
             self._changed.notify()
@@ -109,12 +109,12 @@ class Evaluator:
             run = None
 
     def _next(self) -> BatchRun | None:
-        """None: closed."""
+        """None: it is closed, and nothing is left."""
         while True:
             with self._changed:
                 while not self._queue and not self._closed:
                     self._changed.wait()
-                if self._closed:
+                if not self._queue:
                     return None
                 work = self._queue.popleft()
             if isinstance(work, BatchRun):

@@ -28,6 +28,8 @@ from logitd.v1 import completion_pb2, model_runner_service_pb2
 _log = logging.getLogger("logitd.runner")
 # How long `stop` waits for a runner that leaves; a stream without an answer is cut before.
 _LEAVE_S = 10.0
+# The time in which a server that has accepted a runner refuses its model, if it does.
+_REFUSAL_S = 0.2
 
 
 class Runner:
@@ -93,20 +95,22 @@ class Runner:
         self._error: errors.LogitdError | None = None
 
     def start(self, timeout: float | None = 60.0) -> Runner:
-        """Begins, and waits until the server has accepted the runner. (Its model serves when the server has its
-        vocabulary, too.) Raises LogitdError if the server refuses it, UnavailableError if it does not answer within
+        """Begins, and waits until the server has accepted the runner, and has not refused its model. (The model serves
+        when the server has its vocabulary, too: then health service "model/NAME" is SERVING.) Raises LogitdError if the server refuses it, UnavailableError if it does not answer within
         `timeout` seconds; the runner has then stopped."""
         self._begin()
         with self._lock:
-            self._changed.wait_for(lambda: self._is_attached or self._has_ended, timeout)
-            attached, error = self._is_attached, self._error
-        if attached:
+            answered = self._changed.wait_for(lambda: self._is_attached or self._has_ended, timeout)
+            # A server that knows another model of this name says so only after `accepted`.
+            self._changed.wait_for(lambda: self._has_ended, _REFUSAL_S if answered else 0)
+            ended, error = self._has_ended, self._error
+        if answered and not ended:
             return self
         self.stop()
-        if error is not None:
-            raise error
-        raise errors.UnavailableError(f"no server answers at {self._address} within {timeout:g} s",
-                                      code=grpc.StatusCode.UNAVAILABLE)
+        if error is None:
+            text = "the server ended the connection" if ended else f"no server answers at {self._address} within {timeout:g} s"
+            error = errors.UnavailableError(text, code=grpc.StatusCode.UNAVAILABLE)
+        raise error
 
     def stop(self) -> None:
         """Ends in order: the server moves the model's requests to another runner, if there is one. Idempotent."""
@@ -178,13 +182,14 @@ class Runner:
         patience = _retry.Patience(float("inf"))
         while True:
             error = self._attach_once()
+            with self._lock:
+                was_attached, self._is_attached = self._is_attached, False
             if self._is_stopping.is_set():
                 return
             if not self._reconnect:
                 if error is not None:
                     raise error
                 return
-            was_attached, self._is_attached = self._is_attached, False
             if was_attached:
                 patience.reset()
             lost = error or errors.UnavailableError("the server ended the connection", code=grpc.StatusCode.UNAVAILABLE)
