@@ -325,13 +325,13 @@ class Processes(unittest.TestCase):
             if sum(m.runner_count for m in models if m.model.name == "pair") == 2:
                 break
         with futures.ThreadPoolExecutor(4) as pool:
-            calls = [pool.submit(generate, channel, "pair", bytes([65 + i]).decode(), 300) for i in range(4)]
+            calls = [pool.submit(generate, channel, "pair", bytes([65 + i]).decode(), 100) for i in range(4)]
             first.expect("evaluated")
             second.expect("evaluated")
             # The requests of the one that dies go on with the other.
             first.end(signal.SIGKILL)
             for i, call in enumerate(calls):
-                self.assertEqual(tokens_of(call.result(60).completions[0]), model.greedy(65 + i, 300))
+                self.assertEqual(tokens_of(call.result(60).completions[0]), model.greedy(65 + i, 100))
 
     def test_a_runner_survives_the_server(self):
         other = harness.Server(listen="127.0.0.1:0")

@@ -103,10 +103,13 @@ def _numpy() -> Any:
 def _array_of(rows: Any, source: str) -> tuple[Any, str]:
     """A numpy array of the same values, and the name of their type. Those of bfloat16 are uint16: numpy has no such
     type."""
+    is_array = any(hasattr(rows, name) for name in ("detach", "__array__", "__dlpack__"))
+    is_list = isinstance(rows, (list, tuple))
+    if not (rows if is_list else is_array):
+        what = "no row" if is_list else f"a {type(rows).__name__}"
+        raise _invalid(source, f"{what}; it must be an array of shape [wanted, vocab_size]")
     np = _numpy()
-    if isinstance(rows, (list, tuple)):
-        if not rows:
-            raise _invalid(source, "no row")
+    if is_list:
         parts = [_array_of(np.asarray(row, np.float64) if _is_list_of_floats(row) else row, source) for row in rows]
         if len({(part.shape, name) for part, name in parts}) > 1:
             raise _invalid(source, f"rows of different shapes or types: {[(list(p.shape), name) for p, name in parts]}")
@@ -118,12 +121,7 @@ def _array_of(rows: Any, source: str) -> tuple[Any, str]:
         import torch
 
         return tensor.contiguous().view(torch.int16).numpy().view(np.uint16), "bfloat16"
-    if hasattr(rows, "__array__"):
-        values = np.asarray(rows)
-    elif hasattr(rows, "__dlpack__"):
-        values = np.from_dlpack(rows)
-    else:
-        raise _invalid(source, f"a {type(rows).__name__}; it must be an array of shape [wanted, vocab_size]")
+    values = np.asarray(rows) if hasattr(rows, "__array__") else np.from_dlpack(rows)
     name = values.dtype.name
     return (np.ascontiguousarray(values).view(np.uint16), name) if name == "bfloat16" else (values, name)
 
