@@ -1,0 +1,81 @@
+"""Decide of the mock server."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from logitd import _failures
+from logitd.mock._ranking import closed_set
+from logitd.mock._scoring import Items, Score, Setting, answers
+from logitd.v1 import completion_pb2, scoring_service_pb2
+
+_INF = math.inf
+
+
+def decide_items(setting: Setting, request: scoring_service_pb2.DecideRequest
+                 ) -> Iterator[scoring_service_pb2.DecideResponse]:
+    """The Decide call."""
+    temperature = request.temperature if request.HasField("temperature") else 1.0
+    if temperature != 0 and not 1e-4 <= temperature <= 1e6:
+        raise _failures.out_of_range("temperature", temperature, "0 or in [1e-4, 1e6]")
+    items = Items(setting, request, completion_pb2.RECORD_LAYOUT_NONE)
+
+    def fill(item: scoring_service_pb2.DecideItem, response: scoring_service_pb2.DecideResponse, path: str) -> None:
+        options, values = _options(item, path)
+        decided = response.item
+        scores = items.score_all(item, options, response, decided.options)
+        for message, score in zip(decided.options, scores):
+            if score is not None and score.log_prob > -_INF:
+                message.log_prob = score.log_prob
+        mass = closed_set(scores)
+        if mass is not None:
+            decided.label_mass.CopyFrom(mass)
+        if all(score is not None for score in scores):
+            _choose(decided, options, scores, values, temperature)
+
+    yield from answers(setting, request.items, scoring_service_pb2.DecideResponse, fill)
+
+
+def _options(item: scoring_service_pb2.DecideItem, path: str) -> tuple[list[Any], list[float] | None]:
+    """The options, and the values of a score question."""
+    kind = item.WhichOneof("question")
+    if kind is None:
+        raise _failures.required(f"{path}.question")
+    if kind == "predicate":
+        for name in ("if_true", "if_false"):
+            if not item.predicate.HasField(name):
+                raise _failures.required(f"{path}.predicate.{name}")
+        return [item.predicate.if_true, item.predicate.if_false], None
+    parts = item.choice.options if kind == "choice" else item.score.levels
+    if not parts:
+        field = f"{path}.choice.options" if kind == "choice" else f"{path}.score.levels"
+        raise _failures.failure("NO_CANDIDATES", f"{field} is empty", field=field)
+    if kind == "choice":
+        return list(item.choice.options), None
+    for i, level in enumerate(item.score.levels):
+        if not level.HasField("option") or not level.HasField("value"):
+            raise _failures.required(f"{path}.score.levels[{i}].{'value' if level.HasField('option') else 'option'}")
+    return [level.option for level in item.score.levels], [level.value for level in item.score.levels]
+
+
+def _choose(decided: scoring_service_pb2.DecidedItem, options: Sequence[Any], scores: Sequence[Score | None],
+            values: Sequence[float] | None, temperature: float) -> None:
+    biased = [(score.log_prob if score is not None else -_INF) + option.log_offset for option, score in zip(options, scores)]
+    best = max(biased)
+    if best == -_INF:
+        return
+    chosen = biased.index(best)
+    if temperature == 0:
+        weights = [float(i == chosen) for i in range(len(biased))]
+    else:
+        weights = [math.exp((value - best) / temperature) for value in biased]
+    total = math.fsum(weights)
+    for message, weight in zip(decided.options, weights):
+        message.probability = weight / total
+    decided.chosen_index = chosen
+    decided.tied = biased.count(best) > 1
+    decided.confidence = decided.options[chosen].probability
+    if values is not None:
+        decided.expected_value = math.fsum(o.probability * v for o, v in zip(decided.options, values))
