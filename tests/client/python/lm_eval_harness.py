@@ -1,0 +1,253 @@
+"""lm-evaluation-harness 0.4.13 through logitd.lm_eval: the metrics of its own code over dumped rows, item by item.
+
+Needs the packages of requirements-lm-eval.txt; `scripts/test --python` runs it. lm_eval_test.py is the short form.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import itertools
+import json
+import os
+import pathlib
+import random
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
+
+import lm_eval
+from lm_eval.api.instance import Instance
+from lm_eval.tasks import TaskManager
+
+import harness
+import logitd
+import lm_eval_reference
+from logitd.lm_eval import LogitdLM
+
+TASKS = pathlib.Path(__file__).with_name("lm_eval_tasks")
+# Shorter than the longest texts and few-shot contexts.
+CONTEXT_LENGTH = 192
+TOLERANCE = 1e-3
+SCORED = ["logitd_multiple_choice", "logitd_edges", "logitd_last_word", "logitd_rolling"]
+GENERATED = ["logitd_greedy", "logitd_sampled"]
+
+
+def chat_ml(template: str, messages, add_generation_prompt: bool) -> str:
+    """SmolLM2's template by hand; its own words for a system are taken out of it."""
+    own = re.search(r"{{ '(<\|im_start\|>system.*?)' }}", template)[1].replace("\\n", "\n")
+    text = "" if messages[0]["role"] == "system" else own
+    text += "".join(f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n" for m in messages)
+    return text + "<|im_start|>assistant\n" if add_generation_prompt else text.removesuffix("<|im_end|>\n")
+
+
+class ShuffledLM(LogitdLM):
+    """Asks in another order than the harness."""
+
+    def _shuffled(self, method: str, requests):
+        places = list(range(len(requests)))
+        random.Random(5).shuffle(places)
+        answers = [None] * len(requests)
+        for place, answer in zip(places, getattr(super(), method)([requests[i] for i in places]), strict=True):
+            answers[place] = answer
+        return answers
+
+    def loglikelihood(self, requests, disable_tqdm=False):
+        return self._shuffled("loglikelihood", requests)
+
+    def loglikelihood_rolling(self, requests, disable_tqdm=False):
+        return self._shuffled("loglikelihood_rolling", requests)
+
+
+def evaluate(lm, tasks: list[str], **options) -> dict:
+    return lm_eval.simple_evaluate(model=lm, tasks=tasks, task_manager=TaskManager(include_path=str(TASKS)),
+                                   bootstrap_iters=0, log_samples=True, **options)
+
+
+def metrics(results: dict) -> dict[str, dict[str, float]]:
+    return {task: {name: value for name, value in values.items() if isinstance(value, float) and "stderr" not in name}
+            for task, values in results["results"].items()}
+
+
+class Families:
+    """The tests, for one model; a subclass starts it."""
+
+    @classmethod
+    def model(cls, folder: pathlib.Path) -> pathlib.Path:
+        raise NotImplementedError
+
+    @classmethod
+    def setUpClass(cls):
+        cls.stack = contextlib.ExitStack()
+        cls.addClassCleanup(cls.stack.close)
+        folder = pathlib.Path(cls.stack.enter_context(tempfile.TemporaryDirectory(prefix="logitd-lm-eval-")))
+        cls.server = harness.Server(model=cls.model(folder), flags=(
+            "--precision", "f32", "--context-length", str(CONTEXT_LENGTH)))
+        cls.stack.callback(cls.server.stop)
+        cls.reference = lm_eval_reference.ReferenceLM(cls.server.address, render=chat_ml)
+        cls.references: dict[str, dict] = {}
+        cls.runs = itertools.count()
+
+    def lm(self, kind=LogitdLM, **arguments) -> LogitdLM:
+        """With a cache of its own, so that every run evaluates the model."""
+        return kind(self.server.address, **{"cache_salt": f"run {next(self.runs)}", **arguments})
+
+    def edges(self) -> dict[str, list[int]]:
+        """The edge cases that the harness itself can score with this tokenizer."""
+        docs = enumerate(json.loads(line) for line in (TASKS / "edges.jsonl").read_text(encoding="utf-8").splitlines())
+        kept = [i for i, doc in docs if all(self.reference.can_score(doc["query"], choice) for choice in doc["choices"])]
+        self.assertGreater(len(kept), 20)
+        return {"logitd_edges": kept}
+
+    def reference_of(self, tasks: list[str], *, parse: bool = False, max_length: int = CONTEXT_LENGTH, **options) -> dict:
+        key = json.dumps([tasks, parse, max_length, options])
+        if key not in self.references:
+            self.reference.parse, self.reference.max_length = parse, max_length
+            self.references[key] = evaluate(self.reference, tasks, **options)
+        return self.references[key]
+
+    def compare(self, mine: dict, reference: dict) -> None:
+        """Equal metrics, equal is_greedy and equal texts; sums within TOLERANCE."""
+        worst = count = 0
+        for task, wanted in reference["samples"].items():
+            for got, want in zip(mine["samples"][task], wanted, strict=True):
+                self.assertEqual([list(map(str, a)) for a in got["arguments"]], [list(map(str, a)) for a in want["arguments"]])
+                for answer, right in zip(got["resps"], want["resps"], strict=True):
+                    for a, b in zip(answer, right, strict=True):
+                        if isinstance(b, str):
+                            self.assertEqual(a, b, want["arguments"])
+                            continue
+                        (a, a_greedy), (b, b_greedy) = (x if isinstance(x, tuple) else (x, None) for x in (a, b))
+                        self.assertIs(type(a), float)
+                        self.assertEqual(a_greedy, b_greedy, want["arguments"])
+                        self.assertLessEqual(abs(a - b), TOLERANCE, want["arguments"])
+                        worst, count = max(worst, abs(a - b)), count + 1
+        left, right = metrics(mine), metrics(reference)
+        self.assertEqual(left.keys(), right.keys())
+        for task, values in right.items():
+            self.assertEqual(left[task].keys(), values.keys())
+            for name, value in values.items():
+                # Accuracies are counts; perplexities are exp of a mean of sums.
+                self.assertAlmostEqual(left[task][name], value, delta=1e-12 if "acc" in name or "match" in name
+                                       else TOLERANCE * max(1.0, abs(value)), msg=f"{task} {name}")
+        print(f"{self.id()}: {count} sums, largest difference {worst:.2e}; {json.dumps(right)}", file=sys.stderr)
+
+    def test_scores(self):
+        samples = self.edges()
+        reference = self.reference_of(SCORED, samples=samples)
+        for in_flight in (1, 16):
+            for kind in (LogitdLM, ShuffledLM):
+                with self.subTest(in_flight=in_flight, kind=kind.__name__):
+                    mine = evaluate(self.lm(kind, in_flight=in_flight), SCORED, samples=samples)
+                    self.compare(mine, reference)
+
+    def test_names_of_control_tokens_as_transformers_reads_them(self):
+        tasks, samples = ["logitd_edges", "logitd_rolling"], self.edges()
+        self.compare(evaluate(self.lm(parse_special_tokens=True), tasks, samples=samples),
+                     self.reference_of(tasks, parse=True, samples=samples))
+
+    def test_pairs_that_the_harness_cannot_score(self):
+        lm = self.lm()
+        vanishing = [(doc["query"], choice) for doc in map(json.loads, (TASKS / "edges.jsonl").open(encoding="utf-8"))
+                     for choice in doc["choices"] if doc["query"] and not self.reference._encode_pair(doc["query"], choice)[1]]
+        self.assertGreater(len(vanishing), 2)
+        for pair in vanishing:
+            with self.assertRaisesRegex(logitd.InvalidRequestError, "BOUNDARY_TOKEN") as caught:
+                lm.loglikelihood([Instance("loglikelihood", {}, pair, 0)], disable_tqdm=True)
+            self.assertIn(repr(pair[1]), str(caught.exception))
+
+    def test_contexts_that_are_too_long(self):
+        tasks = ["logitd_multiple_choice"]
+        lm = self.lm()
+        self.compare(evaluate(lm, tasks, num_fewshot=12), self.reference_of(tasks, num_fewshot=12))
+        self.assertTrue(any("lose their beginning" in message for message in lm._warned))
+
+    def test_a_shorter_window(self):
+        for tasks, options in ((SCORED, {"samples": self.edges()}), (["logitd_greedy"], {})):
+            self.compare(evaluate(self.lm(max_length=64), tasks, **options),
+                         self.reference_of(tasks, max_length=64, **options))
+
+    def test_completions(self):
+        reference = self.reference_of(GENERATED)
+        for in_flight in (1, 16):
+            with self.subTest(in_flight=in_flight):
+                self.compare(evaluate(self.lm(in_flight=in_flight), GENERATED), reference)
+        # Samples of one prompt are different ones.
+        samples = reference["samples"]["logitd_sampled"]
+        self.assertGreater(len({text for sample in samples for text in sample["resps"][0]}), 2 * len(samples))
+
+
+class SmolLM2Test(Families, unittest.TestCase):
+    @classmethod
+    def model(cls, folder):
+        return harness.model_path()
+
+    def test_conversations(self):
+        # Texts without names of control tokens: the whole prompt may be parsed.
+        tasks = ["logitd_multiple_choice"]
+        for options in ({}, {"system_instruction": "Answer briefly.", "num_fewshot": 2, "fewshot_as_multiturn": True}):
+            with self.subTest(options=options):
+                self.compare(evaluate(self.lm(), tasks, apply_chat_template=True, **options),
+                             self.reference_of(tasks, parse=True, apply_chat_template=True, **options))
+
+    def test_the_command_line(self):
+        tasks = ["logitd_multiple_choice", "logitd_last_word", "logitd_rolling", "logitd_greedy"]
+        with tempfile.TemporaryDirectory(prefix="logitd-lm-eval-") as folder:
+            done = subprocess.run(
+                [sys.executable, "-m", "logitd.lm_eval", "--model", "logitd", "--model_args",
+                 f"server={self.server.address},model=smollm2,in_flight=4", "--tasks", ",".join(tasks),
+                 "--include_path", TASKS, "--output_path", folder, "--batch_size", "8", "--log_samples",
+                 "--use_cache", f"{folder}/cache"],
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600, check=False)
+            self.assertEqual(done.returncode, 0, done.stdout)
+            (path,) = pathlib.Path(folder).rglob("results_*.json")
+            written = json.loads(path.read_text(encoding="utf-8"))
+        reference = (metrics(self.reference_of(SCORED, samples=self.edges())) | metrics(self.reference_of(GENERATED)))
+        for task in tasks:
+            for name, value in reference[task].items():
+                self.assertAlmostEqual(written["results"][task][name], value, delta=TOLERANCE * max(1.0, abs(value)))
+        self.assertEqual(written["config"]["model_dtype"], "f32")
+
+    def test_the_speed(self):
+        """Against one pair per request, in as many requests at once, without the cache."""
+        lines = [json.loads(line) for line in (TASKS / "multiple_choice.jsonl").read_text(encoding="utf-8").splitlines()]
+        shots = " ".join(line["query"] + line["choices"][line["gold"]] + "." for line in lines[:8])
+        pairs = [(f"{shots} {line['query']}", choice) for line in lines[8:] for choice in line["choices"]]
+        requests = [Instance("loglikelihood", {}, pair, 0) for pair in pairs]
+        for no_cache in (True, False):
+            salt = f"speed {no_cache}"
+            with concurrent.futures.ThreadPoolExecutor(16) as pool, logitd.Client(self.server.address) as client:
+                begin = time.monotonic()
+                alone = list(pool.map(lambda pair: client.score(
+                    [(pair[0], [pair[1]])], boundary="lm-eval", no_cache=no_cache, cache_salt=salt + " alone",
+                    record=logitd.Record(layout="none")), pairs))
+                alone_s = time.monotonic() - begin
+            lm = self.lm(no_cache=no_cache, cache_salt=salt)
+            begin = time.monotonic()
+            answers = lm.loglikelihood(requests, disable_tqdm=True)
+            grouped_s = time.monotonic() - begin
+            for (score,), (total, _) in zip(alone, answers, strict=True):
+                self.assertAlmostEqual(score.continuations[0].cumulative_model_log_prob, total, delta=TOLERANCE)
+            print(f"{self.id()}: {len(pairs)} pairs, cache {'off' if no_cache else 'on'}: one pair per request "
+                  f"{len(pairs) / alone_s:.2f}/s, logitd.lm_eval {len(pairs) / grouped_s:.2f}/s, ratio "
+                  f"{alone_s / grouped_s:.2f}", file=sys.stderr)
+            if no_cache:
+                self.assertGreaterEqual(alone_s / grouped_s, 2.5)
+
+
+class SentencePieceTest(Families, unittest.TestCase):
+    """Random weights with another tokenizer, which begins a text with BOS and a space."""
+
+    @classmethod
+    def model(cls, folder):
+        return harness.random_model(harness.vocabulary_path("llama-spm"), folder / "model.gguf", "--embedding", 32)
+
+
+if __name__ == "__main__":
+    unittest.main()
