@@ -23,6 +23,9 @@ try:
     import jinja2.sandbox
 except ImportError as error:
     raise ImportError('chat templates need jinja2: pip install "logitd[lm-eval]"') from error
+if tuple(map(int, re.findall(r"\d+", jinja2.__version__)[:3])) < (3, 1, 6):
+    raise ImportError(f"chat templates need jinja2 3.1.6 or later, because model files are not trusted and the sandbox of "
+                      f"jinja2 {jinja2.__version__} can be left")
 
 from logitd.lm_eval.chat import ControlNames, Prompt
 
@@ -76,7 +79,8 @@ class ChatTemplate:
             *before, last = messages
             # The space shows whether the template keeps white space at the end of a message.
             messages = [*before, {**last, "content": last["content"] + tag + " "}]
-        text = self._template.render(**{**self._variables, "messages": messages, "strftime_now": now.strftime,
+        text = self._template.render(**{**self._variables, "messages": messages,
+                                        "strftime_now": lambda form: now.strftime(form),
                                         "add_generation_prompt": add_generation_prompt})
         if add_generation_prompt:
             return text
