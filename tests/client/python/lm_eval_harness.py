@@ -1,6 +1,7 @@
 """lm-evaluation-harness 0.4.13 through logitd.lm_eval: the metrics of its own code over dumped rows, item by item.
 
-Needs the packages of requirements-lm-eval.txt; `scripts/test --python` runs it. lm_eval_test.py is the short form.
+Needs the packages of requirements-lm-eval.txt; `scripts/test --python` runs it. lm_eval_test.py is the short form;
+`lm_eval_harness.py --record lm_eval_transcript.jsonl` makes its transcript.
 """
 
 from __future__ import annotations
@@ -35,16 +36,22 @@ TASKS = pathlib.Path(__file__).with_name("lm_eval_tasks")
 # Shorter than the longest texts and few-shot contexts.
 CONTEXT_LENGTH = 192
 TOLERANCE = 1e-3
+# The harness looks through all of its tasks first.
+CLI_TIMEOUT_S = 1800
 SCORED = ["logitd_multiple_choice", "logitd_edges", "logitd_last_word", "logitd_rolling"]
 GENERATED = ["logitd_greedy", "logitd_sampled"]
 
 
 def chat_ml(template: str, messages, add_generation_prompt: bool) -> str:
     """SmolLM2's template by hand; its own words for a system are taken out of it."""
-    own = re.search(r"{{ '(<\|im_start\|>system.*?)' }}", template)[1].replace("\\n", "\n")
+    own = re.search(r"{{ '(<\|im_start\|>system.*?)' }}", template, re.DOTALL)[1]
     text = "" if messages[0]["role"] == "system" else own
     text += "".join(f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n" for m in messages)
     return text + "<|im_start|>assistant\n" if add_generation_prompt else text.removesuffix("<|im_end|>\n")
+
+
+def lines(name: str) -> list[dict]:
+    return [json.loads(line) for line in (TASKS / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 class ShuffledLM(LogitdLM):
@@ -66,8 +73,10 @@ class ShuffledLM(LogitdLM):
 
 
 def evaluate(lm, tasks: list[str], **options) -> dict:
-    return lm_eval.simple_evaluate(model=lm, tasks=tasks, task_manager=TaskManager(include_path=str(TASKS)),
-                                   bootstrap_iters=0, log_samples=True, **options)
+    # The thousands of tasks that come with the harness are not looked through.
+    manager = TaskManager(include_path=str(TASKS), include_defaults=False)
+    return lm_eval.simple_evaluate(model=lm, tasks=tasks, task_manager=manager, bootstrap_iters=0, log_samples=True,
+                                   **options)
 
 
 def metrics(results: dict) -> dict[str, dict[str, float]]:
@@ -100,12 +109,13 @@ class Families:
 
     def edges(self) -> dict[str, list[int]]:
         """The edge cases that the harness itself can score with this tokenizer."""
-        docs = enumerate(json.loads(line) for line in (TASKS / "edges.jsonl").read_text(encoding="utf-8").splitlines())
-        kept = [i for i, doc in docs if all(self.reference.can_score(doc["query"], choice) for choice in doc["choices"])]
+        can_score = self.reference.can_score
+        kept = [i for i, doc in enumerate(lines("edges")) if all(can_score(doc["query"], c) for c in doc["choices"])]
         self.assertGreater(len(kept), 20)
         return {"logitd_edges": kept}
 
-    def reference_of(self, tasks: list[str], *, parse: bool = False, max_length: int = CONTEXT_LENGTH, **options) -> dict:
+    def reference_of(self, tasks: list[str], *, parse: bool = False, max_length: int = CONTEXT_LENGTH,
+                     **options) -> dict:
         key = json.dumps([tasks, parse, max_length, options])
         if key not in self.references:
             self.reference.parse, self.reference.max_length = parse, max_length
@@ -117,7 +127,7 @@ class Families:
         worst = count = 0
         for task, wanted in reference["samples"].items():
             for got, want in zip(mine["samples"][task], wanted, strict=True):
-                self.assertEqual([list(map(str, a)) for a in got["arguments"]], [list(map(str, a)) for a in want["arguments"]])
+                self.assertEqual(*([list(map(str, args)) for args in side["arguments"]] for side in (got, want)))
                 for answer, right in zip(got["resps"], want["resps"], strict=True):
                     for a, b in zip(answer, right, strict=True):
                         if isinstance(b, str):
@@ -154,8 +164,8 @@ class Families:
 
     def test_pairs_that_the_harness_cannot_score(self):
         lm = self.lm()
-        vanishing = [(doc["query"], choice) for doc in map(json.loads, (TASKS / "edges.jsonl").open(encoding="utf-8"))
-                     for choice in doc["choices"] if doc["query"] and not self.reference._encode_pair(doc["query"], choice)[1]]
+        pairs = [(doc["query"], choice) for doc in lines("edges") if doc["query"] for choice in doc["choices"]]
+        vanishing = [pair for pair in pairs if not self.reference._encode_pair(*pair)[1]]
         self.assertGreater(len(vanishing), 2)
         for pair in vanishing:
             with self.assertRaisesRegex(logitd.InvalidRequestError, "BOUNDARY_TOKEN") as caught:
@@ -180,7 +190,7 @@ class Families:
                 self.compare(evaluate(self.lm(in_flight=in_flight), GENERATED), reference)
         # Samples of one prompt are different ones.
         samples = reference["samples"]["logitd_sampled"]
-        self.assertGreater(len({text for sample in samples for text in sample["resps"][0]}), 2 * len(samples))
+        self.assertGreater(len({text for sample in samples for text in sample["resps"][0]}), 1.5 * len(samples))
 
 
 class SmolLM2Test(Families, unittest.TestCase):
@@ -204,7 +214,7 @@ class SmolLM2Test(Families, unittest.TestCase):
                  f"server={self.server.address},model=smollm2,in_flight=4", "--tasks", ",".join(tasks),
                  "--include_path", TASKS, "--output_path", folder, "--batch_size", "8", "--log_samples",
                  "--use_cache", f"{folder}/cache"],
-                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600, check=False)
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=CLI_TIMEOUT_S, check=False)
             self.assertEqual(done.returncode, 0, done.stdout)
             (path,) = pathlib.Path(folder).rglob("results_*.json")
             written = json.loads(path.read_text(encoding="utf-8"))
@@ -216,9 +226,9 @@ class SmolLM2Test(Families, unittest.TestCase):
 
     def test_the_speed(self):
         """Against one pair per request, in as many requests at once, without the cache."""
-        lines = [json.loads(line) for line in (TASKS / "multiple_choice.jsonl").read_text(encoding="utf-8").splitlines()]
-        shots = " ".join(line["query"] + line["choices"][line["gold"]] + "." for line in lines[:8])
-        pairs = [(f"{shots} {line['query']}", choice) for line in lines[8:] for choice in line["choices"]]
+        docs = lines("multiple_choice")
+        shots = " ".join(doc["query"] + doc["choices"][doc["gold"]] + "." for doc in docs[:8])
+        pairs = [(f"{shots} {doc['query']}", choice) for doc in docs[8:] for choice in doc["choices"]]
         requests = [Instance("loglikelihood", {}, pair, 0) for pair in pairs]
         for no_cache in (True, False):
             salt = f"speed {no_cache}"
@@ -249,5 +259,28 @@ class SentencePieceTest(Families, unittest.TestCase):
         return harness.random_model(harness.vocabulary_path("llama-spm"), folder / "model.gguf", "--embedding", 32)
 
 
+def record(path: str) -> None:
+    """Writes the transcript of lm_eval_test.py: requests of the harness, and the reference's answers and metrics."""
+    SmolLM2Test.setUpClass()
+    try:
+        test = SmolLM2Test("test_scores")
+        reference, samples = SmolLM2Test.reference, test.edges()
+        parts = [(False, test.reference_of(SCORED, samples=samples)), (False, test.reference_of(GENERATED)),
+                 (True, test.reference_of(["logitd_multiple_choice"], parse=True, apply_chat_template=True))]
+        written: list[dict] = [{"context_length": CONTEXT_LENGTH}]
+        for is_parsed, results in parts:
+            for name, docs in results["samples"].items():
+                written.append({"task": name, "contexts_are_parsed": is_parsed, "metrics": metrics(results)[name]})
+                written += [{"doc": d["doc"], "requests": d["arguments"], "answers": d["resps"]} for d in docs]
+        print(f"smallest margin of an argmax: {reference.smallest_margin:.1e} nats")
+        assert reference.smallest_margin > TOLERANCE, "another machine may see another argmax: change the texts"
+        pathlib.Path(path).write_text("".join(json.dumps(line) + "\n" for line in written), encoding="utf-8")
+    finally:
+        SmolLM2Test.doClassCleanups()
+
+
 if __name__ == "__main__":
-    unittest.main()
+    if sys.argv[1:2] == ["--record"]:
+        record(sys.argv[2])
+    else:
+        unittest.main()

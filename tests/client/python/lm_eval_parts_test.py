@@ -1,4 +1,4 @@
-"""The parts of logitd.lm_eval that need no server: chat templates, generation_kwargs, tokens of pairs, groups of pairs."""
+"""The parts of logitd.lm_eval that need no server: chat templates, generation_kwargs, tokens and groups of pairs."""
 
 import copy
 import importlib.util
@@ -58,12 +58,13 @@ class ChatTemplateTest(unittest.TestCase):
         self.assertEqual(prompt.pieces, (("<s>", True), ("[INST] </s>x<s> [/INST] <s> ", False), ("</s>", True)))
 
     def test_a_name_that_message_and_template_write_together(self):
-        template = self.module.ChatTemplate("<s>{% for m in messages %}{{ m.content + '>' }}{% endfor %}</s>", names=NAMES)
-        self.assertEqual(template.render([user("<s"), user("</s>")]).pieces, (("<s>", True), ("<s></s>>", False), ("</s>", True)))
+        source = "<s>{% for m in messages %}{{ m.content + '>' }}{% endfor %}</s>"
+        prompt = self.module.ChatTemplate(source, names=NAMES).render([user("<s"), user("</s>")])
+        self.assertEqual(prompt.pieces, (("<s>", True), ("<s></s>>", False), ("</s>", True)))
 
     def test_places_that_cannot_be_found(self):
-        template = self.module.ChatTemplate("<s>{{ messages[0].content | upper | length }}{{ messages[0].content[:3] }}",
-                                            names=NAMES)
+        source = "<s>{{ messages[0].content | length }}{{ messages[0].content[:3] }}"
+        template = self.module.ChatTemplate(source, names=NAMES)
         with self.assertLogs(level=logging.WARNING) as logs:
             self.assertEqual(template.render([user("<s>ab")]).pieces, (("<s>5<s>", True),))
         self.assertIn("<s>", logs.output[0])
@@ -87,7 +88,7 @@ class ChatTemplateTest(unittest.TestCase):
             self.inst.render([user("a", "system")])
 
     def test_the_sandbox(self):
-        for source in ("{{ messages.append(1) }}", "{{ ''.__class__.__mro__ }}", "{{ messages.__class__.__bases__[0] }}"):
+        for source in ("{{ messages.append(1) }}", "{{ ''.__class__.__mro__ }}", "{{ messages.__class__.__bases__ }}"):
             with self.assertRaises(self.module.TemplateError):
                 self.module.ChatTemplate(source).render([user("a")])
 
@@ -114,16 +115,18 @@ class GenerationTest(unittest.TestCase):
         self.assertEqual(settings, generation.Settings(32, ("\n", "</s>"), False, {"temperature": 0.0}))
         self.assertEqual(self.settings().stop, ("</s>",))
         self.assertEqual(self.settings(until="a").stop, ("a", "</s>"))
-        self.assertEqual(self.settings(max_new_tokens=3.0, repetition_penalty=1.2, min_new_tokens=2),
-                         generation.Settings(3, ("</s>",), False, {"temperature": 0.0, "repetition_penalty": 1.2, "min_tokens": 2}))
+        self.assertEqual(
+            self.settings(max_new_tokens=3.0, repetition_penalty=1.2, min_new_tokens=2),
+            generation.Settings(3, ("</s>",), False, {"temperature": 0.0, "repetition_penalty": 1.2, "min_tokens": 2}))
         with self.assertLogs(level=logging.WARNING):
             self.assertFalse(self.settings(do_sample=False, temperature=0.5).is_sampled)
 
     def test_sampled(self):
         for do_sample in (True, None):
-            settings = self.settings(do_sample=do_sample, temperature=0.5, top_p=0.9, top_k=40, min_p=0.1, typical_p=None)
+            stages = {"temperature": 0.5, "top_p": 0.9, "top_k": 40, "min_p": 0.1}
+            settings = self.settings(do_sample=do_sample, typical_p=None, **stages)
             self.assertTrue(settings.is_sampled)
-            self.assertEqual(settings.options, {"temperature": 0.5, "top_p": 0.9, "top_k": 40, "min_p": 0.1, "seed": 7})
+            self.assertEqual(settings.options, {**stages, "seed": 7})
         self.assertEqual(self.settings(temperature=1, seed=3).options["seed"], 3)
 
     def test_the_first_of_several_names_counts(self):
@@ -133,7 +136,7 @@ class GenerationTest(unittest.TestCase):
     def test_refusals_name_the_argument(self):
         for kwargs, words in (({"top_q": 1}, "top_q"), ({"stop": ["a"]}, "stop"), ({"num_beams": 4}, "num_beams=4"),
                               ({"do_sample": True}, "temperature"), ({"do_sample": "yes"}, "do_sample"),
-                              ({"until": 3}, "until"), ({"until": [3]}, "until"), ({"temperature": "hot"}, "temperature"),
+                              ({"until": 3}, "until"), ({"until": [3]}, "until"), ({"temperature": "hot"}, "temper"),
                               ({"max_gen_toks": 2.5}, "max_gen_toks"), ({"max_gen_toks": "2"}, "max_gen_toks")):
             with self.subTest(kwargs=kwargs), self.assertRaisesRegex((TypeError, ValueError), words):
                 self.settings(**kwargs)
@@ -157,7 +160,8 @@ class EncodingTest(unittest.TestCase):
     """With a tokenizer that joins "ab" and " a"."""
 
     def rules(self, bos=None, parse=False):
-        return encoding.Rules(names=NAMES, prefix_token_id=1, bos_token_id=bos, bos_name="<s>", parse_special_tokens=parse)
+        return encoding.Rules(names=NAMES, prefix_token_id=1, bos_token_id=bos, bos_name="<s>",
+                              parse_special_tokens=parse)
 
     def encoder(self, **rules):
         def tokenize(texts, parse):

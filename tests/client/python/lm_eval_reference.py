@@ -1,8 +1,8 @@
 """The numbers of lm-evaluation-harness's own code over dumped rows: an LM that knows nothing of logitd.lm_eval.
 
-The tokens are made one text at a time (Tokenize), pairs and windows by the harness's own TemplateLM and utils. Every row
-of every pair is fetched whole (Score, packed_top of the whole vocabulary), and the log-softmax, the sums, the argmax and
-the draws are made here in float64. Nothing is grouped, and no sum of the server's is used.
+The tokens are made one text at a time (Tokenize), pairs and windows by the harness's own TemplateLM and utils. Every
+row of every pair is fetched whole (Score, packed_top of the whole vocabulary). The log-softmax, the sums, the argmax
+and the draws are made here, in float64. Nothing is grouped, and no sum of the server's is used.
 """
 
 from __future__ import annotations
@@ -103,8 +103,8 @@ def draw(row: numpy.ndarray, kwargs: dict, position: int, sequence_key: int) -> 
 
 
 class ReferenceLM(TemplateLM):
-    """parse: the names of control tokens in texts are control tokens. render(template, messages, add_generation_prompt):
-    a conversation as text."""
+    """parse: the names of control tokens in texts are control tokens.
+    render(template, messages, add_generation_prompt): a conversation as text."""
 
     def __init__(self, address: str, *, parse: bool = False, max_length: int | None = None, render=None):
         super().__init__()
@@ -113,8 +113,8 @@ class ReferenceLM(TemplateLM):
         self.max_length = max_length or self.model.info.context_length
         self.render = render
         self._scores: dict[tuple[tuple[int, ...], tuple[int, ...]], tuple[float, bool]] = {}
-        # Token by token: what the wrong grouping of sums could hide.
-        self.token_count = 0
+        # How near another outcome of an argmax was, nats.
+        self.smallest_margin = math.inf
 
     @property
     def eot_token_id(self) -> int:
@@ -147,10 +147,17 @@ class ReferenceLM(TemplateLM):
         key = (tuple(context), tuple(continuation))
         if key not in self._scores:
             rows = self.model.rows(context, continuation)
-            self.token_count += len(rows)
+            for row, token in zip(rows, continuation):
+                self._note_margin(row, token)
+                if row.argmax() != token:
+                    break
             self._scores[key] = (math.fsum(float(row[token]) for row, token in zip(rows, continuation, strict=True)),
                                  all(int(row.argmax()) == token for row, token in zip(rows, continuation)))
         return self._scores[key]
+
+    def _note_margin(self, row: numpy.ndarray, token: int) -> None:
+        best, second = numpy.partition(row, -2)[-1], numpy.partition(row, -2)[-2]
+        self.smallest_margin = min(self.smallest_margin, best - (second if row[token] == best else row[token]))
 
     def _loglikelihood_tokens(self, requests, **_):
         answers = []
@@ -186,7 +193,11 @@ class ReferenceLM(TemplateLM):
         while len(tokens) < kwargs["max_gen_toks"] and not any(stop in text for stop in until):
             # The token that is asked for does not matter: its row is that before it.
             (row,) = self.model.rows(prompt + tokens, [0])
-            tokens.append(draw(row, kwargs, len(tokens), sequence_key) if kwargs["do_sample"] else int(row.argmax()))
+            if kwargs["do_sample"]:
+                tokens.append(draw(row, kwargs, len(tokens), sequence_key))
+            else:
+                tokens.append(int(row.argmax()))
+                self._note_margin(row, tokens[-1])
             if tokens[-1] in self.model.info.end_token_ids:
                 break
             text = self.model.detokenize(tokens)

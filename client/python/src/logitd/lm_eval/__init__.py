@@ -2,7 +2,7 @@
 
     python -m logitd.lm_eval --model logitd --model_args server=127.0.0.1:50051,in_flight=16 --tasks hellaswag
 
-All flags are the harness's own; `LogitdLM` lists the model's arguments. Later versions of the harness than 0.4.13 find the
+All flags are the harness's own; `LogitdLM` lists the model's arguments. Versions of the harness after 0.4.13 find the
 model by its entry point, so that `lm-eval --model logitd` does the same.
 """
 

@@ -10,8 +10,8 @@ from typing import Any
 class Prompt(str):
     """A rendered conversation.
 
-    pieces: the text in pieces, each with a flag: the names of control tokens in it are control tokens. A piece begins and
-      ends beside a control token or at an end of the text, so that no token of text spans two pieces.
+    pieces: the text in pieces, each with a flag: the names of control tokens in it are control tokens. A piece begins
+      and ends beside a control token or at an end of the text, so that no token of text spans two pieces.
     """
 
     pieces: tuple[tuple[str, bool], ...]

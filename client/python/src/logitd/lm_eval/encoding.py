@@ -1,7 +1,7 @@
 """Tokens of prompts and of pairs, by the harness's rules, with the server's tokenizer.
 
-Needed where a text alone does not say which tokens it stands for: a conversation in which some names of control tokens are
-control tokens and others are not, and a window that is shorter than the model's own.
+Needed where a text alone does not say which tokens it stands for: for a conversation in which some names of control
+tokens are control tokens and others are not, and for a window that is shorter than the model's own.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The generation_kwargs of a task as logitd's options: by the harness's rules, and nothing is dropped without a word."""
+"""The generation_kwargs of a task as logitd's options, by the harness's rules. Nothing is dropped without a word."""
 
 from __future__ import annotations
 
@@ -80,8 +80,8 @@ def settings_of(generation_kwargs: Mapping[str, Any], *, max_gen_toks: int, eos:
     if do_sample is False and temperature:
         _log.warning("do_sample is false, so that temperature %g has no effect: decoding is greedy.", temperature)
     if do_sample and not temperature:
-        raise ValueError(f"do_sample is true and temperature is {temperature}: samples need a temperature above 0, such "
-                         "as --gen_kwargs do_sample=true,temperature=1")
+        raise ValueError(f"do_sample is true and temperature is {temperature}: samples need a temperature above 0, "
+                         "such as --gen_kwargs do_sample=true,temperature=1")
     is_sampled = bool(temperature) if do_sample is None else bool(do_sample)
     options: dict[str, Any] = {"temperature": temperature if is_sampled else 0.0}
     if (min_tokens := _first(kwargs, _MIN_TOKENS)) is not None:
@@ -97,7 +97,8 @@ def settings_of(generation_kwargs: Mapping[str, Any], *, max_gen_toks: int, eos:
             raise TypeError(f"generation_kwargs has {name}={value!r}, which logitd does not know; it knows "
                             f"{', '.join(known)}")
         elif value not in _NEUTRAL[name]:
-            raise ValueError(f"generation_kwargs has {name}={value!r}; logitd can do {name}={_NEUTRAL[name][0]!r} alone")
+            raise ValueError(f"generation_kwargs has {name}={value!r}; "
+                             f"logitd can do {name}={_NEUTRAL[name][0]!r} alone")
     if is_sampled:
         options.setdefault("seed", seed)
     max_tokens = max_gen_toks if max_tokens is None else max_tokens

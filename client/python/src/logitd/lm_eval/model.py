@@ -9,14 +9,15 @@ import itertools
 import json
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import grpc
 from lm_eval.api.model import LM
 
 import logitd
-from logitd import errors
+from logitd import errors, server as server_lib
+from logitd._progress import Progress
 from logitd.lm_eval import chat, encoding, generation, grouping
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ _log = logging.getLogger(__name__)
 # Of one item: the server evaluates what items of a request share once, so that several are no dearer than one.
 _MOST_CONTINUATIONS = 256
 _MOST_CONTINUATION_SIZE = 1 << 16
+_TEXTS_AT_ONCE = 256
 _SUMS = logitd.Record(layout="none")
 
 
@@ -35,8 +37,8 @@ class LogitdLM(LM):  # type: ignore[misc]
 
         simple_evaluate(model=LogitdLM("127.0.0.1:50051", in_flight=16), tasks=["hellaswag"])
 
-    The tokens of contexts and continuations are those of the harness's rule (Boundary.LM_EVAL), made by the server. Scores
-    do not depend on batch_size and in_flight, up to the model's batch tolerance; with `reproducible` not at all.
+    The tokens of contexts and continuations are those of the harness's rule (Boundary.LM_EVAL), made by the server.
+    Scores do not depend on batch_size and in_flight, up to the model's batch tolerance; with `reproducible` not at all.
     """
 
     def __init__(self, server: str = "127.0.0.1:50051", model: str = "", *, in_flight: int = 16,
@@ -51,8 +53,8 @@ class LogitdLM(LM):  # type: ignore[misc]
 
         server: HOST:PORT or unix:PATH. model: its name; empty: the only one there is. in_flight: requests at once.
         timeout: of one request, seconds. retry_for: how long to wait for a server that does not answer, seconds.
-        max_length: the longest sequence, tokens, in [2, the model's context length], which is the default. Longer contexts
-          lose their beginning, and longer texts are scored in windows.
+        max_length: the longest sequence, tokens, in [2, the model's context length], which is the default. Longer
+          contexts lose their beginning, and longer texts are scored in windows.
         max_gen_toks: most tokens of a completion, if the task does not say.
         seed: of samples, if the task does not say. The k-th of equal requests draws as sequence key k.
         add_bos_token: BOS begins every text. Default: as the model's file says.
@@ -61,22 +63,24 @@ class LogitdLM(LM):  # type: ignore[misc]
         chat_template_args: variables of the chat template. enable_thinking: one of them.
         think_end_token: a completion's text up to the last one of these is left out.
         reproducible, no_cache, cache_salt: see EvaluationOptions.
-        batch_size, max_batch_size, device: the harness's own flags; they change nothing, because the server makes batches.
+        batch_size, max_batch_size, device: the harness's own flags. They change nothing: the server makes the batches.
         """
         super().__init__()
-        self._client = logitd.Client(server, model=str(model), timeout=timeout, retry_for=retry_for, in_flight=in_flight,
-                                     credentials=credentials)
+        self._client = logitd.Client(server, model=str(model), timeout=timeout, retry_for=retry_for,
+                                     in_flight=in_flight, credentials=credentials)
         self._check_batch_size(batch_size)
         self._facts = self._model_facts(str(model))
         context_length = self._facts.context_length
         self.max_length = context_length if max_length is None else max_length
         if not 2 <= self.max_length <= context_length:
-            raise ValueError(f"max_length must be in [2, {context_length}], the model's context length, got {max_length}")
+            raise ValueError(f"max_length must be in [2, {context_length}], up to the model's context length, got "
+                             f"{max_length}")
         self.max_gen_toks = max_gen_toks
         self._seed = seed
         self._add_bos = add_bos_token
         self._think_end = think_end_token
-        self._evaluation = {"reproducible": reproducible, "no_cache": no_cache, "cache_salt": str(cache_salt)}
+        self._cache: dict[str, Any] = {"no_cache": no_cache, "cache_salt": str(cache_salt)}
+        self._reproducible = reproducible
         self._template_variables = dict(chat_template_args or {})
         if enable_thinking is not None:
             self._template_variables["enable_thinking"] = enable_thinking
@@ -90,10 +94,9 @@ class LogitdLM(LM):  # type: ignore[misc]
         if text.split(":")[0] != "auto" and not (text.isdecimal() and int(text) >= 1):
             raise ValueError(f"batch_size must be a number >= 1, auto or auto:N, got {batch_size!r}")
         if text != "1":
-            _log.info("batch_size %s changes nothing: the server makes the batches; in_flight says how many requests it "
-                      "may choose from.", text)
+            _log.info("batch_size %s changes nothing: the server makes the batches, from in_flight requests.", text)
 
-    def _model_facts(self, name: str) -> logitd.Model:
+    def _model_facts(self, name: str) -> server_lib.Model:
         models = self._client.models()
         found = [model for model in models if model.name == name] if name else models
         if len(found) != 1:
@@ -166,21 +169,23 @@ class LogitdLM(LM):  # type: ignore[misc]
         if chat_template is False or chat_template is None:
             return None
         if isinstance(chat_template, str) and chat_template != "default":
-            raise ValueError(f"model {self._facts.name!r} has one chat template, which has no name; got {chat_template!r}")
+            raise ValueError(f"model {self._facts.name!r} has one chat template without a name; got {chat_template!r}")
         return self._facts.chat_template
 
     def apply_chat_template(self, chat_history: template.Messages, add_generation_prompt: bool = True) -> chat.Prompt:
-        """The conversation as a prompt. As the harness does, renders without system messages if the template refuses."""
-        from logitd.lm_eval import template
+        """The conversation as a prompt. If the template refuses it, renders it without system messages, as the harness
+        does."""
+        own = self._template
+        from logitd.lm_eval.template import TemplateError
 
         try:
-            return self._template.render(chat_history, add_generation_prompt)
-        except template.TemplateError as error:
+            return own.render(chat_history, add_generation_prompt)
+        except TemplateError as error:
             others = [message for message in chat_history if message["role"] != "system"]
             if len(others) == len(chat_history):
                 raise
             self._warn_once("The chat template refuses the conversation (%s); its system messages are left out.", error)
-            return self._template.render(others, add_generation_prompt)
+            return own.render(others, add_generation_prompt)
 
     # Scores.
 
@@ -193,28 +198,30 @@ class LogitdLM(LM):  # type: ignore[misc]
         by_ids = [i for i, pair in enumerate(pairs) if is_short or not self._rules.is_plain(*pair)]
         by_text = sorted(set(range(len(pairs))).difference(by_ids))
 
-        def take(places: Sequence[int], item: grouping.Item[Any], scored: Any) -> None:
-            for asked, continuation in zip(item.places, scored.continuations):
-                for place in asked:
-                    context, text = pairs[places[place]]
-                    answers[places[place]] = self._answer(continuation, context, text)
-                    self.cache_hook.add_partial("loglikelihood", (context, text), answers[places[place]])
+        with Progress(not disable_tqdm, pairs, "pair") as bar:
+            def take(places: Sequence[int], item: grouping.Item[Any], scored: Any) -> None:
+                for asked, continuation in zip(item.places, scored.continuations):
+                    for place in asked:
+                        context, text = pairs[places[place]]
+                        answers[places[place]] = self._answer(continuation, context, text)
+                        self.cache_hook.add_partial("loglikelihood", (context, text), answers[places[place]])
+                    bar.add(len(asked))
 
-        for (parse, add), places in _by(by_text, lambda i: self._options(pairs[i][0])).items():
-            self._score([(str(pairs[i][0]), pairs[i][1]) for i in places], places, take, not disable_tqdm,
-                        parse_special_tokens=parse, add_special_tokens=add)
-        if by_ids:
-            encoded = [self._cut(*pair) for pair in self._encoder.pairs([pairs[i] for i in by_ids])]
-            self._score(encoded, by_ids, take, not disable_tqdm)
+            for (parse, add), places in _by(by_text, lambda i: self._options(pairs[i][0])).items():
+                self._score([(str(pairs[i][0]), pairs[i][1]) for i in places], places, take,
+                            parse_special_tokens=parse, add_special_tokens=add)
+            if by_ids:
+                encoded = [self._cut(*pair) for pair in self._encoder.pairs([pairs[i] for i in by_ids])]
+                self._score(encoded, by_ids, take)
         return answers
 
-    def _score(self, pairs: Sequence[tuple[Any, Any]], places: Sequence[int], take: Callable[..., None], progress: bool,
+    def _score(self, pairs: Sequence[tuple[Any, Any]], places: Sequence[int], take: Callable[..., None],
                **options: Any) -> None:
         most = min(_MOST_CONTINUATIONS, self._client.info().limits.max_continuations)
         items = grouping.group(pairs, most=most, most_size=_MOST_CONTINUATION_SIZE)
         scores = self._client.score_each([(item.context, item.continuations) for item in items], boundary="lm-eval",
-                                         truncation="context-left", record=_SUMS, progress=progress, **options,
-                                         **self._evaluation)
+                                         truncation="context-left", record=_SUMS, reproducible=self._reproducible,
+                                         **options, **self._cache)
         for item, scored in zip(items, scores):
             if scored.error is not None:
                 raise _with_text(scored.error, str(item.context))
@@ -232,13 +239,14 @@ class LogitdLM(LM):  # type: ignore[misc]
     def _options(self, context: str) -> tuple[bool, bool | None]:
         """parse_special_tokens and add_special_tokens."""
         pieces = self._rules.pieces(context)
-        return bool(pieces and pieces[0][1]), False if self._rules.begins_with_bos(context) else self._add_bos
+        parse = pieces[0][1] if pieces else self._rules.parse_special_tokens
+        return parse, False if self._rules.begins_with_bos(context) else self._add_bos
 
     def _cut(self, context: list[int], continuation: list[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """As the harness cuts: max_length tokens are fed, of which the continuation's last one is none."""
         room = self.max_length + 1 - len(continuation)
         if room < 1:
-            raise ValueError(f"a continuation of {len(continuation)} tokens is longer than max_length {self.max_length}")
+            raise ValueError(f"a continuation has {len(continuation)} tokens, more than max_length {self.max_length}")
         if len(context) > room:
             self._warn_once("Contexts are too long for max_length %d, and lose their beginning.", self.max_length)
         return tuple(context[-room:]), tuple(continuation)
@@ -249,15 +257,20 @@ class LogitdLM(LM):  # type: ignore[misc]
         self._warn_of_names(texts)
         wanted = [text for text in dict.fromkeys(texts) if text]
         sums = {"": 0.0}
-        scores = self._client.rolling(
-            wanted, window=self.max_length, rule="lm-eval", parse_special_tokens=self._rules.parse_special_tokens,
-            progress=not disable_tqdm, **self._evaluation) if wanted else []
-        for text, scored in zip(wanted, scores):
-            if scored.error is not None:
-                raise _with_text(scored.error, text)
-            total = scored.cumulative_model_log_prob
-            sums[text] = -math.inf if total is None else total
-            self.cache_hook.add_partial("loglikelihood_rolling", (text,), sums[text])
+        with Progress(not disable_tqdm, wanted, "text") as bar:
+            # What is done is told after each block, so that the harness's cache keeps it.
+            for begin in range(0, len(wanted), _TEXTS_AT_ONCE):
+                block = wanted[begin:begin + _TEXTS_AT_ONCE]
+                scores = self._client.rolling(
+                    block, window=self.max_length, rule="lm-eval", reproducible=self._reproducible,
+                    parse_special_tokens=self._rules.parse_special_tokens, **self._cache)
+                for text, scored in zip(block, scores):
+                    if scored.error is not None:
+                        raise _with_text(scored.error, text)
+                    total = scored.cumulative_model_log_prob
+                    sums[text] = -math.inf if total is None else total
+                    self.cache_hook.add_partial("loglikelihood_rolling", (text,), sums[text])
+                bar.add(len(block))
         return [sums[text] for text in texts]
 
     # Completions.
@@ -269,20 +282,22 @@ class LogitdLM(LM):  # type: ignore[misc]
         answers = [""] * len(asked)
         eos = self._name(self.eot_token_id)
         keys = [json.dumps(kwargs, sort_keys=True, default=str) for _, kwargs in asked]
-        for places in _by(range(len(asked)), lambda i: keys[i]).values():
-            settings = generation.settings_of(asked[places[0]][1], max_gen_toks=self.max_gen_toks, eos=eos,
-                                              seed=self._seed)
-            by_context = _by(places, lambda i: asked[i][0])
-            # Equal requests are several samples of one prompt, or one completion if nothing is drawn.
-            for count, contexts in _by(by_context, lambda c: len(by_context[c]) if settings.is_sampled else 1).items():
-                for context, texts in zip(contexts, self._generate(contexts, settings, count, not disable_tqdm)):
-                    for place, text in zip(by_context[context], itertools.cycle(texts)):
-                        answers[place] = text
-                        self.cache_hook.add_partial("generate_until", asked[place], text)
+        with Progress(not disable_tqdm, asked, "request") as bar:
+            for places in _by(range(len(asked)), lambda i: keys[i]).values():
+                settings = generation.settings_of(asked[places[0]][1], max_gen_toks=self.max_gen_toks, eos=eos,
+                                                  seed=self._seed)
+                by_context = _by(places, lambda i: asked[i][0])
+                # Equal requests are several samples of one prompt, or one completion if nothing is drawn.
+                counts = {c: len(same) if settings.is_sampled else 1 for c, same in by_context.items()}
+                for count, contexts in _by(by_context, counts.__getitem__).items():
+                    for context, texts in zip(contexts, self._generate(contexts, settings, count)):
+                        for place, text in zip(by_context[context], itertools.cycle(texts)):
+                            answers[place] = text
+                            self.cache_hook.add_partial("generate_until", asked[place], text)
+                        bar.add(len(by_context[context]))
         return answers
 
-    def _generate(self, contexts: Sequence[str], settings: generation.Settings, count: int, progress: bool
-                  ) -> list[list[str]]:
+    def _generate(self, contexts: Sequence[str], settings: generation.Settings, count: int) -> Iterator[list[str]]:
         room = self.max_length - settings.max_tokens
         if room < 1:
             raise ValueError(f"max_gen_toks {settings.max_tokens} must be less than max_length {self.max_length}")
@@ -290,13 +305,14 @@ class LogitdLM(LM):  # type: ignore[misc]
         if any(len(prompt) > room for prompt in prompts):
             self._warn_once("Contexts are too long for max_length %d with max_gen_toks %d, and lose their beginning.",
                             self.max_length, settings.max_tokens)
-        made = self._client.generate([prompt[-room:] for prompt in prompts], max_tokens=settings.max_tokens,
-                                     stop=settings.stop, n=count, record=_SUMS, progress=progress,
-                                     **settings.options, **self._evaluation)
-        return [[self._text(completion, settings, context) for completion in each.completions]
-                for context, each in zip(contexts, made)]
+        made = self._client.generate_each([prompt[-room:] for prompt in prompts], max_tokens=settings.max_tokens,
+                                          stop=settings.stop, n=count, record=_SUMS, **settings.options, **self._cache)
+        for context, each in zip(contexts, made):
+            if each.error is not None:
+                raise _with_text(each.error, context)
+            yield [self._text(completion, context) for completion in each.completions]
 
-    def _text(self, completion: Any, settings: generation.Settings, context: str) -> str:
+    def _text(self, completion: Any, context: str) -> str:
         if completion.error is not None:
             raise _with_text(completion.error, context)
         text: str = completion.text
@@ -317,8 +333,8 @@ class LogitdLM(LM):  # type: ignore[misc]
         name = next(filter(None, (self._rules.names.first(text) for text in texts
                                   if not isinstance(text, chat.Prompt))), None)
         if name:
-            self._warn_once("Texts hold names of control tokens, such as %s. They are read as plain text; "
-                            "parse_special_tokens=true makes them control tokens, as transformers' tokenizers do.", name)
+            self._warn_once("Texts hold names of control tokens, such as %s. They are read as plain text; with "
+                            "parse_special_tokens=true they are control tokens, as for transformers' tokenizers.", name)
 
     def _warn_once(self, message: str, *values: object) -> None:
         if message not in self._warned:

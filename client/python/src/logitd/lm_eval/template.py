@@ -24,7 +24,7 @@ try:
 except ImportError as error:
     raise ImportError('chat templates need jinja2: pip install "logitd[lm-eval]"') from error
 if tuple(map(int, re.findall(r"\d+", jinja2.__version__)[:3])) < (3, 1, 6):
-    raise ImportError(f"chat templates need jinja2 3.1.6 or later, because model files are not trusted and the sandbox of "
+    raise ImportError(f"chat templates need jinja2 3.1.6 or later: model files are not trusted, and the sandbox of "
                       f"jinja2 {jinja2.__version__} can be left")
 
 from logitd.lm_eval.chat import ControlNames, Prompt
@@ -56,8 +56,8 @@ class ChatTemplate:
     def render(self, messages: Messages, add_generation_prompt: bool = True) -> Prompt:
         """The conversation as a prompt.
 
-        add_generation_prompt: the assistant's turn begins at the end. False: the last message is one that the model goes
-          on with, so that nothing comes after its content.
+        add_generation_prompt: the assistant's turn begins at the end. False: the model goes on with the last message,
+          so that nothing comes after its content.
         Raises jinja2.TemplateError, also if the template calls raise_exception.
         """
         now = datetime.datetime.now()
@@ -65,11 +65,11 @@ class ChatTemplate:
         text = self._rendered(messages, add_generation_prompt, now, tags[2])
         if not any(self._names.first(value) for message in messages for value in _texts(message)):
             return Prompt([(text, True)])
-        marked = self._rendered([_bracketed(message, tags) for message in messages], add_generation_prompt, now, tags[2])
-        written = _take_brackets(marked, tags)
+        bracketed = [_bracketed(message, tags) for message in messages]
+        written = _take_brackets(self._rendered(bracketed, add_generation_prompt, now, tags[2]), tags)
         if written is None or written[0] != text:
-            _log.warning("The chat template changes its messages in a way that hides their places. The names of control "
-                         "tokens in them (%s) become control tokens.",
+            _log.warning("The chat template changes its messages in a way that hides their places. The names of "
+                         "control tokens in them (%s) become control tokens.",
                          next(filter(None, (self._names.first(value) for m in messages for value in _texts(m)))))
             return Prompt([(text, True)])
         return Prompt(self._pieces(text, written[1]))
@@ -86,7 +86,7 @@ class ChatTemplate:
             return text
         end = text.rfind(tag)
         if end < 0:
-            raise jinja2.TemplateError("the template does not write the last message, which the model should go on with")
+            raise jinja2.TemplateError("the template does not write the last message, which the model has to go on with")
         return text[:end] if text.startswith(" ", end + 1) else text[:end].rstrip()
 
     def _unused_characters(self, messages: Messages) -> tuple[str, str, str]:
@@ -116,7 +116,7 @@ class ChatTemplate:
 
 
 class _GenerationBlock(jinja2.ext.Extension):
-    """{% generation %} ... {% endgeneration %}, which marks an assistant's words for training: only its content counts."""
+    """{% generation %} ... {% endgeneration %}, which marks an assistant's words for training; its content counts."""
 
     tags = {"generation"}
 
