@@ -15,7 +15,7 @@ from lm_eval import utils
 from lm_eval.api.model import TemplateLM
 from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, postprocess_generated_text
 
-from logitd.v1 import (completion_pb2, model_service_pb2, model_service_pb2_grpc, sampling_pb2, scoring_service_pb2,
+from logitd.v1 import (completion_pb2, model_service_pb2, model_service_pb2_grpc, scoring_service_pb2,
                        scoring_service_pb2_grpc)
 
 TIMEOUT_S = 300
@@ -33,9 +33,10 @@ class Model:
         self.models = model_service_pb2_grpc.ModelServiceStub(self.channel)
         (status,) = self.models.ListModels(model_service_pb2.ListModelsRequest(), timeout=TIMEOUT_S).models
         self.info = status.model
-        self.names = {token.token_id: token.name
-                      for part in self.models.GetVocabulary(model_service_pb2.GetVocabularyRequest(), timeout=TIMEOUT_S)
-                      for token in part.tokens}
+        vocabulary = [token for part in self.models.GetVocabulary(model_service_pb2.GetVocabularyRequest(),
+                                                                  timeout=TIMEOUT_S) for token in part.tokens]
+        self.names = {token.token_id: token.name for token in vocabulary}
+        self.bytes = {token.token_id: token.token_bytes for token in vocabulary}
         self._tokens: dict[tuple[str, bool, bool | None], list[int]] = {}
 
     def tokenize(self, text: str, parse: bool, add: bool | None) -> list[int]:
@@ -47,9 +48,9 @@ class Model:
             self._tokens[key] = list(reply.token_ids)
         return self._tokens[key]
 
-    def detokenize(self, tokens: list[int]) -> str:
-        request = model_service_pb2.DetokenizeRequest(tokens=[sampling_pb2.TokenIds(token_ids=tokens)])
-        return self.models.Detokenize(request, timeout=TIMEOUT_S).texts[0].text
+    def spell(self, tokens: list[int]) -> str:
+        """The text of tokens that go on after others."""
+        return b"".join(self.bytes[token] for token in tokens).decode("utf-8", "replace")
 
     def rows(self, context: list[int], continuation: list[int]) -> list[numpy.ndarray]:
         """The log-softmax of the row before each token of the continuation, float64 [vocab]."""
@@ -200,5 +201,5 @@ class ReferenceLM(TemplateLM):
                 self._note_margin(row, tokens[-1])
             if tokens[-1] in self.model.info.end_token_ids:
                 break
-            text = self.model.detokenize(tokens)
+            text = self.model.spell(tokens)
         return postprocess_generated_text(text, until, None)
