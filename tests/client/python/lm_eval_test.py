@@ -249,7 +249,8 @@ class DetailsTest(unittest.TestCase):
         with self.assertRaisesRegex(ValueError, "max_gen_toks 100 must be less than max_length 100"):
             self.lm().generate_until([Request(("a", {"max_gen_toks": 100}))], disable_tqdm=True)
         for arguments, words in (({"pretrained": "x"}, "pretrained"), ({"model": "nobody"}, "transition"),
-                                 ({"in_flight": 0}, "in_flight"), ({"max_length": 1}, "max_length")):
+                                 ({"in_flight": 0}, "in_flight"), ({"max_length": 1}, "max_length"),
+                                 ({"think_end_token": 7}, "think_end_token")):
             with self.assertRaisesRegex((TypeError, ValueError), words):
                 self.lm(**arguments)
         for batch_size in (0, "big", "auto4", -1):

@@ -78,6 +78,8 @@ class LogitdLM(LM):  # type: ignore[misc]
         self.max_gen_toks = max_gen_toks
         self._seed = seed
         self._add_bos = add_bos_token
+        if not isinstance(think_end_token, (str, type(None))):
+            raise TypeError(f"think_end_token must be text, got {think_end_token!r}: completions have no token ids")
         self._think_end = think_end_token
         self._cache: dict[str, Any] = {"no_cache": no_cache, "cache_salt": str(cache_salt)}
         self._reproducible = reproducible
@@ -102,9 +104,9 @@ class LogitdLM(LM):  # type: ignore[misc]
         if len(found) != 1:
             raise ValueError(f"model={name!r}: the server has {', '.join(model.name for model in models) or 'no model'}"
                              + ("; name one of them" if models and not name else ""))
-        (facts,) = found
-        if facts.capabilities is None or not facts.capabilities.tokenizer:
-            raise ValueError(f"model {facts.name!r} has no tokenizer, which the texts of tasks need")
+        # Waits for a runner that is on its way, and raises if the model has no tokenizer.
+        self._client.tokenize("a")
+        (facts,) = (model for model in self._client.models() if model.name == found[0].name)
         return facts
 
     def _make_rules(self, parse_special_tokens: bool) -> encoding.Rules:
