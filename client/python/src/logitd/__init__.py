@@ -16,6 +16,8 @@ from logitd.errors import (
 from logitd.requests import Candidate, Continuation, DecideItem, Option, RankItem, ScoreItem, Segment, Sums
 from logitd.sampling import Record
 
+from logitd import files  # isort: skip
+
 __all__ = [
     "AsyncClient",
     "CancelledError",
@@ -37,5 +39,6 @@ __all__ = [
     "ServerError",
     "Sums",
     "UnavailableError",
+    "files",
 ]
 __version__ = "0.1.0"
