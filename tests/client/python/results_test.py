@@ -209,7 +209,7 @@ class ProgressTest(unittest.TestCase):
         bars = []
 
         class Bar:
-            def __init__(self, total, unit):
+            def __init__(self, total, initial, unit):
                 self.total, self.unit, self.done, self.is_closed = total, unit, 0, False
                 bars.append(self)
 

@@ -21,6 +21,8 @@ from logitd.errors import (
 from logitd.requests import Candidate, Continuation, DecideItem, Option, RankItem, ScoreItem, Segment, Sums
 from logitd.sampling import Record
 
+from logitd import files  # isort: skip
+
 __all__ = [
     "AsyncClient",
     "AsyncDecodeSession",
@@ -51,6 +53,7 @@ __all__ = [
     "Sums",
     "UnavailableError",
     "decode",
+    "files",
     "score_logits",
 ]
 __version__ = "0.1.0"

@@ -37,6 +37,16 @@ ITEMS_PER_REQUEST = 32
 BYTES_PER_REQUEST = 256 << 10
 
 
+@dataclasses.dataclass(frozen=True)
+class Answered:
+    """An item that is not sent, with its answer."""
+
+    answer: Any
+
+    def ByteSize(self) -> int:  # pylint: disable=invalid-name
+        return 0
+
+
 class Method(Protocol[_A]):
     """Whatever the batches have to know of a call."""
 
@@ -86,8 +96,8 @@ class Batches(Generic[_A]):
     """The state of one call. One thread, or under one lock."""
 
     def __init__(self, method: Method[_A], *, retry_for: float, in_flight: int, most_bytes: int,
-                 now: Callable[[], float] = time.monotonic):
-        """most_bytes: of one request."""
+                 whose: completion_pb2.Provenance | None = None, now: Callable[[], float] = time.monotonic):
+        """most_bytes: of one request. whose: whose answers are expected; None: those of whoever answers first."""
         self._method = method
         self._most_bytes = most_bytes
         self._retry_for = retry_for
@@ -102,7 +112,8 @@ class Batches(Generic[_A]):
         # The ends of the chunks that are not wholly handed on.
         self._ends: collections.deque[int] = collections.deque()
         self._is_closed = False
-        self._whose: completion_pb2.Provenance | None = None
+        self._whose = whose
+        self._is_known = whose is not None
         self.failure: BaseException | None = None
 
     @property
@@ -117,10 +128,17 @@ class Batches(Generic[_A]):
 
     def add(self, items: Sequence[Any]) -> None:
         """Adds the items of one request."""
-        places = list(range(self._added, self._added + len(items)))
+        places, sent = [], []
+        for place, item in enumerate(items, self._added):
+            if isinstance(item, Answered):
+                self._answer(place, item.answer)
+            else:
+                places.append(place)
+                sent.append(item)
         self._added += len(items)
         self._ends.append(self._added)
-        self._wait(Batch(places, list(items), Patience(self._retry_for, self._now)))
+        if sent:
+            self._wait(Batch(places, sent, Patience(self._retry_for, self._now)))
 
     def close(self) -> None:
         """There are no more items."""
@@ -179,17 +197,24 @@ class Batches(Generic[_A]):
         """All answers of a call are of one model and one numerics version."""
         if provenance is None or not provenance.numerics_version:
             return
-        if self._whose is None or not self._whose.model_fingerprint and provenance.model_fingerprint:
+        if self._whose is None or (not self._is_known and not self._whose.model_fingerprint):
             self._whose = provenance
             return
         is_same_model = not provenance.model_fingerprint or (
             (provenance.model_fingerprint, provenance.precision) == (self._whose.model_fingerprint,
                                                                     self._whose.precision))
-        if is_same_model and provenance.numerics_version == self._whose.numerics_version:
-            return
+        if not is_same_model:
+            self._refuse_answers("model")
+        elif provenance.numerics_version != self._whose.numerics_version:
+            self._refuse_answers("numerics version")
+        elif getattr(provenance, "reproducible", False) and self._whose.HasField("runner") and (
+                provenance.runner != self._whose.runner):
+            self._refuse_answers("kind of runner")
+
+    def _refuse_answers(self, difference: str) -> None:
         self.fail(errors.PreconditionError(
-            f"the server answers with another {'numerics version' if is_same_model else 'model'} than this call began "
-            "with: its answers do not belong together", code=grpc.StatusCode.FAILED_PRECONDITION))
+            f"the server answers with another {difference} than this call began with: its answers do not belong "
+            "together", code=grpc.StatusCode.FAILED_PRECONDITION))
 
     def end(self, batch: Batch, error: errors.LogitdError | None) -> None:
         """The batch's request has ended."""

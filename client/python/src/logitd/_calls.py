@@ -35,8 +35,13 @@ class Call(Generic[_R]):
     timeout: float | None = None
     progress: bool = False
     is_stream: bool = True
-    # What the progress bar counts.
+    # What the progress bar counts, and the items altogether if they do not say their number.
     unit: str = "item"
+    total: int | None = None
+    # Items that were done before.
+    done: int = 0
+    # Whose answers are expected; None: those of whoever answers first.
+    whose: completion_pb2.Provenance | None = None
 
 
 class Chunks:

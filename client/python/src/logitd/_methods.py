@@ -20,6 +20,12 @@ def _name_place(text: str, index: int) -> str:
     return _INDEX.sub(lambda match: f"{match[1]}[{index}]", text, count=1)
 
 
+def without_place(text: str) -> str:
+    """A field's path from the item on: "context", and not "items[2].context"."""
+    text = re.sub(r"\bitems\[\d+\]\.", "", text)
+    return re.sub(r"\bitems\[\d+\]", "the item", text)
+
+
 def _name_places(answer: Any, parts: Iterable[Any], index: int) -> None:
     for part in (answer, *parts):
         if part.HasField("error"):

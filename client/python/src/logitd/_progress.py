@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import Sized
 from typing import Any
 
+from logitd import _calls
+
 
 class Progress:
     """Counts what is done. Shows nothing unless it is asked to."""
 
-    def __init__(self, is_shown: bool, items: object, unit: str):
-        """Raises ImportError if it should be shown and tqdm is missing."""
+    def __init__(self, call: _calls.Call[Any]):
+        """Raises ImportError if the call asks for a bar and tqdm is missing."""
         self._bar: Any = None
-        if not is_shown:
+        if not call.progress:
             return
         try:
             from tqdm.auto import tqdm
         except ImportError:
             raise ImportError('progress=True needs tqdm: pip install "logitd[progress]"') from None
-        self._bar = tqdm(total=len(items) if isinstance(items, Sized) else None, unit=unit)
+        total = len(call.items) if call.total is None and isinstance(call.items, Sized) else call.total
+        self._bar = tqdm(total=total, initial=call.done, unit=call.unit)
 
     def add(self, count: int) -> None:
         """`count` more are done."""

@@ -6,7 +6,7 @@ import dataclasses
 import os
 from typing import Any
 
-from logitd import _batches, _values, server
+from logitd import _batches, _calls, _values, server
 
 _MOST_IN_FLIGHT = 256
 
@@ -38,9 +38,9 @@ class Settings:
                 f"this client belongs to process {self.process}, and connections do not survive a fork into process "
                 f"{os.getpid()}: make a client in each process, and start processes by multiprocessing's 'spawn'")
 
-    def batches(self, method: _batches.Method[Any], limits: server.Limits) -> _batches.Batches[Any]:
+    def batches(self, call: _calls.Call[Any], limits: server.Limits) -> _batches.Batches[Any]:
         """The batches of a call."""
-        return _batches.Batches(method, retry_for=self.retry_for, in_flight=self.in_flight,
+        return _batches.Batches(call.method, retry_for=self.retry_for, in_flight=self.in_flight, whose=call.whose,
                                 most_bytes=limits.max_request_bytes or _batches.BYTES_PER_REQUEST)
 
     def with_model(self, options: dict[str, Any]) -> dict[str, Any]:

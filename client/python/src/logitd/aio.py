@@ -184,9 +184,9 @@ class AsyncClient:
     async def _each(self, call: _calls.Call[Any]) -> AsyncIterator[Any]:
         if self._limits is None:
             self._limits = (await self.info()).limits
-        batches: _batches.Batches[Any] = self._settings.batches(call.method, self._limits)
+        batches: _batches.Batches[Any] = self._settings.batches(call, self._limits)
         tasks = Tasks(batches, functools.partial(self._send, call), self._settings.in_flight)
-        with Progress(call.progress, call.items, call.unit) as progress:
+        with Progress(call) as progress:
             async with contextlib.aclosing(tasks.run(_calls.chunks_async(call, self._limits))) as parts:
                 async for answers in parts:
                     progress.add(len(answers))

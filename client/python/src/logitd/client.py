@@ -220,9 +220,9 @@ class Client:
     def _each(self, call: _calls.Call[Any]) -> Iterator[Any]:
         self._settings.check_process()
         limits = self._limits
-        batches: _batches.Batches[Any] = self._settings.batches(call.method, limits)
+        batches: _batches.Batches[Any] = self._settings.batches(call, limits)
         threads = Threads(batches, functools.partial(self._send, call), self._settings.in_flight)
-        with (Progress(call.progress, call.items, call.unit) as progress,
+        with (Progress(call) as progress,
               contextlib.closing(threads.run(_calls.chunks(call, limits))) as parts):
             for answers in parts:
                 progress.add(len(answers))

@@ -83,7 +83,7 @@ class Results(Sequence[_T], Generic[_T]):
         """One dict for each part of each item (an item without parts has one), as csv.DictWriter takes them."""
         table = []
         for i, item in enumerate(self.items):
-            head = {"item_index": i, "id": getattr(item, "id", "")}
+            head = {"item_index": getattr(item, "item_index", i), "id": getattr(item, "id", "")}
             parts = self._parts_of(item)
             if not parts:
                 table.append({**head, **({self._index: None} if self._index else {}), **self._row(item)})
@@ -96,17 +96,20 @@ class Results(Sequence[_T], Generic[_T]):
         row["error"] = None if part.error is None else str(part.error)
         return row
 
+    def types(self) -> dict[str, str]:
+        """The columns of `rows`, and their types in pandas."""
+        return {"item_index": "Int64", "id": "string", **({self._index: "Int64"} if self._index else {}),
+                **self._columns, "error": "string"}
+
     def to_pandas(self) -> pandas.DataFrame:
         """The rows as a DataFrame of nullable types: a number that does not exist is pandas.NA."""
         try:
             import pandas
         except ImportError:
             raise ImportError('to_pandas needs pandas: pip install "logitd[pandas]"') from None
-        types = {"item_index": "Int64", "id": "string", **({self._index: "Int64"} if self._index else {}),
-                 **self._columns, "error": "string"}
         table = self.rows()
         return pandas.DataFrame({name: pandas.array([row[name] for row in table], dtype=dtype)
-                                 for name, dtype in types.items()})
+                                 for name, dtype in self.types().items()})
 
 
 class Scores(Results[results.ScoredItem]):
