@@ -85,7 +85,7 @@ def within(prefix: str, error: errors.LogitdError) -> errors.LogitdError:
     """`error`, whose field is a part of `prefix`: "rows[1]." + "first_row"."""
     if error.field and error.message.startswith(error.field):
         error.message = prefix + error.message
-    error.field = prefix + error.field
+    error.field = prefix + error.field if error.field else prefix.rstrip(".")
     return error
 
 
@@ -96,7 +96,7 @@ def check_token_ids(field: str, token_ids: Any, vocab_size: int) -> None:
     index, token_id = next((i, t) for i, t in enumerate(token_ids) if not 0 <= t < vocab_size)
     name = f"{field}[{index}]"
     raise failure("TOKEN_ID_OUT_OF_RANGE", f"{name} must be in [0, {vocab_size}), got {token_id}", field=name,
-                  value=str(token_id), bound=f"[0, {vocab_size})", token_id=token_id)
+                  value=str(token_id), bound=f"[0, {vocab_size})")
 
 
 def to_proto(error: errors.LogitdError) -> error_pb2.Error:

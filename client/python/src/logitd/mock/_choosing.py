@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from logitd import _failures
 from logitd.mock._records import argmax
@@ -50,21 +50,20 @@ class Chooser:
         total = math.fsum(weights[i] for i in order)
         return {i: weights[i] / total for i in sorted(order)}
 
-    def choose(self, row: Sequence[float], seed: int, key: int, position: int) -> tuple[int, float]:
-        """The token, and its sampling_log_prob."""
-        kept = self.kept(row)
+    def choose(self, kept: Mapping[int, float], seed: int, key: int, position: int) -> int:
+        """One of the kept tokens, drawn."""
         uniform = random.Random(f"{seed} {key} {position}").random()
         reached = 0.0
         for token_id, probability in kept.items():
             reached += probability
             if uniform < reached:
                 break
-        return token_id, math.log(kept[token_id])
+        return token_id
 
-    def sampling_log_prob(self, row: Sequence[float], token_id: int) -> float:
-        """Of a given token; -inf: the stages leave it out."""
-        probability = self.kept(row).get(token_id, 0.0)
-        return math.log(probability) if probability > 0 else -_INF
+
+def log_prob_of(kept: Mapping[int, float], token_id: int) -> float:
+    """sampling_log_prob; -inf: the stages leave the token out."""
+    return math.log(kept[token_id]) if kept.get(token_id) else -_INF
 
 
 def _shortest(order: list[int], weights: dict[int, float], mass: float) -> list[int]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from logitd import _failures
 from logitd.mock._ranking import closed_set
-from logitd.mock._scoring import Items, Score, Setting, answers
+from logitd.mock._scoring import Items, Score, Setting, answers, named
 from logitd.v1 import completion_pb2, scoring_service_pb2
 
 _INF = math.inf
@@ -25,7 +25,7 @@ def decide_items(setting: Setting, request: scoring_service_pb2.DecideRequest
     def fill(item: scoring_service_pb2.DecideItem, response: scoring_service_pb2.DecideResponse, path: str) -> None:
         options, values = _options(item, path)
         decided = response.item
-        scores = items.score_all(item, options, response, decided.options)
+        scores = items.score_all(item, path, options, response, decided.options)
         for message, score in zip(decided.options, scores):
             if score is not None and score.log_prob > -_INF:
                 message.log_prob = score.log_prob
@@ -33,13 +33,13 @@ def decide_items(setting: Setting, request: scoring_service_pb2.DecideRequest
         if mass is not None:
             decided.label_mass.CopyFrom(mass)
         if all(score is not None for score in scores):
-            _choose(decided, options, scores, values, temperature)
+            _choose(decided, list(options.values()), scores, values, temperature)
 
     yield from answers(setting, request.items, scoring_service_pb2.DecideResponse, fill)
 
 
-def _options(item: scoring_service_pb2.DecideItem, path: str) -> tuple[list[Any], list[float] | None]:
-    """The options, and the values of a score question."""
+def _options(item: scoring_service_pb2.DecideItem, path: str) -> tuple[dict[str, Any], list[float] | None]:
+    """The options by their names in the item, and the values of a score question."""
     kind = item.WhichOneof("question")
     if kind is None:
         raise _failures.required(f"{path}.question")
@@ -47,17 +47,17 @@ def _options(item: scoring_service_pb2.DecideItem, path: str) -> tuple[list[Any]
         for name in ("if_true", "if_false"):
             if not item.predicate.HasField(name):
                 raise _failures.required(f"{path}.predicate.{name}")
-        return [item.predicate.if_true, item.predicate.if_false], None
-    parts = item.choice.options if kind == "choice" else item.score.levels
+        return {"predicate.if_true": item.predicate.if_true, "predicate.if_false": item.predicate.if_false}, None
+    field, parts = ("choice.options", item.choice.options) if kind == "choice" else ("score.levels", item.score.levels)
     if not parts:
-        field = f"{path}.choice.options" if kind == "choice" else f"{path}.score.levels"
-        raise _failures.failure("NO_CANDIDATES", f"{field} is empty", field=field)
+        raise _failures.failure("NO_CANDIDATES", f"{path}.{field} is empty", field=f"{path}.{field}")
     if kind == "choice":
-        return list(item.choice.options), None
-    for i, level in enumerate(item.score.levels):
-        if not level.HasField("option") or not level.HasField("value"):
-            raise _failures.required(f"{path}.score.levels[{i}].{'value' if level.HasField('option') else 'option'}")
-    return [level.option for level in item.score.levels], [level.value for level in item.score.levels]
+        return named(field, parts), None
+    for name, level in named(field, parts).items():
+        for needed in ("option", "value"):
+            if not level.HasField(needed):
+                raise _failures.required(f"{path}.{name}.{needed}")
+    return {f"{name}.option": level.option for name, level in named(field, parts).items()}, [level.value for level in parts]
 
 
 def _choose(decided: scoring_service_pb2.DecidedItem, options: Sequence[Any], scores: Sequence[Score | None],

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Iterator, Sequence
 
 from logitd import _failures, errors
-from logitd.mock._choosing import Chooser
+from logitd.mock._choosing import Chooser, log_prob_of
 from logitd.mock._model import log_softmax
 from logitd.mock._records import Recorder, cumulative
 from logitd.mock._supported import refuse_others, unimplemented
@@ -73,13 +73,14 @@ class Decoding:
         self._last_batch = batch.batch_id
         rows = self._rows(batch, payload)
         result = decoding_service_pb2.BatchResult(batch_id=batch.batch_id)
-        for opened in batch.opens:
-            result.opens.append(self._opened(opened))
-        for sequence_id in batch.close_sequence_ids:
+        for index, opened in enumerate(batch.opens):
+            result.opens.append(self._opened(opened, f"batch.opens[{index}]."))
+        for index, sequence_id in enumerate(batch.close_sequence_ids):
             closed = self._open.pop(sequence_id, None)
             answer = result.closes.add(sequence_id=sequence_id)
             if closed is None:
-                answer.error.CopyFrom(_failures.to_proto(self._not_open(sequence_id)))
+                error = self._not_open(sequence_id, f"batch.close_sequence_ids[{index}]")
+                answer.error.CopyFrom(_failures.to_proto(error))
             else:
                 answer.totals.CopyFrom(self._totals(closed))
                 answer.finish.reason = completion_pb2.FINISH_REASON_CANCELLED
@@ -90,12 +91,15 @@ class Decoding:
                 if error.reason == "":
                     raise
                 self._open.pop(step.sequence_id, None)
+                number = step.row if step.HasField("row") else index
+                error.row = number if 0 <= number < len(rows) else None
+                error = _failures.within(f"batch.steps[{index}].", error)
                 result.steps.add(sequence_id=step.sequence_id, position=step.position, error=_failures.to_proto(error))
         return result
 
     @staticmethod
-    def _not_open(sequence_id: int) -> errors.LogitdError:
-        return _failures.failure("SEQUENCE_NOT_OPEN", f"sequence {sequence_id} is not open", field="sequence_id")
+    def _not_open(sequence_id: int, field: str = "sequence_id") -> errors.LogitdError:
+        return _failures.failure("SEQUENCE_NOT_OPEN", f"sequence {sequence_id} is not open", field=field)
 
     def _rows(self, batch: decoding_service_pb2.StepBatch, payload: bytes) -> list[tuple[int, bytes]]:
         """Each row's type and bytes."""
@@ -115,7 +119,7 @@ class Decoding:
                                     field="payload")
         return rows
 
-    def _opened(self, opened: decoding_service_pb2.OpenSequence) -> decoding_service_pb2.OpenResult:
+    def _opened(self, opened: decoding_service_pb2.OpenSequence, path: str) -> decoding_service_pb2.OpenResult:
         result = decoding_service_pb2.OpenResult(sequence_id=opened.sequence_id)
         try:
             if not 1 <= opened.sequence_id < 1 << 56:
@@ -127,7 +131,7 @@ class Decoding:
         except errors.LogitdError as error:
             if error.reason == "":
                 raise
-            result.error.CopyFrom(_failures.to_proto(error))
+            result.error.CopyFrom(_failures.to_proto(_failures.within(path, error)))
             return result
         self._open[opened.sequence_id] = sequence
         result.seed, result.sequence_key, result.next_position = sequence.seed, sequence.key, sequence.position
@@ -165,14 +169,15 @@ class Decoding:
         if step.position != sequence.position:
             return self._repeated(sequence, step, rows[number][1])
         row = log_softmax(self._values(*rows[number]))
+        kept = sequence.chooser.kept(row)
         if step.HasField("given_token_id"):
             _failures.check_token_ids("given_token_id", [step.given_token_id], self._config.vocab_size)
             token_id, origin = step.given_token_id, completion_pb2.TOKEN_ORIGIN_GIVEN
-            sampling_log_prob = sequence.chooser.sampling_log_prob(row, token_id)
         else:
-            token_id, sampling_log_prob = sequence.chooser.choose(row, sequence.seed, sequence.key, sequence.position)
+            token_id = sequence.chooser.choose(kept, sequence.seed, sequence.key, sequence.position)
             origin = completion_pb2.TOKEN_ORIGIN_CHOSEN
-        record = sequence.recorder.record(row, token_id, sequence.position, origin, sampling_log_prob)
+        sampling_log_prob = log_prob_of(kept, token_id)
+        record = sequence.recorder.record(row, token_id, sequence.position, origin, sampling_log_prob, kept)
         sequence.model_sum = _plus(sequence.model_sum, row[token_id])
         sequence.sampling_sum = _plus(sequence.sampling_sum, sampling_log_prob)
         sequence.position += 1
@@ -181,6 +186,7 @@ class Decoding:
         result = decoding_service_pb2.StepResult(
             sequence_id=step.sequence_id, position=step.position,
             chosen=decoding_service_pb2.StepChosen(tokens=[record], totals=self._totals(sequence)))
+        result.chosen.resume_state.SetInParent()
         for name, value in (("model_sum", sequence.model_sum), ("sampling_sum", sequence.sampling_sum)):
             if value is not None:
                 setattr(result.chosen.resume_state, name, value)

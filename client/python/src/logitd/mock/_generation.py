@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Iterator
 
 from logitd import _failures
-from logitd.mock._choosing import Chooser
+from logitd.mock._choosing import Chooser, log_prob_of
 from logitd.mock._records import Recorder, cumulative
 from logitd.mock._scoring import Setting
 from logitd.mock._texts import Texts
@@ -55,15 +55,22 @@ def generate(setting: Setting, end_token_ids: frozenset[int], request: generatio
         raise _failures.out_of_range("stop.max_tokens", most, ">= 0")
     _failures.check_token_ids("stop.stop_token_ids", request.stop.stop_token_ids, model.vocab_size)
     ends = set(request.stop.stop_token_ids) | (set() if request.stop.ignore_eos else end_token_ids)
-    prompt = Texts(model, request.tokenization).input(request.prompt, "prompt")
-    if not prompt:
-        raise _failures.failure("EMPTY_PROMPT", "prompt has no token", field="prompt")
+    if request.prompt.WhichOneof("input") is None and not request.prompt.segments:
+        raise _failures.required("prompt")
+    texts = Texts(model, request.tokenization)
+    prompt = texts.input(request.prompt, "prompt")
+    if not prompt or not (request.prompt.text or request.prompt.tokens.token_ids or request.prompt.segments):
+        field = "prompt.text" if request.prompt.WhichOneof("input") == "text" else "prompt"
+        raise _failures.failure("EMPTY_PROMPT", f"{field} has no token", field=field)
     if len(prompt) > setting.context_length:
         raise _failures.failure("CONTEXT_LENGTH_EXCEEDED", f"prompt has {len(prompt)} tokens; the model takes "
                                 f"{setting.context_length}", field="prompt")
     seed = chooser.seed or 0
+    report = None
+    if request.prompt.text and texts.doubles_bos(prompt):
+        report = completion_pb2.TokenizationReport(doubled_bos=True)
     started = generation_service_pb2.GenerateStarted(seed=seed, prompt_token_count=len(prompt),
-                                                     provenance=setting.provenance())
+                                                     provenance=setting.provenance(), tokenization=report)
     yield generation_service_pb2.GenerateResponse(started=started)
     streams = not request.HasField("stream") or request.stream
     completions = []
@@ -84,7 +91,7 @@ def generate(setting: Setting, end_token_ids: frozenset[int], request: generatio
     usage = completion_pb2.Usage(prompt_token_count=len(prompt), generated_token_count=generated,
                                  evaluated_token_count=evaluated if most else 0)
     yield generation_service_pb2.GenerateResponse(final=generation_service_pb2.GenerateFinal(
-        completions=completions, usage=usage, seed=seed, provenance=setting.provenance()))
+        completions=completions, usage=usage, seed=seed, provenance=setting.provenance(), tokenization=report))
 
 
 def _step(setting: Setting, growing: _Growing, prompt: list[int], chooser: Chooser, recorder: Recorder, seed: int,
@@ -95,13 +102,15 @@ def _step(setting: Setting, growing: _Growing, prompt: list[int], chooser: Choos
         growing.finish = completion_pb2.Finish(reason=completion_pb2.FINISH_REASON_MAX_TOKENS)
         return b""
     row = setting.model.row([*prompt, *growing.tokens])
-    token_id, sampling_log_prob = chooser.choose(row, seed, growing.key, position)
+    kept = chooser.kept(row)
+    token_id = chooser.choose(kept, seed, growing.key, position)
+    sampling_log_prob = log_prob_of(kept, token_id)
     growing.tokens.append(token_id)
     growing.model_log_probs.append(row[token_id])
     growing.sampling_log_probs.append(sampling_log_prob)
     if recorder.writes_tokens:
         growing.records.append(recorder.record(row, token_id, position, completion_pb2.TOKEN_ORIGIN_CHOSEN,
-                                               sampling_log_prob))
+                                               sampling_log_prob, kept))
     if token_id in ends:
         growing.finish = completion_pb2.Finish(reason=completion_pb2.FINISH_REASON_STOP_TOKEN, stop_token_id=token_id)
         return b""

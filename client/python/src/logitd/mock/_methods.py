@@ -79,6 +79,8 @@ class Methods:
             one = response.texts.add(token_ids=ids)
             if request.token_bytes:
                 one.token_bytes.extend(map(self.model.token_bytes, ids))
+            if texts.doubles_bos(ids):
+                one.tokenization.doubled_bos = True
         yield response
 
     def detokenize(self, request: model_service_pb2.DetokenizeRequest) -> Iterator[Any]:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from logitd import _failures
-from logitd.mock._scoring import Items, Score, Setting, answers
+from logitd.mock._scoring import Items, Score, Setting, answers, named
 from logitd.mock._supported import unimplemented
 from logitd.v1 import completion_pb2, scoring_service_pb2
 
@@ -29,7 +29,7 @@ def rank_items(setting: Setting, request: scoring_service_pb2.RankRequest) -> It
     def fill(item: scoring_service_pb2.RankItem, response: scoring_service_pb2.RankResponse, path: str) -> None:
         if not item.candidates:
             raise _failures.failure("NO_CANDIDATES", f"{path}.candidates is empty", field=f"{path}.candidates")
-        scores = items.score_all(item, item.candidates, response, response.item.candidates)
+        scores = items.score_all(item, path, named("candidates", item.candidates), response, response.item.candidates)
         _rank(response.item, scores, order_by, beta)
 
     yield from answers(setting, request.items, scoring_service_pb2.RankResponse, fill)

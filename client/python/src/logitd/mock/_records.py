@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from logitd import _failures
 from logitd.mock._model import MockModel
@@ -55,8 +55,9 @@ class Recorder:
         self.writes_tokens = (options.layout or default_layout) == completion_pb2.RECORD_LAYOUT_RECORDS
 
     def record(self, row: Sequence[float], token_id: int, position: int, origin: int,
-               sampling_log_prob: float | None = None) -> completion_pb2.TokenRecord:
-        """row: the model's log-probs. sampling_log_prob: None: the token was given; -inf: it is excluded."""
+               sampling_log_prob: float | None = None, kept: Mapping[int, float] | None = None) -> completion_pb2.TokenRecord:
+        """row: the model's log-probs. sampling_log_prob: None: there are no stages; -inf: the stages leave the token out.
+        kept: the probabilities of the tokens that the stages keep."""
         options = self._options
         record = completion_pb2.TokenRecord(token_id=token_id, position=position, origin=origin,
                                             log_prob_state=completion_pb2.LOG_PROB_STATE_PRESENT)
@@ -75,14 +76,17 @@ class Recorder:
             record.model_log_sum_exp = 0.0
         if options.top_n:
             top = sorted(range(len(row)), key=lambda i: (-row[i], i))[:options.top_n]
-            self._alternatives(row, top, record.top)
+            self._alternatives(row, top, kept, record.top)
         if options.named_token_ids:
-            self._alternatives(row, list(options.named_token_ids), record.named)
+            self._alternatives(row, list(options.named_token_ids), kept, record.named)
         return record
 
-    def _alternatives(self, row: Sequence[float], tokens: list[int], message: completion_pb2.TokenAlternatives) -> None:
+    def _alternatives(self, row: Sequence[float], tokens: list[int], kept: Mapping[int, float] | None,
+                      message: completion_pb2.TokenAlternatives) -> None:
         message.token_ids.extend(tokens)
         message.model_log_probs.extend(row[token_id] for token_id in tokens)
+        if kept is not None and self.sampling:
+            message.sampling_log_probs.extend(math.log(kept[i]) if kept.get(i) else -_INF for i in tokens)
         if self._options.rank:
             message.ranks.extend(rank_of(row, token_id) for token_id in tokens)
         if self._has_bytes and self._model is not None and self._model.texts is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import grpc
@@ -50,35 +50,57 @@ class Items:
         self._texts = Texts(setting.model, request.tokenization)
         self.recorder = Recorder(request.record, setting.model, setting.model.vocab_size, default_layout)
 
-    def score_all(self, item: Any, continuations: Sequence[Any], response: Any, messages: Any) -> list[Score | None]:
-        """Scores an item: its context into `response`, each continuation into a message that is added to `messages`."""
-        context, text = self._context_of(item, response.item)
-        implicit = response.item.HasField("implicit_context_token_id")
-        scores = [self._score(context, text, continuation, implicit, messages.add()) for continuation in continuations]
-        response.usage.CopyFrom(usage_of(len(context), scores))
+    def score_all(self, item: Any, path: str, continuations: Mapping[str, Any], response: Any, messages: Any
+                  ) -> list[Score | None]:
+        """Scores an item: its context into `response`, each continuation into a message that is added to `messages`.
+        path: the item's; continuations: each by its name in the item."""
+        try:
+            context, text = self._context_of(item, response.item)
+        except errors.LogitdError as error:
+            raise _failures.within(f"{path}.", error)
+        scores = [self._score(context, text, f"{path}.{name}.", continuation, response.item, messages.add())
+                  for name, continuation in continuations.items()]
+        if not context:
+            # The context's text made no token: the implicit token stands for it.
+            response.item.implicit_context_token_id = self._texts.implicit_context(self._setting.eos_token_id)
+            response.item.context_token_count = 1
+        response.usage.CopyFrom(usage_of(response.item.context_token_count, scores))
         return scores
 
     def _context_of(self, item: Any, message: Any) -> tuple[list[int], str | None]:
         """The tokens of the item's context, and its text if it is text. `message` tells of them."""
-        text = item.context.text if item.context.WhichOneof("input") == "text" and not item.context.segments else None
+        kind = "segments" if item.context.segments else item.context.WhichOneof("input")
+        text = item.context.text if kind == "text" else None
+        context: list[int] = []
         if text:
             alone = text.rstrip() if self._texts.boundary == completion_pb2.BOUNDARY_LM_EVAL else text
             context = self._texts.tokenize(alone, field="context.text")
+            self._report(message, self._texts.doubles_bos(context))
         else:
-            context, text = self._texts.input(item.context, "context"), None
-        if not context:
-            context = [self._texts.implicit_context(self._setting.eos_token_id)]
-            message.implicit_context_token_id = context[0]
-        if len(context) > self._setting.context_length and not self._texts.truncates:
-            raise self._too_long("context", len(context), self._setting.context_length)
+            if kind in ("segments", "tokens"):
+                context = self._texts.input(item.context, "context")
+            if kind == "segments" and item.context.segments[0].WhichOneof("segment") == "text":
+                self._report(message, self._texts.doubles_bos(context))
+            if not context:
+                context = [self._texts.implicit_context(self._setting.eos_token_id)]
+                message.implicit_context_token_id = context[0]
+        too_long = len(context) > self._setting.context_length and not self._texts.truncates
+        # Under JOINT, a continuation may use a shorter part of a text.
+        if too_long and not (text and self._texts.boundary == completion_pb2.BOUNDARY_JOINT):
+            raise self._too_long(f"context.{kind}", len(context), self._setting.context_length)
         message.context_token_count = len(context)
-        return context, text
+        return context, text or None
 
-    def _join(self, context: list[int], text: str | None, continuation: Any, implicit: bool) -> Joined:
+    @staticmethod
+    def _report(message: Any, doubled_bos: bool) -> None:
+        if doubled_bos:
+            message.tokenization.doubled_bos = True
+
+    def _join(self, context: list[int], text: str | None, continuation: Any, item: Any) -> Joined:
         """The tokens of one continuation after its context."""
         kind = continuation.WhichOneof("source" if isinstance(continuation, scoring_service_pb2.Candidate) else "input")
         if kind is None:
-            raise _failures.required("input")
+            raise _failures.failure("FIELD_REQUIRED", "a continuation must have text or tokens")
         if kind == "tokens":
             ids = list(continuation.tokens.token_ids)
             _failures.check_token_ids("tokens.token_ids", ids, self._model.vocab_size)
@@ -90,9 +112,14 @@ class Items:
         elif text is not None:
             joined = self._texts.join(text, continuation.text, context)
         else:
-            tokens = self._texts.tokenize(continuation.text, continues_text=not implicit)
+            implicit = item.HasField("implicit_context_token_id")
+            tokens = self._texts.tokenize(continuation.text, continues_text=not implicit, adds=False)
             if implicit and tokens and tokens[0] == context[0]:
-                raise unimplemented("a continuation that brings its own BOS after an empty context")
+                # As in the harness, a continuation that brings its own BOS is scored after that one.
+                if self._texts.boundary == completion_pb2.BOUNDARY_LM_EVAL:
+                    del tokens[0]
+                else:
+                    self._report(item, context[0] == self._model.bos_token_id)
             rule = self._texts.boundary if implicit else completion_pb2.BOUNDARY_SEPARATE
             joined = Joined(context, tokens, scoring_service_pb2.BoundaryReport(rule=rule))
         if not joined.tokens:
@@ -120,15 +147,16 @@ class Items:
         return _failures.failure("CONTEXT_LENGTH_EXCEEDED", f"{field} has {length} tokens; the model takes {most}",
                                  field=field, value=str(length), bound=f"<= {most}")
 
-    def _score(self, context: list[int], text: str | None, continuation: Any, implicit: bool, message: Any) -> Score | None:
+    def _score(self, context: list[int], text: str | None, path: str, continuation: Any, item: Any,
+               message: Any) -> Score | None:
         """Scores one continuation into `message`. None: it has an error."""
         try:
-            joined = self._join(context, text, continuation, implicit)
+            joined = self._join(context, text, continuation, item)
             counts = _counts(continuation, self._spelled(continuation, joined.tokens))
         except errors.LogitdError as error:
             if _ends_call(error):
                 raise
-            message.error.CopyFrom(_failures.to_proto(error))
+            message.error.CopyFrom(_failures.to_proto(_failures.within(path, error)))
             return None
         sequence = message.score
         log_probs: list[float] = []
@@ -209,6 +237,11 @@ def usage_of(context_token_count: int, scores: Sequence[Score | None]) -> comple
                                 evaluated_token_count=len(paths))
 
 
+def named(field: str, parts: Iterable[Any]) -> dict[str, Any]:
+    """Each part by its name: "candidates[2]"."""
+    return {f"{field}[{index}]": part for index, part in enumerate(parts)}
+
+
 def answers(setting: Setting, items: Sequence[Any], kind: type[_Response],
             fill: Callable[[Any, _Response, str], None]) -> Iterator[_Response]:
     """One response per item, in order. `fill` writes an item's results, and may raise the item's error; its last argument
@@ -236,6 +269,6 @@ def score_items(setting: Setting, request: scoring_service_pb2.ScoreRequest) -> 
     def fill(item: scoring_service_pb2.ScoreItem, response: scoring_service_pb2.ScoreResponse, path: str) -> None:
         if not item.continuations:
             raise _failures.failure("NO_CANDIDATES", f"{path}.continuations is empty", field=f"{path}.continuations")
-        items.score_all(item, item.continuations, response, response.item.continuations)
+        items.score_all(item, path, named("continuations", item.continuations), response, response.item.continuations)
 
     yield from answers(setting, request.items, scoring_service_pb2.ScoreResponse, fill)

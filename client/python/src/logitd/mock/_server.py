@@ -22,8 +22,8 @@ _LIMITS = {
     "max_vocab_size": 1 << 20, "max_rows_per_message": 1024, "max_sequences_per_stream": 1024, "max_tokens": 131_072,
     "max_prompt_tokens": 131_072, "max_top_n": 1024, "max_alternatives": 1 << 20, "max_named_tokens": 1024, "max_n": 128,
     "max_generated_tokens": 1 << 18, "max_items": 4096, "max_continuations": 1024, "max_candidates": 10_000,
-    "max_id_bytes": 256, "max_segments": 4096, "max_score_tokens": 1 << 19, "max_text_bytes": 16 << 20,
-    "max_streams_per_connection": 256, "max_calls": 1024, "max_open_streams": 1024, "max_stops": 256,
+    "max_id_bytes": 256, "max_segments": 4096, "max_score_tokens": 1 << 19, "max_text_bytes": 4 << 20,
+    "max_streams_per_connection": 256, "max_calls": 1024, "max_open_streams": 2048, "max_stops": 256,
 }
 _DEFAULT: Any = object()
 

@@ -47,6 +47,10 @@ class Texts:
             error.field = field
             raise
 
+    def doubles_bos(self, ids: list[int]) -> bool:
+        """Whether the text of these tokens begins with BOS, and another one was put before it."""
+        return self._adds and self._model.bos_token_id is not None and ids[:2] == [self._model.bos_token_id] * 2
+
     def input(self, message: completion_pb2.Input, field: str) -> list[int]:
         """The tokens of a prompt, or of a context that is not text. May be empty."""
         if message.segments:
