@@ -147,7 +147,7 @@ Command DecideCommand() {
                                        "default 1"}},
                                      TokenizationFlags(),
                                      PairFlags(),
-                                     EvaluationFlags()})},
+                                     ReproducibleFlags()})},
                  {"A file of items", FileFlags()}},
       .request = v1::DecideRequest::descriptor(),
       .run = Run};

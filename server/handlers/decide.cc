@@ -13,7 +13,6 @@
 #include "core/limits.h"
 #include "server/converters/model.h"
 #include "server/converters/wire.h"
-#include "server/handlers/cache_scope.h"
 #include "server/handlers/closed_sets.h"
 #include "server/handlers/continuation_scores.h"
 #include "server/handlers/item_tokens.h"
@@ -183,14 +182,7 @@ absl::Status Decide(const v1::DecideRequest& request, const ServerEnv& env, cons
     item.continuations = question.options;
   }
   ASSIGN_OR_RETURN(const std::shared_ptr<ServedModel> model, env.models.Find(request.model()));
-  ScoreOptions options;
-  ASSIGN_OR_RETURN(options.scope, ScopeOf(request.evaluation(), env));
-  ASSIGN_OR_RETURN(options.record,
-                   In("record.", FromProto(request.record(), model->description().vocab_size,
-                                           /*default_sampling_log_prob=*/false, v1::RECORD_LAYOUT_NONE)));
-  // A decision needs the model's log-probs.
-  options.record.model_log_prob = true;
-  options.record.sampling_log_prob = false;
+  ASSIGN_OR_RETURN(const ScoreOptions options, OptionsForSums(request.evaluation(), request.record(), *model, env));
   ASSIGN_OR_RETURN(const std::vector<ItemInput> inputs,
                    ResolveItems(items, FromProto(request.tokenization()), *model, context));
   RETURN_IF_ERROR(CheckAlternatives(inputs, options.record));
@@ -198,7 +190,7 @@ absl::Status Decide(const v1::DecideRequest& request, const ServerEnv& env, cons
     v1::DecideResponse response;
     response.set_item_index(static_cast<int32_t>(i));
     if (CheckId(items[i].id).ok()) response.set_id(std::string(items[i].id));
-    *response.mutable_provenance() = ProvenanceOf(*model);
+    *response.mutable_provenance() = ProvenanceOf(*model, options.scope);
     if (inputs[i].status.ok() && questions[i].status.ok()) *response.mutable_usage() = UsageOf(inputs[i], scores);
     *response.mutable_item() =
         DecidedItemOf(questions[i], inputs[i], std::move(scores), temperature, options.record, model->vocabulary());

@@ -13,7 +13,6 @@
 #include "core/winner_pruner.h"
 #include "server/converters/model.h"
 #include "server/converters/wire.h"
-#include "server/handlers/cache_scope.h"
 #include "server/handlers/continuation_scores.h"
 #include "server/handlers/item_ranking.h"
 #include "server/handlers/item_tokens.h"
@@ -183,14 +182,7 @@ absl::Status Rank(const v1::RankRequest& request, const ServerEnv& env, const Re
   if (items.requests.empty()) return write_without_model();
 
   ASSIGN_OR_RETURN(const std::shared_ptr<ServedModel> model, env.models.Find(request.model()));
-  ScoreOptions score_options;
-  ASSIGN_OR_RETURN(score_options.scope, ScopeOf(request.evaluation(), env));
-  ASSIGN_OR_RETURN(score_options.record,
-                   In("record.", FromProto(request.record(), model->description().vocab_size,
-                                           /*default_sampling_log_prob=*/false, v1::RECORD_LAYOUT_NONE)));
-  // Ranking needs the model's log-probs.
-  score_options.record.model_log_prob = true;
-  score_options.record.sampling_log_prob = false;
+  ASSIGN_OR_RETURN(ScoreOptions score_options, OptionsForSums(request.evaluation(), request.record(), *model, env));
   ASSIGN_OR_RETURN(std::vector<ItemInput> inputs,
                    ResolveItems(items.requests, FromProto(request.tokenization()), *model, context));
   WinnerWatch watch;
@@ -217,7 +209,7 @@ absl::Status Rank(const v1::RankRequest& request, const ServerEnv& env, const Re
     }
     if (!part.is_last) return true;
     v1::RankResponse response = ReplyOf(request, part.index, ranking);
-    *response.mutable_provenance() = ProvenanceOf(*model);
+    *response.mutable_provenance() = ProvenanceOf(*model, score_options.scope);
     if (usage.prompt_token_count() > 0) *response.mutable_usage() = usage;
     return writer.Write(response);
   };

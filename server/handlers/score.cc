@@ -89,7 +89,7 @@ absl::Status Score(const v1::ScoreRequest& request, const ServerEnv& env, const 
   ASSIGN_OR_RETURN(const Items items, ItemsOf(request));
   ASSIGN_OR_RETURN(const std::shared_ptr<ServedModel> model, env.models.Find(request.model()));
   ASSIGN_OR_RETURN(ScoreOptions options, OptionsOf(request, model->description().vocab_size));
-  ASSIGN_OR_RETURN(options.scope, ScopeOf(request.evaluation(), env));
+  ASSIGN_OR_RETURN(options.scope, ScopeOf(request.evaluation(), *model, env));
   RETURN_IF_ERROR(CheckNamedHaveRecords(items.requests, options.record));
   const TokenizationOptions tokenization = FromProto(request.tokenization());
   ASSIGN_OR_RETURN(std::vector<ItemInput> inputs, ResolveItems(items.requests, tokenization, *model, context));
@@ -105,7 +105,7 @@ absl::Status Score(const v1::ScoreRequest& request, const ServerEnv& env, const 
     response.set_item_index(index);
     const std::string& id = request.items(index).id();
     if (CheckId(id).ok()) response.set_id(id);
-    *response.mutable_provenance() = ProvenanceOf(*model);
+    *response.mutable_provenance() = ProvenanceOf(*model, options.scope);
     return response;
   };
   const auto done = [&](size_t i, const ItemScores& scores) {

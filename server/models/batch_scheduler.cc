@@ -258,6 +258,7 @@ void BatchScheduler::LeaveSession(RunnerSession* session) {
   }
   suspects_.erase(session);
   stepping_.erase(session);
+  EndIsolation(session);
   room_.GiveBack(session->share_);
   sharers_.erase(&session->share_);
   GiveUpSequences(*session);
@@ -271,10 +272,17 @@ int64_t BatchScheduler::NewSequence(RunnerSession* session) {
   return last_sequence_id_;
 }
 
+void BatchScheduler::EndIsolation(const RunnerSession* session) {
+  if (isolated_ != session) return;
+  isolated_ = nullptr;
+  WakeDispatcher();
+}
+
 void BatchScheduler::ReleaseSequence(RunnerSession* session, int64_t sequence_id) {
   std::lock_guard lock(mutex_);
   if (std::erase(session->sequence_ids_, sequence_id) == 0) return;
   GiveUp(sequence_id, session->is_private_);
+  EndIsolation(session);
   ShrinkCache();
 }
 

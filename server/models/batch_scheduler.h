@@ -15,6 +15,9 @@
 // - A session that is suspected of killing runners is evaluated alone: its batches hold no other session's work, and
 //   alternate with the batches of the others. If necessary it is also evaluated quietly: the runner gets no texts while
 //   quiet work waits or is evaluated.
+// - A reproducible request's sequence is isolated: it has batches of its own as above, of at most kIsolatedTokens
+// tokens
+//   each, however busy the runner is. The runner has one such sequence at a time.
 // - Every thread waits on a condition of its own: a call for its rows, a reservation for its room, the dispatcher for
 //   its turn. A thousand waiting calls cost the others nothing.
 //
@@ -189,6 +192,10 @@ class BatchScheduler {
   void Dispatch();
   // Whether a batch should be sent now.
   bool CanSend() const;
+  // Whether another session's isolated sequence is in the way.
+  bool IsBehindIsolated(const Job& job) const;
+  // The session's isolated sequence, if it has one, has ended.
+  void EndIsolation(const RunnerSession* session);
   // Whether this work may be in the next batch.
   bool IsReady(const Pending& pending) const;
   // Until when a batch that could be sent waits for the expected sessions.
@@ -231,6 +238,8 @@ class BatchScheduler {
   // Held while a message is sent, so that no cancel overtakes its batch. Taken after mutex_, or without it.
   std::mutex send_mutex_;
   std::condition_variable dispatcher_woken_;
+  // The session whose sequence is isolated at the runner. Other such sessions wait until it releases that. Null: none.
+  const RunnerSession* isolated_ = nullptr;
   // Only texts wait on it.
   std::condition_variable_any quiet_is_over_;
   absl::Status lost_;

@@ -50,6 +50,9 @@ struct CacheScope {
   std::string tenant;
   // None: the session copies only its own sequences, and leaves none behind.
   bool is_private = false;
+  // Set: the session evaluates one sequence at a time, each by itself (SequenceWork::is_isolated), on runners of this
+  // platform. It is then private, too.
+  std::optional<RunnerPlatform> isolated_on = std::nullopt;
 };
 
 // Sequences and their share of a runner's cache. One thread. The destructor gives back everything that the session

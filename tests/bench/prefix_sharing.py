@@ -6,7 +6,7 @@
 Both interleaved in one run, medians, on the default model in f32. Items are multiple choice: a context of 60 tokens, and
 four candidates of 6 to 10. The scores must agree before a time is printed. The bound is the ratio of the tokens that the
 model evaluates. Then: a thousand candidates of one token against one, and 40 items with one context of 900 tokens in 40
-calls by 4 clients against one such item.
+calls by 4 clients against one such item. And the same items reproducibly, which share nothing.
 """
 
 import argparse
@@ -25,6 +25,7 @@ CONTEXT_TOKENS = 60
 CANDIDATE_TOKENS = (6, 8, 9, 10)
 TOLERANCE = 1e-4
 NO_CACHE = completion_pb2.EvaluationOptions(no_cache=True)
+REPRODUCIBLE = completion_pb2.EvaluationOptions(reproducible=True)
 salts = itertools.count()
 
 
@@ -92,7 +93,7 @@ def check(ok: bool, message: str) -> None:
 def compare_items(client, count: int, rounds: int) -> None:
     items = [(made_up(CONTEXT_TOKENS, 10 * i), [made_up(n, 10 * i + k + 1) for k, n in enumerate(CANDIDATE_TOKENS)])
              for i in range(count)]
-    together, apart = [], []
+    together, apart, alone = [], [], []
     for _ in range(rounds):
         seconds, (at_once, evaluated) = timed(lambda: score(client, items, fresh()))
         together.append(seconds)
@@ -100,15 +101,22 @@ def compare_items(client, count: int, rounds: int) -> None:
         seconds, pairs = timed(lambda: [[score(client, [(context, [c])], NO_CACHE) for c in candidates]
                                         for context, candidates in items])
         apart.append(seconds)
+        seconds, (by_themselves, alone_tokens) = timed(lambda: score(client, items, REPRODUCIBLE))
+        alone.append(seconds)
         pair_tokens = sum(tokens for row in pairs for _, tokens in row)
         for row, other in zip(at_once, pairs):
             for a, (b, _), length in zip(row, other, CANDIDATE_TOKENS):
-                check(abs(a - b[0][0]) <= length * TOLERANCE, f"the scores differ: {a} together, {b} alone")
+                check(abs(a - b[0][0]) <= length * TOLERANCE, f"the scores differ: {a} together, {b} apart")
+        for row, other in zip(at_once, by_themselves):
+            for a, b, length in zip(row, other, CANDIDATE_TOKENS):
+                check(abs(a - b) <= length * TOLERANCE, f"the scores differ: {a} together, {b} reproducibly")
     bound = pair_tokens / evaluated
     ratio = statistics.median(apart) / statistics.median(together)
     print(f"{count} items: together {statistics.median(together):.2f} s, one pair at a time without the cache "
           f"{statistics.median(apart):.2f} s (medians of {rounds}): {ratio:.2f} times as fast; tokens evaluated "
           f"{evaluated} and {pair_tokens}: {bound:.2f}; {ratio / bound:.2f} of the bound (>= 0.85)")
+    print(f"reproducibly {statistics.median(alone):.2f} s: {statistics.median(alone) / statistics.median(apart):.2f} times "
+          f"as long as one pair at a time, for {alone_tokens} tokens")
 
 
 def compare_candidates(client, rounds: int) -> None:

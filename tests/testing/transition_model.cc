@@ -65,11 +65,20 @@ v1::RunnerCapabilities TransitionModel::Capabilities() const {
   v1::RunnerCapabilities capabilities;
   capabilities.set_fork(options_.fork);
   capabilities.set_trim(options_.trim);
+  // Rows depend on the last token alone.
+  capabilities.set_isolation(true);
   capabilities.set_tokenizer(options_.tokenizer);
   capabilities.set_vocabulary(true);
   capabilities.set_tokens_spell_text(true);
   capabilities.add_dtypes(v1::LOGITS_DTYPE_F32);
   return capabilities;
+}
+
+std::optional<v1::RunnerPlatform> TransitionModel::Platform() const {
+  v1::RunnerPlatform platform;
+  platform.set_threads(1);
+  platform.set_cpu_target("any");
+  return platform;
 }
 
 v1::RunnerCapacity TransitionModel::Capacity() const {

@@ -72,6 +72,7 @@ class TransitionModel : public runner::Model {
   v1::ModelInfo Info() const override;
   v1::RunnerCapabilities Capabilities() const override;
   v1::RunnerCapacity Capacity() const override;
+  std::optional<v1::RunnerPlatform> Platform() const override;
   v1::Vocabulary Vocabulary() const override;
   void Evaluate(const v1::RunBatch& batch, runner::RowSink& sink) override;
   absl::StatusOr<std::vector<TokenId>> Tokenize(const std::string& text,

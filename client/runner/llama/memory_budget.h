@@ -12,7 +12,8 @@
 //                                                                           rows, vocabulary, cache
 //
 // llama.cpp writes to the whole cache when it makes it. A runner therefore owns the memory that it promises, and no
-// request finds it gone.
+// request finds it gone. Isolated sequences have a cache of their own, which is made with the first of them, because
+// most runners never have one; a fifth of the room is left for it unless the size of the cache was given.
 //
 // Thread-safe: free functions without state.
 #ifndef LOGITD_CLIENT_RUNNER_LLAMA_MEMORY_BUDGET_H_
@@ -66,6 +67,9 @@ struct MemoryNeeds {
 struct CacheChoice {
   int64_t cells = 0;
   int sequences = kMaxSequences;
+  // Tokens of the second cache, in which one sequence at a time is isolated; at most the context length. 0: there is no
+  // room for it.
+  int64_t isolated_cells = 0;
   // How it was chosen, for RunnerCapacity.cache_choice.
   std::string why;
   // The cache has fewer cells than the context length.
