@@ -167,6 +167,10 @@ void TransitionModel::Append(int work_index, const v1::SequenceWork& work, runne
     ++token_count_;
     if (!runner::WantsRow(work, i)) continue;
     ++row_count_;
+    for (const v1::RowRequest& request : work.rows()) {
+      const bool holds = i >= request.first_row() && i - request.first_row() < runner::RowCountOf(work, request);
+      if (holds && request.has_logits()) ++logits_row_count_;
+    }
     sink.AddRow(work_index, options_.tables.logits[static_cast<size_t>(path.last())]);
   }
 }
