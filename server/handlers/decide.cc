@@ -52,6 +52,9 @@ absl::Status ReadPredicate(const v1::PredicateQuestion& predicate, Question& que
 
 absl::Status ReadChoice(const v1::ChoiceQuestion& choice, Question& question) {
   if (choice.options().empty()) return errors::NoCandidates("choice.options");
+  if (choice.options_size() > kMaxCandidates) {
+    return errors::AboveLimit("choice.options", choice.options_size(), kMaxCandidates, 1);
+  }
   for (int i = 0; i < choice.options_size(); ++i) {
     RETURN_IF_ERROR(AddOption(Element("choice.options", i), choice.options(i), question));
   }
@@ -60,6 +63,9 @@ absl::Status ReadChoice(const v1::ChoiceQuestion& choice, Question& question) {
 
 absl::Status ReadScore(const v1::ScoreQuestion& score, Question& question) {
   if (score.levels().empty()) return errors::NoCandidates("score.levels");
+  if (score.levels_size() > kMaxCandidates) {
+    return errors::AboveLimit("score.levels", score.levels_size(), kMaxCandidates, 1);
+  }
   for (int i = 0; i < score.levels_size(); ++i) {
     const v1::DecisionLevel& level = score.levels(i);
     const std::string field = Element("score.levels", i);
@@ -91,17 +97,6 @@ absl::Status ReadQuestion(const v1::DecideItem& item, Question& question) {
 absl::Status CheckItems(const v1::DecideRequest& request) {
   if (request.items().empty()) return errors::NoCandidates("items");
   if (request.items_size() > kMaxItems) return errors::AboveLimit("items", request.items_size(), kMaxItems, 1);
-  for (int i = 0; i < request.items_size(); ++i) {
-    const v1::DecideItem& item = request.items(i);
-    const int options = item.choice().options_size();
-    const int levels = item.score().levels_size();
-    if (options > kMaxCandidates) {
-      return errors::AboveLimit(Element("items", i, ".choice.options"), options, kMaxCandidates, 1);
-    }
-    if (levels > kMaxCandidates) {
-      return errors::AboveLimit(Element("items", i, ".score.levels"), levels, kMaxCandidates, 1);
-    }
-  }
   return absl::OkStatus();
 }
 

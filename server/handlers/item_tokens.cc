@@ -137,6 +137,7 @@ class Resolution {
 
 absl::Status Resolution::ReadContext(size_t item) {
   RETURN_IF_ERROR(CheckId(items_[item].id));
+  RETURN_IF_ERROR(items_[item].status);
   const v1::Input* message = items_[item].context;
   Pending& pending = pending_[item];
   std::vector<TokenId> ids;

@@ -27,6 +27,8 @@ v1::Provenance ProvenanceOf(const ServedModel& model, const CacheScope& scope) {
   v1::Provenance provenance = ProvenanceOf(model);
   if (!scope.isolated_on) return provenance;
   ToProto(*scope.isolated_on, *provenance.mutable_runner());
+  // No batch moves them; and the tolerance is measured, so that it would be another one each time.
+  provenance.clear_batch_tolerance_nats();
   provenance.set_reproducible(true);
   return provenance;
 }

@@ -63,17 +63,10 @@ absl::Status CheckItems(const v1::RankRequest& request) {
   }
   int64_t alternative_tokens = 0;
   for (int i = 0; i < request.items_size(); ++i) {
-    const auto& candidates = request.items(i).candidates();
-    if (candidates.size() > kMaxCandidates) {
-      return errors::AboveLimit(Element("items", i, ".candidates"), candidates.size(), kMaxCandidates, 1);
-    }
-    for (int j = 0; j < candidates.size(); ++j) {
-      const auto& alternatives = candidates[j].alternative_tokenizations();
-      if (alternatives.size() > kMaxTokenizations) {
-        return errors::AboveLimit(Element("items", i, ".candidates") + Element("", j, ".alternative_tokenizations"),
-                                  alternatives.size(), kMaxTokenizations);
+    for (const v1::Candidate& candidate : request.items(i).candidates()) {
+      for (const v1::TokenIds& tokens : candidate.alternative_tokenizations()) {
+        alternative_tokens += tokens.token_ids_size();
       }
-      for (const v1::TokenIds& tokens : alternatives) alternative_tokens += tokens.token_ids_size();
     }
   }
   if (alternative_tokens <= kMaxScoreTokens) return absl::OkStatus();
@@ -186,7 +179,8 @@ absl::Status Rank(const v1::RankRequest& request, const ServerEnv& env, const Re
   ASSIGN_OR_RETURN(std::vector<ItemInput> inputs,
                    ResolveItems(items.requests, FromProto(request.tokenization()), *model, context));
   WinnerWatch watch;
-  const WinnerPruner::Options pruning{options.order_by, options.gnmt_alpha, model->batch_tolerance_nats().value_or(0)};
+  const double tolerance = score_options.scope.isolated_on ? 0 : model->batch_tolerance_nats().value_or(0);
+  const WinnerPruner::Options pruning{options.order_by, options.gnmt_alpha, tolerance};
   for (size_t i = 0; i < inputs.size(); ++i) {
     const auto& ranking = items.parts[i].ranking;
     if (ranking != nullptr) ranking->AddAlternatives(*model, inputs[i]);

@@ -45,11 +45,12 @@ absl::StatusOr<Items> ItemsOf(const v1::ScoreRequest& request) {
     ItemRequest& item = items.requests.emplace_back();
     item.field = Element("items", i);
     item.id = message.id();
-    if (message.has_context()) item.context = &message.context();
     const auto& continuations = message.continuations();
     if (continuations.size() > kMaxContinuations) {
-      return errors::AboveLimit(item.field + ".continuations", continuations.size(), kMaxContinuations, 1);
+      item.status = errors::AboveLimit("continuations", continuations.size(), kMaxContinuations, 1);
+      continue;
     }
+    if (message.has_context()) item.context = &message.context();
     for (int j = 0; j < continuations.size(); ++j) {
       item.continuations.push_back(ContinuationOf(Element("continuations", j), continuations[j]));
       item.continuations.back().named = &continuations[j].named_by_position();

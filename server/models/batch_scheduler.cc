@@ -247,6 +247,11 @@ void BatchScheduler::Suspend(RunnerSession& session) {
   WakeTexts();
 }
 
+void BatchScheduler::BeginIsolated() {
+  std::lock_guard lock(mutex_);
+  ++isolated_sessions_;
+}
+
 void BatchScheduler::LeaveSession(RunnerSession* session) {
   std::lock_guard lock(mutex_);
   expected_.erase(session);
@@ -259,6 +264,7 @@ void BatchScheduler::LeaveSession(RunnerSession* session) {
   suspects_.erase(session);
   stepping_.erase(session);
   EndIsolation(session);
+  if (session->is_isolated_) --isolated_sessions_;
   room_.GiveBack(session->share_);
   sharers_.erase(&session->share_);
   GiveUpSequences(*session);
@@ -384,7 +390,7 @@ int BatchScheduler::open_texts() const {
 
 double BatchScheduler::load() const {
   std::lock_guard lock(mutex_);
-  return room_.load();
+  return room_.load() + 0.5 * isolated_sessions_;
 }
 
 size_t BatchScheduler::waiting_count() const {

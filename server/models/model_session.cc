@@ -71,7 +71,9 @@ absl::Status ModelSession::TakeRunner(const AttachedRunner& runner, const RoomNe
   if (!keeps_its_turn) runner_.emplace(runner.scheduler(), age_, scope_);
   can_choose_ = runner.can_choose() && !uses_rows_;
   // An isolated session holds nothing in the cache that others use.
-  return scope_.isolated_on ? absl::OkStatus() : runner_->Reserve(room, field, context);
+  if (!scope_.isolated_on) return runner_->Reserve(room, field, context);
+  runner_->BeginIsolated();
+  return absl::OkStatus();
 }
 
 bool ModelSession::IsSuspended(const absl::Status& status) const {

@@ -1,7 +1,6 @@
 #include "server/models/served_model.h"
 
 #include <algorithm>
-#include <atomic>
 #include <limits>
 #include <string>
 #include <string_view>
@@ -47,8 +46,7 @@ KeptInCache ServedModel::kept() const {
 
 std::string ServedModel::record_scope() const {
   std::lock_guard lock(mutex_);
-  return description_.name + '\n' + description_.precision + '\n' + description_.model_fingerprint + '\n' +
-         std::to_string(weights_version_);
+  return description_.name + '\n' + description_.precision + '\n' + description_.model_fingerprint;
 }
 
 RunnerCapacity ServedModel::capacity() const {
@@ -258,8 +256,6 @@ void ServedModel::Add(std::shared_ptr<AttachedRunner> runner) {
   last_extras_ = runner->extras();
   last_tolerance_nats_ = std::max(last_tolerance_nats_, runner->batch_tolerance_nats());
   runners_.push_back(std::move(runner));
-  static std::atomic<int64_t> last_version = 0;
-  if (description_.model_fingerprint.empty()) weights_version_ = ++last_version;
   changed_.notify_all();
 }
 

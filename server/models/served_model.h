@@ -130,8 +130,6 @@ class ServedModel {
   // The largest value that any runner has stated.
   std::optional<double> last_tolerance_nats_;
   bool is_expected_ = false;
-  // Changes whenever the weights may be others: with every runner that does not state their fingerprint.
-  int64_t weights_version_ = 0;
 };
 
 }  // namespace logitd::server

@@ -168,7 +168,7 @@ void RunnerStream::OnHeartbeat(std::chrono::steady_clock::time_point now) {
     why = "it was silent for " +
           std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(silence).count()) + " ms";
   }
-  if (attached != nullptr && attached->IsOverdue(now)) why = "it hung: what it was asked was not answered in time";
+  if (attached != nullptr && attached->IsOverdue(now)) why = "it hung: a batch or a call was not answered in time";
   if (why.empty()) return outbox_->SendHeartbeat();
   if (attached == nullptr) Log(LogLevel::kWarn, "runner refused", {{"runner", runner_id_}, {"reason", why}});
   FinishOnce(errors::RunnerLost(attached == nullptr ? "" : attached->name()), {RunnerEnd::Kind::kOther, "", why});

@@ -109,12 +109,17 @@ class ReproducibleTest(unittest.TestCase):
             with wire.connect(server.address) as client:
                 self.assertEqual(score(client, some[2:] + some[:2], reproducible=True), alone[2:] + alone[:2],
                                  "another process, another order")
-                # The number of a candidate does not depend on its siblings.
+                # The numbers of a token depend neither on the other candidates, nor on the tokens after it, nor on the
+                # place where the context ends.
                 for one, reply in zip(some, alone):
-                    last = scoring_service_pb2.ScoreItem(context=one.context, continuations=[one.continuations[2]])
-                    (own,) = score(client, [last], reproducible=True)
-                    self.assertEqual(scoring_service_pb2.ScoredItem.FromString(own).continuations[0],
-                                     scoring_service_pb2.ScoredItem.FromString(reply).continuations[2])
+                    tokens = list(one.continuations[2].tokens.token_ids)
+                    records = scoring_service_pb2.ScoredItem.FromString(reply).continuations[2].score.tokens
+                    for cut in {0, len(tokens) // 2, len(tokens) - 1}:
+                        part = token_item([*one.context.tokens.token_ids, *tokens[:cut]], [tokens[cut:cut + 1]])
+                        (own,) = score(client, [part], reproducible=True)
+                        (record,) = scoring_service_pb2.ScoredItem.FromString(own).continuations[0].score.tokens
+                        record.position = cut
+                        self.assertEqual(record, records[cut])
         finally:
             server.stop()
         return batched != alone

@@ -154,13 +154,13 @@ void LlamaModel::Decode(llama_context* context, std::span<Task*> tasks, std::spa
   std::unique_ptr<llama_batch, BatchDeleter> batch(new llama_batch(llama_batch_init(kChunkTokens, 0, 1)));
   for (size_t i = 0; i < tasks.size(); ++i) {
     const Task& task = *tasks[i];
-    for (int j = task.done; j < task.done + counts[i]; ++j) {
+    for (int j = task.done; j < task.done + counts[i] + task.padding; ++j) {
       const int k = batch->n_tokens++;
-      batch->token[k] = task.work->append_token_ids(j);
+      batch->token[k] = task.work->append_token_ids(std::min(j, task.work->append_token_ids_size() - 1));
       batch->pos[k] = static_cast<llama_pos>(task.begin + j);
       batch->n_seq_id[k] = 1;
       batch->seq_id[k][0] = task.slot;
-      batch->logits[k] = WantsRow(*task.work, j) ? 1 : 0;
+      batch->logits[k] = task.computes_all || WantsRow(*task.work, j) ? 1 : 0;
     }
   }
 
@@ -191,7 +191,7 @@ void LlamaModel::Decode(llama_context* context, std::span<Task*> tasks, std::spa
   for (size_t i = 0; i < tasks.size(); ++i) {
     Task& task = *tasks[i];
     for (int j = 0; status.ok() && j < counts[i]; ++j, ++k) {
-      if (!batch->logits[k]) continue;
+      if (!WantsRow(*task.work, j)) continue;
       const float* row = llama_get_logits_ith(context, k);
       if (row == nullptr) {
         status = errors::Internal("llama.cpp returned no logits for a token that it evaluated");

@@ -247,7 +247,7 @@ v1::RunnerCapabilities LlamaModel::Capabilities() const {
   capabilities.set_tokenizer(true);
   capabilities.set_vocabulary(true);
   capabilities.set_tokens_spell_text(tokens_spell_text_);
-  capabilities.set_isolation(cache_.isolated_cells > 0);
+  capabilities.set_isolation(cache_.isolates);
   capabilities.add_dtypes(v1::LOGITS_DTYPE_F32);
   return capabilities;
 }

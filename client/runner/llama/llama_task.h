@@ -17,6 +17,10 @@ struct LlamaModel::Task {
   // Appended tokens that have been evaluated.
   int done = 0;
   bool failed = false;
+  // Compute the rows of all tokens, whether they are wanted or not.
+  bool computes_all = false;
+  // Tokens after the entry's own, which take up room in the batch. Their rows are computed too, and nobody gets them.
+  int padding = 0;
 };
 
 }  // namespace logitd::runner

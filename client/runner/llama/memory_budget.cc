@@ -99,8 +99,7 @@ absl::StatusOr<CacheChoice> ChooseCache(const CacheRequest& request, const Memor
                   "lower --cache-tokens to " + std::to_string(choice.cells) + ", or leave it out");
   }
   const int64_t left = room - needs.context(choice.cells, choice.sequences);
-  choice.isolated_cells = MostCells(least, std::min(request.context_length, choice.cells),
-                                    [&](int64_t cells) { return needs.context(cells, 1) <= left; });
+  choice.isolates = needs.context(request.context_length, 1) <= left;
   choice.is_short = choice.cells < request.context_length;
   const std::string of = ByteText(needs.own_weights + needs.fixed + needs.context(choice.cells, choice.sequences)) +
                          " of the " + ByteText(share) + " that this runner may use";

@@ -366,6 +366,16 @@ TEST_F(PathEvaluationTest, IsolatedPathsTakeTurnsWithEachOtherAndWithTheRest) {
   EXPECT_EQ(runner.isolated_batches().size(), 4u * 30);
 }
 
+TEST_F(PathEvaluationTest, IsolatedSessionsGoToTheRunnerWithFewest) {
+  RememberingRunner& first = AddRunner({4, 1000, 512}, {false, false}, RememberingRunner::kNever, kIsolates);
+  RememberingRunner& second = AddRunner({4, 1000, 512}, {false, false}, RememberingRunner::kNever, kIsolates);
+  ModelSession busy(*model_, Isolated().scope);
+  ASSERT_THAT(busy.Reserve({1, 10, 10}, "prompt", context_), IsOk());
+  EXPECT_EQ(Run({{Tokens(10, 1), {1}}}, Isolated()), 10);
+  EXPECT_EQ(first.token_count(), 0);
+  EXPECT_EQ(second.token_count(), 10);
+}
+
 TEST_F(PathEvaluationTest, OnlyRunnersOfOnePlatformIsolate) {
   const auto isolate = [&] {
     Collected collected;

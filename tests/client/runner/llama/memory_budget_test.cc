@@ -35,7 +35,7 @@ TEST(MemoryBudgetTest, WhereThereIsPlentyItIsTwiceTheContextLength) {
   ASSERT_OK_AND_ASSIGN(const CacheChoice choice, ChooseCache({.context_length = 131072}, Budget(16 * kGiB), Needs()));
   EXPECT_EQ(choice.cells, 262144);
   EXPECT_EQ(choice.sequences, 64);
-  EXPECT_EQ(choice.isolated_cells, 131072);
+  EXPECT_TRUE(choice.isolates);
   EXPECT_FALSE(choice.is_short);
   EXPECT_THAT(choice.why, HasSubstr("262144 tokens, twice the context length: 2.0 GiB of the 15.0 GiB"));
 }
@@ -45,7 +45,7 @@ TEST(MemoryBudgetTest, WhereThereIsPlentyItIsTwiceTheContextLength) {
 TEST(MemoryBudgetTest, ElseAsManyAsFit) {
   ASSERT_OK_AND_ASSIGN(const CacheChoice choice, ChooseCache({.context_length = 131072}, Budget(2 * kGiB), Needs()));
   EXPECT_EQ(choice.cells, 181'248);
-  EXPECT_EQ(choice.isolated_cells, 44'032) << "1792 MiB - (16 MiB + 181248 * 8 KiB) - 16 MiB";
+  EXPECT_FALSE(choice.isolates) << "1792 MiB - (16 MiB + 181248 * 8 KiB) - 16 MiB are room for 44,032 tokens";
   EXPECT_FALSE(choice.is_short);
   EXPECT_THAT(choice.why, HasSubstr("as many as fit"));
 }
@@ -89,17 +89,18 @@ TEST(MemoryBudgetTest, WhatWasAskedForIsTakenOrRefused) {
                              HasSubstr("lower --cache-tokens to " + std::to_string((1024 - 128 - 16) * 128)))));
 }
 
-TEST(MemoryBudgetTest, IsolatedSequencesGetWhatIsLeft) {
-  // 1024 - 128 = 896 MiB. 100,000 tokens take 797.25 MiB, and 98.75 less 16 are left.
-  ASSERT_OK_AND_ASSIGN(const CacheChoice choice,
-                       ChooseCache({.cache_tokens = 100'000, .context_length = 131072}, Budget(kGiB), Needs()));
-  EXPECT_EQ(choice.isolated_cells, 82 * 128);
-  ASSERT_OK_AND_ASSIGN(const CacheChoice small,
-                       ChooseCache({.cache_tokens = 1000, .context_length = 131072}, Budget(kGiB), Needs()));
-  EXPECT_EQ(small.isolated_cells, 1000) << "no sequence may be longer than the cache that others use";
-  ASSERT_OK_AND_ASSIGN(const CacheChoice full,
-                       ChooseCache({.cache_tokens = 112'640, .context_length = 131072}, Budget(kGiB), Needs()));
-  EXPECT_EQ(full.isolated_cells, 0);
+TEST(MemoryBudgetTest, IsolatedSequencesHaveTheWholeContextOrNone) {
+  // 1024 - 128 = 896 MiB. 100,000 tokens take 797.25 MiB, and 98.75 less 16 are left: 10,592 tokens.
+  CacheRequest request = {.cache_tokens = 100'000, .context_length = 10'592};
+  ASSERT_OK_AND_ASSIGN(const CacheChoice enough, ChooseCache(request, Budget(kGiB), Needs()));
+  EXPECT_TRUE(enough.isolates);
+  request.context_length = 10'593;
+  ASSERT_OK_AND_ASSIGN(const CacheChoice too_few, ChooseCache(request, Budget(kGiB), Needs()));
+  EXPECT_FALSE(too_few.isolates);
+  // Whatever the size of the cache that others use.
+  request = {.cache_tokens = 1000, .context_length = 65'536};
+  ASSERT_OK_AND_ASSIGN(const CacheChoice small, ChooseCache(request, Budget(kGiB), Needs()));
+  EXPECT_TRUE(small.isolates);
 }
 
 TEST(MemoryBudgetTest, WeightsThatCannotFitAreRefusedInOneSentence) {
