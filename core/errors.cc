@@ -374,6 +374,10 @@ absl::Status VocabularyUnavailable(std::string_view model) {
                " does not tell its vocabulary: take it from where the model is from");
 }
 
+absl::Status NotReproducible(std::string_view model, std::string_view why) {
+  return Plain(kNotReproducible, "model ", Quoted(model), " cannot give reproducible numbers: ", why);
+}
+
 absl::Status ContextLengthExceeded(std::string_view field, int64_t token_count, int64_t bound) {
   return Wrong(kContextLengthExceeded, field, Cat("at most ", bound, " tokens"), token_count);
 }

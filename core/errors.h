@@ -114,6 +114,8 @@ absl::Status RunnerProtocol(std::string_view what);
 absl::Status ModelOutputInvalid(std::string_view what);
 absl::Status TokenizerUnavailable(std::string_view model);
 absl::Status VocabularyUnavailable(std::string_view model);
+// `why`: the rest of a sentence, "no runner of it evaluates a sequence by itself".
+absl::Status NotReproducible(std::string_view model, std::string_view why);
 absl::Status ContextLengthExceeded(std::string_view field, int64_t token_count, int64_t bound);
 // Found without the tokenizer: a text of this many bytes has at least `least_tokens`.
 absl::Status TextExceedsContext(std::string_view field, int64_t text_bytes, int64_t least_tokens, int64_t bound);

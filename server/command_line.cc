@@ -84,6 +84,8 @@ const std::map<std::string, Help>& HelpOfOptions() {
       {"max_calls", {"N", "Calls that run at once, streams not counted, 1 to 65536"}},
       {"max_open_streams", {"N", "Decode and ScoreLogits streams at once, 1 to 65536"}},
       {"no_prefix_cache", {"", "Evaluate every request as though nothing had been evaluated before"}},
+      {"reproducible",
+       {"", "Score, Rank and Decide evaluate each sequence by itself: equal bits each time, at a cost"}},
       {"record_cache_bytes", {"N", "Bytes of records of evaluated rows that are kept; 0: none"}},
       {"log_format", {"FORM", "text or json: one object a line"}},
       {"log_level", {"LEVEL", "debug (a line for every call), info, warn, error or off"}},

@@ -128,6 +128,7 @@ ServerConfig DefaultConfig() {
   config.set_max_calls(kMaxCalls);
   config.set_max_open_streams(kMaxOpenStreams);
   config.set_no_prefix_cache(false);
+  config.set_reproducible(false);
   config.set_record_cache_bytes(kRecordCacheBytes);
   config.set_log_format("text");
   config.set_log_level("info");
@@ -164,6 +165,7 @@ absl::StatusOr<Options> ToOptions(const Config& config) {
   server.max_calls = values.max_calls();
   server.max_open_streams = values.max_open_streams();
   server.no_prefix_cache = values.no_prefix_cache();
+  server.reproducible = values.reproducible();
   server.record_cache_bytes = values.record_cache_bytes();
   options.runners = values.runners();
   options.threads = values.threads();

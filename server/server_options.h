@@ -36,6 +36,8 @@ struct ServerOptions {
   int64_t max_bytes_in_work = kMaxBytesInWork;
   // Requests share nothing that was evaluated.
   bool no_prefix_cache = false;
+  // Score, Rank and Decide evaluate reproducibly unless a request says otherwise.
+  bool reproducible = false;
   // The most bytes of records of evaluated rows.
   int64_t record_cache_bytes = kRecordCacheBytes;
   HeartbeatTimes heartbeats;

@@ -252,7 +252,7 @@ Command CompleteCommand() {
                               .help = "end a completion before this text; repeatable",
                               .repeatable = true},
                              {"--time-limit", "stop.time_limit_ms", "MS",
-                              "end all completions after that many milliseconds; what has come is kept"}}})},
+                              "end all completions after that many milliseconds, and keep the tokens that have come"}}})},
            {"Output", Joined({{{.name = "--tokens",
                                 .help = "list every token with its log-probs; --rank, --entropy and --top-n imply it",
                                 .alias = "--verbose"},

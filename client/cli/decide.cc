@@ -17,6 +17,7 @@
 #include "client/cli/request_fields.h"
 #include "client/cli/session.h"
 #include "client/cli/table.h"
+#include "client/cli/tokenization_notes.h"
 #include "client/logitd/client_error.h"
 
 namespace logitd::cli {
@@ -55,7 +56,7 @@ std::string ItemView(const v1::DecidedItem& item, const std::vector<std::string>
                {"probability"},
                {"", Table::kLeft, Table::kDrop},
                {"log-prob"}});
-  std::string notes;
+  std::string notes = BoundaryNotes(item, labels);
   for (int i = 0; i < item.options_size(); ++i) {
     const v1::DecidedOption& option = item.options(i);
     table.Add({{label_of(i)},
@@ -147,7 +148,7 @@ Command DecideCommand() {
                                        "default 1"}},
                                      TokenizationFlags(),
                                      PairFlags(),
-                                     EvaluationFlags()})},
+                                     ReproducibleFlags()})},
                  {"A file of items", FileFlags()}},
       .request = v1::DecideRequest::descriptor(),
       .run = Run};

@@ -13,6 +13,7 @@
 #include "client/logitd/client_error.h"
 #include "google/protobuf/struct.pb.h"
 #include "google/protobuf/util/json_util.h"
+#include "google/protobuf/util/message_differencer.h"
 
 namespace logitd::cli {
 namespace {
@@ -28,13 +29,14 @@ absl::Status UnavailableModel(const std::string& model) {
 
 // The model that a request for `name` gets, from the server's list. Unset: the request's own error will say why there
 // is none. Errors: kUnavailable (no runner of it has attached yet).
-absl::StatusOr<std::optional<v1::ModelInfo>> PickModel(const v1::ListModelsResponse& models, const std::string& name) {
+absl::StatusOr<std::optional<v1::ModelStatus>> PickModel(const v1::ListModelsResponse& models,
+                                                         const std::string& name) {
   if (models.models().empty()) return UnavailableModel(name);
   if (name.empty() && models.models_size() > 1) return std::nullopt;
   for (const v1::ModelStatus& status : models.models()) {
     if (!name.empty() && status.model().name() != name) continue;
     if (status.model().model_fingerprint().empty()) return UnavailableModel(name);
-    return status.model();
+    return status;
   }
   return std::nullopt;
 }
@@ -161,10 +163,11 @@ absl::StatusOr<FileRun> FileRun::Begin(const std::string& command, const Argumen
     run.provenance_.set_numerics_version(server.numerics_version());
     // Sums that the caller brings need no model.
     if (command == "rank" && models.models().empty()) return absl::OkStatus();
-    ASSIGN_OR_RETURN(const std::optional<v1::ModelInfo> info, PickModel(models, model));
-    if (!info) return absl::OkStatus();
-    run.provenance_.set_model_fingerprint(info->model_fingerprint());
-    run.provenance_.set_precision(info->precision());
+    ASSIGN_OR_RETURN(const std::optional<v1::ModelStatus> status, PickModel(models, model));
+    if (!status) return absl::OkStatus();
+    run.provenance_.set_model_fingerprint(status->model().model_fingerprint());
+    run.provenance_.set_precision(status->model().precision());
+    if (arguments.Has("--reproducible")) *run.provenance_.mutable_runner() = status->platform();
     return absl::OkStatus();
   };
   for (absl::Status status = ask(); !status.ok(); status = ask()) RETURN_IF_ERROR(patience.WaitAfter(status));
@@ -175,6 +178,11 @@ absl::StatusOr<FileRun> FileRun::Begin(const std::string& command, const Argumen
                                                       run.provenance_.precision())
                                        : "none"},
                          {"numerics_version", absl::StrCat(run.provenance_.numerics_version())}};
+  if (run.provenance_.has_runner()) {
+    const v1::RunnerPlatform& runner = run.provenance_.runner();
+    run.options_.origin.push_back(
+        {"runner", absl::StrCat(runner.version(), ", ", runner.threads(), " threads, ", runner.cpu_target())});
+  }
   run.options_.origin.insert(run.options_.origin.end(), more.begin(), more.end());
   return run;
 }
@@ -184,6 +192,13 @@ absl::Status FileRun::CheckProvenance(const v1::Provenance& provenance) const {
   const bool is_same_model =
       !provenance.has_model_fingerprint() || (provenance.model_fingerprint() == provenance_.model_fingerprint() &&
                                               provenance.precision() == provenance_.precision());
+  using google::protobuf::util::MessageDifferencer;
+  if (is_same_model && provenance.reproducible() && provenance_.has_runner() &&
+      !MessageDifferencer::Equals(provenance.runner(), provenance_.runner())) {
+    return absl::FailedPreconditionError(
+        "the model's runners have other threads, another version or another CPU target than this run began with: "
+        "their answers would differ in their last bits");
+  }
   if (is_same_model && provenance.numerics_version() == provenance_.numerics_version()) return absl::OkStatus();
   return absl::FailedPreconditionError(absl::StrCat("the server answers with another ",
                                                     is_same_model ? "numerics version" : "model",

@@ -138,14 +138,24 @@ std::vector<Flag> TokenizationFlags() {
 std::vector<Flag> PairFlags() {
   return {{"--boundary", "tokenization.boundary", "RULE",
            "how two texts become tokens: joint (default), separate or lm-eval (the harness's rule)"},
-          {"--truncation", "tokenization.truncation", "RULE",
-           "what becomes of a context that is too long: refuse (default) or context-left (its beginning is cut off)"}};
+          TruncationFlag()};
+}
+
+Flag TruncationFlag() {
+  return {"--truncation", "tokenization.truncation", "RULE",
+          "what becomes of a context that is too long: refuse (default) or context-left (its beginning is cut off)"};
 }
 
 std::vector<Flag> EvaluationFlags() {
   return {
       {"--cache-salt", "evaluation.cache_salt", "TEXT", "share what was evaluated only with requests of the same salt"},
       {"--no-cache", "evaluation.no_cache", "", "use nothing that was evaluated before, and leave nothing"}};
+}
+
+std::vector<Flag> ReproducibleFlags() {
+  return Joined({EvaluationFlags(),
+                 {{"--reproducible", "evaluation.reproducible", "",
+                   "evaluate each continuation by itself: equal bits each time, at several times the cost"}}});
 }
 
 std::vector<Flag> LogitsFlags() {

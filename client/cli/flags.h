@@ -41,8 +41,11 @@ Flag DrawFlag();
 std::vector<Flag> TokenizationFlags();
 // --boundary, --truncation, for commands that join texts.
 std::vector<Flag> PairFlags();
+Flag TruncationFlag();
 // --cache-salt, --no-cache.
 std::vector<Flag> EvaluationFlags();
+// These and --reproducible, for commands that score.
+std::vector<Flag> ReproducibleFlags();
 
 // --logits, --dtype.
 std::vector<Flag> LogitsFlags();

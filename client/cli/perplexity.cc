@@ -115,7 +115,8 @@ Command PerplexityCommand() {
                             .value = "RULE",
                             .help = "how windows are laid: lm-eval (default, the harness's rule) or strided",
                             .choices = {"lm-eval", "strided"}}},
-                          TokenizationFlags()})},
+                          TokenizationFlags(),
+                          ReproducibleFlags()})},
                  {"Output", {{"--windows", "", "", "list the windows with their sums"}}}},
       .request = v1::ScoreRequest::descriptor(),
       .run = Run};

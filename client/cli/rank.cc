@@ -240,7 +240,7 @@ Command RankCommand() {
                             "probability = softmax(B * value), in [0, 1000]; default 1"}},
                           TokenizationFlags(),
                           PairFlags(),
-                          EvaluationFlags()})},
+                          ReproducibleFlags()})},
                  {"A file of items", FileFlags()}},
       .request = v1::RankRequest::descriptor(),
       .run = Run};

@@ -12,9 +12,15 @@ namespace {
 
 std::string Bytes(int64_t count) { return absl::StrCat(count, count == 1 ? " byte" : " bytes"); }
 
-// The notes on one boundary, a line each.
-std::vector<std::string> SentencesOf(const v1::BoundaryReport& boundary) {
+// The notes on a continuation, candidate or option, a line each.
+template <typename Part>
+std::vector<std::string> SentencesOf(const Part& part) {
+  const v1::BoundaryReport& boundary = part.boundary();
   std::vector<std::string> sentences;
+  if (const int count = part.truncated_token_count(); count > 0) {
+    sentences.push_back(absl::StrCat("the context lost its first ", count, count == 1 ? " token" : " tokens",
+                                     ", because both together are too long (--truncation)"));
+  }
   if (boundary.token_spans_boundary()) {
     sentences.push_back(boundary.rule() == v1::BOUNDARY_LM_EVAL
                             ? absl::StrCat("a token has bytes of context and continuation (",
@@ -38,8 +44,18 @@ class Notes {
  public:
   explicit Notes(const char* noun) : noun_(noun) {}
 
-  void Add(const std::string& name, const v1::BoundaryReport& boundary) {
-    for (std::string& sentence : SentencesOf(boundary)) {
+  // `labels`: the names of the parts; those without one are named by their place.
+  template <typename Parts>
+  void AddAll(const Parts& parts, const std::vector<std::string>& labels) {
+    for (int i = 0; i < parts.size(); ++i) {
+      const auto index = static_cast<size_t>(i);
+      Add(index < labels.size() ? labels[index] : absl::StrCat(i), parts[i]);
+    }
+  }
+
+  template <typename Part>
+  void Add(const std::string& name, const Part& part) {
+    for (std::string& sentence : SentencesOf(part)) {
       const auto same = [&](const auto& note) { return note.first == sentence; };
       auto at = std::find_if(notes_.begin(), notes_.end(), same);
       if (at == notes_.end()) at = notes_.insert(at, {std::move(sentence), {}});
@@ -76,18 +92,19 @@ std::string TokenizationNote(const v1::TokenizationReport& report, const std::st
 
 std::string BoundaryNotes(const v1::ScoredItem& item) {
   Notes notes("continuation");
-  for (int c = 0; c < item.continuations_size(); ++c) {
-    notes.Add(absl::StrCat(c), item.continuations(c).boundary());
-  }
+  notes.AddAll(item.continuations(), {});
   return absl::StrCat(TokenizationNote(item.tokenization(), "the context"), notes.Text());
 }
 
 std::string BoundaryNotes(const v1::RankedItem& item, const std::vector<std::string>& labels) {
   Notes notes("candidate");
-  for (int c = 0; c < item.candidates_size(); ++c) {
-    const auto index = static_cast<size_t>(c);
-    notes.Add(index < labels.size() ? labels[index] : absl::StrCat(c), item.candidates(c).boundary());
-  }
+  notes.AddAll(item.candidates(), labels);
+  return absl::StrCat(TokenizationNote(item.tokenization(), "the context"), notes.Text());
+}
+
+std::string BoundaryNotes(const v1::DecidedItem& item, const std::vector<std::string>& labels) {
+  Notes notes("option");
+  notes.AddAll(item.options(), labels);
   return absl::StrCat(TokenizationNote(item.tokenization(), "the context"), notes.Text());
 }
 

@@ -17,6 +17,8 @@ std::string TokenizationNote(const v1::TokenizationReport& report, const std::st
 std::string BoundaryNotes(const v1::ScoredItem& item);
 // The same for candidates: "candidates " a", " b": ...". `labels` has one entry for each candidate.
 std::string BoundaryNotes(const v1::RankedItem& item, const std::vector<std::string>& labels);
+// The same for options.
+std::string BoundaryNotes(const v1::DecidedItem& item, const std::vector<std::string>& labels);
 
 }  // namespace logitd::cli
 

@@ -8,9 +8,8 @@
 //   absl::StatusOr<v1::BatchResult> result = (*session)->Receive();    // the oldest batch's
 //   absl::Status status = (*session)->Finish();
 //
-// - The caller sees the result of each batch exactly once, in the order of the batches. Tokens, records and sums are
-// the
-//   bytes of a run without a loss: they depend on rows, parameters, seed, key and position alone. A seed that the
+// - The caller sees the result of each batch exactly once, in the order of the batches. Tokens, records and sums have
+//   the bytes of a run without a loss: they depend on rows, parameters, seed, key and position alone. A seed that the
 //   server drew is kept.
 // - A batch is kept, with its rows, until it is answered: at most max_batches_in_flight of them.
 // - Of each open sequence the session keeps parameters and state (open_sequences.h).

@@ -2,8 +2,10 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "client/logitd/options.h"
+#include "google/protobuf/message.h"
 
 namespace logitd::client {
 namespace {
@@ -82,22 +84,43 @@ void ForgetItemIndex(v1::Error* error) {
   ForgetItemIndex(error->mutable_field());
 }
 
-template <typename Item, typename Parts>
-void ForgetItemIndices(Item& item, Parts& parts) {
-  if (item.has_error()) ForgetItemIndex(item.mutable_error());
-  for (auto& part : parts) {
-    if (part.has_error()) ForgetItemIndex(part.mutable_error());
+// In every error that the message holds, at any depth.
+void ForgetItemIndices(google::protobuf::Message& message) {
+  if (message.GetDescriptor() == v1::Error::descriptor()) return ForgetItemIndex(static_cast<v1::Error*>(&message));
+  const google::protobuf::Reflection& reflection = *message.GetReflection();
+  std::vector<const google::protobuf::FieldDescriptor*> fields;
+  reflection.ListFields(message, &fields);
+  for (const google::protobuf::FieldDescriptor* field : fields) {
+    if (field->cpp_type() != google::protobuf::FieldDescriptor::CPPTYPE_MESSAGE) continue;
+    if (!field->is_repeated()) {
+      ForgetItemIndices(*reflection.MutableMessage(&message, field));
+      continue;
+    }
+    for (auto& part : *reflection.MutableRepeatedPtrField<google::protobuf::Message>(&message, field)) {
+      ForgetItemIndices(part);
+    }
   }
 }
 
 }  // namespace
 
-void NameFieldsFromItem(v1::ScoredItem& item) { ForgetItemIndices(item, *item.mutable_continuations()); }
-void NameFieldsFromItem(v1::RankedItem& item) { ForgetItemIndices(item, *item.mutable_candidates()); }
-void NameFieldsFromItem(v1::DecidedItem& item) { ForgetItemIndices(item, *item.mutable_options()); }
+void NameFieldsFromItem(v1::ScoredItem& item) { ForgetItemIndices(item); }
+void NameFieldsFromItem(v1::RankedItem& item) { ForgetItemIndices(item); }
+void NameFieldsFromItem(v1::DecidedItem& item) { ForgetItemIndices(item); }
 
 const v1::Error* TransientErrorOf(const v1::ScoredItem& item) { return FirstTransient(item, item.continuations()); }
-const v1::Error* TransientErrorOf(const v1::RankedItem& item) { return FirstTransient(item, item.candidates()); }
+const v1::Error* TransientErrorOf(const v1::RankedItem& item) {
+  if (const v1::Error* error = FirstTransient(item, item.candidates())) return error;
+  for (const v1::RankedCandidate& candidate : item.candidates()) {
+    if (candidate.has_unconditional_error() && IsTransient(candidate.unconditional_error())) {
+      return &candidate.unconditional_error();
+    }
+    for (const v1::AlternativeTokenization& alternative : candidate.alternative_tokenizations()) {
+      if (alternative.has_error() && IsTransient(alternative.error())) return &alternative.error();
+    }
+  }
+  return nullptr;
+}
 const v1::Error* TransientErrorOf(const v1::DecidedItem& item) { return FirstTransient(item, item.options()); }
 
 }  // namespace logitd::client

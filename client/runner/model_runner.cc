@@ -195,6 +195,7 @@ absl::Status Attachment::Introduce() {
   capabilities.add_dtypes(v1::LOGITS_DTYPE_F32);
   *hello.mutable_hello()->mutable_capabilities() = std::move(capabilities);
   *hello.mutable_hello()->mutable_capacity() = model_.Capacity();
+  if (const auto platform = model_.Platform()) *hello.mutable_hello()->mutable_platform() = *platform;
   hello.mutable_hello()->set_runner_version(options_.runner_version);
   hello.mutable_hello()->set_runner_name(options_.runner_name);
   hello.mutable_hello()->set_api_major_version(kApiMajorVersion);

@@ -73,6 +73,8 @@ class Model {
   virtual v1::ModelInfo Info() const = 0;
   virtual v1::RunnerCapabilities Capabilities() const = 0;
   virtual v1::RunnerCapacity Capacity() const = 0;
+  // Required by capability `isolation`; ServeModel sets the version. Unset: not known.
+  virtual std::optional<v1::RunnerPlatform> Platform() const { return std::nullopt; }
   // The bytes and the kind of every token. Info().vocab_fingerprint must be its VocabFingerprint.
   virtual v1::Vocabulary Vocabulary() const = 0;
 
@@ -81,6 +83,8 @@ class Model {
   //
   // - Every entry has passed CheckWork (client/runner/sequence_work.h), and no sequence occurs twice.
   // - append_chosen_decoder_id is never set: a token that this runner chose is among the entry's append_token_ids.
+  // - An isolated entry (SequenceWork.isolated) is the only one. Nothing else comes to such a model's Evaluate until it
+  //   is done; see logitd.v1.SequenceWork.
   // - All entries are set up, in order, before any is extended, except forks of tokens that this batch evaluates: see
   //   ForksThatWait.
   virtual void Evaluate(const v1::RunBatch& batch, RowSink& sink) = 0;

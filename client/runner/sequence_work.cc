@@ -125,6 +125,10 @@ absl::Status CheckWork(const v1::SequenceWork& work, int32_t vocab_size) {
   if (work.has_keep_prefix_length() && work.keep_prefix_length() < 0) {
     return errors::OutOfRange("keep_prefix_length", int64_t{work.keep_prefix_length()}, "at least 0");
   }
+  if (work.isolated() && (work.has_fork_from_sequence_id() || work.has_keep_prefix_length())) {
+    return errors::Exclusive("isolated",
+                             work.has_keep_prefix_length() ? "keep_prefix_length" : "fork_from_sequence_id");
+  }
   RETURN_IF_ERROR(CheckTokenIds("append_token_ids", work.append_token_ids(), vocab_size));
   for (int i = 0; i < work.rows_size(); ++i) {
     RETURN_IF_ERROR(CheckRequest("rows[" + std::to_string(i) + "].", work, work.rows(i), vocab_size));

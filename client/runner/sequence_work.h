@@ -24,8 +24,8 @@ int RowCountOf(const v1::SequenceWork& work, const v1::RowRequest& request);
 
 // Checks that `work` is legal for a model of this vocabulary, as far as that can be told without the caches: token ids
 // are in range, and rows and targets exist. A model then needs no such checks of its own.
-// Errors: FIELD_OUT_OF_RANGE, FIELD_REQUIRED, UNKNOWN_ENUM_VALUE, TOKEN_ID_OUT_OF_RANGE. Field names begin at the
-// entry.
+// Errors: FIELD_OUT_OF_RANGE, FIELD_REQUIRED, FIELDS_EXCLUSIVE, UNKNOWN_ENUM_VALUE, TOKEN_ID_OUT_OF_RANGE. Field names
+// begin at the entry.
 absl::Status CheckWork(const v1::SequenceWork& work, int32_t vocab_size);
 
 // Finds the entries that cannot be set up when `batch` begins, because they copy tokens that the batch itself

@@ -12,6 +12,7 @@
 #include "core/shown_text.h"
 #include "host/vocab_fingerprint.h"
 #include "server/converters/wire.h"
+#include "server/models/work.h"
 
 namespace logitd::server {
 namespace {
@@ -23,6 +24,7 @@ constexpr size_t kMaxRunnerNameBytes = 256;
 constexpr size_t kMaxChatTemplateBytes = size_t{1} << 20;
 constexpr size_t kMaxFingerprintBytes = 64;
 constexpr size_t kVocabFingerprintBytes = 32;
+constexpr size_t kMaxCpuTargetBytes = 64;
 constexpr int kMaxWarnings = 16;
 constexpr size_t kMaxWarningBytes = 256;
 // Longer than the tokens of any trained tokenizer. Every token fits a message of GetVocabulary.
@@ -164,6 +166,35 @@ absl::StatusOr<RunnerCapacity> FromProto(const v1::RunnerCapacity& message) {
   return capacity;
 }
 
+absl::StatusOr<RunnerExtras> ExtrasOf(const v1::RunnerHello& hello) {
+  const v1::RunnerCapabilities& capabilities = hello.capabilities();
+  RunnerExtras extras;
+  extras.can_choose =
+      capabilities.has_choice_numerics_version() && capabilities.choice_numerics_version() == kNumericsVersion;
+  extras.can_isolate = capabilities.isolation();
+  if (extras.can_isolate && !hello.has_platform()) return errors::Required("hello.platform", "capability isolation");
+  if (extras.can_isolate && hello.capacity().max_batch_tokens() < kIsolatedTokens) {
+    return errors::OutOfRange("hello.capacity.max_batch_tokens", int64_t{hello.capacity().max_batch_tokens()},
+                              "at least " + std::to_string(kIsolatedTokens) + " with capability isolation");
+  }
+  if (!hello.has_platform()) return extras;
+  const v1::RunnerPlatform& platform = hello.platform();
+  if (platform.threads() < 1) {
+    return errors::OutOfRange("hello.platform.threads", int64_t{platform.threads()}, ">= 1");
+  }
+  const std::string& target = platform.cpu_target();
+  if (target.empty() || target.size() > kMaxCpuTargetBytes || !IsPlain(target)) {
+    return errors::OutOfRange("hello.platform.cpu_target", static_cast<int64_t>(target.size()),
+                              "1 to 64 printable characters");
+  }
+  if (!platform.version().empty() && platform.version() != hello.runner_version()) {
+    return errors::OutOfRange("hello.platform.version", OnOneLine(platform.version(), kMaxRunnerNameBytes),
+                              "empty, or runner_version");
+  }
+  extras.platform = {hello.runner_version(), platform.threads(), target};
+  return extras;
+}
+
 RunnerCapabilities FromProto(const v1::RunnerCapabilities& message) {
   RunnerCapabilities capabilities;
   capabilities.fork = message.fork();
@@ -220,6 +251,12 @@ absl::StatusOr<Vocabulary> FromProto(const v1::Vocabulary& message, const ModelD
   }
   vocabulary.bytes = bytes;
   return vocabulary;
+}
+
+void ToProto(const RunnerPlatform& platform, v1::RunnerPlatform& message) {
+  message.set_version(platform.version);
+  message.set_threads(platform.threads);
+  message.set_cpu_target(platform.cpu_target);
 }
 
 void ToProto(const ModelDescription& model, v1::ModelInfo& info) {

@@ -19,6 +19,8 @@ absl::StatusOr<ModelDescription> FromProto(const v1::ModelInfo& info);
 // Checks the name and version of the runner, which stand in log lines. Fields "hello....".
 absl::Status CheckNames(const v1::RunnerHello& hello);
 absl::StatusOr<RunnerCapacity> FromProto(const v1::RunnerCapacity& capacity);
+// Errors: FIELD_OUT_OF_RANGE, FIELD_REQUIRED.
+absl::StatusOr<RunnerExtras> ExtrasOf(const v1::RunnerHello& hello);
 RunnerCapabilities FromProto(const v1::RunnerCapabilities& capabilities);
 
 // Errors: RUNNER_PROTOCOL if the lengths do not add up or the fingerprint differs.
@@ -29,6 +31,7 @@ void ToProto(const RunnerCapacity& capacity, v1::RunnerCapacity& message);
 void ToProto(const RunnerCapabilities& capabilities, v1::RunnerCapabilities& message);
 
 TokenizationOptions FromProto(const v1::TokenizationOptions& options);
+void ToProto(const RunnerPlatform& platform, v1::RunnerPlatform& message);
 void ToProto(const TokenizationOptions& options, v1::TokenizationOptions& message);
 
 }  // namespace logitd::server

@@ -166,6 +166,7 @@ void ToProto(const Batch& batch, v1::LogitsDtype dtype, v1::RunBatch& message) {
     if (piece.fork_from_sequence_id) work.set_fork_from_sequence_id(*piece.fork_from_sequence_id);
     if (piece.keep_prefix_length) work.set_keep_prefix_length(static_cast<int32_t>(*piece.keep_prefix_length));
     work.mutable_append_token_ids()->Add(piece.append_token_ids.begin(), piece.append_token_ids.end());
+    if (piece.is_isolated) work.set_isolated(true);
     if (piece.append_chosen) work.set_append_chosen_decoder_id(*piece.append_chosen);
     for (const RowRequest& request : piece.rows) {
       v1::RowRequest& rows = *work.add_rows();

@@ -20,6 +20,7 @@
 #include "core/scorer.h"
 #include "server/converters/completion.h"
 #include "server/converters/wire.h"
+#include "server/handlers/cache_scope.h"
 #include "server/handlers/row_record.h"
 #include "server/models/path_evaluation.h"
 
@@ -136,7 +137,8 @@ absl::Status ScoreContinuations(const std::vector<ItemInput>& items, const Score
   if (options.watch != nullptr) path_options.rows_at_once = kRowsBetweenLooks;
   // Items are evaluated together until they have that many continuations. Their replies wait for each other.
   const RunnerCapacity capacity = model.capacity();
-  const size_t at_once = model.capabilities().fork ? static_cast<size_t>(MostPathsAtOnce(capacity)) : 1;
+  const bool shares = model.capabilities().fork && !options.scope.isolated_on;
+  const size_t at_once = shares ? static_cast<size_t>(MostPathsAtOnce(capacity)) : 1;
   for (size_t begin = 0; begin < items.size();) {
     std::vector<ItemScores> scores;
     ScoreSink sink(options, context, env.workspaces);
@@ -177,6 +179,18 @@ absl::Status ScoreContinuations(const std::vector<ItemInput>& items, const Score
     begin = end;
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<ScoreOptions> OptionsForSums(const v1::EvaluationOptions& evaluation, const v1::RecordOptions& record,
+                                            const ServedModel& model, const ServerEnv& env) {
+  ScoreOptions options;
+  ASSIGN_OR_RETURN(options.scope, ScopeOf(evaluation, model, env));
+  ASSIGN_OR_RETURN(options.record,
+                   In("record.", FromProto(record, model.description().vocab_size,
+                                           /*default_sampling_log_prob=*/false, v1::RECORD_LAYOUT_NONE)));
+  options.record.model_log_prob = true;
+  options.record.sampling_log_prob = false;
+  return options;
 }
 
 void ToProto(const ContinuationInput& input, const ContinuationScore& score, const RecordOptions& options,

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "core/sampling_params.h"
 #include "core/sequence.h"
 #include "core/token_record.h"
@@ -63,6 +64,11 @@ struct ScoreOptions {
   // Null: every continuation is evaluated to its end. Set: record.model_log_prob is set too.
   ScoreWatch* watch = nullptr;
 };
+
+// The options of Rank and Decide, which compare sums of the model's log-probs. Records come only if `record` asks for
+// them. Errors: those of ScopeOf (cache_scope.h), and of the fields of "record".
+absl::StatusOr<ScoreOptions> OptionsForSums(const v1::EvaluationOptions& evaluation, const v1::RecordOptions& record,
+                                            const ServedModel& model, const ServerEnv& env);
 
 // Scores `items`, several at once, and calls done(item_index, scores) for each, in order. Stops if done returns false.
 // Tokens that contexts and continuations share are evaluated once. Each row borrows a workspace. Errors are those of

@@ -13,7 +13,6 @@
 #include "core/limits.h"
 #include "server/converters/model.h"
 #include "server/converters/wire.h"
-#include "server/handlers/cache_scope.h"
 #include "server/handlers/closed_sets.h"
 #include "server/handlers/continuation_scores.h"
 #include "server/handlers/item_tokens.h"
@@ -53,6 +52,9 @@ absl::Status ReadPredicate(const v1::PredicateQuestion& predicate, Question& que
 
 absl::Status ReadChoice(const v1::ChoiceQuestion& choice, Question& question) {
   if (choice.options().empty()) return errors::NoCandidates("choice.options");
+  if (choice.options_size() > kMaxCandidates) {
+    return errors::AboveLimit("choice.options", choice.options_size(), kMaxCandidates, 1);
+  }
   for (int i = 0; i < choice.options_size(); ++i) {
     RETURN_IF_ERROR(AddOption(Element("choice.options", i), choice.options(i), question));
   }
@@ -61,6 +63,9 @@ absl::Status ReadChoice(const v1::ChoiceQuestion& choice, Question& question) {
 
 absl::Status ReadScore(const v1::ScoreQuestion& score, Question& question) {
   if (score.levels().empty()) return errors::NoCandidates("score.levels");
+  if (score.levels_size() > kMaxCandidates) {
+    return errors::AboveLimit("score.levels", score.levels_size(), kMaxCandidates, 1);
+  }
   for (int i = 0; i < score.levels_size(); ++i) {
     const v1::DecisionLevel& level = score.levels(i);
     const std::string field = Element("score.levels", i);
@@ -92,17 +97,6 @@ absl::Status ReadQuestion(const v1::DecideItem& item, Question& question) {
 absl::Status CheckItems(const v1::DecideRequest& request) {
   if (request.items().empty()) return errors::NoCandidates("items");
   if (request.items_size() > kMaxItems) return errors::AboveLimit("items", request.items_size(), kMaxItems, 1);
-  for (int i = 0; i < request.items_size(); ++i) {
-    const v1::DecideItem& item = request.items(i);
-    const int options = item.choice().options_size();
-    const int levels = item.score().levels_size();
-    if (options > kMaxCandidates) {
-      return errors::AboveLimit(Element("items", i, ".choice.options"), options, kMaxCandidates, 1);
-    }
-    if (levels > kMaxCandidates) {
-      return errors::AboveLimit(Element("items", i, ".score.levels"), levels, kMaxCandidates, 1);
-    }
-  }
   return absl::OkStatus();
 }
 
@@ -183,14 +177,7 @@ absl::Status Decide(const v1::DecideRequest& request, const ServerEnv& env, cons
     item.continuations = question.options;
   }
   ASSIGN_OR_RETURN(const std::shared_ptr<ServedModel> model, env.models.Find(request.model()));
-  ScoreOptions options;
-  ASSIGN_OR_RETURN(options.scope, ScopeOf(request.evaluation(), env));
-  ASSIGN_OR_RETURN(options.record,
-                   In("record.", FromProto(request.record(), model->description().vocab_size,
-                                           /*default_sampling_log_prob=*/false, v1::RECORD_LAYOUT_NONE)));
-  // A decision needs the model's log-probs.
-  options.record.model_log_prob = true;
-  options.record.sampling_log_prob = false;
+  ASSIGN_OR_RETURN(const ScoreOptions options, OptionsForSums(request.evaluation(), request.record(), *model, env));
   ASSIGN_OR_RETURN(const std::vector<ItemInput> inputs,
                    ResolveItems(items, FromProto(request.tokenization()), *model, context));
   RETURN_IF_ERROR(CheckAlternatives(inputs, options.record));
@@ -198,7 +185,7 @@ absl::Status Decide(const v1::DecideRequest& request, const ServerEnv& env, cons
     v1::DecideResponse response;
     response.set_item_index(static_cast<int32_t>(i));
     if (CheckId(items[i].id).ok()) response.set_id(std::string(items[i].id));
-    *response.mutable_provenance() = ProvenanceOf(*model);
+    *response.mutable_provenance() = ProvenanceOf(*model, options.scope);
     if (inputs[i].status.ok() && questions[i].status.ok()) *response.mutable_usage() = UsageOf(inputs[i], scores);
     *response.mutable_item() =
         DecidedItemOf(questions[i], inputs[i], std::move(scores), temperature, options.record, model->vocabulary());

@@ -448,7 +448,7 @@ absl::Status Generate(const v1::GenerateRequest& request, const ServerEnv& env, 
   if (!request.has_prompt()) return errors::Required("prompt");
   ASSIGN_OR_RETURN(const std::shared_ptr<ServedModel> model, env.models.Find(request.model()));
   ASSIGN_OR_RETURN(const GenerateOptions options, OptionsOf(request, *model));
-  ASSIGN_OR_RETURN(const CacheScope scope, ScopeOf(request.evaluation(), env));
+  ASSIGN_OR_RETURN(const CacheScope scope, SharedScopeOf(request.evaluation(), env));
   ASSIGN_OR_RETURN(PromptInput prompt,
                    PromptTokens(request.prompt(), FromProto(request.tokenization()), *model, context));
 

@@ -94,9 +94,15 @@ void ItemRanking::SetError(const absl::Status& status) {
 absl::Status ItemRanking::Read() {
   RETURN_IF_ERROR(In(field_ + ".", CheckId(message_.id())));
   if (message_.candidates().empty()) return errors::NoCandidates(field_ + ".candidates");
+  if (message_.candidates_size() > kMaxCandidates) {
+    return errors::AboveLimit(field_ + ".candidates", message_.candidates_size(), kMaxCandidates, 1);
+  }
   for (int j = 0; j < message_.candidates_size(); ++j) {
     const v1::Candidate& candidate = message_.candidates(j);
     const std::string candidate_field = field_ + Element(".candidates", j);
+    if (const int count = candidate.alternative_tokenizations_size(); count > kMaxTokenizations) {
+      return errors::AboveLimit(candidate_field + ".alternative_tokenizations", count, kMaxTokenizations);
+    }
     v1::RankedCandidate& ranked = *item_.add_candidates();
     scores_.emplace_back();
     if (candidate.has_sums()) {

@@ -12,6 +12,7 @@
 #include "core/limits.h"
 #include "server/converters/wire.h"
 #include "server/handlers/boundary.h"
+#include "server/handlers/continuation_counts.h"
 #include "server/handlers/prompt_input.h"
 #include "server/handlers/segments.h"
 #include "server/handlers/spelling.h"
@@ -49,37 +50,6 @@ enum class Making {
 
 std::string_view TextOf(const ContinuationRequest& request) {
   return request.text != nullptr ? std::string_view(*request.text) : std::string_view();
-}
-
-// Sets the numbers of bytes and characters that the length normalisations divide by.
-absl::Status SetCounts(const ContinuationRequest& request, const std::optional<std::string>& text,
-                       ContinuationInput& continuation) {
-  if (text) {
-    const int32_t uncounted = request.uncounted_prefix_bytes;
-    if (uncounted < 0 || static_cast<size_t>(uncounted) > text->size()) {
-      return errors::OutOfRange("uncounted_prefix_bytes", int64_t{uncounted},
-                                "in [0, " + std::to_string(text->size()) + "]");
-    }
-    const std::string_view counted = std::string_view(*text).substr(static_cast<size_t>(uncounted));
-    if (IsUtf8(*text) && !IsUtf8(counted)) {
-      return errors::OutOfRange("uncounted_prefix_bytes", int64_t{uncounted}, "on a character border");
-    }
-    if (!counted.empty()) continuation.byte_count = static_cast<int64_t>(counted.size());
-    if (!counted.empty()) continuation.character_count = CountCharacters(counted);
-  } else if (request.uncounted_prefix_bytes != 0) {
-    return errors::OutOfRange("uncounted_prefix_bytes", int64_t{request.uncounted_prefix_bytes},
-                              "0 where the model's tokens have no bytes");
-  }
-  if (request.byte_count) {
-    if (*request.byte_count < 1) return errors::OutOfRange("byte_count", int64_t{*request.byte_count}, ">= 1");
-    continuation.byte_count = *request.byte_count;
-  }
-  if (request.character_count) {
-    if (*request.character_count < 1)
-      return errors::OutOfRange("character_count", int64_t{*request.character_count}, ">= 1");
-    continuation.character_count = *request.character_count;
-  }
-  return absl::OkStatus();
 }
 
 // The items of one request on their way from messages to tokens.
@@ -167,6 +137,7 @@ class Resolution {
 
 absl::Status Resolution::ReadContext(size_t item) {
   RETURN_IF_ERROR(CheckId(items_[item].id));
+  RETURN_IF_ERROR(items_[item].status);
   const v1::Input* message = items_[item].context;
   Pending& pending = pending_[item];
   std::vector<TokenId> ids;

@@ -80,6 +80,8 @@ struct ItemRequest {
   // Path of the item in the request, e.g. "items[3]".
   std::string field;
   std::string_view id = {};
+  // Not OK: why the item cannot be scored; its other parts are not looked at. Fields begin at the item.
+  absl::Status status;
   const v1::Input* context = nullptr;
   std::vector<ContinuationRequest> continuations;
 };

@@ -19,6 +19,11 @@ absl::Status ListModels(const v1::ListModelsRequest& request, const ServerEnv& e
     if (const auto nats = entry.model->batch_tolerance_nats()) status.mutable_model()->set_batch_tolerance_nats(*nats);
     ToProto(entry.model->capabilities(), *status.mutable_capabilities());
     if (entry.model->can_choose()) status.mutable_capabilities()->set_choice_numerics_version(kNumericsVersion);
+    // That of reproducible replies, if there can be any.
+    const auto isolating = entry.model->IsolatingPlatform();
+    status.mutable_capabilities()->set_isolation(isolating.ok());
+    const auto platform = isolating.ok() ? std::optional(*isolating) : entry.model->platform();
+    if (platform) ToProto(*platform, *status.mutable_platform());
     ToProto(entry.model->total_capacity(), *status.mutable_capacity());
   }
   return absl::OkStatus();

@@ -1,6 +1,7 @@
 #include "server/handlers/provenance.h"
 
 #include "core/limits.h"
+#include "server/converters/model.h"
 #include "server/version.h"
 
 namespace logitd::server {
@@ -17,7 +18,18 @@ v1::Provenance ProvenanceOf(const ServedModel& model) {
   provenance.set_model(model.description().name);
   provenance.set_model_fingerprint(model.description().model_fingerprint);
   provenance.set_precision(model.description().precision);
+  if (const auto platform = model.platform()) ToProto(*platform, *provenance.mutable_runner());
   if (const auto nats = model.batch_tolerance_nats()) provenance.set_batch_tolerance_nats(*nats);
+  return provenance;
+}
+
+v1::Provenance ProvenanceOf(const ServedModel& model, const CacheScope& scope) {
+  v1::Provenance provenance = ProvenanceOf(model);
+  if (!scope.isolated_on) return provenance;
+  ToProto(*scope.isolated_on, *provenance.mutable_runner());
+  // No batch moves them; and the tolerance is measured, so that it would be another one each time.
+  provenance.clear_batch_tolerance_nats();
+  provenance.set_reproducible(true);
   return provenance;
 }
 

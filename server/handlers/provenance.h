@@ -3,6 +3,7 @@
 #define LOGITD_SERVER_HANDLERS_PROVENANCE_H_
 
 #include "logitd/v1/completion.pb.h"
+#include "server/models/runner_session.h"
 #include "server/models/served_model.h"
 
 namespace logitd::server {
@@ -11,6 +12,8 @@ namespace logitd::server {
 v1::Provenance ProvenanceWithoutModel();
 // For a reply whose logits came from the model.
 v1::Provenance ProvenanceOf(const ServedModel& model);
+// For a reply whose rows the model evaluated in that scope.
+v1::Provenance ProvenanceOf(const ServedModel& model, const CacheScope& scope);
 
 }  // namespace logitd::server
 

@@ -13,7 +13,6 @@
 #include "core/winner_pruner.h"
 #include "server/converters/model.h"
 #include "server/converters/wire.h"
-#include "server/handlers/cache_scope.h"
 #include "server/handlers/continuation_scores.h"
 #include "server/handlers/item_ranking.h"
 #include "server/handlers/item_tokens.h"
@@ -64,17 +63,10 @@ absl::Status CheckItems(const v1::RankRequest& request) {
   }
   int64_t alternative_tokens = 0;
   for (int i = 0; i < request.items_size(); ++i) {
-    const auto& candidates = request.items(i).candidates();
-    if (candidates.size() > kMaxCandidates) {
-      return errors::AboveLimit(Element("items", i, ".candidates"), candidates.size(), kMaxCandidates, 1);
-    }
-    for (int j = 0; j < candidates.size(); ++j) {
-      const auto& alternatives = candidates[j].alternative_tokenizations();
-      if (alternatives.size() > kMaxTokenizations) {
-        return errors::AboveLimit(Element("items", i, ".candidates") + Element("", j, ".alternative_tokenizations"),
-                                  alternatives.size(), kMaxTokenizations);
+    for (const v1::Candidate& candidate : request.items(i).candidates()) {
+      for (const v1::TokenIds& tokens : candidate.alternative_tokenizations()) {
+        alternative_tokens += tokens.token_ids_size();
       }
-      for (const v1::TokenIds& tokens : alternatives) alternative_tokens += tokens.token_ids_size();
     }
   }
   if (alternative_tokens <= kMaxScoreTokens) return absl::OkStatus();
@@ -183,18 +175,12 @@ absl::Status Rank(const v1::RankRequest& request, const ServerEnv& env, const Re
   if (items.requests.empty()) return write_without_model();
 
   ASSIGN_OR_RETURN(const std::shared_ptr<ServedModel> model, env.models.Find(request.model()));
-  ScoreOptions score_options;
-  ASSIGN_OR_RETURN(score_options.scope, ScopeOf(request.evaluation(), env));
-  ASSIGN_OR_RETURN(score_options.record,
-                   In("record.", FromProto(request.record(), model->description().vocab_size,
-                                           /*default_sampling_log_prob=*/false, v1::RECORD_LAYOUT_NONE)));
-  // Ranking needs the model's log-probs.
-  score_options.record.model_log_prob = true;
-  score_options.record.sampling_log_prob = false;
+  ASSIGN_OR_RETURN(ScoreOptions score_options, OptionsForSums(request.evaluation(), request.record(), *model, env));
   ASSIGN_OR_RETURN(std::vector<ItemInput> inputs,
                    ResolveItems(items.requests, FromProto(request.tokenization()), *model, context));
   WinnerWatch watch;
-  const WinnerPruner::Options pruning{options.order_by, options.gnmt_alpha, model->batch_tolerance_nats().value_or(0)};
+  const double tolerance = score_options.scope.isolated_on ? 0 : model->batch_tolerance_nats().value_or(0);
+  const WinnerPruner::Options pruning{options.order_by, options.gnmt_alpha, tolerance};
   for (size_t i = 0; i < inputs.size(); ++i) {
     const auto& ranking = items.parts[i].ranking;
     if (ranking != nullptr) ranking->AddAlternatives(*model, inputs[i]);
@@ -217,7 +203,7 @@ absl::Status Rank(const v1::RankRequest& request, const ServerEnv& env, const Re
     }
     if (!part.is_last) return true;
     v1::RankResponse response = ReplyOf(request, part.index, ranking);
-    *response.mutable_provenance() = ProvenanceOf(*model);
+    *response.mutable_provenance() = ProvenanceOf(*model, score_options.scope);
     if (usage.prompt_token_count() > 0) *response.mutable_usage() = usage;
     return writer.Write(response);
   };

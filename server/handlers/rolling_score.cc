@@ -47,10 +47,9 @@ absl::StatusOr<Layout> LayOut(const v1::RollingText& text, TokenizationOptions o
     return errors::UnknownEnumValue("rule", text.rule());
   }
   const bool is_strided = text.rule() == v1::ROLLING_RULE_STRIDED;
-  const int64_t most = std::min<int64_t>(description.context_length, model.capacity().max_cached_tokens);
-  const int64_t window = text.has_window() ? text.window() : most;
-  if (window < 1 || window > most) {
-    return errors::OutOfRange("window", window, "in [1, " + std::to_string(most) + "]");
+  const int64_t window = text.has_window() ? text.window() : description.context_length;
+  if (window < 1 || window > description.context_length) {
+    return errors::OutOfRange("window", window, "in [1, " + std::to_string(description.context_length) + "]");
   }
   const int64_t stride = text.has_stride() ? text.stride() : window;
   if (stride < 1 || stride > window) {
@@ -79,6 +78,8 @@ absl::StatusOr<Layout> LayOut(const v1::RollingText& text, TokenizationOptions o
   }
   layout.tokens.insert(layout.tokens.end(), input.token_ids.begin(), input.token_ids.end());
   const int64_t count = std::ssize(layout.tokens);
+  // A shorter window would give another perplexity, so none is taken without a word.
+  RETURN_IF_ERROR(model.CheckFitsACache(std::min(window, count - 1), "window"));
   // A text of one token, which nothing comes before, has nothing to score.
   if (count >= 2) {
     layout.windows = is_strided ? StridedWindows(count, window, stride) : LmEvalWindows(count, window, stride);

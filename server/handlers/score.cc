@@ -45,11 +45,12 @@ absl::StatusOr<Items> ItemsOf(const v1::ScoreRequest& request) {
     ItemRequest& item = items.requests.emplace_back();
     item.field = Element("items", i);
     item.id = message.id();
-    if (message.has_context()) item.context = &message.context();
     const auto& continuations = message.continuations();
     if (continuations.size() > kMaxContinuations) {
-      return errors::AboveLimit(item.field + ".continuations", continuations.size(), kMaxContinuations, 1);
+      item.status = errors::AboveLimit("continuations", continuations.size(), kMaxContinuations, 1);
+      continue;
     }
+    if (message.has_context()) item.context = &message.context();
     for (int j = 0; j < continuations.size(); ++j) {
       item.continuations.push_back(ContinuationOf(Element("continuations", j), continuations[j]));
       item.continuations.back().named = &continuations[j].named_by_position();
@@ -89,7 +90,7 @@ absl::Status Score(const v1::ScoreRequest& request, const ServerEnv& env, const 
   ASSIGN_OR_RETURN(const Items items, ItemsOf(request));
   ASSIGN_OR_RETURN(const std::shared_ptr<ServedModel> model, env.models.Find(request.model()));
   ASSIGN_OR_RETURN(ScoreOptions options, OptionsOf(request, model->description().vocab_size));
-  ASSIGN_OR_RETURN(options.scope, ScopeOf(request.evaluation(), env));
+  ASSIGN_OR_RETURN(options.scope, ScopeOf(request.evaluation(), *model, env));
   RETURN_IF_ERROR(CheckNamedHaveRecords(items.requests, options.record));
   const TokenizationOptions tokenization = FromProto(request.tokenization());
   ASSIGN_OR_RETURN(std::vector<ItemInput> inputs, ResolveItems(items.requests, tokenization, *model, context));
@@ -105,7 +106,7 @@ absl::Status Score(const v1::ScoreRequest& request, const ServerEnv& env, const 
     response.set_item_index(index);
     const std::string& id = request.items(index).id();
     if (CheckId(id).ok()) response.set_id(id);
-    *response.mutable_provenance() = ProvenanceOf(*model);
+    *response.mutable_provenance() = ProvenanceOf(*model, options.scope);
     return response;
   };
   const auto done = [&](size_t i, const ItemScores& scores) {

@@ -25,11 +25,11 @@ constexpr std::chrono::microseconds kTokenizerTimePerByte{60};
 }  // namespace
 
 AttachedRunner::AttachedRunner(std::string name, const ModelDescription& model, const RunnerCapacity& capacity,
-                               std::shared_ptr<RunnerLink> link, bool can_choose, CacheSharing sharing)
+                               std::shared_ptr<RunnerLink> link, RunnerExtras extras, CacheSharing sharing)
     : name_(std::move(name)),
       vocab_size_(model.vocab_size),
       batch_tolerance_nats_(model.batch_tolerance_nats),
-      can_choose_(can_choose),
+      extras_(std::move(extras)),
       link_(std::move(link)),
       scheduler_(std::make_shared<BatchScheduler>(model, capacity, link_, sharing)) {}
 

@@ -29,16 +29,16 @@ namespace logitd::server {
 class AttachedRunner {
  public:
   // `name`: the runner's own name, for people and for the code that supervises the runner.
-  // `can_choose`: the runner takes ChoiceWanted. Runners of one model may differ in that.
   // `sharing`: what it can do with the sequences in its cache.
   AttachedRunner(std::string name, const ModelDescription& model, const RunnerCapacity& capacity,
-                 std::shared_ptr<RunnerLink> link, bool can_choose = false, CacheSharing sharing = {});
+                 std::shared_ptr<RunnerLink> link, RunnerExtras extras = {}, CacheSharing sharing = {});
 
   const std::string& name() const { return name_; }
   // See ModelDescription.
   std::optional<double> batch_tolerance_nats() const { return batch_tolerance_nats_; }
   const RunnerCapacity& capacity() const { return scheduler_->capacity(); }
-  bool can_choose() const { return can_choose_; }
+  bool can_choose() const { return extras_.can_choose; }
+  const RunnerExtras& extras() const { return extras_; }
   const std::shared_ptr<BatchScheduler>& scheduler() const { return scheduler_; }
 
   // Tokenises `texts`. Blocks until the runner answers. Returns one list per text.
@@ -87,7 +87,7 @@ class AttachedRunner {
   const std::string name_;
   const int32_t vocab_size_;
   const std::optional<double> batch_tolerance_nats_;
-  const bool can_choose_;
+  const RunnerExtras extras_;
   const std::shared_ptr<RunnerLink> link_;
   const std::shared_ptr<BatchScheduler> scheduler_;
 

@@ -247,6 +247,11 @@ void BatchScheduler::Suspend(RunnerSession& session) {
   WakeTexts();
 }
 
+void BatchScheduler::BeginIsolated() {
+  std::lock_guard lock(mutex_);
+  ++isolated_sessions_;
+}
+
 void BatchScheduler::LeaveSession(RunnerSession* session) {
   std::lock_guard lock(mutex_);
   expected_.erase(session);
@@ -258,6 +263,8 @@ void BatchScheduler::LeaveSession(RunnerSession* session) {
   }
   suspects_.erase(session);
   stepping_.erase(session);
+  EndIsolation(session);
+  if (session->is_isolated_) --isolated_sessions_;
   room_.GiveBack(session->share_);
   sharers_.erase(&session->share_);
   GiveUpSequences(*session);
@@ -271,10 +278,17 @@ int64_t BatchScheduler::NewSequence(RunnerSession* session) {
   return last_sequence_id_;
 }
 
+void BatchScheduler::EndIsolation(const RunnerSession* session) {
+  if (isolated_ != session) return;
+  isolated_ = nullptr;
+  WakeDispatcher();
+}
+
 void BatchScheduler::ReleaseSequence(RunnerSession* session, int64_t sequence_id) {
   std::lock_guard lock(mutex_);
   if (std::erase(session->sequence_ids_, sequence_id) == 0) return;
   GiveUp(sequence_id, session->is_private_);
+  EndIsolation(session);
   ShrinkCache();
 }
 
@@ -376,7 +390,7 @@ int BatchScheduler::open_texts() const {
 
 double BatchScheduler::load() const {
   std::lock_guard lock(mutex_);
-  return room_.load();
+  return room_.load() + 0.5 * isolated_sessions_;
 }
 
 size_t BatchScheduler::waiting_count() const {

@@ -15,6 +15,8 @@
 // - A session that is suspected of killing runners is evaluated alone: its batches hold no other session's work, and
 //   alternate with the batches of the others. If necessary it is also evaluated quietly: the runner gets no texts while
 //   quiet work waits or is evaluated.
+// - A reproducible request's sequence is isolated. It has batches of its own as above, each of at most kIsolatedTokens
+//   tokens, however busy the runner is. The runner has one such sequence at a time.
 // - Every thread waits on a condition of its own: a call for its rows, a reservation for its room, the dispatcher for
 //   its turn. A thousand waiting calls cost the others nothing.
 //
@@ -99,7 +101,8 @@ class BatchScheduler {
   int open_texts() const;
 
   const RunnerCapacity& capacity() const { return capacity_; }
-  // The part of the cache that is promised to sessions, including those that still wait for it. 1 is all of it.
+  // The part of the cache that is promised to sessions, including those that still wait for it. 1 is all of it. An
+  // isolated session, which takes a runner's time and not its cache, counts as half.
   double load() const;
   // What is kept of sequences whose requests have ended.
   KeptInCache kept() const;
@@ -155,6 +158,8 @@ class BatchScheduler {
   bool TryToGrowRoom(RunnerSession* session, int64_t needed, int64_t tokens);
   // REQUIRES: the session has asked for room; `lock` holds mutex_.
   absl::Status WaitForRoom(RunnerSession* session, const RequestContext& context, std::unique_lock<std::mutex>& lock);
+  // The session will isolate its sequences, and reserves no room.
+  void BeginIsolated();
   void LeaveSession(RunnerSession* session);
   int64_t NewSequence(RunnerSession* session);
   // Frees the sequence, or keeps it in the cache if it is published.
@@ -189,6 +194,10 @@ class BatchScheduler {
   void Dispatch();
   // Whether a batch should be sent now.
   bool CanSend() const;
+  // Whether another session's isolated sequence is in the way.
+  bool IsBehindIsolated(const Job& job) const;
+  // The session's isolated sequence, if it has one, has ended.
+  void EndIsolation(const RunnerSession* session);
   // Whether this work may be in the next batch.
   bool IsReady(const Pending& pending) const;
   // Until when a batch that could be sent waits for the expected sessions.
@@ -231,6 +240,9 @@ class BatchScheduler {
   // Held while a message is sent, so that no cancel overtakes its batch. Taken after mutex_, or without it.
   std::mutex send_mutex_;
   std::condition_variable dispatcher_woken_;
+  // The session whose sequence is isolated at the runner. Other such sessions wait until it releases that. Null: none.
+  const RunnerSession* isolated_ = nullptr;
+  int isolated_sessions_ = 0;
   // Only texts wait on it.
   std::condition_variable_any quiet_is_over_;
   absl::Status lost_;

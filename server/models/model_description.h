@@ -45,6 +45,24 @@ struct RunnerCapacity {
   int32_t max_batches_in_flight = 2;
 };
 
+// What a runner's numbers depend on besides weights and batches: logitd.v1.RunnerPlatform.
+struct RunnerPlatform {
+  std::string version;
+  int32_t threads = 0;
+  std::string cpu_target;
+
+  bool operator==(const RunnerPlatform&) const = default;
+};
+
+// What a runner can do that other runners of its model may not.
+struct RunnerExtras {
+  // It takes ChoiceWanted.
+  bool can_choose = false;
+  // It takes SequenceWork::is_isolated.
+  bool can_isolate = false;
+  std::optional<RunnerPlatform> platform = std::nullopt;
+};
+
 // What a runner can do with the sequences in its cache.
 struct CacheSharing {
   // Copy one.

@@ -55,8 +55,8 @@ absl::Status ModelSession::Reserve(const RoomNeeded& room, const std::string& fi
     return !room.begins_with.empty() && runner.scheduler()->Knows(tenant, room.begins_with);
   };
   while (true) {
-    ASSIGN_OR_RETURN(const auto runner,
-                     model_.Pick(room.sequences, std::max(room.tokens, room.most_tokens), field, context, knows));
+    ASSIGN_OR_RETURN(const auto runner, model_.Pick(room.sequences, std::max(room.tokens, room.most_tokens), field,
+                                                    context, knows, scope_.isolated_on));
     const absl::Status status = TakeRunner(*runner, room, field, context);
     // The session may lose its room before it has begun.
     if (IsSuspended(status)) continue;
@@ -70,7 +70,10 @@ absl::Status ModelSession::TakeRunner(const AttachedRunner& runner, const RoomNe
   const bool keeps_its_turn = runner_ && runner_->is_suspended() && runner_->is_of(*runner.scheduler());
   if (!keeps_its_turn) runner_.emplace(runner.scheduler(), age_, scope_);
   can_choose_ = runner.can_choose() && !uses_rows_;
-  return runner_->Reserve(room, field, context);
+  // An isolated session holds nothing in the cache that others use.
+  if (!scope_.isolated_on) return runner_->Reserve(room, field, context);
+  runner_->BeginIsolated();
+  return absl::OkStatus();
 }
 
 bool ModelSession::IsSuspended(const absl::Status& status) const {
@@ -177,7 +180,9 @@ absl::StatusOr<std::vector<SequenceRows>> ModelSession::EvaluateThere(std::vecto
   }
   NumberThere(work);
   ahead = AheadThere(std::move(ahead));
-  runner_->SetAlone(strikes_.is_alone(), is_quiet_);
+  const bool is_isolated = scope_.isolated_on.has_value();
+  for (SequenceWork& next : work) next.is_isolated = is_isolated;
+  runner_->SetAlone(strikes_.is_alone() || is_isolated, is_quiet_);
   ASSIGN_OR_RETURN(std::vector<SequenceRows> rows, runner_->Evaluate(std::move(work), context, std::move(ahead)));
   // There was no room for it.
   if (!runner_->has_ahead()) ahead_ids_.clear();
@@ -283,7 +288,8 @@ absl::Status ModelSession::Settle(const std::vector<SequenceWork>& work, const R
     // while. With less room it would soon be suspended again.
     const int64_t grown = std::max<int64_t>(0, tokens - room.tokens);
     room.tokens = std::min(room.tokens + 2 * grown, std::max(room.tokens, room.most_tokens));
-    const auto runner = model_.Pick(room.sequences, std::max(room.tokens, room.most_tokens), "", context);
+    const auto runner =
+        model_.Pick(room.sequences, std::max(room.tokens, room.most_tokens), "", context, nullptr, scope_.isolated_on);
     // The request fitted when it came. If the fleet has shrunk since, that is not the request's fault.
     if (DetailOf(runner.status()).reason == ErrorReason::kLimitExceeded) {
       return errors::RunnerLost(model_.description().name);
@@ -293,7 +299,8 @@ absl::Status ModelSession::Settle(const std::vector<SequenceWork>& work, const R
     for (size_t i = 0; i < rounds.size() && status.ok(); ++i) {
       // The new runner, or this one, may have some of the tokens.
       for (SequenceWork& next : rounds[i]) {
-        next.from_cache = !next.fork_from_sequence_id && sequences_[next.sequence_id].runner_sequence_id == 0;
+        next.from_cache =
+            !scope_.isolated_on && !next.fork_from_sequence_id && sequences_[next.sequence_id].runner_sequence_id == 0;
       }
       const auto rows = EvaluateThere(std::move(rounds[i]), context);
       status = rows.status();

@@ -47,11 +47,11 @@ class ModelSession {
   ModelSession(const ModelSession&) = delete;
   ModelSession& operator=(const ModelSession&) = delete;
 
-  // Waits for room in a runner's cache. Must be called once, before anything else. The session has room.tokens from
-  // then on, and takes more as it grows, up to room.most_tokens. While it grows it may be suspended for an older
-  // session's sake, which the caller does not notice.
-  // `field`: the request's field that the error names.
-  // Errors: LIMIT_EXCEEDED if the room can never fit; CANCELLED, DEADLINE_EXCEEDED, RUNNER_LOST.
+  // Waits for room in a runner's cache. An isolated session needs none, and only takes a runner. Must be called once,
+  // before anything else. The session has room.tokens from then on, and takes more as it grows, up to room.most_tokens.
+  // While it grows it may be suspended for an older session's sake, which the caller does not notice. `field`: the
+  // request's field that the error names. Errors: LIMIT_EXCEEDED if the room can never fit; CANCELLED,
+  // DEADLINE_EXCEEDED, RUNNER_LOST.
   absl::Status Reserve(const RoomNeeded& room, const std::string& field, const RequestContext& context);
 
   // From now on ChoiceWanted is answered with rows, even by runners that could choose.

@@ -44,8 +44,9 @@ bool BatchScheduler::CanSend() const {
   // While the runner has a batch, the next one is sent only to go on from the tokens chosen in it, and never beside
   // work that is alone. Other waiting work then goes along.
   if (sent_.size() >= static_cast<size_t>(max_batches_in_flight_) || sent_.back().is_alone) return false;
-  const bool is_somebody_alone =
-      std::any_of(waiting_.begin(), waiting_.end(), [](const Pending& pending) { return pending.job->is_alone; });
+  const bool is_somebody_alone = std::any_of(waiting_.begin(), waiting_.end(), [this](const Pending& pending) {
+    return pending.job->is_alone && !IsBehindIsolated(*pending.job);
+  });
   if (is_somebody_alone && !was_alone_) return false;
   // A long piece with a part at the runner would miss every other batch.
   if (std::any_of(waiting_.begin(), waiting_.end(),
@@ -57,7 +58,12 @@ bool BatchScheduler::CanSend() const {
   });
 }
 
+bool BatchScheduler::IsBehindIsolated(const Job& job) const {
+  return job.is_isolated() && isolated_ != nullptr && isolated_ != job.session;
+}
+
 bool BatchScheduler::IsReady(const Pending& pending) const {
+  if (IsBehindIsolated(*pending.job)) return false;
   if (pending.job->is_quiet && open_texts_ > 0) return false;
   if (pending.job->after != nullptr && pending.job->after->unsent > 0) return false;
   // If a piece fails, the next piece of its work must not be at the runner.
@@ -78,7 +84,7 @@ std::chrono::steady_clock::time_point BatchScheduler::GatherUntil(
 const Job* BatchScheduler::NextAlone() const {
   const auto is_alone = [](const Pending& pending) { return pending.job->is_alone; };
   const auto first = std::find_if(waiting_.begin(), waiting_.end(), [this](const Pending& pending) {
-    return pending.job->is_alone && (!pending.job->is_quiet || open_texts_ == 0);
+    return pending.job->is_alone && (!pending.job->is_quiet || open_texts_ == 0) && !IsBehindIsolated(*pending.job);
   });
   if (first == waiting_.end()) return nullptr;
   // Alternates with the other work while there is both.
@@ -87,7 +93,8 @@ const Job* BatchScheduler::NextAlone() const {
 }
 
 std::vector<BatchScheduler::Taken> BatchScheduler::TakePieces(const Job* alone, BatchBudget::Content& content) {
-  size_t budget = static_cast<size_t>(std::max(1, capacity_.max_batch_tokens));
+  const bool is_isolated = alone != nullptr && alone->is_isolated();
+  size_t budget = static_cast<size_t>(is_isolated ? kIsolatedTokens : std::max(1, capacity_.max_batch_tokens));
   std::vector<Taken> pieces;
   int64_t start_bytes = 0;
   const auto is_of_batch = [&](const Pending& pending) {
@@ -101,6 +108,7 @@ std::vector<BatchScheduler::Taken> BatchScheduler::TakePieces(const Job* alone, 
     if (start_bytes > kMaxStartBytes && !pieces.empty()) return false;
     SequenceWork piece;
     piece.sequence_id = work.sequence_id;
+    piece.is_isolated = work.is_isolated;
     if (it->offset == 0) {
       piece.fork_from_sequence_id = work.fork_from_sequence_id;
       piece.keep_prefix_length = work.keep_prefix_length;
@@ -125,8 +133,11 @@ std::vector<BatchScheduler::Taken> BatchScheduler::TakePieces(const Job* alone, 
   content.steps = static_cast<int>(pieces.size());
   if (!pieces.empty()) stepping_.clear();
   for (const Taken& step : pieces) stepping_.insert(step.pending->job->session);
-  budget =
-      std::min(budget, static_cast<size_t>(budget_.TokensBeside(content.steps, static_cast<int>(stepping_.size()))));
+  // The batches of an isolated sequence do not depend on what else runs.
+  if (!is_isolated) {
+    budget =
+        std::min(budget, static_cast<size_t>(budget_.TokensBeside(content.steps, static_cast<int>(stepping_.size()))));
+  }
   const size_t before_others = budget;
   // Where the budget is small, every piece gets a part of it.
   const size_t share = others.empty() ? 0 : std::clamp(budget / others.size(), kFewTokens, kFairTokens);
@@ -147,6 +158,7 @@ std::vector<BatchScheduler::Taken> BatchScheduler::TakePieces(const Job* alone, 
 Batch BatchScheduler::TakeBatch() {
   const Job* alone = NextAlone();
   was_alone_ = alone != nullptr;
+  if (was_alone_ && alone->is_isolated()) isolated_ = alone->session;
   Batch batch;
   batch.batch_id = ++last_batch_id_;
   batch.release_sequence_ids = std::exchange(releases_, {});

@@ -42,7 +42,8 @@ PathEvaluation::PathEvaluation(const PathOptions& options, ServedModel& model, R
       context_(context),
       sink_(sink),
       session_(model, options.scope),
-      can_fork_(model.capabilities().fork && session_.capacity().max_sequences > 1) {}
+      is_isolated_(options.scope.isolated_on.has_value()),
+      can_fork_(!is_isolated_ && model.capabilities().fork && session_.capacity().max_sequences > 1) {}
 
 RecordsWanted PathEvaluation::WantedFor(const TokenPath& path, size_t target) const {
   RecordsWanted wanted = options_.wanted;
@@ -105,7 +106,8 @@ std::vector<PathEvaluation::Wave> PathEvaluation::PlanWaves() const {
     const auto length = static_cast<int64_t>(sorted_[i].fed_count());
     const int64_t common = i == 0 ? 0 : static_cast<int64_t>(CommonFed(sorted_[i - 1], sorted_[i]));
     // A path that begins with all of the one before needs no sequence of its own.
-    const bool goes_on = i > 0 && common == static_cast<int64_t>(sorted_[i - 1].fed_count());
+    const bool goes_on =
+        i > 0 && common == static_cast<int64_t>(sorted_[i - 1].fed_count()) && (!is_isolated_ || common == length);
     const bool fits = !waves.empty() && (goes_on || (can_fork_ && wave_paths < most_paths)) &&
                       waves.back().tokens + length - common <= most_tokens;
     if (!fits) {
@@ -170,6 +172,7 @@ absl::Status PathEvaluation::Run(std::span<const TokenPath> paths) {
 std::vector<size_t> PathEvaluation::MembersOf(const Wave& wave) const {
   std::vector<size_t> members;
   for (size_t i = wave.begin; i < wave.end; ++i) members.push_back(i);
+  if (is_isolated_) return members;
   // The paths are sorted, so that no later path has more in common with any path of the wave than with its last.
   const TokenPath& last = sorted_[wave.end - 1];
   for (size_t i = wave.end; i < sorted_.size(); ++i) {
@@ -281,22 +284,31 @@ absl::Status PathEvaluation::RunLevel(std::vector<TrieNode>& nodes, std::vector<
   }
 }
 
+PathEvaluation::Portion PathEvaluation::NextPortion(const TrieNode& node, size_t first) const {
+  const std::vector<TrieTarget>& targets = node.targets;
+  const bool is_whole = options_.rows_at_once == std::numeric_limits<size_t>::max();
+  if (is_whole) return {targets.size(), node.end};
+  size_t end = first;
+  if (is_isolated_) {
+    // Work on an isolated sequence ends where one of its batches does.
+    const size_t batch_end = (targets[first].row / kIsolatedTokens + 1) * kIsolatedTokens;
+    while (end < targets.size() && targets[end].row < batch_end) ++end;
+    return {end, end == targets.size() ? node.end : batch_end};
+  }
+  for (size_t rows = 0; end < targets.size(); ++end) {
+    if (end > first && targets[end].row == targets[end - 1].row) continue;
+    if (rows++ == options_.rows_at_once) break;
+  }
+  return {end, end == targets.size() ? node.end : targets[end - 1].row + 1};
+}
+
 SequenceWork PathEvaluation::WorkOf(const std::vector<TrieNode>& nodes, std::vector<Running>& running,
                                     const std::vector<bool>& is_open, Sent& sent) {
   const TrieNode& node = nodes[sent.node];
   Running& self = running[sent.node];
-  // The targets of the next rows.
   const size_t first = self.asked;
-  size_t end = first;
-  size_t rows = 0;
-  while (end < node.targets.size()) {
-    if (end == first || node.targets[end].row != node.targets[end - 1].row) {
-      if (rows == options_.rows_at_once) break;
-      ++rows;
-    }
-    ++end;
-  }
-  sent.end = end == node.targets.size() ? node.end : node.targets[end - 1].row + 1;
+  const auto [end, fed_end] = NextPortion(node, first);
+  sent.end = fed_end;
   self.asked = end;
 
   SequenceWork work;
@@ -467,7 +479,7 @@ void PathEvaluation::Release(const TrieNode& node, Running& running, bool retain
   if (retain) {
     if (!running.is_final) session_.Publish(running.sequence);
     retained_.push_back(running.sequence);
-  } else if (options_.keeps_sequences && !running.is_final && node.end - node.begin >= kWorthKeeping) {
+  } else if (options_.keeps_sequences && !is_isolated_ && !running.is_final && node.end - node.begin >= kWorthKeeping) {
     session_.Keep(running.sequence);
   } else {
     session_.Release(running.sequence);

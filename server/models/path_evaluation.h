@@ -10,6 +10,7 @@
 // - Paths form a trie (path_trie.h), whose nodes are evaluated once, a level at a time. The targets of all paths that
 //   go through a row are asked for together.
 // - The tokens that the runner's cache holds (prefix_cache.h) are not evaluated again.
+// - In a scope that is isolated, all of this is off: each path is evaluated by itself, from its first token.
 // - As many paths are evaluated together as have room; the rest follow in their sorted order, so that what neighbours
 //   share is still there.
 #ifndef LOGITD_SERVER_MODELS_PATH_EVALUATION_H_
@@ -136,6 +137,12 @@ class PathEvaluation {
     std::vector<Asked> asked;
   };
 
+  // The targets [first, end) of a node whose rows are asked for next, and the fed token before which that work ends.
+  struct Portion {
+    size_t end = 0;
+    size_t fed_end = 0;
+  };
+
   void LookUp(std::span<const TokenPath> paths);
   std::vector<Wave> PlanWaves() const;
   absl::Status Reserve(const std::vector<Wave>& waves);
@@ -148,6 +155,7 @@ class PathEvaluation {
   bool IsOnPath(const TrieNode& node, size_t sorted) const;
   // For each node, whether it or a node below it still has a target to ask for.
   std::vector<bool> OpenNodes(const std::vector<TrieNode>& nodes, const std::vector<Running>& running);
+  Portion NextPortion(const TrieNode& node, size_t first) const;
   // The next work of an open node.
   SequenceWork WorkOf(const std::vector<TrieNode>& nodes, std::vector<Running>& running,
                       const std::vector<bool>& is_open, Sent& sent);
@@ -176,6 +184,8 @@ class PathEvaluation {
   const RequestContext& context_;
   PathSink& sink_;
   ModelSession session_;
+  // Each path is evaluated by itself.
+  const bool is_isolated_;
   const bool can_fork_;
   std::vector<PathState> states_;
   // The paths with a target that is missing, sorted, and their indices among the caller's.

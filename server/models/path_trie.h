@@ -1,4 +1,4 @@
-// The token trie of some paths: what they share is a node, and is evaluated once.
+// The token trie of some paths: tokens that they share are a node, which is evaluated once.
 //
 //   paths            trie
 //   a b c | x y      [a b c] -+- [x]        row c: targets x and z; row x: target y

@@ -35,6 +35,11 @@ absl::Status RunnerSession::Reserve(const RoomNeeded& room, const std::string& f
   return absl::OkStatus();
 }
 
+void RunnerSession::BeginIsolated() {
+  is_isolated_ = true;
+  scheduler_->BeginIsolated();
+}
+
 bool RunnerSession::is_suspended() const {
   std::lock_guard lock(scheduler_->mutex_);
   return share_.is_suspended;

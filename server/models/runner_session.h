@@ -50,6 +50,9 @@ struct CacheScope {
   std::string tenant;
   // None: the session copies only its own sequences, and leaves none behind.
   bool is_private = false;
+  // Set: the session evaluates one sequence at a time, each by itself (SequenceWork::is_isolated), on runners of this
+  // platform. It is then private, too.
+  std::optional<RunnerPlatform> isolated_on = std::nullopt;
 };
 
 // Sequences and their share of a runner's cache. One thread. The destructor gives back everything that the session
@@ -77,6 +80,8 @@ class RunnerSession {
   // `field`: the request's field that the error names.
   // Errors: LIMIT_EXCEEDED if the room can never fit; CANCELLED, DEADLINE_EXCEEDED, RUNNER_LOST.
   absl::Status Reserve(const RoomNeeded& room, const std::string& field, const RequestContext& context);
+  // Instead of Reserve: the session isolates its sequences, and needs no room.
+  void BeginIsolated();
   // Whether the session has lost its room, and its sequences with it, to an older session. All further work fails with
   // kAborted. Results of work that the runner already has still arrive.
   bool is_suspended() const;
@@ -151,6 +156,7 @@ class RunnerSession {
   std::shared_ptr<Job> ahead_;
   bool is_alone_ = false;
   bool is_quiet_ = false;
+  bool is_isolated_ = false;
   std::unordered_map<int64_t, absl::Status> dropped_;
   Suspicion suspicion_ = Suspicion::kNone;
   std::string signal_;

@@ -44,6 +44,8 @@ struct Job {
   bool is_alone = false;
   // Nor may the runner have any texts meanwhile.
   bool is_quiet = false;
+  // Its sequence is isolated. It is then alone, too.
+  bool is_isolated() const { return !work.empty() && work.front().is_isolated; }
 
   // The caller sleeps on these. They have a mutex of their own, so that callers that wake up together do not queue for
   // the scheduler's.

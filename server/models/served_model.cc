@@ -1,7 +1,6 @@
 #include "server/models/served_model.h"
 
 #include <algorithm>
-#include <atomic>
 #include <limits>
 #include <string>
 #include <string_view>
@@ -14,6 +13,15 @@ namespace logitd::server {
 
 // The load that a runner may have more than another one if it has much of what a request will evaluate.
 constexpr double kWorthOfKnowing = 0.5;
+
+namespace {
+
+// For people: "logitd-llama 0.1.0 with 2 threads for x86-64-v3".
+std::string Shown(const RunnerPlatform& platform) {
+  return platform.version + " with " + std::to_string(platform.threads) + " threads for " + platform.cpu_target;
+}
+
+}  // namespace
 
 bool IsRunnerLost(const absl::Status& status) { return DetailOf(status).reason == ErrorReason::kRunnerLost; }
 
@@ -38,8 +46,7 @@ KeptInCache ServedModel::kept() const {
 
 std::string ServedModel::record_scope() const {
   std::lock_guard lock(mutex_);
-  return description_.name + '\n' + description_.precision + '\n' + description_.model_fingerprint + '\n' +
-         std::to_string(weights_version_);
+  return description_.name + '\n' + description_.precision + '\n' + description_.model_fingerprint;
 }
 
 RunnerCapacity ServedModel::capacity() const {
@@ -90,6 +97,32 @@ std::optional<double> ServedModel::batch_tolerance_nats() const {
   return largest;
 }
 
+std::optional<RunnerPlatform> ServedModel::platform() const {
+  std::lock_guard lock(mutex_);
+  if (runners_.empty()) return last_extras_.platform;
+  const std::optional<RunnerPlatform>& first = runners_.front()->extras().platform;
+  const bool all_same = std::all_of(runners_.begin(), runners_.end(),
+                                    [&first](const auto& runner) { return runner->extras().platform == first; });
+  return all_same ? first : std::nullopt;
+}
+
+absl::StatusOr<RunnerPlatform> ServedModel::IsolatingPlatform() const {
+  std::lock_guard lock(mutex_);
+  const std::string& name = description_.name;
+  std::optional<RunnerPlatform> found;
+  if (runners_.empty() && last_extras_.can_isolate) found = last_extras_.platform;
+  for (const auto& runner : runners_) {
+    const RunnerExtras& extras = runner->extras();
+    if (!extras.can_isolate) continue;
+    if (found && *found != *extras.platform) {
+      return errors::NotReproducible(name, "its runners differ: " + Shown(*found) + ", and " + Shown(*extras.platform));
+    }
+    found = extras.platform;
+  }
+  if (!found) return errors::NotReproducible(name, "no runner of it evaluates a sequence by itself");
+  return *std::move(found);
+}
+
 bool ServedModel::can_choose() const {
   std::lock_guard lock(mutex_);
   return !runners_.empty() &&
@@ -108,7 +141,7 @@ bool ServedModel::is_expected() const {
 
 absl::StatusOr<std::shared_ptr<AttachedRunner>> ServedModel::Pick(
     int32_t sequences, int64_t tokens, const std::string& field, const RequestContext& context,
-    const std::function<bool(const AttachedRunner&)>& knows) const {
+    const std::function<bool(const AttachedRunner&)>& knows, const std::optional<RunnerPlatform>& isolated_on) const {
   RequestContext waiting = context;
   waiting.deadline = std::min(context.deadline, std::chrono::system_clock::now() + return_time_);
   std::unique_lock lock(mutex_);
@@ -121,7 +154,11 @@ absl::StatusOr<std::shared_ptr<AttachedRunner>> ServedModel::Pick(
   std::shared_ptr<AttachedRunner> best;
   double least_load = 0;
   RunnerCapacity most{0, 0, 0};
+  bool serves_any = false;
   for (const auto& runner : runners_) {
+    const RunnerExtras& extras = runner->extras();
+    if (isolated_on && !(extras.can_isolate && extras.platform == isolated_on)) continue;
+    serves_any = true;
     const RunnerCapacity& capacity = runner->capacity();
     most.max_sequences = std::max(most.max_sequences, capacity.max_sequences);
     most.max_cached_tokens = std::max(most.max_cached_tokens, capacity.max_cached_tokens);
@@ -132,6 +169,9 @@ absl::StatusOr<std::shared_ptr<AttachedRunner>> ServedModel::Pick(
     least_load = load;
   }
   if (best != nullptr) return best;
+  if (!serves_any) {
+    return errors::NotReproducible(description_.name, "no runner is left that is " + Shown(*isolated_on));
+  }
   if (sequences > most.max_sequences) {
     return errors::AboveLimit(field, sequences, {"capacity.max_sequences", most.max_sequences}, 1, "sequences");
   }
@@ -213,10 +253,9 @@ absl::StatusOr<std::vector<std::string>> ServedModel::TokenNames(const std::vect
 void ServedModel::Add(std::shared_ptr<AttachedRunner> runner) {
   std::lock_guard lock(mutex_);
   last_capacity_ = runner->capacity();
+  last_extras_ = runner->extras();
   last_tolerance_nats_ = std::max(last_tolerance_nats_, runner->batch_tolerance_nats());
   runners_.push_back(std::move(runner));
-  static std::atomic<int64_t> last_version = 0;
-  if (description_.model_fingerprint.empty()) weights_version_ = ++last_version;
   changed_.notify_all();
 }
 

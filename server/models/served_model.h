@@ -64,14 +64,23 @@ class ServedModel {
   // have left count too, because requests that go on contain their results. Unset: some runner did not state a value.
   std::optional<double> batch_tolerance_nats() const;
 
+  // What the numbers of every runner depend on; without any runner, those of the last one. Unset: some runner does not
+  // say, or they differ.
+  std::optional<RunnerPlatform> platform() const;
+  // The platform of the runners that evaluate sequences by themselves; without any runner, that of the last one.
+  // Errors: NOT_REPRODUCIBLE.
+  absl::StatusOr<RunnerPlatform> IsolatingPlatform() const;
+
   // The least loaded runner among those that are large enough for `sequences` and `tokens`. Blocks while there is no
   // runner and one is expected. `field`: the request's field that the error names if no runner is large enough.
   // `knows`: whether the runner has much of what the request will evaluate; it is then preferred to one that has half a
   // cache less to do. Null: nobody does.
-  // Errors: LIMIT_EXCEEDED; RUNNER_LOST, CANCELLED, DEADLINE_EXCEEDED.
+  // `isolated_on`: set if only runners of this platform serve, which evaluate sequences by themselves.
+  // Errors: LIMIT_EXCEEDED; RUNNER_LOST, CANCELLED, DEADLINE_EXCEEDED, NOT_REPRODUCIBLE.
   absl::StatusOr<std::shared_ptr<AttachedRunner>> Pick(
       int32_t sequences, int64_t tokens, const std::string& field, const RequestContext& context,
-      const std::function<bool(const AttachedRunner&)>& knows = nullptr) const;
+      const std::function<bool(const AttachedRunner&)>& knows = nullptr,
+      const std::optional<RunnerPlatform>& isolated_on = std::nullopt) const;
 
   // The name under which records of this model's rows are kept: other weights have another one.
   std::string record_scope() const;
@@ -117,11 +126,10 @@ class ServedModel {
   mutable std::condition_variable_any changed_;
   std::vector<std::shared_ptr<AttachedRunner>> runners_;
   RunnerCapacity last_capacity_;
+  RunnerExtras last_extras_;
   // The largest value that any runner has stated.
   std::optional<double> last_tolerance_nats_;
   bool is_expected_ = false;
-  // Changes whenever the weights may be others: with every runner that does not state their fingerprint.
-  int64_t weights_version_ = 0;
 };
 
 }  // namespace logitd::server

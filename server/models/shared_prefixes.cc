@@ -90,6 +90,8 @@ void BatchScheduler::Unpark() {
 }
 
 void BatchScheduler::PlaceInCache(Job& job) {
+  // Its sequence is not in the cache that others use.
+  if (job.is_isolated()) return;
   for (size_t i = 0; i < job.work.size(); ++i) {
     SequenceWork& work = job.work[i];
     if (work.from_cache) {

@@ -17,6 +17,9 @@
 
 namespace logitd::server {
 
+// The tokens of one batch of an isolated sequence.
+inline constexpr int32_t kIsolatedTokens = 64;
+
 // Asks for rows as logits.
 struct LogitsWanted {};
 
@@ -90,6 +93,9 @@ struct SequenceWork {
   std::optional<int64_t> append_chosen = std::nullopt;
   // Any number of requests. Several may ask for the same row.
   std::vector<RowRequest> rows = {};
+  // The sequence is evaluated by itself, as logitd.v1.SequenceWork.isolated says. It neither copies nor is copied, and
+  // does not count for the runner's capacity. Every work on it but the last has a multiple of kIsolatedTokens tokens.
+  bool is_isolated = false;
   // This is the next token of a running sequence, which asks for one token after the other. It has exactly one token.
   bool is_step = false;
 

@@ -168,7 +168,7 @@ void RunnerStream::OnHeartbeat(std::chrono::steady_clock::time_point now) {
     why = "it was silent for " +
           std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(silence).count()) + " ms";
   }
-  if (attached != nullptr && attached->IsOverdue(now)) why = "it hung: what it was asked was not answered in time";
+  if (attached != nullptr && attached->IsOverdue(now)) why = "it hung: a batch or a call was not answered in time";
   if (why.empty()) return outbox_->SendHeartbeat();
   if (attached == nullptr) Log(LogLevel::kWarn, "runner refused", {{"runner", runner_id_}, {"reason", why}});
   FinishOnce(errors::RunnerLost(attached == nullptr ? "" : attached->name()), {RunnerEnd::Kind::kOther, "", why});
@@ -243,8 +243,7 @@ absl::Status RunnerStream::HandleHello(const v1::RunnerHello& hello) {
   RETURN_IF_ERROR(CheckNames(hello));
   ASSIGN_OR_RETURN(capacity_, FromProto(hello.capacity()));
   capabilities_ = FromProto(hello.capabilities());
-  can_choose_ = hello.capabilities().has_choice_numerics_version() &&
-                hello.capabilities().choice_numerics_version() == kNumericsVersion;
+  ASSIGN_OR_RETURN(extras_, ExtrasOf(hello));
   outbox_->set_row_dtype(RowDtype(hello.capabilities()));
   runner_name_ = hello.runner_name();
   description_ = std::move(description);
@@ -276,7 +275,7 @@ absl::Status RunnerStream::HandleHello(const v1::RunnerHello& hello) {
 
 absl::Status RunnerStream::Attach(std::shared_ptr<const Vocabulary> vocabulary) {
   try {
-    runner_ = std::make_shared<AttachedRunner>(runner_name_, *description_, capacity_, outbox_, can_choose_,
+    runner_ = std::make_shared<AttachedRunner>(runner_name_, *description_, capacity_, outbox_, extras_,
                                                CacheSharing{capabilities_.fork, capabilities_.trim});
   } catch (const std::system_error& error) {
     return errors::Internal(std::string("no thread for another runner: ") + error.what());

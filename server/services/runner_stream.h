@@ -109,7 +109,7 @@ class RunnerStream final : public RunnerOutbox::Stream, public OpenCall, public 
   // Set by hello; only the reading thread uses them.
   std::optional<ModelDescription> description_;
   RunnerCapabilities capabilities_;
-  bool can_choose_ = false;
+  RunnerExtras extras_;
   RunnerCapacity capacity_;
   std::string runner_name_;
   // The receiver of this stream's answers, once attached. Only the reading thread uses it.

@@ -6,7 +6,7 @@
 Both interleaved in one run, medians, on the default model in f32. Items are multiple choice: a context of 60 tokens, and
 four candidates of 6 to 10. The scores must agree before a time is printed. The bound is the ratio of the tokens that the
 model evaluates. Then: a thousand candidates of one token against one, and 40 items with one context of 900 tokens in 40
-calls by 4 clients against one such item.
+calls by 4 clients against one such item. And 20 items reproducibly, which share nothing, against one pair at a time.
 """
 
 import argparse
@@ -25,6 +25,7 @@ CONTEXT_TOKENS = 60
 CANDIDATE_TOKENS = (6, 8, 9, 10)
 TOLERANCE = 1e-4
 NO_CACHE = completion_pb2.EvaluationOptions(no_cache=True)
+REPRODUCIBLE = completion_pb2.EvaluationOptions(reproducible=True)
 salts = itertools.count()
 
 
@@ -39,6 +40,7 @@ def main() -> int:
             compare_items(client, arguments.items, arguments.rounds)
             compare_candidates(client, arguments.rounds)
             compare_calls(server, client, arguments.rounds)
+            compare_reproducible(client, arguments.rounds)
     finally:
         server.stop()
     return 0
@@ -89,16 +91,24 @@ def check(ok: bool, message: str) -> None:
         sys.exit(1)
 
 
+def made_up_items(count: int):
+    return [(made_up(CONTEXT_TOKENS, 10 * i), [made_up(n, 10 * i + k + 1) for k, n in enumerate(CANDIDATE_TOKENS)])
+            for i in range(count)]
+
+
+def one_by_one(client, items):
+    """For each candidate its sum and the tokens that were evaluated for it."""
+    return [[score(client, [(context, [c])], NO_CACHE) for c in candidates] for context, candidates in items]
+
+
 def compare_items(client, count: int, rounds: int) -> None:
-    items = [(made_up(CONTEXT_TOKENS, 10 * i), [made_up(n, 10 * i + k + 1) for k, n in enumerate(CANDIDATE_TOKENS)])
-             for i in range(count)]
+    items = made_up_items(count)
     together, apart = [], []
     for _ in range(rounds):
         seconds, (at_once, evaluated) = timed(lambda: score(client, items, fresh()))
         together.append(seconds)
         check(evaluated == trie_size(items), f"evaluated {evaluated} tokens instead of {trie_size(items)}")
-        seconds, pairs = timed(lambda: [[score(client, [(context, [c])], NO_CACHE) for c in candidates]
-                                        for context, candidates in items])
+        seconds, pairs = timed(lambda: one_by_one(client, items))
         apart.append(seconds)
         pair_tokens = sum(tokens for row in pairs for _, tokens in row)
         for row, other in zip(at_once, pairs):
@@ -109,6 +119,24 @@ def compare_items(client, count: int, rounds: int) -> None:
     print(f"{count} items: together {statistics.median(together):.2f} s, one pair at a time without the cache "
           f"{statistics.median(apart):.2f} s (medians of {rounds}): {ratio:.2f} times as fast; tokens evaluated "
           f"{evaluated} and {pair_tokens}: {bound:.2f}; {ratio / bound:.2f} of the bound (>= 0.85)")
+
+
+def compare_reproducible(client, rounds: int) -> None:
+    items = made_up_items(20)
+    alone, apart, bits = [], [], None
+    for _ in range(rounds):
+        seconds, (sums, tokens) = timed(lambda: score(client, items, REPRODUCIBLE))
+        alone.append(seconds)
+        check(bits is None or bits == sums, "reproducible scores differ between two rounds")
+        bits = sums
+        seconds, pairs = timed(lambda: one_by_one(client, items))
+        apart.append(seconds)
+        for row, other in zip(sums, pairs):
+            for a, (b, _), length in zip(row, other, CANDIDATE_TOKENS):
+                check(abs(a - b[0][0]) <= length * TOLERANCE, f"the scores differ: {a} reproducibly, {b} apart")
+    print(f"20 items reproducibly: {statistics.median(alone):.2f} s, one pair at a time without the cache "
+          f"{statistics.median(apart):.2f} s: {statistics.median(alone) / statistics.median(apart):.2f} times as long, "
+          f"{tokens} tokens evaluated")
 
 
 def compare_candidates(client, rounds: int) -> None:

@@ -192,7 +192,7 @@ class OutputTest(unittest.TestCase):
                 reply = harness.logit(*command, server=server).json()
                 self.assertEqual(reply["provenance"], {
                     "model": "fake", "model_fingerprint": "ZmFrZQ==", "precision": "f32",
-                    "batch_tolerance_nats": TOLERANCE, "numerics_version": 1, "server_version": "0.1.0"})
+                    "batch_tolerance_nats": TOLERANCE, "numerics_version": 1, "reproducible": False, "server_version": "0.1.0"})
         model = harness.logit("info", server=server).json()["models"][0]["model"]
         self.assertEqual(model["batch_tolerance_nats"], TOLERANCE)
 

@@ -18,6 +18,7 @@ import termios
 import unittest
 
 import harness
+import killed_run
 import numpy
 import table_model
 
@@ -82,44 +83,17 @@ class ItemFileTest(unittest.TestCase):
         whole = self.folder / "whole.jsonl"
         undisturbed = harness.logit("score", self.input, "--out", whole, server=self.backend)
         self.assertEqual(undisturbed.json(), {"items": ITEMS, "failed": 0, "resumed": 0, "out": str(whole)})
-        rng = random.Random(6)
-        size = whole.stat().st_size
-        events = ["client"] * CLIENT_KILLS + ["server"] * SERVER_KILLS
-        rng.shuffle(events)
         command = [harness.BIN / "logit", "score", self.input, "--out", self.out, "--resume", "--retry-for", "60",
                    "--server", self.backend.address, "--json"]
 
-        def start() -> subprocess.Popen:
-            return subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        def kill_server() -> None:
+            self.backend.kill()
+            self.backend.restart()
 
-        client = start()
-        kills = {"client": 0, "server": 0}
-        torn = 0
-        for event, at in zip(events, sorted(rng.randrange(size) for _ in events)):
-            while client.poll() is None and (not self.out.exists() or self.out.stat().st_size < at):
-                try:
-                    client.wait(timeout=0.001)
-                except subprocess.TimeoutExpired:
-                    pass
-            self.assertIsNone(client.poll(), client.stderr.read() if client.poll() is not None else "")
-            kills[event] += 1
-            if event == "server":
-                self.backend.kill()
-                self.backend.restart()
-                continue
-            client.kill()
-            client.communicate()
-            # A kill in the middle of a write, or a full disk, leaves a part of a line.
-            if rng.random() < 0.5:
-                torn += 1
-                with open(self.out, "a", encoding="utf-8") as file:
-                    file.write('{"item_index":12')
-            client = start()
-        output, errors = client.communicate(timeout=harness.CALL_TIMEOUT_S)
-        self.assertEqual(client.returncode, 0, errors)
-        self.assertEqual(json.loads(output)["items"], ITEMS)
-        self.assertEqual(kills, {"client": CLIENT_KILLS, "server": SERVER_KILLS})
-        self.assertGreater(torn, 0)
+        kills = {"client": CLIENT_KILLS, "server": SERVER_KILLS}
+        run = killed_run.run(command, self.out, whole.stat().st_size, kills, kill_server, seed=6)
+        self.assertEqual((run.summary["items"], run.kills), (ITEMS, kills))
+        self.assertGreater(run.torn, 0)
         self.check_answers(ITEMS)
         self.assertEqual(without_usage(self.out.read_text()), without_usage(whole.read_text()))
         # A finished file: nothing to do.

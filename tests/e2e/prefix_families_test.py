@@ -8,9 +8,9 @@ import harness
 import wire
 from logitd.v1 import completion_pb2, sampling_pb2, scoring_service_pb2
 
-# Architecture, vocabulary: a SentencePiece one, a sliding window, and learned positions. (Caches that cannot be cut are
-# tried with runners that do not announce `trim`, in tests/server/models/path_evaluation_test.cc.)
-FAMILIES = [("llama", "llama-spm"), ("gemma3", "llama-bpe"), ("gpt2", "gpt-2")]
+# Architecture, vocabulary: a SentencePiece one, a sliding window, learned positions, and a recurrent state, which cannot
+# be cut.
+FAMILIES = [("llama", "llama-spm"), ("gemma3", "llama-bpe"), ("gpt2", "gpt-2"), ("mamba", "gpt-neox")]
 CONTEXT = list(range(100, 170))
 
 

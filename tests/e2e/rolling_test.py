@@ -1,12 +1,15 @@
-"""A text of 100,000 tokens is scored in windows: the sum is that of the model, and memory grows with its ids alone."""
+"""A text of 100,000 tokens is scored in windows: the sum is that of the model, and memory grows with its ids alone.
+
+LOGITD_LONG=1: also 10,000 tokens of the real model.
+"""
 
 import math
-import pathlib
+import os
 import random
-import re
 import unittest
 
 import harness
+import process
 import transition
 import wire
 from logitd.v1 import completion_pb2, sampling_pb2, scoring_service_pb2
@@ -17,14 +20,9 @@ LONG = 100_000
 BYTES_A_TOKEN = 200
 
 
-def peak_kib(pid: int) -> int:
-    status = pathlib.Path(f"/proc/{pid}/status").read_text(encoding="ascii")
-    return int(re.search(r"VmHWM:\s*(\d+) kB", status).group(1))
-
-
 class RollingTest(unittest.TestCase):
     def score(self, count: int) -> tuple[float, int, int]:
-        """The sum, and the peak memory of server and runner, KiB; both are new."""
+        """The sum, and the peak memory of server and runner, bytes; both are new."""
         tables = transition.random_tables(seed=4)
         server = harness.Server()
         runner = transition.attach(server, tables, flags=("--context-length", WINDOW))
@@ -41,21 +39,43 @@ class RollingTest(unittest.TestCase):
             self.assertEqual(totals.token_count, count - 1)
             wanted = math.fsum(tables.log_prob(a, b) for a, b in zip(tokens, tokens[1:]))
             self.assertAlmostEqual(totals.cumulative_model_log_prob, wanted, delta=1e-6 * count)
-            peaks = (peak_kib(server.pid), peak_kib(runner.pid))
+            peaks = (process.peak_resident_bytes(server.pid), process.peak_resident_bytes(runner.pid))
         finally:
             counts = runner.stop()
             server.stop()
-        # Each token is fed once, in windows that do not overlap.
-        self.assertEqual(counts["tokens"], count - 1)
+        # Each token is fed once, in windows that do not overlap, and its row stays in the runner.
+        self.assertEqual((counts["tokens"], counts["rows"], counts["logits_rows"]), (count - 1, count - 1, 0))
         return totals.cumulative_model_log_prob, *peaks
 
+    def compare(self, peaks: dict[int, tuple[int, int]]):
+        """`peaks`: of a text and of one ten times as long, by their tokens: the peaks of server and runner, bytes."""
+        short, long = sorted(peaks)
+        print("; ".join(f"{count:,} tokens: server {peaks[count][0] >> 10} KiB, runner {peaks[count][1] >> 10} KiB" for count in peaks))
+        allowed = (long - short) * BYTES_A_TOKEN
+        for before, after in zip(peaks[short], peaks[long]):
+            self.assertLessEqual(after, before + allowed)
+
     def test_memory_grows_with_the_ids_alone(self):
-        _, server, runner = self.score(SHORT)
-        _, long_server, long_runner = self.score(LONG)
-        print(f"{SHORT:,} tokens: server {server} KiB, runner {runner} KiB; {LONG:,}: {long_server} and {long_runner} KiB")
-        allowed = (LONG - SHORT) * BYTES_A_TOKEN / 1024
-        self.assertLessEqual(long_server, server + allowed)
-        self.assertLessEqual(long_runner, runner + allowed)
+        self.compare({count: self.score(count)[1:] for count in (SHORT, LONG)})
+
+    @unittest.skipUnless(os.environ.get("LOGITD_LONG") == "1", "takes minutes")
+    def test_a_real_model(self):
+        peaks = {}
+        for count in (1_000, 10_000):
+            server = harness.Server(model=harness.model_path())
+            try:
+                rng = random.Random(2)
+                with wire.connect(server.address) as client:
+                    (reply,) = client.scoring.Score(scoring_service_pb2.ScoreRequest(items=[scoring_service_pb2.ScoreItem(
+                        rolling=scoring_service_pb2.RollingText(input=completion_pb2.Input(tokens=sampling_pb2.TokenIds(
+                            token_ids=[rng.randrange(3, 40_000) for _ in range(count)]))))]), timeout=10 * wire.TIMEOUT_S)
+                self.assertFalse(reply.item.HasField("error"), reply.item.error)
+                self.assertEqual(reply.item.rolling.score.totals.token_count, count)
+                runner = process.children(server.pid)[0]
+                peaks[count] = (process.peak_resident_bytes(server.pid), process.peak_resident_bytes(runner))
+            finally:
+                server.stop()
+        self.compare(peaks)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import unittest
 import fake_runner
 import grpc
 import harness
+import process
 import wire
 from logitd.v1 import completion_pb2, decoding_service_pb2, generation_service_pb2, sampling_pb2, scoring_service_pb2
 from logitd.v1 import logits_pb2 as rows
@@ -285,7 +286,7 @@ class StopTest(unittest.TestCase):
         program.wait_for_log("signal=SIGHUP")
         program.wait_until_ready()
         # To the runner as well, wherever its group is.
-        for runner in children_of(program.process.pid):
+        for runner in process.children(program.process.pid):
             os.kill(runner, signal.SIGHUP)
         list(self.generate(program, max_tokens=4))
         self.assertEqual(program.log().count("runner attached"), 1)
@@ -316,13 +317,6 @@ class StopTest(unittest.TestCase):
         self.assertEqual(program.log().count("runner attached"), 1)
         _, status = program.end()
         self.assert_ended_in_order(program, status)
-
-
-def children_of(pid: int) -> list[int]:
-    children = []
-    for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
-        children += map(int, (task / "children").read_text(encoding="utf-8").split())
-    return children
 
 
 if __name__ == "__main__":

@@ -196,7 +196,14 @@ TEST_F(LimitsTest, max_continuations) {
   Attach();
   v1::ScoreRequest request;
   AddItem(request, 1, kMaxContinuations + 1);
-  EXPECT_EQ(LimitOf(Score(request)), "max_continuations");
+  AddItem(request, 1, 1);
+  const auto context = Context();
+  const auto reader = scoring_->Score(context.get(), request);
+  std::vector<v1::ScoreResponse> responses(2);
+  for (v1::ScoreResponse& response : responses) ASSERT_TRUE(reader->Read(&response));
+  EXPECT_EQ(LimitOf(responses[0].item().error()), "max_continuations");
+  EXPECT_FALSE(responses[1].item().has_error()) << "the other items go on";
+  EXPECT_TRUE(reader->Finish().ok());
 }
 
 // What is wrong with an item alone is its error.
@@ -248,7 +255,8 @@ TEST_F(LimitsTest, max_candidates) {
   item.mutable_context()->mutable_tokens()->add_token_ids(5);
   for (int i = 0; i <= kMaxCandidates; ++i) item.add_candidates();
   std::vector<v1::RankResponse> responses;
-  EXPECT_EQ(LimitOf(Rank(request, &responses)), "max_candidates");
+  EXPECT_TRUE(Rank(request, &responses).ok());
+  EXPECT_EQ(LimitOf(responses[0].item().error()), "max_candidates");
 }
 
 TEST_F(LimitsTest, max_tokenizations) {
@@ -260,7 +268,8 @@ TEST_F(LimitsTest, max_tokenizations) {
   candidate.mutable_tokens()->add_token_ids(5);
   for (int i = 0; i <= kMaxTokenizations; ++i) candidate.add_alternative_tokenizations()->add_token_ids(5);
   std::vector<v1::RankResponse> responses;
-  EXPECT_EQ(LimitOf(Rank(request, &responses)), "max_tokenizations");
+  EXPECT_TRUE(Rank(request, &responses).ok());
+  EXPECT_EQ(LimitOf(responses[0].item().error()), "max_tokenizations");
 }
 
 TEST_F(LimitsTest, max_score_tokens) {

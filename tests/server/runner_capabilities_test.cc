@@ -21,8 +21,8 @@ using logitd::testing::Parse;
 // Names of fields of RunnerCapabilities.
 using Names = std::set<std::string>;
 const Names& All() {
-  static const auto& all =
-      *new Names{"fork", "trim", "records_numerics_version", "choice_numerics_version", "tokenizer", "vocabulary"};
+  static const auto& all = *new Names{
+      "fork", "trim", "records_numerics_version", "choice_numerics_version", "tokenizer", "vocabulary", "isolation"};
   return all;
 }
 
@@ -33,7 +33,8 @@ class NotingModel final : public FakeModel {
       : FakeModel({.tokenizer = announced.contains("tokenizer"),
                    .records = announced.contains("records_numerics_version"),
                    .fork = announced.contains("fork"),
-                   .trim = announced.contains("trim")}),
+                   .trim = announced.contains("trim"),
+                   .isolation_threads = announced.contains("isolation") ? std::optional(1) : std::nullopt}),
         has_vocabulary_(announced.contains("vocabulary")) {}
 
   v1::ModelInfo Info() const override {
@@ -83,6 +84,7 @@ class NotingModel final : public FakeModel {
       Note("fork");
       length = lengths_[work.fork_from_sequence_id()];
     }
+    if (work.isolated()) Note("isolation");
     if (work.has_keep_prefix_length()) {
       if (work.keep_prefix_length() < length) Note("trim");
       length = work.keep_prefix_length();
@@ -159,7 +161,8 @@ class RunnerCapabilitiesTest : public logitd::testing::InProcessServer {
     const std::string text = R"(context { text: "the c" } continuations { text: "at" } continuations { text: "the" })";
     for (const std::string& request :
          {"items { " + tokens + " }", "items { " + tokens + " } sampling { temperature: 0.5 }",
-          "items { " + tokens + " } record { top_n: 2 rank: true entropy: true }", "items { " + text + " }"}) {
+          "items { " + tokens + " } record { top_n: 2 rank: true entropy: true }",
+          "items { " + tokens + " } evaluation { reproducible: true }", "items { " + text + " }"}) {
       std::vector<v1::ScoreResponse> responses;
       Expect(Score(request, &responses));
     }

@@ -96,11 +96,20 @@ v1::RunnerCapabilities FakeModel::Capabilities() const {
   v1::RunnerCapabilities capabilities;
   capabilities.set_fork(options_.fork);
   capabilities.set_trim(options_.trim);
+  capabilities.set_isolation(options_.isolation_threads.has_value());
   capabilities.set_tokenizer(options_.tokenizer);
   capabilities.set_vocabulary(options_.vocabulary);
   capabilities.set_tokens_spell_text(options_.tokens_spell_text);
   capabilities.add_dtypes(v1::LOGITS_DTYPE_F32);
   return capabilities;
+}
+
+std::optional<v1::RunnerPlatform> FakeModel::Platform() const {
+  if (!options_.isolation_threads) return std::nullopt;
+  v1::RunnerPlatform platform;
+  platform.set_threads(*options_.isolation_threads);
+  platform.set_cpu_target("any");
+  return platform;
 }
 
 v1::RunnerCapacity FakeModel::Capacity() const {

@@ -87,6 +87,8 @@ struct FakeModelOptions {
   bool choice = true;
   bool fork = true;
   bool trim = true;
+  // Unset: the runner does not isolate sequences. Set: on that many threads.
+  std::optional<int32_t> isolation_threads = std::nullopt;
   int32_t max_sequences = 64;
   int64_t max_cached_tokens = 4096;
   int32_t max_batch_tokens = 512;
@@ -106,6 +108,7 @@ class FakeModel : public runner::Model {
   v1::ModelInfo Info() const override;
   v1::RunnerCapabilities Capabilities() const override;
   v1::RunnerCapacity Capacity() const override;
+  std::optional<v1::RunnerPlatform> Platform() const override;
   v1::Vocabulary Vocabulary() const override;
   void Evaluate(const v1::RunBatch& batch, runner::RowSink& sink) override;
   absl::StatusOr<std::vector<TokenId>> Tokenize(const std::string& text,

@@ -1,7 +1,7 @@
 // Writes a GGUF file with another file's vocabulary and random weights: a model of any family, in a second.
 //
 //   random_model --vocab ggml-vocab-gpt-2.gguf --out model.gguf
-//     [--arch llama|gemma|gemma3|qwen2|gpt2|gptneox|phi2|falcon|starcoder2] [--layers 2] [--embedding 64]
+//     [--arch llama|gemma|gemma3|qwen2|gpt2|gptneox|phi2|falcon|starcoder2|mamba] [--layers 2] [--embedding 64]
 //     [--context 2048] [--seed 1] [--unset KEY]... [--set-false KEY]... [--type f32|f16] [--fill TENSOR=VALUE]...
 //     [--set KEY=NUMBER]...
 //
@@ -85,6 +85,16 @@ class Writer {
     gguf_add_tensor(file_, tensor);
   }
 
+  // f32, uniform in (-2, -1].
+  void NegativeMatrix(const std::string& name, int64_t columns, int64_t rows) {
+    ggml_tensor* tensor = Add(name, GGML_TYPE_F32, columns, rows);
+    for (int64_t i = 0; i < columns * rows; ++i) {
+      const float normal = normal_.Next();
+      static_cast<float*>(tensor->data)[i] = -1 - (normal - std::floor(normal));
+    }
+    gguf_add_tensor(file_, tensor);
+  }
+
   // A bias: normal with a deviation of 0.1.
   void RandomVector(const std::string& name, int64_t size) {
     ggml_tensor* tensor = Add(name, GGML_TYPE_F32, size, 0);
@@ -150,6 +160,8 @@ struct Family {
   bool has_positions = false;
   // Norms after the attention and the feed-forward, and of each head's queries and keys.
   bool has_more_norms = false;
+  // Blocks are recurrent (mamba's): no attention, and a state that cannot be cut.
+  bool is_recurrent = false;
 };
 
 // The feed-forward of gemma, gemma3, gpt2, gptneox, phi2, falcon and starcoder2 is GELU, of the others SiLU.
@@ -179,6 +191,7 @@ constexpr Family kFamilies[] = {
      .has_output_bias = true},
     {.name = "falcon", .has_layer_norm = true, .has_fused_qkv = true, .has_ffn_norm = false},
     {.name = "starcoder2", .has_layer_norm = true, .has_qkv_bias = true, .has_bias = true},
+    {.name = "mamba", .is_recurrent = true},
 };
 
 const Family* FindFamily(const std::string& name) {
@@ -214,6 +227,33 @@ void WriteBlock(const Family& family, const std::string& block, uint32_t width, 
   matrix("ffn_down", inner, width, family.has_bias);
 }
 
+constexpr uint32_t kStateSize = 8;
+constexpr uint32_t kConvolution = 4;
+
+void WriteRecurrentBlock(const std::string& block, uint32_t width, uint32_t inner, Writer& writer) {
+  const uint32_t rank = width / 16;
+  writer.Vector(block + "attn_norm.weight", width, 1.0f);
+  writer.Matrix(block + "ssm_in.weight", width, 2 * inner);
+  writer.Matrix(block + "ssm_conv1d.weight", kConvolution, inner);
+  writer.RandomVector(block + "ssm_conv1d.bias", inner);
+  writer.Matrix(block + "ssm_x.weight", inner, rank + 2 * kStateSize);
+  writer.Matrix(block + "ssm_dt.weight", rank, inner);
+  writer.RandomVector(block + "ssm_dt.bias", inner);
+  // Negative, so that the state decays.
+  writer.NegativeMatrix(block + "ssm_a", kStateSize, inner);
+  writer.Vector(block + "ssm_d", inner, 1.0f);
+  writer.Matrix(block + "ssm_out.weight", inner, width);
+}
+
+void WriteRecurrentKeys(gguf_context* file, const std::string& arch, uint32_t width, uint32_t inner) {
+  for (const auto& [name, value] : std::map<std::string, uint32_t>{{"ssm.conv_kernel", kConvolution},
+                                                                   {"ssm.inner_size", inner},
+                                                                   {"ssm.state_size", kStateSize},
+                                                                   {"ssm.time_step_rank", width / 16}}) {
+    gguf_set_val_u32(file, (arch + "." + name).c_str(), value);
+  }
+}
+
 void WriteModel(const Arguments& arguments, gguf_context* file, int64_t vocab_size, Writer& writer) {
   const Family& family = *FindFamily(arguments.arch);
   const auto key = [&](const char* name) { return arguments.arch + "." + name; };
@@ -233,13 +273,19 @@ void WriteModel(const Arguments& arguments, gguf_context* file, int64_t vocab_si
   gguf_set_val_f32(
       file, key(family.has_layer_norm ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon").c_str(),
       1e-5f);
+  if (family.is_recurrent) WriteRecurrentKeys(file, arguments.arch, width, inner);
   if (arguments.arch == "gptneox") gguf_set_val_bool(file, key("use_parallel_residual").c_str(), true);
   gguf_set_val_u32(file, key("vocab_size").c_str(), static_cast<uint32_t>(vocab_size));
   for (const auto& [name, value] : arguments.set) gguf_set_val_u32(file, name.c_str(), value);
   writer.Matrix("token_embd.weight", width, vocab_size);
   if (family.has_positions) writer.Matrix("position_embd.weight", width, arguments.context);
   for (uint32_t i = 0; i < arguments.layers; ++i) {
-    WriteBlock(family, "blk." + std::to_string(i) + ".", width, inner, writer);
+    const std::string block = "blk." + std::to_string(i) + ".";
+    if (family.is_recurrent) {
+      WriteRecurrentBlock(block, width, inner, writer);
+    } else {
+      WriteBlock(family, block, width, inner, writer);
+    }
   }
   WriteNorm(family, "output_norm", width, writer);
   if (family.has_output) writer.Matrix("output.weight", width, vocab_size);

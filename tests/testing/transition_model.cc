@@ -65,11 +65,20 @@ v1::RunnerCapabilities TransitionModel::Capabilities() const {
   v1::RunnerCapabilities capabilities;
   capabilities.set_fork(options_.fork);
   capabilities.set_trim(options_.trim);
+  // Rows depend on the last token alone.
+  capabilities.set_isolation(true);
   capabilities.set_tokenizer(options_.tokenizer);
   capabilities.set_vocabulary(true);
   capabilities.set_tokens_spell_text(true);
   capabilities.add_dtypes(v1::LOGITS_DTYPE_F32);
   return capabilities;
+}
+
+std::optional<v1::RunnerPlatform> TransitionModel::Platform() const {
+  v1::RunnerPlatform platform;
+  platform.set_threads(1);
+  platform.set_cpu_target("any");
+  return platform;
 }
 
 v1::RunnerCapacity TransitionModel::Capacity() const {
@@ -158,6 +167,10 @@ void TransitionModel::Append(int work_index, const v1::SequenceWork& work, runne
     ++token_count_;
     if (!runner::WantsRow(work, i)) continue;
     ++row_count_;
+    for (const v1::RowRequest& request : work.rows()) {
+      const bool holds = i >= request.first_row() && i - request.first_row() < runner::RowCountOf(work, request);
+      if (holds && request.has_logits()) ++logits_row_count_;
+    }
     sink.AddRow(work_index, options_.tables.logits[static_cast<size_t>(path.last())]);
   }
 }

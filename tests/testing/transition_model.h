@@ -72,6 +72,7 @@ class TransitionModel : public runner::Model {
   v1::ModelInfo Info() const override;
   v1::RunnerCapabilities Capabilities() const override;
   v1::RunnerCapacity Capacity() const override;
+  std::optional<v1::RunnerPlatform> Platform() const override;
   v1::Vocabulary Vocabulary() const override;
   void Evaluate(const v1::RunBatch& batch, runner::RowSink& sink) override;
   absl::StatusOr<std::vector<TokenId>> Tokenize(const std::string& text,
@@ -82,6 +83,8 @@ class TransitionModel : public runner::Model {
   int64_t batch_count() const { return batch_count_; }
   int64_t token_count() const { return token_count_; }
   int64_t row_count() const { return row_count_; }
+  // Of them, those that went to the server as logits.
+  int64_t logits_row_count() const { return logits_row_count_; }
   // The largest number of sequences that had a cache at once.
   int64_t largest_sequence_count() const { return largest_sequence_count_; }
 
@@ -103,6 +106,7 @@ class TransitionModel : public runner::Model {
   std::atomic<int64_t> batch_count_ = 0;
   std::atomic<int64_t> token_count_ = 0;
   std::atomic<int64_t> row_count_ = 0;
+  std::atomic<int64_t> logits_row_count_ = 0;
   std::atomic<int64_t> largest_sequence_count_ = 0;
 };
 

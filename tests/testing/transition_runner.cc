@@ -5,8 +5,9 @@
 //                     [--max-cached-tokens N] [--max-batch-tokens N] [--us-per-batch N] [--us-per-token N]
 //
 // It prints "attached" when the server has accepted it, and serves until its standard input ends. Then it prints one
-// line of JSON: the batches, tokens and rows that it evaluated. --rows-only: it neither reduces rows to records nor
-// chooses tokens. --us-per-token: sleeps that long for each token of a batch, as though the model were slow.
+// line of JSON: the batches, tokens and rows that it evaluated, and the rows that it sent as logits. --rows-only: it
+// neither reduces rows to records nor chooses tokens. --us-per-token: sleeps that long for each token of a batch, as
+// though the model were slow.
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -113,9 +114,11 @@ int Run(int argc, char** argv) {
                                                         std::fflush(stdout);
                                                       }},
                                                  model, stop.get_token());
-  std::printf("{\"batches\": %lld, \"tokens\": %lld, \"rows\": %lld, \"most_sequences\": %lld}\n",
-              static_cast<long long>(model.batch_count()), static_cast<long long>(model.token_count()),
-              static_cast<long long>(model.row_count()), static_cast<long long>(model.largest_sequence_count()));
+  std::printf(
+      "{\"batches\": %lld, \"tokens\": %lld, \"rows\": %lld, \"logits_rows\": %lld, \"most_sequences\": %lld}\n",
+      static_cast<long long>(model.batch_count()), static_cast<long long>(model.token_count()),
+      static_cast<long long>(model.row_count()), static_cast<long long>(model.logits_row_count()),
+      static_cast<long long>(model.largest_sequence_count()));
   std::fflush(stdout);
   if (!status.ok()) std::fprintf(stderr, "transition_runner: %s\n", status.ToString().c_str());
   // The reader may still wait for input that nobody sends any more.

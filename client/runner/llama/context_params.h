@@ -20,6 +20,9 @@ struct ContextShape {
   bool f32 = false;
 };
 
+// The instruction set that scripts/build-llama compiles for: the same code runs on every CPU that has it.
+inline constexpr char kCpuTarget[] = "x86-64-v3";
+
 llama_context_params ContextParams(const ContextShape& shape, int threads);
 
 }  // namespace logitd::runner

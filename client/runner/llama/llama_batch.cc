@@ -13,24 +13,18 @@
 #include "client/runner/llama/context_params.h"
 #include "client/runner/llama/llama_log.h"
 #include "client/runner/llama/llama_model.h"
+#include "client/runner/llama/llama_task.h"
 #include "client/runner/sequence_work.h"
 #include "core/errors.h"
 
 namespace logitd::runner {
 
-struct LlamaModel::Task {
-  int work_index = 0;
-  const v1::SequenceWork* work = nullptr;
-  int slot = 0;
-  // Position of the first appended token.
-  int64_t begin = 0;
-  // Appended tokens that have been evaluated.
-  int done = 0;
-  bool failed = false;
-};
-
 void LlamaModel::Evaluate(const v1::RunBatch& batch, RowSink& sink) {
   for (int64_t sequence_id : batch.release_sequence_ids()) Drop(sequence_id);
+  if (batch.work_size() == 1 && batch.work(0).isolated()) {
+    EvaluateIsolated(batch.work(0), sink);
+    return;
+  }
 
   // All entries are set up before any is extended, except forks of tokens that this batch evaluates.
   const std::vector<int> waits_for =
@@ -50,7 +44,7 @@ void LlamaModel::Evaluate(const v1::RunBatch& batch, RowSink& sink) {
   std::vector<int> counts;
   int room = kChunkTokens;
   const auto flush = [&] {
-    if (!chunk.empty()) Decode(chunk, counts, sink);
+    if (!chunk.empty()) Decode(context_.get(), chunk, counts, sink);
     chunk.clear();
     counts.clear();
     room = kChunkTokens;
@@ -150,7 +144,7 @@ bool LlamaModel::ShouldAbort() const {
          }));
 }
 
-void LlamaModel::Decode(std::span<Task*> tasks, std::span<const int> counts, RowSink& sink) {
+void LlamaModel::Decode(llama_context* context, std::span<Task*> tasks, std::span<const int> counts, RowSink& sink) {
   struct BatchDeleter {
     void operator()(llama_batch* batch) const {
       llama_batch_free(*batch);
@@ -160,13 +154,13 @@ void LlamaModel::Decode(std::span<Task*> tasks, std::span<const int> counts, Row
   std::unique_ptr<llama_batch, BatchDeleter> batch(new llama_batch(llama_batch_init(kChunkTokens, 0, 1)));
   for (size_t i = 0; i < tasks.size(); ++i) {
     const Task& task = *tasks[i];
-    for (int j = task.done; j < task.done + counts[i]; ++j) {
+    for (int j = task.done; j < task.done + counts[i] + task.padding; ++j) {
       const int k = batch->n_tokens++;
-      batch->token[k] = task.work->append_token_ids(j);
+      batch->token[k] = task.work->append_token_ids(std::min(j, task.work->append_token_ids_size() - 1));
       batch->pos[k] = static_cast<llama_pos>(task.begin + j);
       batch->n_seq_id[k] = 1;
       batch->seq_id[k][0] = task.slot;
-      batch->logits[k] = WantsRow(*task.work, j) ? 1 : 0;
+      batch->logits[k] = task.computes_all || WantsRow(*task.work, j) ? 1 : 0;
     }
   }
 
@@ -176,12 +170,13 @@ void LlamaModel::Decode(std::span<Task*> tasks, std::span<const int> counts, Row
     QuietLlamaLog quiet;
     evaluated_for_ = &sink;
     for (const Task* task : tasks) evaluated_.push_back(task->work_index);
-    if (free_cpus_) {
+    const bool adapts = free_cpus_ && context == context_.get();
+    if (adapts) {
       const int threads = free_cpus_->Begin();
-      llama_set_n_threads(context_.get(), threads, threads);
+      llama_set_n_threads(context, threads, threads);
     }
-    result = llama_decode(context_.get(), *batch);
-    if (free_cpus_) free_cpus_->End();
+    result = llama_decode(context, *batch);
+    if (adapts) free_cpus_->End();
     evaluated_.clear();
   }
   absl::Status status;
@@ -196,8 +191,8 @@ void LlamaModel::Decode(std::span<Task*> tasks, std::span<const int> counts, Row
   for (size_t i = 0; i < tasks.size(); ++i) {
     Task& task = *tasks[i];
     for (int j = 0; status.ok() && j < counts[i]; ++j, ++k) {
-      if (!batch->logits[k]) continue;
-      const float* row = llama_get_logits_ith(context_.get(), k);
+      if (!WantsRow(*task.work, j)) continue;
+      const float* row = llama_get_logits_ith(context, k);
       if (row == nullptr) {
         status = errors::Internal("llama.cpp returned no logits for a token that it evaluated");
         break;
@@ -214,6 +209,7 @@ void LlamaModel::Decode(std::span<Task*> tasks, std::span<const int> counts, Row
 }
 
 void LlamaModel::Drop(int64_t sequence_id) {
+  if (sequence_id == isolated_sequence_id_) isolated_sequence_id_ = 0;
   const std::optional<int> slot = ledger_.SlotOf(sequence_id);
   if (!slot) return;
   llama_memory_seq_rm(llama_get_memory(context_.get()), *slot, -1, -1);

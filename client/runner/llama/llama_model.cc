@@ -149,15 +149,10 @@ absl::StatusOr<std::unique_ptr<LlamaModel>> LlamaModel::Load(const LlamaOptions&
 }
 
 absl::Status LlamaModel::CreateContext(const LlamaOptions& options, bool f32) {
-  const int threads = options.threads > 0 ? options.threads : std::max(1, UsableCpuCount() / options.cpu_sharers);
-  if (options.threads == 0 && threads > 1) free_cpus_.emplace(threads);
-  llama_context_params params = ContextParams({cache_.cells, cache_.sequences, f32}, threads);
-  params.abort_callback = [](void* model) { return static_cast<LlamaModel*>(model)->ShouldAbort(); };
-  params.abort_callback_data = this;
-  {
-    QuietLlamaLog quiet;
-    context_.reset(llama_init_from_model(model_.get(), params));
-  }
+  is_f32_ = f32;
+  threads_ = options.threads > 0 ? options.threads : std::max(1, UsableCpuCount() / options.cpu_sharers);
+  if (options.threads == 0 && threads_ > 1) free_cpus_.emplace(threads_);
+  context_ = NewContext(cache_.cells, cache_.sequences);
   if (context_ == nullptr) {
     return absl::ResourceExhaustedError("no memory for a cache of " + std::to_string(cache_.cells) +
                                         " tokens (llama.cpp says: " + TakeLastLlamaError() +
@@ -167,7 +162,16 @@ absl::Status LlamaModel::CreateContext(const LlamaOptions& options, bool f32) {
   if (const absl::Status probed = ProbeModel(context_.get()); !probed.ok()) {
     return CannotServe(options.file, "it " + std::string(probed.message()));
   }
+  can_cut_ = CanCutCache(context_.get());
   return absl::OkStatus();
+}
+
+auto LlamaModel::NewContext(int64_t cells, int sequences) -> std::unique_ptr<llama_context, ContextDeleter> {
+  llama_context_params params = ContextParams({cells, sequences, is_f32_}, threads_);
+  params.abort_callback = [](void* model) { return static_cast<LlamaModel*>(model)->ShouldAbort(); };
+  params.abort_callback_data = this;
+  QuietLlamaLog quiet;
+  return std::unique_ptr<llama_context, ContextDeleter>(llama_init_from_model(model_.get(), params));
 }
 
 absl::Status LlamaModel::StartTokenizer(const LlamaOptions& options) {
@@ -239,11 +243,11 @@ std::string LlamaModel::PrecisionNotice(const std::string& file, const Weights& 
 v1::RunnerCapabilities LlamaModel::Capabilities() const {
   v1::RunnerCapabilities capabilities;
   capabilities.set_fork(true);
-  // A recurrent state cannot be cut.
-  capabilities.set_trim(!llama_model_is_recurrent(model_.get()) && !llama_model_is_hybrid(model_.get()));
+  capabilities.set_trim(can_cut_);
   capabilities.set_tokenizer(true);
   capabilities.set_vocabulary(true);
   capabilities.set_tokens_spell_text(tokens_spell_text_);
+  capabilities.set_isolation(cache_.isolates);
   capabilities.add_dtypes(v1::LOGITS_DTYPE_F32);
   return capabilities;
 }
@@ -255,6 +259,13 @@ v1::RunnerCapacity LlamaModel::Capacity() const {
   capacity.set_max_batch_tokens(kMaxBatchTokens);
   capacity.set_cache_choice(cache_.why);
   return capacity;
+}
+
+std::optional<v1::RunnerPlatform> LlamaModel::Platform() const {
+  v1::RunnerPlatform platform;
+  platform.set_threads(threads_);
+  platform.set_cpu_target(kCpuTarget);
+  return platform;
 }
 
 std::vector<int64_t> LlamaModel::TextLanes() const { return {std::begin(kLaneBytes), std::end(kLaneBytes)}; }

@@ -63,6 +63,7 @@ class LlamaModel : public Model {
   v1::ModelInfo Info() const override { return info_; }
   v1::RunnerCapabilities Capabilities() const override;
   v1::RunnerCapacity Capacity() const override;
+  std::optional<v1::RunnerPlatform> Platform() const override;
   v1::Vocabulary Vocabulary() const override { return vocabulary_; }
 
   void Evaluate(const v1::RunBatch& batch, RowSink& sink) override;
@@ -101,8 +102,14 @@ class LlamaModel : public Model {
   // Copies and cuts the sequence, so that it is ready for its new tokens.
   absl::Status SetUp(const v1::SequenceWork& work);
   absl::Status Reserve(const v1::SequenceWork& work);
-  // Evaluates one chunk and hands out its rows. REQUIRES: at most kChunkTokens tokens.
-  void Decode(std::span<Task*> tasks, std::span<const int> counts, RowSink& sink);
+  // Evaluates one chunk in that context and hands out its rows. REQUIRES: at most kChunkTokens tokens.
+  void Decode(llama_context* context, std::span<Task*> tasks, std::span<const int> counts, RowSink& sink);
+  // Evaluates the entry of an isolated sequence; isolated_sequence.cc.
+  void EvaluateIsolated(const v1::SequenceWork& work, RowSink& sink);
+  // Makes isolated_context_ if there is none yet.
+  absl::Status CreateIsolatedContext();
+  // Unset: no memory for it.
+  std::unique_ptr<llama_context, ContextDeleter> NewContext(int64_t cells, int sequences);
   void GiveUpIfUnwanted(Task& task, RowSink& sink);
   void FailTask(Task& task, const absl::Status& error, RowSink& sink);
   // Whether the server no longer waits for anything that llama.cpp is computing. Called by llama.cpp's threads.
@@ -111,6 +118,16 @@ class LlamaModel : public Model {
 
   std::unique_ptr<llama_model, ModelDeleter> model_;
   std::unique_ptr<llama_context, ContextDeleter> context_;
+  // For isolated sequences; null until the first of them.
+  std::unique_ptr<llama_context, ContextDeleter> isolated_context_;
+  // The sequence that is in it, and its length in tokens. 0: none.
+  int64_t isolated_sequence_id_ = 0;
+  int64_t isolated_length_ = 0;
+  // Threads that compute at most; the isolated ones always.
+  int threads_ = 1;
+  bool is_f32_ = false;
+  // Tokens can be dropped from the end of a sequence's cache.
+  bool can_cut_ = false;
   const llama_vocab* vocab_ = nullptr;
   const CacheChoice cache_;
   CacheLedger ledger_;

@@ -14,6 +14,8 @@ using host::ByteText;
 constexpr int64_t kCellStep = 256;
 // A cache of fewer tokens is useless.
 constexpr int64_t kFewestCells = 512;
+// The part of the room that is left for the cache of isolated sequences: one in this many.
+constexpr int64_t kIsolatedPart = 5;
 
 std::string Tokens(int64_t count) { return std::to_string(count) + (count == 1 ? " token" : " tokens"); }
 
@@ -64,7 +66,6 @@ absl::StatusOr<CacheChoice> ChooseCache(const CacheRequest& request, const Memor
   // start one after the other should choose alike.
   const int64_t share = std::min(shared / budget.sharers, budget.now - needs.mapped_weights);
   const int64_t room = share - needs.own_weights - needs.fixed;
-  const auto fits = [&](int64_t cells, int sequences) { return needs.context(cells, sequences) <= room; };
 
   CacheChoice choice;
   const int64_t wanted = request.cache_tokens > 0 ? request.cache_tokens : 2 * request.context_length;
@@ -77,7 +78,11 @@ absl::StatusOr<CacheChoice> ChooseCache(const CacheRequest& request, const Memor
          needs.context(least, choice.sequences) > room / 2) {
     choice.sequences /= 2;
   }
-  choice.cells = MostCells(least, wanted, [&](int64_t cells) { return fits(cells, choice.sequences); });
+  const auto most_cells = [&](int64_t in_room) {
+    return MostCells(least, wanted, [&](int64_t cells) { return needs.context(cells, choice.sequences) <= in_room; });
+  };
+  if (request.cache_tokens == 0) choice.cells = most_cells(room - room / kIsolatedPart);
+  if (choice.cells == 0) choice.cells = most_cells(room);
   const auto refuse = [&](const std::string& what, const std::string& to_do) {
     return absl::ResourceExhaustedError("cannot be served: " + what + ", and " + WhatIsThere(budget) + "; " + to_do);
   };
@@ -93,6 +98,8 @@ absl::StatusOr<CacheChoice> ChooseCache(const CacheRequest& request, const Memor
                       ByteText(without_cache + needs.context(wanted, choice.sequences)),
                   "lower --cache-tokens to " + std::to_string(choice.cells) + ", or leave it out");
   }
+  const int64_t left = room - needs.context(choice.cells, choice.sequences);
+  choice.isolates = needs.context(request.context_length, 1) <= left;
   choice.is_short = choice.cells < request.context_length;
   const std::string of = ByteText(needs.own_weights + needs.fixed + needs.context(choice.cells, choice.sequences)) +
                          " of the " + ByteText(share) + " that this runner may use";

@@ -11,8 +11,13 @@
 //                                                                           weights of its own, computing,
 //                                                                           rows, vocabulary, cache
 //
-// llama.cpp writes to the whole cache when it makes it. A runner therefore owns the memory that it promises, and no
-// request finds it gone.
+// - llama.cpp writes to the whole cache when it makes it. A runner therefore owns the memory that it promises, and no
+//   request finds it gone.
+// - Isolated sequences have a cache of their own. It is made with the first of them, because most runners never have
+// one.
+//   A fifth of the room is left for it, unless the size of the cache was given.
+// - That cache holds the whole context length or is not there at all: its size must not depend on the memory, because
+//   some models compute their positions by it.
 //
 // Thread-safe: free functions without state.
 #ifndef LOGITD_CLIENT_RUNNER_LLAMA_MEMORY_BUDGET_H_
@@ -66,6 +71,8 @@ struct MemoryNeeds {
 struct CacheChoice {
   int64_t cells = 0;
   int sequences = kMaxSequences;
+  // There is room for a second cache, of the whole context length, in which one sequence at a time is isolated.
+  bool isolates = false;
   // How it was chosen, for RunnerCapacity.cache_choice.
   std::string why;
   // The cache has fewer cells than the context length.

@@ -66,6 +66,17 @@ absl::Status CheckProbedRow(const float* row, int size) {
       "gives every token the same logit, as embedding models do, so it does not predict the next token");
 }
 
+bool CanCutCache(llama_context* context) {
+  const std::vector<llama_token> ordinary = OrdinaryTokens(llama_model_get_vocab(llama_get_model(context)));
+  std::array<llama_token, 2> tokens = {ordinary.front(), ordinary.back()};
+  QuietLlamaLog quiet;
+  if (llama_decode(context, llama_batch_get_one(tokens.data(), static_cast<int32_t>(tokens.size()))) != 0) return false;
+  llama_memory_t memory = llama_get_memory(context);
+  const bool can_cut = llama_memory_seq_rm(memory, 0, 1, -1);
+  llama_memory_clear(memory, /*data=*/false);
+  return can_cut;
+}
+
 absl::Status ProbeModel(llama_context* context) {
   const llama_vocab* vocab = llama_model_get_vocab(llama_get_model(context));
   const int vocab_size = llama_vocab_n_tokens(vocab);

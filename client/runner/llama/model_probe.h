@@ -17,6 +17,10 @@ namespace logitd::runner {
 // Errors: INVALID_ARGUMENT with the reason why it is not a language model, which continues "it ".
 absl::Status ProbeModel(llama_context* context);
 
+// Whether tokens can be dropped from the end of a sequence's cache. A recurrent state cannot be cut, and neither can
+// some compressed caches. The context's memory is empty before and afterwards. REQUIRES: ProbeModel(context) is OK.
+bool CanCutCache(llama_context* context);
+
 // Checks that `row`, of `size` logits, can come from a language model: no NaN, no +inf, and two different finite
 // values.
 // Errors: as ProbeModel.

@@ -218,10 +218,10 @@ TEST_F(ScoreLogitsTest, JsonIsALinePerSequence) {
   EXPECT_EQ(rig_.out(),
             "{\"sequence_index\":0,\"score\":{\"tokens\":[],\"totals\":{\"token_count\":1,"
             "\"cumulative_model_log_prob\":-0.25},\"is_greedy\":false},\"provenance\":{\"numerics_version\":1,\"server_"
-            "version\":\"\"}}\n"
+            "version\":\"\",\"reproducible\":false}}\n"
             "{\"sequence_index\":1,\"score\":{\"tokens\":[],\"totals\":{\"token_count\":1,"
             "\"cumulative_model_log_prob\":-0.5},\"is_greedy\":false},\"provenance\":{\"numerics_version\":1,\"server_"
-            "version\":\"\"}}\n");
+            "version\":\"\",\"reproducible\":false}}\n");
 }
 
 TEST_F(ScoreLogitsTest, AFailedSequenceLeavesTheOthersAlone) {

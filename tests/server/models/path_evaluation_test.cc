@@ -53,7 +53,7 @@ struct Text {
 class PathEvaluationTest : public ::testing::Test {
  protected:
   RememberingRunner& AddRunner(RunnerCapacity capacity = {16, 1000, 64}, CacheSharing sharing = {true, true},
-                               int lost_at_batch = RememberingRunner::kNever) {
+                               int lost_at_batch = RememberingRunner::kNever, RunnerExtras extras = {}) {
     ModelDescription description;
     description.name = "m";
     description.vocab_size = RememberingRunner::kVocabSize;
@@ -64,7 +64,7 @@ class PathEvaluationTest : public ::testing::Test {
           pool_.Detach(model_, lost.runner());
           lost.runner()->OnLost(errors::RunnerLost("m"));
         },
-        sharing);
+        sharing, std::move(extras));
     auto model = pool_.Attach(description, {.fork = sharing.fork, .trim = sharing.trim, .records = true},
                               std::make_shared<const Vocabulary>(), runner.runner());
     EXPECT_THAT(model, IsOk());
@@ -117,6 +117,16 @@ class PathEvaluationTest : public ::testing::Test {
     return tokens;
   }
 
+  // Options of paths that are evaluated by themselves, on a runner of kPlatform.
+  PathOptions Isolated() const {
+    PathOptions options;
+    options.scope.is_private = true;
+    options.scope.isolated_on = kPlatform;
+    return options;
+  }
+
+  const RunnerPlatform kPlatform{"r 1", 2, "x86-64-v3"};
+  const RunnerExtras kIsolates{.can_isolate = true, .platform = kPlatform};
   RequestContext context_;
   RecordCache records_{1 << 20};
   ModelPool pool_{[](const std::string&, const std::string&, bool) {}};
@@ -262,7 +272,7 @@ TEST_F(PathEvaluationTest, ThreadsShareASmallCache) {
 
 // Equal beginnings that are on their way at the same time are evaluated once.
 TEST_F(PathEvaluationTest, CallsAtOnceWaitForEachOthersTokens) {
-  RememberingRunner& runner = AddRunner({32, 4000, 64});
+  RememberingRunner& runner = AddRunner({32, 8000, 64});
   const Tokens context(900, 1);
   std::vector<std::thread> threads;
   for (TokenId t = 0; t < 8; ++t) {
@@ -288,6 +298,108 @@ TEST_F(PathEvaluationTest, ARunnerThatHasTheContextIsPreferred) {
   EXPECT_EQ(model_->kept().sequences, 2);
   EXPECT_EQ(Run({{Tokens(100, 2), {2, 1}}}), 101);
   EXPECT_EQ(second.token_count(), 101) << "the other has less to do";
+}
+
+TEST_F(PathEvaluationTest, IsolatedPathsShareNothing) {
+  RememberingRunner& runner = AddRunner({16, 1000, 512}, {true, true}, RememberingRunner::kNever, kIsolates);
+  std::mt19937 random(3);
+  const Tokens context = Random(random, 150);
+  // The last two have the same fed tokens, and different targets.
+  const std::vector<Text> texts = {{context, {0, 1, 2}}, {context, {0, 1}}, {context, {3}}, {context, {2}}};
+  EXPECT_EQ(Run(texts), Needed({texts[0]}));
+  for (int round = 0; round < 2; ++round) {
+    const size_t before = runner.isolated_batches().size();
+    EXPECT_EQ(Run(texts, Isolated()), 152 + 151 + 150) << "whatever was evaluated before";
+    const auto batches = runner.isolated_batches();
+    EXPECT_EQ(batches.size(), before + 3);
+    for (const auto& [sequence_id, sizes] : batches) {
+      EXPECT_THAT(sizes, ::testing::ElementsAre(64, 64, ::testing::AllOf(::testing::Ge(22), ::testing::Le(24))));
+    }
+  }
+  EXPECT_EQ(Run({{context, {0, 1, 2, 3}}}), 1) << "the cache that others use is as it was";
+  EXPECT_THAT(runner.isolation_faults(), ::testing::IsEmpty());
+}
+
+// Logits come in portions. The batches are those of records all the same, and so they are on another runner.
+TEST_F(PathEvaluationTest, IsolatedBatchesDoNotDependOnTheFormOfRowsNorOnLosses) {
+  std::mt19937 random(4);
+  const Text text = {Random(random, 100), Random(random, 250)};
+  for (const int lost_at_batch : {RememberingRunner::kNever, 0, 1, 3, 5}) {
+    SCOPED_TRACE(lost_at_batch);
+    model_ = nullptr;
+    AddRunner({4, 1000, 512}, {false, false}, lost_at_batch, kIsolates);
+    RememberingRunner& second = AddRunner({4, 1000, 512}, {false, false}, RememberingRunner::kNever, kIsolates);
+    PathOptions options = Isolated();
+    options.as_logits = true;
+    options.rows_at_once = 16;
+    EXPECT_GE(Run({text}, options), 349);
+    int64_t begun = 0;
+    for (RememberingRunner& runner : runners_) {
+      EXPECT_THAT(runner.isolation_faults(), ::testing::IsEmpty());
+      begun += std::ssize(runner.isolated_batches());
+      if (&runner == &second && lost_at_batch != RememberingRunner::kNever) {
+        EXPECT_THAT(runner.isolated_batches().begin()->second, ::testing::ElementsAre(64, 64, 64, 64, 64, 29));
+      }
+    }
+    EXPECT_GE(begun, 1);
+    for (RememberingRunner& runner : runners_) pool_.Detach(model_, runner.runner());
+    runners_.clear();
+  }
+}
+
+TEST_F(PathEvaluationTest, IsolatedPathsTakeTurnsWithEachOtherAndWithTheRest) {
+  RememberingRunner& runner = AddRunner({8, 600, 128}, {true, true}, RememberingRunner::kNever, kIsolates);
+  std::vector<std::thread> threads;
+  for (unsigned t = 0; t < 8; ++t) {
+    threads.emplace_back([&, t] {
+      std::mt19937 random(t);
+      for (int round = 0; round < 30; ++round) {
+        PathOptions options = t % 2 == 0 ? Isolated() : PathOptions();
+        options.as_logits = random() % 3 == 0;
+        if (options.as_logits) options.rows_at_once = 7;
+        Run({{Random(random, 1 + random() % 100), Random(random, 1 + random() % 90)}}, options);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_THAT(runner.isolation_faults(), ::testing::IsEmpty());
+  EXPECT_EQ(runner.isolated_batches().size(), 4u * 30);
+}
+
+TEST_F(PathEvaluationTest, IsolatedSessionsGoToTheRunnerWithFewest) {
+  RememberingRunner& first = AddRunner({4, 1000, 512}, {false, false}, RememberingRunner::kNever, kIsolates);
+  RememberingRunner& second = AddRunner({4, 1000, 512}, {false, false}, RememberingRunner::kNever, kIsolates);
+  ModelSession busy(*model_, Isolated().scope);
+  ASSERT_THAT(busy.Reserve({1, 10, 10}, "prompt", context_), IsOk());
+  EXPECT_EQ(Run({{Tokens(10, 1), {1}}}, Isolated()), 10);
+  EXPECT_EQ(first.token_count(), 0);
+  EXPECT_EQ(second.token_count(), 10);
+}
+
+TEST_F(PathEvaluationTest, OnlyRunnersOfOnePlatformIsolate) {
+  const auto isolate = [&] {
+    Collected collected;
+    const PathOptions options = Isolated();
+    PathEvaluation evaluation(options, *model_, records_, context_, collected);
+    const Tokens context = {1}, targets = {2};
+    return evaluation.Run(std::vector<TokenPath>{{context, targets, {}}});
+  };
+  RememberingRunner& plain = AddRunner({4, 1000, 512}, {false, false});
+  EXPECT_EQ(DetailOf(model_->IsolatingPlatform().status()).reason, ErrorReason::kNotReproducible);
+  EXPECT_EQ(DetailOf(isolate()).reason, ErrorReason::kNotReproducible);
+  RememberingRunner& able = AddRunner({4, 1000, 512}, {false, false}, RememberingRunner::kNever, kIsolates);
+  EXPECT_EQ(*model_->IsolatingPlatform(), kPlatform);
+  EXPECT_EQ(model_->platform(), std::nullopt) << "the other one does not say";
+  for (int i = 0; i < 5; ++i) EXPECT_THAT(isolate(), IsOk());
+  EXPECT_EQ(able.token_count(), 5);
+  EXPECT_EQ(plain.token_count(), 0);
+  RunnerExtras other = kIsolates;
+  other.platform->threads = 3;
+  AddRunner({4, 1000, 512}, {false, false}, RememberingRunner::kNever, other);
+  EXPECT_THAT(DetailOf(model_->IsolatingPlatform().status()).message,
+              ::testing::HasSubstr("r 1 with 2 threads for x86-64-v3, and r 1 with 3 threads"));
+  pool_.Detach(model_, able.runner());
+  EXPECT_THAT(DetailOf(isolate()).message, ::testing::HasSubstr("no runner is left that is r 1 with 2 threads"));
 }
 
 TEST_F(PathEvaluationTest, ALostRunnerIsNotNoticed) {

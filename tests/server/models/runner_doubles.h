@@ -76,9 +76,10 @@ class RememberingRunner {
   static constexpr const char* kPoisonText = "poison";
 
   // `on_lost`: told, on its thread, instead of answering batch number `lost_at_batch` (from 0), or one with poison.
-  // `sharing`: what the server may ask of its cache.
+  // `sharing`: what the server may ask of its cache. `extras`: what it says of itself.
   RememberingRunner(const ModelDescription& model, RunnerCapacity capacity, int lost_at_batch = kNever,
-                    std::function<void(RememberingRunner&)> on_lost = nullptr, CacheSharing sharing = {})
+                    std::function<void(RememberingRunner&)> on_lost = nullptr, CacheSharing sharing = {},
+                    RunnerExtras extras = {})
       : lost_at_batch_(lost_at_batch),
         on_lost_(std::move(on_lost)),
         runner_(std::make_shared<AttachedRunner>("remembering", model, capacity,
@@ -94,7 +95,7 @@ class RememberingRunner {
                                                        texts_.emplace_back(call_id, std::move(texts));
                                                        changed_.notify_all();
                                                      }),
-                                                 /*can_choose=*/false, sharing)),
+                                                 std::move(extras), sharing)),
         thread_([this] { Serve(); }) {}
 
   ~RememberingRunner() {
@@ -124,6 +125,17 @@ class RememberingRunner {
   int64_t most_cached_tokens() const {
     std::lock_guard lock(mutex_);
     return most_cached_tokens_;
+  }
+
+  // The numbers of tokens of the batches of each isolated sequence.
+  std::map<int64_t, std::vector<int64_t>> isolated_batches() const {
+    std::lock_guard lock(mutex_);
+    return isolated_batches_;
+  }
+  // What the server did with isolated sequences that the protocol does not allow.
+  std::vector<std::string> isolation_faults() const {
+    std::lock_guard lock(mutex_);
+    return isolation_faults_;
   }
 
   static std::vector<float> Row(const std::vector<TokenId>& tokens, size_t count) {
@@ -197,6 +209,7 @@ class RememberingRunner {
     }
     std::vector<PieceOutput> outputs;
     for (const SequenceWork& piece : batch.work) {
+      NoteIsolation(batch, piece);
       std::vector<TokenId>& tokens = sequences_[piece.sequence_id];
       const size_t before = tokens.size();
       tokens.insert(tokens.end(), piece.append_token_ids.begin(), piece.append_token_ids.end());
@@ -216,6 +229,25 @@ class RememberingRunner {
     most_cached_tokens_ = std::max(most_cached_tokens_, cached);
     most_open_sequences_ = std::max(most_open_sequences_, sequences_.size());
     return outputs;
+  }
+
+  void NoteIsolation(const Batch& batch, const SequenceWork& piece) {
+    if (!piece.is_isolated) {
+      if (isolated_batches_.contains(piece.sequence_id)) isolation_faults_.push_back("isolated only in part");
+      return;
+    }
+    if (batch.work.size() != 1) isolation_faults_.push_back("not alone");
+    if (piece.fork_from_sequence_id || piece.keep_prefix_length) isolation_faults_.push_back("copied or cut");
+    std::vector<int64_t>& batches = isolated_batches_[piece.sequence_id];
+    if (batches.empty()) {
+      if (sequences_.contains(piece.sequence_id)) isolation_faults_.push_back("isolated only in part");
+      isolated_sequence_id_ = piece.sequence_id;
+    }
+    if (piece.sequence_id != isolated_sequence_id_) isolation_faults_.push_back("two at a time");
+    if (!batches.empty() && batches.back() != kIsolatedTokens)
+      isolation_faults_.push_back("a short batch before others");
+    if (std::ssize(piece.append_token_ids) > kIsolatedTokens) isolation_faults_.push_back("a long batch");
+    batches.push_back(std::ssize(piece.append_token_ids));
   }
 
   static void AddRecords(const SequenceWork& piece, const std::vector<TokenId>& tokens, size_t before,
@@ -254,6 +286,9 @@ class RememberingRunner {
   std::map<int64_t, int64_t> own_tokens_;
   int64_t token_count_ = 0;
   int64_t most_cached_tokens_ = 0;
+  std::map<int64_t, std::vector<int64_t>> isolated_batches_;
+  std::vector<std::string> isolation_faults_;
+  int64_t isolated_sequence_id_ = 0;
   size_t most_open_sequences_ = 0;
   const std::shared_ptr<AttachedRunner> runner_;
   std::thread thread_;

@@ -130,6 +130,33 @@ TEST_F(RunnerStreamTest, HelloIsNotBelieved) {
        "FIELD_OUT_OF_RANGE of hello.runner_name"},
       {"long version", [](v1::RunnerHello& h) { h.set_runner_version(std::string(100'000, 'x')); },
        "FIELD_OUT_OF_RANGE of hello.runner_version"},
+      {"isolation without a platform", [](v1::RunnerHello& h) { h.mutable_capabilities()->set_isolation(true); },
+       "FIELD_REQUIRED of hello.platform"},
+      {"isolation in short batches",
+       [](v1::RunnerHello& h) {
+         h.mutable_capabilities()->set_isolation(true);
+         h.mutable_platform()->set_threads(1);
+         h.mutable_platform()->set_cpu_target("x");
+         h.mutable_capacity()->set_max_batch_tokens(63);
+       },
+       "FIELD_OUT_OF_RANGE of hello.capacity.max_batch_tokens"},
+      {"no threads", [](v1::RunnerHello& h) { h.mutable_platform()->set_cpu_target("x"); },
+       "FIELD_OUT_OF_RANGE of hello.platform.threads"},
+      {"no CPU target", [](v1::RunnerHello& h) { h.mutable_platform()->set_threads(1); },
+       "FIELD_OUT_OF_RANGE of hello.platform.cpu_target"},
+      {"CPU target for a terminal",
+       [](v1::RunnerHello& h) {
+         h.mutable_platform()->set_threads(1);
+         h.mutable_platform()->set_cpu_target("\x1b[2J");
+       },
+       "FIELD_OUT_OF_RANGE of hello.platform.cpu_target"},
+      {"platform of another version",
+       [](v1::RunnerHello& h) {
+         h.mutable_platform()->set_threads(1);
+         h.mutable_platform()->set_cpu_target("x");
+         h.mutable_platform()->set_version("another");
+       },
+       "FIELD_OUT_OF_RANGE of hello.platform.version"},
       {"no model", [](v1::RunnerHello& h) { h.clear_model(); }, "FIELD_REQUIRED of hello.model"},
   };
   for (const auto& test : cases) {

@@ -35,21 +35,25 @@ TEST(MemoryBudgetTest, WhereThereIsPlentyItIsTwiceTheContextLength) {
   ASSERT_OK_AND_ASSIGN(const CacheChoice choice, ChooseCache({.context_length = 131072}, Budget(16 * kGiB), Needs()));
   EXPECT_EQ(choice.cells, 262144);
   EXPECT_EQ(choice.sequences, 64);
+  EXPECT_TRUE(choice.isolates);
   EXPECT_FALSE(choice.is_short);
   EXPECT_THAT(choice.why, HasSubstr("262144 tokens, twice the context length: 2.0 GiB of the 15.0 GiB"));
 }
 
-// 2 GiB less an eighth less 16 MiB are 1776 MiB: 128 tokens each.
+// A fifth is left for isolated sequences. 2 GiB less an eighth are 1792 MiB; four fifths of them less 16 MiB are 1417.6
+// MiB: 128 tokens each, in steps of 256.
 TEST(MemoryBudgetTest, ElseAsManyAsFit) {
   ASSERT_OK_AND_ASSIGN(const CacheChoice choice, ChooseCache({.context_length = 131072}, Budget(2 * kGiB), Needs()));
-  EXPECT_EQ(choice.cells, 1776 * 128);
+  EXPECT_EQ(choice.cells, 181'248);
+  EXPECT_FALSE(choice.isolates) << "1792 MiB - (16 MiB + 181248 * 8 KiB) - 16 MiB are room for 44,032 tokens";
   EXPECT_FALSE(choice.is_short);
   EXPECT_THAT(choice.why, HasSubstr("as many as fit"));
 }
 
 TEST(MemoryBudgetTest, LessThanAContextIsServedAndSaidSo) {
   ASSERT_OK_AND_ASSIGN(const CacheChoice choice, ChooseCache({.context_length = 131072}, Budget(512 * kMiB), Needs()));
-  EXPECT_EQ(choice.cells, (512 - 64 - 16) * 128);
+  // (512 - 64) * 4 / 5 - 16 MiB.
+  EXPECT_EQ(choice.cells, 43'776);
   EXPECT_TRUE(choice.is_short);
   EXPECT_THAT(choice.why, HasSubstr("less than the context length of 131072"));
 }
@@ -58,7 +62,7 @@ TEST(MemoryBudgetTest, RunnersShareAndMappedWeightsCountOnce) {
   // 4096 - 512 for the server - 1024 of weights: 2560 for both.
   MemoryBudget budget = Budget(4 * kGiB, /*sharers=*/2);
   ASSERT_OK_AND_ASSIGN(const CacheChoice choice, ChooseCache({.context_length = 131072}, budget, Needs(kGiB)));
-  EXPECT_EQ(choice.cells, (1280 - 16) * 128);
+  EXPECT_EQ(choice.cells, (1280 / 5 * 4 - 16) * 128);
   // The second one starts when the first has its share: it chooses the same.
   budget.now -= 1280 * kMiB;
   ASSERT_OK_AND_ASSIGN(const CacheChoice second, ChooseCache({.context_length = 131072}, budget, Needs(kGiB)));
@@ -66,7 +70,8 @@ TEST(MemoryBudgetTest, RunnersShareAndMappedWeightsCountOnce) {
   // Somebody else has taken memory since.
   budget.now = 1500 * kMiB;
   ASSERT_OK_AND_ASSIGN(const CacheChoice third, ChooseCache({.context_length = 131072}, budget, Needs(kGiB)));
-  EXPECT_EQ(third.cells, (1500 - 1024 - 16) / 2 * 2 * 128);
+  // (1500 - 1024) * 4 / 5 - 16 MiB.
+  EXPECT_EQ(third.cells, 46'592);
 }
 
 TEST(MemoryBudgetTest, WhatWasAskedForIsTakenOrRefused) {
@@ -82,6 +87,20 @@ TEST(MemoryBudgetTest, WhatWasAskedForIsTakenOrRefused) {
                        AllOf(HasSubstr("--cache-tokens 200000 would make it take 1.5 GiB"),
                              HasSubstr("1.0 GiB of memory are there (this machine)"),
                              HasSubstr("lower --cache-tokens to " + std::to_string((1024 - 128 - 16) * 128)))));
+}
+
+TEST(MemoryBudgetTest, IsolatedSequencesHaveTheWholeContextOrNone) {
+  // 1024 - 128 = 896 MiB. 100,000 tokens take 797.25 MiB, and 98.75 less 16 are left: 10,592 tokens.
+  CacheRequest request = {.cache_tokens = 100'000, .context_length = 10'592};
+  ASSERT_OK_AND_ASSIGN(const CacheChoice enough, ChooseCache(request, Budget(kGiB), Needs()));
+  EXPECT_TRUE(enough.isolates);
+  request.context_length = 10'593;
+  ASSERT_OK_AND_ASSIGN(const CacheChoice too_few, ChooseCache(request, Budget(kGiB), Needs()));
+  EXPECT_FALSE(too_few.isolates);
+  // Whatever the size of the cache that others use.
+  request = {.cache_tokens = 1000, .context_length = 65'536};
+  ASSERT_OK_AND_ASSIGN(const CacheChoice small, ChooseCache(request, Budget(kGiB), Needs()));
+  EXPECT_TRUE(small.isolates);
 }
 
 TEST(MemoryBudgetTest, WeightsThatCannotFitAreRefusedInOneSentence) {
