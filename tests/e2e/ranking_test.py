@@ -4,7 +4,6 @@ import math
 import random
 import unittest
 
-import grpc
 import transition
 import transition_case
 import wire
@@ -200,10 +199,9 @@ class RankingTest(transition_case.TransitionCase):
         self.assertEqual(response.usage.evaluated_token_count + response.usage.cached_token_count,
                          1 + len({a for a, _ in pairs}))
         item.candidates.add(tokens=ids(2))
-        with self.assertRaises(grpc.RpcError) as refused:
-            self.rank([item])
-        self.assertEqual(refused.exception.code(), grpc.StatusCode.RESOURCE_EXHAUSTED)
-        self.assertIn("10000", refused.exception.details())
+        refused, other = self.rank([item, scoring.RankItem(context=context(9), candidates=item.candidates[:2])])
+        self.assertEqual((wire.reason(refused.error), refused.error.limit), ("LIMIT_EXCEEDED", "max_candidates"))
+        self.assertEqual(len(other.candidates), 2)
 
     def test_a_candidate_with_an_error_is_not_in_the_set(self):
         self.attach(by_hand())
