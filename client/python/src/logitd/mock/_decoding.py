@@ -92,7 +92,8 @@ class Decoding:
                     raise
                 self._open.pop(step.sequence_id, None)
                 number = step.row if step.HasField("row") else index
-                error.row = number if 0 <= number < len(rows) else None
+                if error.reason != "SEQUENCE_NOT_OPEN" and number < len(rows):
+                    error.row = number
                 error = _failures.within(f"batch.steps[{index}].", error)
                 result.steps.add(sequence_id=step.sequence_id, position=step.position, error=_failures.to_proto(error))
         return result

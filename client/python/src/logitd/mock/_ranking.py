@@ -46,8 +46,7 @@ def _rank(ranked: scoring_service_pb2.RankedItem, scores: list[Score | None], or
         if any(can and value is None for can, value in zip(can_place, values[by])):
             if by == order_by:
                 name = completion_pb2.Normalization.Name(by)
-                raise _failures.failure("NORMALIZATION_UNDEFINED", f"{name} is not defined for all candidates",
-                                        field="order_by")
+                raise _failures.failure("NORMALIZATION_UNDEFINED", f"{name} is not defined for all candidates", value=name)
             continue
         ranked.orderings.append(_ordering(by, values[by]))
     for index, place in zip(ranked.orderings[0].candidate_indices, ranked.orderings[0].places):
