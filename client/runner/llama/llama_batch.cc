@@ -191,7 +191,7 @@ void LlamaModel::Decode(llama_context* context, std::span<Task*> tasks, std::spa
   for (size_t i = 0; i < tasks.size(); ++i) {
     Task& task = *tasks[i];
     for (int j = 0; status.ok() && j < counts[i]; ++j, ++k) {
-      if (!WantsRow(*task.work, j)) continue;
+      if (!WantsRow(*task.work, task.done + j)) continue;
       const float* row = llama_get_logits_ith(context, k);
       if (row == nullptr) {
         status = errors::Internal("llama.cpp returned no logits for a token that it evaluated");

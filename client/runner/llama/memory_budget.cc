@@ -81,8 +81,14 @@ absl::StatusOr<CacheChoice> ChooseCache(const CacheRequest& request, const Memor
   const auto most_cells = [&](int64_t in_room) {
     return MostCells(least, wanted, [&](int64_t cells) { return needs.context(cells, choice.sequences) <= in_room; });
   };
+  const auto isolates = [&] {
+    return choice.cells > 0 &&
+           needs.context(request.context_length, 1) <= room - needs.context(choice.cells, choice.sequences);
+  };
   if (request.cache_tokens == 0) choice.cells = most_cells(room - room / kIsolatedPart);
-  if (choice.cells == 0) choice.cells = most_cells(room);
+  // Room that does not serve isolated sequences is not left empty.
+  if (!isolates()) choice.cells = most_cells(room);
+  choice.isolates = isolates();
   const auto refuse = [&](const std::string& what, const std::string& to_do) {
     return absl::ResourceExhaustedError("cannot be served: " + what + ", and " + WhatIsThere(budget) + "; " + to_do);
   };
@@ -98,8 +104,6 @@ absl::StatusOr<CacheChoice> ChooseCache(const CacheRequest& request, const Memor
                       ByteText(without_cache + needs.context(wanted, choice.sequences)),
                   "lower --cache-tokens to " + std::to_string(choice.cells) + ", or leave it out");
   }
-  const int64_t left = room - needs.context(choice.cells, choice.sequences);
-  choice.isolates = needs.context(request.context_length, 1) <= left;
   choice.is_short = choice.cells < request.context_length;
   const std::string of = ByteText(needs.own_weights + needs.fixed + needs.context(choice.cells, choice.sequences)) +
                          " of the " + ByteText(share) + " that this runner may use";

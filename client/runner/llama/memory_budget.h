@@ -15,7 +15,7 @@
 //   request finds it gone.
 // - Isolated sequences have a cache of their own. It is made with the first of them, because most runners never have
 // one.
-//   A fifth of the room is left for it, unless the size of the cache was given.
+//   A fifth of the room is left for it if it fits there, unless the size of the cache was given.
 // - That cache holds the whole context length or is not there at all: its size must not depend on the memory, because
 //   some models compute their positions by it.
 //

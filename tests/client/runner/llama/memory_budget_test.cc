@@ -40,20 +40,18 @@ TEST(MemoryBudgetTest, WhereThereIsPlentyItIsTwiceTheContextLength) {
   EXPECT_THAT(choice.why, HasSubstr("262144 tokens, twice the context length: 2.0 GiB of the 15.0 GiB"));
 }
 
-// A fifth is left for isolated sequences. 2 GiB less an eighth are 1792 MiB; four fifths of them less 16 MiB are 1417.6
-// MiB: 128 tokens each, in steps of 256.
+// 2 GiB less an eighth less 16 MiB are 1776 MiB: 128 tokens each. A fifth would be too little for isolated sequences.
 TEST(MemoryBudgetTest, ElseAsManyAsFit) {
   ASSERT_OK_AND_ASSIGN(const CacheChoice choice, ChooseCache({.context_length = 131072}, Budget(2 * kGiB), Needs()));
-  EXPECT_EQ(choice.cells, 181'248);
-  EXPECT_FALSE(choice.isolates) << "1792 MiB - (16 MiB + 181248 * 8 KiB) - 16 MiB are room for 44,032 tokens";
+  EXPECT_EQ(choice.cells, 1776 * 128);
+  EXPECT_FALSE(choice.isolates);
   EXPECT_FALSE(choice.is_short);
   EXPECT_THAT(choice.why, HasSubstr("as many as fit"));
 }
 
 TEST(MemoryBudgetTest, LessThanAContextIsServedAndSaidSo) {
   ASSERT_OK_AND_ASSIGN(const CacheChoice choice, ChooseCache({.context_length = 131072}, Budget(512 * kMiB), Needs()));
-  // (512 - 64) * 4 / 5 - 16 MiB.
-  EXPECT_EQ(choice.cells, 43'776);
+  EXPECT_EQ(choice.cells, (512 - 64 - 16) * 128);
   EXPECT_TRUE(choice.is_short);
   EXPECT_THAT(choice.why, HasSubstr("less than the context length of 131072"));
 }
@@ -62,7 +60,7 @@ TEST(MemoryBudgetTest, RunnersShareAndMappedWeightsCountOnce) {
   // 4096 - 512 for the server - 1024 of weights: 2560 for both.
   MemoryBudget budget = Budget(4 * kGiB, /*sharers=*/2);
   ASSERT_OK_AND_ASSIGN(const CacheChoice choice, ChooseCache({.context_length = 131072}, budget, Needs(kGiB)));
-  EXPECT_EQ(choice.cells, (1280 / 5 * 4 - 16) * 128);
+  EXPECT_EQ(choice.cells, (1280 - 16) * 128);
   // The second one starts when the first has its share: it chooses the same.
   budget.now -= 1280 * kMiB;
   ASSERT_OK_AND_ASSIGN(const CacheChoice second, ChooseCache({.context_length = 131072}, budget, Needs(kGiB)));
@@ -70,8 +68,7 @@ TEST(MemoryBudgetTest, RunnersShareAndMappedWeightsCountOnce) {
   // Somebody else has taken memory since.
   budget.now = 1500 * kMiB;
   ASSERT_OK_AND_ASSIGN(const CacheChoice third, ChooseCache({.context_length = 131072}, budget, Needs(kGiB)));
-  // (1500 - 1024) * 4 / 5 - 16 MiB.
-  EXPECT_EQ(third.cells, 46'592);
+  EXPECT_EQ(third.cells, (1500 - 1024 - 16) / 2 * 2 * 128);
 }
 
 TEST(MemoryBudgetTest, WhatWasAskedForIsTakenOrRefused) {
@@ -87,6 +84,17 @@ TEST(MemoryBudgetTest, WhatWasAskedForIsTakenOrRefused) {
                        AllOf(HasSubstr("--cache-tokens 200000 would make it take 1.5 GiB"),
                              HasSubstr("1.0 GiB of memory are there (this machine)"),
                              HasSubstr("lower --cache-tokens to " + std::to_string((1024 - 128 - 16) * 128)))));
+}
+
+TEST(MemoryBudgetTest, AFifthIsLeftForIsolatedSequencesIfItIsEnough) {
+  // 1792 MiB: four fifths less 16 MiB are 1417.6 MiB, in steps of 256 tokens; the rest less 16 MiB holds 44,032 tokens.
+  CacheRequest request = {.context_length = 44'032};
+  ASSERT_OK_AND_ASSIGN(CacheChoice choice, ChooseCache(request, Budget(2 * kGiB), Needs()));
+  EXPECT_TRUE(choice.isolates) << "twice the context length fits, too";
+  request.context_length = 100'000;
+  ASSERT_OK_AND_ASSIGN(choice, ChooseCache(request, Budget(2 * kGiB), Needs()));
+  EXPECT_FALSE(choice.isolates);
+  EXPECT_EQ(choice.cells, 200'000);
 }
 
 TEST(MemoryBudgetTest, IsolatedSequencesHaveTheWholeContextOrNone) {
