@@ -4,8 +4,8 @@
     python numpy_rnn.py unix:/tmp/logitd-runner.sock
     logit generate "Hello" --model rnn --max-tokens 20
 
-Its tokens are bytes. Its state is one vector, so a copy of a sequence costs nothing, and its weights are random: replace
-them by your own.
+Its tokens are bytes. Its state is one vector, so a copy of a sequence costs nothing, and its weights are random:
+replace them by your own.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ class Rnn:
         self.out = (numbers.normal(0, 3, (self.vocab_size, width)) / np.sqrt(width)).astype(np.float32)
         self.hidden_width = width
         # Runners with these weights serve one model together.
-        self.model_fingerprint = hashlib.sha256(self.embed.tobytes() + self.recur.tobytes() + self.out.tobytes()).digest()
+        weights = b"".join(part.tobytes() for part in (self.embed, self.recur, self.out))
+        self.model_fingerprint = hashlib.sha256(weights).digest()
 
     def start(self) -> np.ndarray:
         return np.zeros(self.hidden_width, np.float32)

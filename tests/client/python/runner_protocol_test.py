@@ -457,10 +457,11 @@ class Cancels(unittest.TestCase):
         class Hangs(Cached):
             def __init__(self):
                 super().__init__()
-                self.free = threading.Event()
+                self.began, self.free = threading.Event(), threading.Event()
 
             def append(self, state, tokens, wanted):
                 if tokens == [1]:
+                    self.began.set()
                     self.free.wait(60)
                 return super().append(state, tokens, wanted)
 
@@ -469,6 +470,7 @@ class Cancels(unittest.TestCase):
         def script(stream):
             stream.accept()
             stream.write(batch=batch(1, work(1, [1]), work(2, [2])))
+            model.began.wait(60)
             stream.write(cancel=runner_pb2.CancelBatch(batch_id=1, sequence_ids=[1]))
             messages = stream.outputs(1)
             self.assertEqual({i: e.reason for i, e in errors_of(messages).items()}, {1: "CANCELLED"})

@@ -73,7 +73,8 @@ def failure(reason: str, message: str, **details: Any) -> errors.LogitdError:
 
 def out_of_range(field: str, value: object, bound: str) -> errors.LogitdError:
     """FIELD_OUT_OF_RANGE. `bound`: the legal values, as an interval or in words."""
-    return failure("FIELD_OUT_OF_RANGE", f"{field} must be {bound}, got {value}", field=field, value=str(value), bound=bound)
+    return failure("FIELD_OUT_OF_RANGE", f"{field} must be {bound}, got {value}", field=field, value=str(value),
+                   bound=bound)
 
 
 def required(field: str) -> errors.LogitdError:
@@ -101,13 +102,11 @@ def check_token_ids(field: str, token_ids: Any, vocab_size: int) -> None:
 
 def to_proto(error: errors.LogitdError) -> error_pb2.Error:
     """The message of an error; errors.from_proto takes it back."""
-    message = error_pb2.Error(
-        code=error.code.value[0], message=error.message, field=error.field, value=error.value, bound=error.bound,
-        limit=error.limit, token_id=error.token_id, row=error.row,
+    return error_pb2.Error(
+        code=error.code.value[0], reason=f"ERROR_REASON_{error.reason}" if error.reason else None,
+        message=error.message, field=error.field, value=error.value, bound=error.bound, limit=error.limit,
+        token_id=error.token_id, row=error.row,
         retry_after_ms=None if error.retry_after_s is None else max(1, round(error.retry_after_s * 1000)))
-    if error.reason:
-        message.reason = error_pb2.ErrorReason.Value("ERROR_REASON_" + error.reason)
-    return message
 
 
 def status_details(error: errors.LogitdError) -> bytes:

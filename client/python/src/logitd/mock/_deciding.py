@@ -57,12 +57,14 @@ def _options(item: scoring_service_pb2.DecideItem, path: str) -> tuple[dict[str,
         for needed in ("option", "value"):
             if not level.HasField(needed):
                 raise _failures.required(f"{path}.{name}.{needed}")
-    return {f"{name}.option": level.option for name, level in named(field, parts).items()}, [level.value for level in parts]
+    levels = named(field, parts)
+    return {f"{name}.option": level.option for name, level in levels.items()}, [one.value for one in levels.values()]
 
 
 def _choose(decided: scoring_service_pb2.DecidedItem, options: Sequence[Any], scores: Sequence[Score | None],
             values: Sequence[float] | None, temperature: float) -> None:
-    biased = [(score.log_prob if score is not None else -_INF) + option.log_offset for option, score in zip(options, scores)]
+    log_probs = [-_INF if score is None else score.log_prob for score in scores]
+    biased = [log_prob + option.log_offset for option, log_prob in zip(options, log_probs)]
     best = max(biased)
     if best == -_INF:
         return

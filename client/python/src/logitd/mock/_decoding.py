@@ -16,7 +16,9 @@ from logitd.v1 import completion_pb2, decoding_service_pb2, logits_pb2, sampling
 
 _INF = math.inf
 _MOST_TOKENS = 131_072
-_FORMATS = {logits_pb2.LOGITS_DTYPE_F32: ("f", 4), logits_pb2.LOGITS_DTYPE_F16: ("e", 2), logits_pb2.LOGITS_DTYPE_BF16: ("", 2)}
+# The letter of struct and the size of each type; struct knows no bfloat16.
+_FORMATS: dict[int, tuple[str, int]] = {logits_pb2.LOGITS_DTYPE_F32: ("f", 4), logits_pb2.LOGITS_DTYPE_F16: ("e", 2),
+                                        logits_pb2.LOGITS_DTYPE_BF16: ("", 2)}
 
 
 @dataclasses.dataclass(slots=True)
@@ -104,7 +106,7 @@ class Decoding:
 
     def _rows(self, batch: decoding_service_pb2.StepBatch, payload: bytes) -> list[tuple[int, bytes]]:
         """Each row's type and bytes."""
-        rows = []
+        rows: list[tuple[int, bytes]] = []
         at = 0
         for block in batch.blocks:
             if block.dtype not in _FORMATS:
@@ -113,8 +115,9 @@ class Decoding:
                 raise _failures.failure("ROW_LENGTH_MISMATCH", f"batch.blocks: rows have {block.width} values, and the "
                                         f"vocabulary {self._config.vocab_size}", field="batch.blocks")
             size = block.width * _FORMATS[block.dtype][1]
-            rows += [(block.dtype, payload[begin:begin + size]) for begin in range(at, at + block.row_count * size, size)]
-            at += block.row_count * size
+            end = at + block.row_count * size
+            rows += [(block.dtype, payload[begin:begin + size]) for begin in range(at, end, size)]
+            at = end
         if at != len(payload):
             raise _failures.failure("ROW_LENGTH_MISMATCH", f"payload has {len(payload)} bytes, and the blocks {at}",
                                     field="payload")
@@ -152,9 +155,11 @@ class Decoding:
         _failures.check_token_ids("fresh.state.tokens", state.tokens.token_ids, config.vocab_size)
         sums: list[float | None] = []
         for name in ("model", "sampling"):
-            known = state.resume_state.HasField(f"{name}_sum")
+            if not state.resume_state.HasField(f"{name}_sum"):
+                sums.append(None if position else 0.0)
+                continue
             compensation = getattr(state.resume_state, f"{name}_compensation")
-            sums.append(getattr(state.resume_state, f"{name}_sum") + compensation if known else None if position else 0.0)
+            sums.append(getattr(state.resume_state, f"{name}_sum") + compensation)
         return _Sequence(opened.sequence_key if opened.HasField("sequence_key") else opened.sequence_id,
                          (config.sampling.seed if chooser.seed is None else chooser.seed), chooser, recorder, stop,
                          position, sums[0], sums[1])
@@ -199,11 +204,12 @@ class Decoding:
         return result
 
     @staticmethod
-    def _repeated(sequence: _Sequence, step: decoding_service_pb2.SequenceStep, row: bytes) -> decoding_service_pb2.StepResult:
+    def _repeated(sequence: _Sequence, step: decoding_service_pb2.SequenceStep,
+                  row: bytes) -> decoding_service_pb2.StepResult:
         """The answer to the latest step again."""
         if step.position > sequence.position:
-            raise _failures.failure("POSITION_GAP", f"position {step.position}; the sequence has {sequence.position} tokens",
-                                    field="position")
+            raise _failures.failure("POSITION_GAP", f"position {step.position}; the sequence has {sequence.position} "
+                                    "tokens", field="position")
         if sequence.latest is None or step.position < sequence.position - 1:
             raise _failures.failure("POSITION_TOO_OLD", f"position {step.position} is before the latest step",
                                     field="position")
@@ -218,8 +224,9 @@ class Decoding:
             values = list(struct.unpack(f"<{self._config.vocab_size}{_FORMATS[dtype][0]}", data))
         for token_id, value in enumerate(values):
             if value != value or value == _INF:
-                raise _failures.failure("NON_FINITE_LOGIT", f"row: token {token_id} has {'NaN' if value != value else '+inf'}",
-                                        field="row", token_id=token_id)
+                name = "NaN" if value != value else "+inf"
+                raise _failures.failure("NON_FINITE_LOGIT", f"row: token {token_id} has {name}", field="row",
+                                        token_id=token_id)
         if max(values) == -_INF:
             raise _failures.failure("NO_FINITE_LOGIT", "row has no finite logit", field="row")
         return values
@@ -229,7 +236,9 @@ class Decoding:
         if token_id in ends:
             return completion_pb2.Finish(reason=completion_pb2.FINISH_REASON_STOP_TOKEN, stop_token_id=token_id)
         most = sequence.stop.max_tokens if sequence.stop.HasField("max_tokens") else _MOST_TOKENS
-        return completion_pb2.Finish(reason=completion_pb2.FINISH_REASON_MAX_TOKENS) if sequence.position >= most else None
+        if sequence.position < most:
+            return None
+        return completion_pb2.Finish(reason=completion_pb2.FINISH_REASON_MAX_TOKENS)
 
     @staticmethod
     def _totals(sequence: _Sequence) -> completion_pb2.SequenceTotals:

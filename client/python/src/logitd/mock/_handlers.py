@@ -31,7 +31,7 @@ METHODS: dict[str, tuple[str, str, Any, bool, bool]] = {
 }
 
 
-class Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
+class Handlers(grpc.GenericRpcHandler):  # type: ignore[misc, type-arg, unused-ignore]
     """Finds the method of a call; orders of the test come first."""
 
     def __init__(self, methods: Methods, orders: Orders, model_name: str, is_serving: Callable[[], bool]):
@@ -51,8 +51,9 @@ class Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
             return None
         _, function, request, takes_stream, gives_stream = known
         call = _Call(self._orders, method, getattr(self._methods, function))
-        make = {(False, True): grpc.unary_stream_rpc_method_handler, (True, True): grpc.stream_stream_rpc_method_handler,
-                (False, False): grpc.unary_unary_rpc_method_handler}[takes_stream, gives_stream]
+        make = {(False, False): grpc.unary_unary_rpc_method_handler,
+                (False, True): grpc.unary_stream_rpc_method_handler,
+                (True, True): grpc.stream_stream_rpc_method_handler}[takes_stream, gives_stream]
         return make(call.stream if gives_stream else call.unary, request.FromString,
                     lambda response: response.SerializeToString())
 
@@ -70,7 +71,9 @@ class Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
 
         if method == "Watch":
             return grpc.unary_stream_rpc_method_handler(watch)
-        return grpc.unary_unary_rpc_method_handler(lambda request, context: status(request)) if method == "Check" else None
+        if method == "Check":
+            return grpc.unary_unary_rpc_method_handler(lambda request, context: status(request))
+        return None
 
 
 class _Refusal:

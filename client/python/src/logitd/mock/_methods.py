@@ -10,8 +10,8 @@ from logitd import _failures, errors
 from logitd.mock import _deciding, _decoding, _generation, _ranking, _scoring
 from logitd.mock._model import MockModel
 from logitd.mock._texts import Texts
-from logitd.v1 import (completion_pb2, decoding_service_pb2, generation_service_pb2, logits_pb2, model_runner_service_pb2,
-                       model_service_pb2, scoring_service_pb2, server_service_pb2)
+from logitd.v1 import (completion_pb2, decoding_service_pb2, generation_service_pb2, logits_pb2,
+                       model_runner_service_pb2, model_service_pb2, scoring_service_pb2, server_service_pb2)
 
 VERSION = f"{logitd.__version__}-mock"
 _TOKENS_PER_MESSAGE = 1024
@@ -31,7 +31,8 @@ class Methods:
 
     def _provenance(self) -> completion_pb2.Provenance:
         return completion_pb2.Provenance(model=self._info.name, model_fingerprint=self._info.model_fingerprint,
-                                         precision=self._info.precision, batch_tolerance_nats=0.0, server_version=VERSION)
+                                         precision=self._info.precision, batch_tolerance_nats=0.0,
+                                         server_version=VERSION)
 
     def _check_model(self, name: str) -> None:
         if name not in ("", self._info.name):
@@ -40,10 +41,12 @@ class Methods:
 
     def _check_size(self, field: str, count: int, limit: str) -> None:
         if count > self._limits[limit]:
-            raise _failures.failure("LIMIT_EXCEEDED", f"{field} has {count}; the limit {limit} is {self._limits[limit]}",
-                                    field=field, value=str(count), bound=f"[1, {self._limits[limit]}]", limit=limit)
+            most = self._limits[limit]
+            raise _failures.failure("LIMIT_EXCEEDED", f"{field} has {count}; the limit {limit} is {most}", field=field,
+                                    value=str(count), bound=f"[1, {most}]", limit=limit)
 
-    def _items(self, request: Any, parts: str, limit: str, answer: Callable[[Any, Any], Iterator[Any]]) -> Iterator[Any]:
+    def _items(self, request: Any, parts: str, limit: str,
+               answer: Callable[[Any, Any], Iterator[Any]]) -> Iterator[Any]:
         self._check_model(request.model)
         if not request.items:
             raise _failures.failure("NO_CANDIDATES", "items is empty", field="items")
@@ -106,7 +109,8 @@ class Methods:
         kinds = {"text": model_service_pb2.TOKEN_KIND_TEXT, "control": model_service_pb2.TOKEN_KIND_CONTROL,
                  "unused": model_service_pb2.TOKEN_KIND_UNUSED}
         tokens = [model_service_pb2.VocabularyToken(
-            token_id=i, kind=kinds[token.kind], token_bytes=self.model.token_bytes(i), ends_text=i in self._end_token_ids,
+            token_id=i, kind=kinds[token.kind], token_bytes=self.model.token_bytes(i),
+            ends_text=i in self._end_token_ids,
             name=token.bytes.decode("utf-8", "replace") if token.kind == "control" else "")
             for i, token in enumerate(self.model.texts.tokens)]
         for begin in range(0, len(tokens), _TOKENS_PER_MESSAGE):

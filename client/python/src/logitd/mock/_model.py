@@ -45,8 +45,8 @@ def random_log_probs(vocab_size: int, seed: int = 0) -> Callable[[tuple[int, ...
 class MockModel:
     """A model of given log-probs.
 
-    log_probs: a function of all tokens so far; or a mapping from contexts to rows, of which the longest context that the
-      tokens end with counts; the context () fits all.
+    log_probs: a function of all tokens so far; or a mapping from contexts to rows, of which the longest context that
+      the tokens end with counts; the context () fits all.
     Raises ValueError or TypeError for a mapping that does not fit the vocabulary.
     """
 
@@ -74,8 +74,8 @@ class MockModel:
                 found = self._table.get(past[len(past) - length:])
                 if found is not None:
                     return found
-            raise _failures.failure("MODEL_OUTPUT_INVALID", f"log_probs has no context with which the tokens {shown(past)} "
-                                    "end: add one, or () for all others")
+            raise _failures.failure("MODEL_OUTPUT_INVALID", "log_probs has no context with which the tokens "
+                                    f"{shown(past)} end: add one, or () for all others")
         with self._lock:
             if past not in self._known:
                 if len(self._known) == _MOST_ROWS:
@@ -95,7 +95,8 @@ class MockModel:
 
     def fingerprint(self) -> bytes:
         """Of everything that was given, so far as it can be told; a function has one of its name."""
-        given = repr(sorted(self._table.items())) if self._table is not None else getattr(self._rows, "__qualname__", "")
+        name = getattr(self._rows, "__qualname__", "") if self._table is None else ""
+        given = name if self._table is None else repr(sorted(self._table.items()))
         return hashlib.sha256(f"{self.vocab_size} {given}".encode()).digest()
 
     def _context(self, context: Context) -> tuple[int, ...]:
@@ -125,7 +126,8 @@ class MockModel:
         else:
             values = [float(log_prob) for log_prob in row]
         if len(values) != self.vocab_size:
-            raise ValueError(f"{name} has {len(values)} log-probs; it must have {self.vocab_size}, one for each token id")
+            raise ValueError(f"{name} has {len(values)} log-probs; it must have {self.vocab_size}, one for each token "
+                             "id")
         total = math.fsum(map(math.exp, values)) if max(values) < 1 else math.inf
         if not abs(total - 1) <= _TOLERANCE:
             raise ValueError(f"{name}: the probabilities are {total:g} altogether, and must be 1: give log-probs, or "

@@ -16,7 +16,8 @@ _NORMALIZATIONS = (completion_pb2.NORMALIZATION_SUM, completion_pb2.NORMALIZATIO
                    completion_pb2.NORMALIZATION_PER_BYTE, completion_pb2.NORMALIZATION_PER_CHARACTER)
 
 
-def rank_items(setting: Setting, request: scoring_service_pb2.RankRequest) -> Iterator[scoring_service_pb2.RankResponse]:
+def rank_items(setting: Setting, request: scoring_service_pb2.RankRequest
+               ) -> Iterator[scoring_service_pb2.RankResponse]:
     """The Rank call."""
     order_by = request.order_by or completion_pb2.NORMALIZATION_SUM
     if order_by not in _NORMALIZATIONS:
@@ -35,8 +36,9 @@ def rank_items(setting: Setting, request: scoring_service_pb2.RankRequest) -> It
     yield from answers(setting, request.items, scoring_service_pb2.RankResponse, fill)
 
 
-def _rank(ranked: scoring_service_pb2.RankedItem, scores: list[Score | None], order_by: int, beta: float) -> None:
-    values: dict[int, list[float | None]] = {by: [] for by in _NORMALIZATIONS}
+def _rank(ranked: scoring_service_pb2.RankedItem, scores: list[Score | None], order_by: completion_pb2.Normalization,
+          beta: float) -> None:
+    values: dict[completion_pb2.Normalization, list[float | None]] = {by: [] for by in _NORMALIZATIONS}
     for candidate, score in zip(ranked.candidates, scores):
         found = {} if score is None or score.log_prob == -_INF else _normalized(candidate, score)
         for by in _NORMALIZATIONS:
@@ -46,7 +48,8 @@ def _rank(ranked: scoring_service_pb2.RankedItem, scores: list[Score | None], or
         if any(can and value is None for can, value in zip(can_place, values[by])):
             if by == order_by:
                 name = completion_pb2.Normalization.Name(by)
-                raise _failures.failure("NORMALIZATION_UNDEFINED", f"{name} is not defined for all candidates", value=name)
+                raise _failures.failure("NORMALIZATION_UNDEFINED", f"{name} is not defined for all candidates",
+                                        value=name)
             continue
         ranked.orderings.append(_ordering(by, values[by]))
     for index, place in zip(ranked.orderings[0].candidate_indices, ranked.orderings[0].places):
@@ -62,7 +65,8 @@ def _rank(ranked: scoring_service_pb2.RankedItem, scores: list[Score | None], or
         ranked.closed_set.CopyFrom(closed)
 
 
-def _normalized(candidate: scoring_service_pb2.RankedCandidate, score: Score) -> dict[int, float]:
+def _normalized(candidate: scoring_service_pb2.RankedCandidate, score: Score
+                ) -> dict[completion_pb2.Normalization, float]:
     """Every value of a candidate, also written into it."""
     found = {completion_pb2.NORMALIZATION_SUM: score.log_prob,
              completion_pb2.NORMALIZATION_PER_TOKEN: score.log_prob / len(score.tokens)}
@@ -81,7 +85,7 @@ def _normalized(candidate: scoring_service_pb2.RankedCandidate, score: Score) ->
     return found
 
 
-def _ordering(by: int, values: Sequence[float | None]) -> scoring_service_pb2.RankOrdering:
+def _ordering(by: completion_pb2.Normalization, values: Sequence[float | None]) -> scoring_service_pb2.RankOrdering:
     """Equal values share the best place."""
     order = sorted((i for i, value in enumerate(values) if value is not None), key=lambda i: -(values[i] or 0.0))
     places: list[int] = []

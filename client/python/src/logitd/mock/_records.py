@@ -54,10 +54,11 @@ class Recorder:
         self.sampling = samples and (not options.HasField("sampling_log_prob") or options.sampling_log_prob)
         self.writes_tokens = (options.layout or default_layout) == completion_pb2.RECORD_LAYOUT_RECORDS
 
-    def record(self, row: Sequence[float], token_id: int, position: int, origin: int,
-               sampling_log_prob: float | None = None, kept: Mapping[int, float] | None = None) -> completion_pb2.TokenRecord:
-        """row: the model's log-probs. sampling_log_prob: None: there are no stages; -inf: the stages leave the token out.
-        kept: the probabilities of the tokens that the stages keep."""
+    def record(self, row: Sequence[float], token_id: int, position: int, origin: completion_pb2.TokenOrigin,
+               sampling_log_prob: float | None = None,
+               kept: Mapping[int, float] | None = None) -> completion_pb2.TokenRecord:
+        """row: the model's log-probs. sampling_log_prob: None: there are no stages; -inf: the stages leave the token
+        out. kept: the probabilities of the tokens that the stages keep."""
         options = self._options
         record = completion_pb2.TokenRecord(token_id=token_id, position=position, origin=origin,
                                             log_prob_state=completion_pb2.LOG_PROB_STATE_PRESENT)

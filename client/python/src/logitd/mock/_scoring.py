@@ -244,8 +244,8 @@ def named(field: str, parts: Iterable[Any]) -> dict[str, Any]:
 
 def answers(setting: Setting, items: Sequence[Any], kind: type[_Response],
             fill: Callable[[Any, _Response, str], None]) -> Iterator[_Response]:
-    """One response per item, in order. `fill` writes an item's results, and may raise the item's error; its last argument
-    is the item's path."""
+    """One response per item, in order. `fill` writes an item's results, and may raise the item's error; its last
+    argument is the item's path."""
     for index, item in enumerate(items):
         response = kind(item_index=index, id=item.id, provenance=setting.provenance())
         error = setting.item_error(item.id)
@@ -262,7 +262,8 @@ def answers(setting: Setting, items: Sequence[Any], kind: type[_Response],
         yield response
 
 
-def score_items(setting: Setting, request: scoring_service_pb2.ScoreRequest) -> Iterator[scoring_service_pb2.ScoreResponse]:
+def score_items(setting: Setting, request: scoring_service_pb2.ScoreRequest
+                ) -> Iterator[scoring_service_pb2.ScoreResponse]:
     """The Score call."""
     items = Items(setting, request, completion_pb2.RECORD_LAYOUT_RECORDS)
 

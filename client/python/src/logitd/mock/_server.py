@@ -20,12 +20,14 @@ from logitd.v1 import model_runner_service_pb2, server_service_pb2
 _LIMITS = {
     "max_message_bytes": 64 << 20, "max_request_bytes": 16 << 20, "max_message_elements": 1 << 18,
     "max_vocab_size": 1 << 20, "max_rows_per_message": 1024, "max_sequences_per_stream": 1024, "max_tokens": 131_072,
-    "max_prompt_tokens": 131_072, "max_top_n": 1024, "max_alternatives": 1 << 20, "max_named_tokens": 1024, "max_n": 128,
-    "max_generated_tokens": 1 << 18, "max_items": 4096, "max_continuations": 1024, "max_candidates": 10_000,
+    "max_prompt_tokens": 131_072, "max_top_n": 1024, "max_alternatives": 1 << 20, "max_named_tokens": 1024,
+    "max_n": 128, "max_generated_tokens": 1 << 18, "max_items": 4096, "max_continuations": 1024,
+    "max_candidates": 10_000,
     "max_id_bytes": 256, "max_segments": 4096, "max_score_tokens": 1 << 19, "max_text_bytes": 4 << 20,
     "max_streams_per_connection": 256, "max_calls": 1024, "max_open_streams": 2048, "max_stops": 256,
 }
 _DEFAULT: Any = object()
+_Names = str | tuple[str, ...] | None
 
 
 class MockServer:
@@ -113,7 +115,7 @@ class MockServer:
         """All request messages so far, in the order in which they came; of a stream each message."""
         return self._orders.requests()
 
-    def fail(self, reason: str, message: str = "", *, times: int = 1, methods: str | tuple[str, ...] | None = None,
+    def fail(self, reason: str, message: str = "", *, times: int = 1, methods: _Names = None,
              after_responses: int = 0, **details: Any) -> None:
         """The next `times` calls fail as a whole.
 
@@ -128,14 +130,15 @@ class MockServer:
             raise ValueError(f"methods has {sorted(names - set(METHODS))}; the methods are {', '.join(METHODS)}")
         self._orders.add(Order(error, names, times, after_responses))
 
-    def overload(self, *, times: int = 1, retry_after_s: float = 0.01, methods: str | tuple[str, ...] | None = None) -> None:
+    def overload(self, *, times: int = 1, retry_after_s: float = 0.01, methods: _Names = None) -> None:
         """The next `times` calls are refused with OVERLOADED and a retry delay."""
         self.fail("OVERLOADED", "the mock server is full", times=times, methods=methods, retry_after_s=retry_after_s,
                   limit="max_calls")
 
-    def be_unavailable(self, *, times: int = 1, methods: str | tuple[str, ...] | None = None, after_responses: int = 0) -> None:
+    def be_unavailable(self, *, times: int = 1, methods: _Names = None, after_responses: int = 0) -> None:
         """The next `times` calls fail with UNAVAILABLE (DRAINING), as of a server that is restarted."""
-        self.fail("DRAINING", "the mock server shuts down", times=times, methods=methods, after_responses=after_responses)
+        self.fail("DRAINING", "the mock server shuts down", times=times, methods=methods,
+                  after_responses=after_responses)
 
     def fail_item(self, item_id: str, reason: str, message: str = "", **details: Any) -> None:
         """Items of Score, Rank and Decide with this id have an error, always."""

@@ -70,8 +70,8 @@ class Texts:
         return token_id
 
     def join(self, context: str, text: str, alone: list[int]) -> Joined:
-        """The tokens of `text` after a context of text, whose own tokens are `alone`; under LM_EVAL those of the context
-        without the white space at its end."""
+        """The tokens of `text` after a context of text, whose own tokens are `alone`; under LM_EVAL those of the
+        context without the white space at its end."""
         kept = context.rstrip() if self.boundary == completion_pb2.BOUNDARY_LM_EVAL else context
         moved = len(context) - len(kept)
         report = scoring_service_pb2.BoundaryReport(rule=self.boundary, moved_space_count=moved)

@@ -59,7 +59,8 @@ class Attachment:
         self._setup = setup
         self._facts = setup.facts
         self._wire = _rows.WIRE_TYPES[setup.facts.dtype]
-        self._max_message_bytes = max(_USUAL_MESSAGE_BYTES, self._facts.vocab_size * self._wire.bytes + _ROW_OVERHEAD_BYTES)
+        row_bytes = self._facts.vocab_size * self._wire.bytes
+        self._max_message_bytes = max(_USUAL_MESSAGE_BYTES, row_bytes + _ROW_OVERHEAD_BYTES)
         self._sequences = Sequences(setup.engine, self._facts.max_sequences, self._facts.context_length)
         self._outbox = Outbox()
         # Batches that have not been answered, by number.
@@ -71,7 +72,7 @@ class Attachment:
         self._heartbeat_s = self._silence_s = 0.0
         self._heart: threading.Thread | None = None
         self._fault: errors.LogitdError | None = None
-        self._call = channel.stream_stream(
+        self._call: Any = channel.stream_stream(
             "/logitd.v1.ModelRunnerService/Attach", request_serializer=None,
             response_deserializer=runner_pb2.AttachResponse.FromString)(self._outbox)
 

@@ -74,7 +74,7 @@ def _append_tokens(model: Any, form: str, name: str) -> Callable[[Sequence[Appen
         if form == "rows":
             found = [model.rows(tuple(work[i].state), wanted[i]) for i in asked]
         else:
-            found = _sequence(model.rows_batch([tuple(work[i].state) for i in asked], [wanted[i] for i in asked]),
+            found = _elements(model.rows_batch([tuple(work[i].state) for i in asked], [wanted[i] for i in asked]),
                               len(asked), name)
         for i, rows in zip(asked, found):
             results[i] = rows if isinstance(rows, BaseException) else (work[i].state, rows)
@@ -95,17 +95,17 @@ def _append_all(model: Any, name: str) -> Callable[[Sequence[Append]], Sequence[
         results = model.append_batch([one.state for one in work], [one.tokens for one in work],
                                      [one.wanted for one in work])
         return [result if isinstance(result, BaseException) else _pair(result, name)
-                for result in _sequence(results, len(work), name)]
+                for result in _elements(results, len(work), name)]
 
     return append
 
 
-def _sequence(results: Any, count: int, name: str) -> Sequence[Any]:
+def _elements(results: Any, count: int, name: str) -> list[Any]:
     try:
         length = len(results)
     except TypeError:
-        raise TypeError(f"{name} returned a {type(results).__name__}; it must return a list of {count}: one element for "
-                        "each sequence") from None
+        raise TypeError(f"{name} returned a {type(results).__name__}; it must return a list of {count}: one element "
+                        "for each sequence") from None
     if length != count:
         raise ValueError(f"{name} returned {length} elements; it must return {count}: one for each sequence")
     return list(results)

@@ -20,8 +20,8 @@ class Evaluator:
     """Evaluates batches in their order, in one thread.
 
     If nobody has waited for a call of the model for `abandon_after_s`, and the model has not come back, its thread is
-    left behind: what it returns is ignored, and another thread goes on with the batch. A model that hangs thus ends only
-    the request that it hangs on. Its state of that sequence has been given up; the call itself may be in it still.
+    left behind: what it returns is ignored, and another thread goes on with the batch. A model that hangs thus ends
+    only the request that it hangs on. Its state of that sequence has been given up; the call may be in it still.
 
     It outlives the connections of a runner, so that a model is never called twice at once. Thread-safe.
     """

@@ -17,8 +17,8 @@ _ROW_BYTES = 256 << 20
 class RowsModel(Protocol):
     """A model without caches: token ids in, rows out.
 
-    It may have more attributes than vocab_size: see `Facts`. The runner keeps the tokens of each sequence, and so copies
-    and cuts sequences by itself.
+    It may have more attributes than vocab_size: see `Facts`. The runner keeps the tokens of each sequence, and so
+    copies and cuts sequences by itself.
     """
 
     @property
@@ -70,8 +70,8 @@ class CachedModel(Protocol):
 
         tokens: the appended ones, >= 1.
         wanted: indices into `tokens`, ascending; may be empty.
-        Returns the new state, which may be `state` itself, changed, and the rows as RowsModel.rows returns them (None if
-        none are wanted). If it raises, the sequence is given up with its state.
+        Returns the new state, which may be `state` itself, changed, and the rows as RowsModel.rows returns them (None
+        if none are wanted). If it raises, the sequence is given up with its state.
         """
 
 
@@ -109,8 +109,8 @@ class Platform:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Facts:
-    """Everything that a runner says of its model. Each is an attribute of the model of the same name; all but vocab_size
-    are optional. `Facts.of(model)` reads them.
+    """Everything that a runner says of its model. Each is an attribute of the model of the same name; all but
+    vocab_size are optional. `Facts.of(model)` reads them.
 
     vocab_size: the number of token ids, [1, 2^20].
     context_length: the longest sequence, tokens, >= 1.
@@ -170,7 +170,8 @@ class Facts:
         ends = facts.end_token_ids
         if facts.eos_token_id is not None and facts.eos_token_id not in ends:
             if ends:
-                raise ValueError(f"{name}.eos_token_id is {facts.eos_token_id}; it must be one of end_token_ids {list(ends)}")
+                raise ValueError(f"{name}.eos_token_id is {facts.eos_token_id}; it must be one of end_token_ids "
+                                 f"{list(ends)}")
             ends = (facts.eos_token_id,)
         if facts.adds_bos and facts.bos_token_id is None:
             raise ValueError(f"{name}.adds_bos is set; it needs bos_token_id")
@@ -184,7 +185,8 @@ class Facts:
 
 
 _MOST = {"vocab_size": 1 << 20, "max_cached_tokens": 1 << 40, "parameter_count": 1 << 62}
-_OPTIONAL = ("bos_token_id", "eos_token_id", "parameter_count", "hidden_width", "batch_tolerance_nats", "tokenizer", "platform")
+_OPTIONAL = ("bos_token_id", "eos_token_id", "parameter_count", "hidden_width", "batch_tolerance_nats", "tokenizer",
+             "platform")
 _TYPES: dict[str, tuple[type, ...]] = {
     "adds_bos": (bool,), "dtype": (str,), "precision": (str,), "chat_template": (str,), "model_fingerprint": (bytes,),
     "batch_tolerance_nats": (int, float), "platform": (Platform,), "tokenizer": (object,)}
@@ -196,7 +198,8 @@ def _checked(name: str, fact: str, value: Any) -> Any:
         return None
     if fact in ("warnings", "end_token_ids"):
         kind = str if fact == "warnings" else int
-        if isinstance(value, (str, bytes)) or not isinstance(value, Sequence) or not all(isinstance(v, kind) for v in value):
+        is_sequence = isinstance(value, Sequence) and not isinstance(value, (str, bytes))
+        if not is_sequence or not all(isinstance(part, kind) for part in value):
             raise TypeError(f"{name} is {value!r}; it must be a sequence of {kind.__name__}")
         return tuple(value)
     if fact in _TYPES:

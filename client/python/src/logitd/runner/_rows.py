@@ -23,7 +23,7 @@ class WireType:
     """The type in which a model's rows are sent."""
 
     name: str
-    proto: int
+    proto: logits_pb2.LogitsDtype
     bytes: int
 
 
@@ -56,14 +56,16 @@ def _invalid(source: str, text: str, **details: Any) -> errors.LogitdError:
 
 
 def _wrong_shape(source: str, shape: Sequence[int], count: int, vocab_size: int) -> errors.LogitdError:
-    return _invalid(source, f"an array of shape {list(shape)}; the shape must be [{count}, {vocab_size}]: one row for each "
-                            "wanted token, and in it one logit for each token of the vocabulary")
+    return _invalid(source, f"an array of shape {list(shape)}; the shape must be [{count}, {vocab_size}]: one row for "
+                            "each wanted token, and in it one logit for each token of the vocabulary")
 
 
 def _wrong_value(source: str, value: float, row: int, token_id: int | None) -> errors.LogitdError:
     if token_id is None:
         return _invalid(source, f"row {row} without a finite logit: every token of it is excluded")
-    name = "NaN" if value != value else "+inf" if value == _INF else f"{value}, which f32 cannot hold (-inf excludes a token),"
+    name = "NaN" if value != value else "+inf"
+    if abs(value) < _INF:
+        name = f"{value}, which f32 cannot hold (-inf excludes a token),"
     return _invalid(source, f"{name} in row {row}, token {token_id}", token_id=token_id)
 
 

@@ -96,8 +96,10 @@ class Runner:
 
     def start(self, timeout: float | None = 60.0) -> Runner:
         """Begins, and waits until the server has accepted the runner, and has not refused its model. (The model serves
-        when the server has its vocabulary, too: then health service "model/NAME" is SERVING.) Raises LogitdError if the server refuses it, UnavailableError if it does not answer within
-        `timeout` seconds; the runner has then stopped."""
+        when the server has its vocabulary, too: then health service "model/NAME" is SERVING.)
+
+        Raises LogitdError if the server refuses it, UnavailableError if it does not answer within `timeout` seconds;
+        the runner has then stopped."""
         self._begin()
         with self._lock:
             answered = self._changed.wait_for(lambda: self._is_attached or self._has_ended, timeout)
@@ -108,7 +110,8 @@ class Runner:
             return self
         self.stop()
         if error is None:
-            text = "the server ended the connection" if ended else f"no server answers at {self._address} within {timeout:g} s"
+            silent = f"no server answers at {self._address} within {timeout} s"
+            text = "the server ended the connection" if ended else silent
             error = errors.UnavailableError(text, code=grpc.StatusCode.UNAVAILABLE)
         raise error
 
@@ -246,8 +249,8 @@ def serve(model: Model, address: str, *, name: str, reconnect: bool = True, **op
 
         logitd.runner.serve(MyModel(), "unix:/run/logitd/runner.sock", name="mine")
 
-    Arguments as Runner has them. Signals are taken in the main thread only. Raises LogitdError if the server refuses the
-    model, and, with reconnect=False, if the connection fails.
+    Arguments as Runner has them. Signals are taken in the main thread only. Raises LogitdError if the server refuses
+    the model, and, with reconnect=False, if the connection fails.
     """
     runner = Runner(model, address, name=name, reconnect=reconnect, **options)
     stopped = threading.Event()

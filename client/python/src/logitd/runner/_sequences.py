@@ -106,5 +106,6 @@ class Sequences:
     def _check_room(self, work: runner_pb2.SequenceWork) -> None:
         if work.isolated or len(self._held) < self._max_sequences:
             return
-        raise _failures.failure("OVERLOADED", f"{len(self._held)} sequences have a state, and the model takes "
-                                f"max_sequences = {self._max_sequences}", limit="capacity.max_sequences", retry_after_s=1.0)
+        raise _failures.failure(
+            "OVERLOADED", f"{len(self._held)} sequences have a state, and the model takes max_sequences = "
+            f"{self._max_sequences}", limit="capacity.max_sequences", retry_after_s=1.0)

@@ -13,6 +13,7 @@ from logitd.v1 import model_runner_service_pb2 as runner_pb2
 
 _log = logging.getLogger("logitd.runner")
 Write = Callable[[runner_pb2.AttachRequest], object]
+_Call = tuple[runner_pb2.AttachResponse, Write, dict[int, bool]]
 
 
 class TextCalls:
@@ -21,7 +22,7 @@ class TextCalls:
     def __init__(self, texts: SpecialTokens | None):
         """texts: the model's tokenizer; None: it has none, and every call fails."""
         self._texts = texts
-        self._queue: queue.SimpleQueue[tuple[runner_pb2.AttachResponse, Write, dict[int, bool]] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
         threading.Thread(target=self._serve, name="logitd-tokenize", daemon=True).start()
 
     def push(self, call: runner_pb2.AttachResponse, write: Write, open_calls: dict[int, bool]) -> None:

@@ -132,11 +132,13 @@ class SpecialTokens:
                              f"{self._vocab_size}")
         for token_id, token in enumerate(self.tokens):
             if not isinstance(token, Token):
-                raise TypeError(f"{self._name}.vocabulary() has {token!r} at {token_id}; it must be a logitd.runner.Token")
+                raise TypeError(f"{self._name}.vocabulary() has {token!r} at {token_id}; it must be a "
+                                "logitd.runner.Token")
             if token.kind not in _KINDS:
                 raise ValueError(f"token {token_id} is of kind {token.kind!r}; it must be {', '.join(_KINDS)}")
             if len(token.bytes) > _MOST_TOKEN_BYTES:
-                raise ValueError(f"token {token_id} has {len(token.bytes)} bytes; at most {_MOST_TOKEN_BYTES} are allowed")
+                raise ValueError(f"token {token_id} has {len(token.bytes)} bytes; at most {_MOST_TOKEN_BYTES} are "
+                                 "allowed")
 
     def vocabulary(self) -> logits_pb2.Vocabulary:
         """The message that describes it."""
@@ -155,8 +157,8 @@ class SpecialTokens:
 
     def tokenize(self, text: str, add_special_tokens: bool | None = None, parse_special_tokens: bool = False,
                  continues_text: bool = False) -> list[int]:
-        """The tokens of a text. add_special_tokens: BOS in front; None: as the model's adds_bos says. continues_text: the
-        text stands behind another one, and nothing is put before it.
+        """The tokens of a text. add_special_tokens: BOS in front; None: as the model's adds_bos says. continues_text:
+        the text stands behind another one, and nothing is put before it.
         Raises MALFORMED_MESSAGE for a text that the tokenizer refuses, INTERNAL for wrong ids."""
         adds = self._adds_bos if add_special_tokens is None else add_special_tokens
         ids = [self._bos_token_id] if adds and not continues_text and self._bos_token_id is not None else []
@@ -208,5 +210,6 @@ class SpecialTokens:
         except Exception as error:
             raise _failures.failure("INTERNAL", f"{self._name} raised {type(error).__name__}: {error}") from error
         if not isinstance(text, bytes):
-            raise _failures.failure("INTERNAL", f"{self._name}.detokenize returned {type(text).__name__}; it must be bytes")
+            raise _failures.failure("INTERNAL", f"{self._name}.detokenize returned {type(text).__name__}; it must be "
+                                    "bytes")
         return text

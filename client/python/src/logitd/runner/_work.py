@@ -64,8 +64,8 @@ def forks_that_wait(entries: Sequence[runner_pb2.SequenceWork], length_of: Calla
     """For each entry -1, or the index of the earlier entry whose tokens must be evaluated before this one is set up,
     because it copies tokens that the batch itself evaluates.
 
-    Entries that wait for the same entry are set up in order, before tokens are appended to any of them. `length_of`: the
-    length of a sequence before the batch; 0: it is not known.
+    Entries that wait for the same entry are set up in order, before tokens are appended to any of them. `length_of`:
+    the length of a sequence before the batch; 0: it is not known.
     """
     waits: list[int] = []
     places: dict[int, int] = {}
