@@ -5,7 +5,9 @@
 #include <limits>
 
 #include "core/compensated_sum.h"
+#include "core/errors.h"
 #include "core/exact_math.h"
+#include "core/limits.h"
 
 namespace logitd {
 namespace {
@@ -41,6 +43,11 @@ std::optional<double> NormalizedLogProb(const CandidateScore& candidate, Normali
 
 double GnmtPenalty(int32_t token_count, double alpha) {
   return Exp(alpha * Log((5 + static_cast<double>(token_count)) / 6));
+}
+
+absl::Status CheckGnmtAlpha(double alpha) {
+  if (alpha >= 0 && alpha <= kMaxGnmtAlpha) return absl::OkStatus();
+  return errors::OutOfRange("gnmt_alpha", alpha, "in [0, 10]");
 }
 
 std::optional<double> BitsPerByte(const CandidateScore& candidate) {

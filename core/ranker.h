@@ -9,6 +9,8 @@
 #include <span>
 #include <vector>
 
+#include "absl/status/status.h"
+
 namespace logitd {
 
 // A scored candidate. REQUIRES: log_prob is finite, token_count >= 1. An empty candidate is an error before it comes
@@ -43,6 +45,8 @@ std::optional<double> NormalizedLogProb(const CandidateScore& candidate, Normali
                                         std::optional<double> gnmt_alpha = std::nullopt);
 // ((5 + L) / 6)^alpha, >= 1; exactly 1 for one token. Range: token_count >= 1, alpha in [0, 10].
 double GnmtPenalty(int32_t token_count, double alpha);
+// FIELD_OUT_OF_RANGE of gnmt_alpha outside [0, 10].
+absl::Status CheckGnmtAlpha(double alpha);
 // -log_prob / (bytes ln 2), bits. Unset: bytes not known.
 std::optional<double> BitsPerByte(const CandidateScore& candidate);
 // exp(-log_prob / tokens), >= 1; +inf above the range of double (a mean below -709.78 nats).

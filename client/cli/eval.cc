@@ -13,6 +13,7 @@
 #include "client/cli/flags.h"
 #include "client/cli/json_lines.h"
 #include "client/cli/request_fields.h"
+#include "client/cli/rolling_flags.h"
 #include "client/cli/session.h"
 #include "client/cli/table.h"
 #include "client/logitd/client_error.h"
@@ -34,36 +35,43 @@ std::string JsonNumber(double value) {
 
 std::string JsonBool(bool value) { return value ? "true" : "false"; }
 
-// Why a sequence has no sum. Unset: it has one.
-std::optional<v1::Error> ErrorOf(const v1::ScoredSequence& score) {
-  if (score.totals().has_cumulative_model_log_prob()) return std::nullopt;
-  v1::Error error;
-  error.set_code(static_cast<int>(absl::StatusCode::kFailedPrecondition));
-  error.set_message("a token has probability zero, so there is no sum");
-  return error;
+// The sum of a sequence. One with a token of probability zero has none on the wire: here it is -inf.
+double SumOf(const v1::ScoredSequence& score) {
+  const v1::SequenceTotals& totals = score.totals();
+  return totals.has_cumulative_model_log_prob() ? totals.cumulative_model_log_prob() : -HUGE_VAL;
 }
 
-// The first error of the item, or of one of its parts. Unset: each part has its sum.
-std::optional<v1::Error> ErrorOf(const v1::ScoredItem& item) {
-  if (item.has_error()) return item.error();
-  for (const v1::ScoredContinuation& continuation : item.continuations()) {
+// The score of an item for perplexity.
+const v1::ScoredSequence& TextScore(const v1::ScoredItem& item) {
+  return item.has_rolling() ? item.rolling().score() : item.continuations(0).score();
+}
+
+// The first error of the item, or of one of its parts. An impossible choice only loses; with an impossible text the
+// perplexity of all texts would be infinite, so that text has an error. Unset: the item counts.
+std::optional<v1::Error> ErrorOf(const v1::ScoredItem& scored, const EvalItem& item) {
+  if (scored.has_error()) return scored.error();
+  for (const v1::ScoredContinuation& continuation : scored.continuations()) {
     if (continuation.has_error()) return continuation.error();
-    if (std::optional<v1::Error> error = ErrorOf(continuation.score())) return error;
   }
-  if (item.has_rolling()) return ErrorOf(item.rolling().score());
-  return std::nullopt;
+  if (item.answer || TextScore(scored).totals().has_cumulative_model_log_prob()) return std::nullopt;
+  v1::Error error;
+  error.set_code(static_cast<int>(absl::StatusCode::kInvalidArgument));
+  error.set_reason(v1::ERROR_REASON_NORMALIZATION_UNDEFINED);
+  error.set_field(scored.has_rolling() ? "text" : "continuation");
+  error.set_message(absl::StrCat(error.field(), " has a token of probability zero, so its perplexity is infinite"));
+  return error;
 }
 
 // An item's line of the output. It begins with its place (FileRun).
 std::string OutcomeLine(const v1::ScoreResponse& response, const EvalItem& item) {
   const std::string id = ToJsonArray({response.id()});
   std::string line = absl::StrCat("{\"item_index\":", response.item_index(), ",\"id\":", id.substr(1, id.size() - 2));
-  if (const std::optional<v1::Error> error = ErrorOf(response.item())) {
+  if (const std::optional<v1::Error> error = ErrorOf(response.item(), item)) {
     return absl::StrCat(line, ",\"error\":", ToJson(*error), "}");
   }
   std::vector<double> sums;
   for (const v1::ScoredContinuation& continuation : response.item().continuations()) {
-    sums.push_back(continuation.score().totals().cumulative_model_log_prob());
+    sums.push_back(SumOf(continuation.score()));
   }
   if (item.answer) {
     const ChoiceOutcome outcome = Judge(item, sums);
@@ -72,11 +80,9 @@ std::string OutcomeLine(const v1::ScoreResponse& response, const EvalItem& item)
                         ",\"acc_bytes\":", JsonBool(outcome.acc_bytes), ",\"answer\":", *item.answer, ",\"sums\":[",
                         absl::StrJoin(sums, ",", number), "]}");
   }
-  const v1::ScoredSequence& score =
-      response.item().has_rolling() ? response.item().rolling().score() : response.item().continuations(0).score();
-  return absl::StrCat(line, ",\"sum\":", JsonNumber(score.totals().cumulative_model_log_prob()),
-                      ",\"token_count\":", score.totals().token_count(), ",\"byte_count\":", score.byte_count(),
-                      ",\"greedy\":", JsonBool(score.is_greedy()), "}");
+  const v1::ScoredSequence& score = TextScore(response.item());
+  return absl::StrCat(line, ",\"sum\":", JsonNumber(SumOf(score)), ",\"token_count\":", score.totals().token_count(),
+                      ",\"byte_count\":", score.byte_count(), ",\"greedy\":", JsonBool(score.is_greedy()), "}");
 }
 
 // Takes an item's line apart again, of this run or of one before.
@@ -148,13 +154,20 @@ absl::StatusOr<int> Run(const Arguments& arguments, Session& session) {
     request.mutable_tokenization()->set_boundary(v1::BOUNDARY_LM_EVAL);
   }
   request.mutable_record()->set_layout(v1::RECORD_LAYOUT_NONE);
+  v1::RollingText windows;
+  RETURN_IF_ERROR(SetWindows(arguments, windows));
 
-  ASSIGN_OR_RETURN(FileRun run, FileRun::Begin("eval", arguments, request, request.model(), session,
-                                               {{"delimiter", ToJsonArray({delimiter})}}));
+  ASSIGN_OR_RETURN(FileRun run,
+                   FileRun::Begin("eval", arguments, request, request.model(), session,
+                                  {{"delimiter", ToJsonArray({delimiter})}, {"window_rule", ToJson(windows)}}));
   const FileCall<v1::ScoreItem, v1::ScoreRequest, v1::ScoreResponse, EvalItem> call = {
       .send = [&session](const auto& message, const auto& on_item) { return session.client->Score(message, on_item); },
-      .read = [&](const InputLine& line, v1::ScoreItem* score,
-                  EvalItem* item) { return ReadEvalItem(line, run.in(), delimiter, score, item); },
+      .read =
+          [&](const InputLine& line, v1::ScoreItem* score, EvalItem* item) {
+            std::optional<LineError> error = ReadEvalItem(line, run.in(), delimiter, score, item);
+            if (!error && score->has_rolling()) score->mutable_rolling()->MergeFrom(windows);
+            return error;
+          },
       .show = OutcomeLine,
   };
   Outcomes outcomes;
@@ -186,6 +199,7 @@ Command EvalCommand() {
                            {"--boundary", "tokenization.boundary", "RULE",
                             "how two texts become tokens: lm-eval (default, the harness's rule), joint or separate"},
                            TruncationFlag()},
+                          RollingFlags(),
                           TokenizationFlags(),
                           ReproducibleFlags()})},
                  {"Errors",

@@ -19,9 +19,10 @@ using google::protobuf::Value;
 
 constexpr int kQuotedColumns = 24;
 
-// An error of one key: it must be `bound`.
-absl::Status KeyError(const std::string& key, const std::string& bound) {
-  return client::InputError(key, "", bound, absl::StrCat(key, " must be ", bound));
+// An error of one key: it must be `bound`, and is `value`, as a person reads it; an empty value is not named.
+absl::Status KeyError(const std::string& key, const std::string& bound, const std::string& value = "") {
+  return client::InputError(key, value, bound,
+                            absl::StrCat(key, " must be ", bound, value.empty() ? "" : ", got ", value));
 }
 
 // The value of a key. Null: it is not there.
@@ -49,7 +50,7 @@ absl::StatusOr<int> AnswerOf(const google::protobuf::Struct& fields, const std::
     if (number >= 0 && number < static_cast<double>(choices.size()) && number == std::floor(number)) {
       return static_cast<int>(number);
     }
-    return KeyError(key, absl::StrCat("in [0, ", choices.size(), "), got ", number));
+    return KeyError(key, absl::StrCat("in [0, ", choices.size(), ")"), absl::StrCat(number));
   }
   if (!value->has_string_value()) return KeyError(key, "an index or a text");
   int found = -1;
@@ -59,8 +60,8 @@ absl::StatusOr<int> AnswerOf(const google::protobuf::Struct& fields, const std::
     found = static_cast<int>(i);
   }
   if (found < 0) {
-    return KeyError(key, absl::StrCat("one of the choices, got \"",
-                                      Shorten(EscapeText(value->string_value()), kQuotedColumns), "\""));
+    return KeyError(key, "one of the choices",
+                    absl::StrCat("\"", Shorten(EscapeText(value->string_value()), kQuotedColumns), "\""));
   }
   return found;
 }
@@ -139,7 +140,7 @@ absl::Status Read(const google::protobuf::Struct& fields, const std::string& del
 std::optional<LineError> ReadEvalItem(const InputLine& line, const std::string& file, const std::string& delimiter,
                                       v1::ScoreItem* score, EvalItem* item) {
   google::protobuf::Struct fields;
-  if (std::optional<LineError> error = ReadItem(line, file, &fields)) return error;
+  if (std::optional<LineError> error = ReadItem(line, file, &fields, "an item of eval")) return error;
   const absl::Status status = Read(fields, delimiter, *score, *item);
   if (status.ok()) return std::nullopt;
   LineError out{.error = client::ErrorMessageOf(status), .id = score->id()};

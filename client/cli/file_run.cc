@@ -20,7 +20,9 @@ namespace {
 
 constexpr double kMaxRetrySeconds = 1e6;
 
-LineSource SourceOf(const std::string& file) { return {.name = EscapeText(file), .field = "in"}; }
+LineSource SourceOf(const std::string& file, const std::string& content = "") {
+  return {.name = EscapeText(file), .field = "in", .content = content};
+}
 
 absl::Status UnavailableModel(const std::string& model) {
   return absl::UnavailableError(
@@ -80,18 +82,20 @@ absl::StatusOr<bool> AsksForFile(const Arguments& arguments, const std::vector<F
   return true;
 }
 
-std::optional<LineError> ReadItem(const InputLine& line, const std::string& file, google::protobuf::Message* item) {
+std::optional<LineError> ReadItem(const InputLine& line, const std::string& file, google::protobuf::Message* item,
+                                  const std::string& content) {
+  const LineSource source = SourceOf(file, content);
   if (line.is_blank()) {
     v1::Error error;
     error.set_code(static_cast<int>(absl::StatusCode::kInvalidArgument));
     error.set_reason(v1::ERROR_REASON_MALFORMED_MESSAGE);
     error.set_field("in");
     error.set_value(absl::StrCat("line ", line.number));
-    error.set_message(absl::StrCat("line ", line.number, " of ", EscapeText(file), " is blank: it must hold a ",
-                                   item->GetDescriptor()->name(), " in JSON"));
+    error.set_message(absl::StrCat("line ", line.number, " of ", source.name, " is blank: it must hold ",
+                                   ContentOf(source, *item), " in JSON"));
     return LineError{.error = std::move(error)};
   }
-  std::optional<v1::Error> error = FromLine(line, item, SourceOf(file));
+  std::optional<v1::Error> error = FromLine(line, item, source);
   if (!error) return std::nullopt;
   LineError out{.error = *std::move(error)};
   google::protobuf::Struct fields;

@@ -44,8 +44,9 @@ struct LineError {
   std::string id = {};
 };
 
-// Reads the item of a line. Unset: there is one.
-std::optional<LineError> ReadItem(const InputLine& line, const std::string& file, google::protobuf::Message* item);
+// Reads the item of a line. `content` is what errors call it; empty: the message's name. Unset: there is one.
+std::optional<LineError> ReadItem(const InputLine& line, const std::string& file, google::protobuf::Message* item,
+                                  const std::string& content = "");
 
 // Makes the error's message begin with the line's place: "line 3 of in.jsonl: ...".
 void NameLine(const InputLine& line, const std::string& file, v1::Error& error);

@@ -56,6 +56,10 @@ std::string OnOneLine(std::string_view said) {
 
 }  // namespace
 
+std::string ContentOf(const LineSource& source, const google::protobuf::Message& message) {
+  return source.content.empty() ? absl::StrCat("a ", message.GetDescriptor()->name()) : source.content;
+}
+
 std::optional<v1::Error> FromJson(const std::string& line, int64_t line_number, google::protobuf::Message* message,
                                   const LineSource& source) {
   const auto status = google::protobuf::util::JsonStringToMessage(line, message);
@@ -63,8 +67,7 @@ std::optional<v1::Error> FromJson(const std::string& line, int64_t line_number, 
   v1::Error error;
   error.set_code(static_cast<int>(absl::StatusCode::kInvalidArgument));
   error.set_reason(v1::ERROR_REASON_MALFORMED_MESSAGE);
-  error.set_message(absl::StrCat("line ", line_number, " of ", source.name, " is not a ",
-                                 message->GetDescriptor()->name(),
+  error.set_message(absl::StrCat("line ", line_number, " of ", source.name, " is not ", ContentOf(source, *message),
                                  " in JSON: ", OnOneLine({status.message().data(), status.message().size()})));
   error.set_field(source.field);
   error.set_value(absl::StrCat("line ", line_number));

@@ -33,7 +33,12 @@ struct LineSource {
   std::string name = "standard input";
   // Error.field.
   std::string field = "stdin";
+  // What a line holds, "an item of eval". Empty: "a" and the message's name.
+  std::string content = "";
 };
+
+// What a line of the source holds, as errors say it: "a ScoreItem".
+std::string ContentOf(const LineSource& source, const google::protobuf::Message& message);
 
 // Reads a message from JSON. Returns nothing, or the error, which names the line (counted from 1).
 std::optional<v1::Error> FromJson(const std::string& line, int64_t line_number, google::protobuf::Message* message,

@@ -5,13 +5,16 @@
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "client/cli/commands.h"
+#include "client/cli/filled_text.h"
 #include "client/cli/flags.h"
 #include "client/cli/json_lines.h"
 #include "client/cli/record_table.h"
 #include "client/cli/request_fields.h"
+#include "client/cli/rolling_flags.h"
 #include "client/cli/session.h"
 #include "client/cli/table.h"
 #include "client/cli/text_input.h"
+#include "client/cli/tokenization_notes.h"
 #include "client/logitd/client_error.h"
 #include "client/logitd/item_requests.h"
 
@@ -38,12 +41,7 @@ absl::Status SetInput(const Arguments& arguments, Environment& environment, v1::
 
 absl::Status SetRolling(const Arguments& arguments, Environment& environment, v1::RollingText& rolling) {
   RETURN_IF_ERROR(SetInput(arguments, environment, *rolling.mutable_input()));
-  ASSIGN_OR_RETURN(const auto window, arguments.Get<int32_t>("--window"));
-  ASSIGN_OR_RETURN(const auto stride, arguments.Get<int32_t>("--stride"));
-  if (window) rolling.set_window(*window);
-  if (stride) rolling.set_stride(*stride);
-  if (arguments.Value("--rule") == "strided") rolling.set_rule(v1::ROLLING_RULE_STRIDED);
-  return absl::OkStatus();
+  return SetWindows(arguments, rolling);
 }
 
 std::string WindowTable(const v1::RollingScore& rolling, const Style& style) {
@@ -86,7 +84,8 @@ absl::StatusOr<int> Run(const Arguments& arguments, Session& session) {
   } else {
     const v1::RollingScore& rolling = item.rolling();
     if (arguments.Has("--windows")) session.out() << WindowTable(rolling, session.style()) << "\n";
-    session.out() << Summary(rolling);
+    session.out() << Summary(rolling)
+                  << Filled(TokenizationNote(item.tokenization(), "the text"), session.style().width);
   }
   return item.has_error() ? kExitItemFailed : kExitOk;
 }
@@ -105,18 +104,10 @@ Command PerplexityCommand() {
           "logit perplexity book.txt\n"
           "logit perplexity book.txt --window 1024 --stride 512 --windows\n"
           "logit perplexity --ids 504,2644,335 --json\n",
-      .groups = {{"Request",
-                  Joined({{ModelFlag(),
-                           {"--ids", "", "IDS", "the text as token ids, instead of FILE"},
-                           {"--window", "", "N", "tokens that are fed at once; default: the model's context"},
-                           {"--stride", "", "N",
-                            "tokens that each window after the first scores; default: those of a window"},
-                           {.name = "--rule",
-                            .value = "RULE",
-                            .help = "how windows are laid: lm-eval (default, the harness's rule) or strided",
-                            .choices = {"lm-eval", "strided"}}},
-                          TokenizationFlags(),
-                          ReproducibleFlags()})},
+      .groups = {{"Request", Joined({{ModelFlag(), {"--ids", "", "IDS", "the text as token ids, instead of FILE"}},
+                                     RollingFlags(),
+                                     TokenizationFlags(),
+                                     ReproducibleFlags()})},
                  {"Output", {{"--windows", "", "", "list the windows with their sums"}}}},
       .request = v1::ScoreRequest::descriptor(),
       .run = Run};

@@ -13,15 +13,22 @@
 
 namespace logitd::server {
 
+// The value by which completions are compared.
+struct BestBy {
+  Normalization by = Normalization::kPerToken;
+  // Set for kGnmt, [0, 10].
+  std::optional<double> gnmt_alpha = std::nullopt;
+};
+
 // The value by which the request's completions are compared. Unset: best_of is.
-// Errors: FIELD_REQUIRED of best_of; FIELD_OUT_OF_RANGE of best_by, or of record.model_log_prob; VOCABULARY_UNAVAILABLE
-// if the value needs the tokens' bytes.
-absl::StatusOr<std::optional<Normalization>> BestByOf(const v1::GenerateRequest& request, const std::string& model,
-                                                      const Vocabulary& vocabulary);
+// Errors: FIELD_REQUIRED of best_of, best_by or gnmt_alpha; FIELD_OUT_OF_RANGE of best_by, gnmt_alpha or
+// record.model_log_prob; VOCABULARY_UNAVAILABLE if the value needs the tokens' bytes.
+absl::StatusOr<std::optional<BestBy>> BestByOf(const v1::GenerateRequest& request, const std::string& model,
+                                               const Vocabulary& vocabulary);
 
 // Leaves the `count` best of the completions, best first: by value, those without one behind them, those that failed
 // last; equals in their order. REQUIRES: count <= their number.
-void KeepBest(Normalization by, int32_t count, google::protobuf::RepeatedPtrField<v1::Completion>& completions);
+void KeepBest(const BestBy& by, int32_t count, google::protobuf::RepeatedPtrField<v1::Completion>& completions);
 
 }  // namespace logitd::server
 

@@ -1,4 +1,5 @@
-// The log-probs of continuations after their contexts, with an attached model: the common part of Score and Rank.
+// The log-probs of continuations after their contexts, with an attached model: the common part of Score, Rank and
+// Decide.
 #ifndef LOGITD_SERVER_HANDLERS_CONTINUATION_SCORES_H_
 #define LOGITD_SERVER_HANDLERS_CONTINUATION_SCORES_H_
 

@@ -9,9 +9,9 @@
 
 #include "absl/status/statusor.h"
 #include "core/decoder.h"
-#include "core/ranker.h"
 #include "core/stop_strings.h"
 #include "logitd/v1/generation_service.pb.h"
+#include "server/handlers/best_completions.h"
 #include "server/models/served_model.h"
 
 namespace logitd::server {
@@ -21,7 +21,7 @@ struct GenerateOptions {
   int32_t n = 1;
   int32_t returned_count = 1;
   // Set: the best are returned, best first.
-  std::optional<Normalization> best_by;
+  std::optional<BestBy> best_by;
   uint64_t first_sequence_key = 0;
   DecoderConfig decoder;
   // Null: none.

@@ -1,4 +1,5 @@
-// Tokenises the items of Score and Rank: contexts and continuations, as text or token ids -> token ids of the model.
+// Tokenises the items of Score, Rank and Decide: contexts and continuations, as text or token ids -> token ids of the
+// model.
 #ifndef LOGITD_SERVER_HANDLERS_ITEM_TOKENS_H_
 #define LOGITD_SERVER_HANDLERS_ITEM_TOKENS_H_
 

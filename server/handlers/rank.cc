@@ -45,9 +45,7 @@ absl::StatusOr<RankOptions> OptionsOf(const v1::RankRequest& request) {
   }
   if (request.has_gnmt_alpha()) {
     options.gnmt_alpha = request.gnmt_alpha();
-    if (!(*options.gnmt_alpha >= 0 && *options.gnmt_alpha <= kMaxGnmtAlpha)) {
-      return errors::OutOfRange("gnmt_alpha", *options.gnmt_alpha, "in [0, 10]");
-    }
+    RETURN_IF_ERROR(CheckGnmtAlpha(*options.gnmt_alpha));
   } else if (options.order_by == Normalization::kGnmt) {
     return errors::Required("gnmt_alpha", "order_by is NORMALIZATION_GNMT");
   }

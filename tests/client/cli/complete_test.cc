@@ -71,7 +71,9 @@ TEST_F(CompleteTest, EveryFlagReachesItsField) {
                  "--best-of",
                  "8",
                  "--best-by",
-                 "per-byte",
+                 "gnmt",
+                 "--gnmt-alpha",
+                 "0.6",
                  "--stop",
                  "\nUser:",
                  "--time-limit",
@@ -139,7 +141,8 @@ TEST_F(CompleteTest, EveryFlagReachesItsField) {
         record { rank: true entropy: true top_n: 3 }
         stream: true
         best_of: 8
-        best_by: NORMALIZATION_PER_BYTE
+        best_by: NORMALIZATION_GNMT
+        gnmt_alpha: 0.6
       )pb",
       &wanted));
   EXPECT_EQ(request_.DebugString(), wanted.DebugString());

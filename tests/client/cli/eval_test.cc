@@ -84,17 +84,18 @@ TEST(EvalItemTest, ABadItemIsNamedWithItsKey) {
       {R"({"context":"a","choices":["b",2],"answer":0})", "choices[1]", "a text"},
       {R"({"context":"a","choices":["b","c"]})", "answer", "is missing"},
       {R"({"context":"a","choices":["b","c"],"answer":2})", "answer", "in [0, 2), got 2"},
-      {R"({"context":"a","choices":["b","c"],"answer":-1})", "answer", "in [0, 2)"},
+      {R"({"context":"a","choices":["b","c"],"answer":-1})", "answer", "answer must be in [0, 2), got -1"},
       {R"({"context":"a","choices":["b","c"],"answer":0.5})", "answer", "in [0, 2)"},
-      {R"({"context":"a","choices":["b","c"],"gold":"d"})", "gold", "one of the choices"},
+      {R"({"context":"a","choices":["b","c"],"gold":"d"})", "gold", "gold must be one of the choices, got \"d\""},
       {R"({"context":"a","choices":["b","b"],"answer":"b"})", "answer", "an index"},
       {R"({"context":"a","choices":["b","c"],"answer":0,"gold":1})", "gold", "left out"},
       {R"({"contxt":"a","choices":["b","c"],"answer":0})", "contxt", "unknown key"},
       {R"({"context":"a","text":"b"})", "text", "without context"},
       {R"({"context":"a","continuation":"b","answer":0})", "answer", "beside choices"},
       {R"({"id":7,"text":"b"})", "id", "a text"},
-      {"nonsense", "in", "is not"},
-      {"", "in", "is blank"},
+      {"nonsense", "in", "is not an item of eval in JSON"},
+      {"[1]", "in", "is not an item of eval in JSON"},
+      {"", "in", "is blank: it must hold an item of eval"},
   };
   for (const auto& c : cases) {
     v1::ScoreItem score;
@@ -134,8 +135,8 @@ class EvalRun {
     models.add_models()->mutable_model()->set_name("m");
     models.mutable_models(0)->mutable_model()->set_model_fingerprint("print");
     EXPECT_CALL(rig_.models(), ListModels).WillRepeatedly(DoAll(SetArgPointee<2>(models), Return(grpc::Status::OK)));
-    // Each continuation's sum is minus its bytes; a text that holds "bad" fails.
-    EXPECT_CALL(rig_.scoring(), ScoreRaw).WillRepeatedly([](grpc::ClientContext*, const v1::ScoreRequest& request) {
+    // Each continuation's sum is minus its bytes. A text that holds "bad" fails; one that holds "never" is impossible.
+    EXPECT_CALL(rig_.scoring(), ScoreRaw).WillRepeatedly([this](grpc::ClientContext*, const v1::ScoreRequest& request) {
       EXPECT_EQ(request.tokenization().boundary(), v1::BOUNDARY_LM_EVAL);
       std::vector<v1::ScoreResponse> responses;
       for (int i = 0; i < request.items_size(); ++i) {
@@ -147,7 +148,9 @@ class EvalRun {
         if (request.items(i).has_rolling()) {
           // -4 over two tokens.
           v1::ScoredSequence& score = *response.mutable_item()->mutable_rolling()->mutable_score();
-          score.mutable_totals()->set_cumulative_model_log_prob(-4);
+          const std::string& text = request.items(i).rolling().input().text();
+          if (text.find("never") == std::string::npos) score.mutable_totals()->set_cumulative_model_log_prob(-4);
+          windows_.push_back(request.items(i).rolling().window());
           score.mutable_totals()->set_token_count(2);
           score.set_byte_count(static_cast<int>(request.items(i).rolling().input().text().size()));
         }
@@ -158,7 +161,9 @@ class EvalRun {
             continue;
           }
           const auto bytes = static_cast<int>(continuation.text().size());
-          scored.mutable_score()->mutable_totals()->set_cumulative_model_log_prob(-bytes);
+          if (continuation.text().find("never") == std::string::npos) {
+            scored.mutable_score()->mutable_totals()->set_cumulative_model_log_prob(-bytes);
+          }
           scored.mutable_score()->mutable_totals()->set_token_count(2);
           scored.mutable_score()->set_byte_count(bytes - continuation.uncounted_prefix_bytes());
         }
@@ -178,10 +183,13 @@ class EvalRun {
   int Run(const std::vector<std::string>& args) { return rig_.Run(args); }
   std::string out() const { return rig_.out(); }
   std::string err() const { return rig_.err(); }
+  // Of each text that was scored.
+  const std::vector<int32_t>& windows() const { return windows_; }
 
  private:
   CommandRig rig_;
   std::string folder_;
+  std::vector<int32_t> windows_;
 };
 
 constexpr char kItems[] = R"({"context":"c","choices":["a","bbbb"],"answer":0}
@@ -199,6 +207,37 @@ TEST(EvalTest, MetricsOfAFileWithoutAnOutput) {
   EXPECT_THAT(run.out(), HasSubstr("{\"name\":\"acc_norm\",\"value\":0.5,"));
   EXPECT_THAT(run.out(), HasSubstr(absl::StrCat("{\"name\":\"perplexity\",\"value\":7.38905609893065")));
   EXPECT_EQ(run.err(), "");
+}
+
+TEST(EvalTest, AnImpossibleChoiceLosesAndAnImpossibleTextFails) {
+  EvalRun run;
+  const std::string items = run.Write(R"({"context":"c","choices":["never","bbbb"],"answer":1}
+{"context":"c","choices":["b","never"],"answer":1}
+{"text":"never"}
+{"context":"c","continuation":"never"}
+)");
+  const std::string out = run.folder() + "/out";
+  EXPECT_EQ(run.Run({"eval", items, "--out", out, "--json"}), kExitItemFailed) << run.err();
+  EXPECT_THAT(run.out(), HasSubstr("{\"name\":\"acc\",\"value\":0.5,"));
+  EXPECT_THAT(run.out(), HasSubstr("\"failed\":2,"));
+  std::ifstream file(out);
+  std::string lines[4];
+  for (std::string& line : lines) std::getline(file, line);
+  EXPECT_THAT(lines[0],
+              HasSubstr("\"acc\":true,\"acc_norm\":true,\"acc_bytes\":true,\"answer\":1,\"sums\":[\"-Infinity\",-5]"));
+  EXPECT_THAT(lines[2], HasSubstr("\"field\":\"text\""));
+  EXPECT_THAT(lines[3], HasSubstr("continuation has a token of probability zero, so its perplexity is infinite"));
+  EXPECT_THAT(lines[3], HasSubstr("ERROR_REASON_NORMALIZATION_UNDEFINED"));
+}
+
+TEST(EvalTest, TheWindowIsThatOfEveryText) {
+  EvalRun run;
+  const std::string items = run.Write("{\"text\":\"abcd\"}\n{\"text\":\"ef\"}\n");
+  EXPECT_EQ(run.Run({"eval", items, "--window", "64", "--out", run.folder() + "/out"}), kExitOk) << run.err();
+  EXPECT_THAT(run.windows(), ElementsAre(64, 64));
+  EvalRun other;
+  EXPECT_EQ(other.Run({"eval", items, "--window", "32", "--out", run.folder() + "/out", "--resume"}), kExitUsage);
+  EXPECT_THAT(other.err(), HasSubstr("belongs to another window_rule"));
 }
 
 TEST(EvalTest, ATableForPeople) {

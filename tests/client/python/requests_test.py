@@ -234,10 +234,11 @@ class CallTest(unittest.TestCase):
                          {"order_by": "NORMALIZATION_PER_TOKEN", "gnmt_alpha": 0.5, "inverse_temperature": 2.0,
                           "unconditional_context": {"text": ""}, "winner_only": True})
         self.assertEqual(as_dict(_calls.decide([], {"temperature": 0}).method.base), {"temperature": 0.0})
-        self.assertEqual(as_dict(_calls.generate([], {"max_tokens": 5, "n": 2, "best_of": 3, "best_by": "sum", "seed": 7,
-                                                      "first_sequence_key": 9, "stop": "x",
+        self.assertEqual(as_dict(_calls.generate([], {"max_tokens": 5, "n": 2, "best_of": 3, "best_by": "gnmt",
+                                                      "gnmt_alpha": 0.6, "seed": 7, "first_sequence_key": 9, "stop": "x",
                                                       "prompt_record": logitd.Record(rank=True)}).method.base),
-                         {"n": 2, "best_of": 3, "best_by": "NORMALIZATION_SUM", "first_sequence_key": "9",
+                         {"n": 2, "best_of": 3, "best_by": "NORMALIZATION_GNMT", "gnmt_alpha": 0.6,
+                          "first_sequence_key": "9",
                           "sampling": {"seed": "7"}, "stop": {"max_tokens": 5, "stop_strings": ["x"]},
                           "prompt_record": {"rank": True}, "stream": False})
 

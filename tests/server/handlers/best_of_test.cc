@@ -1,5 +1,7 @@
 // Generate: best_of.
 #include <algorithm>
+#include <cmath>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -50,6 +52,10 @@ TEST_F(BestOfTest, TheBestOfAllAreReturnedBestFirst) {
       {"best_by: NORMALIZATION_SUM", [](const v1::Completion& c) { return c.totals().cumulative_model_log_prob(); }},
       {"best_by: NORMALIZATION_PER_BYTE",
        [](const v1::Completion& c) { return c.totals().cumulative_model_log_prob() / c.byte_count(); }},
+      {"best_by: NORMALIZATION_GNMT gnmt_alpha: 2.5",
+       [](const v1::Completion& c) {
+         return c.totals().cumulative_model_log_prob() / std::pow((5.0 + c.totals().token_count()) / 6, 2.5);
+       }},
   };
   std::set<std::vector<int>> orders;
   for (const auto& test : cases) {
@@ -95,15 +101,17 @@ TEST_F(BestOfTest, CompletionsWithoutAValueComeLast) {
   };
   const auto best = [&](Normalization by) {
     v1::GenerateFinal final = completions();
-    KeepBest(by, 6, *final.mutable_completions());
+    KeepBest({by, by == Normalization::kGnmt ? std::optional(2.0) : std::nullopt}, 6, *final.mutable_completions());
     return Indices(final.completions());
   };
   EXPECT_THAT(best(Normalization::kSum), ElementsAre(4, 2, 5, 3, 1, 0)) << "of equals the lower index";
   EXPECT_THAT(best(Normalization::kPerToken), ElementsAre(3, 2, 4, 5, 1, 0));
+  // -5 / (9/6)^2, -2 / 1, -4 / (7/6)^2.
+  EXPECT_THAT(best(Normalization::kGnmt), ElementsAre(4, 3, 2, 5, 1, 0));
   EXPECT_THAT(best(Normalization::kPerByte), ElementsAre(5, 3, 2, 1, 4, 0));
   EXPECT_THAT(best(Normalization::kPerCharacter), ElementsAre(2, 5, 1, 3, 4, 0));
   v1::GenerateFinal two = completions();
-  KeepBest(Normalization::kSum, 2, *two.mutable_completions());
+  KeepBest({Normalization::kSum}, 2, *two.mutable_completions());
   EXPECT_THAT(Indices(two.completions()), ElementsAre(4, 2));
 }
 
@@ -118,6 +126,14 @@ TEST_F(BestOfTest, BadInputIsNamed) {
   EXPECT_EQ(Refused("n: 3 best_of: 2"), "FIELD_OUT_OF_RANGE of best_of");
   EXPECT_EQ(Refused("best_of: 0"), "FIELD_OUT_OF_RANGE of best_of");
   EXPECT_EQ(Refused("best_of: 129"), "LIMIT_EXCEEDED of best_of");
+  EXPECT_EQ(Refused("best_of: 2 best_by: NORMALIZATION_PMI"), "FIELD_OUT_OF_RANGE of best_by");
+  EXPECT_EQ(Refused("best_of: 2 best_by: NORMALIZATION_COMBINED"), "FIELD_OUT_OF_RANGE of best_by");
+  EXPECT_EQ(Refused("best_of: 2 best_by: NORMALIZATION_GNMT"), "FIELD_REQUIRED of gnmt_alpha");
+  EXPECT_EQ(Refused("best_of: 2 gnmt_alpha: 1"), "FIELD_REQUIRED of best_by");
+  EXPECT_EQ(Refused("best_of: 2 best_by: NORMALIZATION_SUM gnmt_alpha: 1"), "FIELD_REQUIRED of best_by");
+  EXPECT_EQ(Refused("gnmt_alpha: 1"), "FIELD_REQUIRED of best_of");
+  EXPECT_EQ(Refused("best_of: 2 best_by: NORMALIZATION_GNMT gnmt_alpha: 10.5"), "FIELD_OUT_OF_RANGE of gnmt_alpha");
+  EXPECT_EQ(Refused("best_of: 2 best_by: NORMALIZATION_GNMT gnmt_alpha: nan"), "FIELD_OUT_OF_RANGE of gnmt_alpha");
   EXPECT_EQ(Refused("best_by: NORMALIZATION_SUM"), "FIELD_REQUIRED of best_of");
   EXPECT_EQ(Refused("best_of: 2 record { model_log_prob: false }"), "FIELD_OUT_OF_RANGE of record.model_log_prob");
   EXPECT_EQ(Refused("best_of: 2 first_sequence_key: 72057594037927935"), "FIELD_OUT_OF_RANGE of first_sequence_key");

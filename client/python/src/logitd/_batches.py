@@ -185,6 +185,8 @@ class Batches(Generic[_A]):
                 batch.passing = passing
                 continue
             self._check_provenance(self._method.provenance(answer))
+            if self.failure is not None:
+                return
             batch.answered.add(index)
             self._answer(batch.places[index], answer)
             batch.patience.reset()

@@ -227,7 +227,7 @@ def decide(items: Any, options: dict[str, Any]) -> Call[tables.Decisions]:
 
 _STOP = ("max_tokens", "min_tokens", "stop", "stop_token_ids", "ignore_eos", "time_limit_ms")
 _GENERATE = _TEXT | sampling.STAGE_NAMES | frozenset(_STOP) | {
-    "n", "best_of", "best_by", "first_sequence_key", "record", "prompt_record"}
+    "n", "best_of", "best_by", "gnmt_alpha", "first_sequence_key", "record", "prompt_record"}
 
 
 def generate_request(method: str, options: dict[str, Any]
@@ -240,6 +240,7 @@ def generate_request(method: str, options: dict[str, Any]
     _put(base, n=_int32(given.pop("n", None), "n"), best_of=_int32(given.pop("best_of", None), "best_of"),
          first_sequence_key=None if key is None else _values.uint64(key, "first_sequence_key"),
          best_by=None if best_by is None else _values.enum_value(completion_pb2.Normalization, best_by, "best_by"),
+         gnmt_alpha=_number(given.pop("gnmt_alpha", None), "gnmt_alpha"),
          prompt_record=sampling.record_options(given.pop("prompt_record", None), "prompt_record"),
          stop=sampling.stop_criteria(**{name: given.pop(name) for name in _STOP if name in given}),
          sampling=sampling.sampling_params({name: given.pop(name) for name in list(given)

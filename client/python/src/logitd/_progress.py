@@ -11,17 +11,22 @@ from logitd import _calls
 class Progress:
     """Counts what is done. Shows nothing unless it is asked to."""
 
-    def __init__(self, call: _calls.Call[Any]):
-        """Raises ImportError if the call asks for a bar and tqdm is missing."""
+    def __init__(self, shown: bool, total: int | None, unit: str, done: int = 0):
+        """total: None if it is not known. Raises ImportError if the bar is shown and tqdm is missing."""
         self._bar: Any = None
-        if not call.progress:
+        if not shown:
             return
         try:
             from tqdm.auto import tqdm
         except ImportError:
             raise ImportError('progress=True needs tqdm: pip install "logitd[progress]"') from None
+        self._bar = tqdm(total=total, initial=done, unit=unit)
+
+    @classmethod
+    def of(cls, call: _calls.Call[Any]) -> Progress:
+        """That of a call's items."""
         total = len(call.items) if call.total is None and isinstance(call.items, Sized) else call.total
-        self._bar = tqdm(total=total, initial=call.done, unit=call.unit)
+        return cls(call.progress, total, call.unit, call.done)
 
     def add(self, count: int) -> None:
         """`count` more are done."""

@@ -19,6 +19,8 @@ from logitd import errors
 from logitd._batches import Batch, Batches
 
 _A = TypeVar("_A")
+# Seconds of one wait. Python notices a Ctrl-C that comes just before a wait only when that wait ends.
+_LONGEST_WAIT_S = 0.25
 
 
 class OneResponse:
@@ -103,9 +105,10 @@ class Threads(Generic[_A]):
             self._todo.put((batch, request))
 
     def _hear(self, is_waiting: bool) -> None:
-        """Takes the news; waits for one, or until a batch is due."""
+        """Takes the news; waits a while for one, or until a batch is due."""
+        delay = self._batches.delay()
         try:
-            news = self._news.get(is_waiting, self._batches.delay() if is_waiting else None)
+            news = self._news.get(is_waiting, _LONGEST_WAIT_S if delay is None else min(delay, _LONGEST_WAIT_S))
             while True:
                 if news.is_end:
                     self._handed_out -= 1

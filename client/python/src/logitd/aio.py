@@ -58,7 +58,7 @@ class AsyncClient:
     async def close(self) -> None:
         """Ends the connection, and with it all calls under way."""
         if self._own is not None:
-            await self._own[1].close()
+            await self._own[1].close(None)
 
     def __repr__(self) -> str:
         return f"logitd.AsyncClient({self._settings.address!r})"
@@ -186,7 +186,7 @@ class AsyncClient:
             self._limits = (await self.info()).limits
         batches: _batches.Batches[Any] = self._settings.batches(call, self._limits)
         tasks = Tasks(batches, functools.partial(self._send, call), self._settings.in_flight)
-        with Progress(call) as progress:
+        with Progress.of(call) as progress:
             async with contextlib.aclosing(tasks.run(_calls.chunks_async(call, self._limits))) as parts:
                 async for answers in parts:
                     progress.add(len(answers))

@@ -222,7 +222,7 @@ class Client:
         limits = self._limits
         batches: _batches.Batches[Any] = self._settings.batches(call, limits)
         threads = Threads(batches, functools.partial(self._send, call), self._settings.in_flight)
-        with (Progress(call) as progress,
+        with (Progress.of(call) as progress,
               contextlib.closing(threads.run(_calls.chunks(call, limits))) as parts):
             for answers in parts:
                 progress.add(len(answers))

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Any
+from typing import Any, cast
 
 import grpc
 from google.protobuf import any_pb2, descriptor_pb2, descriptor_pool, message
@@ -128,7 +128,8 @@ def _status_class() -> type[message.Message]:
     descriptor = pool.FindMessageTypeByName("google.rpc.Status")
     if hasattr(message_factory, "GetMessageClass"):
         return message_factory.GetMessageClass(descriptor)
-    return message_factory.MessageFactory(pool).GetPrototype(descriptor)  # protobuf < 4.22
+    old: Any = message_factory  # protobuf < 4.22
+    return cast("type[message.Message]", old.MessageFactory(pool).GetPrototype(descriptor))
 
 
 def reason_name(reason: int) -> str:
@@ -154,11 +155,13 @@ def from_rpc_error(failure: grpc.RpcError) -> LogitdError:
     """The exception of a failed call, of grpc or of grpc.aio."""
     code = failure.code() or grpc.StatusCode.UNKNOWN
     text = failure.details() or ""
-    for key, value in failure.trailing_metadata() or ():
+    # What grpc promises and what its type stubs say differ.
+    metadata: Any = failure.trailing_metadata() or ()
+    for key, value in metadata:
         if key != _DETAILS_KEY:
             continue
         try:
-            details = _status_class().FromString(value).details  # type: ignore[attr-defined]
+            details = cast(Any, _status_class()).FromString(value).details
         except message.DecodeError:
             continue
         for detail in details:

@@ -107,7 +107,9 @@ class GenerateOptions(TextOptions, Stages, total=False):
     n: SupportsIndex | None
     # Completions that are generated, of which the n best are returned.
     best_of: SupportsIndex | None
-    best_by: Literal["sum", "per_token", "per_byte", "per_character"] | None
+    best_by: Literal["sum", "per_token", "per_byte", "per_character", "gnmt"] | None
+    # For best_by="gnmt", [0, 10]: sum / ((5 + tokens) / 6)^gnmt_alpha.
+    gnmt_alpha: SupportsFloat | None
     first_sequence_key: SupportsIndex | None
     record: RecordLike | None
     # Also score the prompt's own tokens.

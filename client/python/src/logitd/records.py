@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from logitd._replies import reply
 
@@ -92,9 +92,10 @@ class PackedAlternatives:
     def token_ids(self) -> numpy.typing.NDArray[numpy.int32]:
         """The tokens, by (model log-prob descending, id ascending); all ids ascending if the whole vocabulary came."""
         if self.packed_token_ids:
-            return _column(self.packed_token_ids, "<i4")
-        ids: numpy.typing.NDArray[numpy.int32] = _numpy().arange(self.count, dtype="<i4")
-        return ids
+            ids = _column(self.packed_token_ids, "<i4")
+        else:
+            ids = _numpy().arange(self.count, dtype="<i4")
+        return cast("numpy.typing.NDArray[numpy.int32]", ids)
 
     @property
     def model_log_probs(self) -> numpy.typing.NDArray[numpy.float64] | None:

@@ -403,3 +403,8 @@ class Generation:
     def finish_reason(self) -> str:
         """The finish reason of the first completion. Raises as `text`."""
         return self._first.finish_reason
+
+    @property
+    def cumulative_model_log_prob(self) -> float | None:
+        """The sum of the first completion, nats. Raises as `text`."""
+        return self._first.cumulative_model_log_prob

@@ -98,7 +98,7 @@ def score_logits(rows: Any, targets: Any, *, server: str | Iterable[str] = _chan
         channel = connect(attempt)
         attempt += 1
         try:
-            method: Any = channel.stream_stream(_METHOD, response_deserializer=scoring.ScoreLogitsResponse.FromString)
+            method: Any = channel.stream_stream(_METHOD, None, scoring.ScoreLogitsResponse.FromString)
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             for reply in method(_messages(config, given, len(scores), before), timeout=left):
                 scores.append(_score(reply, len(scores)))

@@ -68,7 +68,7 @@ class _Link:
         self._channel = channel
         self._requests: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._replies: queue.SimpleQueue[decoding.DecodeResponse | None] = queue.SimpleQueue()
-        method: Any = channel.stream_stream(_METHOD, response_deserializer=decoding.DecodeResponse.FromString)
+        method: Any = channel.stream_stream(_METHOD, None, decoding.DecodeResponse.FromString)
         self._call = method(iter(self._requests.get, None))
         threading.Thread(target=self._read, name="logitd-decode", daemon=True).start()
 

@@ -200,7 +200,7 @@ class LogitdLM(LM):  # type: ignore[misc]
         by_ids = [i for i, pair in enumerate(pairs) if is_short or not self._rules.is_plain(*pair)]
         by_text = sorted(set(range(len(pairs))).difference(by_ids))
 
-        with Progress(not disable_tqdm, pairs, "pair") as bar:
+        with Progress(not disable_tqdm, len(pairs), "pair") as bar:
             def take(places: Sequence[int], item: grouping.Item[Any], scored: Any) -> None:
                 for asked, continuation in zip(item.places, scored.continuations):
                     for place in asked:
@@ -259,7 +259,7 @@ class LogitdLM(LM):  # type: ignore[misc]
         self._warn_of_names(texts)
         wanted = [text for text in dict.fromkeys(texts) if text]
         sums = {"": 0.0}
-        with Progress(not disable_tqdm, wanted, "text") as bar:
+        with Progress(not disable_tqdm, len(wanted), "text") as bar:
             # What is done is told after each block, so that the harness's cache keeps it.
             for begin in range(0, len(wanted), _TEXTS_AT_ONCE):
                 block = wanted[begin:begin + _TEXTS_AT_ONCE]
@@ -284,7 +284,7 @@ class LogitdLM(LM):  # type: ignore[misc]
         answers = [""] * len(asked)
         eos = self._name(self.eot_token_id)
         keys = [json.dumps(kwargs, sort_keys=True, default=str) for _, kwargs in asked]
-        with Progress(not disable_tqdm, asked, "request") as bar:
+        with Progress(not disable_tqdm, len(asked), "request") as bar:
             for places in _by(range(len(asked)), lambda i: keys[i]).values():
                 settings = generation.settings_of(asked[places[0]][1], max_gen_toks=self.max_gen_toks, eos=eos,
                                                   seed=self._seed)
