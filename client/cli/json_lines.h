@@ -33,11 +33,11 @@ struct LineSource {
   std::string name = "standard input";
   // Error.field.
   std::string field = "stdin";
-  // What a line holds, "an item of eval". Empty: "a" and the message's name.
+  // The content of a line, "an item of eval". Empty: "a" and the message's name.
   std::string content = "";
 };
 
-// What a line of the source holds, as errors say it: "a ScoreItem".
+// The content of the source's lines, as errors say it: "a ScoreItem".
 std::string ContentOf(const LineSource& source, const google::protobuf::Message& message);
 
 // Reads a message from JSON. Returns nothing, or the error, which names the line (counted from 1).

@@ -1,13 +1,17 @@
 #include "client/logitd/file_survey.h"
 
+#include <openssl/evp.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
+#include <memory>
+#include <string_view>
 #include <vector>
 
-#include "absl/numeric/int128.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "client/logitd/client_error.h"
 
@@ -30,23 +34,26 @@ absl::StatusOr<FileSurvey> SurveyFile(const std::string& path) {
   }
   std::ifstream file(path, std::ios::binary);
   if (!file) return Unreadable(path, std::strerror(errno));
-  absl::uint128 hash = absl::MakeUint128(0x6c62272e07bb0142, 0x62b821756295c58d);
-  const absl::uint128 prime = absl::MakeUint128(0x0000000001000000, 0x000000000000013b);
+  const std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> hash(EVP_MD_CTX_new(), &EVP_MD_CTX_free);
+  EVP_DigestInit_ex(hash.get(), EVP_sha256(), nullptr);
   FileSurvey survey;
   std::vector<char> block(kBlockBytes);
   char last = '\n';
   while (file.read(block.data(), static_cast<std::streamsize>(block.size())), file.gcount() > 0) {
-    for (std::streamsize i = 0; i < file.gcount(); ++i) {
-      last = block[static_cast<size_t>(i)];
-      survey.lines += last == '\n';
-      hash = (hash ^ static_cast<unsigned char>(last)) * prime;
-    }
-    survey.bytes += file.gcount();
+    const std::string_view read(block.data(), static_cast<size_t>(file.gcount()));
+    survey.lines += std::count(read.begin(), read.end(), '\n');
+    survey.bytes += std::ssize(read);
+    last = read.back();
+    EVP_DigestUpdate(hash.get(), read.data(), read.size());
   }
   if (file.bad()) return Unreadable(path, std::strerror(errno));
   survey.lines += last != '\n';
-  survey.hash = absl::StrCat(absl::Hex(absl::Uint128High64(hash), absl::kZeroPad16),
-                             absl::Hex(absl::Uint128Low64(hash), absl::kZeroPad16));
+  std::string digest(EVP_MAX_MD_SIZE, '\0');
+  unsigned int digest_bytes = 0;
+  EVP_DigestFinal_ex(hash.get(), reinterpret_cast<unsigned char*>(digest.data()), &digest_bytes);
+  digest.resize(digest_bytes);
+  const auto hex = absl::BytesToHexString(digest);
+  survey.hash.assign(hex.data(), hex.size());
   return survey;
 }
 

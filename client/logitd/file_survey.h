@@ -13,7 +13,7 @@ struct FileSurvey {
   int64_t bytes = 0;
   // A last line without its end counts.
   int64_t lines = 0;
-  // 128-bit FNV-1a of all bytes, 32 hexadecimal digits. It finds accidents; it is no proof against forgery.
+  // SHA-256 of all bytes, 64 hexadecimal digits.
   std::string hash;
 };
 

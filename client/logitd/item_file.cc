@@ -267,7 +267,7 @@ absl::StatusOr<ItemFileCounts> AnswerItemFile(ItemFileOptions options, const Ite
   RETURN_IF_ERROR(CheckApart(options));
   ASSIGN_OR_RETURN(const FileSurvey survey, SurveyFile(options.in));
   options.origin.emplace(options.origin.begin(), "input",
-                         absl::StrCat(survey.lines, " lines, ", survey.bytes, " bytes, FNV-1a ", survey.hash));
+                         absl::StrCat(survey.lines, " lines, ", survey.bytes, " bytes, SHA-256 ", survey.hash));
   Output output(hooks, {.total = survey.lines});
   RETURN_IF_ERROR(output.Open(options));
   output.Show();

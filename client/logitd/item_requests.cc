@@ -16,7 +16,10 @@ bool ConcernsItems(const absl::Status& status) {
   if (!error.error || error.retry_delay) return false;
   // Nor would they if the connection is full.
   if (error.limit == "max_streams_per_connection") return false;
-  return !error.limit.empty() || error.field.rfind("items", 0) == 0;
+  // Limits of the whole request name no field, or one of these. Any other field is an option, which smaller requests
+  // have too.
+  const bool is_of_all = error.field.empty() || error.field == "request" || error.field == "record.top_n";
+  return (!error.limit.empty() && is_of_all) || error.field.rfind("items", 0) == 0;
 }
 
 }  // namespace

@@ -9,7 +9,7 @@
 namespace logitd::server {
 namespace {
 
-// What Python's str.isspace() is true for: bidirectional type WS, B or S, or category Zs.
+// The characters for which Python's str.isspace() is true: bidirectional type WS, B or S, or category Zs.
 constexpr std::string_view kPythonSpaces[] = {
     "\t",           "\n",           "\v",           "\f",           "\r",
     "\x1C",         "\x1D",         "\x1E",         "\x1F",         " ",

@@ -1,4 +1,4 @@
-// What a request shares with others of what models have evaluated, or that it is evaluated by itself:
+// Which evaluations a request shares with others, and whether it is evaluated by itself:
 // logitd.v1.EvaluationOptions.
 #ifndef LOGITD_SERVER_HANDLERS_CACHE_SCOPE_H_
 #define LOGITD_SERVER_HANDLERS_CACHE_SCOPE_H_

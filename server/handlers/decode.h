@@ -81,7 +81,7 @@ class DecodeSession {
     std::unique_ptr<Decoder> decoder;
     // The decoder's prompt; null if no stage looks at it.
     SharedTokens prompt;
-    // What a fork takes over.
+    // The state that a fork takes over.
     std::optional<std::chrono::milliseconds> time_limit;
     // No token is chosen from then on.
     std::chrono::steady_clock::time_point end_time = std::chrono::steady_clock::time_point::max();

@@ -129,7 +129,7 @@ class Resolution {
   TextOutcomes outcomes_;
   std::vector<ItemInput> inputs_;
   std::vector<Pending> pending_;
-  // What is left of contexts that have lost that many tokens.
+  // The rest of contexts that have lost that many tokens.
   std::map<std::pair<SharedTokens, int64_t>, SharedTokens> truncated_;
   std::optional<Spelling> spelling_;
   int64_t token_count_ = 0;

@@ -54,7 +54,7 @@ struct ItemInput {
   std::vector<ContinuationInput> continuations;
 };
 
-// What the reply to an item says of its context: in a v1::ScoredItem, v1::RankedItem or v1::DecidedItem.
+// The reply's facts about an item's context: in a v1::ScoredItem, v1::RankedItem or v1::DecidedItem.
 template <typename Message>
 void ReportContext(const ItemInput& input, Message& message) {
   message.set_context_token_count(static_cast<int32_t>(input.context->size()));

@@ -139,7 +139,7 @@ std::optional<TextCut> Spelling::Match(std::span<const TokenId> tokens, std::str
       }
       // Within the prefix no control token stands. An untouched prefix is one that was not put.
       if (state.prefix != prefix_.size()) continue;
-      // One that the tokenizer added stands for nothing, one that it found for its name. What comes first in `next` is
+      // One that the tokenizer added stands for nothing, one that it found for its name. The first one in `next` is
       // preferred among ways that spell as much.
       const State added = state;
       const bool is_added_first = begins_text && i == 0 && tokens[i] == added_token_id_;

@@ -104,7 +104,7 @@ class BatchScheduler {
   // The part of the cache that is promised to sessions, including those that still wait for it. 1 is all of it. An
   // isolated session, which takes a runner's time and not its cache, counts as half.
   double load() const;
-  // What is kept of sequences whose requests have ended.
+  // The kept remains of sequences whose requests have ended.
   KeptInCache kept() const;
   // Whether the cache has at least half of these tokens for the tenant, or will have them soon.
   bool Knows(const std::string& tenant, std::span<const TokenId> tokens) const;

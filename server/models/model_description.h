@@ -45,7 +45,7 @@ struct RunnerCapacity {
   int32_t max_batches_in_flight = 2;
 };
 
-// What a runner's numbers depend on besides weights and batches: logitd.v1.RunnerPlatform.
+// The facts on which a runner's numbers depend, besides weights and batches: logitd.v1.RunnerPlatform.
 struct RunnerPlatform {
   std::string version;
   int32_t threads = 0;
@@ -54,7 +54,7 @@ struct RunnerPlatform {
   bool operator==(const RunnerPlatform&) const = default;
 };
 
-// What a runner can do that other runners of its model may not.
+// Abilities of a runner that other runners of its model may lack.
 struct RunnerExtras {
   // It takes ChoiceWanted.
   bool can_choose = false;
@@ -63,7 +63,7 @@ struct RunnerExtras {
   std::optional<RunnerPlatform> platform = std::nullopt;
 };
 
-// What a runner can do with the sequences in its cache.
+// A runner's abilities with the sequences in its cache.
 struct CacheSharing {
   // Copy one.
   bool fork = false;

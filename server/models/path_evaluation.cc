@@ -411,7 +411,7 @@ void PathEvaluation::TakeRows(const TrieNode& node, const Sent& sent, const Sequ
   for (size_t request = 0; request < sent.asked.size(); ++request) {
     const Asked& asked = sent.asked[request];
     const RequestRows& given = rows.requests[request];
-    // What a row of several targets tells of each. Such a row may have thousands.
+    // The record of each target, where a row has several. Such a row may have thousands.
     std::unordered_map<TokenId, const TokenAlternative*> named;
     if (asked.target && !options_.as_logits) {
       for (const TokenAlternative& one : given.records.front().named) named.emplace(one.token_id, &one);

@@ -58,7 +58,7 @@ class RecordCache {
   void Put(const PathHash& hash, TokenId target, const RecordsWanted& wanted, const RowRecord& record);
 
   int64_t max_bytes() const { return max_bytes_; }
-  // What the kept records take, and their number.
+  // The bytes of the kept records, and their number.
   int64_t bytes() const;
   int64_t count() const;
 

@@ -64,7 +64,7 @@ class ServedModel {
   // have left count too, because requests that go on contain their results. Unset: some runner did not state a value.
   std::optional<double> batch_tolerance_nats() const;
 
-  // What the numbers of every runner depend on; without any runner, those of the last one. Unset: some runner does not
+  // The platform of every runner; without any runner, those of the last one. Unset: some runner does not
   // say, or they differ.
   std::optional<RunnerPlatform> platform() const;
   // The platform of the runners that evaluate sequences by themselves; without any runner, that of the last one.

@@ -1,4 +1,4 @@
-// What a BatchScheduler does so that work which begins with the same tokens shares them. The bookkeeping is in
+// The part of BatchScheduler that lets work with the same first tokens share them. The bookkeeping is in
 // prefix_cache.h.
 //
 // Example: A and B both want a row after [c d e f]. The cache holds [c d] and nothing is on its way.

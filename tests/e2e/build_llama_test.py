@@ -1,4 +1,5 @@
-"""scripts/build-llama takes the f16 tables of GELU out of a copy, and fails if they are not where they were."""
+"""scripts/build-llama takes the f16 tables of GELU and the f16 keys of attention out of a copy, and fails if they are not
+where they were."""
 
 import pathlib
 import shutil
@@ -11,6 +12,11 @@ HEADER = "ggml/src/ggml-cpu/vec.h"
 # The lines as they stand in the pinned llama.cpp.
 TABLES = "#pragma once\n#define GGML_GELU_FP16\n#define GGML_GELU_QUICK_FP16\n#ifdef GGML_GELU_FP16\n#endif\n"
 
+GRAPH = "src/llama-graph.cpp"
+CASTS = "            k = ggml_cast(ctx0, k, GGML_TYPE_F16);\n            v = ggml_cast(ctx0, v, GGML_TYPE_F16);\n"
+OPS = "ggml/src/ggml-cpu/ops.cpp"
+SPLIT = "bool use = !use_ref && (neq1 == 1 && neq3 == 1) && kv_is_f32_or_f16 && (k->type == v->type);\n"
+
 
 class BuildLlamaTest(unittest.TestCase):
     def setUp(self):
@@ -22,7 +28,7 @@ class BuildLlamaTest(unittest.TestCase):
             "CMakeLists.txt": 'message(FATAL_ERROR "configured")\n', "LICENSE": "", "include/llama.h": "",
             "cmake/a.cmake": "", "src/a.cpp": "", "vendor/CMakeLists.txt": "", "vendor/hash/a": "",
             "vendor/miniaudio/a": "", "vendor/nlohmann/a": "", "vendor/sheredom/a": "", "vendor/stb/a": "",
-            HEADER: TABLES,
+            HEADER: TABLES, GRAPH: "a\n" + CASTS + "b\n", OPS: SPLIT,
         }.items():
             self.write(path, text)
 
@@ -39,6 +45,9 @@ class BuildLlamaTest(unittest.TestCase):
         self.assertEqual((self.build / "source" / HEADER).read_text(),
                          "#pragma once\n#ifdef GGML_GELU_FP16\n#endif\n")
         self.assertEqual((self.source / HEADER).read_text(), TABLES)
+        self.assertEqual((self.build / "source" / GRAPH).read_text(), "a\nb\n")
+        self.assertEqual((self.build / "source" / OPS).read_text(),
+                         SPLIT.replace("kv_is_f32_or_f16", "(k->type == GGML_TYPE_F16)"))
 
     def test_fails_if_the_lines_move(self):
         for name, path, text in [
@@ -55,6 +64,17 @@ class BuildLlamaTest(unittest.TestCase):
                 self.assertEqual(outcome.status, 1)
                 self.assertNotIn("configured", outcome.stderr)
                 self.assertRegex(outcome.stderr, r'vec\.h must have the line "#define GGML_GELU_\w*FP16" once')
+
+    def test_fails_if_attention_moves(self):
+        for name, path, text in [("no keys", GRAPH, CASTS.replace("k = ", "q = ")), ("values twice", GRAPH, CASTS + CASTS),
+                                 ("no split", OPS, "")]:
+            with self.subTest(name):
+                self.setUp()
+                self.write(path, text)
+                outcome = self.run_script()
+                self.assertEqual(outcome.status, 1)
+                self.assertNotIn("configured", outcome.stderr)
+                self.assertRegex(outcome.stderr, r"must have the line .* once, it has it \d times")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,8 @@ struct ContextShape {
 // The instruction set that scripts/build-llama compiles for: the same code runs on every CPU that has it.
 inline constexpr char kCpuTarget[] = "x86-64-v3";
 
-llama_context_params ContextParams(const ContextShape& shape, int threads);
+// The parameters of a context of `model`.
+llama_context_params ContextParams(const llama_model* model, const ContextShape& shape, int threads);
 
 }  // namespace logitd::runner
 

@@ -30,7 +30,7 @@ struct Breakdown {
 std::optional<Breakdown> BreakdownOf(llama_model* model, const ContextShape& shape) {
   QuietLlamaLog quiet;
   const std::unique_ptr<llama_context, decltype(&llama_free)> context(
-      llama_init_from_model(model, ContextParams(shape, /*threads=*/1)), &llama_free);
+      llama_init_from_model(model, ContextParams(model, shape, /*threads=*/1)), &llama_free);
   if (context == nullptr) return std::nullopt;
   Breakdown total;
   for (const auto& [type, bytes] : llama_get_memory_breakdown(context.get())) {

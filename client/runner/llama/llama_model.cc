@@ -167,7 +167,7 @@ absl::Status LlamaModel::CreateContext(const LlamaOptions& options, bool f32) {
 }
 
 auto LlamaModel::NewContext(int64_t cells, int sequences) -> std::unique_ptr<llama_context, ContextDeleter> {
-  llama_context_params params = ContextParams({cells, sequences, is_f32_}, threads_);
+  llama_context_params params = ContextParams(model_.get(), {cells, sequences, is_f32_}, threads_);
   params.abort_callback = [](void* model) { return static_cast<LlamaModel*>(model)->ShouldAbort(); };
   params.abort_callback_data = this;
   QuietLlamaLog quiet;

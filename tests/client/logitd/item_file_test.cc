@@ -190,14 +190,14 @@ TEST_F(ItemFileTest, AnOutputThatWouldReplaceTheInputIsRefused) {
   EXPECT_EQ(Read("out.checkpoint"), text);
 }
 
-TEST_F(ItemFileTest, TheSurveyIsFnvOfTheBytes) {
+TEST_F(ItemFileTest, TheSurveyHasTheHashOfTheBytes) {
   std::ofstream(folder_ + "/in") << "foobar";
   const auto survey = SurveyFile(folder_ + "/in");
   ASSERT_TRUE(survey.ok());
   EXPECT_EQ(survey->lines, 1);
   EXPECT_EQ(survey->bytes, 6);
-  // The published value of FNV-1a 128 for "foobar".
-  EXPECT_EQ(survey->hash, "343e1662793c64bf6f0d3597ba446f18");
+  // printf foobar | sha256sum
+  EXPECT_EQ(survey->hash, "c3ab8ff13720e8ad9047dd39466b3c8974e592c2fa383d4a3960714caef0c4f2");
 }
 
 }  // namespace

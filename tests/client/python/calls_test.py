@@ -1,6 +1,7 @@
 """Calls with many items against servers that fail: who is asked again, for which items, and for how long."""
 
 import asyncio
+import gc
 import itertools
 import os
 import pickle
@@ -245,6 +246,17 @@ class RefusalTest(CallsCase):
 
         self.check(self.client(self.server(Score=score)).score(items(100)), 100)
 
+    def test_an_option_over_a_limit_fails_the_call(self):
+        asked = []
+
+        def score(request, context):
+            asked.append(len(request.items))
+            fail(context, 8, "LIMIT_EXCEEDED", field="evaluation.cache_salt", limit="max_cache_salt_bytes")
+
+        with self.assertRaises(logitd.LimitError):
+            self.client(self.server(Score=score), in_flight=1).score(items(100), cache_salt="x" * 1000)
+        self.assertLessEqual(len(asked), 2)
+
     def test_an_item_that_no_request_can_hold_has_an_error(self):
         server = self.server(Score=score_all, limits={"max_request_bytes": 1000})
         scores = self.client(server).score([*items(2), ("x" * 2000, ["-1"]), ("context 3", [" -3", " -4"])])
@@ -325,6 +337,10 @@ class InterruptTest(CallsCase):
         self.addCleanup(signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, signal.default_int_handler))
         server, began, ended = self.hanging()
         client = self.client(server)
+        # Python ignores an exception in a callback of its garbage collection, a KeyboardInterrupt too.
+        gc.collect()
+        gc.disable()
+        self.addCleanup(gc.enable)
 
         def interrupt():
             began.wait(WAIT_S)

@@ -29,7 +29,7 @@ class Failure(grpc.RpcError):
 def failure(error: error_pb2.Error) -> Failure:
     detail = any_pb2.Any()
     detail.Pack(error)
-    status = errors._status_class()()
+    status = errors._rpc_class("Status")()
     status.code = error.code
     status.details.add(type_url=detail.type_url, value=detail.value)
     return Failure(errors._CODES[error.code], error.message, status.SerializeToString())
@@ -57,6 +57,15 @@ class ErrorsTest(unittest.TestCase):
         self.assertEqual((error.reason, error.message), ("", "no server"))
         broken = errors.from_rpc_error(Failure(grpc.StatusCode.INTERNAL, "bug", b"\xff\xff"))
         self.assertIsInstance(broken, errors.ServerError)
+
+    def test_the_delay_of_a_proxy(self):
+        status = errors._rpc_class("Status")(code=8)
+        retry = errors._rpc_class("RetryInfo")()
+        retry.retry_delay.seconds, retry.retry_delay.nanos = 200, 500_000_000
+        status.details.add(type_url="type.googleapis.com/google.rpc.RetryInfo", value=retry.SerializeToString())
+        error = errors.from_rpc_error(Failure(grpc.StatusCode.RESOURCE_EXHAUSTED, "full", status.SerializeToString()))
+        self.assertEqual((error.retry_after_s, error.message), (200.5, "full"))
+        self.assertTrue(errors.is_transient(error))
 
     def test_a_deadline_is_no_broken_stream(self):
         for code, is_transient in ((grpc.StatusCode.DEADLINE_EXCEEDED, False), (grpc.StatusCode.UNKNOWN, True)):

@@ -39,7 +39,7 @@ def fail(context: grpc.ServicerContext, code: int, reason: str = "", **fields) -
     if reason:
         detail = any_pb2.Any()
         detail.Pack(failure)
-        status = errors._status_class()()
+        status = errors._rpc_class("Status")()
         status.code = code
         status.details.add(type_url=detail.type_url, value=detail.value)
         context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))

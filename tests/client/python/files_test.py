@@ -307,7 +307,7 @@ class KillTest(FilesCase):
 
 
 class TableTest(FilesCase):
-    QUESTIONS = [("q1", "1 + 1 =", " 2", " 3"), ("q2", "The sky is", " blue", ""), ("q3", 'a "quoted", text\nof two lines', " a", " b")]
+    QUESTIONS = [("q1", "1 + 1 =", " 2", " 3"), ("q2", "The sky is", "", " blue"), ("q3", 'a "quoted", text\nof two lines', " a", " b")]
 
     def check_rows(self, rows: list[dict]) -> None:
         self.assertEqual([(row["id"], int(row["item_index"]), int(row["continuation_index"])) for row in rows],
@@ -353,6 +353,27 @@ class TableTest(FilesCase):
         with self.assertRaisesRegex(files.FileError, "another columns"):
             files.score(self.client, self.folder / "in.csv", out, resume=True,
                         columns={**columns, "continuations": ["B", "A"]})
+
+    def test_questions_with_fewer_answers_than_columns(self):
+        source = self.write_csv("in.csv", ["context", "A", "B", "C"], [("a", "b", "c", "d"), ("a", "b", "", ""),
+                                                                      ("a", "", "", "")])
+        out = self.folder / "out.csv"
+        self.assertEqual(files.score(self.client, source, out, columns={"continuations": ["A", "B", "C"]}).failed, 1)
+        self.assertEqual([row["item_index"] for row in self.read_csv(out)], ["0", "0", "0", "1", "2"])
+
+    def test_a_table_that_is_there_is_kept(self):
+        source = self.write_csv("in.csv", ["context", "continuations"], [("a", '["b"]')])
+        out = self.write_csv("gold.csv", ["mine"], [("x",)])
+        before = out.read_bytes()
+        for resume in (False, True):
+            with self.assertRaisesRegex(files.FileError, "gold.csv is there already"):
+                files.score(self.client, source, out, resume=resume)
+        self.assertEqual(out.read_bytes(), before)
+
+    def test_a_long_cell(self):
+        source = self.write_csv("in.csv", ["context", "continuations"], [("a" * 300_000, '["b"]')])
+        files.score(self.client, source, self.out)
+        self.assertNotIn("field larger", self.out.read_text())
 
     def test_rows_that_are_no_items(self):
         source = self.folder / "in.csv"
@@ -415,16 +436,17 @@ class TableTest(FilesCase):
 
 
 class HashTest(unittest.TestCase):
-    def test_fnv(self):
+    def test_survey(self):
         with tempfile.TemporaryDirectory() as folder:
             path = pathlib.Path(folder) / "x"
             path.write_bytes(b"")
             self.assertEqual(_answer_file.survey(str(path)),
-                             (0, "0 lines, 0 bytes, FNV-1a 6c62272e07bb014262b821756295c58d"))
+                             (0, "0 lines, 0 bytes, SHA-256 "
+                              "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"))
             path.write_bytes(b"a")
-            # The published value of 128-bit FNV-1a of "a".
             self.assertEqual(_answer_file.survey(str(path)),
-                             (1, "1 lines, 1 bytes, FNV-1a d228cb696f1a8caf78912b704e4a8964"))
+                             (1, "1 lines, 1 bytes, SHA-256 "
+                              "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb"))
 
     def test_json(self):
         message = scoring_service_pb2.RankRequest(gnmt_alpha=0.1, inverse_temperature=2, winner_only=True, model="a\"\n\x7f")

@@ -159,8 +159,8 @@ class GroupingTest(unittest.TestCase):
 class EncodingTest(unittest.TestCase):
     """With a tokenizer that joins "ab" and " a"."""
 
-    def rules(self, bos=None, parse=False):
-        return encoding.Rules(names=NAMES, prefix_token_id=1, bos_token_id=bos, bos_name="<s>",
+    def rules(self, bos=None, parse=False, prefix=1):
+        return encoding.Rules(names=NAMES, prefix_token_id=prefix, bos_token_id=bos, bos_name="<s>",
                               parse_special_tokens=parse)
 
     def encoder(self, **rules):
@@ -202,6 +202,22 @@ class EncodingTest(unittest.TestCase):
         self.assertEqual(self.encoder().pairs([(prompt, "</s>")]), [([1, 120, 2, 97], [10, 60, 47, 115, 62])])
         prompt = chat.Prompt([("<s>", True), ("</s> ", False)])
         self.assertEqual(self.encoder().pairs([(prompt, "a")]), [([1, 60, 47, 115, 62], [301])])
+
+    def test_words_that_a_task_adds_to_a_conversation(self):
+        prompt = chat.Prompt([("<s>x</s>a", True)], NAMES)
+        self.assertEqual((prompt + "b</s>").pieces, (("<s>x</s>", True), ("ab</s>", False)))
+        self.assertEqual(("b</s>" + prompt).pieces, (("b</s>", False), ("<s>x</s>a", True)))
+        self.assertEqual((prompt + prompt).pieces, (("<s>x</s>a<s>x</s>a", True),))
+        self.assertEqual((prompt + "b" + prompt).pieces, (("<s>x</s>", True), ("ab", False), ("<s>x</s>a", True)))
+        self.assertEqual(("b" + chat.Prompt([("x</s>", True)], NAMES)).pieces, (("bx", False), ("</s>", True)))
+        self.assertEqual("b</s>" + prompt, "b</s><s>x</s>a")
+
+    def test_a_model_without_bos_and_eos(self):
+        encoder = self.encoder(prefix=None)
+        self.assertEqual(encoder.pairs([("x", "y")]), [([120], [121])])
+        for pairs in ([("", "y")], [("  ", "y")]):
+            with self.assertRaisesRegex(ValueError, "neither BOS nor EOS"):
+                encoder.pairs(pairs)
 
     def test_pairs_that_are_plain(self):
         prompt = chat.Prompt([("<s>x", True)])

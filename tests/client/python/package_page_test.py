@@ -40,8 +40,6 @@ class Page(unittest.TestCase):
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(io.StringIO()):
             for program in programs:
-                if not is_here("tqdm"):
-                    program = program.replace(", progress=True", "")
                 if not is_here("pandas"):
                     program = "\n".join(line for line in program.splitlines() if "frame" not in line)
                 exec(compile(program.replace("127.0.0.1:50051", server.address), str(PAGE), "exec"), names)

@@ -73,6 +73,8 @@ class TextTest(unittest.TestCase):
             self.assertTrue(requests.is_one_text(numpy.array([1, 2])))
             self.assertFalse(requests.is_one_text(numpy.array([[1, 2]])))
             self.assertFalse(requests.is_one_text([numpy.array([1, 2])]))
+            self.assertFalse(requests.is_one_text(numpy.array(["a", "b"])))
+            self.assertFalse(requests.is_one_text(numpy.array(["a", "b"], dtype=object)))
 
 
 class ItemTest(unittest.TestCase):
@@ -93,6 +95,10 @@ class ItemTest(unittest.TestCase):
              "named_by_position": [{"token_ids": [1]}, {}]}])
         rolling = {"id": "r", "rolling": {"input": {"text": "a"}, "window": 5}}
         self.assertEqual(as_dict(requests.score_item(rolling)), rolling)
+        if numpy is not None:
+            # A list column of a table.
+            self.assertEqual(as_dict(requests.score_item(
+                {"context": "a", "continuations": numpy.array([" b", " c"], dtype=object)})), wanted)
 
     def test_items_that_are_none(self):
         for item, kind, words in (
@@ -134,6 +140,8 @@ class ItemTest(unittest.TestCase):
         for item, kind, words in (
                 (logitd.DecideItem("a"), ValueError, "exactly one of options, if_true with if_false, and levels; it has none"),
                 (logitd.DecideItem("a", ["b"], levels=[("c", 1)]), ValueError, "it has options and levels"),
+                (logitd.DecideItem("a", ["b"], if_false="c"), ValueError, "it has options and if_false"),
+                (logitd.DecideItem("a", if_true="c"), ValueError, "it has if_true"),
                 (logitd.DecideItem("a", levels=["b"]), TypeError, r"levels\[0\] must be a pair \(answer, value\)")):
             with self.assertRaisesRegex(kind, words):
                 requests.decide_item(item)

@@ -145,7 +145,10 @@ class ScoreTest(unittest.TestCase):
         final.completions.add(index=1).error.CopyFrom(error(13, "RUNNER_KILLED", message="dead"))
         generation = _replies.convert(results.Generation, final)
         self.assertEqual((generation.text, generation.finish_reason, generation.seed), ("a", "max_tokens", 7))
-        found = tables.Generations((generation, results.Generation(error=logitd.InvalidRequestError("no")))).errors
+        table = tables.Generations((generation, results.Generation(error=logitd.InvalidRequestError("no"))))
+        # A prompt that was refused has a row without numbers.
+        self.assertEqual([(row["item_index"], row["error"]) for row in table.rows()][-1], (1, "no"))
+        found = table.errors
         self.assertEqual([(i, type(e)) for i, e in found], [(0, logitd.ServerError), (1, logitd.InvalidRequestError)])
         with self.assertRaisesRegex(logitd.InvalidRequestError, "no"):
             results.Generation(error=logitd.InvalidRequestError("no")).text

@@ -216,6 +216,20 @@ class Facts(unittest.TestCase):
             with self.assertRaisesRegex((TypeError, ValueError), words):
                 _engine.engine_of(M(result)).append([one, one])
 
+    def test_one_sequence_of_a_batch_that_fails(self):
+        class M:
+            vocab_size = 2
+
+            def rows_batch(self, tokens, wanted):
+                if any(3 in some for some in tokens):
+                    raise ValueError("no such token")
+                return [[[0.0, 1.0]] for _ in tokens]
+
+        good, bad = _engine.Append([], [1], [0]), _engine.Append([], [3], [0])
+        results = _engine.engine_of(M()).append([good, bad, good])
+        self.assertEqual([isinstance(result, ValueError) for result in results], [False, True, False])
+        self.assertEqual(results[2][1], [[0.0, 1.0]])
+
     def test_wrong_arguments_of_a_runner(self):
         class M:
             vocab_size = 2

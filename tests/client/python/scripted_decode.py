@@ -128,6 +128,6 @@ class Server:
 def _status(code: grpc.StatusCode, text: str, details: dict) -> bytes:
     packed = any_pb2.Any()
     packed.Pack(error_pb2.Error(code=code.value[0], message=text, **details))
-    status = errors._status_class()(code=code.value[0], message=text)
+    status = errors._rpc_class("Status")(code=code.value[0], message=text)
     status.details.add(type_url=packed.type_url, value=packed.value)
     return status.SerializeToString()

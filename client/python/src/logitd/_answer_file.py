@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 import time
@@ -24,11 +25,6 @@ except ImportError:  # Windows
 _FIRST_LINE = "logitd checkpoint 1"
 _SYNC_INTERVAL_S = 5.0
 _BLOCK_BYTES = 1 << 20
-
-# 128-bit FNV-1a.
-_OFFSET = 0x6C62272E07BB014262B821756295C58D
-_PRIME = 0x0000000001000000000000000000013B
-_MASK = (1 << 128) - 1
 
 
 class FileError(ValueError):
@@ -46,15 +42,14 @@ class FileError(ValueError):
 def survey(path: str) -> tuple[int, str]:
     """The lines of a file, and the line of a checkpoint that tells a changed file from an unchanged one. A last line
     without its end counts. Raises FileError."""
-    value, lines, size, last = _OFFSET, 0, 0, b"\n"
+    digest, lines, size, last = hashlib.sha256(), 0, 0, b"\n"
     for block in _blocks(path):
         lines += block.count(b"\n")
         size += len(block)
         last = block[-1:]
-        for byte in block:
-            value = ((value ^ byte) * _PRIME) & _MASK
+        digest.update(block)
     lines += last != b"\n"
-    return lines, f"{lines} lines, {size} bytes, FNV-1a {value:032x}"
+    return lines, f"{lines} lines, {size} bytes, SHA-256 {digest.hexdigest()}"
 
 
 def _blocks(path: str) -> Iterator[bytes]:

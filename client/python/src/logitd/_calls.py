@@ -35,7 +35,7 @@ class Call(Generic[_R]):
     timeout: float | None = None
     progress: bool = False
     is_stream: bool = True
-    # What the progress bar counts, and the items altogether if they do not say their number.
+    # The unit of the progress bar, and the number of all items, if they do not say their number.
     unit: str = "item"
     total: int | None = None
     # Items that were done before.

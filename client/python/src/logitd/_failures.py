@@ -113,7 +113,7 @@ def status_details(error: errors.LogitdError) -> bytes:
     """The value of grpc-status-details-bin with which a call fails as a whole."""
     detail = any_pb2.Any()
     detail.Pack(to_proto(error))
-    status: Any = errors._status_class()()
+    status: Any = errors._rpc_class("Status")()
     status.code = error.code.value[0]
     status.message = error.message
     status.details.add(type_url=detail.type_url, value=detail.value)

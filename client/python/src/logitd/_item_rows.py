@@ -20,6 +20,8 @@ from logitd._answer_file import FileError, survey
 from logitd.v1 import error_pb2
 
 Columns = Mapping[str, Union[str, Sequence[str]]]
+# More than the server takes of one text.
+_MOST_CELL_BYTES = 64 << 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,6 +155,8 @@ def _read_csv(path: str, wanted: Sequence[str] | None) -> tuple[Iterator[Any], i
     """The header, then a dict for each row; and the number of rows if `wanted` is None."""
     def rows() -> Iterator[Any]:
         with open(path, encoding="utf-8-sig", newline="") as file:
+            # One for the whole program.
+            csv.field_size_limit(max(csv.field_size_limit(), _MOST_CELL_BYTES))
             reader = csv.reader(file, strict=True)
             header = next(reader, [])
             yield header
@@ -211,6 +215,9 @@ def _item(row: Any, number: int, path: str, parts: str, chosen: Mapping[str, str
             return refused(f"has no list in column {columns!r}: it must be a list, or one in JSON")
     else:
         values = [row[column] for column in columns]
+        # A question with fewer answers than the table has columns.
+        while values and values[-1] in ("", None):
+            values.pop()
     try:
         return convert({"id": name, "context": row[chosen["context"]], parts: values}, "it")
     except (TypeError, ValueError) as error:

@@ -10,7 +10,7 @@ from typing import Any
 from google.protobuf import message as message_lib
 
 from logitd import _batches, errors, results
-from logitd.v1 import completion_pb2, error_pb2, generation_service_pb2
+from logitd.v1 import completion_pb2, error_pb2, generation_service_pb2, scoring_service_pb2
 
 _INDEX = re.compile(r"\b(items|texts|tokens)\[\d+\]")
 
@@ -44,7 +44,9 @@ def _is_of_items(error: errors.LogitdError, fields: tuple[str, ...]) -> bool:
     # A full server names a limit too, but smaller requests would not help; nor would they if the connection is full.
     if errors.is_transient(error) or error.limit == "max_streams_per_connection":
         return False
-    return bool(error.limit) or error.field.startswith(fields)
+    # Limits of the whole request have no field, or these. Any other field is an option, which smaller requests have too.
+    is_of_all = error.field in ("", "request", "record.top_n")
+    return (bool(error.limit) and is_of_all) or error.field.startswith(fields)
 
 
 def _error_message(error: errors.LogitdError) -> Any:
@@ -56,6 +58,17 @@ def _error_message(error: errors.LogitdError) -> Any:
     if error.token_id is not None:
         message.token_id = error.token_id
     return message
+
+
+def _failures_of(item: Any, parts: str) -> Iterable[Any]:
+    """All errors in an item's answer."""
+    for part in (item, *getattr(item, parts)):
+        if part.HasField("error"):
+            yield part.error
+        if isinstance(part, scoring_service_pb2.RankedCandidate):
+            if part.HasField("unconditional_error"):
+                yield part.unconditional_error
+            yield from (other.error for other in part.alternative_tokenizations if other.HasField("error"))
 
 
 @dataclasses.dataclass
@@ -81,12 +94,10 @@ class ItemMethod(_Named):
         return answer.provenance if answer.HasField("provenance") else None
 
     def passing_error(self, answer: Any) -> errors.LogitdError | None:
-        item = answer.item
-        for part in (item, *getattr(item, self.parts)):
-            if part.HasField("error"):
-                error = errors.from_proto(part.error)
-                if errors.is_transient(error):
-                    return error
+        for failure in _failures_of(answer.item, self.parts):
+            error = errors.from_proto(failure)
+            if errors.is_transient(error):
+                return error
         return None
 
     def concerns_items(self, error: errors.LogitdError) -> bool:
@@ -130,7 +141,7 @@ class GenerateMethod(_Named):
         return None
 
     def concerns_items(self, error: errors.LogitdError) -> bool:
-        if error.reason in ("CONTEXT_LENGTH_EXCEEDED", "EMPTY_PROMPT", "MODEL_OUTPUT_INVALID", "RUNNER_KILLED"):
+        if error.reason in ("CONTEXT_LENGTH_EXCEEDED", "EMPTY_PROMPT", "MODEL_OUTPUT_INVALID", "RUNNER_KILLED", "INTERNAL"):
             return True
         return not errors.is_transient(error) and error.field.split(".")[0].split("[")[0] == "prompt"
 

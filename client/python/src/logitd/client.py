@@ -57,6 +57,7 @@ class Client:
         """
         self._settings = _settings.Settings(address, model, timeout, retry_for, in_flight)
         self._channel = _channel.connect(address, credentials)
+        self._known_limits: server.Limits | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -213,13 +214,15 @@ class Client:
     def _options(self, options: Any) -> dict[str, Any]:
         return self._settings.with_model(options)
 
-    @functools.cached_property
     def _limits(self) -> server.Limits:
-        return self.info().limits
+        # Two threads may both ask; a lock would be held while a server does not answer.
+        if self._known_limits is None:
+            self._known_limits = self.info().limits
+        return self._known_limits
 
     def _each(self, call: _calls.Call[Any]) -> Iterator[Any]:
         self._settings.check_process()
-        limits = self._limits
+        limits = self._limits()
         batches: _batches.Batches[Any] = self._settings.batches(call, limits)
         threads = Threads(batches, functools.partial(self._send, call), self._settings.in_flight)
         with (Progress.of(call) as progress,

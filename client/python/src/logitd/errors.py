@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Any, cast
+from typing import Any
 
 import grpc
-from google.protobuf import any_pb2, descriptor_pb2, descriptor_pool, message
+from google.protobuf import any_pb2, descriptor_pb2, descriptor_pool, duration_pb2, message
 
 from logitd.v1 import error_pb2
 
@@ -109,27 +109,32 @@ def _class_of(code: grpc.StatusCode) -> type[LogitdError]:
 
 
 @functools.cache
-def _status_class() -> type[message.Message]:
-    """google.rpc.Status, in a pool of its own: other packages may define it in the default one."""
+def _rpc_class(name: str) -> Any:
+    """google.rpc.Status or google.rpc.RetryInfo, in a pool of its own: other packages may define them in the default
+    one."""
     file = descriptor_pb2.FileDescriptorProto(
-        name="logitd/python/rpc_status.proto", package="google.rpc", syntax="proto3",
-        dependency=["google/protobuf/any.proto"])
-    status = file.message_type.add(name="Status")
+        name="logitd/python/rpc.proto", package="google.rpc", syntax="proto3",
+        dependency=["google/protobuf/any.proto", "google/protobuf/duration.proto"])
     field = descriptor_pb2.FieldDescriptorProto
+    status = file.message_type.add(name="Status")
     status.field.add(name="code", number=1, type=field.TYPE_INT32, label=field.LABEL_OPTIONAL)
     status.field.add(name="message", number=2, type=field.TYPE_STRING, label=field.LABEL_OPTIONAL)
     status.field.add(name="details", number=3, type=field.TYPE_MESSAGE, label=field.LABEL_REPEATED,
                      type_name=".google.protobuf.Any")
+    retry_info = file.message_type.add(name="RetryInfo")
+    retry_info.field.add(name="retry_delay", number=1, type=field.TYPE_MESSAGE, label=field.LABEL_OPTIONAL,
+                         type_name=".google.protobuf.Duration")
     pool = descriptor_pool.DescriptorPool()
     pool.AddSerializedFile(any_pb2.DESCRIPTOR.serialized_pb)
+    pool.AddSerializedFile(duration_pb2.DESCRIPTOR.serialized_pb)
     pool.AddSerializedFile(file.SerializeToString())
     from google.protobuf import message_factory
 
-    descriptor = pool.FindMessageTypeByName("google.rpc.Status")
+    descriptor = pool.FindMessageTypeByName(f"google.rpc.{name}")
     if hasattr(message_factory, "GetMessageClass"):
         return message_factory.GetMessageClass(descriptor)
     old: Any = message_factory  # protobuf < 4.22
-    return cast("type[message.Message]", old.MessageFactory(pool).GetPrototype(descriptor))
+    return old.MessageFactory(pool).GetPrototype(descriptor)
 
 
 def reason_name(reason: int) -> str:
@@ -155,18 +160,22 @@ def from_rpc_error(failure: grpc.RpcError) -> LogitdError:
     """The exception of a failed call, of grpc or of grpc.aio."""
     code = failure.code() or grpc.StatusCode.UNKNOWN
     text = failure.details() or ""
-    # What grpc promises and what its type stubs say differ.
+    # grpc's type stubs do not describe its metadata as it is.
     metadata: Any = failure.trailing_metadata() or ()
     for key, value in metadata:
         if key != _DETAILS_KEY:
             continue
         try:
-            details = cast(Any, _status_class()).FromString(value).details
+            details = {detail.type_url.rpartition("/")[2]: detail.value
+                       for detail in _rpc_class("Status").FromString(value).details}
+            if "logitd.v1.Error" in details:
+                return from_proto(error_pb2.Error.FromString(details["logitd.v1.Error"]))
+            # Of a proxy before the server.
+            if "google.rpc.RetryInfo" in details:
+                delay = _rpc_class("RetryInfo").FromString(details["google.rpc.RetryInfo"]).retry_delay
+                return _class_of(code)(message=text, code=code, retry_after_s=delay.seconds + delay.nanos / 1e9)
         except message.DecodeError:
             continue
-        for detail in details:
-            if detail.type_url.endswith("/logitd.v1.Error"):
-                return from_proto(error_pb2.Error.FromString(detail.value))
     return _class_of(code)(message=text, code=code)
 
 

@@ -74,7 +74,7 @@ def score(client: Client, source: str | os.PathLike[str], out: str | os.PathLike
 
     columns: the columns of a table by the names of ScoreItem's fields: {"context": "question", "continuations": "choices",
       "id": "qid"}. The column of the continuations holds a list, or one in JSON; a list of columns has one continuation
-      each.
+      each, and empty ones at its end are left out.
     options: those of Client.score.
 
     Raises FileError (the files), OSError (the answers cannot be written), LogitdError.
@@ -119,6 +119,8 @@ def _run(kind: _Kind, client: Client, source: Any, out: Any, resume: bool, colum
     suffix = _item_rows.suffix_of(out, "out")
     answers = out if suffix == ".jsonl" else f"{out}.jsonl"
     _check_apart(source, (out, answers, checkpoint_of(answers)))
+    if out != answers and os.path.exists(out) and not os.path.exists(answers):
+        raise FileError("out", f"{out} is there already, and not from a run of this kind: remove it, or name another output")
     call = kind.call([], client._options(options))
     base = call.method.base  # type: ignore[attr-defined]
     items = _item_rows.open_source(source, kind.item, kind.parts, kind.convert, columns)

@@ -33,7 +33,7 @@ class TextOptions(CallOptions, total=False):
     # How text becomes tokens: TokenizationOptions.
     add_special_tokens: bool | None
     parse_special_tokens: bool
-    # What is shared with other requests: EvaluationOptions.
+    # Sharing with other requests: EvaluationOptions.
     no_cache: bool
     cache_salt: str
     # The numerics version that the caller insists on.
@@ -47,7 +47,7 @@ class ItemOptions(TextOptions, total=False):
 
     # How a continuation given as text meets a context given as text; default "joint".
     boundary: BoundaryName | None
-    # What becomes of a context that is too long; default "refuse".
+    # The rule for a context that is too long; default "refuse".
     truncation: TruncationName | None
     # Numbers that depend on the tokens alone, bit for bit; see EvaluationOptions.reproducible.
     reproducible: bool | None

@@ -178,7 +178,8 @@ def is_one_text(value: object) -> bool:
     if isinstance(value, (str, bytes, bytearray, Segment, Mapping, completion_pb2.Input)):
         return True
     if _values.is_array(value):
-        return getattr(value, "ndim", 1) == 1
+        # A column of texts is an array too.
+        return getattr(value, "ndim", 1) == 1 and not isinstance(next(iter(value), None), (str, bytes))  # type: ignore[call-overload]
     if isinstance(value, range):
         return True
     return (isinstance(value, (list, tuple)) and len(value) > 0
@@ -261,7 +262,8 @@ def _from_dict(value: Mapping[str, Any], message: _M, parts: str, put: Any, wher
         text = rest.pop(name, None) if name in message.DESCRIPTOR.fields_by_name else None
         if text is not None:
             getattr(message, name).CopyFrom(input_of(text, f"{where}.{name}"))
-    for i, part in enumerate(_parts(rest.pop(parts, None) or (), f"{where}.{parts}", parts)):
+    given = rest.pop(parts, None)
+    for i, part in enumerate(_parts(() if given is None else given, f"{where}.{parts}", parts)):
         put(part, getattr(message, parts).add(), f"{where}.{parts}[{i}]")
     # None is JSON's null: unset.
     return _from_json(rest, message, where)
@@ -314,8 +316,8 @@ def decide_item(value: DecideItemLike, where: str = "item") -> scoring_service_p
         _put_options(value.get("options"), message, f"{where}.options")
         return _from_dict({key: part for key, part in value.items() if key != "options"}, message, "", None, where)
     item = _as_item(value, DecideItem, "options", where)
-    kinds = [name for name in ("options", "if_true", "levels") if getattr(item, name) is not None]
-    if len(kinds) != 1:
+    kinds = [name for name in ("options", "if_true", "if_false", "levels") if getattr(item, name) is not None]
+    if len(kinds) != 1 and kinds != ["if_true", "if_false"] or kinds in (["if_true"], ["if_false"]):
         raise ValueError(f"{where} must have exactly one of options, if_true with if_false, and levels; it has "
                          f"{' and '.join(kinds) or 'none'}")
     _put_context(item, message, where)

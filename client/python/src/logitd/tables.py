@@ -92,7 +92,9 @@ class Results(Sequence[_T], Generic[_T]):
         return table
 
     def _row(self, part: Any) -> dict[str, Any]:
-        row = {name: getattr(part, name, None) for name in self._columns}
+        # The properties of a part that has failed may raise its error.
+        has_numbers = part.error is None or not isinstance(part, results.Generation)
+        row = {name: getattr(part, name, None) if has_numbers else None for name in self._columns}
         row["error"] = None if part.error is None else str(part.error)
         return row
 

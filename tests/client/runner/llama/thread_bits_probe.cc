@@ -107,7 +107,8 @@ int main(int argc, char** argv) {
   llama_backend_init();
   llama_model* model = llama_model_load_from_file(argv[1], llama_model_default_params());
   if (model == nullptr) return Fail("cannot load the model");
-  llama_context* context = llama_init_from_model(model, logitd::runner::ContextParams({4096, 64, f32}, most_threads));
+  llama_context* context =
+      llama_init_from_model(model, logitd::runner::ContextParams(model, {4096, 64, f32}, most_threads));
   if (context == nullptr) return Fail("no context");
   const int vocab_size = llama_vocab_n_tokens(llama_model_get_vocab(model));
   std::mt19937 random(7);

@@ -48,12 +48,36 @@ class AsyncDecodeSession:
     async def start(self) -> None:
         """Opens the first stream."""
         args, options = self._arguments
-        self._session = await self._run(DecodeSession, *args, **options)
+        try:
+            self._session = await self._run(DecodeSession, *args, **options)
+        except BaseException:
+            self._thread.shutdown(wait=False)
+            raise
 
     @property
     def running(self) -> list[Sequence]:
         """As DecodeSession.running."""
         return self.session.running
+
+    @property
+    def pending_count(self) -> int:
+        """As DecodeSession.pending_count."""
+        return self.session.pending_count
+
+    @property
+    def seed(self) -> int | None:
+        """As DecodeSession.seed."""
+        return self.session.seed
+
+    @property
+    def numerics_version(self) -> int:
+        """As DecodeSession.numerics_version."""
+        return self.session.numerics_version
+
+    @property
+    def reconnect_count(self) -> int:
+        """As DecodeSession.reconnect_count."""
+        return self.session.reconnect_count
 
     def open(self, prompt: Iterable[SupportsIndex] = (), *, state: Mapping[str, Any] | None = None,
              sequence_key: int | None = None, **options: Unpack[DecodeOptions]) -> Sequence:

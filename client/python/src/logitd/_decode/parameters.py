@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, SupportsIndex
 
 from google.protobuf import json_format
@@ -48,9 +48,11 @@ class Options:
         for name in keywords:
             if name not in NAMES:
                 raise sampling_options.unknown_option(name, NAMES, method)
+        # They are converted again with every change; an iterator would be empty then.
+        keywords = {name: list(value) if isinstance(value, Iterator) else value for name, value in keywords.items()}
         stages = {name: value for name, value in keywords.items() if name in sampling_options.STAGE_NAMES}
         stop = {name: value for name, value in keywords.items() if name in STOP_NAMES and value is not None}
-        return cls(dict(keywords), sampling_options.sampling_params(stages, method),
+        return cls(keywords, sampling_options.sampling_params(stages, method),
                    sampling_options.stop_criteria(**stop), sampling_options.record_options(keywords.get("record")))
 
     def with_changes(self, changes: Mapping[str, Any], method: str) -> Options:

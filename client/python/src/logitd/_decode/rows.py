@@ -56,7 +56,7 @@ class Rows:
     width: int
     # The bytes, each piece a whole number of rows.
     _pieces: tuple[memoryview | bytes, ...]
-    # What keeps the memory of the pieces alive.
+    # The objects that keep the memory of the pieces alive.
     _owner: Any = None
 
     @classmethod

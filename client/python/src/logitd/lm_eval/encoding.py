@@ -19,16 +19,22 @@ Tokenize = Callable[[Sequence[str], bool], "list[list[int]]"]
 class Rules:
     """The facts of a model on which its tokens depend.
 
-    prefix_token_id: stands for an empty context. bos_token_id: put before a text, unless the text begins with its name
+    prefix_token_id: stands for an empty context; None: no token does. bos_token_id: put before a text, unless the text begins with its name
       bos_name as a control token; None: nothing is put there.
     parse_special_tokens: names of control tokens are control tokens in every text, also in those that tasks bring.
     """
 
     names: chat.ControlNames
-    prefix_token_id: int
+    prefix_token_id: int | None
     bos_token_id: int | None
     bos_name: str
     parse_special_tokens: bool
+
+    def prefix(self) -> list[int]:
+        """The tokens of an empty context. Raises ValueError if the model has none."""
+        if self.prefix_token_id is None:
+            raise ValueError("the model names neither BOS nor EOS, one of which stands for an empty context")
+        return [self.prefix_token_id]
 
     def pieces(self, text: str) -> tuple[tuple[str, bool], ...]:
         """The text in pieces, each with whether names are control tokens in it."""
@@ -74,7 +80,7 @@ class Encoder:
         pieces = [self._rules.pieces(text) for text in texts]
         tokens = self._tokens_of(piece for each in pieces for piece in each)
         return [self._bos(self._rules.begins_with_bos(text)) + [t for piece in each for t in tokens[piece]]
-                or [self._rules.prefix_token_id] for text, each in zip(texts, pieces)]
+                or self._rules.prefix() for text, each in zip(texts, pieces)]
 
     def pairs(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[list[int], list[int]]]:
         """The tokens of context and continuation, of each pair. The latter may be empty."""
@@ -103,9 +109,10 @@ class Encoder:
         alone, whole = tokens[plan.alone], tokens[plan.whole]
         if plan.is_empty:
             # One that brings the prefix token itself is scored after its own.
-            return [self._rules.prefix_token_id], whole[whole[:1] == [self._rules.prefix_token_id]:]
+            prefix = self._rules.prefix()
+            return prefix, whole[whole[:1] == prefix:]
         context = self._bos(plan.begins_with_bos) + [t for piece in plan.before for t in tokens[piece]] + alone
-        return context or [self._rules.prefix_token_id], whole[len(alone):]
+        return context or self._rules.prefix(), whole[len(alone):]
 
     def _tokens_of(self, pieces: Iterable[tuple[str, bool]]) -> dict[tuple[str, bool], list[int]]:
         wanted = dict.fromkeys(pieces)

@@ -14,7 +14,7 @@ _MAX_TOKENS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_t
 _MIN_TOKENS = ("min_tokens", "min_new_tokens")
 _STAGES = ("top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff", "top_n_sigma", "repetition_penalty",
            "frequency_penalty", "presence_penalty", "no_repeat_ngram_size", "seed")
-# What these would change is not there to be changed.
+# Options that logitd does not have, with the values under which they change nothing.
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "num_beams": (1,), "num_beam_groups": (1,), "num_return_sequences": (1,), "n": (1,), "best_of": (1,),
     "length_penalty": (1, 1.0), "early_stopping": (False,), "use_cache": (True, False),

@@ -116,7 +116,7 @@ class LogitdLM(LM):  # type: ignore[misc]
             self._names = {token.token_id: token.name for token in self._client.vocabulary() if token.name}
         adds_bos = facts.adds_bos if self._add_bos is None else self._add_bos
         return encoding.Rules(
-            names=chat.ControlNames(self._names.values()), prefix_token_id=self.prefix_token_id,
+            names=chat.ControlNames(self._names.values()), prefix_token_id=self._prefix(),
             bos_token_id=facts.bos_token_id if adds_bos else None, bos_name=self._name(facts.bos_token_id),
             parse_special_tokens=parse_special_tokens)
 
@@ -130,13 +130,15 @@ class LogitdLM(LM):  # type: ignore[misc]
 
     @property
     def prefix_token_id(self) -> int:
-        """The token that stands for an empty context: BOS, or else EOS."""
+        """The token that stands for an empty context: BOS, or else EOS. Raises ValueError if the model has neither."""
+        (token,) = self._rules.prefix()
+        return token
+
+    def _prefix(self) -> int | None:
         facts = self._facts
         if (token := facts.bos_token_id if facts.bos_token_id is not None else facts.eos_token_id) is not None:
             return token
-        if len(facts.end_token_ids) == 1:
-            return facts.end_token_ids[0]
-        raise ValueError(f"model {facts.name!r} names neither BOS nor EOS, one of which stands for an empty context")
+        return facts.end_token_ids[0] if len(facts.end_token_ids) == 1 else None
 
     def get_model_info(self) -> dict[str, Any]:
         """What the results are to say about the model."""
@@ -260,7 +262,7 @@ class LogitdLM(LM):  # type: ignore[misc]
         wanted = [text for text in dict.fromkeys(texts) if text]
         sums = {"": 0.0}
         with Progress(not disable_tqdm, len(wanted), "text") as bar:
-            # What is done is told after each block, so that the harness's cache keeps it.
+            # The harness's cache gets the results after each block.
             for begin in range(0, len(wanted), _TEXTS_AT_ONCE):
                 block = wanted[begin:begin + _TEXTS_AT_ONCE]
                 scores = self._client.rolling(
@@ -284,10 +286,11 @@ class LogitdLM(LM):  # type: ignore[misc]
         answers = [""] * len(asked)
         eos = self._name(self.eot_token_id)
         keys = [json.dumps(kwargs, sort_keys=True, default=str) for _, kwargs in asked]
+        # A wrong argument ends the run before anything is sent.
+        groups = [(places, self._settings_of(asked[places[0]][1], eos))
+                  for places in _by(range(len(asked)), lambda i: keys[i]).values()]
         with Progress(not disable_tqdm, len(asked), "request") as bar:
-            for places in _by(range(len(asked)), lambda i: keys[i]).values():
-                settings = generation.settings_of(asked[places[0]][1], max_gen_toks=self.max_gen_toks, eos=eos,
-                                                  seed=self._seed)
+            for places, settings in groups:
                 by_context = _by(places, lambda i: asked[i][0])
                 # Equal requests are several samples of one prompt, or one completion if nothing is drawn.
                 counts = {c: len(same) if settings.is_sampled else 1 for c, same in by_context.items()}
@@ -299,10 +302,14 @@ class LogitdLM(LM):  # type: ignore[misc]
                         bar.add(len(by_context[context]))
         return answers
 
+    def _settings_of(self, kwargs: Mapping[str, Any], eos: str) -> generation.Settings:
+        settings = generation.settings_of(kwargs, max_gen_toks=self.max_gen_toks, eos=eos, seed=self._seed)
+        if settings.max_tokens >= self.max_length:
+            raise ValueError(f"max_gen_toks {settings.max_tokens} must be less than max_length {self.max_length}")
+        return settings
+
     def _generate(self, contexts: Sequence[str], settings: generation.Settings, count: int) -> Iterator[list[str]]:
         room = self.max_length - settings.max_tokens
-        if room < 1:
-            raise ValueError(f"max_gen_toks {settings.max_tokens} must be less than max_length {self.max_length}")
         prompts = self._encoder.prompts(contexts)
         if any(len(prompt) > room for prompt in prompts):
             self._warn_once("Contexts are too long for max_length %d with max_gen_toks %d, and lose their beginning.",

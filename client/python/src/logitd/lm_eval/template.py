@@ -64,15 +64,15 @@ class ChatTemplate:
         tags = self._unused_characters(messages)
         text = self._rendered(messages, add_generation_prompt, now, tags[2])
         if not any(self._names.first(value) for message in messages for value in _texts(message)):
-            return Prompt([(text, True)])
+            return Prompt([(text, True)], self._names)
         bracketed = [_bracketed(message, tags) for message in messages]
         written = _take_brackets(self._rendered(bracketed, add_generation_prompt, now, tags[2]), tags)
         if written is None or written[0] != text:
             _log.warning("The chat template changes its messages in a way that hides their places. The names of "
                          "control tokens in them (%s) become control tokens.",
                          next(filter(None, (self._names.first(value) for m in messages for value in _texts(m)))))
-            return Prompt([(text, True)])
-        return Prompt(self._pieces(text, written[1]))
+            return Prompt([(text, True)], self._names)
+        return Prompt(self._pieces(text, written[1]), self._names)
 
     def _rendered(self, messages: Messages, add_generation_prompt: bool, now: datetime.datetime, tag: str) -> str:
         if not add_generation_prompt:

@@ -61,6 +61,17 @@ def _append_tokens(model: Any, form: str, name: str) -> Callable[[Sequence[Appen
     """For a model without states: a state is the list of a sequence's tokens. Nothing is evaluated before a row is
     wanted."""
 
+    def rows_of(tokens: list[Any], wanted: list[Any]) -> list[Any]:
+        """Of each sequence its rows, or an exception."""
+        try:
+            found = model.rows_batch(tokens, wanted)
+        except Exception as failure:
+            if len(tokens) == 1:
+                return [failure]
+            # Each by itself, so that only those fail that are to blame.
+            return [rows_of([some], [rows])[0] for some, rows in zip(tokens, wanted)]
+        return _elements(found, len(tokens), name)
+
     def append(work: Sequence[Append]) -> Sequence[Result]:
         wanted: list[list[int]] = []
         for one in work:
@@ -74,8 +85,7 @@ def _append_tokens(model: Any, form: str, name: str) -> Callable[[Sequence[Appen
         if form == "rows":
             found = [model.rows(tuple(work[i].state), wanted[i]) for i in asked]
         else:
-            found = _elements(model.rows_batch([tuple(work[i].state) for i in asked], [wanted[i] for i in asked]),
-                              len(asked), name)
+            found = rows_of([tuple(work[i].state) for i in asked], [wanted[i] for i in asked])
         for i, rows in zip(asked, found):
             results[i] = rows if isinstance(rows, BaseException) else (work[i].state, rows)
         return results
