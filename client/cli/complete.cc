@@ -116,13 +116,12 @@ class StreamView {
   bool started_ = false;
 };
 
-// Adds the parts that only the reply's first message has to the last message's object.
-std::string WithStarted(std::string json, const v1::GenerateStarted& started) {
-  std::string more = absl::StrCat(",\"provenance\":", ToJson(started.provenance()));
-  if (started.tokenization().ByteSizeLong() > 0) {
-    absl::StrAppend(&more, ",\"tokenization\":", ToJson(started.tokenization()));
-  }
-  return json.insert(json.size() - 1, more);
+// The last message, with parts of the first one where it has none: a stream that was cut off has no last message of the
+// server's own.
+v1::GenerateFinal WithStarted(v1::GenerateFinal final, const v1::GenerateStarted& started) {
+  if (!final.has_provenance()) *final.mutable_provenance() = started.provenance();
+  if (!final.has_tokenization() && started.has_tokenization()) *final.mutable_tokenization() = started.tokenization();
+  return final;
 }
 
 // Prints completions: text and summary, or the summary alone if the text was streamed.
@@ -137,7 +136,7 @@ class Printer {
     bool is_fine = true;
     for (const v1::Completion& completion : final.completions()) is_fine = is_fine && !completion.has_error();
     if (session_.json) {
-      out << WithStarted(ToJson(final), started) << "\n";
+      out << ToJson(WithStarted(final, started)) << "\n";
       return is_fine;
     }
     for (const v1::Completion& completion : final.completions()) {

@@ -161,6 +161,21 @@ TEST_F(CompleteTest, WhatIsNotGivenIsNotSent) {
   EXPECT_EQ(request_.DebugString(), wanted.DebugString()) << "the empty prompt is the server's to refuse";
 }
 
+TEST_F(CompleteTest, TheJsonHasEachPartOnce) {
+  const std::string started = "started { provenance { model: 'm' } tokenization { doubled_bos: true } }";
+  const auto count = [&](const std::string& name) {
+    const std::string out = rig_.out();
+    int found = 0;
+    for (size_t at = out.find(name); at != std::string::npos; at = out.find(name, at + 1)) ++found;
+    return found;
+  };
+  EXPECT_EQ(Run({"a", "--json"},
+                {Response(started), Response("final { provenance { model: 'm' } completions { text: 'b' } }")}),
+            kExitOk);
+  EXPECT_EQ(count("\"provenance\""), 1) << rig_.out();
+  EXPECT_EQ(count("\"tokenization\""), 1) << rig_.out();
+}
+
 TEST_F(CompleteTest, PromptsComeAsTokensOrFromStandardInput) {
   EXPECT_EQ(Run({"--prompt-tokens", "1,2"}, {Response("final {}")}), kExitOk);
   EXPECT_THAT(request_.prompt().tokens().token_ids(), ElementsAre(1, 2));
