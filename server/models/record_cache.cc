@@ -25,8 +25,8 @@ uint64_t RandomBase() {
   return 2 + bits % (kPrime - 2);
 }
 
-// The list, the table and the allocator's own bytes.
-constexpr int64_t kOverhead = 96;
+// The table and the allocator's own bytes.
+constexpr int64_t kOverhead = 32;
 // Alternatives of a record that is worth keeping. A few records of a whole vocabulary would push out all others.
 constexpr size_t kMostAlternatives = 128;
 
@@ -58,9 +58,9 @@ PathHash RecordCache::Begin(std::string_view model, std::string_view tenant) con
 
 std::optional<RowRecord> RecordCache::Find(const PathHash& hash, TokenId target, const RecordsWanted& wanted) {
   std::lock_guard lock(mutex_);
-  const auto found = places_.find({hash.first_, hash.second_, target});
-  if (found == places_.end()) return std::nullopt;
-  const Kept& kept = *found->second;
+  const auto found = records_.find({hash.first_, hash.second_, target});
+  if (found == records_.end()) return std::nullopt;
+  const Kept& kept = found->second;
   if (wanted.ranks && kept.target_rank == 0) return std::nullopt;
   if (wanted.entropy && std::isnan(kept.entropy)) return std::nullopt;
   RowRecord record;
@@ -80,12 +80,13 @@ std::optional<RowRecord> RecordCache::Find(const PathHash& hash, TokenId target,
       if (!wanted.ranks) record.named.back().rank.reset();
     }
   }
-  records_.splice(records_.end(), records_, found->second);
+  Unlink(*found);
+  Link(*found);
   return record;
 }
 
 int64_t RecordCache::BytesOf(const Kept& kept) {
-  int64_t bytes = static_cast<int64_t>(sizeof(Kept)) + kOverhead;
+  int64_t bytes = static_cast<int64_t>(sizeof(Node)) + kOverhead;
   if (kept.alternatives != nullptr) {
     bytes +=
         static_cast<int64_t>(sizeof(Alternatives) + (kept.alternatives->top.size() + kept.alternatives->named.size()) *
@@ -97,7 +98,6 @@ int64_t RecordCache::BytesOf(const Kept& kept) {
 void RecordCache::Put(const PathHash& hash, TokenId target, const RecordsWanted& wanted, const RowRecord& record) {
   if (record.top.size() + record.named.size() > kMostAlternatives) return;
   Kept kept;
-  kept.key = {hash.first_, hash.second_, target};
   kept.log_sum_exp = record.log_sum_exp;
   kept.target_log_prob = record.target_log_prob;
   kept.entropy = record.entropy.value_or(std::numeric_limits<double>::quiet_NaN());
@@ -109,23 +109,38 @@ void RecordCache::Put(const PathHash& hash, TokenId target, const RecordsWanted&
   const int64_t bytes = BytesOf(kept);
   if (bytes > max_bytes_) return;
   std::lock_guard lock(mutex_);
-  const auto [place, is_new] = places_.try_emplace(kept.key);
+  const auto [place, is_new] = records_.try_emplace({hash.first_, hash.second_, target});
   if (!is_new) {
     // The newer record answers the last question; the older one may have answered others.
-    bytes_ -= BytesOf(*place->second);
-    records_.erase(place->second);
+    bytes_ -= BytesOf(place->second);
+    Unlink(*place);
   }
-  place->second = records_.insert(records_.end(), std::move(kept));
+  place->second = std::move(kept);
+  Link(*place);
   bytes_ += bytes;
   EvictDownTo(max_bytes_);
 }
 
 void RecordCache::EvictDownTo(int64_t bytes) {
   while (bytes_ > bytes) {
-    bytes_ -= BytesOf(records_.front());
-    places_.erase(records_.front().key);
-    records_.pop_front();
+    Node& node = *oldest_;
+    bytes_ -= BytesOf(node.second);
+    Unlink(node);
+    records_.erase(records_.find(node.first));
   }
+}
+
+void RecordCache::Link(Node& node) {
+  node.second.older = newest_;
+  node.second.newer = nullptr;
+  (newest_ == nullptr ? oldest_ : newest_->second.newer) = &node;
+  newest_ = &node;
+}
+
+void RecordCache::Unlink(Node& node) {
+  const Kept& kept = node.second;
+  (kept.older == nullptr ? oldest_ : kept.older->second.newer) = kept.newer;
+  (kept.newer == nullptr ? newest_ : kept.newer->second.older) = kept.older;
 }
 
 int64_t RecordCache::bytes() const {

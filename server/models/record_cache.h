@@ -13,12 +13,12 @@
 #define LOGITD_SERVER_MODELS_RECORD_CACHE_H_
 
 #include <cstdint>
-#include <list>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "core/types.h"
@@ -77,8 +77,10 @@ class RecordCache {
     std::vector<TokenAlternative> top;
     std::vector<TokenAlternative> named;
   };
+  struct Kept;
+  // A record in its place, which it keeps: `older` and `newer` lead from one to the next. One piece of memory for each.
+  using Node = std::pair<const Key, Kept>;
   struct Kept {
-    Key key;
     double log_sum_exp = 0;
     double target_log_prob = 0;
     // NaN: not known.
@@ -87,17 +89,23 @@ class RecordCache {
     // 0: not known.
     int32_t target_rank = 0;
     std::unique_ptr<Alternatives> alternatives;
+    Node* older = nullptr;
+    Node* newer = nullptr;
   };
   static int64_t BytesOf(const Kept& kept);
+  // Makes it the one that was used last.
+  void Link(Node& node);
+  void Unlink(Node& node);
   void EvictDownTo(int64_t bytes);
 
   const int64_t max_bytes_;
   uint64_t first_base_;
   uint64_t second_base_;
   mutable std::mutex mutex_;
-  // Least recently used first.
-  std::list<Kept> records_;
-  std::unordered_map<Key, std::list<Kept>::iterator, KeyHash> places_;
+  std::unordered_map<Key, Kept, KeyHash> records_;
+  // Null: there is no record.
+  Node* oldest_ = nullptr;
+  Node* newest_ = nullptr;
   int64_t bytes_ = 0;
 };
 
