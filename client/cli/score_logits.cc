@@ -73,7 +73,8 @@ absl::Status CheckFlags(const Arguments& arguments, const std::vector<Flag>& req
                                                " goes with --logits FILE.npy, which is missing"));
   }
   if (!arguments.positionals().empty()) {
-    return UsageError("CONTEXT", "CONTEXT and CONTINUATION do not go with --logits: give the tokens to score as --targets IDS");
+    return UsageError("CONTEXT",
+                      "CONTEXT and CONTINUATION do not go with --logits: give the tokens to score as --targets IDS");
   }
   if (const Flag* flag = arguments.FirstOf(request_flags)) {
     return UsageError(flag->name, absl::StrCat(flag->name, " does not go with --logits: no model is asked"));
