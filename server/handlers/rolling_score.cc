@@ -28,6 +28,8 @@ namespace {
 constexpr int64_t kTokensAtOnce = 1024;
 // Rows of logits that come back at once for one window.
 constexpr size_t kRowsAtOnce = 16;
+// Records that come back at once for one window.
+constexpr size_t kRecordsAtOnce = 1024;
 
 // A text's tokens, and the windows over them.
 struct Layout {
@@ -96,7 +98,7 @@ class RollingSink : public PathSink {
   void Add(const TokenPath& path) {
     paths_.push_back(path);
     scorers_.emplace_back(record_, std::nullopt);
-    log_probs_.emplace_back();
+    log_probs_.emplace_back().reserve(path.targets.size());
   }
   const std::vector<TokenPath>& paths() const { return paths_; }
 
@@ -148,7 +150,7 @@ absl::Status ScoreRolling(const v1::RollingText& text, const std::string& field,
   path_options.scope = options.scope;
   path_options.keeps_sequences = false;
   path_options.as_logits = !model.capabilities().records;
-  if (path_options.as_logits) path_options.rows_at_once = kRowsAtOnce;
+  path_options.rows_at_once = path_options.as_logits ? kRowsAtOnce : kRecordsAtOnce;
   path_options.field = field + ".input";
 
   v1::RollingScore& rolling = *item.mutable_rolling();

@@ -48,7 +48,8 @@ class RollingTest(unittest.TestCase):
         return totals.cumulative_model_log_prob, *peaks
 
     def compare(self, peaks: dict[int, tuple[int, int]]):
-        """`peaks`: of a text and of one ten times as long, by their tokens: the peaks of server and runner, bytes."""
+        """`peaks`: of a text and of one ten times as long, by their tokens: the peaks of server and runner, bytes,
+        perhaps above those of before."""
         short, long = sorted(peaks)
         print("; ".join(f"{count:,} tokens: server {peaks[count][0] >> 10} KiB, runner {peaks[count][1] >> 10} KiB" for count in peaks))
         allowed = (long - short) * BYTES_A_TOKEN
@@ -65,14 +66,17 @@ class RollingTest(unittest.TestCase):
             server = harness.Server(model=harness.model_path())
             try:
                 rng = random.Random(2)
+                runner = process.children(server.pid)[0]
+                # Servers differ by half a MiB before they do anything.
+                idle = [process.peak_resident_bytes(pid) for pid in (server.pid, runner)]
                 with wire.connect(server.address) as client:
                     (reply,) = client.scoring.Score(scoring_service_pb2.ScoreRequest(items=[scoring_service_pb2.ScoreItem(
-                        rolling=scoring_service_pb2.RollingText(input=completion_pb2.Input(tokens=sampling_pb2.TokenIds(
+                        rolling=scoring_service_pb2.RollingText(window=1024, input=completion_pb2.Input(tokens=sampling_pb2.TokenIds(
                             token_ids=[rng.randrange(3, 40_000) for _ in range(count)]))))]), timeout=10 * wire.TIMEOUT_S)
                 self.assertFalse(reply.item.HasField("error"), reply.item.error)
                 self.assertEqual(reply.item.rolling.score.totals.token_count, count)
-                runner = process.children(server.pid)[0]
-                peaks[count] = (process.peak_resident_bytes(server.pid), process.peak_resident_bytes(runner))
+                peaks[count] = tuple(process.peak_resident_bytes(pid) - before
+                                     for pid, before in zip((server.pid, runner), idle))
             finally:
                 server.stop()
         self.compare(peaks)
