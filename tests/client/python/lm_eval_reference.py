@@ -142,7 +142,11 @@ class ReferenceLM(TemplateLM):
 
     def can_score(self, context: str, continuation: str) -> bool:
         """Both have tokens by the harness's rule; else the harness itself ends with an assertion."""
-        return context == "" or all(self._encode_pair(context, continuation))
+        if context:
+            return all(self._encode_pair(context, continuation))
+        # The prefix token itself is taken for the context.
+        tokens = self.tok_encode(continuation, add_special_tokens=False)
+        return tokens != [self.prefix_token_id]
 
     def _score(self, context: list[int], continuation: list[int]) -> tuple[float, bool]:
         key = (tuple(context), tuple(continuation))
