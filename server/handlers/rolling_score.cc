@@ -214,6 +214,10 @@ absl::Status ScoreRolling(const v1::RollingText& text, const std::string& field,
     if (const double perplexity = Perplexity(total); std::isfinite(perplexity)) rolling.set_perplexity(perplexity);
     if (const auto bits = BitsPerByte(total)) rolling.set_bits_per_byte(*bits);
   }
+  if (layout.own_begin > 0) {
+    item.set_context_token_count(static_cast<int32_t>(layout.own_begin));
+    item.set_implicit_context_token_id(layout.tokens.front());
+  }
   if (HasReport(layout.report)) *item.mutable_tokenization() = layout.report;
   v1::Usage& usage = *response.mutable_usage();
   usage.set_prompt_token_count(static_cast<int32_t>(std::ssize(layout.tokens) - layout.own_begin));

@@ -85,12 +85,14 @@ class PatienceTest(unittest.TestCase):
 
     def test_waits_grow_and_end(self):
         waits = []
-        with self.assertRaisesRegex(errors.UnavailableError, "no answer for 10 s; the last error: gone"):
+        with self.assertLogs("logitd") as logged, self.assertRaisesRegex(errors.UnavailableError, "no answer for 10 s; the last error: gone"):
             while True:
                 waits.append(self.patience.wait_after(errors.UnavailableError("gone", code=grpc.StatusCode.UNAVAILABLE)))
                 self.time += waits[-1]
         self.assertEqual(waits[:7], [0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0])
         self.assertAlmostEqual(sum(waits), 10)
+        self.assertEqual(len(logged.output), 1)
+        self.assertRegex(logged.output[0], r"trying again for \d\.\d+ s: gone")
 
     def test_the_servers_delay_counts(self):
         full = errors.LimitError("full", retry_after_s=3, code=grpc.StatusCode.RESOURCE_EXHAUSTED)
@@ -110,7 +112,8 @@ class AddressTest(unittest.TestCase):
                                 ("localhost:1", ("dns:///localhost:1", True)), ("10.1.2.3:1", ("dns:///10.1.2.3:1", False))):
             self.assertEqual(_channel.target_of(address), target)
         for address, words in (("host", "HOST:PORT"), ("host:0", "port"), ("host:65536", "port"), (":1", "no host"),
-                               ("::1:1", "brackets"), ("unix:", "no path"), ("a:b", "port"), ("a:²", "port")):
+                               ("::1:1", "brackets"), ("unix:", "no path"), ("a:b", "port"), ("a:²", "port"),
+                               ("http://127.0.0.1:1", "HOST:PORT without http://")):
             with self.assertRaisesRegex(ValueError, words):
                 _channel.target_of(address)
 

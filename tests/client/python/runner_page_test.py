@@ -37,7 +37,7 @@ class Page(unittest.TestCase):
         printed = io.StringIO()
         with mock.patch.object(runner, "serve", serve), contextlib.redirect_stdout(printed):
             for program in programs:
-                program = program.replace("unix:/run/logitd/runner.sock", server.runner_address)
+                program = program.replace("unix:/tmp/logitd-runner.sock", server.runner_address)
                 exec(compile(program.replace("127.0.0.1:50051", server.address), str(PAGE), "exec"), names)
         self.assertRegex(printed.getvalue(), r"^-\d+\.\d+\n")
         for model in ("bigram", "rnn"):

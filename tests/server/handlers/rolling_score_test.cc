@@ -101,6 +101,9 @@ TEST_F(RollingScoreTest, WindowsAreThoseOfTheHarness) {
       const v1::ScoreResponse response =
           Roll(Ids(tokens) + " window: " + std::to_string(window) + " stride: " + std::to_string(stride));
       ASSERT_FALSE(response.item().has_error()) << response.item().error().message();
+      EXPECT_TRUE(response.item().has_implicit_context_token_id());
+      EXPECT_EQ(response.item().implicit_context_token_id(), kFakeBos);
+      EXPECT_EQ(response.item().context_token_count(), 1);
       const v1::RollingScore& rolling = response.item().rolling();
       ASSERT_EQ(rolling.windows_size(), static_cast<int>(windows.size()));
       double sum = 0;
@@ -142,6 +145,7 @@ TEST_F(RollingScoreTest, StridedWindowsScoreEachTokenButTheFirstOnce) {
       const size_t end = std::min(tokens.size(), begin + 8 + 1);
       for (; scored < end; ++scored) sum += LogProb(std::span(tokens).subspan(begin, scored - begin), tokens[scored]);
     }
+    EXPECT_FALSE(response.item().has_implicit_context_token_id());
     const v1::RollingScore& rolling = response.item().rolling();
     EXPECT_NEAR(rolling.score().totals().cumulative_model_log_prob(), sum, 1e-4);
     EXPECT_EQ(rolling.score().totals().token_count(), 49);

@@ -25,6 +25,8 @@ def target_of(address: str) -> tuple[str, bool]:
         raise ValueError(f"address {address!r} must be HOST:PORT with a port in [1, 65535], or unix:PATH")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
+    elif "://" in address:
+        raise ValueError(f"address {address!r} must be HOST:PORT without {host.partition('://')[0]}://")
     elif ":" in host:
         raise ValueError(f"address {address!r}: write an IPv6 address in brackets, [{host}]:{port}")
     if not host:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 
@@ -9,6 +10,9 @@ from logitd import errors
 
 _FIRST_BACKOFF_S = 0.05
 _LONGEST_BACKOFF_S = 2.0
+# Seconds without an answer after which a person is told.
+_QUIET_S = 2.0
+_log = logging.getLogger("logitd")
 
 
 class Patience:
@@ -30,6 +34,7 @@ class Patience:
         self._now = now
         self._first_failure: float | None = None
         self._backoff = 0.0
+        self._has_told = False
 
     def reset(self) -> None:
         """There was an answer: the time without one begins again."""
@@ -49,5 +54,8 @@ class Patience:
             if self._retry_for > 0:
                 error.message = f"no answer for {self._retry_for:g} s; the last error: {error.message}"
             raise error
+        if now - self._first_failure >= _QUIET_S and not self._has_told:
+            self._has_told = True
+            _log.warning("no answer yet, trying again for %g s: %s", left, error.message)
         self._backoff = min(max(2 * self._backoff, _FIRST_BACKOFF_S), _LONGEST_BACKOFF_S)
         return min(left, max(self._backoff, error.retry_after_s or 0.0))
