@@ -184,7 +184,9 @@ class RetryTest(CallsCase):
                 seen.set()
                 yield answer(0, *sums_of(request.items[0]))
                 # The rest is never answered.
-                threading.Event().wait(WAIT_S) if context.is_active() else None
+                gone = threading.Event()
+                if context.add_callback(gone.set):
+                    gone.wait(WAIT_S)
 
             first = FakeServer(address, Score=score)
             second: list[FakeServer] = []
