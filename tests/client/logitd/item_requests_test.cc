@@ -84,6 +84,15 @@ TEST_F(ItemRequestsTest, AFullConnectionEndsTheJobAtOnce) {
   EXPECT_THAT(refused_, IsEmpty());
 }
 
+// Smaller requests have the same option: without this, it would be the error of each item.
+TEST_F(ItemRequestsTest, AnOptionOverALimitEndsTheJobAtOnce) {
+  v1::Error error = MakeError(8, v1::ERROR_REASON_LIMIT_EXCEEDED, "evaluation.cache_salt");
+  error.set_limit("max_cache_salt_bytes");
+  EXPECT_FALSE(Send(4, [&](size_t, size_t) { return Refusal(error); }).ok());
+  EXPECT_EQ(sent_.size(), 1u);
+  EXPECT_THAT(refused_, IsEmpty());
+}
+
 TEST_F(ItemRequestsTest, AServerThatStaysFullEndsTheJob) {
   v1::Error error = MakeError(8, v1::ERROR_REASON_OVERLOADED, "");
   error.set_limit("max_calls");

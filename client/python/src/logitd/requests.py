@@ -317,7 +317,7 @@ def decide_item(value: DecideItemLike, where: str = "item") -> scoring_service_p
         return _from_dict({key: part for key, part in value.items() if key != "options"}, message, "", None, where)
     item = _as_item(value, DecideItem, "options", where)
     kinds = [name for name in ("options", "if_true", "if_false", "levels") if getattr(item, name) is not None]
-    if len(kinds) != 1 and kinds != ["if_true", "if_false"] or kinds in (["if_true"], ["if_false"]):
+    if kinds not in (["options"], ["if_true", "if_false"], ["levels"]):
         raise ValueError(f"{where} must have exactly one of options, if_true with if_false, and levels; it has "
                          f"{' and '.join(kinds) or 'none'}")
     _put_context(item, message, where)
