@@ -18,7 +18,9 @@ from logitd.v1 import completion_pb2, generation_service_pb2, scoring_service_pb
 
 # GELU: gemma, gemma3, gpt2, gptneox, phi2, falcon, starcoder2. With ggml's f16 table of it starcoder2 moves by 7e-4 here,
 # gpt2 by 2e-4, gemma3 by 8e-5; without it none by more than 4e-6.
-ARCHITECTURES = ["llama", "gemma", "gemma3", "qwen2", "gpt2", "gptneox", "phi2", "falcon", "starcoder2"]
+ARCHITECTURES = ["llama", "gemma", "gemma3", "qwen2", "gpt2", "gptneox", "phi2", "falcon", "starcoder2",
+                 # Without rotations, and with the distances of ALiBi.
+                 "mpt"]
 # The most that f32 may move by.
 F32_TOLERANCE = 1e-4
 # Of models of two layers.

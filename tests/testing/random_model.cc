@@ -160,11 +160,13 @@ struct Family {
   bool has_positions = false;
   // Norms after the attention and the feed-forward, and of each head's queries and keys.
   bool has_more_norms = false;
+  // Positions are distances that attention subtracts (ALiBi).
+  bool has_distances = false;
   // Blocks are recurrent (mamba's): no attention, and a state that cannot be cut.
   bool is_recurrent = false;
 };
 
-// The feed-forward of gemma, gemma3, gpt2, gptneox, phi2, falcon and starcoder2 is GELU, of the others SiLU.
+// The feed-forward of gemma, gemma3, gpt2, gptneox, phi2, falcon, starcoder2 and mpt is GELU, of the others SiLU.
 constexpr Family kFamilies[] = {
     {.name = "llama", .has_gate = true, .has_output = true},
     {.name = "gemma", .has_gate = true},
@@ -191,6 +193,7 @@ constexpr Family kFamilies[] = {
      .has_output_bias = true},
     {.name = "falcon", .has_layer_norm = true, .has_fused_qkv = true, .has_ffn_norm = false},
     {.name = "starcoder2", .has_layer_norm = true, .has_qkv_bias = true, .has_bias = true},
+    {.name = "mpt", .has_layer_norm = true, .has_fused_qkv = true, .has_output = true, .has_distances = true},
     {.name = "mamba", .is_recurrent = true},
 };
 
@@ -274,6 +277,7 @@ void WriteModel(const Arguments& arguments, gguf_context* file, int64_t vocab_si
       file, key(family.has_layer_norm ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon").c_str(),
       1e-5f);
   if (family.is_recurrent) WriteRecurrentKeys(file, arguments.arch, width, inner);
+  if (family.has_distances) gguf_set_val_f32(file, key("attention.max_alibi_bias").c_str(), 8.0f);
   if (arguments.arch == "gptneox") gguf_set_val_bool(file, key("use_parallel_residual").c_str(), true);
   gguf_set_val_u32(file, key("vocab_size").c_str(), static_cast<uint32_t>(vocab_size));
   for (const auto& [name, value] : arguments.set) gguf_set_val_u32(file, name.c_str(), value);

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "client/runner/llama/batch_tolerance.h"
+#include "client/runner/llama/context_params.h"
 #include "llama.h"
 
 namespace {
@@ -62,19 +63,10 @@ int main(int argc, char** argv) {
   llama_backend_init();
   llama_model* model = llama_model_load_from_file(argv[1], llama_model_default_params());
   if (model == nullptr) return Fail("cannot load the model");
-  llama_context_params params = llama_context_default_params();
-  // One by one, every other sequence is as long as the text in the end.
-  params.n_ctx = 4096;
-  params.n_batch = params.n_ubatch = 128;
-  params.n_seq_max = 64;
-  params.kv_unified = true;
-  params.swa_full = true;
-  params.n_threads = params.n_threads_batch = 1;
-  if (f32_cache) {
-    params.type_k = params.type_v = GGML_TYPE_F32;
-    params.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_DISABLED;
-  }
-  llama_context* context = llama_init_from_model(model, params);
+  // The runner's own context, so that its attention is measured. One by one, every other sequence is as long as the
+  // text in the end.
+  llama_context* context = llama_init_from_model(
+      model, logitd::runner::ContextParams(model, {.cells = 4096, .sequences = 64, .f32 = f32_cache}, /*threads=*/1));
   if (context == nullptr) return Fail("no context");
   const auto budget = std::chrono::milliseconds(static_cast<int>(seconds * 1000));
   const auto begun = std::chrono::steady_clock::now();
