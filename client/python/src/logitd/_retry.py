@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 from logitd import errors
 
+# Seconds of one wait. Python notices a Ctrl-C that comes just before a wait only when that wait ends.
+LONGEST_WAIT_S = 0.25
 _FIRST_BACKOFF_S = 0.05
 _LONGEST_BACKOFF_S = 2.0
 # Seconds without an answer after which a person is told.

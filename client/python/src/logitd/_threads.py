@@ -17,10 +17,9 @@ import grpc
 
 from logitd import errors
 from logitd._batches import Batch, Batches
+from logitd._retry import LONGEST_WAIT_S
 
 _A = TypeVar("_A")
-# Seconds of one wait. Python notices a Ctrl-C that comes just before a wait only when that wait ends.
-_LONGEST_WAIT_S = 0.25
 
 
 class OneResponse:
@@ -108,7 +107,7 @@ class Threads(Generic[_A]):
         """Takes the news; waits a while for one, or until a batch is due."""
         delay = self._batches.delay()
         try:
-            news = self._news.get(is_waiting, _LONGEST_WAIT_S if delay is None else min(delay, _LONGEST_WAIT_S))
+            news = self._news.get(is_waiting, LONGEST_WAIT_S if delay is None else min(delay, LONGEST_WAIT_S))
             while True:
                 if news.is_end:
                     self._handed_out -= 1

@@ -62,24 +62,42 @@ def _encode(batch: decoding.StepBatch, pieces: Iterable[bytes | memoryview] = ()
 
 class _Link:
     """One stream and its connection. Its replies are read on a thread of their own: a server reads a message only after
-    it has written its reply to the one before, and gives a client up that leaves one unread."""
+    it has written its reply to the one before, and gives a client up that leaves one unread.
 
-    def __init__(self, channel: grpc.Channel):
-        self._channel = channel
+    That thread makes the stream and closes its connection, because Python delivers Ctrl-C to the main thread: one that
+    comes while gRPC makes a call leaves a call that nobody ends, and one that comes in a destructor is lost."""
+
+    def __init__(self) -> None:
         self._requests: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._replies: queue.SimpleQueue[decoding.DecodeResponse | None] = queue.SimpleQueue()
-        method: Any = channel.stream_stream(_METHOD, None, decoding.DecodeResponse.FromString)
-        self._call = method(iter(self._requests.get, None))
-        threading.Thread(target=self._read, name="logitd-decode", daemon=True).start()
+        self._lock = threading.Lock()
+        self._call: Any = None
+        self._failure: Exception | None = None
+        self._is_closed = False
 
-    def _read(self) -> None:
+    def start(self, connect: Callable[[int], grpc.Channel], attempt: int) -> None:
+        threading.Thread(target=self._run, args=(connect, attempt), name="logitd-decode", daemon=True).start()
+
+    def _run(self, connect: Callable[[int], grpc.Channel], attempt: int) -> None:
+        channel: grpc.Channel | None = None
         try:
-            for reply in self._call:
+            channel = connect(attempt)
+            method: Any = channel.stream_stream(_METHOD, None, decoding.DecodeResponse.FromString)
+            call = method(iter(self._requests.get, None))
+            with self._lock:
+                self._call = call
+                if self._is_closed:
+                    call.cancel()
+            for reply in call:
                 self._replies.put(reply)
         except grpc.RpcError:
             pass  # The call knows its status.
+        except Exception as failure:
+            self._failure = failure
         finally:
             self._replies.put(None)
+            if channel is not None:
+                channel.close()
 
     def write(self, message: bytes) -> None:
         # A write that fails is found again by whoever waits for the result: there may be results to be read before.
@@ -87,11 +105,21 @@ class _Link:
 
     def take(self) -> decoding.DecodeResponse:
         """The next reply. Raises LogitdError if there is none any more."""
-        reply = self._replies.get()
+        reply = self._next()
         if reply is not None:
             return reply
-        self._replies.put(None)
         raise self.broken()
+
+    def _next(self) -> decoding.DecodeResponse | None:
+        while True:
+            try:
+                reply = self._replies.get(timeout=_retry.LONGEST_WAIT_S)
+            except queue.Empty:
+                continue
+            if reply is None:
+                # For the next call.
+                self._replies.put(None)
+            return reply
 
     def broken(self) -> errors.LogitdError:
         """The reason why the stream ended although its client has not ended it."""
@@ -105,6 +133,10 @@ class _Link:
 
     def status(self) -> errors.LogitdError | None:
         """The stream's end, for which it waits; None: OK."""
+        while self._next() is not None:
+            pass
+        if self._failure is not None:
+            raise self._failure
         return None if self._call.code() is grpc.StatusCode.OK else errors.from_rpc_error(self._call)
 
     def half_close(self) -> None:
@@ -113,8 +145,10 @@ class _Link:
     def close(self) -> None:
         """Cancels the stream unless it is finished."""
         self._requests.put(None)
-        self._call.cancel()
-        self._channel.close()
+        with self._lock:
+            self._is_closed = True
+            if self._call is not None:
+                self._call.cancel()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -291,8 +325,9 @@ class Stream:
     def _new_link(self) -> _Link:
         attempt = self._attempts
         self._attempts += 1
-        link = _Link(self._connect(attempt))
+        link = _Link()
         try:
+            link.start(self._connect, attempt)
             link.write(decoding.DecodeRequest(config=self._config).SerializeToString())
             reply = link.take()
             if not reply.HasField("started"):
