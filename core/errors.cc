@@ -1,5 +1,6 @@
 #include "core/errors.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <utility>
@@ -345,8 +346,14 @@ absl::Status ModelNotFound(std::string_view model) {
   return OfField(kModelNotFound, "model", ": no model ", Quoted(model), " is known to this server");
 }
 
-absl::Status ModelAmbiguous(int model_count) {
-  return OfField(kModelAmbiguous, "model", " is required: this server knows ", model_count, " models");
+absl::Status ModelAmbiguous(std::span<const std::string> models) {
+  constexpr size_t kShown = 8;
+  std::string names;
+  for (const std::string& model : models.first(std::min(models.size(), kShown))) {
+    absl::StrAppend(&names, names.empty() ? "" : ", ", Quoted(model));
+  }
+  return OfField(kModelAmbiguous, "model", " is required: this server knows ", models.size(), " models, ", names,
+                 models.size() > kShown ? ", ..." : "");
 }
 
 absl::Status ModelUnavailable(std::string_view model) {
@@ -378,8 +385,9 @@ absl::Status NotReproducible(std::string_view model, std::string_view why) {
   return Plain(kNotReproducible, "model ", Quoted(model), " cannot give reproducible numbers: ", why);
 }
 
-absl::Status ContextLengthExceeded(std::string_view field, int64_t token_count, int64_t bound) {
-  return Wrong(kContextLengthExceeded, field, Cat("at most ", bound, " tokens"), token_count);
+absl::Status ContextLengthExceeded(std::string_view field, int64_t token_count, int64_t bound,
+                                   std::string_view instead) {
+  return Wrong(kContextLengthExceeded, field, Cat("at most ", bound, " tokens", instead), token_count);
 }
 
 absl::Status TextExceedsContext(std::string_view field, int64_t text_bytes, int64_t least_tokens, int64_t bound) {

@@ -14,6 +14,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -107,7 +108,8 @@ absl::Status PositionConflict(int64_t position, TokenId before, TokenId now);
 absl::Status NumericsVersionMismatch(int64_t asked);
 
 absl::Status ModelNotFound(std::string_view model);
-absl::Status ModelAmbiguous(int model_count);
+// `models`: their names, >= 2.
+absl::Status ModelAmbiguous(std::span<const std::string> models);
 absl::Status ModelUnavailable(std::string_view model);
 absl::Status RunnerLost(std::string_view model);
 absl::Status RunnerProtocol(std::string_view what);
@@ -116,7 +118,9 @@ absl::Status TokenizerUnavailable(std::string_view model);
 absl::Status VocabularyUnavailable(std::string_view model);
 // `why`: the rest of a sentence, "no runner of it evaluates a sequence by itself".
 absl::Status NotReproducible(std::string_view model, std::string_view why);
-absl::Status ContextLengthExceeded(std::string_view field, int64_t token_count, int64_t bound);
+// `instead`: what else the caller may do, ", or ...".
+absl::Status ContextLengthExceeded(std::string_view field, int64_t token_count, int64_t bound,
+                                   std::string_view instead = "");
 // Found without the tokenizer: a text of this many bytes has at least `least_tokens`.
 absl::Status TextExceedsContext(std::string_view field, int64_t text_bytes, int64_t least_tokens, int64_t bound);
 absl::Status KvCacheFull(int64_t used, int64_t capacity);

@@ -179,7 +179,8 @@ absl::Status Resolution::ReadContext(size_t item) {
 
 absl::Status Resolution::CheckContextFits(const std::vector<TokenId>& ids, std::string_view field) const {
   if (options_.truncates_context || std::ssize(ids) <= description_.context_length) return absl::OkStatus();
-  return errors::ContextLengthExceeded(field, std::ssize(ids), description_.context_length);
+  return errors::ContextLengthExceeded(field, std::ssize(ids), description_.context_length,
+                                       ", or tokenization.truncation must be CONTEXT_LEFT");
 }
 
 absl::Status Resolution::ReadContinuation(size_t item, size_t index) {
@@ -400,7 +401,9 @@ absl::Status Resolution::Finish(const ContinuationRequest& request, ItemInput& i
   const int64_t total = context_token_count + std::ssize(continuation.token_ids);
   // The last token is never fed, because nobody needs its row.
   if (total > int64_t{description_.context_length} + 1) {
-    return errors::ContextLengthExceeded(kind, total, int64_t{description_.context_length} + 1);
+    return errors::ContextLengthExceeded(
+        kind, total, int64_t{description_.context_length} + 1,
+        options_.truncates_context ? "" : ", or tokenization.truncation must be CONTEXT_LEFT");
   }
   return model_.CheckFitsACache(total - 1, kind);
 }

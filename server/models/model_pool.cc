@@ -1,6 +1,8 @@
 #include "server/models/model_pool.h"
 
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "base/status_macros.h"
 #include "core/errors.h"
@@ -44,7 +46,11 @@ absl::StatusOr<std::shared_ptr<ServedModel>> ModelPool::Find(std::string_view na
     if (found == models_.end()) return errors::ModelNotFound(name);
   } else {
     if (models_.empty()) return errors::ModelUnavailable("");
-    if (models_.size() > 1) return errors::ModelAmbiguous(static_cast<int>(models_.size()));
+    if (models_.size() > 1) {
+      std::vector<std::string> names;
+      for (const auto& [known, model] : models_) names.push_back(known);
+      return errors::ModelAmbiguous(names);
+    }
     found = models_.begin();
   }
   const auto& model = found->second.model;

@@ -152,7 +152,7 @@ TEST(ErrorsTest, EveryConstructorHasTheReasonItSays) {
       {errors::PositionConflict(0, 1, 2), ErrorReason::kPositionConflict},
       {errors::NumericsVersionMismatch(2), ErrorReason::kNumericsVersionMismatch},
       {errors::ModelNotFound("m"), ErrorReason::kModelNotFound},
-      {errors::ModelAmbiguous(2), ErrorReason::kModelAmbiguous},
+      {errors::ModelAmbiguous(std::vector<std::string>{"a", "b"}), ErrorReason::kModelAmbiguous},
       {errors::ModelUnavailable("m"), ErrorReason::kModelUnavailable},
       {errors::RunnerLost("m"), ErrorReason::kRunnerLost},
       {errors::RunnerProtocol("bad"), ErrorReason::kRunnerProtocol},

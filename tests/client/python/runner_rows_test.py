@@ -5,6 +5,7 @@ import hashlib
 import math
 import struct
 import unittest
+import warnings
 
 from logitd import errors, runner
 from logitd.runner import _engine, _outbox, _rows, _tokenizer, _work
@@ -192,6 +193,13 @@ class Facts(unittest.TestCase):
                 self.of(**facts)
         with self.assertRaisesRegex(TypeError, "object has no vocab_size"):
             runner.Facts.of(object())
+
+    def test_a_misspelt_attribute_is_reported(self):
+        with self.assertWarnsRegex(UserWarning, "M.max_sequence is not read: did you mean max_sequences"):
+            self.of(max_sequence=4)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            self.of(max_sequences=4, max_sequence=3, layers=2)
 
     def test_a_model_has_one_form(self):
         for functions, words in (((), "it has none of them"), (("rows", "append"), "it has rows and append"),

@@ -54,6 +54,7 @@ TEST_F(ModelPoolTest, FindsByNameAndTheOnlyOneWithout) {
   EXPECT_THAT(pool_.Find(""), IsOk());
   ASSERT_THAT(Attach(Describe("b")), IsOk());
   EXPECT_THAT(pool_.Find(""), HasReason(ErrorReason::kModelAmbiguous));
+  EXPECT_THAT(std::string(pool_.Find("").status().message()), ::testing::HasSubstr("2 models, \"a\", \"b\""));
   EXPECT_THAT(changes_, ElementsAre("a", "b"));
 }
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import secrets
+import warnings
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -162,6 +164,7 @@ class Facts:
         for field in dataclasses.fields(cls):
             if hasattr(model, field.name):
                 values[field.name] = _checked(f"{name}.{field.name}", field.name, getattr(model, field.name))
+        _warn_of_misspelt(model, {field.name for field in dataclasses.fields(cls)} | _FUNCTIONS)
         facts = cls(**values)
         for fact in ("bos_token_id", "eos_token_id"):
             _check_id(f"{name}.{fact}", getattr(facts, fact), facts.vocab_size)
@@ -182,6 +185,20 @@ class Facts:
             facts, end_token_ids=ends, model_fingerprint=facts.model_fingerprint or secrets.token_bytes(16),
             max_cached_tokens=facts.max_cached_tokens or facts.max_sequences * facts.context_length,
             max_batch_tokens=facts.max_batch_tokens or min(max(rows, 64), 4096))
+
+
+# What a model may have besides its facts.
+_FUNCTIONS = {"rows", "rows_batch", "start", "append", "append_batch", "fork", "trim", "release"}
+
+
+def _warn_of_misspelt(model: Any, known: set[str]) -> None:
+    """Warns of attributes that differ by a letter or two from what a runner reads and the model does not have."""
+    missing = [name for name in known if not hasattr(model, name)]
+    for attribute in dir(model):
+        if attribute.startswith("_") or attribute in known:
+            continue
+        for name in difflib.get_close_matches(attribute, missing, n=1, cutoff=0.85):
+            warnings.warn(f"{type(model).__name__}.{attribute} is not read: did you mean {name}?", stacklevel=4)
 
 
 _MOST = {"vocab_size": 1 << 20, "max_cached_tokens": 1 << 40, "parameter_count": 1 << 62}
