@@ -385,6 +385,19 @@ absl::Status NotReproducible(std::string_view model, std::string_view why) {
   return Plain(kNotReproducible, "model ", Quoted(model), " cannot give reproducible numbers: ", why);
 }
 
+absl::Status HeadNotFound(std::string_view field, std::string_view head, std::string_view known) {
+  const std::string heads = known.empty() ? "no head; start it with --head NAME=FILE" : Cat("the heads ", known);
+  if (head.empty()) return OfField(kHeadNotFound, field, " must name a head: this server has ", heads);
+  return OfField(kHeadNotFound, field, ": there is no head ", Quoted(head), ": this server has ", heads);
+}
+
+absl::Status HeadShapeMismatch(std::string_view field, std::string_view value, std::string_view bound,
+                               std::string_view axis, std::string_view shapes) {
+  ErrorDetail detail = MustBe(kHeadShapeMismatch, field, bound, value);
+  detail.message += Cat(": axis ", axis, " of ", shapes);
+  return ToStatus(detail);
+}
+
 absl::Status ContextLengthExceeded(std::string_view field, int64_t token_count, int64_t bound,
                                    std::string_view instead) {
   return Wrong(kContextLengthExceeded, field, Cat("at most ", bound, " tokens", instead), token_count);
@@ -444,6 +457,42 @@ absl::Status NormalizationUndefined(std::string_view normalization, std::string_
   detail.value = normalization;
   return ToStatus(detail);
 }
+
+absl::Status OrderInvalid(std::string_view field, std::string_view bound, std::string_view value) {
+  return Wrong(kOrderInvalid, field, bound, value);
+}
+
+absl::Status StrengthsUndefined(std::string_view bound, std::string_view because, std::string_view value) {
+  ErrorDetail detail = Detail(kStrengthsUndefined, Cat("rankings must ", bound, ": ", because));
+  detail.field = "rankings";
+  detail.bound = bound;
+  detail.value = value;
+  return ToStatus(detail);
+}
+
+absl::Status CalibrationNotFound(std::string_view name) {
+  return OfField(kCalibrationNotFound, "calibration", ": no calibration ", Quoted(name), " is known to this server");
+}
+
+absl::Status CalibrationMismatch(std::string_view name, std::string_view field, std::string_view value,
+                                 std::string_view bound) {
+  ErrorDetail detail = MustBe(kCalibrationMismatch, field, bound, value);
+  detail.message += Cat(", for the calibration ", Quoted(name));
+  return ToStatus(detail);
+}
+
+absl::Status DataSeparable() {
+  return OfField(kDataSeparable, "labels",
+                 ": a plane separates some labels without an error, so that the weights would grow without bound: set "
+                 "l2 above 0, or give samples that overlap");
+}
+
+absl::Status LabelMissing(std::string_view field, int32_t label, int64_t count, int64_t least) {
+  return Wrong(kLabelMissing, field, Cat("such that label ", int64_t{label}, " has at least ", least, " samples"),
+               count);
+}
+
+absl::Status FitUndefined(std::string_view why) { return Plain(kFitUndefined, "there is no fit: ", why); }
 
 absl::Status Overloaded(std::string_view what, int64_t count, const Limit& limit, int32_t retry_after_ms) {
   return Limited(kOverloaded, Cat("the server is full: ", count, " of ", limit.value, " ", what, " (", limit.name, ")"),

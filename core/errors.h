@@ -118,6 +118,11 @@ absl::Status TokenizerUnavailable(std::string_view model);
 absl::Status VocabularyUnavailable(std::string_view model);
 // `why`: the rest of a sentence, "no runner of it evaluates a sequence by itself".
 absl::Status NotReproducible(std::string_view model, std::string_view why);
+// `head`: the name that was asked for; "" asks for the only one. `known`: the names that there are, or "".
+absl::Status HeadNotFound(std::string_view field, std::string_view head, std::string_view known);
+// `axis`: "d" or "V". `shapes`: both shapes, as "rows [2, 64] and head "lm" (W [V = 49152, d = 576])".
+absl::Status HeadShapeMismatch(std::string_view field, std::string_view value, std::string_view bound,
+                               std::string_view axis, std::string_view shapes);
 // `instead`: what else the caller may do, ", or ...".
 absl::Status ContextLengthExceeded(std::string_view field, int64_t token_count, int64_t bound,
                                    std::string_view instead = "");
@@ -136,6 +141,19 @@ absl::Status NoCandidates(std::string_view field);
 absl::Status BoundaryToken(std::string_view field);
 absl::Status TargetCountMismatch(std::string_view field, int64_t target_count, int64_t row_count);
 absl::Status NormalizationUndefined(std::string_view normalization, std::string_view missing);
+// An order that is not one of the items: `field` must be `bound`, got `value`.
+absl::Status OrderInvalid(std::string_view field, std::string_view bound, std::string_view value);
+// No strengths fit the rankings best: they must `bound`. `because`: a sentence; `value`: the items that it names.
+absl::Status StrengthsUndefined(std::string_view bound, std::string_view because, std::string_view value);
+
+absl::Status CalibrationNotFound(std::string_view name);
+// `field` ("order_by", "items[3].candidates") must be `bound` for the calibration of this name, got `value`.
+absl::Status CalibrationMismatch(std::string_view name, std::string_view field, std::string_view value,
+                                 std::string_view bound);
+absl::Status DataSeparable();
+// Of the samples, `count` have this label, and at least `least` must.
+absl::Status LabelMissing(std::string_view field, int32_t label, int64_t count, int64_t least);
+absl::Status FitUndefined(std::string_view why);
 
 // The server has as many of `what` ("calls are running") as `limit` allows.
 absl::Status Overloaded(std::string_view what, int64_t count, const Limit& limit, int32_t retry_after_ms);

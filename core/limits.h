@@ -17,6 +17,8 @@ struct Limit {
 
 // A row's integer weights are at most 2^42 each; a sum of 2^20 of them fits 63 bits. docs/numerics.md.
 inline constexpr Limit kMaxVocabSize{"max_vocab_size", 1 << 20};
+// Values of a hidden state. The largest models have 16,384.
+inline constexpr Limit kMaxHiddenSize{"max_hidden_size", 1 << 16};
 // 64 MiB hold 128 f32 rows of a vocabulary of 131,072.
 inline constexpr Limit kMaxMessageBytes{"max_message_bytes", int64_t{64} << 20};
 // A request without rows holds 4 MiB of text, 2^19 token ids of at most 3 bytes, and their framing.
@@ -81,6 +83,12 @@ inline constexpr Limit kMaxContinuations{"max_continuations", 1024};
 inline constexpr Limit kMaxCandidates{"max_candidates", 10'000};
 // Ways to spell one candidate: with and without a space, whole or in pieces.
 inline constexpr Limit kMaxTokenizations{"max_tokenizations", 64};
+// Items of FitStrengths. Their information matrix takes 8 MB, and a step of Newton's half a second.
+inline constexpr Limit kMaxStrengthItems{"max_strength_items", 1000};
+// Rankings of one fit. Equal ones can be sent once, with their count.
+inline constexpr Limit kMaxRankings{"max_rankings", 1 << 17};
+// Places of all rankings of one fit. A step goes through all of them, in 10 ms.
+inline constexpr Limit kMaxRankedItems{"max_ranked_items", 1 << 20};
 // Records of one reply. At about 70 bytes each, alternatives included, they stay below the cap of a message.
 inline constexpr Limit kMaxScoreTokens{"max_score_tokens", 1 << 19};
 // Open sequences of one ScoreLogits call. Each keeps at most 5 KiB, its options included, until its reply.
@@ -95,8 +103,27 @@ inline constexpr double kMaxLogOffset = 1000;
 inline constexpr double kMaxLevelValue = 1e9;
 inline constexpr Limit kMaxTextBytes{"max_text_bytes", int64_t{4} << 20};
 
+// A fit: labels of one classifier, and samples. 2^20 samples determine a parameter to a thousandth of its deviation.
+inline constexpr Limit kMaxFitLabels{"max_fit_labels", 10'000};
+inline constexpr Limit kMaxFitSamples{"max_fit_samples", 1 << 20};
+// samples * max(width, labels). Values and probabilities then take 32 MiB each.
+inline constexpr Limit kMaxFitCells{"max_fit_cells", 1 << 22};
+// Weights and offsets. A step keeps ten numbers for each.
+inline constexpr Limit kMaxFitParameters{"max_fit_parameters", 1 << 17};
+// Bootstrap samples. 10,000 give the ends of a 95 % interval to a hundredth of its length.
+inline constexpr Limit kMaxBootstrapCount{"max_bootstrap_count", 10'000};
+// bootstrap_count * samples: about 25 seconds of one CPU.
+inline constexpr Limit kMaxBootstrapDraws{"max_bootstrap_draws", 1 << 28};
+// Scores and features. Squares and sums of them stay far inside the range of a double.
+inline constexpr double kMaxFitValue = 1e9;
+inline constexpr double kMaxL2 = 1e9;
+// Gradients of the open sequences of one ScoreLogits call, 4 bytes for each token of the vocabulary and scored row.
+// Half a message: 64 rows of a vocabulary of 131,072.
+inline constexpr Limit kMaxGradientBytes{"max_gradient_bytes", int64_t{32} << 20};
+
 // Every limit above, as GetServerInfo reports them. server/limits.h has those of the process.
 inline constexpr Limit kRequestLimits[] = {kMaxVocabSize,
+                                           kMaxHiddenSize,
                                            kMaxMessageBytes,
                                            kMaxRequestBytes,
                                            kMaxMessageElements,
@@ -128,9 +155,19 @@ inline constexpr Limit kRequestLimits[] = {kMaxVocabSize,
                                            kMaxContinuations,
                                            kMaxCandidates,
                                            kMaxTokenizations,
+                                           kMaxStrengthItems,
+                                           kMaxRankings,
+                                           kMaxRankedItems,
                                            kMaxScoreTokens,
                                            kMaxScoreSequences,
-                                           kMaxTextBytes};
+                                           kMaxTextBytes,
+                                           kMaxFitLabels,
+                                           kMaxFitSamples,
+                                           kMaxFitCells,
+                                           kMaxFitParameters,
+                                           kMaxBootstrapCount,
+                                           kMaxBootstrapDraws,
+                                           kMaxGradientBytes};
 
 // Temperature is 0 (greedy) or in [kMinTemperature, kMaxTemperature]. Below, 1 / T overflows the exponent's range for
 // ordinary logits. Above, every distribution is uniform.

@@ -17,6 +17,8 @@ enum class RandomPurpose : uint8_t {
   kTokenDraw = 0,
   kRestDraw = 3,
   kXtc = 5,
+  kFolds = 8,
+  kBootstrap = 9,
 };
 
 // One block of Philox4x32-10. Thread-safe.

@@ -19,6 +19,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "core/kernels/head_kernels.h"
+
 namespace logitd::kernels {
 
 // Tokens per block of `block_max`. Smaller blocks cost time in the first pass, larger ones in later passes.
@@ -162,6 +164,9 @@ struct RowKernels {
   void (*widen_bf16)(const void* values, size_t n, float* out);
   // x = fma(-q, step, max) of n little-endian uint16 q, at any address; q = 65535: -inf.
   void (*widen_lin16)(const void* values, size_t n, float linear_max, float linear_step, float* out);
+
+  // The logits of a softmax head (head_kernels.h).
+  void (*compute_logits)(const HeadProduct& product);
 };
 
 // The reference that every other target equals: plain C++, on any processor. Without FMA instructions, slow.

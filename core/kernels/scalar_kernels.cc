@@ -7,6 +7,7 @@
 
 #include "core/kernels/exponential.h"
 #include "core/kernels/row_kernels.h"
+#include "core/kernels/scalar_head.h"
 
 namespace logitd::kernels {
 namespace {
@@ -236,8 +237,9 @@ uint64_t Weight(float logit, float max, const ExpConstants& constants) {
 }
 
 const RowKernels kScalarKernels = {
-    "SCALAR",  ScanRow,      SumWeights, SumWeightsAhead, SumBetween,  BoundBelow, Weigh,    SumEntropy, MinFinite,
-    SumSpread, CountGreater, SumAtLeast, Collect,         KeepBetween, Gather,     WidenF16, WidenBf16,  WidenLin16,
+    "SCALAR",   ScanRow,   SumWeights, SumWeightsAhead, SumBetween,          BoundBelow, Weigh,
+    SumEntropy, MinFinite, SumSpread,  CountGreater,    SumAtLeast,          Collect,    KeepBetween,
+    Gather,     WidenF16,  WidenBf16,  WidenLin16,      ComputeLogitsScalar,
 };
 
 }  // namespace logitd::kernels

@@ -11,6 +11,7 @@
 #define HWY_TARGET_INCLUDE "core/kernels/vector_kernels.cc"
 #include "hwy/foreach_target.h"
 // After foreach_target.h.
+#include "core/kernels/head-inl.h"
 #include "core/kernels/scan-inl.h"
 #include "core/kernels/select-inl.h"
 #include "core/kernels/vector-inl.h"
@@ -32,8 +33,9 @@ constexpr const char* kTargetName = "NEON";
 
 extern const RowKernels kKernels;
 const RowKernels kKernels = {
-    kTargetName, ScanRow,      SumWeights, SumWeightsAhead, SumBetween,  BoundBelow, Weigh,    SumEntropy, MinFinite,
-    SumSpread,   CountGreater, SumAtLeast, Collect,         KeepBetween, Gather,     WidenF16, WidenBf16,  WidenLin16,
+    kTargetName, ScanRow,   SumWeights, SumWeightsAhead, SumBetween,    BoundBelow, Weigh,
+    SumEntropy,  MinFinite, SumSpread,  CountGreater,    SumAtLeast,    Collect,    KeepBetween,
+    Gather,      WidenF16,  WidenBf16,  WidenLin16,      ComputeLogits,
 };
 
 }  // namespace logitd::kernels::HWY_NAMESPACE

@@ -29,14 +29,21 @@ thread_local int64_t allocation_count = 0;
 // What this thread has and has not given back.
 thread_local int64_t live_bytes = 0;
 
+// Null: the system does not give that much.
 void* Allocate(size_t size, size_t alignment) {
   ++allocation_count;
   // aligned_alloc wants a multiple of the alignment.
   void* const memory = alignment <= alignof(std::max_align_t)
                            ? std::malloc(size == 0 ? 1 : size)
                            : std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
-  if (memory == nullptr) std::abort();
+  if (memory == nullptr) return nullptr;
   live_bytes += static_cast<int64_t>(malloc_usable_size(memory));
+  return memory;
+}
+
+void* AllocateOrAbort(size_t size, size_t alignment) {
+  void* const memory = Allocate(size, alignment);
+  if (memory == nullptr) std::abort();
   return memory;
 }
 
@@ -49,9 +56,11 @@ void Free(void* memory) {
 
 // The forms for arrays come here by way of the library's. So would those without exceptions, but AddressSanitizer's do
 // not, and what they allocate is freed here.
-void* operator new(size_t size) { return Allocate(size, 1); }
+void* operator new(size_t size) { return AllocateOrAbort(size, 1); }
 void* operator new(size_t size, const std::nothrow_t&) noexcept { return Allocate(size, 1); }
-void* operator new(size_t size, std::align_val_t alignment) { return Allocate(size, static_cast<size_t>(alignment)); }
+void* operator new(size_t size, std::align_val_t alignment) {
+  return AllocateOrAbort(size, static_cast<size_t>(alignment));
+}
 void* operator new(size_t size, std::align_val_t alignment, const std::nothrow_t&) noexcept {
   return Allocate(size, static_cast<size_t>(alignment));
 }

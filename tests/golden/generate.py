@@ -1,10 +1,11 @@
 #!/usr/bin/python3
-"""Makes the golden vectors beside it: exact_math.json, softmax.json, weights.json.
+"""Makes the golden vectors beside it: exact_math.json, softmax.json, weights.json, head.json, plackett_luce.json.
 
     /usr/bin/python3 tests/golden/generate.py    # needs Debian's python3-mpmath; about a minute
 
-exact_math.json and softmax.json are real-number values, computed with 50 digits. weights.json is the normative
-arithmetic of docs/numerics.md again, with exact rationals rounded step by step: it shares no code with core/.
+exact_math.json, softmax.json and plackett_luce.json are real-number values, computed with 50 digits. weights.json and
+head.json are the normative arithmetic of docs/numerics.md again, with exact rationals rounded step by step: they share
+no code with core/.
 Floats stand in the files as C99 hexadecimal strings, so that nothing is lost.
 """
 
@@ -251,7 +252,175 @@ def weights():
     write("weights.json", {"seed": seed, "sequence_key": sequence_key, "cases": cases})
 
 
+# --- plackett_luce.json ------------------------------------------------------------------------------------------
+
+
+def order_log_prob(log_strengths, top, item_count):
+    """ln P(the first places are `top`), straight from the definition."""
+    left = set(range(item_count))
+    total = mpmath.mpf(0)
+    for item in top:
+        total += mpmath.mpf(log_strengths[item]) - mpmath.log(mpmath.fsum(mpmath.exp(log_strengths[i]) for i in left))
+        left.remove(item)
+    return total
+
+
+def order_cases():
+    rng = random.Random(7)
+    strengths = {
+        "10, 6, 3 as logarithms": [math.log(10), math.log(6), math.log(3)],
+        "equal": [-2.5] * 5,
+        "thousands of nats apart": [0.0, 1000.0, -1000.0, 1000.25, -3.5, -1000.0],
+        "nearly certain": [40.0, 0.0, -40.0, -80.5],
+        "normal": [rng.gauss(0, 1) for _ in range(12)],
+        "steep": [-0.7 * i for i in range(200)],
+        "long and flat": [rng.gauss(0, 0.01) for _ in range(400)],
+        "sums of log-probs": [-rng.uniform(0, 400) for _ in range(100)],
+    }
+    cases = []
+    for name, values in strengths.items():
+        n = len(values)
+        exact = [mpmath.mpf(v) for v in values]
+        best = sorted(range(n), key=lambda i: (-values[i], i))
+        for kind, order in (("best first", best), ("worst first", best[::-1]), ("any", rng.sample(range(n), n))):
+            tops = [{"place_count": k, "log_prob": mpmath.nstr(order_log_prob(exact, order[:k], n), 30)}
+                    for k in sorted({1, 2, n // 2, n})]
+            cases.append({"name": f"{name}, {kind}", "log_strengths": [v.hex() for v in values], "order": order,
+                          "tops": tops})
+    return cases
+
+
+def stages_of(ranking, item_count):
+    """(chosen, left) of each stage of a ranking."""
+    items = ranking["items"]
+    others = [i for i in range(item_count) if i not in items] if ranking["others_below"] else []
+    everything = items + others
+    return [(items[t], everything[t:]) for t in range(len(items)) if len(everything) - t > 1]
+
+
+def fit_case(name, item_count, rankings):
+    """The maximum by Newton's steps in 50 digits; the information is a sum over stages of diag(p) - p p'."""
+    stages = [(r["count"], chosen, left) for r in rankings for chosen, left in stages_of(r, item_count)]
+    n = item_count
+    s = mpmath.matrix(n, 1)
+    for _ in range(200):
+        gradient, information = mpmath.matrix(n, 1), mpmath.matrix(n, n)
+        likelihood = mpmath.mpf(0)
+        for count, chosen, left in stages:
+            total = mpmath.fsum(mpmath.exp(s[i]) for i in left)
+            p = {i: mpmath.exp(s[i]) / total for i in left}
+            likelihood += count * mpmath.log(p[chosen])
+            gradient[chosen] += count
+            for i in left:
+                gradient[i] -= count * p[i]
+                information[i, i] += count * p[i]
+                for j in left:
+                    information[i, j] -= count * p[i] * p[j]
+        for i in range(n):
+            for j in range(n):
+                information[i, j] += mpmath.mpf(1) / n
+        step = mpmath.lu_solve(information, gradient)
+        largest = max(abs(x) for x in step)
+        s += step / max(1, largest)
+        if largest < mpmath.mpf(10) ** -45:
+            break
+    else:
+        raise AssertionError(name)
+    inverse = information**-1
+    return {
+        "name": name,
+        "item_count": n,
+        "rankings": rankings,
+        "log_strengths": [mpmath.nstr(x, 30) for x in s],
+        "standard_errors": [mpmath.nstr(mpmath.sqrt(inverse[i, i] - mpmath.mpf(1) / n), 30) for i in range(n)],
+        "log_likelihood": mpmath.nstr(likelihood, 30),
+    }
+
+
+def fit_cases():
+    rng = random.Random(8)
+    ranking = lambda items, others_below=False, count=1: {
+        "items": items, "others_below": others_below, "count": count}
+    shuffled = [ranking(rng.sample(range(5), 5)) for _ in range(30)]
+    partial = [ranking(rng.sample(range(6), rng.randrange(2, 6)), count=rng.randrange(1, 9)) for _ in range(40)]
+    top = [ranking(rng.sample(range(6), rng.randrange(1, 4)), others_below=True) for _ in range(40)]
+    return [
+        fit_case("two items", 2, [ranking([0, 1], count=3), ranking([1, 0])]),
+        fit_case("full rankings", 5, shuffled),
+        fit_case("partial rankings with counts", 6, partial),
+        fit_case("the top of each", 6, top),
+        fit_case("all kinds", 6, shuffled + partial + top),
+        fit_case("a chain that hangs together by single wins", 8,
+                 [r for i in range(7) for r in (ranking([i, i + 1], count=1000), ranking([i + 1, i]))]),
+    ]
+
+
+def plackett_luce():
+    write(
+        "plackett_luce.json",
+        {
+            "tolerance_order": {"relative": 1e-15, "nats_per_item": 1e-15},
+            "tolerance_fit_nats": 1e-10,
+            "orders": order_cases(),
+            "fits": fit_cases(),
+        },
+    )
+# --- head.json ---------------------------------------------------------------------------------------------------
+
+
+def rational(value):
+    """A 50-digit number as a rational."""
+    return Fraction(*mpmath.libmp.to_rational(mpmath.mpf(value)._mpf_))
+
+
+def normed(row, weight, epsilon):
+    """The RMS norm of a row, each value rounded once."""
+    mean = sum(x * x for x in row) / len(row)
+    root = mpmath.sqrt(mpmath.mpf(mean.numerator) / mean.denominator + mpmath.mpf(epsilon))
+    return [f32(rational(mpmath.mpf((x * w).numerator) / (x * w).denominator / root)) for x, w in zip(row, weight)]
+
+
+def head_logit(row, column, bias, scale, soft_cap):
+    total = None
+    for begin in range(0, len(row), 128):
+        block = Fraction(0)
+        for h, w in zip(row[begin : begin + 128], column[begin : begin + 128]):
+            block = fma(h, w, block)
+        total = block if total is None else f32(total + block)
+    logit = f32(f32(total + bias) * scale)
+    if soft_cap:
+        x = mpmath.mpf(logit.numerator) / logit.denominator
+        logit = f32(rational(soft_cap * mpmath.tanh(x / soft_cap)))
+    return logit
+
+
+def head():
+    cases = []
+    for hidden_size in [1, 5, 127, 128, 129, 600, 1100]:
+        settings = [(False, 1.0, 0, None), (True, 0.7, 0, 1e-5), (True, -1.5, 30, None), (False, 1.0, 5, 1e-6)]
+        for with_bias, scale, soft_cap, epsilon in settings:
+            hidden = [Fraction(x) for x in generated_row(2 * hidden_size, 41 + hidden_size, 8)]
+            weights = [Fraction(x) for x in generated_row(3 * hidden_size, 42, 1)]
+            bias = [Fraction(x) * with_bias for x in generated_row(3, 43, 4)]
+            norm = [Fraction(x) for x in generated_row(hidden_size, 44, 4)]
+            logits = []
+            for i in range(2):
+                row = hidden[i * hidden_size : (i + 1) * hidden_size]
+                if epsilon is not None:
+                    row = normed(row, norm, epsilon)
+                for j in range(3):
+                    column = weights[j * hidden_size : (j + 1) * hidden_size]
+                    logits.append(head_logit(row, column, bias[j], Fraction(to_f32(scale)), soft_cap))
+            case = {"hidden_size": hidden_size, "with_bias": with_bias, "scale": scale.hex(), "soft_cap": soft_cap}
+            if epsilon is not None:
+                case["epsilon"] = epsilon.hex()
+            cases.append({**case, "logits": [bits_of_f32(logit) for logit in logits]})
+    write("head.json", {"cases": cases})
+
+
 if __name__ == "__main__":
     exact_math()
     weights()
+    head()
     softmax()
+    plackett_luce()
