@@ -1,0 +1,70 @@
+// The reply of /v1/completions, part by part.
+//
+// Thread-safe: free functions without state.
+#ifndef LOGITD_CLIENT_HTTP_COMPLETION_REPLY_H_
+#define LOGITD_CLIENT_HTTP_COMPLETION_REPLY_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "client/http/completion_request.h"
+#include "client/http/json_writer.h"
+#include "client/http/prompt_echo.h"
+#include "client/http/token_texts.h"
+#include "logitd/v1/generation_service.pb.h"
+
+namespace logitd::http {
+
+// What the choices of one prompt share.
+struct PromptParts {
+  // Set with echo.
+  std::optional<PromptEcho> echo;
+  // Set if the reply needs them.
+  v1::ScoredPrompt tokens;
+  std::vector<int32_t> token_ids;
+};
+
+// A choice. `completion.index` is not used: with best_of it is not the choice's place.
+std::string ChoiceJson(int64_t index, const CompletionRequest& request, const PromptParts& prompt,
+                       const v1::Completion& completion, const TokenTexts& texts);
+
+// {"prompt_tokens": ..., "completion_tokens": ..., "total_tokens": ...,
+//  "prompt_tokens_details": {"cached_tokens": ...}}
+class UsageSum {
+ public:
+  void Add(const v1::Usage& usage);
+  std::string Json() const;
+
+ private:
+  int64_t prompt_ = 0;
+  int64_t generated_ = 0;
+  int64_t cached_ = 0;
+};
+
+// "stop" or "length"; "" while the completion goes on.
+const char* FinishReasonOf(const v1::Finish& finish);
+// vLLM's stop_reason, as JSON: the stop text or stop token that the request named, else null.
+std::string StopReasonJson(const v1::Finish& finish, const v1::StopCriteria& stop);
+
+// Names weights and numerics: "fp_" and the beginning of the model's fingerprint, then the numerics version.
+std::string SystemFingerprint(const v1::Provenance& provenance);
+// The extension's part of the whole reply: {"provenance": {...}, "seed": "..."}.
+std::string ExtensionJson(const v1::Provenance& provenance, uint64_t seed);
+
+// What a reply and all events of a stream begin with: id, object, created, model.
+struct ReplyHead {
+  std::string id;
+  std::string object;
+  int64_t created = 0;
+  std::string model;
+};
+// An id of its own, and the time.
+ReplyHead NewHead(const char* prefix, const char* object);
+// The fields of the head, in an object that is open.
+void WriteHead(const ReplyHead& head, JsonWriter& out);
+
+}  // namespace logitd::http
+
+#endif  // LOGITD_CLIENT_HTTP_COMPLETION_REPLY_H_

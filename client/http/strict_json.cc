@@ -1,0 +1,166 @@
+#include "client/http/strict_json.h"
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "client/http/request_error.h"
+
+namespace logitd::http {
+namespace {
+
+// Shown bytes of a key that occurs twice.
+constexpr size_t kMaxShownKeyBytes = 64;
+
+absl::Status Malformed(std::string_view code, const std::string& message) {
+  return HttpError(400, code, "", "the body is not acceptable JSON: " + message);
+}
+
+// Builds the value from the parser's events, and ends the parse at the first fault.
+class Builder : public nlohmann::json_sax<Json> {
+ public:
+  explicit Builder(std::string_view text) : text_(text) {}
+
+  bool null() override { return Add(Json(nullptr)); }
+  bool boolean(bool value) override { return Add(Json(value)); }
+  bool number_integer(number_integer_t value) override { return Add(Json(value)); }
+  bool number_unsigned(number_unsigned_t value) override { return Add(Json(value)); }
+  bool number_float(number_float_t value, const string_t&) override { return Add(Json(value)); }
+  bool string(string_t& value) override { return Add(Json(std::move(value))); }
+  bool binary(binary_t&) override { return Fail("malformed_json", "it has binary data"); }
+
+  bool start_object(std::size_t) override { return Begin(Json::object()); }
+  bool start_array(std::size_t) override { return Begin(Json::array()); }
+  bool end_object() override { return End(); }
+  bool end_array() override { return End(); }
+
+  bool key(string_t& name) override {
+    if (open_.back()->contains(name)) {
+      const std::string shown =
+          Json(name.substr(0, kMaxShownKeyBytes)).dump(-1, ' ', /*ensure_ascii=*/true, Json::error_handler_t::replace);
+      return Fail("duplicate_key", "the key " + shown + " occurs twice in one object");
+    }
+    key_ = std::move(name);
+    return true;
+  }
+
+  bool parse_error(std::size_t position, const std::string&, const nlohmann::detail::exception& error) override {
+    return Fail(CodeOf(position, error.what()), Reason(position, error.what()));
+  }
+
+  absl::StatusOr<Json> Take() {
+    if (!status_.ok()) return status_;
+    return std::move(root_);
+  }
+
+ private:
+  bool Fail(std::string_view code, const std::string& message) {
+    if (status_.ok()) status_ = Malformed(code, message);
+    return false;
+  }
+
+  // Whether the parser stopped at the first letter of `word`. Positions count from 1.
+  bool StoppedAt(std::size_t position, std::string_view word) const {
+    return position > 0 && position <= text_.size() && text_.substr(position - 1).starts_with(word);
+  }
+
+  std::string CodeOf(std::size_t position, std::string_view what) const {
+    if (what.find("surrogate") != std::string_view::npos) return "unpaired_surrogate";
+    if (what.find("ill-formed UTF-8") != std::string_view::npos) return "invalid_utf8";
+    if (what.find("number overflow") != std::string_view::npos) return "number_overflow";
+    if (StoppedAt(position, "NaN") || StoppedAt(position, "Infinity")) return "not_a_number";
+    return "malformed_json";
+  }
+
+  std::string Reason(std::size_t position, std::string_view what) const {
+    const std::string place = " (byte " + std::to_string(position) + ")";
+    const std::string code = CodeOf(position, what);
+    if (code == "unpaired_surrogate") return "a string has an unpaired surrogate" + place;
+    if (code == "invalid_utf8") return "a string has bytes that are not UTF-8" + place;
+    if (code == "number_overflow") return "a number is too large for a double" + place;
+    if (code == "not_a_number") return "NaN and Infinity are not JSON" + place;
+    return "it is malformed" + place;
+  }
+
+  bool Count() {
+    if (++count_ <= kMaxJsonValues) return true;
+    return Fail("too_many_values", "it has more than " + std::to_string(kMaxJsonValues) + " values");
+  }
+
+  // Puts the value where it belongs.
+  Json* Place(Json value) {
+    if (open_.empty()) {
+      root_ = std::move(value);
+      return &root_;
+    }
+    Json& parent = *open_.back();
+    if (parent.is_array()) {
+      parent.push_back(std::move(value));
+      return &parent.back();
+    }
+    return &(parent[key_] = std::move(value));
+  }
+
+  bool Add(Json value) {
+    if (!Count()) return false;
+    Place(std::move(value));
+    return true;
+  }
+
+  bool Begin(Json container) {
+    if (!Count()) return false;
+    if (static_cast<int>(open_.size()) >= kMaxJsonDepth) {
+      return Fail("too_deep", "it has more than " + std::to_string(kMaxJsonDepth) + " levels");
+    }
+    // The parent does not grow while its child is open, so the pointer stays.
+    open_.push_back(Place(std::move(container)));
+    return true;
+  }
+
+  bool End() {
+    open_.pop_back();
+    return true;
+  }
+
+  const std::string_view text_;
+  Json root_;
+  std::vector<Json*> open_;
+  std::string key_;
+  int64_t count_ = 0;
+  absl::Status status_;
+};
+
+}  // namespace
+
+absl::StatusOr<Json> ParseJson(std::string_view text) {
+  if (text.find_first_not_of(" \t\r\n") == std::string_view::npos) return Malformed("empty_body", "it is empty");
+  Builder builder(text);
+  // Builder keeps the reason of a failure.
+  (void)Json::sax_parse(text.begin(), text.end(), &builder, nlohmann::detail::input_format_t::json, /*strict=*/true,
+                        /*ignore_comments=*/false);
+  return builder.Take();
+}
+
+const char* KindOf(const Json& value) {
+  switch (value.type()) {
+    case Json::value_t::null:
+      return "null";
+    case Json::value_t::object:
+      return "an object";
+    case Json::value_t::array:
+      return "a list";
+    case Json::value_t::string:
+      return "a string";
+    case Json::value_t::boolean:
+      return "a boolean";
+    case Json::value_t::number_integer:
+    case Json::value_t::number_unsigned:
+      return "an integer";
+    case Json::value_t::number_float:
+      return "a number with a fraction";
+    default:
+      return "something else";
+  }
+}
+
+}  // namespace logitd::http
