@@ -86,7 +86,13 @@ const std::map<std::string, Help>& HelpOfOptions() {
       {"no_prefix_cache", {"", "Evaluate every request as though nothing had been evaluated before"}},
       {"reproducible",
        {"", "Score, Rank and Decide evaluate each sequence by itself: equal bits each time, at a cost"}},
+      {"calibration", {"NAME=FILE", "A file of `logit calibrate`, which requests call NAME; repeat for more"}},
       {"record_cache_bytes", {"N", "Bytes of records of evaluated rows that are kept; 0: none"}},
+      {"head",
+       {"NAME=FILE[,KEY=VALUE...]",
+        "Read a head, which makes logits of hidden states, from a safetensors or GGUF file; keys: weight, bias, "
+        "layout, "
+        "norm, norm_eps, logit_scale, soft_cap; repeatable"}},
       {"log_format", {"FORM", "text or json: one object a line"}},
       {"log_level", {"LEVEL", "debug (a line for every call), info, warn, error or off"}},
   };

@@ -141,6 +141,8 @@ absl::Status TooLargeNumber(const std::string& text, const std::string& path, in
 }
 
 constexpr std::string_view kVariablePrefix = "LOGITD_";
+// Between the words of a repeated field in the environment.
+char SeparatorOf(const ConfigField& field) { return field.name() == "head" ? ';' : ','; }
 // Variables that are no options of logitd: the file of options, and the server's address that `logit` reads.
 constexpr const char* kOtherVariables[] = {"LOGITD_CONFIG", "LOGITD_SERVER"};
 // The most typing slips in a name: a letter too many, missing or wrong, or two letters exchanged.
@@ -303,10 +305,10 @@ absl::Status AddEnvironment(Config& config) {
     const std::string variable = VariableOf(*field);
     const char* value = std::getenv(variable.c_str());
     if (value == nullptr || *value == '\0') continue;
-    RETURN_IF_ERROR(Set(
-        *field,
-        field->is_repeated() ? std::vector<std::string>(absl::StrSplit(value, ',')) : std::vector<std::string>{value},
-        variable, config));
+    RETURN_IF_ERROR(Set(*field,
+                        field->is_repeated() ? std::vector<std::string>(absl::StrSplit(value, SeparatorOf(*field)))
+                                             : std::vector<std::string>{value},
+                        variable, config));
   }
   return absl::OkStatus();
 }

@@ -50,7 +50,8 @@ absl::Status CheckRange(const ConfigField& field, const std::string& origin, int
 // The field's values as a flag takes them; none if it is unset.
 std::vector<std::string> WordsOf(const ConfigField& field, const config::v1::ServerConfig& values);
 
-// Each replaces what `config` has of a field. A repeated field's words are comma-separated in the environment.
+// Each replaces what `config` has of a field. A repeated field's words are comma-separated in the environment; those of
+// `head`, which have commas, are separated by semicolons.
 // Errors: INVALID_ARGUMENT, naming the file and line, the variable or the flag. A variable whose name is almost that of
 // an option is an error, too: it was mistyped.
 absl::Status AddFile(const std::string& path, Config& config);

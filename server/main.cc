@@ -9,12 +9,14 @@
 #include <filesystem>
 #include <iostream>
 #include <memory>
+#include <optional>
 #include <system_error>
 #include <vector>
 
 #include "core/kernel_target.h"
 #include "host/available_memory.h"
 #include "server/foreign_logs.h"
+#include "server/head_loader.h"
 #include "server/logging.h"
 #include "server/memory.h"
 #include "server/options.h"
@@ -83,6 +85,28 @@ bool ServeModel(const Options& options, Server& server, const StopSignals& signa
   return false;
 }
 
+// Reads the heads. Unset: one cannot be read, and the reason is reported; or a signal has come.
+std::optional<logitd::server::Heads> ReadHeads(const Options& options, const StopSignals& signals) {
+  logitd::server::HeadLoading loading;
+  loading.runner_program = RunnerProgram();
+  loading.give_up = [&signals] { return signals.requested(); };
+  auto heads = logitd::server::LoadHeads(options.heads, loading);
+  if (!heads.ok()) {
+    if (!signals.requested()) logitd::server::ReportFailure("--head: " + std::string(heads.status().message()));
+    return std::nullopt;
+  }
+  for (const logitd::server::NamedHead& head : heads->list()) {
+    Log(LogLevel::kInfo, "head read",
+        {{"name", head.name},
+         {"weight", head.weight_name},
+         {"vocab_size", int64_t{head.head->vocab_size()}},
+         {"hidden_size", int64_t{head.head->hidden_size()}},
+         {"type", head.source_dtype},
+         {"bytes", static_cast<int64_t>(head.head->bytes())}});
+  }
+  return *std::move(heads);
+}
+
 // Raises the limit of open files, because each connection is one. The default of 1024 is for programs with select().
 void AllowAllFiles() {
   rlimit files = {};
@@ -116,8 +140,10 @@ int main(int argc, char** argv) {
   for (const std::string& name : options.ignored_variables) {
     Log(LogLevel::kInfo, "variable ignored: not an option", {{"name", name}});
   }
+  std::optional<logitd::server::Heads> heads = ReadHeads(options, signals);
+  if (!heads) logitd::server::EndProcess(signals.requested() ? 0 : kCannotServe);
   logitd::server::KeepGrpcRunning();
-  auto started = Server::Start(options.server);
+  auto started = Server::Start(options.server, *std::move(heads));
   if (!started.ok()) {
     const bool usage = started.status().code() == absl::StatusCode::kInvalidArgument;
     return Fail(std::string(started.status().message()), usage ? kUsageError : kCannotServe);

@@ -8,6 +8,8 @@
 #include "base/status_macros.h"
 #include "core/kernel_target.h"
 #include "host/cache_dir.h"
+#include "server/calibration_files.h"
+#include "server/head_loader.h"
 #include "server/limits.h"
 #include "server/listen_address.h"
 #include "server/start_checks.h"
@@ -91,6 +93,18 @@ absl::Status CheckModel(const Config& config, Options& options) {
   return CheckContextLength(config.OriginOf("context_length"), options.context_length, options.model_file);
 }
 
+absl::Status CheckHeads(const Config& config, Options& options) {
+  const std::string origin = config.OriginOf("head");
+  const auto& texts = config.values.head();
+  ASSIGN_OR_RETURN(options.heads, ParseHeadSpecs(origin, {texts.begin(), texts.end()}));
+  for (const HeadSpec& spec : options.heads) {
+    const absl::Status status = CheckHead(spec, HeadLoading());
+    // What a file says is found by the start, too, which cannot serve then.
+    if (!status.ok()) return absl::UnavailableError(origin + ": " + std::string(status.message()));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckKernelTarget(const Config& config, Options& options) {
   const std::string origin = config.OriginOf("kernel_target");
   ASSIGN_OR_RETURN(options.kernel_target,
@@ -167,6 +181,8 @@ absl::StatusOr<Options> ToOptions(const Config& config) {
   server.no_prefix_cache = values.no_prefix_cache();
   server.reproducible = values.reproducible();
   server.record_cache_bytes = values.record_cache_bytes();
+  ASSIGN_OR_RETURN(server.calibrations, ReadCalibrations(config.OriginOf("calibration"),
+                                                         {values.calibration().begin(), values.calibration().end()}));
   options.runners = values.runners();
   options.threads = values.threads();
   options.context_length = values.context_length();
@@ -185,6 +201,7 @@ absl::StatusOr<Options> ToOptions(const Config& config) {
                                                        {"error", LogLevel::kError},
                                                        {"off", LogLevel::kOff}}));
   RETURN_IF_ERROR(CheckModel(config, options));
+  RETURN_IF_ERROR(CheckHeads(config, options));
   options.ignored_variables = config.ignored_variables;
   RETURN_IF_ERROR(CheckKernelTarget(config, options));
   return options;

@@ -10,6 +10,7 @@
 
 #include "absl/status/statusor.h"
 #include "server/config.h"
+#include "server/head_spec.h"
 #include "server/logging.h"
 #include "server/server.h"
 
@@ -28,6 +29,8 @@ struct Options {
   int32_t context_length = 0;
   int64_t cache_tokens = 0;
   int32_t max_sequences = 0;
+  // Heads to read at the start.
+  std::vector<HeadSpec> heads;
   std::string precision;
   std::string cache_dir;
   // Empty: the best of this CPU.

@@ -18,6 +18,7 @@
 
 #include "base/status_macros.h"
 #include "core/errors.h"
+#include "server/head_tiles.h"
 #include "server/limits.h"
 #include "server/listen_address.h"
 #include "server/listen_failure.h"
@@ -171,11 +172,12 @@ absl::StatusOr<std::vector<std::string>> Listen(const std::string& flag, const s
 }  // namespace
 
 struct Server::Parts {
-  explicit Parts(const ServerOptions& options)
+  Parts(const ServerOptions& options, Heads heads)
       : options(options),
-        models([this](const std::string& model, const std::string& runner, bool is_attached) {
-          OnRunnerChange(model, runner, is_attached);
-        }),
+        heads(std::move(heads)),
+        models([this](const std::string& model, const std::string& runner,
+                      bool is_attached) { OnRunnerChange(model, runner, is_attached); },
+               this->heads, &runner_head),
         runner_service(models, open_attachments, options.heartbeats,
                        [this](const std::string& runner, std::function<void(const RunnerEnd&)> then) {
                          std::lock_guard lock(mutex);
@@ -195,12 +197,15 @@ struct Server::Parts {
   bool draining = false;
 
   const ServerOptions options;
+  const Heads heads;
   ConnectionCalls connections{kMaxStreamsPerConnection};
   HealthService health{options.max_watches, connections};
+  StepWorkspaces workspaces;
+  RunnerRows runner_head{workspaces};
   ModelPool models;
   RecordCache records{options.record_cache_bytes};
-  StepWorkspaces workspaces;
-  ServerEnv env{models, records, workspaces, kVersion, options};
+  FitSlots fits;
+  ServerEnv env{models, records, workspaces, heads, fits, kVersion, options};
   Admission admission{options.max_calls, options.max_open_streams, options.max_bytes_in_work};
   OpenCalls open_calls;
   OpenCalls open_attachments;
@@ -210,6 +215,7 @@ struct Server::Parts {
   DecodingService decoding{call_env};
   GenerationService generation{call_env};
   ScoringService scoring{call_env};
+  FittingService fitting{call_env};
   ModelService model_service{call_env};
   ServerService server_service{call_env};
   ModelRunnerService runner_service;
@@ -237,9 +243,9 @@ struct Server::Parts {
   }
 };
 
-absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options) {
+absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options, Heads heads) {
   RETURN_IF_ERROR(CheckAddresses(options));
-  auto parts = std::make_unique<Parts>(options);
+  auto parts = std::make_unique<Parts>(options, std::move(heads));
 
   std::string runner_listen = options.runner_listen;
   if (runner_listen.empty()) {
@@ -266,7 +272,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   SetCommonOptions(builder);
   BoundResources(builder);
   for (grpc::Service* service :
-       std::initializer_list<grpc::Service*>{&parts->decoding, &parts->generation, &parts->scoring,
+       std::initializer_list<grpc::Service*>{&parts->decoding, &parts->generation, &parts->scoring, &parts->fitting,
                                              &parts->model_service, &parts->server_service, &parts->health}) {
     builder.RegisterService(service);
   }

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "server/models/heads.h"
 #include "server/models/runner_fleet.h"
 #include "server/server_options.h"
 
@@ -24,7 +25,8 @@ class Server {
  public:
   // Errors: INVALID_ARGUMENT for an address that is malformed or not allowed, UNAVAILABLE for one that cannot be bound
   // ("port in use").
-  static absl::StatusOr<std::unique_ptr<Server>> Start(const ServerOptions& options);
+  // `heads`: the layers that requests and runners may name.
+  static absl::StatusOr<std::unique_ptr<Server>> Start(const ServerOptions& options, Heads heads = Heads());
   // Drains without a grace period.
   ~Server();
 

@@ -5,6 +5,8 @@
 
 #include <string>
 
+#include "server/fit_slots.h"
+#include "server/models/heads.h"
 #include "server/models/model_pool.h"
 #include "server/models/record_cache.h"
 #include "server/server_options.h"
@@ -17,6 +19,9 @@ struct ServerEnv {
   // The records of rows that models have evaluated.
   RecordCache& records;
   StepWorkspaces& workspaces;
+  // Layers that make logits of hidden states.
+  const Heads& heads;
+  FitSlots& fits;
   // The server's version, "MAJOR.MINOR.PATCH".
   std::string version;
   const ServerOptions& options;

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "server/converters/calibration.h"
 #include "server/limits.h"
 
 namespace logitd::server {
@@ -40,6 +41,8 @@ struct ServerOptions {
   bool reproducible = false;
   // The most bytes of records of evaluated rows.
   int64_t record_cache_bytes = kRecordCacheBytes;
+  // Those that requests may name.
+  Calibrations calibrations;
   HeartbeatTimes heartbeats;
 };
 

@@ -17,18 +17,19 @@ int ProcessorCount() { return std::max(1, static_cast<int>(std::thread::hardware
 
 StepWorkspaces::StepWorkspaces() : StepWorkspaces(2 * ProcessorCount(), ProcessorCount() - 1) {}
 
-absl::StatusOr<StepWorkspaces::Lease> StepWorkspaces::Lend(const RequestContext& context) {
+template <typename Workspace>
+absl::StatusOr<typename WorkspacePool<Workspace>::Lease> WorkspacePool<Workspace>::Lend(const RequestContext& context) {
   RETURN_IF_ERROR(context.Check());
   std::unique_lock lock(mutex_);
   if (!free_.empty()) {
-    std::unique_ptr<StepWorkspace> workspace = std::move(free_.back());
+    std::unique_ptr<Workspace> workspace = std::move(free_.back());
     free_.pop_back();
     return Lease(this, std::move(workspace));
   }
   if (unmade_count_ > 0) {
     --unmade_count_;
     lock.unlock();
-    return Lease(this, std::make_unique<StepWorkspace>());
+    return Lease(this, std::make_unique<Workspace>());
   }
   Waiting self;
   const auto place = waiting_.insert(waiting_.end(), &self);
@@ -41,12 +42,14 @@ absl::StatusOr<StepWorkspaces::Lease> StepWorkspaces::Lend(const RequestContext&
   return errors::DeadlineExceeded();
 }
 
-int StepWorkspaces::waiting_count() const {
+template <typename Workspace>
+int WorkspacePool<Workspace>::waiting_count() const {
   std::lock_guard lock(mutex_);
   return static_cast<int>(waiting_.size());
 }
 
-void StepWorkspaces::TakeBack(std::unique_ptr<StepWorkspace> workspace) {
+template <typename Workspace>
+void WorkspacePool<Workspace>::TakeBack(std::unique_ptr<Workspace> workspace) {
   std::lock_guard lock(mutex_);
   if (waiting_.empty()) {
     free_.push_back(std::move(workspace));
@@ -59,5 +62,8 @@ void StepWorkspaces::TakeBack(std::unique_ptr<StepWorkspace> workspace) {
   // Under the lock, because the woken thread destroys the condition variable.
   next.changed.notify_one();
 }
+
+template class WorkspacePool<StepWorkspace>;
+template class WorkspacePool<TileWorkspace>;
 
 }  // namespace logitd::server

@@ -92,19 +92,76 @@ absl::Status CheckSparse(const v1::LogitsBlock& block, const std::string& field,
   return CountUsedSlots(Ids(ids), ids_field, vocab_size).status();
 }
 
-absl::Status CheckBlock(const v1::LogitsBlock& block, const std::string& field, int32_t vocab_size,
-                        bool takes_tails = false) {
+// Checks what all kinds of blocks have.
+absl::Status CheckRowCount(const v1::LogitsBlock& block, const std::string& field) {
   if (block.dtype() == v1::LOGITS_DTYPE_UNSPECIFIED) return errors::Required(field + ".dtype");
   if (block.row_count() < 1) return errors::OutOfRange(field + ".row_count", int64_t{block.row_count()}, ">= 1");
   if (block.row_count() > kMaxRowsPerMessage) {
     return errors::AboveLimit(field + ".row_count", block.row_count(), kMaxRowsPerMessage, 1);
   }
+  return absl::OkStatus();
+}
+
+absl::Status CheckBlock(const v1::LogitsBlock& block, const std::string& field, int32_t vocab_size,
+                        bool takes_tails = false) {
+  RETURN_IF_ERROR(CheckRowCount(block, field));
   if (block.has_sparse()) {
     RETURN_IF_ERROR(CheckSparse(block, field, vocab_size, takes_tails));
   } else if (block.width() != vocab_size) {
     return errors::RowLengthMismatch(field + ".width", block.width(), vocab_size, "values (vocab_size)");
   }
   return CheckScales(block, field);
+}
+
+// What the subsets of all blocks of one message may still take.
+struct SubsetRoom {
+  int64_t ids = kMaxVocabSize;
+  // Of columns that are packed anew; those of further subsets are computed where the head has them.
+  size_t packed_bytes = HeadColumns::kMaxPackedBytes;
+};
+
+// The columns of a subset. Errors: LIMIT_EXCEEDED, and those of CountUsedSlots.
+absl::StatusOr<HeadColumns> SelectColumns(const SoftmaxHead& head, std::span<const TokenId> ids,
+                                          const std::string& field, SubsetRoom& room) {
+  room.ids -= std::ssize(ids);
+  if (room.ids < 0) {
+    return errors::LimitExceeded(field, kMaxVocabSize - room.ids,
+                                 "at most " + std::to_string(kMaxVocabSize) + " ids in all blocks of a message",
+                                 kMaxVocabSize.name);
+  }
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (ids[i] < 0) return errors::TokenIdOutOfRange(Element(field, i), ids[i], head.vocab_size());
+  }
+  RETURN_IF_ERROR(CountUsedSlots(ids, field, head.vocab_size()).status());
+  constexpr size_t kPanelColumns = 16;
+  const size_t bytes = (ids.size() + kPanelColumns - 1) / kPanelColumns * kPanelColumns *
+                       static_cast<size_t>(head.hidden_size()) * sizeof(float);
+  const bool is_packed = bytes <= room.packed_bytes;
+  if (is_packed) room.packed_bytes -= bytes;
+  return head.columns().Select(ids, is_packed ? HeadColumns::kMaxPackedBytes : 0);
+}
+
+// Checks a block of hidden states. `vocab_size` 0: the head decides.
+absl::StatusOr<HiddenBlock> CheckHiddenBlock(const v1::LogitsBlock& block, const std::string& field, int32_t vocab_size,
+                                             const Heads& heads, SubsetRoom& room) {
+  RETURN_IF_ERROR(CheckRowCount(block, field));
+  if (block.has_sparse()) return errors::Exclusive(field + ".hidden", field + ".sparse");
+  if (block.dtype() == v1::LOGITS_DTYPE_LIN16) {
+    return errors::OutOfRange(field + ".dtype", "LOGITS_DTYPE_LIN16", "F32, F16 or BF16 for hidden states");
+  }
+  RETURN_IF_ERROR(CheckScales(block, field));
+  const v1::HiddenRows& hidden = block.hidden();
+  ASSIGN_OR_RETURN(const NamedHead* head, heads.Find(hidden.head(), field + ".hidden.head"));
+  RETURN_IF_ERROR(
+      CheckHidden(*head, field + ".width", block.width(),
+                  "rows [" + std::to_string(block.row_count()) + ", " + std::to_string(block.width()) + "]"));
+  if (vocab_size != 0) RETURN_IF_ERROR(CheckHeadVocabulary(*head, field + ".hidden.head", vocab_size));
+  RETURN_IF_ERROR(CheckNorm(*head, hidden.before_output_norm(), field + ".hidden.before_output_norm"));
+  const OutputNorm* norm = hidden.before_output_norm() ? head->head->output_norm() : nullptr;
+  const std::span<const TokenId> ids = Ids(hidden.token_ids());
+  if (ids.empty()) return HiddenBlock{head, head->head->columns(), {}, norm};
+  ASSIGN_OR_RETURN(HeadColumns columns, SelectColumns(*head->head, ids, field + ".hidden.token_ids", room));
+  return HiddenBlock{head, std::move(columns), ids, norm};
 }
 
 bool HasIdsInPayload(const v1::LogitsBlock& block) {
@@ -226,22 +283,30 @@ absl::StatusOr<int32_t> VocabSizeOf(const v1::Logits& logits) {
 }  // namespace
 
 absl::StatusOr<WireRows> WireRows::Of(const google::protobuf::RepeatedPtrField<v1::LogitsBlock>& blocks,
-                                      std::string_view payload, int32_t vocab_size, bool takes_tails) {
+                                      std::string_view payload, int32_t vocab_size, const Takes& takes) {
   WireRows rows;
   rows.vocab_size_ = vocab_size;
+  SubsetRoom room;
   int64_t offset = 0;
   bool is_cut_off = false;
   for (int i = 0; i < blocks.size(); ++i) {
     const v1::LogitsBlock& block = blocks[i];
     const std::string field = Element("blocks", i);
-    RETURN_IF_ERROR(CheckBlock(block, field, vocab_size, takes_tails));
+    std::optional<HiddenBlock> hidden;
+    if (block.has_hidden()) {
+      ASSIGN_OR_RETURN(hidden, CheckHiddenBlock(block, field, vocab_size, takes.heads, room));
+      rows.has_hidden_ = true;
+    } else {
+      RETURN_IF_ERROR(CheckBlock(block, field, vocab_size, takes.tails));
+    }
     if (rows.row_count_ + block.row_count() > kMaxRowsPerMessage) {
       return errors::AboveLimit("blocks", rows.row_count_ + block.row_count(), kMaxRowsPerMessage, 0, "rows");
     }
     const int64_t end = offset + ByteSize(block);
     is_cut_off = is_cut_off || end > static_cast<int64_t>(payload.size());
-    rows.blocks_.push_back(
-        {rows.row_count_, is_cut_off ? BlockBytes{&block, nullptr, nullptr} : PartsOf(block, payload.data() + offset)});
+    rows.blocks_.push_back({rows.row_count_,
+                            is_cut_off ? BlockBytes{&block, nullptr, nullptr} : PartsOf(block, payload.data() + offset),
+                            std::move(hidden)});
     offset = end;
     rows.row_count_ += block.row_count();
   }
@@ -249,6 +314,40 @@ absl::StatusOr<WireRows> WireRows::Of(const google::protobuf::RepeatedPtrField<v
   std::vector<const v1::LogitsBlock*> messages;
   for (const v1::LogitsBlock& block : blocks) messages.push_back(&block);
   return PayloadMismatch("payload", static_cast<int64_t>(payload.size()), offset, messages);
+}
+
+absl::StatusOr<WireRows> WireRows::OfHidden(const v1::Logits& logits, const Heads& heads) {
+  if (logits.float_values_size() > 0) return errors::Exclusive("logits.block", "logits.float_values");
+  const v1::LogitsBlock& block = logits.block();
+  WireRows rows;
+  SubsetRoom room;
+  ASSIGN_OR_RETURN(HiddenBlock hidden, CheckHiddenBlock(block, "logits.block", logits.vocab_size(), heads, room));
+  if (block.row_count() != 1) return errors::OutOfRange("logits.block.row_count", int64_t{block.row_count()}, "1");
+  const int64_t bytes = ByteSize(block);
+  if (static_cast<int64_t>(logits.values().size()) != bytes) {
+    const v1::LogitsBlock* const blocks[] = {&block};
+    return PayloadMismatch("logits.values", static_cast<int64_t>(logits.values().size()), bytes, blocks);
+  }
+  rows.vocab_size_ = hidden.head->head->vocab_size();
+  rows.row_count_ = 1;
+  rows.has_hidden_ = true;
+  rows.blocks_.push_back({0, PartsOf(block, logits.values().data()), std::move(hidden)});
+  return rows;
+}
+
+int32_t WireRows::width(int32_t index) const {
+  const Block& block = BlockOf(index);
+  return block.hidden ? block.hidden->columns.size() : block.bytes.message->width();
+}
+
+const HiddenBlock* WireRows::Hidden(int32_t index) const {
+  const Block& block = BlockOf(index);
+  return block.hidden ? &*block.hidden : nullptr;
+}
+
+std::span<const float> WireRows::HiddenValues(int32_t index, std::vector<float>& buffer) const {
+  const Block& block = BlockOf(index);
+  return ValuesOf(block.bytes, index - block.first_row, buffer);
 }
 
 const WireRows::Block& WireRows::BlockOf(int32_t index) const {
@@ -276,7 +375,8 @@ std::optional<RowTail> WireRows::Tail(int32_t index) const {
 
 LogitsView WireRows::RowInPlace(int32_t index) const {
   const Block& block = BlockOf(index);
-  const bool is_dense_f32 = block.bytes.message->dtype() == v1::LOGITS_DTYPE_F32 && block.bytes.ids == nullptr;
+  const bool is_dense_f32 =
+      block.bytes.message->dtype() == v1::LOGITS_DTYPE_F32 && block.bytes.ids == nullptr && !block.hidden;
   if (!is_dense_f32 || reinterpret_cast<uintptr_t>(block.bytes.values) % alignof(float) != 0) return {};
   const size_t width = static_cast<size_t>(vocab_size_);
   return {reinterpret_cast<const float*>(block.bytes.values) + static_cast<size_t>(index - block.first_row) * width,

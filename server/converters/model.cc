@@ -166,6 +166,26 @@ absl::StatusOr<RunnerCapacity> FromProto(const v1::RunnerCapacity& message) {
   return capacity;
 }
 
+absl::StatusOr<std::optional<HiddenOutput>> HiddenOf(const v1::RunnerHello& hello) {
+  if (!hello.has_hidden()) return std::nullopt;
+  const v1::HiddenOutput& message = hello.hidden();
+  if (message.hidden_size() < 1) {
+    return errors::OutOfRange("hello.hidden.hidden_size", int64_t{message.hidden_size()}, ">= 1");
+  }
+  if (message.hidden_size() > kMaxHiddenSize) {
+    return errors::AboveLimit("hello.hidden.hidden_size", message.hidden_size(), kMaxHiddenSize, 1);
+  }
+  // It has no logits to reduce or to choose from.
+  const v1::RunnerCapabilities& capabilities = hello.capabilities();
+  if (capabilities.has_records_numerics_version()) {
+    return errors::Exclusive("hello.hidden", "hello.capabilities.records_numerics_version");
+  }
+  if (capabilities.has_choice_numerics_version()) {
+    return errors::Exclusive("hello.hidden", "hello.capabilities.choice_numerics_version");
+  }
+  return HiddenOutput{message.head(), message.hidden_size(), message.before_output_norm()};
+}
+
 absl::StatusOr<RunnerExtras> ExtrasOf(const v1::RunnerHello& hello) {
   const v1::RunnerCapabilities& capabilities = hello.capabilities();
   RunnerExtras extras;

@@ -2,6 +2,8 @@
 #ifndef LOGITD_SERVER_CONVERTERS_MODEL_H_
 #define LOGITD_SERVER_CONVERTERS_MODEL_H_
 
+#include <optional>
+
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "core/vocabulary.h"
@@ -19,6 +21,8 @@ absl::StatusOr<ModelDescription> FromProto(const v1::ModelInfo& info);
 // Checks the name and version of the runner, which stand in log lines. Fields "hello....".
 absl::Status CheckNames(const v1::RunnerHello& hello);
 absl::StatusOr<RunnerCapacity> FromProto(const v1::RunnerCapacity& capacity);
+// The hidden states that its rows are; unset: they are logits. Errors: FIELD_OUT_OF_RANGE, FIELDS_EXCLUSIVE.
+absl::StatusOr<std::optional<HiddenOutput>> HiddenOf(const v1::RunnerHello& hello);
 // Errors: FIELD_OUT_OF_RANGE, FIELD_REQUIRED.
 absl::StatusOr<RunnerExtras> ExtrasOf(const v1::RunnerHello& hello);
 RunnerCapabilities FromProto(const v1::RunnerCapabilities& capabilities);

@@ -179,14 +179,15 @@ void ToProto(const Batch& batch, v1::LogitsDtype dtype, v1::RunBatch& message) {
 }
 
 absl::StatusOr<std::vector<PieceOutput>> FromProto(const v1::BatchOutput& output, std::string_view payload,
-                                                   int32_t vocab_size,
+                                                   int32_t vocab_size, int32_t row_width,
                                                    const std::unordered_map<int64_t, SequenceWork>& batch) {
   for (const v1::LogitsBlock& block : output.blocks()) {
     // Nobody asked for a row, and the copies below would be larger than the message.
     if (block.has_sparse()) return errors::RunnerProtocol("a sparse block");
+    if (block.has_hidden()) return errors::RunnerProtocol("a block with `hidden`, which only the hello may say");
     if (!IsExact(block.dtype())) return errors::RunnerProtocol("rows of a type that is not asked for");
   }
-  ASSIGN_OR_RETURN(const WireRows rows, WireRows::Of(output.blocks(), payload, vocab_size));
+  ASSIGN_OR_RETURN(const WireRows rows, WireRows::Of(output.blocks(), payload, row_width));
   std::vector<PieceOutput> pieces;
   RowBuffers buffers;
   // Each row once, so the copies are never larger than the message.
@@ -236,7 +237,7 @@ absl::StatusOr<std::vector<PieceOutput>> FromProto(const v1::BatchOutput& output
     }
     next_block_row = message.block_row() + message.row_count();
     piece.rows.logits = std::make_shared<std::vector<float>>();
-    piece.rows.logits->reserve(static_cast<size_t>(message.row_count()) * static_cast<size_t>(vocab_size));
+    piece.rows.logits->reserve(static_cast<size_t>(message.row_count()) * static_cast<size_t>(row_width));
     for (int32_t i = 0; i < message.row_count(); ++i) {
       ASSIGN_OR_RETURN(const LogitsRow row, rows.Row(message.block_row() + i, buffers));
       piece.rows.logits->insert(piece.rows.logits->end(), row.slots().begin(), row.slots().end());

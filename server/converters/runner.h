@@ -26,10 +26,11 @@ void ToProto(const Batch& batch, v1::LogitsDtype dtype, v1::RunBatch& message);
 v1::DecoderStart StartOf(const v1::SamplingParams& sampling, const v1::RecordOptions& record,
                          const DecoderConfig& config);
 
-// The rows in one message. `batch` holds the requested work by sequence_id.
-// Errors: RUNNER_PROTOCOL, ROW_LENGTH_MISMATCH, and others for malformed messages.
+// The rows in one message. Those that are no records have `row_width` values (ModelDescription::row_width). `batch`
+// holds the requested work by sequence_id. Errors: RUNNER_PROTOCOL, ROW_LENGTH_MISMATCH, and others for malformed
+// messages.
 absl::StatusOr<std::vector<PieceOutput>> FromProto(const v1::BatchOutput& output, std::string_view payload,
-                                                   int32_t vocab_size,
+                                                   int32_t vocab_size, int32_t row_width,
                                                    const std::unordered_map<int64_t, SequenceWork>& batch);
 
 }  // namespace logitd::server

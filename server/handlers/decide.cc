@@ -13,6 +13,7 @@
 #include "core/limits.h"
 #include "server/converters/model.h"
 #include "server/converters/wire.h"
+#include "server/handlers/applied_calibration.h"
 #include "server/handlers/closed_sets.h"
 #include "server/handlers/continuation_scores.h"
 #include "server/handlers/item_tokens.h"
@@ -109,18 +110,23 @@ absl::StatusOr<double> TemperatureOf(const v1::DecideRequest& request) {
   return temperature;
 }
 
-// Chooses between the options, all of which have been scored.
-void Choose(const Question& question, const std::vector<ContinuationScore>& scores, double temperature,
-            v1::DecidedItem& item) {
+// ln P of each option that is possible.
+std::vector<std::optional<double>> LogProbsOf(const std::vector<ContinuationScore>& scores) {
   std::vector<std::optional<double>> log_probs;
   for (const ContinuationScore& score : scores) {
     const double log_prob = LogProbOf(score);
     log_probs.push_back(std::isfinite(log_prob) ? std::optional(log_prob) : std::nullopt);
   }
+  return log_probs;
+}
+
+// Chooses between the options, all of which have been scored.
+void Choose(const Question& question, const std::vector<std::optional<double>>& log_probs, double temperature,
+            v1::DecidedItem& item) {
   const std::optional<Decision> decision = logitd::Decide(log_probs, question.offsets, temperature);
   if (!decision) return;
   double expected = 0;
-  for (size_t i = 0; i < scores.size(); ++i) {
+  for (size_t i = 0; i < log_probs.size(); ++i) {
     item.mutable_options(static_cast<int>(i))->set_probability(decision->probabilities[i]);
     if (!question.values.empty()) expected += decision->probabilities[i] * question.values[i];
   }
@@ -131,7 +137,8 @@ void Choose(const Question& question, const std::vector<ContinuationScore>& scor
 }
 
 v1::DecidedItem DecidedItemOf(const Question& question, const ItemInput& input, ItemScores scores, double temperature,
-                              const RecordOptions& record, const Vocabulary& vocabulary) {
+                              const AppliedCalibration& calibration, const RecordOptions& record,
+                              const Vocabulary& vocabulary) {
   v1::DecidedItem item;
   const absl::Status& status = question.status.ok() ? input.status : question.status;
   if (!status.ok()) {
@@ -152,7 +159,11 @@ v1::DecidedItem DecidedItemOf(const Question& question, const ItemInput& input, 
     }
   }
   if (auto mass = ClosedSetOf(input, scores.continuations)) *item.mutable_label_mass() = *std::move(mass);
-  if (is_complete) Choose(question, scores.continuations, temperature, item);
+  if (!is_complete) return item;
+  const std::vector<std::optional<double>> log_probs = LogProbsOf(scores.continuations);
+  Choose(question, log_probs, temperature, item);
+  calibration.Write(log_probs,
+                    [&item](size_t i) -> v1::DecidedOption& { return *item.mutable_options(static_cast<int>(i)); });
   return item;
 }
 
@@ -162,6 +173,8 @@ absl::Status Decide(const v1::DecideRequest& request, const ServerEnv& env, cons
                     ReplyWriter<v1::DecideResponse>& writer) {
   RETURN_IF_ERROR(CheckItems(request));
   ASSIGN_OR_RETURN(const double temperature, TemperatureOf(request));
+  ASSIGN_OR_RETURN(const AppliedCalibration calibration, AppliedCalibration::Of(request.calibration(), env));
+  RETURN_IF_ERROR(calibration.CheckScore("calibration", Normalization::kSum, std::nullopt));
   std::vector<Question> questions;
   std::vector<ItemRequest> items;
   for (int i = 0; i < request.items_size(); ++i) {
@@ -171,6 +184,7 @@ absl::Status Decide(const v1::DecideRequest& request, const ServerEnv& env, cons
     item.field = Element("items", i);
     item.id = message.id();
     question.status = In(item.field + ".", ReadQuestion(message, question));
+    if (question.status.ok()) question.status = calibration.CheckCount(item.field, std::ssize(question.options));
     // An item with an error costs nothing.
     if (!question.status.ok()) continue;
     if (message.has_context()) item.context = &message.context();
@@ -186,9 +200,10 @@ absl::Status Decide(const v1::DecideRequest& request, const ServerEnv& env, cons
     response.set_item_index(static_cast<int32_t>(i));
     if (CheckId(items[i].id).ok()) response.set_id(std::string(items[i].id));
     *response.mutable_provenance() = ProvenanceOf(*model, options.scope);
+    calibration.Write(*response.mutable_provenance());
     if (inputs[i].status.ok() && questions[i].status.ok()) *response.mutable_usage() = UsageOf(inputs[i], scores);
-    *response.mutable_item() =
-        DecidedItemOf(questions[i], inputs[i], std::move(scores), temperature, options.record, model->vocabulary());
+    *response.mutable_item() = DecidedItemOf(questions[i], inputs[i], std::move(scores), temperature, calibration,
+                                             options.record, model->vocabulary());
     return writer.Write(response);
   };
   return ScoreContinuations(inputs, options, *model, env, context, done);

@@ -99,7 +99,8 @@ absl::Status DecodeSession::Step(const v1::StepBatch& batch, std::string_view pa
       return errors::AboveLimit(field, count, kMaxRowsPerMessage);
     }
   }
-  ASSIGN_OR_RETURN(auto rows, In("batch.", WireRows::Of(batch.blocks(), payload, vocab_size_, /*takes_tails=*/true)));
+  ASSIGN_OR_RETURN(auto rows,
+                   In("batch.", WireRows::Of(batch.blocks(), payload, vocab_size_, {.tails = true, .heads = *heads_})));
   RETURN_IF_ERROR(In("batch.", CheckSharedPrompts(batch.shared_prompts())));
   last_batch_id_ = batch.batch_id();
   now_ = std::chrono::steady_clock::now();

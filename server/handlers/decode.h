@@ -18,7 +18,9 @@
 #include "core/limits.h"
 #include "logitd/v1/decoding_service.pb.h"
 #include "server/converters/logits.h"
+#include "server/handlers/hidden_rows.h"
 #include "server/handlers/kept_prompts.h"
+#include "server/models/heads.h"
 #include "server/request_context.h"
 #include "server/step_workspaces.h"
 
@@ -31,6 +33,9 @@ inline constexpr char kStreamState[] = "bytes of the sets, lists, prompts and to
 // that take the steps of a batch, and none on a clock, except that a sequence with a time limit ends after it.
 class DecodeSession {
  public:
+  // `heads`: those that blocks of hidden states may name. They outlive it.
+  explicit DecodeSession(const Heads& heads = Heads::None()) : heads_(&heads) {}
+
   // Answers one message.
   // - Each step borrows a workspace of its own, so that a batch of many slow steps does not block other callers.
   // - workspaces.crew() helps with the steps of different sequences.
@@ -64,6 +69,7 @@ class DecodeSession {
   absl::Status Open(const v1::OpenSequence& open, const Prompts& shared_prompts, v1::OpenResult& result);
   absl::Status Close(int64_t sequence_id, const std::string& field, v1::CloseResult& result);
 
+  const Heads* heads_;
   bool started_ = false;
   int32_t vocab_size_ = 0;
   std::vector<TokenId> end_token_ids_;
@@ -117,11 +123,12 @@ class DecodeSession {
 
   // In decode_steps.cc. Plans a step before any step is taken, so its budget does not depend on the threads' order.
   struct PlannedStep;
+  struct Chain;
   std::vector<PlannedStep> PlanSteps(const v1::StepBatch& batch, const WireRows& rows);
   absl::Status TakeSteps(const v1::StepBatch& batch, const WireRows& rows, const RequestContext& context,
                          StepWorkspaces& workspaces, v1::BatchResult& result);
   absl::Status TakeStep(const v1::SequenceStep& step, const PlannedStep& plan, const WireRows& rows,
-                        StepWorkspace& workspace, v1::StepResult& result) const;
+                        const HiddenRows& hidden, StepWorkspace& workspace, v1::StepResult& result) const;
 
   std::unordered_map<int64_t, OpenedSequence> sequences_;
   // The prompts of sequences_.

@@ -4,6 +4,9 @@
 //   sequences  7: s0, s2          9: s1          4: s3     one thread takes all steps of a sequence, in order
 //   result     r0        r1        r2        r3            each step writes its own place; sequences end at the end
 //
+// Where rows are hidden states, a head makes logits of a tile of them, and the steps of that tile are taken before the
+// next one's. The steps of a sequence stay in order.
+//
 // The plan settles everything that depends on earlier steps of other sequences. So no result depends on the number of
 // threads, nor on their speed.
 #include <atomic>
@@ -54,6 +57,14 @@ struct DecodeSession::PlannedStep {
   bool is_done = false;
 };
 
+// The steps of one sequence in a batch, in order.
+struct DecodeSession::Chain {
+  int first = 0;
+  // The next step to take; -1: none is left.
+  int next = 0;
+  bool has_ended = false;
+};
+
 std::vector<DecodeSession::PlannedStep> DecodeSession::PlanSteps(const v1::StepBatch& batch, const WireRows& rows) {
   std::vector<PlannedStep> plans(static_cast<size_t>(batch.steps_size()));
   std::unordered_map<int64_t, int> latest;
@@ -98,62 +109,84 @@ std::vector<DecodeSession::PlannedStep> DecodeSession::PlanSteps(const v1::StepB
 absl::Status DecodeSession::TakeSteps(const v1::StepBatch& batch, const WireRows& rows, const RequestContext& context,
                                       StepWorkspaces& workspaces, v1::BatchResult& result) {
   std::vector<PlannedStep> plans = PlanSteps(batch, rows);
+  const auto plan_of = [&plans](int i) -> PlannedStep& { return plans[static_cast<size_t>(i)]; };
   result.mutable_steps()->Reserve(batch.steps_size());
-  std::vector<int> firsts;
-  int64_t values = 0;
+  std::vector<Chain> chains;
+  std::vector<int32_t> row_indices;
   for (int i = 0; i < batch.steps_size(); ++i) {
     v1::StepResult& stepped = *result.add_steps();
     stepped.set_sequence_id(batch.steps(i).sequence_id());
     stepped.set_position(batch.steps(i).position());
-    PlannedStep& plan = plans[static_cast<size_t>(i)];
-    if (plan.is_first) firsts.push_back(i);
-    values += kStepValues + (plan.refusal.ok() ? rows.width(plan.row) : 0);
+    if (plan_of(i).is_first) chains.push_back({i, i});
+    row_indices.push_back(plan_of(i).refusal.ok() ? plan_of(i).row : -1);
   }
 
+  HiddenRows hidden(rows, workspaces, context);
   std::mutex mutex;
   absl::Status given_up;
   std::atomic<bool> is_given_up = false;
-  workspaces.crew().Run(firsts.size(), static_cast<size_t>(values / kHelperValues), [&](size_t sequence) {
-    bool has_ended = false;
-    for (int i = firsts[sequence]; i >= 0; i = plans[static_cast<size_t>(i)].next) {
-      if (is_given_up) return;
-      const auto workspace = workspaces.Lend(context);
-      if (!workspace.ok()) {
-        std::lock_guard lock(mutex);
-        if (!is_given_up.exchange(true)) given_up = workspace.status();
-        return;
-      }
-      PlannedStep& plan = plans[static_cast<size_t>(i)];
-      const v1::SequenceStep& step = batch.steps(i);
-      v1::StepResult& stepped = *result.mutable_steps(i);
-      absl::Status status = has_ended ? errors::SequenceNotOpen("sequence_id", step.sequence_id()) : plan.refusal;
-      if (status.ok()) status = TakeStep(step, plan, rows, **workspace, stepped);
-      if (!status.ok()) {
-        *stepped.mutable_error() = ToProto(In(Element("batch.steps", i, "."), status));
-      }
-      // An error ends its own sequence only.
-      has_ended = stepped.has_error() || stepped.chosen().has_finish();
-      plan.is_done = true;
+  for (int begin = 0; begin < batch.steps_size() && !is_given_up;) {
+    const auto ready = hidden.Prepare(std::span(row_indices).subspan(static_cast<size_t>(begin)));
+    if (!ready.ok()) {
+      is_given_up = true;
+      given_up = ready.status();
+      break;
     }
-  });
+    const int end = begin + static_cast<int>(*ready);
+    // The sequences with steps in [begin, end).
+    std::vector<Chain*> running;
+    for (Chain& chain : chains) {
+      if (chain.next >= 0 && chain.next < end) running.push_back(&chain);
+    }
+    int64_t values = 0;
+    for (int i = begin; i < end; ++i) {
+      values += kStepValues + (plan_of(i).refusal.ok() ? rows.width(plan_of(i).row) : 0);
+    }
+    workspaces.crew().Run(running.size(), static_cast<size_t>(values / kHelperValues), [&](size_t sequence) {
+      Chain& chain = *running[sequence];
+      for (; chain.next >= 0 && chain.next < end; chain.next = plan_of(chain.next).next) {
+        if (is_given_up) return;
+        const auto workspace = workspaces.Lend(context);
+        if (!workspace.ok()) {
+          std::lock_guard lock(mutex);
+          if (!is_given_up.exchange(true)) given_up = workspace.status();
+          return;
+        }
+        const int i = chain.next;
+        PlannedStep& plan = plan_of(i);
+        const v1::SequenceStep& step = batch.steps(i);
+        v1::StepResult& stepped = *result.mutable_steps(i);
+        absl::Status status =
+            chain.has_ended ? errors::SequenceNotOpen("sequence_id", step.sequence_id()) : plan.refusal;
+        if (status.ok()) status = TakeStep(step, plan, rows, hidden, **workspace, stepped);
+        if (!status.ok()) {
+          *stepped.mutable_error() = ToProto(In(Element("batch.steps", i, "."), status));
+        }
+        // An error ends its own sequence only.
+        chain.has_ended = stepped.has_error() || stepped.chosen().has_finish();
+        plan.is_done = true;
+      }
+    });
+    begin = end;
+  }
 
   int done_count = 0;
   while (done_count < batch.steps_size() && plans[static_cast<size_t>(done_count)].is_done) ++done_count;
   if (is_given_up) result.mutable_steps()->DeleteSubrange(done_count, batch.steps_size() - done_count);
-  for (int first : firsts) {
-    OpenedSequence* const sequence = plans[static_cast<size_t>(first)].sequence;
+  for (const Chain& chain : chains) {
+    OpenedSequence* const sequence = plan_of(chain.first).sequence;
     if (sequence == nullptr) continue;
     bool has_ended = false;
-    for (int i = first; i >= 0 && i < result.steps_size(); i = plans[static_cast<size_t>(i)].next) {
+    for (int i = chain.first; i >= 0 && i < result.steps_size(); i = plan_of(i).next) {
       has_ended |= result.steps(i).has_error() || result.steps(i).chosen().has_finish();
     }
-    has_ended ? Erase(batch.steps(first).sequence_id()) : CountTokens(*sequence);
+    has_ended ? Erase(batch.steps(chain.first).sequence_id()) : CountTokens(*sequence);
   }
   return given_up;
 }
 
 absl::Status DecodeSession::TakeStep(const v1::SequenceStep& step, const PlannedStep& plan, const WireRows& rows,
-                                     StepWorkspace& workspace, v1::StepResult& result) const {
+                                     const HiddenRows& hidden, StepWorkspace& workspace, v1::StepResult& result) const {
   StepInputs inputs;
   std::optional<VocabSubset> allowed;
   if (step.has_allowed_tokens()) {
@@ -180,7 +213,7 @@ absl::Status DecodeSession::TakeStep(const v1::SequenceStep& step, const Planned
               decoder.config().record, *result.mutable_chosen());
     return absl::OkStatus();
   }
-  const auto row = rows.Row(plan.row, workspace.row);
+  const auto row = hidden.Row(plan.row, workspace.row);
   if (!row.ok()) return WithRow(row.status(), plan.row);
   const std::optional<RowTail> tail = rows.Tail(plan.row);
   if (tail) {

@@ -17,6 +17,7 @@
 #include "server/converters/completion.h"
 #include "server/converters/logits.h"
 #include "server/converters/wire.h"
+#include "server/handlers/hidden_rows.h"
 #include "server/handlers/provenance.h"
 
 namespace logitd::server {
@@ -113,8 +114,19 @@ void Verify(const v1::VerifyDraw& verify, const StepContext& step, Distribution&
 absl::Status ComputeDistribution(const v1::ComputeDistributionRequest& request, const ServerEnv& env,
                                  const RequestContext& context, v1::ComputeDistributionResponse& response) {
   if (!request.has_logits()) return errors::Required("logits");
+  WireRows hidden_row;
+  HiddenRows hidden(hidden_row, env.workspaces, context);
+  const NamedHead* head = nullptr;
+  const bool is_hidden = request.logits().has_block() && request.logits().block().has_hidden();
+  if (is_hidden) {
+    ASSIGN_OR_RETURN(hidden_row, WireRows::OfHidden(request.logits(), env.heads));
+    head = hidden_row.Hidden(0)->head;
+    constexpr int32_t kFirst[] = {0};
+    RETURN_IF_ERROR(hidden.Prepare(kFirst).status());
+  }
   ASSIGN_OR_RETURN(const StepWorkspaces::Lease workspace, env.workspaces.Lend(context));
-  ASSIGN_OR_RETURN(const LogitsRow row, SingleRow(request.logits(), workspace->row));
+  ASSIGN_OR_RETURN(const LogitsRow row, is_hidden ? In("logits.", hidden.Row(0, workspace->row))
+                                                  : SingleRow(request.logits(), workspace->row));
   const int32_t vocab_size = row.vocab_size();
   ASSIGN_OR_RETURN(auto params, In("sampling.", FromProto(request.sampling(), vocab_size)));
   ASSIGN_OR_RETURN(const StepContext step, StepOf(request, params, vocab_size));
@@ -132,7 +144,7 @@ absl::Status ComputeDistribution(const v1::ComputeDistributionRequest& request, 
   response.set_model_log_sum_exp(statistics.log_sum_exp);
   response.set_sampling_entropy(distribution.Entropy());
   response.set_total_weight(distribution.TotalWeight());
-  *response.mutable_provenance() = ProvenanceWithoutModel();
+  *response.mutable_provenance() = ProvenanceOf(head);
   for (const StageReport& report : reports) AddReport(report, response);
   if (request.has_verify()) Verify(request.verify(), step, distribution, *response.mutable_verification());
   return absl::OkStatus();

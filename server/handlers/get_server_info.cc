@@ -5,6 +5,7 @@
 
 #include "base/status_macros.h"
 #include "core/kernel_target.h"
+#include "server/converters/calibration.h"
 #include "server/limits.h"
 
 namespace logitd::server {
@@ -18,6 +19,21 @@ void Report(const Limit& limit, v1::Limits& limits) {
   } else {
     limits.GetReflection()->SetInt32(&limits, field, static_cast<int32_t>(limit));
   }
+}
+
+void ToProto(const NamedHead& named, v1::HeadInfo& info) {
+  const SoftmaxHead& head = *named.head;
+  info.set_name(named.name);
+  info.set_vocab_size(head.vocab_size());
+  info.set_hidden_size(head.hidden_size());
+  info.set_memory_bytes(static_cast<int64_t>(head.bytes()));
+  info.set_source_dtype(named.source_dtype);
+  info.set_fingerprint(named.fingerprint);
+  info.set_has_output_norm(head.output_norm() != nullptr);
+  info.set_has_bias(named.has_bias);
+  if (head.columns().logit_scale() != 1) info.set_logit_scale(head.columns().logit_scale());
+  if (head.columns().soft_cap() != 0) info.set_soft_cap(head.columns().soft_cap());
+  info.set_weight_name(named.weight_name);
 }
 
 }  // namespace
@@ -41,6 +57,7 @@ absl::Status GetServerInfo(const v1::GetServerInfoRequest& request, const Server
         Limit{kMaxBytesInWork.name, options.max_bytes_in_work}}) {
     Report(limit, *response.mutable_limits());
   }
+  for (const auto& [name, calibration] : options.calibrations) ToProto(name, calibration, *response.add_calibrations());
   v1::CacheUse& cache = *response.mutable_cache();
   cache.set_record_count(env.records.count());
   cache.set_record_bytes(env.records.bytes());
@@ -54,6 +71,7 @@ absl::Status GetServerInfo(const v1::GetServerInfoRequest& request, const Server
   }
   cache.set_kept_sequence_count(kept.sequences);
   cache.set_kept_token_count(kept.tokens);
+  for (const NamedHead& head : env.heads.list()) ToProto(head, *response.add_heads());
   return absl::OkStatus();
 }
 

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <iterator>
+#include <limits>
+#include <span>
 #include <utility>
 
 #include "base/status_macros.h"
@@ -12,6 +14,7 @@
 #include "server/converters/wire.h"
 #include "server/handlers/alternative_tokenizations.h"
 #include "server/handlers/closed_sets.h"
+#include "server/handlers/item_orders.h"
 
 namespace logitd::server {
 namespace {
@@ -97,6 +100,8 @@ absl::Status ItemRanking::Read() {
   if (message_.candidates_size() > kMaxCandidates) {
     return errors::AboveLimit(field_ + ".candidates", message_.candidates_size(), kMaxCandidates, 1);
   }
+  RETURN_IF_ERROR(CheckGivenOrder(message_, field_));
+  RETURN_IF_ERROR(options_.calibration.CheckCount(field_ + ".candidates", message_.candidates_size()));
   for (int j = 0; j < message_.candidates_size(); ++j) {
     const v1::Candidate& candidate = message_.candidates(j);
     const std::string candidate_field = field_ + Element(".candidates", j);
@@ -296,7 +301,31 @@ absl::Status ItemRanking::Order() {
     if (!probabilities[j]) continue;
     item_.mutable_candidates(static_cast<int>(j))->set_candidate_probability(*probabilities[j]);
   }
+  WriteOrderProbabilities();
+  options_.calibration.Write(ValuesOf(options_.order_by), [this](size_t j) -> v1::RankedCandidate& {
+    return *item_.mutable_candidates(static_cast<int>(j));
+  });
   return absl::OkStatus();
+}
+
+void ItemRanking::WriteOrderProbabilities() {
+  const bool has_given = !message_.given_order().empty();
+  if (!options_.wants_order && !has_given) return;
+  std::vector<std::optional<double>> log_strengths = ValuesOf(options_.order_by);
+  for (size_t j = 0; j < log_strengths.size(); ++j) {
+    if (log_strengths[j]) {
+      *log_strengths[j] *= options_.inverse_temperature;
+    } else if (!item_.candidates(static_cast<int>(j)).has_error()) {
+      // A token of it is not possible.
+      log_strengths[j] = -std::numeric_limits<double>::infinity();
+    }
+  }
+  const auto write = [&](std::span<const int32_t> order, auto set) {
+    const auto probability = ProbabilityOf(order, log_strengths, options_.order_top_count);
+    if (probability) *(item_.*set)() = *probability;
+  };
+  write(ViewOf(item_.orderings(0).candidate_indices()), &v1::RankedItem::mutable_returned_order);
+  if (has_given) write(ViewOf(message_.given_order()), &v1::RankedItem::mutable_given_order);
 }
 
 v1::RankedItem ItemRanking::Finish() {

@@ -20,6 +20,7 @@
 #include "core/token_record.h"
 #include "core/vocabulary.h"
 #include "logitd/v1/scoring_service.pb.h"
+#include "server/handlers/applied_calibration.h"
 #include "server/handlers/continuation_scores.h"
 #include "server/handlers/item_tokens.h"
 #include "server/models/served_model.h"
@@ -31,6 +32,12 @@ struct RankOptions {
   double inverse_temperature = 1;
   std::optional<double> gnmt_alpha;
   bool winner_only = false;
+  // Give the probability of the returned order.
+  bool wants_order = false;
+  // The places of the top whose probability is also given. Unset: none.
+  std::optional<int32_t> order_top_count;
+  // Of the score order_by.
+  AppliedCalibration calibration = {};
 };
 
 class ItemRanking {
@@ -75,6 +82,8 @@ class ItemRanking {
   absl::Status Order();
   void WriteNumbers();
   void AddOrdering(Normalization by, const Ordering& ordering);
+  // REQUIRES: orderings[0] is that of order_by.
+  void WriteOrderProbabilities();
 
   const v1::RankItem& message_;
   const std::string field_;

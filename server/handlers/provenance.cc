@@ -13,11 +13,18 @@ v1::Provenance ProvenanceWithoutModel() {
   return provenance;
 }
 
+v1::Provenance ProvenanceOf(const NamedHead* head) {
+  v1::Provenance provenance = ProvenanceWithoutModel();
+  if (head != nullptr) provenance.set_head(head->name);
+  return provenance;
+}
+
 v1::Provenance ProvenanceOf(const ServedModel& model) {
   v1::Provenance provenance = ProvenanceWithoutModel();
   provenance.set_model(model.description().name);
   provenance.set_model_fingerprint(model.description().model_fingerprint);
   provenance.set_precision(model.description().precision);
+  if (model.head() != nullptr) provenance.set_head(model.head()->name);
   if (const auto platform = model.platform()) ToProto(*platform, *provenance.mutable_runner());
   if (const auto nats = model.batch_tolerance_nats()) provenance.set_batch_tolerance_nats(*nats);
   return provenance;

@@ -3,6 +3,7 @@
 #define LOGITD_SERVER_HANDLERS_PROVENANCE_H_
 
 #include "logitd/v1/completion.pb.h"
+#include "server/models/heads.h"
 #include "server/models/runner_session.h"
 #include "server/models/served_model.h"
 
@@ -10,6 +11,8 @@ namespace logitd::server {
 
 // For a reply whose logits came from the caller.
 v1::Provenance ProvenanceWithoutModel();
+// For a reply whose logits a head made of the caller's hidden states. Null: they came from the caller.
+v1::Provenance ProvenanceOf(const NamedHead* head);
 // For a reply whose logits came from the model.
 v1::Provenance ProvenanceOf(const ServedModel& model);
 // For a reply whose rows the model evaluated in that scope.

@@ -14,6 +14,7 @@
 #include "server/converters/model.h"
 #include "server/converters/wire.h"
 #include "server/handlers/continuation_scores.h"
+#include "server/handlers/item_orders.h"
 #include "server/handlers/item_ranking.h"
 #include "server/handlers/item_tokens.h"
 #include "server/handlers/provenance.h"
@@ -28,13 +29,16 @@ absl::Status CheckWinnerOnly(const v1::RankRequest& request) {
   }
   if (request.has_inverse_temperature()) return exclusive("inverse_temperature");
   if (request.has_unconditional_context()) return exclusive("unconditional_context");
+  if (request.has_order()) return exclusive("order");
+  if (!request.calibration().empty()) return exclusive("calibration");
   for (int i = 0; i < request.items_size(); ++i) {
     if (request.items(i).has_unconditional_context()) return exclusive(Element("items", i, ".unconditional_context"));
+    if (!request.items(i).given_order().empty()) return exclusive(Element("items", i, ".given_order"));
   }
   return absl::OkStatus();
 }
 
-absl::StatusOr<RankOptions> OptionsOf(const v1::RankRequest& request) {
+absl::StatusOr<RankOptions> OptionsOf(const v1::RankRequest& request, const ServerEnv& env) {
   RankOptions options;
   if (request.order_by() != v1::NORMALIZATION_UNSPECIFIED) {
     options.order_by = static_cast<Normalization>(request.order_by());
@@ -49,8 +53,12 @@ absl::StatusOr<RankOptions> OptionsOf(const v1::RankRequest& request) {
   } else if (options.order_by == Normalization::kGnmt) {
     return errors::Required("gnmt_alpha", "order_by is NORMALIZATION_GNMT");
   }
+  options.wants_order = request.has_order();
+  ASSIGN_OR_RETURN(options.order_top_count, TopCountOf(request));
   options.winner_only = request.winner_only();
   if (options.winner_only) RETURN_IF_ERROR(CheckWinnerOnly(request));
+  ASSIGN_OR_RETURN(options.calibration, AppliedCalibration::Of(request.calibration(), env));
+  RETURN_IF_ERROR(options.calibration.CheckScore("order_by", options.order_by, options.gnmt_alpha));
   return options;
 }
 
@@ -144,7 +152,7 @@ v1::RankResponse ReplyOf(const v1::RankRequest& request, int index, ItemRanking&
 absl::Status Rank(const v1::RankRequest& request, const ServerEnv& env, const RequestContext& context,
                   ReplyWriter<v1::RankResponse>& writer) {
   RETURN_IF_ERROR(CheckItems(request));
-  ASSIGN_OR_RETURN(const RankOptions options, OptionsOf(request));
+  ASSIGN_OR_RETURN(const RankOptions options, OptionsOf(request, env));
 
   ModelItems items;
   std::vector<v1::RankResponse> without_model;
@@ -160,6 +168,7 @@ absl::Status Rank(const v1::RankRequest& request, const ServerEnv& env, const Re
     }
     without_model.push_back(ReplyOf(request, i, *ranking));
     *without_model.back().mutable_provenance() = ProvenanceWithoutModel();
+    options.calibration.Write(*without_model.back().mutable_provenance());
   }
   const auto write_without_model = [&]() -> absl::Status {
     for (const v1::RankResponse& response : without_model) {
@@ -202,6 +211,7 @@ absl::Status Rank(const v1::RankRequest& request, const ServerEnv& env, const Re
     if (!part.is_last) return true;
     v1::RankResponse response = ReplyOf(request, part.index, ranking);
     *response.mutable_provenance() = ProvenanceOf(*model, score_options.scope);
+    options.calibration.Write(*response.mutable_provenance());
     if (usage.prompt_token_count() > 0) *response.mutable_usage() = usage;
     return writer.Write(response);
   };

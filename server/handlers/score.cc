@@ -1,6 +1,7 @@
 #include "server/handlers/score.h"
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -8,8 +9,10 @@
 #include "base/status_macros.h"
 #include "core/errors.h"
 #include "core/limits.h"
+#include "core/ranker.h"
 #include "server/converters/model.h"
 #include "server/converters/wire.h"
+#include "server/handlers/applied_calibration.h"
 #include "server/handlers/cache_scope.h"
 #include "server/handlers/continuation_scores.h"
 #include "server/handlers/item_tokens.h"
@@ -29,7 +32,7 @@ struct Items {
   std::vector<int> rolling;
 };
 
-absl::StatusOr<Items> ItemsOf(const v1::ScoreRequest& request) {
+absl::StatusOr<Items> ItemsOf(const v1::ScoreRequest& request, const AppliedCalibration& calibration) {
   if (request.items().empty()) return errors::NoCandidates("items");
   if (request.items_size() > kMaxItems) {
     return errors::AboveLimit("items", request.items_size(), kMaxItems, 1);
@@ -50,6 +53,8 @@ absl::StatusOr<Items> ItemsOf(const v1::ScoreRequest& request) {
       item.status = errors::AboveLimit("continuations", continuations.size(), kMaxContinuations, 1);
       continue;
     }
+    item.status = calibration.CheckCount("continuations", continuations.size());
+    if (!item.status.ok()) continue;
     if (message.has_context()) item.context = &message.context();
     for (int j = 0; j < continuations.size(); ++j) {
       item.continuations.push_back(ContinuationOf(Element("continuations", j), continuations[j]));
@@ -57,6 +62,30 @@ absl::StatusOr<Items> ItemsOf(const v1::ScoreRequest& request) {
     }
   }
   return items;
+}
+
+// The calibration that the request names. It needs the sums of the model's log-probs.
+absl::StatusOr<AppliedCalibration> CalibrationOf(const v1::ScoreRequest& request, const ServerEnv& env) {
+  ASSIGN_OR_RETURN(const AppliedCalibration calibration, AppliedCalibration::Of(request.calibration(), env));
+  if (!calibration.is_set()) return calibration;
+  if (calibration.score() > Normalization::kPerCharacter) {
+    RETURN_IF_ERROR(calibration.CheckScore("calibration", Normalization::kSum, std::nullopt));
+  }
+  if (request.has_sampling()) return errors::Exclusive("calibration", "sampling");
+  if (request.record().has_model_log_prob() && !request.record().model_log_prob()) {
+    return errors::Required("record.model_log_prob", "the calibration takes its sums");
+  }
+  return calibration;
+}
+
+// The value of a continuation under the score of a calibration.
+std::optional<double> ValueOf(const ContinuationInput& input, const ContinuationScore& score, Normalization by) {
+  if (!score.status.ok() || !score.sums.model) return std::nullopt;
+  return NormalizedLogProb({.log_prob = score.sums.model->value(),
+                            .token_count = score.token_count,
+                            .byte_count = input.byte_count,
+                            .character_count = input.character_count},
+                           by);
 }
 
 // Named tokens appear in records only.
@@ -87,7 +116,8 @@ absl::StatusOr<ScoreOptions> OptionsOf(const v1::ScoreRequest& request, int32_t 
 
 absl::Status Score(const v1::ScoreRequest& request, const ServerEnv& env, const RequestContext& context,
                    ReplyWriter<v1::ScoreResponse>& writer) {
-  ASSIGN_OR_RETURN(const Items items, ItemsOf(request));
+  ASSIGN_OR_RETURN(const AppliedCalibration calibration, CalibrationOf(request, env));
+  ASSIGN_OR_RETURN(const Items items, ItemsOf(request, calibration));
   ASSIGN_OR_RETURN(const std::shared_ptr<ServedModel> model, env.models.Find(request.model()));
   ASSIGN_OR_RETURN(ScoreOptions options, OptionsOf(request, model->description().vocab_size));
   ASSIGN_OR_RETURN(options.scope, ScopeOf(request.evaluation(), *model, env));
@@ -107,6 +137,7 @@ absl::Status Score(const v1::ScoreRequest& request, const ServerEnv& env, const 
     const std::string& id = request.items(index).id();
     if (CheckId(id).ok()) response.set_id(id);
     *response.mutable_provenance() = ProvenanceOf(*model, options.scope);
+    calibration.Write(*response.mutable_provenance());
     return response;
   };
   const auto done = [&](size_t i, const ItemScores& scores) {
@@ -123,6 +154,15 @@ absl::Status Score(const v1::ScoreRequest& request, const ServerEnv& env, const 
       ToProto(inputs[i].continuations[j], scores.continuations[j], options.record, model->vocabulary(),
               *item.add_continuations());
     }
+    if (calibration.is_set()) {
+      std::vector<std::optional<double>> values;
+      for (size_t j = 0; j < scores.continuations.size(); ++j) {
+        values.push_back(ValueOf(inputs[i].continuations[j], scores.continuations[j], calibration.score()));
+      }
+      calibration.Write(values, [&item](size_t j) -> v1::ScoredContinuation& {
+        return *item.mutable_continuations(static_cast<int>(j));
+      });
+    }
     *response.mutable_usage() = UsageOf(inputs[i], scores);
     return writer.Write(response);
   };
@@ -136,6 +176,7 @@ absl::Status Score(const v1::ScoreRequest& request, const ServerEnv& env, const 
     if (status.ok() && !message.continuations().empty()) status = errors::Exclusive("rolling", "continuations");
     // Its tokens have one distribution only.
     if (status.ok() && request.has_sampling()) status = errors::Exclusive("rolling", "sampling of the request");
+    if (status.ok() && calibration.is_set()) status = errors::Exclusive("rolling", "calibration of the request");
     if (!status.ok()) {
       *response.mutable_item()->mutable_error() = ToProto(In(field + ".", status));
     } else {

@@ -1,15 +1,19 @@
 #include "server/handlers/score_logits.h"
 
 #include <algorithm>
+#include <bit>
+#include <numeric>
 #include <utility>
 
 #include "base/status_macros.h"
+#include "core/cross_entropy.h"
 #include "core/errors.h"
 #include "core/limits.h"
 #include "core/stages.h"
 #include "server/converters/completion.h"
 #include "server/converters/logits.h"
 #include "server/converters/wire.h"
+#include "server/handlers/hidden_rows.h"
 #include "server/handlers/numerics_version.h"
 #include "server/handlers/provenance.h"
 
@@ -60,6 +64,8 @@ absl::Status ScoreLogitsSession::Start(const v1::ScoreLogitsConfig& config) {
   ASSIGN_OR_RETURN(options_.record, In("record.", FromProto(config.record(), vocab_size_,
                                                             /*default_sampling_log_prob=*/options_.sampling.has_value(),
                                                             v1::RECORD_LAYOUT_RECORDS)));
+  has_gradient_ = config.gradient();
+  if (has_gradient_ && options_.sampling) RETURN_IF_ERROR(CheckGradientStages(*options_.sampling));
   if (options_.sampling) config_bytes_ = HeldBytes(*options_.sampling);
   started_ = true;
   return absl::OkStatus();
@@ -78,7 +84,7 @@ absl::StatusOr<ScoreLogitsSession::Reply> ScoreLogitsSession::Score(const v1::Sc
                                  kMaxScoreSequences.name);
   }
   if (message.blocks().empty() && !message.last()) return errors::Required("blocks");
-  ASSIGN_OR_RETURN(const WireRows rows, WireRows::Of(message.blocks(), payload, vocab_size_));
+  ASSIGN_OR_RETURN(const WireRows rows, WireRows::Of(message.blocks(), payload, vocab_size_, {.heads = *heads_}));
   has_rows_ = true;
   const auto [entry, is_new] = sequences_.try_emplace(index, Sequence{Scorer(options_.record, options_.sampling)});
   Sequence& sequence = entry->second;
@@ -133,7 +139,16 @@ absl::Status ScoreLogitsSession::AddRows(const v1::ScoreLogitsRows& message, con
   if (options_.sampling && NeedsPrompt(*options_.sampling) && !prompt.empty()) {
     sequence.prompt.assign(prompt.begin(), prompt.end());
   }
+  HiddenRows hidden(rows, workspaces, context);
+  std::vector<int32_t> indices(static_cast<size_t>(rows.row_count()));
+  std::iota(indices.begin(), indices.end(), 0);
+  size_t ready = 0;
   for (int32_t i = 0; i < rows.row_count(); ++i) {
+    if (static_cast<size_t>(i) == ready) {
+      ASSIGN_OR_RETURN(const size_t count, hidden.Prepare(std::span(indices).subspan(ready)));
+      ready += count;
+    }
+    if (const HiddenBlock* block = rows.Hidden(i)) sequence.head = block->head;
     ASSIGN_OR_RETURN(const StepWorkspaces::Lease workspace, workspaces.Lend(context));
     StepContext step;
     step.prompt = sequence.prompt;
@@ -143,7 +158,7 @@ absl::Status ScoreLogitsSession::AddRows(const v1::ScoreLogitsRows& message, con
       failure = WithPosition(status, i, index, position + i);
       return absl::OkStatus();
     };
-    const auto row = rows.Row(i, workspace->row);
+    const auto row = hidden.Row(i, workspace->row);
     if (!row.ok()) return fail(row.status());
     const LogitsView next = i + 1 < rows.row_count() ? rows.RowInPlace(i + 1) : LogitsView();
     if (targets[i] == kNotScored) {
@@ -156,6 +171,10 @@ absl::Status ScoreLogitsSession::AddRows(const v1::ScoreLogitsRows& message, con
         named.empty() ? std::span<const TokenId>() : std::span(named[static_cast<size_t>(i)]);
     auto record = sequence.scorer.Score(*row, targets[i], workspace->distribution, step, next, own_named);
     if (!record.ok()) return fail(record.status());
+    if (has_gradient_) {
+      const absl::Status added = AddGradient(*row, targets[i], workspace->distribution, sequence);
+      if (!added.ok()) return fail(WithField(added, Element("target_token_ids", i)));
+    }
     if (needs_history) sequence.targets.push_back(targets[i]);
     if (!options_.record.records) continue;
     v1::ScoredSequence one;
@@ -168,6 +187,22 @@ absl::Status ScoreLogitsSession::AddRows(const v1::ScoreLogitsRows& message, con
     sequence.alternative_count += alternatives;
     alternative_count_ += alternatives;
   }
+  return absl::OkStatus();
+}
+
+absl::Status ScoreLogitsSession::AddGradient(const LogitsRow& row, TokenId target, const Distribution& distribution,
+                                             Sequence& sequence) {
+  const auto width = static_cast<size_t>(vocab_size_);
+  std::vector<float> gradient(width);
+  const bool is_processed = options_.sampling.has_value();
+  const auto keeps = [&](int32_t slot) { return !is_processed || distribution.KeepsSlot(slot); };
+  const double temperature = is_processed ? TemperatureOf(*options_.sampling) : 1;
+  RETURN_IF_ERROR(CrossEntropyGradient(row, keeps, temperature, target, gradient));
+  static_assert(std::endian::native == std::endian::little);
+  const auto bytes = static_cast<int64_t>(width * sizeof(float));
+  sequence.gradient.append(reinterpret_cast<const char*>(gradient.data()), static_cast<size_t>(bytes));
+  ++sequence.gradient_rows;
+  gradient_bytes_ += bytes;
   return absl::OkStatus();
 }
 
@@ -218,6 +253,12 @@ absl::Status ScoreLogitsSession::CheckLimits(const Sequence& sequence, int32_t r
     return errors::AboveLimit("target_token_ids", count, limit, 0, unit);
   };
   RETURN_IF_ERROR(check(int64_t{sequence.scorer.position()} + row_count, kMaxTokens, "rows of one sequence"));
+  if (has_gradient_) {
+    const int64_t bytes = int64_t{scored_count} * vocab_size_ * static_cast<int64_t>(sizeof(float));
+    RETURN_IF_ERROR(check(gradient_bytes_ + bytes, kMaxGradientBytes,
+                          "bytes of gradients of a call's open sequences, 4 V for each scored row (split the sequence, "
+                          "or end others first)"));
+  }
   if (!options_.record.records) return absl::OkStatus();
   const int64_t records = record_count_ + scored_count;
   RETURN_IF_ERROR(check(records, kMaxScoreTokens,
@@ -228,7 +269,7 @@ absl::Status ScoreLogitsSession::CheckLimits(const Sequence& sequence, int32_t r
 
 int64_t ScoreLogitsSession::BytesOf(const Sequence& sequence) const {
   return kNodeBytes + static_cast<int64_t>(sizeof(Sequence)) + static_cast<int64_t>(sequence.tokens.capacity()) +
-         ListBytes(sequence.prompt) + ListBytes(sequence.targets) +
+         static_cast<int64_t>(sequence.gradient.capacity()) + ListBytes(sequence.prompt) + ListBytes(sequence.targets) +
          std::ssize(options_.record.named_token_ids) * static_cast<int64_t>(sizeof(TokenId));
 }
 
@@ -236,7 +277,9 @@ void ScoreLogitsSession::Free(Sequence& sequence) {
   sequence_bytes_ -= BytesOf(sequence);
   record_count_ -= std::exchange(sequence.record_count, 0);
   alternative_count_ -= std::exchange(sequence.alternative_count, 0);
+  gradient_bytes_ -= std::ssize(sequence.gradient);
   std::string().swap(sequence.tokens);
+  std::string().swap(sequence.gradient);
   std::vector<TokenId>().swap(sequence.prompt);
   std::vector<TokenId>().swap(sequence.targets);
   sequence_bytes_ += BytesOf(sequence);
@@ -248,17 +291,23 @@ ScoreLogitsSession::Reply ScoreLogitsSession::Fail(int32_t index, Sequence& sequ
   v1::ScoreLogitsResponse response;
   response.set_sequence_index(index);
   *response.mutable_error() = ToProto(failure);
-  *response.mutable_provenance() = ProvenanceWithoutModel();
+  *response.mutable_provenance() = ProvenanceOf(sequence.head);
   return response;
 }
 
 absl::StatusOr<ScoreLogitsSession::Reply> ScoreLogitsSession::ReplyOf(int32_t index, Sequence& sequence) {
   v1::ScoreLogitsResponse response;
   response.set_sequence_index(index);
-  *response.mutable_provenance() = ProvenanceWithoutModel();
+  *response.mutable_provenance() = ProvenanceOf(sequence.head);
   v1::ScoredSequence& score = *response.mutable_score();
   if (!score.ParseFromString(sequence.tokens)) {
     return errors::Internal("the records of a sequence cannot be read back");
+  }
+  if (has_gradient_) {
+    v1::LossGradient& gradient = *response.mutable_gradient();
+    gradient.set_row_count(sequence.gradient_rows);
+    gradient.set_width(vocab_size_);
+    gradient.set_values(sequence.gradient);
   }
   Free(sequence);
   if (sequence.scorer.token_count() == 0) {

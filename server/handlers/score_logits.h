@@ -11,11 +11,14 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "core/distribution.h"
+#include "core/logits_row.h"
 #include "core/scorer.h"
 #include "logitd/v1/scoring_service.pb.h"
 #include "server/converters/logits.h"
 #include "server/converters/named_by_position.h"
 #include "server/handlers/continuation_scores.h"
+#include "server/models/heads.h"
 #include "server/request_context.h"
 #include "server/step_workspaces.h"
 
@@ -25,6 +28,9 @@ namespace logitd::server {
 // rows of its sequence and on their order, not on their messages nor on other sequences.
 class ScoreLogitsSession {
  public:
+  // `heads`: those that blocks of hidden states may name. They outlive it.
+  explicit ScoreLogitsSession(const Heads& heads = Heads::None()) : heads_(&heads) {}
+
   using Reply = std::optional<v1::ScoreLogitsResponse>;
 
   // Takes one message and reduces its rows to log-probs; each row borrows a workspace of its own. Returns the reply of
@@ -52,12 +58,17 @@ class ScoreLogitsSession {
     // The targets so far, if a stage looks at them.
     std::vector<TokenId> targets = {};
     int32_t record_count = 0;
+    // The gradients of its scored rows, as in the reply.
+    std::string gradient = {};
+    int32_t gradient_rows = 0;
     // The number of its records.
     int64_t alternative_count = 0;
     // A target was not scored, so it is unknown.
     bool has_gap = false;
     // Its error was sent; its later rows are skipped.
     bool has_failed = false;
+    // That its rows named last. Null: none.
+    const NamedHead* head = nullptr;
   };
 
   absl::Status Start(const v1::ScoreLogitsConfig& config);
@@ -79,20 +90,25 @@ class ScoreLogitsSession {
   absl::Status CheckPrompt(const v1::ScoreLogitsRows& message, int32_t position) const;
   absl::StatusOr<Reply> ReplyOf(int32_t index, Sequence& sequence);
   Reply Fail(int32_t index, Sequence& sequence, const absl::Status& failure);
+  // Appends the gradient of row `row`. Errors: FIELD_OUT_OF_RANGE if the target's loss is infinite.
+  absl::Status AddGradient(const LogitsRow& row, TokenId target, const Distribution& distribution, Sequence& sequence);
   // The bytes of a record without tokens named for its position.
   int64_t AlternativesPerRecord() const;
   // Frees the lists of a sequence.
   void Free(Sequence& sequence);
   int64_t BytesOf(const Sequence& sequence) const;
 
+  const Heads* heads_;
   bool started_ = false;
   bool has_rows_ = false;
   int32_t vocab_size_ = 0;
   ScoreOptions options_;
+  bool has_gradient_ = false;
   std::map<int32_t, Sequence> sequences_;
   // Sums over the open sequences.
   int64_t record_count_ = 0;
   int64_t alternative_count_ = 0;
+  int64_t gradient_bytes_ = 0;
   int64_t config_bytes_ = 0;
   int64_t sequence_bytes_ = 0;
 };

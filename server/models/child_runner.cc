@@ -4,7 +4,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/eventfd.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -15,6 +14,8 @@
 #include <cstring>
 #include <iterator>
 #include <utility>
+
+#include "server/models/child_setup.h"
 
 namespace logitd::server {
 namespace {
@@ -252,21 +253,10 @@ bool ChildRunner::Spawn() {
   const pid_t parent = ::getpid();
   const pid_t pid = ::fork();
   if (pid == 0) {
-    // Only calls that are safe after a fork of a process with threads. Signals were blocked for main's sigwait.
-    //
-    // The child gets a process group of its own. Signals that a terminal or GNU timeout sends to the server's group
-    // then do not reach the runner, which has to outlive the drain. SIGHUP may be pending already, and must not end the
-    // child: the server itself ignores it.
-    ::setpgid(0, 0);
-    ::signal(SIGHUP, SIG_IGN);
-    sigset_t none;
-    ::sigemptyset(&none);
-    ::sigprocmask(SIG_SETMASK, &none, nullptr);
     // When this process is gone, the child ends because of SIGTERM, and not because it writes to a pipe without a
-    // reader.
+    // reader. Without the group of its own it would not outlive the drain, as it has to.
     ::signal(SIGPIPE, SIG_IGN);
-    ::prctl(PR_SET_PDEATHSIG, SIGTERM);
-    if (::getppid() != parent) ::_exit(1);
+    SetUpChild(parent, SIGTERM);
     if (output[1] >= 0) ::dup2(output[1], STDERR_FILENO);
     // Standard output belongs to the server.
     ::dup2(STDERR_FILENO, STDOUT_FILENO);

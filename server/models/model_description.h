@@ -11,6 +11,16 @@
 
 namespace logitd::server {
 
+// Rows that are hidden states of a head: logitd.v1.HiddenOutput.
+struct HiddenOutput {
+  // "": the only head of the server.
+  std::string head;
+  int32_t hidden_size = 0;
+  bool before_output_norm = false;
+
+  bool operator==(const HiddenOutput&) const = default;
+};
+
 // The model, as its runner describes it.
 struct ModelDescription {
   std::string name;
@@ -32,6 +42,11 @@ struct ModelDescription {
   std::optional<int32_t> hidden_width;
   // For people, printable.
   std::vector<std::string> warnings;
+  // Unset: rows are logits.
+  std::optional<HiddenOutput> hidden;
+
+  // Values of a row that a runner sends.
+  int32_t row_width() const { return hidden ? hidden->hidden_size : vocab_size; }
 };
 
 // The sizes of a runner.

@@ -32,6 +32,7 @@ absl::Status CheckSame(const ModelDescription& model, const RunnerCapabilities& 
     return differs("context length (" + std::to_string(model.context_length) + ")");
   }
   if (runner.hidden_width != model.hidden_width) return differs("hidden width");
+  if (runner.hidden != model.hidden) return differs("head, or none");
   if (runner_capabilities != capabilities) return differs("set of capabilities");
   return absl::OkStatus();
 }
@@ -82,6 +83,17 @@ std::shared_ptr<const Vocabulary> ModelPool::KnownVocabulary(const ModelDescript
   return is_same ? model.shared_vocabulary() : nullptr;
 }
 
+absl::Status ModelPool::CheckHidden(const ModelDescription& description) const {
+  if (!description.hidden) return absl::OkStatus();
+  const HiddenOutput& hidden = *description.hidden;
+  ASSIGN_OR_RETURN(const NamedHead* head, heads_.Find(hidden.head, "hello.hidden.head"));
+  RETURN_IF_ERROR(
+      server::CheckHidden(*head, "hello.hidden.hidden_size", hidden.hidden_size,
+                          "rows [..., " + std::to_string(hidden.hidden_size) + "] of model " + description.name));
+  RETURN_IF_ERROR(CheckHeadVocabulary(*head, "hello.hidden.head", description.vocab_size));
+  return CheckNorm(*head, hidden.before_output_norm, "hello.hidden.before_output_norm");
+}
+
 absl::StatusOr<std::shared_ptr<ServedModel>> ModelPool::Attach(const ModelDescription& description,
                                                                const RunnerCapabilities& capabilities,
                                                                std::shared_ptr<const Vocabulary> vocabulary,
@@ -110,7 +122,12 @@ absl::StatusOr<std::shared_ptr<ServedModel>> ModelPool::Attach(const ModelDescri
     }
     Known& known = models_[description.name];
     if (model == nullptr) {
-      model = std::make_shared<ServedModel>(description, capabilities, std::move(vocabulary));
+      ModelHead head;
+      if (description.hidden) {
+        ASSIGN_OR_RETURN(head.named, heads_.Find(description.hidden->head, "hello.hidden.head"));
+        head.runner_head = runner_head_;
+      }
+      model = std::make_shared<ServedModel>(description, capabilities, std::move(vocabulary), head);
       known.model = model;
     }
     model->SetExpected(known.is_expected);

@@ -12,6 +12,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "server/models/heads.h"
 #include "server/models/served_model.h"
 
 namespace logitd::server {
@@ -20,7 +21,10 @@ class ModelPool {
  public:
   // Called for every runner that attaches or detaches, with the names of its model and of the runner.
   using Listener = std::function<void(const std::string& model, const std::string& runner, bool is_attached)>;
-  explicit ModelPool(Listener on_change) : on_change_(std::move(on_change)) {}
+  // `heads`, `runner_head`: for runners whose rows are hidden states; they outlive the pool. Without them no such
+  // runner may attach.
+  explicit ModelPool(Listener on_change, const Heads& heads = Heads::None(), const RunnerHead* runner_head = nullptr)
+      : on_change_(std::move(on_change)), heads_(heads), runner_head_(runner_head) {}
 
   // Returns the model `name`; "" names the only model. It has a runner, or one is on its way back, for which
   // ServedModel::Pick waits.
@@ -41,7 +45,11 @@ class ModelPool {
   // The vocabulary of the model that has the runner's model name, if the fingerprints are equal; else null.
   std::shared_ptr<const Vocabulary> KnownVocabulary(const ModelDescription& runner) const;
 
-  // Adds a runner to the model that it describes, and returns that model.
+  // Checks that the server has the head that the rows of such a runner are for, and that its shape is theirs.
+  // Errors: HEAD_NOT_FOUND, HEAD_SHAPE_MISMATCH, FIELD_OUT_OF_RANGE, of the field "hello.hidden....".
+  absl::Status CheckHidden(const ModelDescription& description) const;
+
+  // Adds a runner to the model that it describes, and returns that model. REQUIRES: CheckHidden(description) is OK.
   // Errors: LIMIT_EXCEEDED; MODEL_MISMATCH: the other runners of this name serve something else, or the name had
   // another vocabulary.
   absl::StatusOr<std::shared_ptr<ServedModel>> Attach(const ModelDescription& description,
@@ -66,6 +74,8 @@ class ModelPool {
   };
 
   const Listener on_change_;
+  const Heads& heads_;
+  const RunnerHead* const runner_head_;
   mutable std::mutex mutex_;
   std::map<std::string, Known, std::less<>> models_;
 };

@@ -123,6 +123,7 @@ absl::StatusOr<std::vector<SequenceRows>> ModelSession::Evaluate(std::vector<Seq
     rows = EvaluateThere(work, context);
   }
   RETURN_IF_ERROR(rows.status());
+  RETURN_IF_ERROR(model_.MakeLogits(*rows, context));
   OnSuccess(work);
   // Copies first: tokens that the source gets in the same batch come after the copy.
   for (const SequenceWork& done : work) {

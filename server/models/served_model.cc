@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <map>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -26,12 +27,40 @@ std::string Shown(const RunnerPlatform& platform) {
 bool IsRunnerLost(const absl::Status& status) { return DetailOf(status).reason == ErrorReason::kRunnerLost; }
 
 ServedModel::ServedModel(ModelDescription description, RunnerCapabilities capabilities,
-                         std::shared_ptr<const Vocabulary> vocabulary, std::chrono::milliseconds return_time)
+                         std::shared_ptr<const Vocabulary> vocabulary, const ModelHead& head,
+                         std::chrono::milliseconds return_time)
     : description_(std::move(description)),
       capabilities_(capabilities),
       vocabulary_(std::move(vocabulary)),
+      head_(head),
       return_time_(return_time),
       suspects_(std::make_unique<SuspectMemory>()) {}
+
+absl::Status ServedModel::MakeLogits(std::vector<SequenceRows>& rows, const RequestContext& context) const {
+  if (head_.named == nullptr) return absl::OkStatus();
+  const OutputNorm* norm = description_.hidden->before_output_norm ? head_.named->head->output_norm() : nullptr;
+  for (SequenceRows& sequence : rows) {
+    // Several requests may share their rows.
+    std::map<const std::vector<float>*, std::shared_ptr<std::vector<float>>> made;
+    for (RequestRows& request : sequence.requests) {
+      if (request.logits == nullptr || !sequence.status.ok()) continue;
+      std::shared_ptr<std::vector<float>>& logits = made[request.logits.get()];
+      if (logits == nullptr) {
+        auto computed = head_.runner_head->LogitsOf(*head_.named->head, norm, *request.logits, context);
+        if (!computed.ok() && DetailOf(computed.status()).reason != ErrorReason::kModelOutputInvalid) {
+          return computed.status();
+        }
+        if (!computed.ok()) {
+          sequence.status = computed.status();
+          break;
+        }
+        logits = std::make_shared<std::vector<float>>(*std::move(computed));
+      }
+      request.logits = logits;
+    }
+  }
+  return absl::OkStatus();
+}
 
 KeptInCache ServedModel::kept() const {
   std::lock_guard lock(mutex_);

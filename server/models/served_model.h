@@ -21,10 +21,12 @@
 #include "absl/status/statusor.h"
 #include "core/vocabulary.h"
 #include "server/models/attached_runner.h"
+#include "server/models/heads.h"
 #include "server/models/model_description.h"
 #include "server/models/strikes.h"
 #include "server/models/tokenization.h"
 #include "server/models/tokenizer_facts.h"
+#include "server/models/work.h"
 #include "server/request_context.h"
 
 namespace logitd::server {
@@ -36,17 +38,30 @@ inline constexpr int kMaxLostRunners = 3;
 // Whether `status` means that the runner is gone, so that another runner may be tried.
 bool IsRunnerLost(const absl::Status& status);
 
+// What makes logits of the rows of a model's runners.
+struct ModelHead {
+  // Null: rows are logits.
+  const NamedHead* named = nullptr;
+  const RunnerHead* runner_head = nullptr;
+};
+
 class ServedModel {
  public:
+  // `head`: set if the description has `hidden`; what it points to outlives the model.
   // `return_time`: how long a request waits for a runner that is being started again.
   ServedModel(ModelDescription description, RunnerCapabilities capabilities,
-              std::shared_ptr<const Vocabulary> vocabulary,
+              std::shared_ptr<const Vocabulary> vocabulary, const ModelHead& head = {},
               std::chrono::milliseconds return_time = std::chrono::seconds(30));
 
   const ModelDescription& description() const { return description_; }
   const RunnerCapabilities& capabilities() const { return capabilities_; }
   const Vocabulary& vocabulary() const { return *vocabulary_; }
   const std::shared_ptr<const Vocabulary>& shared_vocabulary() const { return vocabulary_; }
+  // Null: the runners' rows are logits.
+  const NamedHead* head() const { return head_.named; }
+  // Replaces the rows of runners, [rows, description().row_width()], by logits, [rows, vocab_size]. Changes nothing
+  // without a head. A row that is not finite fails its sequence. Errors: CANCELLED, DEADLINE_EXCEEDED.
+  absl::Status MakeLogits(std::vector<SequenceRows>& rows, const RequestContext& context) const;
 
   // The sizes that each runner has at least; without any runner, those of the last one.
   RunnerCapacity capacity() const;
@@ -118,6 +133,7 @@ class ServedModel {
   const ModelDescription description_;
   const RunnerCapabilities capabilities_;
   const std::shared_ptr<const Vocabulary> vocabulary_;
+  const ModelHead head_;
   const std::chrono::milliseconds return_time_;
   const std::unique_ptr<SuspectMemory> suspects_;
   TokenizerFacts facts_;

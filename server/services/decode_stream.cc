@@ -4,7 +4,8 @@
 
 namespace logitd::server {
 
-DecodeStream::DecodeStream(CallEnv env, grpc::CallbackServerContext* context) : MessageStream(env, "Decode", context) {
+DecodeStream::DecodeStream(CallEnv env, grpc::CallbackServerContext* context)
+    : MessageStream(env, "Decode", context), session_(env.server.heads) {
   Begin();
 }
 

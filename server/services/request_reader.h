@@ -14,6 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "core/limits.h"
+#include "logitd/v1/calibration.pb.h"
 #include "logitd/v1/decoding_service.pb.h"
 #include "logitd/v1/model_runner_service.pb.h"
 #include "logitd/v1/scoring_service.pb.h"
@@ -22,7 +23,7 @@
 
 namespace logitd::server {
 
-// Whether a message holds rows. Only these may be large.
+// Whether a message holds rows, of logits or of samples. Only these may be large.
 template <typename Message>
 inline constexpr bool kHoldsRows = false;
 template <>
@@ -33,6 +34,8 @@ template <>
 inline constexpr bool kHoldsRows<v1::ScoreLogitsRequest> = true;
 template <>
 inline constexpr bool kHoldsRows<v1::AttachRequest> = true;
+template <>
+inline constexpr bool kHoldsRows<v1::FitCalibrationRequest> = true;
 
 // Checks the bytes without parsing them: their number, and their content (ScanWire).
 // Errors: LIMIT_EXCEEDED (max_message_bytes, max_request_bytes), and those of ScanWire.

@@ -213,8 +213,9 @@ absl::Status RunnerStream::HandleAnswer() {
   switch (request_.kind_case()) {
     case v1::AttachRequest::kOutput: {
       const v1::BatchOutput& output = request_.output();
-      ASSIGN_OR_RETURN(std::vector<PieceOutput> pieces, FromProto(output, request_.payload(), description_->vocab_size,
-                                                                  *outbox_->BatchInFlight(output.batch_id())));
+      ASSIGN_OR_RETURN(std::vector<PieceOutput> pieces,
+                       FromProto(output, request_.payload(), description_->vocab_size, description_->row_width(),
+                                 *outbox_->BatchInFlight(output.batch_id())));
       if (output.final()) outbox_->EndBatch(output.batch_id());
       return runner_->scheduler()->OnOutput(output.batch_id(), std::move(pieces), output.final());
     }
@@ -241,6 +242,8 @@ absl::Status RunnerStream::HandleHello(const v1::RunnerHello& hello) {
   if (!hello.has_model()) return errors::Required("hello.model");
   ASSIGN_OR_RETURN(ModelDescription description, FromProto(hello.model()));
   RETURN_IF_ERROR(CheckNames(hello));
+  ASSIGN_OR_RETURN(description.hidden, HiddenOf(hello));
+  RETURN_IF_ERROR(models_.CheckHidden(description));
   ASSIGN_OR_RETURN(capacity_, FromProto(hello.capacity()));
   capabilities_ = FromProto(hello.capabilities());
   ASSIGN_OR_RETURN(extras_, ExtrasOf(hello));

@@ -5,7 +5,7 @@
 namespace logitd::server {
 
 ScoreLogitsStream::ScoreLogitsStream(CallEnv env, grpc::CallbackServerContext* context)
-    : MessageStream(env, "ScoreLogits", context) {
+    : MessageStream(env, "ScoreLogits", context), session_(env.server.heads) {
   Begin();
 }
 

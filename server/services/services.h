@@ -8,6 +8,7 @@
 #include <atomic>
 
 #include "logitd/v1/decoding_service.grpc.pb.h"
+#include "logitd/v1/fitting_service.grpc.pb.h"
 #include "logitd/v1/generation_service.grpc.pb.h"
 #include "logitd/v1/model_runner_service.grpc.pb.h"
 #include "logitd/v1/model_service.grpc.pb.h"
@@ -15,6 +16,8 @@
 #include "logitd/v1/server_service.grpc.pb.h"
 #include "server/handlers/decide.h"
 #include "server/handlers/distribution.h"
+#include "server/handlers/fit_calibration.h"
+#include "server/handlers/fit_strengths.h"
 #include "server/handlers/generate.h"
 #include "server/handlers/get_server_info.h"
 #include "server/handlers/get_vocabulary.h"
@@ -107,6 +110,25 @@ class ScoringService final
   grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* ScoreLogits(
       grpc::CallbackServerContext* context) override {
     return new ScoreLogitsStream(env_, context);
+  }
+
+ private:
+  const CallEnv env_;
+};
+
+class FittingService final : public v1::FittingService::WithRawCallbackMethod_FitCalibration<
+                                 v1::FittingService::WithRawCallbackMethod_FitStrengths<v1::FittingService::Service>> {
+ public:
+  explicit FittingService(CallEnv env) : env_(env) {}
+
+  grpc::ServerUnaryReactor* FitCalibration(grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
+                                           grpc::ByteBuffer* response) override {
+    return Start(env_, context, request, response, server::FitCalibration);
+  }
+
+  grpc::ServerUnaryReactor* FitStrengths(grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
+                                         grpc::ByteBuffer* response) override {
+    return Start(env_, context, request, response, server::FitStrengths);
   }
 
  private:

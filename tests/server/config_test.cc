@@ -182,6 +182,8 @@ TEST(ConfigTest, WhatIsPrintedReadsBackTheSame) {
   ASSERT_THAT(AddFile(file.path(), again), IsOk());
   EXPECT_EQ(ToText(again.values), ToText(config.values));
   for (const ConfigField* field : ConfigFields()) {
+    // A list of files is empty by default.
+    if (field->name() == "head" || field->name() == "calibration") continue;
     EXPECT_FALSE(WordsOf(*field, config.values).empty()) << field->name() << " has no default";
   }
 }

@@ -19,6 +19,7 @@
 #include "gtest/gtest.h"
 #include "logitd/v1/decoding_service.grpc.pb.h"
 #include "logitd/v1/error.pb.h"
+#include "logitd/v1/fitting_service.grpc.pb.h"
 #include "logitd/v1/generation_service.grpc.pb.h"
 #include "logitd/v1/model_service.grpc.pb.h"
 #include "logitd/v1/scoring_service.grpc.pb.h"
@@ -72,16 +73,17 @@ class InProcessServer : public ::testing::Test {
   void SetUp() override { Start({}); }
 
   // Starts the server, instead of the one that runs. `options.listen` is set here.
-  void Start(server::ServerOptions options) {
+  void Start(server::ServerOptions options, server::Heads heads = server::Heads()) {
     TearDown();
     options.listen = {listen_};
-    auto server = server::Server::Start(options);
+    auto server = server::Server::Start(options, std::move(heads));
     ASSERT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
     channel_ = NewChannel();
     decoding_ = v1::DecodingService::NewStub(channel_);
     generation_ = v1::GenerationService::NewStub(channel_);
     scoring_ = v1::ScoringService::NewStub(channel_);
+    fitting_ = v1::FittingService::NewStub(channel_);
     models_ = v1::ModelService::NewStub(channel_);
     info_ = v1::ServerService::NewStub(channel_);
   }
@@ -162,6 +164,14 @@ class InProcessServer : public ::testing::Test {
     return Rank(Parse<v1::RankRequest>(request), responses);
   }
 
+  grpc::Status Decide(const std::string& request, std::vector<v1::DecideResponse>* responses) {
+    const auto context = Context();
+    const auto reader = scoring_->Decide(context.get(), Parse<v1::DecideRequest>(request));
+    v1::DecideResponse response;
+    while (reader->Read(&response)) responses->push_back(response);
+    return reader->Finish();
+  }
+
   // A call of ScoreLogits with these messages and a half-close. Replies are read while messages are written.
   grpc::Status ScoreLogits(const std::vector<v1::ScoreLogitsRequest>& requests,
                            std::vector<v1::ScoreLogitsResponse>* responses) {
@@ -197,6 +207,7 @@ class InProcessServer : public ::testing::Test {
   std::unique_ptr<v1::DecodingService::Stub> decoding_;
   std::unique_ptr<v1::GenerationService::Stub> generation_;
   std::unique_ptr<v1::ScoringService::Stub> scoring_;
+  std::unique_ptr<v1::FittingService::Stub> fitting_;
   std::unique_ptr<v1::ModelService::Stub> models_;
   std::unique_ptr<v1::ServerService::Stub> info_;
 };

@@ -60,6 +60,10 @@ class LimitsTest : public logitd::testing::InProcessServer {
     std::vector<v1::GenerateResponse> responses;
     return InProcessServer::Generate(Parse<v1::GenerateRequest>(request), &responses);
   }
+  grpc::Status Fit(const v1::FitCalibrationRequest& request) {
+    v1::FitCalibrationResponse response;
+    return fitting_->FitCalibration(Context().get(), request, &response);
+  }
   grpc::Status Score(const v1::ScoreRequest& request) {
     const auto context = Context();
     const auto reader = scoring_->Score(context.get(), request);

@@ -272,6 +272,33 @@ TEST_F(LimitsTest, max_tokenizations) {
   EXPECT_EQ(LimitOf(responses[0].item().error()), "max_tokenizations");
 }
 
+TEST_F(LimitsTest, max_strength_items) {
+  v1::FitStrengthsRequest request;
+  request.set_item_count(kMaxStrengthItems + 1);
+  v1::FitStrengthsResponse response;
+  EXPECT_EQ(LimitOf(fitting_->FitStrengths(Context().get(), request, &response)), "max_strength_items");
+}
+
+TEST_F(LimitsTest, max_rankings) {
+  v1::FitStrengthsRequest request;
+  request.set_item_count(2);
+  for (int i = 0; i <= kMaxRankings; ++i) request.add_rankings();
+  v1::FitStrengthsResponse response;
+  EXPECT_EQ(LimitOf(fitting_->FitStrengths(Context().get(), request, &response)), "max_rankings");
+}
+
+TEST_F(LimitsTest, max_ranked_items) {
+  v1::FitStrengthsRequest request;
+  request.set_item_count(1000);
+  for (int i = 0; i <= kMaxRankedItems / 1000; ++i) {
+    v1::GivenRanking& ranking = *request.add_rankings();
+    ranking.add_item_indices(0);
+    ranking.set_others_below(true);
+  }
+  v1::FitStrengthsResponse response;
+  EXPECT_EQ(LimitOf(fitting_->FitStrengths(Context().get(), request, &response)), "max_ranked_items");
+}
+
 TEST_F(LimitsTest, max_score_tokens) {
   Attach({.context_length = 131'072});
   v1::ScoreRequest request;
@@ -294,6 +321,54 @@ TEST_F(LimitsTest, max_text_bytes) {
   request.add_texts(std::string(kMaxTextBytes + 1, 'a'));
   v1::TokenizeResponse response;
   EXPECT_EQ(LimitOf(models_->Tokenize(Context().get(), request, &response)), "max_text_bytes");
+}
+
+// A fit of `samples` samples with alternating labels.
+v1::FitCalibrationRequest FitOf(int samples, int label_count, int width) {
+  v1::FitCalibrationRequest request;
+  request.set_kind(v1::CALIBRATION_KIND_MULTINOMIAL);
+  request.set_input(v1::CALIBRATION_INPUT_FEATURES);
+  request.set_label_count(label_count);
+  request.set_width(width);
+  for (int i = 0; i < samples; ++i) request.add_labels(i % 2);
+  request.mutable_values()->Resize(samples * width, 1);
+  return request;
+}
+
+TEST_F(LimitsTest, max_fit_labels) { EXPECT_EQ(LimitOf(Fit(FitOf(2, 10'001, 1))), "max_fit_labels"); }
+
+TEST_F(LimitsTest, max_fit_samples) { EXPECT_EQ(LimitOf(Fit(FitOf(kMaxFitSamples + 1, 2, 1))), "max_fit_samples"); }
+
+TEST_F(LimitsTest, max_fit_cells) { EXPECT_EQ(LimitOf(Fit(FitOf(1025, 2, 4096))), "max_fit_cells"); }
+
+TEST_F(LimitsTest, max_fit_parameters) { EXPECT_EQ(LimitOf(Fit(FitOf(2, 2000, 70))), "max_fit_parameters"); }
+
+TEST_F(LimitsTest, max_bootstrap_count) {
+  v1::FitCalibrationRequest request = FitOf(4, 2, 1);
+  request.set_bootstrap_count(10'001);
+  EXPECT_EQ(LimitOf(Fit(request)), "max_bootstrap_count");
+}
+
+TEST_F(LimitsTest, max_bootstrap_draws) {
+  v1::FitCalibrationRequest request = FitOf(100'000, 2, 1);
+  request.set_bootstrap_count(10'000);
+  EXPECT_EQ(LimitOf(Fit(request)), "max_bootstrap_draws");
+}
+
+TEST_F(LimitsTest, max_gradient_bytes) {
+  // Nine rows of a million tokens, of which each message gives a few.
+  std::vector<v1::ScoreLogitsRequest> requests = {
+      Parse<v1::ScoreLogitsRequest>("config { vocab_size: 1000000 gradient: true }")};
+  for (int i = 0; i < 9; ++i) {
+    auto rows = Parse<v1::ScoreLogitsRequest>(
+        "rows { target_token_ids: 0 blocks { dtype: LOGITS_DTYPE_F16 row_count: 1 width: 1000000 } }");
+    rows.set_payload(std::string(2'000'000, '\0'));
+    requests.push_back(rows);
+  }
+  std::vector<v1::ScoreLogitsResponse> responses;
+  EXPECT_TRUE(ScoreLogits(requests, &responses).ok());
+  ASSERT_EQ(responses.size(), 1u);
+  EXPECT_EQ(LimitOf(responses[0].error()), "max_gradient_bytes");
 }
 
 }  // namespace

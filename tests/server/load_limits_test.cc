@@ -72,6 +72,28 @@ TEST_F(UnixSocketTest, max_streams_per_connection) {
   for (const OpenStream& open : streams) open.context->TryCancel();
 }
 
+v1::AttachRequest HelloOf(const FakeModel& model) {
+  v1::AttachRequest hello;
+  *hello.mutable_hello()->mutable_model() = model.Info();
+  *hello.mutable_hello()->mutable_capabilities() = model.Capabilities();
+  *hello.mutable_hello()->mutable_capacity() = model.Capacity();
+  hello.mutable_hello()->set_api_major_version(kApiMajorVersion);
+  return hello;
+}
+
+TEST_F(LimitsTest, max_hidden_size) {
+  const auto stub = v1::ModelRunnerService::NewStub(
+      grpc::CreateChannel(server_->runner_address(), grpc::InsecureChannelCredentials()));
+  const auto context = Context();
+  const auto stream = stub->Attach(context.get());
+  v1::AttachRequest hello = HelloOf(FakeModel({.name = "hidden"}));
+  hello.mutable_hello()->mutable_hidden()->set_hidden_size(kMaxHiddenSize + 1);
+  ASSERT_TRUE(stream->Write(hello));
+  v1::AttachResponse response;
+  while (stream->Read(&response)) continue;
+  EXPECT_EQ(LimitOf(stream->Finish()), "max_hidden_size");
+}
+
 TEST_F(LimitsTest, max_runners) {
   const auto stub = v1::ModelRunnerService::NewStub(
       grpc::CreateChannel(server_->runner_address(), grpc::InsecureChannelCredentials()));
@@ -84,14 +106,9 @@ TEST_F(LimitsTest, max_runners) {
     const FakeModel model({.name = "m" + std::to_string(i)});
     Runner& runner = runners.emplace_back();
     runner.stream = stub->Attach(runner.context.get());
-    v1::AttachRequest hello;
-    *hello.mutable_hello()->mutable_model() = model.Info();
-    *hello.mutable_hello()->mutable_capabilities() = model.Capabilities();
-    *hello.mutable_hello()->mutable_capacity() = model.Capacity();
-    hello.mutable_hello()->set_api_major_version(kApiMajorVersion);
     v1::AttachRequest vocabulary;
     *vocabulary.mutable_vocabulary() = model.Vocabulary();
-    ASSERT_TRUE(runner.stream->Write(hello));
+    ASSERT_TRUE(runner.stream->Write(HelloOf(model)));
     runner.stream->Write(vocabulary);
     if (i < kMaxRunners) {
       ASSERT_TRUE(server_->WaitForModel(model.Info().name(), [] { return false; }));

@@ -231,6 +231,7 @@ void FakeModel::Append(int work_index, const v1::SequenceWork& work, runner::Row
         return fail(errors::Internal("the fake model was told to fail"));
     }
     ++row_count_;
+    if (options_.hidden) row.resize(static_cast<size_t>(options_.hidden->hidden_size()));
     sink.AddRow(work_index, row);
   }
 }

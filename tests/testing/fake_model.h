@@ -83,6 +83,8 @@ struct FakeModelOptions {
   // ModelInfo's.
   std::optional<int32_t> hidden_width = std::nullopt;
   std::vector<std::string> warnings = {};
+  // Rows are the first hidden_size values of FakeRow, as hidden states.
+  std::optional<v1::HiddenOutput> hidden = std::nullopt;
   bool records = true;
   bool choice = true;
   bool fork = true;
@@ -109,6 +111,7 @@ class FakeModel : public runner::Model {
   v1::RunnerCapabilities Capabilities() const override;
   v1::RunnerCapacity Capacity() const override;
   std::optional<v1::RunnerPlatform> Platform() const override;
+  std::optional<v1::HiddenOutput> Hidden() const override { return options_.hidden; }
   v1::Vocabulary Vocabulary() const override;
   void Evaluate(const v1::RunBatch& batch, runner::RowSink& sink) override;
   absl::StatusOr<std::vector<TokenId>> Tokenize(const std::string& text,

@@ -1,14 +1,15 @@
 // Writes a GGUF file with another file's vocabulary and random weights: a model of any family, in a second.
 //
 //   random_model --vocab ggml-vocab-gpt-2.gguf --out model.gguf
-//     [--arch llama|gemma|gemma3|qwen2|gpt2|gptneox|phi2|falcon|starcoder2|mamba] [--layers 2] [--embedding 64]
+//     [--arch llama|gemma|gemma2|gemma3|qwen2|gpt2|gptneox|phi2|falcon|starcoder2|mamba] [--layers 2] [--embedding 64]
 //     [--context 2048] [--seed 1] [--unset KEY]... [--set-false KEY]... [--type f32|f16] [--fill TENSOR=VALUE]...
-//     [--set KEY=NUMBER]...
+//     [--set KEY=NUMBER]... [--set-float KEY=NUMBER]...
 //
 // The vocabulary is every tokenizer.* key of the file, without those of --unset, and false for those of --set-false.
 // Weights are f32 (or f16), normal with a deviation of 1 / sqrt(columns), from SplitMix64 of the seed: equal arguments
 // write equal files. Heads: 4 of embedding / 4. --fill gives every element of a matrix one value ("nan", too), --set
-// adds a key of 32 bits. Exit code 2: the arguments are wrong; 1: a file cannot be read or written.
+// adds a key of 32 bits, --set-float one of f32. Exit code 2: the arguments are wrong; 1: a file cannot be read or
+// written.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -38,6 +39,7 @@ struct Arguments {
   std::vector<std::string> unset;
   std::map<std::string, float> fill;
   std::map<std::string, uint32_t> set;
+  std::map<std::string, float> set_float;
   std::vector<std::string> set_false;
 };
 
@@ -158,19 +160,23 @@ struct Family {
   bool has_output_bias = false;
   // Positions are learned, not rotated.
   bool has_positions = false;
-  // Norms after the attention and the feed-forward, and of each head's queries and keys.
+  // Norms after the attention and the feed-forward.
   bool has_more_norms = false;
+  // Norms of each attention head's queries and keys.
+  bool has_head_norms = false;
   // Positions are distances that attention subtracts (ALiBi).
   bool has_distances = false;
   // Blocks are recurrent (mamba's): no attention, and a state that cannot be cut.
   bool is_recurrent = false;
 };
 
-// The feed-forward of gemma, gemma3, gpt2, gptneox, phi2, falcon, starcoder2 and mpt is GELU, of the others SiLU.
+// The feed-forward of gemma, gemma2, gemma3, gpt2, gptneox, phi2, falcon, starcoder2 and mpt is GELU, of the others
+// SiLU.
 constexpr Family kFamilies[] = {
     {.name = "llama", .has_gate = true, .has_output = true},
     {.name = "gemma", .has_gate = true},
-    {.name = "gemma3", .has_gate = true, .has_more_norms = true},
+    {.name = "gemma2", .has_gate = true, .has_more_norms = true},
+    {.name = "gemma3", .has_gate = true, .has_more_norms = true, .has_head_norms = true},
     {.name = "qwen2", .has_qkv_bias = true, .has_gate = true, .has_output = true},
     {.name = "gpt2",
      .has_layer_norm = true,
@@ -220,8 +226,10 @@ void WriteBlock(const Family& family, const std::string& block, uint32_t width, 
     for (const char* name : {"attn_q", "attn_k", "attn_v"}) matrix(name, width, width, family.has_qkv_bias);
   }
   matrix("attn_output", width, width, family.has_bias);
-  if (family.has_more_norms) {
+  if (family.has_head_norms) {
     for (const char* name : {"attn_q_norm", "attn_k_norm"}) writer.Vector(block + name + ".weight", width / 4, 1.0f);
+  }
+  if (family.has_more_norms) {
     for (const char* name : {"post_attention_norm", "post_ffw_norm"}) WriteNorm(family, block + name, width, writer);
   }
   if (family.has_ffn_norm) WriteNorm(family, block + "ffn_norm", width, writer);
@@ -281,6 +289,7 @@ void WriteModel(const Arguments& arguments, gguf_context* file, int64_t vocab_si
   if (arguments.arch == "gptneox") gguf_set_val_bool(file, key("use_parallel_residual").c_str(), true);
   gguf_set_val_u32(file, key("vocab_size").c_str(), static_cast<uint32_t>(vocab_size));
   for (const auto& [name, value] : arguments.set) gguf_set_val_u32(file, name.c_str(), value);
+  for (const auto& [name, value] : arguments.set_float) gguf_set_val_f32(file, name.c_str(), value);
   writer.Matrix("token_embd.weight", width, vocab_size);
   if (family.has_positions) writer.Matrix("position_embd.weight", width, arguments.context);
   for (uint32_t i = 0; i < arguments.layers; ++i) {
@@ -321,11 +330,11 @@ int main(int argc, char** argv) {
       arguments.seed = std::strtoull(value.c_str(), nullptr, 10);
     } else if (flag == "--unset") {
       arguments.unset.push_back(value);
-    } else if ((flag == "--fill" || flag == "--set") && value.find('=') != std::string::npos) {
+    } else if ((flag == "--fill" || flag == "--set" || flag == "--set-float") && value.find('=') != std::string::npos) {
       const std::string name = value.substr(0, value.find('='));
       const char* number = value.c_str() + name.size() + 1;
-      if (flag == "--fill") {
-        arguments.fill[name] = std::strtof(number, nullptr);
+      if (flag != "--set") {
+        (flag == "--fill" ? arguments.fill : arguments.set_float)[name] = std::strtof(number, nullptr);
       } else {
         arguments.set[name] = static_cast<uint32_t>(std::strtoul(number, nullptr, 10));
       }

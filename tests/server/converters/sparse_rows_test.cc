@@ -222,9 +222,9 @@ TEST(SparseRowsTest, ARunnerSendsDenseRowsAlone) {
   v1::BatchOutput output;
   *output.mutable_blocks() = BlocksOf(
       {"dtype: LOGITS_DTYPE_F32 row_count: 1 width: 1 sparse { rest: SPARSE_REST_EXCLUDED shared_token_ids: 2 }"});
-  EXPECT_THAT(FromProto(output, std::string(4, '\0'), 4, {}), HasReason(ErrorReason::kRunnerProtocol));
+  EXPECT_THAT(FromProto(output, std::string(4, '\0'), 4, 4, {}), HasReason(ErrorReason::kRunnerProtocol));
   output.mutable_blocks(0)->clear_sparse();
-  EXPECT_THAT(FromProto(output, std::string(4, '\0'), 1, {}), IsOk());
+  EXPECT_THAT(FromProto(output, std::string(4, '\0'), 1, 1, {}), IsOk());
 }
 
 // What the contract says of one slot, read byte by byte.
