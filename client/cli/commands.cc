@@ -40,10 +40,10 @@ int Run(const Command& command, const std::vector<std::string>& args, Environmen
 }  // namespace
 
 std::vector<Command> AllCommands() {
-  std::vector<Command> commands = {CompleteCommand(), ScoreCommand(),      RankCommand(),         DecideCommand(),
-                                   EvalCommand(),     PerplexityCommand(), DistributionCommand(), DecodeCommand(),
-                                   VerifyCommand(),   TokenizeCommand(),   InfoCommand(),         VocabularyCommand(),
-                                   HealthCommand()};
+  std::vector<Command> commands = {CompleteCommand(),   ScoreCommand(),        CompareCommand(),    RankCommand(),
+                                   DecideCommand(),     StrengthsCommand(),    CalibrateCommand(),  EvalCommand(),
+                                   PerplexityCommand(), DistributionCommand(), DecodeCommand(),     VerifyCommand(),
+                                   TokenizeCommand(),   InfoCommand(),         VocabularyCommand(), HealthCommand()};
   for (Command& command : commands) command.groups.push_back(SessionFlags());
   return commands;
 }

@@ -12,9 +12,11 @@
 namespace logitd::cli {
 
 Command CompleteCommand();
+Command CompareCommand();
 Command ScoreCommand();
 Command RankCommand();
 Command DecideCommand();
+Command StrengthsCommand();
 Command EvalCommand();
 Command PerplexityCommand();
 Command DistributionCommand();
@@ -24,6 +26,7 @@ Command InfoCommand();
 Command TokenizeCommand();
 Command VocabularyCommand();
 Command HealthCommand();
+Command CalibrateCommand();
 
 // All of them, with the flags that every command has.
 std::vector<Command> AllCommands();

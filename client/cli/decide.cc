@@ -52,17 +52,23 @@ std::string ItemView(const v1::DecidedItem& item, const std::vector<std::string>
   };
   double largest = 0;
   for (const v1::DecidedOption& option : item.options()) largest = std::max(largest, option.probability());
-  Table table({{"option", Table::kLeft, Table::kShorten, /*is_key=*/true},
-               {"probability"},
-               {"", Table::kLeft, Table::kDrop},
-               {"log-prob"}});
+  const bool is_calibrated = std::any_of(item.options().begin(), item.options().end(),
+                                         [](const auto& option) { return option.has_calibrated_probability(); });
+  std::vector<Table::Column> columns = {{"option", Table::kLeft, Table::kShorten, /*is_key=*/true},
+                                        {"probability"},
+                                        {"", Table::kLeft, Table::kDrop},
+                                        {"log-prob"}};
+  if (is_calibrated) columns.push_back({"calibrated"});
+  Table table(std::move(columns));
   std::string notes = BoundaryNotes(item, labels);
   for (int i = 0; i < item.options_size(); ++i) {
     const v1::DecidedOption& option = item.options(i);
-    table.Add({{label_of(i)},
-               {ShowNumber(LOGITD_CLI_OPTIONAL(option, probability))},
-               {option.has_probability() ? Bar(option.probability(), largest, kBarWidth) : ""},
-               {ShowNumber(LOGITD_CLI_OPTIONAL(option, log_prob))}});
+    std::vector<Table::Cell> cells = {{label_of(i)},
+                                      {ShowNumber(LOGITD_CLI_OPTIONAL(option, probability))},
+                                      {option.has_probability() ? Bar(option.probability(), largest, kBarWidth) : ""},
+                                      {ShowNumber(LOGITD_CLI_OPTIONAL(option, log_prob))}};
+    if (is_calibrated) cells.push_back({ShowNumber(LOGITD_CLI_OPTIONAL(option, calibrated_probability))});
+    table.Add(std::move(cells));
     if (option.has_error()) absl::StrAppend(&notes, label_of(i), ": ", ErrorLine(option.error()));
   }
   if (item.has_chosen_index()) {
@@ -145,7 +151,8 @@ Command DecideCommand() {
                                      {ModelFlag(),
                                       {"--temperature", "temperature", "T",
                                        "probability = softmax(log-prob / T); 0: all for the best; else in [1e-4, 1e6]; "
-                                       "default 1"}},
+                                       "default 1"},
+                                      CalibrationFlag()},
                                      TokenizationFlags(),
                                      PairFlags(),
                                      ReproducibleFlags()})},

@@ -42,7 +42,7 @@ void Print(const v1::Completion& completion, uint64_t seed, bool is_one_of_sever
 absl::StatusOr<int> Run(const Arguments& arguments, Session& session) {
   ASSIGN_OR_RETURN(const auto first_key, arguments.Get<uint64_t>("--sequence-key"));
   ASSIGN_OR_RETURN(const auto prompt, arguments.Get<std::vector<int32_t>>("--prompt-tokens"));
-  ASSIGN_OR_RETURN(client::LogitsRows rows, OpenLogits(arguments, session.environment));
+  ASSIGN_OR_RETURN(client::LogitsRows rows, OpenLogits(arguments, session));
   v1::DecodeConfig config;
   RETURN_IF_ERROR(SetFields(arguments, config));
   RETURN_IF_ERROR(CheckRecord(arguments, config.record()));

@@ -59,9 +59,10 @@ absl::Status SetAllowed(const Arguments& arguments, const std::vector<std::strin
 
 absl::StatusOr<int> Run(const Arguments& arguments, Session& session) {
   v1::ComputeDistributionRequest request;
-  RETURN_IF_ERROR(SetRowRequest(arguments, session.environment, request));
-  const int logit_count =
-      request.logits().has_block() ? request.logits().block().width() : request.logits().float_values_size();
+  RETURN_IF_ERROR(SetRowRequest(arguments, session, request));
+  const int logit_count = request.logits().vocab_size() > 0 ? request.logits().vocab_size()
+                          : request.logits().has_block()    ? request.logits().block().width()
+                                                            : request.logits().float_values_size();
   std::vector<std::string> labels;
   if (arguments.Has("--labels")) {
     labels = SplitList(arguments.Value("--labels"));

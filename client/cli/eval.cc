@@ -3,7 +3,6 @@
 #include <ostream>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "base/status_macros.h"
 #include "client/cli/commands.h"
@@ -12,6 +11,7 @@
 #include "client/cli/file_run.h"
 #include "client/cli/flags.h"
 #include "client/cli/json_lines.h"
+#include "client/cli/json_object.h"
 #include "client/cli/request_fields.h"
 #include "client/cli/rolling_flags.h"
 #include "client/cli/session.h"
@@ -26,12 +26,6 @@ namespace {
 constexpr int kDefaultResamples = 1000;
 constexpr int kMaxResamples = 100'000;
 constexpr char kDefaultDelimiter[] = " ";
-
-// A number in JSON that reads back with the same bits.
-std::string JsonNumber(double value) {
-  if (std::isfinite(value)) return absl::StrFormat("%.17g", value);
-  return std::isnan(value) ? "\"NaN\"" : value > 0 ? "\"Infinity\"" : "\"-Infinity\"";
-}
 
 std::string JsonBool(bool value) { return value ? "true" : "false"; }
 

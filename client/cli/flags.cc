@@ -33,6 +33,11 @@ FlagGroup SessionFlags() {
            {.name = "--help", .help = "print this help", .alias = "-h"}}};
 }
 
+Flag CalibrationFlag() {
+  return {"--calibration", "calibration", "NAME",
+          "also probabilities by a calibration of the server (logitd --calibration NAME=FILE)"};
+}
+
 Flag ModelFlag() { return {"--model", "model", "NAME", "the model to ask; default: the only one of the server"}; }
 
 Flag SeedFlag() {
@@ -165,7 +170,13 @@ std::vector<Flag> LogitsFlags() {
           {.name = "--dtype",
            .value = "TYPE",
            .help = "bf16: the file holds bfloat16, which numpy saves as '<V2' or uint16; f32: round its float64 values",
-           .choices = {"bf16", "f16", "f32"}}};
+           .choices = {"bf16", "f16", "f32"}},
+          {"--head", "", "NAME",
+           "the rows are hidden states, [d], [T, d] or [B, T, d], of which the server's head of this name makes logits "
+           "(logitd --head)"},
+          {"--before-output-norm", "", "",
+           "the hidden states come before the model's output norm, which the head then applies"},
+          {"--head-tokens", "", "IDS", "only these tokens have logits, the rest is excluded; ascending"}};
 }
 
 Flag PromptTokensFlag() {
@@ -199,7 +210,45 @@ absl::StatusOr<std::vector<float>> ListOf(const std::string& text) {
 
 }  // namespace
 
-absl::StatusOr<client::LogitsRows> OpenLogits(const Arguments& arguments, Environment& environment) {
+namespace {
+
+// Asks the server for the shape of --head, and says of the rows what they are for.
+absl::Status SetHead(const Arguments& arguments, Session& session, client::LogitsRows& rows) {
+  if (!arguments.Has("--head")) {
+    for (const char* flag : {"--before-output-norm", "--head-tokens"}) {
+      if (arguments.Has(flag)) return UsageError(flag, absl::StrCat(flag, " goes with --head NAME"));
+    }
+    return absl::OkStatus();
+  }
+  const std::string& name = arguments.Value("--head");
+  ASSIGN_OR_RETURN(const v1::GetServerInfoResponse info, session.client->ServerInfo());
+  const v1::HeadInfo* head = nullptr;
+  std::string names;
+  for (const v1::HeadInfo& one : info.heads()) {
+    if (one.name() == name) head = &one;
+    absl::StrAppend(&names, names.empty() ? "" : ", ", one.name());
+  }
+  if (head == nullptr) {
+    return UsageError("--head", name,
+                      names.empty() ? "a head of the server, which has none: start it with --head NAME=FILE"
+                                    : absl::StrCat("a head of the server: ", names));
+  }
+  if (rows.width() != head->hidden_size()) {
+    return UsageError("--logits", absl::StrCat(rows.width()), absl::StrCat(head->hidden_size(), " values"),
+                      absl::StrCat("--logits must have rows of ", head->hidden_size(), " values, got ", rows.width(),
+                                   ": axis d of rows [", rows.row_count(), ", ", rows.width(), "] and head ", name,
+                                   " (W [V = ", head->vocab_size(), ", d = ", head->hidden_size(), "])"));
+  }
+  v1::HiddenRows hidden;
+  hidden.set_head(name);
+  hidden.set_before_output_norm(arguments.Has("--before-output-norm"));
+  ASSIGN_OR_RETURN(const auto tokens, arguments.Get<std::vector<int32_t>>("--head-tokens"));
+  if (tokens) hidden.mutable_token_ids()->Add(tokens->begin(), tokens->end());
+  rows.SetHidden(std::move(hidden), head->vocab_size());
+  return absl::OkStatus();
+}
+
+absl::StatusOr<client::LogitsRows> OpenRows(const Arguments& arguments, Environment& environment) {
   const std::string text = arguments.Value("--logits");
   const std::string dtype = arguments.Value("--dtype");
   if (!arguments.Has("--logits")) {
@@ -214,6 +263,14 @@ absl::StatusOr<client::LogitsRows> OpenLogits(const Arguments& arguments, Enviro
   ASSIGN_OR_RETURN(client::NpyFile file,
                    client::NpyFile::Open({"--logits", text, client::NpyContent::kLogits, dtype}, environment.in));
   return client::LogitsRows::Of(std::move(file));
+}
+
+}  // namespace
+
+absl::StatusOr<client::LogitsRows> OpenLogits(const Arguments& arguments, Session& session) {
+  ASSIGN_OR_RETURN(client::LogitsRows rows, OpenRows(arguments, session.environment));
+  RETURN_IF_ERROR(SetHead(arguments, session, rows));
+  return rows;
 }
 
 std::vector<Flag> RowFlags() {
@@ -234,10 +291,11 @@ std::vector<Flag> StepFlags() {
           {"--excluded-tokens", "excluded_token_ids", "IDS", "eos and stop tokens, where min_tokens was not reached"}};
 }
 
-absl::Status SetRowRequest(const Arguments& arguments, Environment& environment,
-                           v1::ComputeDistributionRequest& request) {
+absl::Status SetRowRequest(const Arguments& arguments, Session& session, v1::ComputeDistributionRequest& request) {
   RETURN_IF_ERROR(SetFields(arguments, request));
-  ASSIGN_OR_RETURN(client::LogitsRows rows, OpenLogits(arguments, environment));
+  ASSIGN_OR_RETURN(client::LogitsRows rows, OpenLogits(arguments, session));
+  // A row of hidden states does not say how many tokens there are; --labels is compared with it.
+  if (rows.is_hidden()) request.mutable_logits()->set_vocab_size(rows.vocab_size());
   ASSIGN_OR_RETURN(const std::optional<int32_t> given_row, arguments.Get<int32_t>("--row"));
   ASSIGN_OR_RETURN(const std::optional<int32_t> given_sequence, arguments.Get<int32_t>("--sequence"));
   if (rows.is_list()) {
@@ -245,6 +303,8 @@ absl::Status SetRowRequest(const Arguments& arguments, Environment& environment,
       const char* flag = given_row ? "--row" : "--sequence";
       return UsageError(flag, absl::StrCat(flag, " goes with a file of rows: --logits FILE.npy"));
     }
+    v1::Logits& logits = *request.mutable_logits();
+    if (rows.is_hidden()) return rows.ReadRow(0, 0, *logits.mutable_block(), *logits.mutable_values());
     request.mutable_logits()->mutable_float_values()->Add(rows.list().begin(), rows.list().end());
     return absl::OkStatus();
   }

@@ -8,7 +8,7 @@
 #include "absl/status/status.h"
 #include "client/cli/arguments.h"
 #include "client/cli/command.h"
-#include "client/cli/environment.h"
+#include "client/cli/session.h"
 #include "client/logitd/logits_rows.h"
 #include "logitd/v1/completion.pb.h"
 #include "logitd/v1/decoding_service.pb.h"
@@ -21,6 +21,8 @@ std::vector<Flag> Joined(std::initializer_list<std::vector<Flag>> lists);
 // Those that every subcommand has: --server, --timeout, --json, --color, --help.
 FlagGroup SessionFlags();
 
+// --calibration, for commands whose items have competing parts.
+Flag CalibrationFlag();
 // --model.
 Flag ModelFlag();
 // --seed of the sampling parameters.
@@ -47,13 +49,13 @@ std::vector<Flag> EvaluationFlags();
 // These and --reproducible, for commands that score.
 std::vector<Flag> ReproducibleFlags();
 
-// --logits, --dtype.
+// --logits, --dtype, --head, --before-output-norm, --head-tokens.
 std::vector<Flag> LogitsFlags();
 // --prompt-tokens of rows: the tokens before the first row.
 Flag PromptTokensFlag();
 // Opens --logits: a list of numbers, the name of a .npy file, or "-" for such a file on standard input. Errors: usage
-// errors; --logits is missing, or is neither.
-absl::StatusOr<client::LogitsRows> OpenLogits(const Arguments& arguments, Environment& environment);
+// errors; --logits is missing, or is neither; --head is no head of the server, or of another shape.
+absl::StatusOr<client::LogitsRows> OpenLogits(const Arguments& arguments, Session& session);
 
 // --logits, --dtype, --row, --sequence: one row.
 std::vector<Flag> RowFlags();
@@ -62,8 +64,7 @@ std::vector<Flag> RowFlags();
 std::vector<Flag> StepFlags();
 // Sets the fields of a request for one row, and its logits. Of several rows it is row --row of sequence --sequence;
 // default: the row of the step (--position, else the number of --output-tokens) of sequence 0. Errors: usage errors.
-absl::Status SetRowRequest(const Arguments& arguments, Environment& environment,
-                           v1::ComputeDistributionRequest& request);
+absl::Status SetRowRequest(const Arguments& arguments, Session& session, v1::ComputeDistributionRequest& request);
 
 // Checks that --packed-top has its --top-n and, where given tokens are scored, --kept-set its stages.
 absl::Status CheckRecord(const Arguments& arguments, const v1::RecordOptions& record, bool has_stages = true);

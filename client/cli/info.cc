@@ -3,11 +3,13 @@
 #include <ostream>
 #include <string>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "client/cli/commands.h"
 #include "client/cli/filled_text.h"
 #include "client/cli/json_lines.h"
+#include "client/cli/record_table.h"
 #include "client/cli/session.h"
 #include "client/cli/table.h"
 #include "client/cli/token_text.h"
@@ -69,6 +71,41 @@ std::string ModelsTable(const v1::ListModelsResponse& models, const Style& style
   return text;
 }
 
+std::string HeadsTable(const v1::GetServerInfoResponse& server, const Style& style) {
+  Table table({{"head", Table::kLeft, Table::kShorten, /*is_key=*/true},
+               {"V"},
+               {"d"},
+               {"type", Table::kLeft},
+               {"bytes"},
+               {"weight", Table::kLeft},
+               {"sha256", Table::kLeft, Table::kDrop}});
+  for (const v1::HeadInfo& head : server.heads()) {
+    table.Add({{head.name()},
+               {absl::StrCat(head.vocab_size())},
+               {absl::StrCat(head.hidden_size())},
+               {EscapeText(head.source_dtype())},
+               {absl::StrCat(head.memory_bytes())},
+               {EscapeText(head.weight_name())},
+               {absl::BytesToHexString(head.fingerprint().substr(0, 8))}});
+  }
+  return table.Render(style);
+}
+
+// The calibrations that requests may name.
+std::string CalibrationsTable(const v1::GetServerInfoResponse& server, const Style& style) {
+  Table table({{"calibration", Table::kLeft, Table::kShorten, /*is_key=*/true},
+               {"kind", Table::kLeft},
+               {"labels"},
+               {"of", Table::kLeft}});
+  for (const v1::CalibrationInfo& calibration : server.calibrations()) {
+    table.Add({{calibration.name()},
+               {ShowEnum(*v1::CalibrationKind_descriptor(), calibration.kind())},
+               {absl::StrCat(calibration.label_count())},
+               {ShowEnum(*v1::Normalization_descriptor(), calibration.score())}});
+  }
+  return table.Render(style);
+}
+
 absl::StatusOr<int> Run(const Arguments&, Session& session) {
   ASSIGN_OR_RETURN(const v1::GetServerInfoResponse server, session.client->ServerInfo());
   ASSIGN_OR_RETURN(const v1::ListModelsResponse models, session.client->Models());
@@ -91,6 +128,8 @@ absl::StatusOr<int> Run(const Arguments&, Session& session) {
   } else {
     out << ModelsTable(models, session.style());
   }
+  if (server.heads_size() > 0) out << "\n" << HeadsTable(server, session.style());
+  if (!server.calibrations().empty()) out << "\n" << CalibrationsTable(server, session.style());
   const v1::CacheUse& cache = server.cache();
   out << "\n"
       << Filled(absl::StrCat("evaluated before: ", cache.record_count(), " records in ", cache.record_bytes(),
@@ -106,8 +145,8 @@ absl::StatusOr<int> Run(const Arguments&, Session& session) {
 
 Command InfoCommand() {
   return {.name = "info",
-          .purpose = "the server: versions, limits, models",
-          .summary = "Prints the server's versions, limits and models.",
+          .purpose = "the server: versions, limits, models, heads",
+          .summary = "Prints the server's versions, limits, models and heads.",
           .examples = "logit info\nlogit info --json --server unix:/run/logitd/logitd.sock\n",
           .run = Run};
 }

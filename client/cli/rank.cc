@@ -1,5 +1,6 @@
 // `logit rank`: candidates in order, under every normalisation.
 #include <algorithm>
+#include <cmath>
 #include <optional>
 #include <ostream>
 #include <tuple>
@@ -50,6 +51,8 @@ struct AskedValue {
 constexpr AskedValue kAskedValues[] = {
     {"gnmt", [](const v1::RankedCandidate& candidate) { return LOGITD_CLI_OPTIONAL(candidate, gnmt); }},
     {"pmi", [](const v1::RankedCandidate& candidate) { return LOGITD_CLI_OPTIONAL(candidate, pmi); }},
+    {"calibrated",
+     [](const v1::RankedCandidate& candidate) { return LOGITD_CLI_OPTIONAL(candidate, calibrated_probability); }},
     {"combined",
      [](const v1::RankedCandidate& candidate) { return LOGITD_CLI_OPTIONAL(candidate, combined_log_prob); }},
 };
@@ -66,6 +69,33 @@ std::string SetNotes(const v1::RankedItem& item) {
                                     [](const v1::RankedCandidate& candidate) { return candidate.pruned(); });
   if (pruned > 0) absl::StrAppend(&notes, pruned, " of ", item.candidates_size(), " candidates were given up early\n");
   return notes;
+}
+
+// The probability of an order: "0.450000 (ln -0.798508)".
+std::string ShowProbability(bool is_possible, double log_prob) {
+  if (!is_possible) return "0";
+  return absl::StrCat(ShowNumber(std::exp(log_prob)), " (ln ", ShowNumber(log_prob), ")");
+}
+
+std::string OrderNote(const char* name, const v1::OrderProbability& order, const std::vector<std::string>& names) {
+  constexpr int kMostNamed = 8;
+  std::vector<std::string> named;
+  for (const int index : order.candidate_indices()) {
+    if (static_cast<int>(named.size()) == kMostNamed) break;
+    named.push_back(index >= 0 && index < static_cast<int>(names.size()) ? names[static_cast<size_t>(index)]
+                                                                         : absl::StrCat(index));
+  }
+  const int left = order.candidate_indices_size() - static_cast<int>(named.size());
+  if (left > 0) named.push_back(absl::StrCat(left, " more"));
+  std::string note = absl::StrCat("probability of the ", name, " order (", absl::StrJoin(named, ", "),
+                                  "): ", ShowProbability(order.has_log_prob(), order.log_prob()));
+  if (order.top_count() > 0) {
+    absl::StrAppend(&note,
+                    order.top_count() == 1 ? "; of its first place: "
+                                           : absl::StrCat("; of its first ", order.top_count(), " places: "),
+                    ShowProbability(order.has_top_log_prob(), order.top_log_prob()));
+  }
+  return note + "\n";
 }
 
 // Bars of the probabilities, best candidate first, with every value; then the winner under each normalisation.
@@ -140,6 +170,8 @@ std::string ItemView(const v1::RankedItem& item, const std::vector<std::string>&
                     absl::StrReplaceAll(ShowEnum(*v1::Normalization_descriptor(), ordering.by()), {{"_", " "}}), ": ",
                     absl::StrJoin(winners, ", "), ordering.tied() ? " (tied)" : "", "\n");
   }
+  if (item.has_returned_order()) notes += OrderNote("returned", item.returned_order(), names);
+  if (item.has_given_order()) notes += OrderNote("given", item.given_order(), names);
   return table.Render(style) + Filled(notes + SetNotes(item) + errors, style.width);
 }
 
@@ -179,14 +211,28 @@ absl::StatusOr<int> RankItems(const v1::RankRequest& base, Session& session) {
 absl::StatusOr<int> Run(const Arguments& arguments, Session& session) {
   v1::RankRequest request;
   RETURN_IF_ERROR(SetFields(arguments, request));
+  if (arguments.Has("--order")) request.mutable_order();
+  ASSIGN_OR_RETURN(const auto given_order, arguments.Get<std::vector<int32_t>>("--given-order"));
+  if (given_order && given_order->empty()) {
+    return UsageError("--given-order", "--given-order must name each candidate once, as 1,0,2, got nothing");
+  }
+  const auto check_given_order = [&]() -> absl::Status {
+    if (!given_order) return absl::OkStatus();
+    return UsageError("--given-order",
+                      "--given-order is of candidates on the command line: write given_order into each item");
+  };
   ASSIGN_OR_RETURN(const bool asks_for_file, AsksForFile(arguments, TextFlags()));
   if (asks_for_file) {
+    RETURN_IF_ERROR(check_given_order());
     return AnswerMessages<v1::RankItem, v1::RankRequest, v1::RankResponse>(
         "rank", request,
         [&session](const auto& request, const auto& on_item) { return session.client->Rank(request, on_item); },
         arguments, session);
   }
-  if (ReadsItems(arguments, TextFlags(), session.environment)) return RankItems(request, session);
+  if (ReadsItems(arguments, TextFlags(), session.environment)) {
+    RETURN_IF_ERROR(check_given_order());
+    return RankItems(request, session);
+  }
   ASSIGN_OR_RETURN(const Pair pair, PairFrom(arguments, TextFlags(), "CANDIDATE"));
   v1::RankItem* item = request.add_items();
   *item->mutable_context() = pair.context;
@@ -198,6 +244,7 @@ absl::StatusOr<int> Run(const Arguments& arguments, Session& session) {
       candidate->set_text(continuation.text());
     }
   }
+  if (given_order) item->mutable_given_order()->Add(given_order->begin(), given_order->end());
   std::optional<v1::RankResponse> response;
   RETURN_IF_ERROR(session.client->Rank(request, [&](v1::RankResponse answer) {
     response = std::move(answer);
@@ -223,6 +270,7 @@ Command RankCommand() {
           "logit rank \"The cat sat on the\" \" mat\" \" rug\" \" floor\"\n"
           "logit rank \"Q: What is the capital of Japan? A:\" \" Tokyo\" \" New York City\" --order-by per-byte\n"
           "logit rank --context-tokens 504,2644 --candidate-tokens 335 --candidate-tokens 281,7 --json\n"
+          "logit rank \"The cat sat on the\" \" mat\" \" rug\" \" floor\" --given-order 1,0,2 --top-k 1\n"
           "logit rank items.jsonl --out ranks.jsonl --resume\n"
           "echo '{\"candidates\": [' '{\"sums\": {\"sum_model_log_prob\": -2.5, \"token_count\": 2}},' "
           "'{\"sums\": {\"sum_model_log_prob\": -3, \"token_count\": 3}}]}' | logit rank\n",
@@ -237,7 +285,12 @@ Command RankCommand() {
                            {"--winner-only", "winner_only", "",
                             "give up candidates that cannot win, and show the winner alone"},
                            {"--inverse-temperature", "inverse_temperature", "B",
-                            "probability = softmax(B * value), in [0, 1000]; default 1"}},
+                            "probability = softmax(B * value), in [0, 1000]; default 1"},
+                           {"--order", "", "", "also the probability of the returned order (Plackett-Luce)"},
+                           {"--given-order", "", "I,J,...",
+                            "also the probability of this order of the candidates, best first; the first is 0"},
+                           {"--top-k", "order.top_k", "K", "also the probability of the first K places of the orders"},
+                           CalibrationFlag()},
                           TokenizationFlags(),
                           PairFlags(),
                           ReproducibleFlags()})},

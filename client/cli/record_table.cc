@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <numeric>
 #include <utility>
 #include <vector>
@@ -11,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "client/cli/token_text.h"
+#include "client/logitd/packed_column.h"
 
 namespace logitd::cli {
 namespace {
@@ -18,18 +18,10 @@ namespace {
 constexpr int kTokenColumns = 24;
 constexpr size_t kShownAlternatives = 16;
 
-// The values of a column of bytes. They are little endian, like every machine that this runs on.
-template <typename Value>
-std::vector<Value> Unpacked(const std::string& bytes) {
-  std::vector<Value> values(bytes.size() / sizeof(Value));
-  if (!values.empty()) std::memcpy(values.data(), bytes.data(), values.size() * sizeof(Value));
-  return values;
-}
-
 // Packed alternatives may be the whole vocabulary: the table shows the first few, likeliest first.
 std::vector<std::string> ShowPacked(const v1::PackedAlternatives& packed) {
-  std::vector<int32_t> ids = Unpacked<int32_t>(packed.token_ids());
-  const std::vector<double> log_probs = Unpacked<double>(packed.model_log_probs());
+  std::vector<int32_t> ids = client::UnpackColumn<int32_t>(packed.token_ids());
+  const std::vector<double> log_probs = client::UnpackColumn<double>(packed.model_log_probs());
   if (ids.empty()) {
     ids.resize(log_probs.size());
     std::iota(ids.begin(), ids.end(), 0);

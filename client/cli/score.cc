@@ -23,7 +23,7 @@ std::vector<Flag> TextFlags() { return PairFlags({"--continuation-tokens"}); }
 
 // The flags that only a model can obey.
 std::vector<Flag> RequestFlags() {
-  return Joined({TextFlags(), {ModelFlag()}, TokenizationFlags(), PairFlags(), ReproducibleFlags()});
+  return Joined({TextFlags(), {ModelFlag(), CalibrationFlag()}, TokenizationFlags(), PairFlags(), ReproducibleFlags()});
 }
 
 // The parts of an item that are shown as text: its sums; also its tokens; also the winner.

@@ -1,5 +1,7 @@
 #include "client/cli/score_logits.h"
 
+#include <algorithm>
+#include <optional>
 #include <ostream>
 #include <string>
 #include <utility>
@@ -8,6 +10,7 @@
 #include "absl/strings/str_join.h"
 #include "base/status_macros.h"
 #include "client/cli/flags.h"
+#include "client/cli/gradient_file.h"
 #include "client/cli/json_lines.h"
 #include "client/cli/record_table.h"
 #include "client/cli/request_fields.h"
@@ -22,6 +25,8 @@ namespace {
 
 // A label shows at most this many targets.
 constexpr size_t kTargetsInLabel = 12;
+// A target that is not scored.
+constexpr int32_t kNotScored = -100;
 
 // The targets of each sequence; row t predicts target t.
 using Targets = std::vector<std::vector<int32_t>>;
@@ -180,6 +185,8 @@ std::vector<Flag> ScoreLogitsFlags() {
         {"--targets", "", "IDS",
          "the tokens to score, as 5,7: row t predicts the t-th; once for each sequence; -100: not scored", true},
         {"--targets-file", "", "FILE", "the same from a file: numpy.save'd as int32 or int64, [T] or [B, T]"},
+        {"--gradient", "", "FILE",
+         "write the gradient of each scored row's loss, p - y, as FILE.npy, [rows, V] of f32"},
         {"--sums-only", "", "", "leave the tokens out of --json: one reply may hold a limited number of them"}}});
 }
 
@@ -188,14 +195,24 @@ absl::StatusOr<int> ScoreLogits(const Arguments& arguments, const std::vector<Fl
   RETURN_IF_ERROR(CheckFlags(arguments, request_flags));
   ASSIGN_OR_RETURN(v1::ScoreLogitsConfig config, ConfigFrom(arguments, session.json));
   const bool list_tokens = config.record().layout() != v1::RECORD_LAYOUT_NONE;
-  ASSIGN_OR_RETURN(client::LogitsRows rows, OpenLogits(arguments, session.environment));
+  ASSIGN_OR_RETURN(client::LogitsRows rows, OpenLogits(arguments, session));
   ASSIGN_OR_RETURN(const Targets targets, arguments.Has("--targets")
                                               ? TargetsFromFlags(arguments, rows)
                                               : TargetsFromFile(arguments, rows, session.environment));
   ASSIGN_OR_RETURN(const auto prompt, arguments.Get<std::vector<int32_t>>("--prompt-tokens"));
   config.set_vocab_size(rows.vocab_size());
+  std::optional<GradientFile> gradients;
+  if (arguments.Has("--gradient")) {
+    config.set_gradient(true);
+    int64_t scored = 0;
+    for (const auto& ids : targets)
+      scored += std::count_if(ids.begin(), ids.end(), [](int32_t id) { return id != kNotScored; });
+    gradients.emplace(arguments.Value("--gradient"), scored, rows.vocab_size());
+  }
   SequencePrinter printer(targets, list_tokens, config.has_sampling(), session);
-  const auto on_sequence = [&](const v1::ScoreLogitsResponse& response) {
+  const auto on_sequence = [&](v1::ScoreLogitsResponse response) {
+    if (gradients) gradients->Add(response.gradient());
+    response.clear_gradient();
     printer.Put(response);
     // Without an output nobody would see the rest.
     return static_cast<bool>(session.out());
@@ -205,6 +222,12 @@ absl::StatusOr<int> ScoreLogits(const Arguments& arguments, const std::vector<Fl
   if (!session.out()) return kExitOk;
   RETURN_IF_ERROR(status);
   printer.PrintTotals();
+  if (gradients) {
+    if (const std::string failure = gradients->Finish(); !failure.empty()) {
+      session.environment.err << "logit score: " << failure << "\n";
+      return printer.has_failure() ? kExitItemFailed : kExitNotWritten;
+    }
+  }
   return printer.has_failure() ? kExitItemFailed : kExitOk;
 }
 

@@ -145,6 +145,10 @@ std::string ScoreSummary(const v1::ScoredItem& item, const std::vector<std::stri
                                         {"model log-prob"}};
   if (has_sampling) columns.push_back({"sampling log-prob"});
   for (const char* heading : {"per token", "perplexity"}) columns.push_back({heading});
+  const bool is_calibrated = std::any_of(continuations.begin(), continuations.end(), [](const auto& continuation) {
+    return continuation.has_calibrated_probability();
+  });
+  if (is_calibrated) columns.push_back({"calibrated"});
   columns.push_back({"greedy", Table::kLeft});
   Table table(std::move(columns));
   std::string errors;
@@ -168,6 +172,7 @@ std::string ScoreSummary(const v1::ScoredItem& item, const std::vector<std::stri
     }
     row.push_back({ShowNumber(per_token)});
     row.push_back({continuation.has_error() ? "-" : ShowNumber(PerplexityOf(totals))});
+    if (is_calibrated) row.push_back({ShowNumber(LOGITD_CLI_OPTIONAL(continuation, calibrated_probability))});
     row.push_back({!continuation.score().has_is_greedy() ? "-"
                    : continuation.score().is_greedy()    ? "yes"
                                                          : "no",

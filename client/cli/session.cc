@@ -25,11 +25,13 @@ ColourMode ColourModeFrom(const Arguments& arguments) {
   return value == "always" ? ColourMode::kAlways : value == "never" ? ColourMode::kNever : ColourMode::kAuto;
 }
 
-absl::StatusOr<client::Options> OptionsFrom(const Arguments& arguments, const Environment& environment) {
+// `flag` names the address.
+absl::StatusOr<client::Options> OptionsFrom(const std::string& flag, const Arguments& arguments,
+                                            const Environment& environment) {
   client::Options options;
-  std::string source = "--server";
-  if (arguments.Has("--server")) {
-    options.address = arguments.Value("--server");
+  std::string source = flag;
+  if (arguments.Has(flag)) {
+    options.address = arguments.Value(flag);
   } else if (const std::string variable = environment.variable("LOGITD_SERVER"); !variable.empty()) {
     options.address = variable;
     source = "LOGITD_SERVER";
@@ -113,6 +115,12 @@ int Session::Fail(const absl::Status& status) const {
   return ReportFailure(status, address, json, environment, needs_model);
 }
 
+absl::StatusOr<std::unique_ptr<client::Client>> ConnectTo(const std::string& flag, const Arguments& arguments,
+                                                          const Environment& environment) {
+  ASSIGN_OR_RETURN(client::Options options, OptionsFrom(flag, arguments, environment));
+  return environment.connect(std::move(options));
+}
+
 bool AsksFor(const std::vector<std::string>& args, std::string_view flag) {
   const auto end = std::find(args.begin(), args.end(), "--");
   return std::find(args.begin(), end, flag) != end;
@@ -132,7 +140,7 @@ std::unique_ptr<Session> OpenSession(Arguments& arguments, const std::vector<std
   std::string address;
   const auto connect = [&]() -> absl::StatusOr<std::unique_ptr<client::Client>> {
     RETURN_IF_ERROR(parsed);
-    ASSIGN_OR_RETURN(client::Options options, OptionsFrom(arguments, environment));
+    ASSIGN_OR_RETURN(client::Options options, OptionsFrom("--server", arguments, environment));
     address = options.address;
     return environment.connect(std::move(options));
   };

@@ -43,6 +43,11 @@ struct Session {
 int ReportFailure(const absl::Status& status, const std::string& address, bool json, Environment& environment,
                   bool needs_model = true);
 
+// A client for the address that `flag` names, with the session's --timeout. Errors: usage errors. No I/O: the first
+// call connects.
+absl::StatusOr<std::unique_ptr<client::Client>> ConnectTo(const std::string& flag, const Arguments& arguments,
+                                                          const Environment& environment);
+
 // Whether `args` has this flag before any "--".
 bool AsksFor(const std::vector<std::string>& args, std::string_view flag);
 

@@ -25,7 +25,7 @@ std::string ShowDraw(const v1::DrawRecord& draw) {
 absl::StatusOr<int> Run(const Arguments& arguments, Session& session) {
   if (!arguments.Has("--token")) return UsageError("--token", "--token is missing: the token to verify, as --token 5");
   v1::ComputeDistributionRequest request;
-  RETURN_IF_ERROR(SetRowRequest(arguments, session.environment, request));
+  RETURN_IF_ERROR(SetRowRequest(arguments, session, request));
   request.set_explain(true);
   request.set_layout(v1::RECORD_LAYOUT_NONE);
   ASSIGN_OR_RETURN(const v1::ComputeDistributionResponse response, session.client->ComputeDistribution(request));

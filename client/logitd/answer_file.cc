@@ -125,6 +125,15 @@ std::string CheckpointOf(const std::string& path) { return path + ".checkpoint";
 
 bool IsWriteError(const absl::Status& status) { return status.GetPayload(kWriteErrorUrl).has_value(); }
 
+absl::Status WriteFile(const std::string& path, std::string_view bytes) {
+  const int descriptor = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, kMode);
+  if (descriptor < 0) return WriteError(path, errno);
+  absl::Status status = WriteAll(path, descriptor, bytes);
+  // Some file systems tell only here that the disk is full.
+  if (::close(descriptor) != 0 && status.ok()) status = WriteError(path, errno);
+  return status;
+}
+
 absl::StatusOr<std::unique_ptr<AnswerFile>> AnswerFile::Open(
     const std::string& path, const Origin& origin, bool resume,
     const std::function<absl::Status(int64_t index, std::string_view line)>& check_line) {

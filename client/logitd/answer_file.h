@@ -44,6 +44,9 @@ std::string CheckpointOf(const std::string& path);
 // Whether the status says that an answer could not be written.
 bool IsWriteError(const absl::Status& status);
 
+// Makes `path` a file of these bytes, in place of whatever it held. Errors: a write error.
+absl::Status WriteFile(const std::string& path, std::string_view bytes);
+
 class AnswerFile {
  public:
   // Opens `path` and its checkpoint. `resume`: the file may have lines, from a job of the same origin; without it, it

@@ -141,6 +141,10 @@ absl::Status Client::ScoreLogits(const v1::ScoreLogitsConfig& config, const Next
   return FromGrpcStatus(stream->Finish());
 }
 
+absl::StatusOr<v1::FitCalibrationResponse> Client::FitCalibration(const v1::FitCalibrationRequest& request) {
+  return Call(*NewContext(), connection_->fitting(), &v1::FittingService::StubInterface::FitCalibration, request);
+}
+
 absl::StatusOr<v1::ComputeDistributionResponse> Client::ComputeDistribution(
     const v1::ComputeDistributionRequest& request) {
   return Call(*NewContext(), connection_->decoding(), &v1::DecodingService::StubInterface::ComputeDistribution,
@@ -170,6 +174,10 @@ absl::StatusOr<bool> Client::IsServing(const std::string& model) {
 absl::StatusOr<v1::ListModelsResponse> Client::Models() {
   return Call(*NewContext(), connection_->models(), &v1::ModelService::StubInterface::ListModels,
               v1::ListModelsRequest());
+}
+
+absl::StatusOr<v1::FitStrengthsResponse> Client::FitStrengths(const v1::FitStrengthsRequest& request) {
+  return Call(*NewContext(), connection_->fitting(), &v1::FittingService::StubInterface::FitStrengths, request);
 }
 
 absl::StatusOr<v1::TokenizeResponse> Client::Tokenize(const v1::TokenizeRequest& request) {

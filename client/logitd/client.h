@@ -67,6 +67,12 @@ class Client {
   // ScoringService.Decide: one response per item, in the order they are done (DecideResponse.item_index).
   absl::Status Decide(const v1::DecideRequest& request, const DecideCallback& on_item);
 
+  // FittingService.FitStrengths. Needs no model.
+  absl::StatusOr<v1::FitStrengthsResponse> FitStrengths(const v1::FitStrengthsRequest& request);
+
+  // FittingService.FitCalibration. Needs no model.
+  absl::StatusOr<v1::FitCalibrationResponse> FitCalibration(const v1::FitCalibrationRequest& request);
+
   // DecodingService.ComputeDistribution. Needs no model.
   absl::StatusOr<v1::ComputeDistributionResponse> ComputeDistribution(const v1::ComputeDistributionRequest& request);
 

@@ -37,6 +37,7 @@ class GrpcConnection final : public Connection {
       : decoding_(v1::DecodingService::NewStub(channel)),
         generation_(v1::GenerationService::NewStub(channel)),
         scoring_(v1::ScoringService::NewStub(channel)),
+        fitting_(v1::FittingService::NewStub(channel)),
         models_(v1::ModelService::NewStub(channel)),
         server_(v1::ServerService::NewStub(channel)),
         health_(grpc::health::v1::Health::NewStub(channel)) {}
@@ -44,6 +45,7 @@ class GrpcConnection final : public Connection {
   v1::DecodingService::StubInterface& decoding() override { return *decoding_; }
   v1::GenerationService::StubInterface& generation() override { return *generation_; }
   v1::ScoringService::StubInterface& scoring() override { return *scoring_; }
+  v1::FittingService::StubInterface& fitting() override { return *fitting_; }
   v1::ModelService::StubInterface& models() override { return *models_; }
   v1::ServerService::StubInterface& server() override { return *server_; }
   grpc::health::v1::Health::StubInterface& health() override { return *health_; }
@@ -52,6 +54,7 @@ class GrpcConnection final : public Connection {
   std::unique_ptr<v1::DecodingService::Stub> decoding_;
   std::unique_ptr<v1::GenerationService::Stub> generation_;
   std::unique_ptr<v1::ScoringService::Stub> scoring_;
+  std::unique_ptr<v1::FittingService::Stub> fitting_;
   std::unique_ptr<v1::ModelService::Stub> models_;
   std::unique_ptr<v1::ServerService::Stub> server_;
   std::unique_ptr<grpc::health::v1::Health::Stub> health_;

@@ -11,6 +11,7 @@
 #include "client/logitd/options.h"
 #include "grpc/health/v1/health.grpc.pb.h"
 #include "logitd/v1/decoding_service.grpc.pb.h"
+#include "logitd/v1/fitting_service.grpc.pb.h"
 #include "logitd/v1/generation_service.grpc.pb.h"
 #include "logitd/v1/model_service.grpc.pb.h"
 #include "logitd/v1/scoring_service.grpc.pb.h"
@@ -25,6 +26,7 @@ class Connection {
   virtual v1::DecodingService::StubInterface& decoding() = 0;
   virtual v1::GenerationService::StubInterface& generation() = 0;
   virtual v1::ScoringService::StubInterface& scoring() = 0;
+  virtual v1::FittingService::StubInterface& fitting() = 0;
   virtual v1::ModelService::StubInterface& models() = 0;
   virtual v1::ServerService::StubInterface& server() = 0;
   virtual grpc::health::v1::Health::StubInterface& health() = 0;

@@ -50,7 +50,7 @@ absl::StatusOr<LogitsRows> LogitsRows::Of(NpyFile file) {
 
 LogitsRows LogitsRows::Of(std::vector<float> list) {
   LogitsRows rows;
-  rows.vocab_size_ = static_cast<int32_t>(list.size());
+  rows.width_ = static_cast<int32_t>(list.size());
   rows.is_single_row_ = true;
   rows.list_ = std::move(list);
   return rows;
@@ -71,15 +71,20 @@ absl::Status LogitsRows::TakeShape() {
     return file_->Error(absl::StrCat("a row must have at most ", kMaxVocabSize, " values, got ", shape.back()),
                         absl::StrCat("[1, ", kMaxVocabSize, "]"));
   }
-  vocab_size_ = static_cast<int32_t>(shape.back());
+  width_ = static_cast<int32_t>(shape.back());
   is_single_row_ = shape.size() == 1;
   if (shape.size() > 1) row_count_ = static_cast<int32_t>(shape[shape.size() - 2]);
   if (shape.size() == 3) sequence_count_ = static_cast<int32_t>(shape[0]);
   return absl::OkStatus();
 }
 
+void LogitsRows::SetHidden(v1::HiddenRows hidden, int32_t vocab_size) {
+  hidden_ = std::move(hidden);
+  hidden_vocab_size_ = vocab_size;
+}
+
 absl::StatusOr<int32_t> LogitsRows::ReadRows(v1::LogitsBlock& block, std::string& payload) {
-  const int64_t row_bytes = vocab_size_ * (is_list() ? int64_t{sizeof(float)} : file_->value_bytes());
+  const int64_t row_bytes = width_ * (is_list() ? int64_t{sizeof(float)} : file_->value_bytes());
   const int64_t at_once = std::clamp<int64_t>(kBytesPerMessage / row_bytes, 1, kRowsPerMessage);
   const auto rows = static_cast<int32_t>(std::min<int64_t>(at_once, row_count_ - next_row_));
   RETURN_IF_ERROR(ReadValues(rows, block, payload));
@@ -95,12 +100,13 @@ absl::Status LogitsRows::ReadRow(int32_t sequence, int32_t row, v1::LogitsBlock&
 absl::Status LogitsRows::ReadValues(int32_t rows, v1::LogitsBlock& block, std::string& payload) {
   block.set_dtype(is_list() ? v1::LOGITS_DTYPE_F32 : DtypeOf(file_->type()));
   block.set_row_count(rows);
-  block.set_width(vocab_size_);
+  block.set_width(width_);
+  if (hidden_) *block.mutable_hidden() = *hidden_;
   if (is_list()) {
     payload.assign(reinterpret_cast<const char*>(list_.data()), list_.size() * sizeof(float));
     return absl::OkStatus();
   }
-  RETURN_IF_ERROR(file_->Read(int64_t{rows} * vocab_size_, payload));
+  RETURN_IF_ERROR(file_->Read(int64_t{rows} * width_, payload));
   if (file_->type() != NpyType::kF64) return absl::OkStatus();
   std::optional<std::string> rounded = Rounded(payload);
   if (!rounded) return file_->Error("it holds a finite value beyond 3.4028235e38, which f32 cannot hold");
@@ -108,9 +114,7 @@ absl::Status LogitsRows::ReadValues(int32_t rows, v1::LogitsBlock& block, std::s
   return absl::OkStatus();
 }
 
-absl::Status LogitsRows::SkipValues(int64_t rows) {
-  return is_list() ? absl::OkStatus() : file_->Skip(rows * vocab_size_);
-}
+absl::Status LogitsRows::SkipValues(int64_t rows) { return is_list() ? absl::OkStatus() : file_->Skip(rows * width_); }
 
 absl::Status LogitsRows::SkipSequence(int32_t sequence) {
   if (next_sequence_ != sequence) return absl::OkStatus();

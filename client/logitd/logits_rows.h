@@ -36,7 +36,12 @@ class LogitsRows {
   int32_t sequence_count() const { return sequence_count_; }
   // Rows of each sequence.
   int32_t row_count() const { return row_count_; }
-  int32_t vocab_size() const { return vocab_size_; }
+  int32_t vocab_size() const { return hidden_ ? hidden_vocab_size_ : width_; }
+  // Values of a row: vocab_size(), unless the rows are hidden states.
+  int32_t width() const { return width_; }
+  // The rows are hidden states, for a head of the server that makes `vocab_size` logits of each.
+  void SetHidden(v1::HiddenRows hidden, int32_t vocab_size);
+  bool is_hidden() const { return hidden_.has_value(); }
   // Whether the rows came as a list; list() holds it.
   bool is_list() const { return !file_.has_value(); }
   const std::vector<float>& list() const { return list_; }
@@ -69,7 +74,9 @@ class LogitsRows {
   bool is_single_row_ = false;
   int32_t sequence_count_ = 1;
   int32_t row_count_ = 1;
-  int32_t vocab_size_ = 0;
+  int32_t width_ = 0;
+  std::optional<v1::HiddenRows> hidden_;
+  int32_t hidden_vocab_size_ = 0;
   int32_t next_sequence_ = 0;
   int32_t next_row_ = 0;
 };

@@ -157,7 +157,7 @@ std::optional<NpyType> TypeOf(const std::string& type, const NpySource& source) 
   }
   if (type == "<f4" && (dtype.empty() || dtype == "f32")) return NpyType::kF32;
   if (type == "<f2" && (dtype.empty() || dtype == "f16")) return NpyType::kF16;
-  if (type == "<f8" && dtype == "f32") return NpyType::kF64;
+  if (type == "<f8" && (dtype == "f32" || source.content == NpyContent::kFloats)) return NpyType::kF64;
   return std::nullopt;
 }
 
@@ -191,7 +191,7 @@ std::string ShowType(const std::string& type) {
 }
 
 std::string TypeError(const std::string& type, const NpySource& source) {
-  const bool logits = source.content == NpyContent::kLogits;
+  const bool logits = source.content != NpyContent::kTokenIds;
   const std::string name = type == "records" ? "records of several fields" : ShowType(type);
   if (!source.dtype.empty()) {
     return absl::StrCat("it holds ", name, ", and --dtype ", source.dtype, " is for ",
@@ -203,13 +203,18 @@ std::string TypeError(const std::string& type, const NpySource& source) {
     return absl::StrCat("it holds two-byte values that numpy has no name for (", ShowType(type),
                         "); if they are bfloat16, as ml_dtypes saves it, give --dtype bf16");
   }
-  // The type that numpy should save: half precision stays half precision.
-  const char* wanted = !logits ? "int32" : type.size() == 3 && type.substr(1) == "f2" ? "float16" : "float32";
+  // The type that numpy should save: half precision stays half precision, and so does double where it is taken.
+  const std::string_view kind = type.size() == 3 ? std::string_view(type).substr(1) : "";
+  const bool doubles = source.content == NpyContent::kFloats;
+  const char* wanted = !logits ? "int32" : kind == "f2" ? "float16" : kind == "f8" && doubles ? "float64" : "float32";
   return absl::StrCat("it holds ", name, ", and ",
-                      logits ? "logits are float32 or float16" : "token ids are int32 or int64",
+                      doubles  ? "rows are float64, float32 or float16"
+                      : logits ? "logits are float32 or float16"
+                               : "token ids are int32 or int64",
                       ", little endian; save it as ", wanted, ": numpy.save(FILE, a.astype('",
                       !logits                                 ? "<i4"
                       : std::string_view(wanted) == "float16" ? "<f2"
+                      : std::string_view(wanted) == "float64" ? "<f8"
                                                               : "<f4",
                       "'))",
                       !logits         ? ""
@@ -335,8 +340,10 @@ absl::Status NpyFile::ReadHeader(const NpySource& source) {
 
   const std::optional<NpyType> type = TypeOf(header->type, source);
   if (!type) {
-    return Error(TypeError(header->type, source),
-                 source.content == NpyContent::kLogits ? "float32 or float16" : "int32 or int64");
+    return Error(TypeError(header->type, source), source.content == NpyContent::kLogits ? "float32 or float16"
+                                                  : source.content == NpyContent::kFloats
+                                                      ? "float64, float32 or float16"
+                                                      : "int32 or int64");
   }
   type_ = *type;
   is_fortran_order_ = header->is_fortran_order;

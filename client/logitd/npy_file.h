@@ -27,8 +27,11 @@ namespace logitd::client {
 
 enum class NpyType { kF32, kF16, kBf16, kF64, kI32, kI64 };
 
-// The content that an array must have: float32, float16 and the type of NpySource.dtype; or int32 and int64.
-enum class NpyContent { kLogits, kTokenIds };
+// The content that an array must have:
+// - kLogits: float32, float16 and the type of NpySource.dtype;
+// - kFloats: these and float64, as it is;
+// - kTokenIds: int32 and int64.
+enum class NpyContent { kLogits, kFloats, kTokenIds };
 
 struct NpySource {
   // The name of this input in errors: a flag, a field.

@@ -34,11 +34,11 @@ absl::Status CheckRow(LogitsView row) {
 
 }  // namespace
 
-BatchReply::BatchReply(const v1::RunBatch& batch, const BatchControl& control, int32_t vocab_size,
+BatchReply::BatchReply(const v1::RunBatch& batch, const BatchControl& control, int32_t vocab_size, int32_t row_width,
                        int64_t max_message_bytes, RowBuffers& buffers, Decoders& decoders, Writer write)
     : batch_(batch),
       control_(control),
-      vocab_size_(vocab_size),
+      row_width_(row_width),
       max_message_bytes_(std::min(max_message_bytes, static_cast<int64_t>(buffers.buffer_bytes()))),
       buffers_(buffers),
       decoders_(decoders),
@@ -63,9 +63,9 @@ BatchReply::BatchReply(const v1::RunBatch& batch, const BatchControl& control, i
 void BatchReply::AddRow(int work_index, LogitsView row) {
   Entry& entry = entries_[work_index];
   if (entry.failed || entry.taken == entry.wanted.size()) return;
-  if (row.size() != static_cast<size_t>(vocab_size_)) {
+  if (row.size() != static_cast<size_t>(row_width_)) {
     FailHere(work_index, errors::ModelOutputInvalid("the model's row has " + std::to_string(row.size()) +
-                                                    " values, its vocabulary " + std::to_string(vocab_size_)));
+                                                    " values, must have " + std::to_string(row_width_)));
     return;
   }
   ++entry.taken;
@@ -131,8 +131,8 @@ void BatchReply::Advance() {
       AppendError(entry);
       continue;
     }
-    for (size_t begin = 0; begin < entry.early.size(); begin += vocab_size_) {
-      AppendRow(entry, LogitsView(entry.early).subspan(begin, vocab_size_));
+    for (size_t begin = 0; begin < entry.early.size(); begin += row_width_) {
+      AppendRow(entry, LogitsView(entry.early).subspan(begin, row_width_));
       if (entry.failed) break;
     }
     entry.early = {};
@@ -145,7 +145,7 @@ void BatchReply::Advance() {
 }
 
 int64_t BatchReply::RowBytes(const Request& request) const {
-  if (request.request->has_logits()) return int64_t{vocab_size_} * int64_t{sizeof(float)};
+  if (request.request->has_logits()) return int64_t{row_width_} * int64_t{sizeof(float)};
   const v1::RecordsOutput& records = request.request->records();
   int64_t targets = 0;
   for (int i = request.next_target; i < records.target_rows_size() && records.target_rows(i) == request.written; ++i) {
@@ -231,7 +231,7 @@ void BatchReply::CountRow() {
   if (batch_output.blocks().empty()) {
     v1::LogitsBlock& block = *batch_output.add_blocks();
     block.set_dtype(v1::LOGITS_DTYPE_F32);
-    block.set_width(vocab_size_);
+    block.set_width(row_width_);
   }
   batch_output.mutable_blocks(0)->set_row_count(++message_rows_);
 }

@@ -29,8 +29,8 @@ class BatchReply : public RowSink {
 
   // `batch`, `control` and `decoders` must outlive this object. No message exceeds `max_message_bytes`, nor the rows
   // that fit a buffer of `buffers`. REQUIRES: CheckWork is OK for every entry that the caller does not fail at once.
-  BatchReply(const v1::RunBatch& batch, const BatchControl& control, int32_t vocab_size, int64_t max_message_bytes,
-             RowBuffers& buffers, Decoders& decoders, Writer write);
+  BatchReply(const v1::RunBatch& batch, const BatchControl& control, int32_t vocab_size, int32_t row_width,
+             int64_t max_message_bytes, RowBuffers& buffers, Decoders& decoders, Writer write);
 
   // A row with NaN, +inf or no finite value fails its entry with MODEL_OUTPUT_INVALID.
   void AddRow(int work_index, LogitsView row) override;
@@ -94,7 +94,7 @@ class BatchReply : public RowSink {
 
   const v1::RunBatch& batch_;
   const BatchControl& control_;
-  const int32_t vocab_size_;
+  const int32_t row_width_;
   const int64_t max_message_bytes_;
   RowBuffers& buffers_;
   Decoders& decoders_;

@@ -91,8 +91,10 @@ class Attachment {
       : options_(options),
         model_(model),
         vocab_size_(model.Info().vocab_size()),
+        hidden_(model.Hidden()),
+        row_width_(hidden_ ? hidden_->hidden_size() : vocab_size_),
         max_message_bytes_(
-            std::max(kUsualMessageBytes, int64_t{vocab_size_} * int64_t{sizeof(float)} + kMessageOverheadBytes)),
+            std::max(kUsualMessageBytes, int64_t{row_width_} * int64_t{sizeof(float)} + kMessageOverheadBytes)),
         channel_(MakeChannel(options.server_address)),
         decoders_(vocab_size_) {}
 
@@ -120,6 +122,9 @@ class Attachment {
   const RunnerOptions& options_;
   Model& model_;
   const int32_t vocab_size_;
+  const std::optional<v1::HiddenOutput> hidden_;
+  // Values of a row.
+  const int32_t row_width_;
   // The server may lower it.
   int64_t max_message_bytes_;
   const std::shared_ptr<grpc::Channel> channel_;
@@ -188,13 +193,14 @@ absl::Status Attachment::Introduce() {
   v1::AttachRequest hello;
   *hello.mutable_hello()->mutable_model() = model_.Info();
   v1::RunnerCapabilities capabilities = model_.Capabilities();
-  if (options_.choice) capabilities.set_choice_numerics_version(kNumericsVersion);
-  if (options_.records) capabilities.set_records_numerics_version(kNumericsVersion);
+  if (options_.choice && !hidden_) capabilities.set_choice_numerics_version(kNumericsVersion);
+  if (options_.records && !hidden_) capabilities.set_records_numerics_version(kNumericsVersion);
   // Rows are sent as f32, whatever type the model computes in.
   capabilities.clear_dtypes();
   capabilities.add_dtypes(v1::LOGITS_DTYPE_F32);
   *hello.mutable_hello()->mutable_capabilities() = std::move(capabilities);
   *hello.mutable_hello()->mutable_capacity() = model_.Capacity();
+  if (hidden_) *hello.mutable_hello()->mutable_hidden() = *hidden_;
   if (const auto platform = model_.Platform()) *hello.mutable_hello()->mutable_platform() = *platform;
   hello.mutable_hello()->set_runner_version(options_.runner_version);
   hello.mutable_hello()->set_runner_name(options_.runner_name);
@@ -314,7 +320,7 @@ void Attachment::Evaluate(BatchWork& work) {
   for (const int64_t id : work.batch.release_sequence_ids()) decoders_.Release(id);
   const std::set<int> skipped = AppendChosen(work.batch);
   const v1::RunBatch& batch = work.batch;
-  BatchReply reply(batch, work.control, vocab_size_, max_message_bytes_, *buffers_, decoders_,
+  BatchReply reply(batch, work.control, vocab_size_, row_width_, max_message_bytes_, *buffers_, decoders_,
                    [this](const v1::AttachRequest& message, RowBuffer payload) { Write(message, std::move(payload)); });
   // Entries that are illegal or no longer wanted are answered here. The model gets the others, and `places` holds their
   // indices in the batch.

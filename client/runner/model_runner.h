@@ -31,7 +31,8 @@ class RowSink {
   virtual ~RowSink() = default;
   // Adds the next row of entry `work_index`, in the order of its appended tokens. Only rows that the entry wants may be
   // added (see WantsRow). Entries may come in any order; rows that come before their entry's turn are kept until then.
-  // Shape: row [vocab_size]. The row is copied or reduced before the call returns.
+  // Shape: row [vocab_size], or [hidden_size] of a model with Hidden. The row is copied or reduced before the call
+  // returns.
   virtual void AddRow(int work_index, LogitsView row) = 0;
   // The entry has failed and its cache has been dropped. No more rows of it may follow. Other entries are not affected.
   virtual void Fail(int work_index, const absl::Status& error) = 0;
@@ -73,6 +74,9 @@ class Model {
   virtual v1::ModelInfo Info() const = 0;
   virtual v1::RunnerCapabilities Capabilities() const = 0;
   virtual v1::RunnerCapacity Capacity() const = 0;
+  // Set: the rows are hidden states, which this head of the server turns into logits; ServeModel then offers neither
+  // records nor choices, which need logits. Constant. Unset: rows are logits.
+  virtual std::optional<v1::HiddenOutput> Hidden() const { return std::nullopt; }
   // Required by capability `isolation`; ServeModel sets the version. Unset: not known.
   virtual std::optional<v1::RunnerPlatform> Platform() const { return std::nullopt; }
   // The bytes and the kind of every token. Info().vocab_fingerprint must be its VocabFingerprint.

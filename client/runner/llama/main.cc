@@ -16,6 +16,7 @@
 
 #include "base/address.h"
 #include "base/model_name.h"
+#include "client/runner/llama/head_writer.h"
 #include "client/runner/llama/llama_log.h"
 #include "client/runner/llama/llama_model.h"
 #include "client/runner/llama/tokenizer_pipe.h"
@@ -212,6 +213,10 @@ int main(int argc, char** argv) {
   // The runner's own child, which no user starts: not in the help.
   if (argc == 3 && std::strcmp(argv[1], logitd::runner::kVocabularyProcessFlag) == 0) {
     return logitd::runner::RunVocabularyProcess(argv[2]);
+  }
+  // What logitd starts for a head of a GGUF file.
+  if (argc == 3 && std::strcmp(argv[1], logitd::runner::kWriteHeadFlag) == 0) {
+    return logitd::runner::RunWriteHead(argv[2]);
   }
   return logitd::runner::Run(argc, argv);
 }

@@ -21,6 +21,7 @@
 #include "gmock/gmock.h"
 #include "grpc/health/v1/health_mock.grpc.pb.h"
 #include "logitd/v1/decoding_service_mock.grpc.pb.h"
+#include "logitd/v1/fitting_service_mock.grpc.pb.h"
 #include "logitd/v1/generation_service_mock.grpc.pb.h"
 #include "logitd/v1/model_service_mock.grpc.pb.h"
 #include "logitd/v1/scoring_service_mock.grpc.pb.h"
@@ -60,6 +61,7 @@ class CommandRig {
   auto& decoding() { return stubs_->decoding; }
   auto& generation() { return stubs_->generation; }
   auto& scoring() { return stubs_->scoring; }
+  auto& fitting() { return stubs_->fitting; }
   auto& models() { return stubs_->models; }
   auto& server() { return stubs_->server; }
   auto& health() { return stubs_->health; }
@@ -87,6 +89,7 @@ class CommandRig {
     ::testing::StrictMock<v1::MockDecodingServiceStub> decoding;
     ::testing::StrictMock<v1::MockGenerationServiceStub> generation;
     ::testing::StrictMock<v1::MockScoringServiceStub> scoring;
+    ::testing::StrictMock<v1::MockFittingServiceStub> fitting;
     ::testing::StrictMock<v1::MockModelServiceStub> models;
     ::testing::StrictMock<v1::MockServerServiceStub> server;
     ::testing::StrictMock<grpc::health::v1::MockHealthStub> health;
@@ -96,6 +99,7 @@ class CommandRig {
     v1::DecodingService::StubInterface& decoding() override { return stubs.decoding; }
     v1::GenerationService::StubInterface& generation() override { return stubs.generation; }
     v1::ScoringService::StubInterface& scoring() override { return stubs.scoring; }
+    v1::FittingService::StubInterface& fitting() override { return stubs.fitting; }
     v1::ModelService::StubInterface& models() override { return stubs.models; }
     v1::ServerService::StubInterface& server() override { return stubs.server; }
     grpc::health::v1::Health::StubInterface& health() override { return stubs.health; }

@@ -64,8 +64,8 @@ std::vector<std::string> Completions(const std::string& words) {
 }
 
 TEST(CompletionTest, BashOffersCommandsFlagsAndValues) {
-  EXPECT_THAT(Completions("logit s"), ElementsAre("score"));
-  EXPECT_THAT(Completions("logit co"), ElementsAre("complete", "completion"));
+  EXPECT_THAT(Completions("logit s"), ElementsAre("score", "strengths"));
+  EXPECT_THAT(Completions("logit co"), ElementsAre("complete", "compare", "completion"));
   EXPECT_THAT(Completions("logit completion \"\""), ElementsAre("bash"));
   EXPECT_THAT(Completions("logit --json score a --to"),
               ElementsAre("--top-k", "--top-p", "--top-n-sigma", "--top-n", "--top-k-ties", "--top-p-boundary"));

@@ -111,6 +111,53 @@ TEST(RankTest, WhatWasAskedForHasAColumn) {
       "1 of 2 candidates were given up early\n");
 }
 
+TEST(RankTest, OrdersAreAskedForAndShown) {
+  CommandRig rig;
+  v1::RankRequest request;
+  v1::RankResponse response;
+  ASSERT_TRUE(google::protobuf::TextFormat::ParseFromString(
+      R"pb(item {
+             candidates { place: 1 sum: -1 }
+             candidates { place: 2 sum: -2 }
+             returned_order {
+               candidate_indices: [ 0, 1 ]
+               log_prob: -0.31326168751822286
+               top_count: 1
+               top_log_prob: -0.31326168751822286
+             }
+             given_order {
+               candidate_indices: [ 1, 0 ]
+               top_count: 1
+               top_log_prob: -1.3132616875182228
+             }
+           })pb",
+      &response));
+  EXPECT_CALL(rig.scoring(), RankRaw).WillOnce([&](grpc::ClientContext*, const v1::RankRequest& sent) {
+    request = sent;
+    return new ScriptedReader<v1::RankResponse>({response});
+  });
+  EXPECT_EQ(rig.Run({"rank", "ctx", " x", " y", "--order", "--given-order", "1,0", "--top-k", "1"}), kExitOk);
+  EXPECT_TRUE(request.has_order());
+  EXPECT_EQ(request.order().top_k(), 1);
+  EXPECT_THAT(request.items(0).given_order(), ::testing::ElementsAre(1, 0));
+  EXPECT_THAT(rig.out(), HasSubstr("probability of the returned order (\" x\", \" y\"): 0.731059 (ln -0.313262); of "
+                                   "its first place: 0.731059 (ln -0.313262)\n"));
+  EXPECT_THAT(rig.out(), HasSubstr("probability of the given order (\" y\", \" x\"): 0; of its first place: 0.268941 "
+                                   "(ln -1.313262)\n"));
+}
+
+TEST(RankTest, AGivenOrderIsOfCandidatesOnTheCommandLine) {
+  for (const std::vector<std::string>& more :
+       {std::vector<std::string>{"-"}, std::vector<std::string>{"items.jsonl", "--out", "ranks.jsonl"}}) {
+    CommandRig rig;
+    rig.SetInput("{}");
+    std::vector<std::string> args = {"rank", "--given-order", "0,1"};
+    args.insert(args.end(), more.begin(), more.end());
+    EXPECT_EQ(rig.Run(args), kExitUsage);
+    EXPECT_THAT(rig.err(), HasSubstr("write given_order into each item"));
+  }
+}
+
 TEST(RankTest, TokensOfBothNamesAreCandidates) {
   CommandRig rig;
   v1::RankRequest request;

@@ -71,6 +71,24 @@ class ScoreLogitsTest(unittest.TestCase):
         self.assertTrue(greedy.is_greedy)
         self.assertEqual(greedy.provenance.numerics_version, 1)
 
+    def test_gradients_are_probability_minus_target(self):
+        matrix, targets = rows(5, V), ids(5)
+        targets[2] = -100
+        for temperature in (1.0, 0.6):
+            scored, = score(matrix, targets, gradient=True, **({} if temperature == 1 else {"temperature": 0.6}))
+            kept = [i for i in range(5) if targets[i] != -100]
+            z = matrix[kept].astype("f8") / temperature
+            p = numpy.exp(z - z.max(axis=1, keepdims=True))
+            p /= p.sum(axis=1, keepdims=True)
+            expected = (p - numpy.eye(V)[targets[kept]]) / temperature
+            self.assertEqual((scored.gradient.shape, scored.gradient.dtype), ((4, V), numpy.dtype("f4")))
+            numpy.testing.assert_allclose(scored.gradient, expected, atol=1e-6)
+            self.assertLess(abs(scored.gradient.astype("f8").sum(axis=1)).max(), 2e-7)
+        self.assertIsNone(score(matrix, targets)[0].gradient)
+        refused = errors.InvalidRequestError
+        with self.assertRaisesRegex(refused, "gradient and sampling.top_p exclude each other"):
+            score(matrix, targets, gradient=True, top_p=0.5)
+
     def test_sequences_of_several_lengths_strides_and_types(self):
         parts = [rows(5, V), rows(1, V)[:, ::-1], rows(2 * V, 3).T[:, ::2], rows(7, V).astype("f2")]
         targets = [ids(len(part), seed=i) for i, part in enumerate(parts)]

@@ -399,6 +399,7 @@ class Refused(unittest.TestCase):
                 candidate(sums=scoring_service_pb2.CandidateSums(token_count=1))])]), "Candidate.sums"),
             ("rank", scoring_service_pb2.RankRequest(items=[scoring_service_pb2.RankItem()], winner_only=True), "winner_only"),
             ("rank", scoring_service_pb2.RankRequest(items=[scoring_service_pb2.RankItem()], order_by=6), "NORMALIZATION_PMI"),
+            ("rank", scoring_service_pb2.RankRequest(items=[scoring_service_pb2.RankItem(given_order=[0])]), "RankItem.given_order"),
             ("generate", generate(prompt=ids(1), best_of=2), "GenerateRequest.best_of"),
             ("generate", generate(prompt=ids(1), sampling=sampling(typical_p=0.5)), "SamplingParams.typical_p"),
             ("generate", generate(prompt=ids(1), stop=sampling_pb2.StopCriteria(stop_strings=["x"])), "StopCriteria.stop_strings"),

@@ -12,7 +12,7 @@ except ImportError:
 from google.protobuf import json_format
 
 import logitd
-from logitd import _calls, requests, sampling
+from logitd import _calls, _strengths, requests, sampling
 from logitd.v1 import completion_pb2, sampling_pb2, scoring_service_pb2
 
 
@@ -126,6 +126,44 @@ class ItemTest(unittest.TestCase):
                           "sum_unconditional_log_prob": -3.0}}, {"text": "d"}]})
         self.assertEqual(requests.rank_item({"context": "a", "candidates": ["b"], "unconditional_context": "u"}),
                          requests.rank_item(logitd.RankItem("a", ["b"], unconditional_context="u")))
+
+    def test_a_given_order_is_a_list_of_indices(self):
+        self.assertEqual(list(requests.rank_item(logitd.RankItem("a", ["b", "c"], given_order=(1, 0))).given_order), [1, 0])
+        self.assertEqual(list(requests.rank_item({"context": "a", "candidates": ["b"], "given_order": [0]}).given_order), [0])
+        with self.assertRaisesRegex(TypeError, r"x.given_order\[1\] must be an integer"):
+            requests.rank_item(logitd.RankItem("a", ["b", "c"], given_order=[1, "b"]), "x")
+        with self.assertRaisesRegex(ValueError, "x.given_order must have the index of each candidate once, got none"):
+            requests.rank_item(logitd.RankItem("a", ["b", "c"], given_order=[]), "x")
+        with self.assertRaisesRegex(TypeError, "x.given_order must be a list of indices of candidates"):
+            requests.rank_item(logitd.RankItem("a", ["b", "c"], given_order="bc"), "x")
+
+    def test_rankings_to_fit(self):
+        fit = _strengths.fit([["a", "b", "c"], ["c", ["a", "b"]], logitd.Ranking(["b"], others_below=True, count=3),
+                              {"order": ["b", "a"], "count": 2}], ties="by-index", numerics_version=1, timeout=2)
+        self.assertEqual(fit.names, ("a", "b", "c"))
+        self.assertEqual(fit.call.timeout, 2.0)
+        self.assertEqual(as_dict(fit.call.request), {
+            "item_count": 3, "ties": "ORDER_TIES_BY_INDEX", "numerics_version": 1, "rankings": [
+                {"item_indices": [0, 1, 2]}, {"item_indices": [2, 0, 1], "places": [1, 2, 2]},
+                {"item_indices": [1], "others_below": True, "count": "3"}, {"item_indices": [1, 0], "count": "2"}]})
+        named = _strengths.fit([[5, 7]], items=[7, 5, 6])
+        self.assertEqual((named.names, as_dict(named.call.request)),
+                         ((7, 5, 6), {"item_count": 3, "rankings": [{"item_indices": [1, 0]}]}))
+
+    def test_wrong_rankings_are_named(self):
+        for rankings, options, kind, words in (
+                ("ab", {}, TypeError, "rankings must be an iterable of rankings, got str"),
+                (["ab"], {}, TypeError, r"rankings\[0\].order must be a list of items"),
+                ([["a", 1.5]], {}, TypeError, r"rankings\[0\].order\[1\] must be a text or an int, got float"),
+                ([["a", True]], {}, TypeError, r"rankings\[0\].order\[1\] must be a text or an int, got bool"),
+                ([["a", "b"]], {"items": ["a"]}, ValueError, r"rankings\[0\].order\[1\] must be one of items, got 'b'"),
+                ([["a", "b"]], {"items": ["a", "a"]}, ValueError, r"items\[1\] must be another item"),
+                ([["a", "b"]], {"ties": "coin"}, ValueError, "ties must be one of refuse, by_index"),
+                ([{"order": ["a"], "weight": 2}], {}, TypeError, r"rankings\[0\] is no Ranking"),
+                ([logitd.Ranking(["a", "b"], count=0.5)], {}, TypeError, r"rankings\[0\].count must be an integer"),
+                ([logitd.Ranking(["a", "b"], others_below=1)], {}, TypeError, "others_below must be True or False")):
+            with self.subTest(words), self.assertRaisesRegex(kind, words):
+                _strengths.fit(rankings, **options)
 
     def test_decide_items(self):
         choice = {"context": {"text": "a"}, "choice": {"options": [{"text": "b"}, {"text": "c", "log_offset": 0.5}]}}
@@ -241,6 +279,9 @@ class CallTest(unittest.TestCase):
                                                   "unconditional_context": "", "winner_only": True}).method.base),
                          {"order_by": "NORMALIZATION_PER_TOKEN", "gnmt_alpha": 0.5, "inverse_temperature": 2.0,
                           "unconditional_context": {"text": ""}, "winner_only": True})
+        for options, wanted in (({"order": True}, {"order": {}}), ({"order_top_k": 2}, {"order": {"top_k": 2}}),
+                                ({"order": False}, {})):
+            self.assertEqual(as_dict(_calls.rank([], options).method.base), wanted)
         self.assertEqual(as_dict(_calls.decide([], {"temperature": 0}).method.base), {"temperature": 0.0})
         self.assertEqual(as_dict(_calls.generate([], {"max_tokens": 5, "n": 2, "best_of": 3, "best_by": "gnmt",
                                                       "gnmt_alpha": 0.6, "seed": 7, "first_sequence_key": 9, "stop": "x",

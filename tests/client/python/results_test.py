@@ -21,7 +21,7 @@ from google.protobuf import descriptor_pool
 
 import logitd
 from fake_server import answer, error
-from logitd import _replies, records, results, server, tables
+from logitd import calibration, _replies, records, results, server, tables
 from logitd.v1 import completion_pb2, generation_service_pb2, model_service_pb2, scoring_service_pb2
 
 
@@ -34,7 +34,9 @@ class ShapeTest(unittest.TestCase):
         # The server keeps no records of such a text, and it has no continuations.
         results.RollingScore: ("tokens",), results.RolledText: ("tokens", "continuations"),
         # There is always one.
-        server.ServerInfo: ("limits",)}
+        server.ServerInfo: ("limits",),
+        calibration.CalibrationMetrics: ("nll", "brier", "ece", "accuracy"),
+        calibration.CalibrationEvaluation: ("after",), calibration._Fitted: ("calibration",)}
 
     def fields_of(self, message, plan) -> dict[str, bool]:
         """The names in the dataclass, and whether the message tells an unset field from a zero."""

@@ -152,6 +152,53 @@ class ScoreTest(ServiceCase):
         [ranked] = self.client.rank([logitd.RankItem("", [logitd.Sums(-2.5, 2), logitd.Sums(-3, 3)])])
         self.assertEqual((ranked.best, ranked.candidates[1].per_token), (0, -1))
 
+    def test_the_probability_of_an_order(self):
+        candidates = [[7], [8, 9], [10]]
+        [ranked] = self.client.rank([logitd.RankItem([5], candidates, given_order=[2, 0, 1])], inverse_temperature=0.5,
+                                    order_top_k=1)
+        sums = [self.tables.sum([5], c) for c in candidates]
+
+        def log_prob(order):
+            return math.fsum(0.5 * sums[i] - math.log(math.fsum(math.exp(0.5 * sums[j]) for j in order[place:]))
+                             for place, i in enumerate(order))
+
+        best = sorted(range(3), key=lambda i: -sums[i])
+        self.assertEqual(ranked.returned_order.candidate_indices, tuple(best))
+        self.assertAlmostEqual(ranked.returned_order.log_prob, log_prob(best), delta=DELTA)
+        self.assertEqual(ranked.returned_order.top_count, 1)
+        self.assertAlmostEqual(ranked.returned_order.top_log_prob,
+                               math.log(ranked.candidates[best[0]].candidate_probability), delta=1e-12)
+        self.assertEqual(ranked.given_order.candidate_indices, (2, 0, 1))
+        self.assertAlmostEqual(ranked.given_order.log_prob, log_prob([2, 0, 1]), delta=DELTA)
+        self.assertAlmostEqual(ranked.given_order.probability, math.exp(ranked.given_order.log_prob), delta=1e-15)
+        [plain] = self.client.rank([([5], candidates)])
+        self.assertEqual((plain.returned_order, plain.given_order), (None, None))
+        [doubled, good] = self.client.rank([logitd.RankItem([5], candidates, given_order=[2, 2, 1]), ([5], candidates)],
+                                           order=True)
+        self.assertEqual((doubled.error.reason, doubled.error.field), ("ORDER_INVALID", "items[0].given_order[1]"))
+        self.assertEqual(good.returned_order.candidate_indices, tuple(best))
+
+    def test_fit_strengths(self):
+        fit = self.client.fit_strengths([logitd.Ranking(["x", "y"], count=3), ["y", "x"]])
+        self.assertEqual((fit.items, fit.order), (("x", "y"), ("x", "y")))
+        self.assertAlmostEqual(fit.log_strengths[0], math.log(3) / 2, delta=1e-14)
+        self.assertAlmostEqual(fit.strength_of("y"), -math.log(3) / 2, delta=1e-14)
+        self.assertAlmostEqual(fit.standard_errors[0], math.sqrt(1 / (4 * 0.75 * 0.25)) / 2, delta=1e-12)
+        self.assertAlmostEqual(fit.equal_log_likelihood, 4 * math.log(0.5), delta=1e-13)
+        self.assertLessEqual(fit.last_newton_step, 1e-9)
+        with self.assertRaisesRegex(logitd.InvalidRequestError, "item 0 wins every comparison with the others; item 2 "
+                                    r"loses every one \(item 0 is 'mat', item 2 is 'chair'\)") as caught:
+            self.client.fit_strengths([["mat", "rug", "chair"], ["mat", "rug", "chair"]])
+        self.assertEqual(caught.exception.reason, "STRENGTHS_UNDEFINED")
+        with self.assertRaisesRegex(logitd.InvalidRequestError, "ties are refused"):
+            self.client.fit_strengths([["x", "y"], [["y", "x"]]])
+        broken = self.client.fit_strengths([["y", "x"], [["y", "x"]]], items=["x", "y"], ties="by_index")
+        self.assertEqual(broken.log_strengths, (0.0, 0.0))
+        with self.assertRaises(logitd.InvalidRequestError) as caught:
+            self.client.fit_strengths([["x", "y", "x"]])
+        self.assertEqual((caught.exception.reason, caught.exception.field),
+                         ("ORDER_INVALID", "rankings[0].item_indices[2]"))
+
     def test_decide(self):
         options = [[7], [8, 9], [10]]
         [decided, levels, predicate] = self.client.decide(

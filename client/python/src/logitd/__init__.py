@@ -1,12 +1,14 @@
 """The Python client of logitd: scores, rankings, decisions and decoding, with log-probs in double and typed errors."""
 
 from logitd.aio import AsyncClient
+from logitd.calibration import Calibration
 from logitd.client import Client
 from logitd._decode.aio import AsyncDecodeSession
 from logitd._decode.loop import Completion, DecodeBatch, Decoding, decode
 from logitd._decode.score import ScoredLogits, score_logits
 from logitd._decode.sequences import Sequence, Step
 from logitd._decode.session import DecodeSession
+from logitd._strengths import Ranking
 from logitd.errors import (
     CancelledError,
     DeadlineError,
@@ -26,6 +28,7 @@ from logitd import files  # isort: skip
 __all__ = [
     "AsyncClient",
     "AsyncDecodeSession",
+    "Calibration",
     "CancelledError",
     "Candidate",
     "Client",
@@ -43,6 +46,7 @@ __all__ = [
     "Option",
     "PreconditionError",
     "RankItem",
+    "Ranking",
     "Record",
     "ScoreItem",
     "ScoredLogits",

@@ -12,7 +12,8 @@ from typing import Any, Generic, TypeVar
 from google.protobuf import message as message_lib, wrappers_pb2
 
 from logitd import _batches, _methods, _replies, _unary, _values, requests, results, sampling, server, tables
-from logitd.v1 import completion_pb2, generation_service_pb2, model_service_pb2, scoring_service_pb2
+from logitd.v1 import (completion_pb2, generation_service_pb2, model_service_pb2, plackett_luce_pb2,
+                       scoring_service_pb2)
 
 _R = TypeVar("_R")
 _SCORING, _GENERATION, _MODEL = (f"/logitd.v1.{name}Service/" for name in ("Scoring", "Generation", "Model"))
@@ -125,7 +126,7 @@ def _texts(*, model: str | None = None, timeout: float | None = None, progress: 
            add_special_tokens: bool | None = None, parse_special_tokens: bool = False,
            boundary: str | None = None, truncation: str | None = None, reproducible: bool | None = None,
            no_cache: bool = False, cache_salt: str = "", numerics_version: Any = None,
-           record: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
+           record: Any = None, calibration: str | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
     """The fields that many requests have, and the options of the call itself."""
     fields = {
         "model": None if model is None else _values.text(model, "model"),
@@ -135,6 +136,7 @@ def _texts(*, model: str | None = None, timeout: float | None = None, progress: 
         "evaluation": requests.evaluation_options(reproducible=reproducible, no_cache=no_cache, cache_salt=cache_salt),
         "numerics_version": _int32(numerics_version, "numerics_version"),
         "record": sampling.record_options(record),
+        "calibration": None if calibration is None else _values.text(calibration, "calibration"),
     }
     return fields, {"timeout": _number(timeout, "timeout"), "progress": _values.boolean(progress, "progress")}
 
@@ -155,7 +157,7 @@ def _check(method: str, options: dict[str, Any], known: Iterable[str]) -> None:
 
 _CALL = frozenset(("model", "timeout"))
 _TEXT = _CALL | {"add_special_tokens", "parse_special_tokens", "no_cache", "cache_salt", "numerics_version", "progress"}
-_ITEM = _TEXT | {"boundary", "truncation", "reproducible", "record"}
+_ITEM = _TEXT | {"boundary", "truncation", "reproducible", "record", "calibration"}
 
 
 def score(items: Any, options: dict[str, Any]) -> Call[tables.Scores]:
@@ -196,7 +198,8 @@ def rolling(texts: Any, options: dict[str, Any]) -> Call[tables.RollingScores]:
 def rank(items: Any, options: dict[str, Any]) -> Call[tables.Rankings]:
     """ScoringService.Rank."""
     _check("rank", options,
-           _ITEM | {"order_by", "inverse_temperature", "gnmt_alpha", "unconditional_context", "winner_only"})
+           _ITEM | {"order_by", "inverse_temperature", "gnmt_alpha", "unconditional_context", "winner_only",
+                    "order", "order_top_k"})
     base = scoring_service_pb2.RankRequest()
     order_by, context = options.pop("order_by", None), options.pop("unconditional_context", None)
     _put(base, order_by=None if order_by is None else _values.enum_value(completion_pb2.Normalization, order_by,
@@ -204,6 +207,9 @@ def rank(items: Any, options: dict[str, Any]) -> Call[tables.Rankings]:
          unconditional_context=None if context is None else requests.input_of(context, "unconditional_context"),
          winner_only=_values.boolean(options.pop("winner_only", False), "winner_only"),
          **{name: _number(options.pop(name, None), name) for name in ("inverse_temperature", "gnmt_alpha")})
+    top_k = _int32(options.pop("order_top_k", None), "order_top_k")
+    if _values.boolean(options.pop("order", False), "order") or top_k is not None:
+        _put(base, order=plackett_luce_pb2.OrderOptions(top_k=top_k))
     fields, own = _texts(**options)
     _put(base, **fields)
     response = scoring_service_pb2.RankResponse

@@ -14,11 +14,12 @@ from typing import Any, TypeVar
 from google.protobuf import message as message_lib
 
 from logitd import _values, errors
-from logitd.v1 import (completion_pb2, error_pb2, logits_pb2, model_service_pb2, sampling_pb2, scoring_service_pb2)
+from logitd.v1 import (calibration_pb2, completion_pb2, error_pb2, logits_pb2, model_service_pb2, sampling_pb2,
+                       scoring_service_pb2)
 
 _C = TypeVar("_C")
 # The files that define enums.
-_FILES = (completion_pb2, logits_pb2, model_service_pb2, sampling_pb2, scoring_service_pb2)
+_FILES = (calibration_pb2, completion_pb2, logits_pb2, model_service_pb2, sampling_pb2, scoring_service_pb2)
 _SCALARS = (bool, int, float, str, bytes)
 
 # The dataclass of a message by the message's name.

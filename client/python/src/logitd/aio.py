@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar, Union
 import grpc
 import grpc.aio
 
-from logitd import _batches, _calls, _channel, _settings, _unary, errors, options as options_lib, requests, results
-from logitd import server, tables
+from logitd import _batches, _calls, _channel, _settings, _strengths, _unary, calibration, errors
+from logitd import options as options_lib, requests, results, server, tables
 from logitd._progress import Progress
 from logitd._retry import Patience
 from logitd._streams import AsyncStream
@@ -103,6 +103,15 @@ class AsyncClient:
         """As Client.decide_each."""
         return self._each(_calls.decide(items, self._options(options)))
 
+    async def fit_strengths(self, rankings: Iterable[_strengths.RankingLike],
+                            **options: Unpack[options_lib.FitStrengthsOptions]) -> results.StrengthFit:
+        """As Client.fit_strengths."""
+        fit = _strengths.fit(rankings, **options)
+        try:
+            return await self._unary(fit.call)
+        except errors.LogitdError as error:
+            raise fit.explained(error) from None
+
     # ---- Completions ----
 
     async def generate(self, prompts: requests.Text | _Many[requests.Text],
@@ -164,6 +173,11 @@ class AsyncClient:
                            ) -> server.Distribution:
         """As Client.distribution."""
         return await self._unary(_unary.distribution(logits, dict(options)))
+
+    async def fit_calibration(self, values: Any, labels: Iterable[SupportsIndex],
+                              **options: Unpack[options_lib.CalibrationOptions]) -> calibration.Calibration:
+        """As Client.fit_calibration."""
+        return await self._unary(calibration.fit_request(values, labels, **options))
 
     # ---- The ways of a call ----
 

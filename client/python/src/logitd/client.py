@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar
 
 import grpc
 
-from logitd import _batches, _calls, _channel, _settings, _unary, errors, options as options_lib, requests, results
-from logitd import server, tables
+from logitd import _batches, _calls, _channel, _settings, _strengths, _unary, calibration, errors
+from logitd import options as options_lib, requests, results, server, tables
 from logitd._progress import Progress
 from logitd._retry import Patience
 from logitd._streams import Stream
@@ -83,7 +83,7 @@ class Client:
         """Scores continuations of contexts: the log-prob of each token, and sums.
 
         items: ScoreItem, tuples (context, continuations), or dicts with the names of scoring_service.proto.
-        options: boundary, truncation, record, sampling, add_special_tokens, parse_special_tokens, reproducible,
+        options: boundary, truncation, record, sampling, calibration, add_special_tokens, parse_special_tokens, reproducible,
           no_cache, cache_salt, numerics_version, model, timeout, progress; see logitd.options.ScoreOptions.
         """
         return self._collect(_calls.score(items, self._options(options)))
@@ -107,8 +107,8 @@ class Client:
         """Orders the candidates of each item under every normalisation.
 
         items: RankItem, tuples (context, candidates), or dicts with the names of scoring_service.proto.
-        options: order_by, inverse_temperature, gnmt_alpha, unconditional_context, winner_only, and those of `score`
-          except sampling; see logitd.options.RankOptions.
+        options: order_by, inverse_temperature, gnmt_alpha, unconditional_context, winner_only, order, order_top_k, and
+          those of `score` except sampling; see logitd.options.RankOptions.
         """
         return self._collect(_calls.rank(items, self._options(options)))
 
@@ -130,6 +130,24 @@ class Client:
                     ) -> Iterator[results.DecidedItem]:
         """As `decide`, one result after the other."""
         return self._each(_calls.decide(items, self._options(options)))
+
+    def fit_strengths(self, rankings: Iterable[_strengths.RankingLike],
+                      **options: Unpack[options_lib.FitStrengthsOptions]) -> results.StrengthFit:
+        """The strengths under which given rankings are most probable (Plackett and Luce). Needs no model.
+
+        rankings: each a list of items, texts or ints, best first, in which a list of items are tied; or a
+          logitd.Ranking, also as a dict, with others_below and count.
+        options: items (all of them, in the order of the result), ties ("refuse" or "by_index": the item that is first
+          in `items`), numerics_version, timeout; see logitd.options.FitStrengthsOptions.
+
+        Raises InvalidRequestError with reason STRENGTHS_UNDEFINED, which names the items, if some win or lose every
+        comparison with the others, or are never compared with them.
+        """
+        fit = _strengths.fit(rankings, **options)
+        try:
+            return self._unary(fit.call)
+        except errors.LogitdError as error:
+            raise fit.explained(error) from None
 
     # ---- Completions ----
 
@@ -208,6 +226,21 @@ class Client:
           and verify, a dict of VerifyDraw's fields.
         """
         return self._unary(_unary.distribution(logits, dict(options)))
+
+    def fit_calibration(self, values: Any, labels: Iterable[SupportsIndex],
+                        **options: Unpack[options_lib.CalibrationOptions]) -> calibration.Calibration:
+        """Fits probabilities of labels to labelled samples, and measures them on held-out parts of the samples. Needs no
+        model.
+
+        values: [samples, width], an array or lists: one score for each label, or features.
+        labels: [samples], each in [0, label_count).
+        options: kind, input, label_count, l2, score, gnmt_alpha, label_names, folds, bootstrap_count, seed, bin_count,
+          timeout; see logitd.options.CalibrationOptions.
+
+        Raises ValueError and TypeError for values of a wrong shape or type; InvalidRequestError for samples without a
+        fit (reasons LABEL_MISSING, DATA_SEPARABLE, FIT_UNDEFINED); LimitError.
+        """
+        return self._unary(calibration.fit_request(values, labels, **options))
 
     # ---- The ways of a call ----
 

@@ -15,6 +15,7 @@ else:
 BoundaryName = Literal["joint", "separate", "lm-eval", "lm_eval"]
 TruncationName = Literal["refuse", "context-left", "context_left"]
 NormalizationName = Literal["sum", "per_token", "per_byte", "per_character", "gnmt", "pmi", "combined"]
+OrderTiesName = Literal["refuse", "by_index", "by-index"]
 RecordLike = Union["Record", Mapping[str, Any]]
 
 
@@ -53,6 +54,8 @@ class ItemOptions(TextOptions, total=False):
     reproducible: bool | None
     # The contents of token records.
     record: RecordLike | None
+    # A calibration of the server, by its name: calibrated_probability of each part of an item.
+    calibration: str | None
 
 
 class ScoreOptions(ItemOptions, total=False):
@@ -82,6 +85,9 @@ class RankOptions(ItemOptions, total=False):
     gnmt_alpha: SupportsFloat | None
     unconditional_context: Text | None
     winner_only: bool
+    # Give the Plackett-Luce probability of the returned order; also that of its first `order_top_k` places.
+    order: bool
+    order_top_k: SupportsIndex | None
 
 
 class DecideOptions(ItemOptions, total=False):
@@ -132,6 +138,44 @@ class DetokenizeOptions(CallOptions, total=False):
     # Write the names of control tokens.
     render_special_tokens: bool
     progress: bool
+
+
+class FitStrengthsOptions(TypedDict, total=False):
+    """Options of fit_strengths; see FitStrengthsRequest."""
+
+    # All items, in the order of the result. None: those of the rankings, as they first occur.
+    items: Iterable[str | int] | None
+    # What to do with tied items; default "refuse".
+    ties: OrderTiesName | None
+    numerics_version: SupportsIndex | None
+    # Seconds, instead of the client's.
+    timeout: SupportsFloat | None
+
+
+class CalibrationOptions(TypedDict, total=False):
+    """Options of fit_calibration; see FitCalibrationRequest."""
+
+    # Default "temperature".
+    kind: Literal["temperature", "vector_scaling", "vector-scaling", "multinomial"]
+    # Default "scores".
+    input: Literal["scores", "features"]
+    # Default: the width of scores; of features one more than the largest label.
+    label_count: SupportsIndex | None
+    # The penalty, [0, 1e9]; default 0.
+    l2: SupportsFloat
+    # The score that the values are; default "sum".
+    score: NormalizationName | None
+    gnmt_alpha: SupportsFloat | None
+    # One for each label, or none.
+    label_names: Iterable[str]
+    # Parts that are held out; 0: no evaluation; default 5.
+    folds: SupportsIndex | None
+    # Default 1000.
+    bootstrap_count: SupportsIndex | None
+    seed: SupportsIndex
+    # Bins of the calibration error; default 15.
+    bin_count: SupportsIndex | None
+    timeout: float | None
 
 
 class Verify(TypedDict, total=False):

@@ -36,6 +36,10 @@ class Provenance:
     server_version: str = ""
     runner: RunnerPlatform | None = None
     reproducible: bool = False
+    # The head that made the logits, by its name.
+    head: str | None = None
+    # The calibration that was applied, by its name.
+    calibration: str | None = None
 
 
 @reply("logitd.v1.Usage")

@@ -94,12 +94,17 @@ class ScoreItem:
 
 @dataclasses.dataclass(frozen=True)
 class RankItem:
-    """A context and its candidates. `unconditional_context`: instead of the call's."""
+    """A context and its candidates.
+
+    unconditional_context: instead of the call's.
+    given_order: the index of each candidate once, best first: an order whose probability is wanted; None: none.
+    """
 
     context: Text | None
     candidates: Sequence[CandidateLike]
     id: str = ""
     unconditional_context: Text | None = None
+    given_order: Iterable[SupportsIndex] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -302,6 +307,11 @@ def rank_item(value: RankItemLike, where: str = "item") -> scoring_service_pb2.R
     if item.unconditional_context is not None:
         message.unconditional_context.CopyFrom(
             input_of(item.unconditional_context, f"{where}.unconditional_context"))
+    if item.given_order is not None:
+        order = _values.token_ids(item.given_order, f"{where}.given_order", "a list of indices of candidates")
+        if not order:
+            raise ValueError(f"{where}.given_order must have the index of each candidate once, got none")
+        message.given_order.extend(order)
     for i, part in enumerate(_parts(item.candidates, f"{where}.candidates", "candidates")):
         _put_candidate(part, message.candidates.add(), f"{where}.candidates[{i}]")
     return message

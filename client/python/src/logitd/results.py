@@ -111,6 +111,10 @@ class _Divisions:
 class ScoredContinuation(_Divisions, _Given):
     """The score of one continuation."""
 
+    # By the calibration that the call names; None: it names none, or one of the item has no value.
+    calibrated_log_prob: float | None = None
+    calibrated_probability: float | None = None
+
 
 @reply("logitd.v1.RollingWindow")
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -258,6 +262,60 @@ class RankedCandidate(_Given):
     combined_log_prob: float | None = None
     alternative_tokenizations: tuple[AlternativeTokenization, ...] = ()
     pruned: bool = False
+    # By the calibration that the call names; None: it names none, or one of the item has no value.
+    calibrated_log_prob: float | None = None
+    calibrated_probability: float | None = None
+
+
+@reply("logitd.v1.OrderProbability")
+@dataclasses.dataclass(frozen=True, slots=True)
+class OrderProbability:
+    """An order of candidates and its probability under the model of Plackett and Luce."""
+
+    # Best first; without the candidates that have an error.
+    candidate_indices: tuple[int, ...] = ()
+    # Nats. None: the probability is 0.
+    log_prob: float | None = None
+    # The number of places of `top_log_prob`. 0: not asked for.
+    top_count: int = 0
+    # Nats, that the first top_count places are these. None: not asked for, or the probability is 0.
+    top_log_prob: float | None = None
+
+    @property
+    def probability(self) -> float:
+        """[0, 1]; 0 also if it is too small for a double."""
+        return 0.0 if self.log_prob is None else math.exp(self.log_prob)
+
+
+@reply("logitd.v1.FitStrengthsResponse")
+@dataclasses.dataclass(frozen=True, slots=True)
+class StrengthFit:
+    """The strengths of the Plackett-Luce model under which given rankings are most probable."""
+
+    # The items, as the caller names them; the numbers below are in their order.
+    items: tuple[str | int, ...] = ()
+    # Nats; their sum is 0.
+    log_strengths: tuple[float, ...] = ()
+    # Nats, from the observed Fisher information.
+    standard_errors: tuple[float, ...] = ()
+    # Nats: of all rankings; and the same if all strengths were equal.
+    log_likelihood: float = 0.0
+    equal_log_likelihood: float = 0.0
+    mm_step_count: int = 0
+    newton_step_count: int = 0
+    # Nats, at most 1e-9: a bound of the distance to the best strengths, apart from rounding.
+    last_newton_step: float = 0.0
+    provenance: Provenance | None = None
+
+    @property
+    def order(self) -> tuple[str | int, ...]:
+        """The items by strength, strongest first; equal ones in the order of `items`."""
+        places = sorted(range(len(self.items)), key=lambda i: -self.log_strengths[i])
+        return tuple(self.items[i] for i in places)
+
+    def strength_of(self, item: str | int) -> float:
+        """The log-strength of an item, nats. Raises ValueError for one that is not among `items`."""
+        return self.log_strengths[self.items.index(item)]
 
 
 @reply(flatten=("item",))
@@ -272,6 +330,10 @@ class RankedItem(_Item):
     context_token_count: int = 0
     implicit_context_token_id: int | None = None
     unconditional_context_token_count: int = 0
+    # Plackett-Luce probabilities: of the order of orderings[0], and of RankItem.given_order. None: not asked for, or no
+    # candidate has a value.
+    returned_order: OrderProbability | None = None
+    given_order: OrderProbability | None = None
 
     @property
     def best(self) -> int | None:
@@ -290,6 +352,9 @@ class DecidedOption(_Divisions, _Given):
     log_prob: float | None = None
     # softmax((log_prob + log_offset) / temperature) over the item's options.
     probability: float | None = None
+    # By the calibration that the call names; None: it names none, or one of the item has no value.
+    calibrated_log_prob: float | None = None
+    calibrated_probability: float | None = None
 
 
 @reply(flatten=("item",))

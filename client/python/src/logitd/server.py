@@ -116,6 +116,17 @@ class Limits:
     max_cache_salt_bytes: int = 0
     max_rolling_tokens: int = 0
     max_tokenizations: int = 0
+    max_strength_items: int = 0
+    max_rankings: int = 0
+    max_ranked_items: int = 0
+    max_hidden_size: int = 0
+    max_fit_labels: int = 0
+    max_fit_samples: int = 0
+    max_fit_cells: int = 0
+    max_fit_parameters: int = 0
+    max_bootstrap_count: int = 0
+    max_bootstrap_draws: int = 0
+    max_gradient_bytes: int = 0
 
 
 @reply("logitd.v1.CacheUse")
@@ -128,6 +139,42 @@ class CacheUse:
     max_record_bytes: int = 0
     kept_sequence_count: int = 0
     kept_token_count: int = 0
+
+
+@reply("logitd.v1.HeadInfo")
+@dataclasses.dataclass(frozen=True, slots=True)
+class Head:
+    """A head of a server: W is [vocab_size, hidden_size]; server_service.proto explains each field."""
+
+    name: str = ""
+    vocab_size: int = 0
+    hidden_size: int = 0
+    memory_bytes: int = 0
+    source_dtype: str = ""
+    fingerprint: bytes = b""
+    has_output_norm: bool = False
+    has_bias: bool = False
+    # None: 1.
+    logit_scale: float | None = None
+    # None: no cap.
+    soft_cap: float | None = None
+    weight_name: str = ""
+
+
+@reply("logitd.v1.CalibrationInfo")
+@dataclasses.dataclass(frozen=True, slots=True)
+class CalibrationInfo:
+    """A calibration that requests may name."""
+
+    name: str = ""
+    # "temperature", "vector_scaling" or "multinomial".
+    kind: str = ""
+    label_count: int = 0
+    label_names: tuple[str, ...] = ()
+    # The score that it was fitted to: "sum", "per_token", ...
+    score: str = ""
+    gnmt_alpha: float | None = None
+    fingerprint: str = ""
 
 
 @reply("logitd.v1.GetServerInfoResponse")
@@ -144,6 +191,8 @@ class ServerInfo:
     dtypes: tuple[str, ...] = ()
     limits: Limits = Limits()
     cache: CacheUse | None = None
+    heads: tuple[Head, ...] = ()
+    calibrations: tuple[CalibrationInfo, ...] = ()
 
 
 @reply("logitd.v1.TokenizedText")

@@ -123,12 +123,13 @@ class Decoding:
         self._is_closed = False
         # Of the last turn, in the order of its batch, with their records.
         self.steps: list[Step] = []
-        if settings["vocab_size"] is not None and self._waiting:
+        if (settings["vocab_size"] is not None or settings["head"] is not None) and self._waiting:
             self._start(settings["vocab_size"])
 
-    def _start(self, vocab_size: int) -> DecodeSession:
-        self._settings["vocab_size"] = vocab_size
-        self._session = DecodeSession.with_options(self._options, self._connect, **self._settings)
+    def _start(self, vocab_size: int | None) -> DecodeSession:
+        self._session = DecodeSession.with_options(self._options, self._connect,
+                                                   **{**self._settings, "vocab_size": vocab_size})
+        self._settings["vocab_size"] = self._session.vocab_size
         return self._session
 
     def __iter__(self) -> Iterator[dict[int, int]]:
@@ -220,6 +221,7 @@ def decode(step: Callable[[DecodeBatch], Any], prompts: Iterable[Iterable[Suppor
            state: Mapping[str, Any] | None = None, end_token_ids: Iterable[SupportsIndex] = (),
            max_running: int = _MOST_RUNNING, on_error: Literal["raise", "return"] = "raise", dtype: Dtype | None = None,
            retry_for: float = 300.0, credentials: grpc.ChannelCredentials | None = None, connect: Connect | None = None,
+           head: str | None = None, before_output_norm: bool = False, head_token_ids: Iterable[SupportsIndex] = (),
            **options: Unpack[DecodeOptions]) -> Decoding:
     """Decodes one sequence for each prompt with a model of one's own.
 
@@ -233,7 +235,8 @@ def decode(step: Callable[[DecodeBatch], Any], prompts: Iterable[Iterable[Suppor
 
     step: called with a DecodeBatch for each turn; returns an array [B, V], or whatever else DecodeSession.send takes.
     prompts: token ids, one list for each sequence.
-    vocab_size: the width that the rows must have. None: that of the first rows.
+    vocab_size: the width that the rows must have. None: that of the first rows, or the head's.
+    head, before_output_norm, head_token_ids: rows are hidden states; as in DecodeSession. A state does not have them.
     state: what Decoding.state returned, instead of prompts and options: the sequences go on from there.
     max_running: the most sequences that run at once, [1, 1024]; others begin when these end.
     on_error: "raise": the failure of a sequence is raised, after its turn; "return": it is only the completion's
@@ -252,7 +255,9 @@ def decode(step: Callable[[DecodeBatch], Any], prompts: Iterable[Iterable[Suppor
     check_dtype(dtype)
     settings: dict[str, Any] = {"dtype": dtype, "retry_for": retry_for, "vocab_size": vocab_size,
                                 "numerics_version": None,
-                                "end_token_ids": _values.token_ids(end_token_ids, "end_token_ids")}
+                                "end_token_ids": _values.token_ids(end_token_ids, "end_token_ids"), "head": head,
+                                "before_output_norm": before_output_norm,
+                                "head_token_ids": _values.token_ids(head_token_ids, "head_token_ids")}
     if state is not None:
         given = [name for name, value in {"prompts": prompts, "vocab_size": vocab_size, **options}.items()
                  if value is not None] + ["end_token_ids"] * bool(settings["end_token_ids"])

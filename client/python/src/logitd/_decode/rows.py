@@ -20,6 +20,7 @@ import grpc
 
 from logitd import errors
 from logitd._decode import memory
+from logitd._decode.head import Head
 from logitd.v1 import logits_pb2
 
 # The type to send. "f32" also rounds float64, and "bf16" also takes integers of two bytes for the bits of bfloat16.
@@ -58,9 +59,12 @@ class Rows:
     _pieces: tuple[memoryview | bytes, ...]
     # The objects that keep the memory of the pieces alive.
     _owner: Any = None
+    # The head that makes logits of them; None: they are logits.
+    head: Head | None = None
 
     @classmethod
-    def of(cls, source: Any, vocab_size: int | None = None, dtype: Dtype | None = None) -> Rows:
+    def of(cls, source: Any, vocab_size: int | None = None, dtype: Dtype | None = None,
+           head: Head | None = None) -> Rows:
         """The rows of an array [V] or [B, V], or of a sequence of B arrays [V].
 
         source: a numpy array, a torch or jax tensor, or any object with __dlpack__, __array_interface__, __array__ or
@@ -68,6 +72,7 @@ class Rows:
         vocab_size: the width that the rows must have; None: any.
         dtype: None: as the values are, and float64 is refused. "f32": float64 is rounded to the nearest float32.
           "bf16": integers of two bytes are the bits of bfloat16.
+        head: the rows are hidden states for it, [d] or [B, d].
 
         Raises InvalidRequestError, which says what to do.
         """
@@ -76,6 +81,9 @@ class Rows:
             rows = cls._of_sequence(source, dtype)
         else:
             rows = cls._of_array(_array(source, dtype), dtype)
+        if head is not None:
+            head.check_width(rows.count, rows.width)
+            return dataclasses.replace(rows, head=head)
         if vocab_size is not None and rows.width != vocab_size:
             raise refuse(f"a row must have vocab_size = {vocab_size} values, got {rows.width}", value=rows.width,
                          bound=vocab_size, reason="ROW_LENGTH_MISMATCH")
@@ -102,7 +110,7 @@ class Rows:
                              f"row {i} is {_name(part.dtype)}", value=_name(part.dtype), bound=_name(parts[0].dtype))
         return cls(parts[0].dtype, sum(part.count for part in parts), parts[0].width,
                    tuple(itertools.chain.from_iterable(part._pieces for part in parts)),
-                   [part._owner for part in parts])
+                   [part._owner for part in parts], parts[0].head)
 
     @classmethod
     def _of_floats(cls, values: Sequence[float], dtype: Dtype | None) -> Rows:
@@ -135,7 +143,8 @@ class Rows:
     def block(self, begin: int, end: int) -> logits_pb2.LogitsBlock:
         """The layout of the rows [begin, end)."""
         return logits_pb2.LogitsBlock(dtype=self.dtype, row_count=end - begin,  # type: ignore[arg-type]
-                                      width=self.width)
+                                      width=self.width,
+                                      hidden=None if self.head is None else self.head.message)
 
     def pieces(self, begin: int, end: int) -> list[memoryview | bytes]:
         """The bytes of the rows [begin, end), in pieces. They are those of the array, and change with it."""

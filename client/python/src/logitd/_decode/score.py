@@ -11,6 +11,7 @@ import grpc
 
 from logitd import _channel, _replies, _retry, _values, errors
 from logitd import sampling as sampling_options
+from logitd._decode.head import Head, head_of
 from logitd._decode.rows import Dtype, Rows, check_dtype, refuse
 from logitd._decode.session import connect_in_turn
 from logitd._decode.stream import with_payload
@@ -48,6 +49,8 @@ class ScoredLogits:
     # Why there are no numbers.
     error: errors.LogitdError | None = None
     provenance: Provenance | None = None
+    # With gradient=True: a numpy array [scored rows, V] of float32, the gradient of each row's loss in its logits.
+    gradient: Any = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,9 +63,11 @@ class _Given:
 
 def score_logits(rows: Any, targets: Any, *, server: str | Iterable[str] = _channel.DEFAULT_ADDRESS,
                  prompt: Iterable[SupportsIndex] = (), record: sampling_options.Record | None = None,
-                 named_by_position: Any = None, vocab_size: int | None = None, dtype: Dtype | None = None,
+                 named_by_position: Any = None, gradient: bool = False, vocab_size: int | None = None,
+                 dtype: Dtype | None = None,
                  numerics_version: int | None = None, timeout: float | None = None, retry_for: float = 300.0,
-                 credentials: grpc.ChannelCredentials | None = None,
+                 credentials: grpc.ChannelCredentials | None = None, head: str | None = None,
+                 before_output_norm: bool = False, head_token_ids: Iterable[SupportsIndex] = (),
                  **stages: Unpack[sampling_options.Stages]) -> list[ScoredLogits]:
     """The log-probs of targets under rows of logits: the model's output at each position, and the token that follows.
 
@@ -74,9 +79,14 @@ def score_logits(rows: Any, targets: Any, *, server: str | Iterable[str] = _chan
     prompt: the tokens before the first target of every sequence, for stages that look at them.
     record: the contents of the tokens' records.
     named_by_position: for each row of each sequence, the token ids whose log-probs are wanted; as lists like targets.
+    gradient: also return the gradient of -ln p(target) in each scored row's logits, p - y; needs numpy. With stages it is
+      (p - y) / temperature with their p, 0 outside of allowed tokens; only temperature and token sets may be on. At
+      most Limits.max_gradient_bytes for a sequence: 4 * V for each row.
     vocab_size: the width that the rows must have; None: that of the first.
     timeout: the longest time for the call, seconds; None: no limit.
     retry_for: the longest time without an answer, seconds; sequences without an answer are then sent again.
+    head: rows are hidden states, [T, d], for the server's head of this name ("": its only one), which makes logits of
+      them; before_output_norm and head_token_ids are as in DecodeSession.
     stages: also score under these stages (sampling_log_prob): temperature, top_p, ...; not temperature 0 and xtc.
 
     Returns one score for each sequence, in their order. A wrong value in a sequence's rows is the `error` of its score.
@@ -84,11 +94,14 @@ def score_logits(rows: Any, targets: Any, *, server: str | Iterable[str] = _chan
     call fails.
     """
     check_dtype(dtype)
-    given = _sequences(rows, targets, named_by_position, vocab_size, dtype)
-    config = scoring.ScoreLogitsConfig(
-        vocab_size=given[0].rows.width, record=sampling_options.record_options(record),
-        sampling=sampling_options.sampling_params(stages, "score_logits"), numerics_version=numerics_version)
     connect = connect_in_turn(server, credentials)
+    layer = head_of(connect, head, vocab_size, before_output_norm, head_token_ids, retry_for)
+    given = _sequences(rows, targets, named_by_position, vocab_size, dtype, layer)
+    config = scoring.ScoreLogitsConfig(
+        vocab_size=given[0].rows.width if layer is None else layer.vocab_size,
+        record=sampling_options.record_options(record),
+        sampling=sampling_options.sampling_params(stages, "score_logits"), numerics_version=numerics_version,
+        gradient=_values.boolean(gradient, "gradient"))
     before = _values.token_ids(prompt, "prompt")
     deadline = None if timeout is None else time.monotonic() + timeout
     patience = _retry.Patience(retry_for)
@@ -117,10 +130,19 @@ def _score(reply: scoring.ScoreLogitsResponse, index: int) -> ScoredLogits:
     if reply.sequence_index != index % _SEQUENCES:
         raise errors.ServerError(f"the server answered sequence {reply.sequence_index} instead of {index % _SEQUENCES}",
                                  code=grpc.StatusCode.INTERNAL)
-    return dataclasses.replace(_replies.convert(ScoredLogits, reply), sequence_index=index)
+    gradient = _gradient(reply.gradient) if reply.HasField("gradient") else None
+    reply.ClearField("gradient")
+    return dataclasses.replace(_replies.convert(ScoredLogits, reply), sequence_index=index, gradient=gradient)
 
 
-def _sequences(rows: Any, targets: Any, named: Any, vocab_size: int | None, dtype: Dtype | None) -> list[_Given]:
+def _gradient(message: scoring.LossGradient) -> Any:
+    import numpy
+
+    return numpy.frombuffer(message.values, "<f4").reshape(message.row_count, message.width)
+
+
+def _sequences(rows: Any, targets: Any, named: Any, vocab_size: int | None, dtype: Dtype | None,
+               head: Head | None) -> list[_Given]:
     dimensions = getattr(rows, "ndim", None)
     if isinstance(rows, (list, tuple)):
         parts = list(rows)
@@ -137,7 +159,7 @@ def _sequences(rows: Any, targets: Any, named: Any, vocab_size: int | None, dtyp
                      field="targets", value=len(lists), bound=len(parts))
     found: list[_Given] = []
     for i, (part, ids) in enumerate(zip(parts, lists)):
-        these = Rows.of(part, vocab_size, dtype)
+        these = Rows.of(part, vocab_size, dtype, head)
         vocab_size = these.width
         tokens = _values.token_ids(ids, f"targets[{i}]")
         if len(tokens) != these.count:

@@ -13,6 +13,7 @@ import grpc
 from logitd import _channel, _values, errors
 from logitd._decode import parameters
 from logitd._decode.batches import Batch, NewStep, Opening, batches_of
+from logitd._decode.head import head_of
 from logitd._decode.open_sequences import looks_at_tokens
 from logitd._decode.rows import Dtype, Rows, check_dtype, refuse
 from logitd._decode.sequences import Past, Sequence, Step, take_step
@@ -69,15 +70,16 @@ class DecodeSession:
     One thread at a time. AsyncDecodeSession is the same with `await`.
     """
 
-    def __init__(self, server: str | Iterable[str] = _channel.DEFAULT_ADDRESS, *, vocab_size: int,
-                 end_token_ids: Iterable[SupportsIndex] = (), dtype: Dtype | None = None,
+    def __init__(self, server: str | Iterable[str] = _channel.DEFAULT_ADDRESS, *,
+                 vocab_size: int | None = None, end_token_ids: Iterable[SupportsIndex] = (), dtype: Dtype | None = None,
                  numerics_version: int | None = None, retry_for: float = 300.0, max_batches_in_flight: int = 4,
                  credentials: grpc.ChannelCredentials | None = None, connect: Connect | None = None,
-                 **options: Unpack[parameters.DecodeOptions]):
+                 head: str | None = None, before_output_norm: bool = False,
+                 head_token_ids: Iterable[SupportsIndex] = (), **options: Unpack[parameters.DecodeOptions]):
         """Opens the first stream.
 
         server: an address, or those of several replicas, which are taken in turn.
-        vocab_size: the number of token ids, and the width of every row.
+        vocab_size: the number of token ids, and the width of every row. None, with a head: the head's.
         end_token_ids: tokens that end a sequence, for which ignore_eos holds; stop_token_ids are others.
         dtype: None, or "f32", which rounds rows of float64, or "bf16", which takes integers of two bytes for the bits
           of bfloat16.
@@ -85,6 +87,10 @@ class DecodeSession:
         retry_for: the longest time to look for a server that answers, seconds; 0: a lost stream ends the session.
         max_batches_in_flight: batches that are sent before the first of them is answered, >= 1.
         connect: makes the channels instead of `server`.
+        head: rows are hidden states, [B, d], for the server's head of this name ("": its only one), which makes logits
+          of them. Every server must have it.
+        before_output_norm: the hidden states come before the model's output norm, which the head then applies.
+        head_token_ids: only these tokens have logits, and the rest is excluded; ascending. Empty: all.
         options: the defaults of all sequences: temperature, top_k, top_p, min_p, seed, repetition_penalty, ... (the
           fields of SamplingParams), max_tokens, stop_token_ids, ignore_eos, min_tokens, time_limit_ms, and
           record=Record(...).
@@ -95,7 +101,8 @@ class DecodeSession:
             raise ValueError(f"max_batches_in_flight must be >= 1, got {max_batches_in_flight}")
         self._start(parameters.Options.of(options, "DecodeSession"), connect or connect_in_turn(server, credentials),
                     vocab_size=vocab_size, end_token_ids=end_token_ids, dtype=dtype, numerics_version=numerics_version,
-                    retry_for=retry_for)
+                    retry_for=retry_for, head=head, before_output_norm=before_output_norm,
+                    head_token_ids=head_token_ids)
         self._max_batches_in_flight = max_batches_in_flight
 
     @classmethod
@@ -105,10 +112,16 @@ class DecodeSession:
         session._start(options, connect, **settings)
         return session
 
-    def _start(self, options: parameters.Options, connect: Connect, *, vocab_size: int,
+    def _start(self, options: parameters.Options, connect: Connect, *, vocab_size: int | None,
                end_token_ids: Iterable[SupportsIndex], dtype: Dtype | None, numerics_version: int | None,
-               retry_for: float) -> None:
+               retry_for: float, head: str | None = None, before_output_norm: bool = False,
+               head_token_ids: Iterable[SupportsIndex] = ()) -> None:
         check_dtype(dtype)
+        self._head = head_of(connect, head, vocab_size, before_output_norm, head_token_ids, retry_for)
+        if self._head is not None:
+            vocab_size = self._head.vocab_size
+        if vocab_size is None:
+            raise TypeError("DecodeSession needs vocab_size, the number of token ids, or a head")
         self._options = options
         config = decoding.DecodeConfig(
             vocab_size=_values.int32(vocab_size, "vocab_size"), numerics_version=numerics_version,
@@ -242,8 +255,8 @@ class DecodeSession:
         """Sends one row for each sequence; receive() returns their steps. If max_batches_in_flight are on their way,
         waits for one of them.
 
-        rows: an array [B, V], row i for sequence i; [V] for one sequence; or {sequence: row}, where sequences may share
-          a row. The array may be changed after the call. Rows.of says which arrays these may be.
+        rows: an array [B, V] ([B, d] with a head), row i for sequence i; [V] for one sequence; or {sequence: row}, where
+          sequences may share a row. The array may be changed after the call. Rows.of says which arrays these may be.
         sequences: None: all that are running. A sequence may have several steps on their way if its rows do not depend
           on the tokens.
         allowed_tokens: {sequence: token ids, or a bitmask in bytes}, the only tokens that may be chosen at this step.
@@ -275,14 +288,14 @@ class DecodeSession:
             numbers = [places.setdefault(id(row), len(places)) for row in rows.values()]
             apart = {id(row): row for row in rows.values()}
             self._check_sequences(chosen)
-            parts = [Rows.of(row, self.vocab_size, self._dtype) for row in apart.values()]
+            parts = [Rows.of(row, self.vocab_size, self._dtype, self._head) for row in apart.values()]
             for part in parts:
                 if part.count != 1:
                     raise refuse(f"each sequence takes one row, got {part.count}", value=part.count, bound=1)
             return Rows.joined(parts), chosen, numbers
         chosen = self.running if sequences is None else list(sequences)
         self._check_sequences(chosen)
-        values = Rows.of(rows, self.vocab_size, self._dtype)
+        values = Rows.of(rows, self.vocab_size, self._dtype, self._head)
         if values.count != len(chosen):
             raise refuse(f"there must be one row for each of {len(chosen)} sequences, got {values.count}",
                          value=values.count, bound=len(chosen))

@@ -59,7 +59,7 @@ class Attachment:
         self._setup = setup
         self._facts = setup.facts
         self._wire = _rows.WIRE_TYPES[setup.facts.dtype]
-        row_bytes = self._facts.vocab_size * self._wire.bytes
+        row_bytes = self._facts.row_width * self._wire.bytes
         self._max_message_bytes = max(_USUAL_MESSAGE_BYTES, row_bytes + _ROW_OVERHEAD_BYTES)
         self._sequences = Sequences(setup.engine, self._facts.max_sequences, self._facts.context_length)
         self._outbox = Outbox()
@@ -147,9 +147,9 @@ class Attachment:
             self._outbox.put(message)
 
         setup = self._setup
-        reply = BatchReply(batch, self._wire, self._facts.vocab_size, self._max_message_bytes, write)
+        reply = BatchReply(batch, self._wire, self._facts.row_width, self._max_message_bytes, write)
         setup.evaluator.push(BatchRun(batch, control, setup.engine, self._sequences, reply, self._wire,
-                                      self._facts.vocab_size, setup.counts,
+                                      self._facts.vocab_size, self._facts.row_width, setup.counts,
                                       on_finished=lambda: self._open.pop(batch.batch_id, None)))
 
     def _cancel(self, cancel: runner_pb2.CancelBatch) -> None:

@@ -56,7 +56,7 @@ class BatchRun:
     """
 
     def __init__(self, batch: runner_pb2.RunBatch, control: BatchControl, engine: Engine, sequences: Sequences,
-                 reply: BatchReply, wire: _rows.WireType, vocab_size: int, counts: Counts,
+                 reply: BatchReply, wire: _rows.WireType, vocab_size: int, row_width: int, counts: Counts,
                  on_finished: Callable[[], object]):
         self._batch = batch
         self._control = control
@@ -65,6 +65,7 @@ class BatchRun:
         self._reply = reply
         self._wire = wire
         self._vocab_size = vocab_size
+        self._row_width = row_width
         self._counts = counts
         self._on_finished = on_finished
         self._rounds: list[list[int]] | None = None
@@ -114,7 +115,7 @@ class BatchRun:
                 self._reply.done(index)
                 continue
             try:
-                wire = _rows.to_wire(rows, len(append.wanted), self._vocab_size, self._wire, self._engine.name)
+                wire = _rows.to_wire(rows, len(append.wanted), self._row_width, self._wire, self._engine.name)
             except Exception as failure:
                 _log.error("%s", failure)
                 self._fail(index, error_of(failure, self._engine.name))

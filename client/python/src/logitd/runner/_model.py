@@ -34,6 +34,9 @@ class RowsModel(Protocol):
         wanted: indices into `tokens`, ascending, >= 1.
         Returns an array of shape [len(wanted), vocab_size]. Row i has the logits after tokens[wanted[i]], which predict
         the token after that one; unnormalised, in nats. -inf excludes a token; NaN and +inf are errors.
+
+        A model with `head` and `hidden_size` (see Facts) returns hidden states instead, [len(wanted), hidden_size], all
+        of them finite; the server's head turns them into logits.
         """
 
 
@@ -132,6 +135,10 @@ class Facts:
     max_batch_tokens: the number of tokens that are appended at once, >= 1; it bounds the rows that the model returns at
       once. Default: as many as 256 MiB of rows, but in [64, 4096].
     platform: a promise of reproducible rows; see Platform. None: it is not given.
+    head, hidden_size: rows are hidden states of hidden_size values, [1, 65536], for the head of this name at the server
+      (`logitd --head NAME=FILE`; "": its only one). Each needs the other. None: rows are logits.
+    before_output_norm: the hidden states come before the model's output norm, which the head then applies. Needs
+      `head`.
     """
 
     vocab_size: int
@@ -153,6 +160,14 @@ class Facts:
     max_cached_tokens: int = 0
     max_batch_tokens: int = 0
     platform: Platform | None = None
+    head: str | None = None
+    hidden_size: int | None = None
+    before_output_norm: bool = False
+
+    @property
+    def row_width(self) -> int:
+        """Values of a row."""
+        return self.hidden_size or self.vocab_size
 
     @classmethod
     def of(cls, model: Any) -> Facts:
@@ -180,7 +195,12 @@ class Facts:
             raise ValueError(f"{name}.adds_bos is set; it needs bos_token_id")
         if facts.platform is not None and 0 < facts.max_batch_tokens < 64:
             raise ValueError(f"{name}.max_batch_tokens is {facts.max_batch_tokens}; with a platform it must be >= 64")
-        rows = _ROW_BYTES // (facts.vocab_size * _rows.WIRE_TYPES[facts.dtype].bytes)
+        if (facts.head is None) != (facts.hidden_size is None):
+            given, other = ("hidden_size", "head") if facts.head is None else ("head", "hidden_size")
+            raise ValueError(f"{name}.{given} is {getattr(facts, given)!r}; it needs {other}")
+        if facts.before_output_norm and facts.head is None:
+            raise ValueError(f"{name}.before_output_norm is set; it needs head")
+        rows = _ROW_BYTES // (facts.row_width * _rows.WIRE_TYPES[facts.dtype].bytes)
         return dataclasses.replace(
             facts, end_token_ids=ends, model_fingerprint=facts.model_fingerprint or secrets.token_bytes(16),
             max_cached_tokens=facts.max_cached_tokens or facts.max_sequences * facts.context_length,
@@ -201,11 +221,12 @@ def _warn_of_misspelt(model: Any, known: set[str]) -> None:
             warnings.warn(f"{type(model).__name__}.{attribute} is not read: did you mean {name}?", stacklevel=4)
 
 
-_MOST = {"vocab_size": 1 << 20, "max_cached_tokens": 1 << 40, "parameter_count": 1 << 62}
+_MOST = {"vocab_size": 1 << 20, "hidden_size": 1 << 16, "max_cached_tokens": 1 << 40, "parameter_count": 1 << 62}
 _OPTIONAL = ("bos_token_id", "eos_token_id", "parameter_count", "hidden_width", "batch_tolerance_nats", "tokenizer",
-             "platform")
+             "platform", "head", "hidden_size")
 _TYPES: dict[str, tuple[type, ...]] = {
-    "adds_bos": (bool,), "dtype": (str,), "precision": (str,), "chat_template": (str,), "model_fingerprint": (bytes,),
+    "adds_bos": (bool,), "before_output_norm": (bool,), "head": (str,), "dtype": (str,), "precision": (str,),
+    "chat_template": (str,), "model_fingerprint": (bytes,),
     "batch_tolerance_nats": (int, float), "platform": (Platform,), "tokenizer": (object,)}
 
 

@@ -45,12 +45,12 @@ class BatchReply:
     One thread.
     """
 
-    def __init__(self, batch: runner_pb2.RunBatch, wire: WireType, vocab_size: int, max_message_bytes: int,
+    def __init__(self, batch: runner_pb2.RunBatch, wire: WireType, row_width: int, max_message_bytes: int,
                  write: Callable[[bytes], object]):
         self._batch = batch
         self._wire = wire
-        self._vocab_size = vocab_size
-        self._row_bytes = vocab_size * wire.bytes
+        self._row_width = row_width
+        self._row_bytes = row_width * wire.bytes
         self._max_message_bytes = max_message_bytes
         self._write = write
         # The results of entries whose turn has not come: rows with the indices of their tokens, or an error.
@@ -133,6 +133,6 @@ class BatchReply:
     def _send(self) -> None:
         if self._row_count:
             self._output.blocks.append(logits_pb2.LogitsBlock(dtype=self._wire.proto, row_count=self._row_count,
-                                                              width=self._vocab_size))
+                                                              width=self._row_width))
         self._write(serialized(self._message, self._payload))
         self._begin_message()

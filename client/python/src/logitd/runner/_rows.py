@@ -36,8 +36,10 @@ WIRE_TYPES = {
 _TAKES = {"f32": ("float32", "float16", "bfloat16", "float64"), "f16": ("float16",), "bf16": ("bfloat16",)}
 
 
-def to_wire(rows: Any, count: int, vocab_size: int, wire: WireType, source: str) -> memoryview:
-    """The bytes of `rows`, of shape [count, vocab_size]: row-major, little endian.
+def to_wire(rows: Any, count: int, width: int, wire: WireType, source: str) -> memoryview:
+    """The bytes of `rows`, of shape [count, width]: row-major, little endian.
+
+    width: vocab_size, or hidden_size of a model with a head.
 
     rows: an array of numpy, of torch, or with `__dlpack__` or `__array__`; or a sequence of rows, each an array or a
       sequence of floats. Any strides, any device that its library can copy from.
@@ -46,18 +48,19 @@ def to_wire(rows: Any, count: int, vocab_size: int, wire: WireType, source: str)
     finite value; a finite value that f32 cannot hold.
     """
     if isinstance(rows, (list, tuple)) and all(_is_list_of_floats(row) for row in rows):
-        return _lists_to_wire(rows, count, vocab_size, wire, source)
+        return _lists_to_wire(rows, count, width, wire, source)
     values, name = _array_of(rows, source)
-    return _array_to_wire(values, name, count, vocab_size, wire, source)
+    return _array_to_wire(values, name, count, width, wire, source)
 
 
 def _invalid(source: str, text: str, **details: Any) -> errors.LogitdError:
     return _failures.failure("MODEL_OUTPUT_INVALID", f"{source} returned {text}", **details)
 
 
-def _wrong_shape(source: str, shape: Sequence[int], count: int, vocab_size: int) -> errors.LogitdError:
-    return _invalid(source, f"an array of shape {list(shape)}; the shape must be [{count}, {vocab_size}]: one row for "
-                            "each wanted token, and in it one logit for each token of the vocabulary")
+def _wrong_shape(source: str, shape: Sequence[int], count: int, width: int) -> errors.LogitdError:
+    return _invalid(source, f"an array of shape {list(shape)}; the shape must be [{count}, {width}]: one row for each "
+                            "wanted token, and in it one logit for each token of the vocabulary (with `head`: one "
+                            "value for each of hidden_size)")
 
 
 def _wrong_value(source: str, value: float, row: int, token_id: int | None) -> errors.LogitdError:
@@ -73,12 +76,12 @@ def _is_list_of_floats(row: Any) -> bool:
     return isinstance(row, (list, tuple)) and (not row or isinstance(row[0], (float, int)))
 
 
-def _lists_to_wire(rows: Sequence[Sequence[float]], count: int, vocab_size: int, wire: WireType,
+def _lists_to_wire(rows: Sequence[Sequence[float]], count: int, width: int, wire: WireType,
                    source: str) -> memoryview:
     """Plain Python needs no numpy."""
     widths = {len(row) for row in rows}
-    if len(rows) != count or widths - {vocab_size}:
-        raise _wrong_shape(source, [len(rows), next(iter(widths - {vocab_size}), vocab_size)], count, vocab_size)
+    if len(rows) != count or widths - {width}:
+        raise _wrong_shape(source, [len(rows), next(iter(widths - {width}), width)], count, width)
     if wire.name != "f32":
         raise _invalid(source, f"floats, although the model says dtype {wire.name!r}: it must be 'f32' for them")
     values = array.array("f")
@@ -130,10 +133,10 @@ def _array_of(rows: Any, source: str) -> tuple[Any, str]:
     return (np.ascontiguousarray(values).view(np.uint16), name) if name == "bfloat16" else (values, name)
 
 
-def _array_to_wire(values: Any, name: str, count: int, vocab_size: int, wire: WireType, source: str) -> memoryview:
+def _array_to_wire(values: Any, name: str, count: int, width: int, wire: WireType, source: str) -> memoryview:
     np = _numpy()
-    if values.shape != (count, vocab_size):
-        raise _wrong_shape(source, values.shape, count, vocab_size)
+    if values.shape != (count, width):
+        raise _wrong_shape(source, values.shape, count, width)
     if name not in _TAKES[wire.name]:
         raise _invalid(source, f"an array of {name}; a model of dtype {wire.name!r} returns "
                                f"{' or '.join(_TAKES[wire.name])}")

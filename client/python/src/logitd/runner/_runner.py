@@ -79,6 +79,9 @@ class Runner:
                 max_batch_tokens=facts.max_batch_tokens, max_batches_in_flight=1),
             runner_version=version or f"logitd-python {logitd.__version__}",
             runner_name=f"{socket.gethostname()}:{os.getpid()}" if runner_name is None else runner_name)
+        if facts.head is not None:
+            hello.hidden.CopyFrom(model_runner_service_pb2.HiddenOutput(
+                head=facts.head, hidden_size=facts.hidden_size, before_output_norm=facts.before_output_norm))
         if facts.platform is not None:
             hello.platform.CopyFrom(completion_pb2.RunnerPlatform(threads=facts.platform.threads,
                                                                   cpu_target=facts.platform.cpu_target))
@@ -241,6 +244,8 @@ def _description(hello: model_runner_service_pb2.RunnerHello) -> str:
              f"bos {model.bos_token_id}" if model.HasField("bos_token_id") else "no bos",
              "a tokenizer" if can.tokenizer else "no tokenizer", "forks" if can.fork else "no forks",
              "trims" if can.trim else "no trims"]
+    if hello.HasField("hidden"):
+        facts.append(f"hidden states of {hello.hidden.hidden_size} for head {hello.hidden.head or '(the only one)'}")
     return f"model {model.name} ({', '.join(facts)})"
 
 
