@@ -397,7 +397,8 @@ class WidthTest(unittest.TestCase):
         self.assertIn("perplexity", outcome.stdout.splitlines()[1])
 
     def test_help_fits(self):
-        for command in ("complete", "score", "rank", "distribution", "decode", "verify", "info"):
+        for command in ("complete", "score", "compare", "rank", "strengths", "calibrate", "distribution", "decode", "verify",
+                        "info"):
             for columns in (100, 80, 60):
                 lines = self.on_terminal(columns, command, "--help")
                 examples = lines.index("Examples:")
@@ -416,7 +417,7 @@ class WidthTest(unittest.TestCase):
                 self.assertLessEqual(self.width(line), max(columns, 80), line)
 
     def test_help_in_a_pipe_fits_every_terminal(self):
-        for command in ("", "complete", "score", "rank", "distribution", "decode", "verify", "info"):
+        for command in ("", "complete", "score", "compare", "rank", "distribution", "decode", "verify", "info"):
             done = subprocess.run([str(harness.BIN / "logit"), *command.split(), "--help"], capture_output=True, text=True,
                                   check=True)
             for line in done.stdout.splitlines():
@@ -442,6 +443,7 @@ class UsageErrorTest(unittest.TestCase):
                 (("score", "--logits", "1,2", "--targets", "1", "--model", "x"), "--model"),
                 (("score", "--logits", "1,2"), "--targets"), (("score", "--logits", "1,2", "--targets", "1,2"), "--targets"),
                 (("score", "--logits", "1,2", "--targets", "1", "--sums-only", "--rank"), "--sums-only"),
+                (("compare",), "CONTEXT"), (("compare", "a", "b"), "CONTINUATION"), (("compare", "--logits", "x"), "--against-logits"),
                 (("distribution",), "--logits"), (("distribution", "--logits", "1,x"), "--logits"),
                 (("distribution", "--logits", "no.npy"), "--logits"), (("distribution", "--logits", "1,2", "x"), "argument 3"),
                 (("distribution", "--logits", "1", "--dtype", "bf16"), "--dtype"),

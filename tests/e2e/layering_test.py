@@ -37,6 +37,8 @@ class LayeringTest(unittest.TestCase):
             ("server/models/model_pool.cc", "server/server_env.h"),
             ("client/cli/main.cc", "core/types.h"),
             ("client/cli/main.cc", "server/options.h"),
+            ("client/comparison/row_divergence.cc", "logitd/v1/error.pb.h"),
+            ("client/logitd/model_path.cc", "client/comparison/row_divergence.h"),
             ("client/runner/model_runner.cc", "llama.h"),
             ("client/runner/llama/main.cc", "server/options.h"),
             ("client/other/new_room.cc", "core/types.h"),

@@ -1,6 +1,8 @@
 // What libllama itself says, without a line of logitd.
 //
 //   llama_reference MODEL.gguf --tokens 504,2644,3315   ->   {"log_probs": [-13.99, -8.91]}
+//   llama_reference MODEL.gguf --hidden 504,2644,3315   ->   the same, and "hidden": [[...], ...], the state of each
+//                                                              token behind the output norm, which the head multiplies
 //   llama_reference MODEL.gguf --lines < LINES          ->   one line for each:
 //     tokens 504,2644,3315   ->   {"log_probs": [-13.99, -8.91]}: of each token after the first
 //     text 612062            ->   {"tokens": [84, 331], "bytes": ["61", "2062"]}: of a text in hex, nothing added
@@ -52,7 +54,7 @@ std::string ParseHex(const std::string& hex) {
   return bytes;
 }
 
-void PrintLogProbs(llama_model* model, const std::vector<llama_token>& tokens) {
+void PrintLogProbs(llama_model* model, const std::vector<llama_token>& tokens, bool with_hidden = false) {
   const int vocab_size = llama_vocab_n_tokens(llama_model_get_vocab(model));
   llama_context_params params = llama_context_default_params();
   const auto count = static_cast<uint32_t>(tokens.size());
@@ -65,6 +67,8 @@ void PrintLogProbs(llama_model* model, const std::vector<llama_token>& tokens) {
   params.type_k = GGML_TYPE_F32;
   params.type_v = GGML_TYPE_F32;
   params.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_DISABLED;
+  params.embeddings = with_hidden;
+  params.pooling_type = LLAMA_POOLING_TYPE_NONE;
   llama_context* context = llama_init_from_model(model, params);
   if (context == nullptr) Fail("cannot create a context");
   llama_batch batch = llama_batch_init(static_cast<int32_t>(count), 0, 1);
@@ -83,7 +87,19 @@ void PrintLogProbs(llama_model* model, const std::vector<llama_token>& tokens) {
     const float* row = llama_get_logits_ith(context, static_cast<int32_t>(i));
     std::printf("%s%.9f", i == 0 ? "" : ", ", LogProb(row, vocab_size, tokens[i + 1]));
   }
-  std::printf("]}\n");
+  std::printf("]");
+  if (with_hidden) {
+    const int width = llama_model_n_embd(model);
+    std::printf(", \"hidden\": [");
+    for (uint32_t i = 0; i < count; ++i) {
+      const float* state = llama_get_embeddings_ith(context, static_cast<int32_t>(i));
+      if (state == nullptr) Fail("there are no hidden states");
+      for (int k = 0; k < width; ++k) std::printf("%s%.9g", k > 0 ? ", " : i > 0 ? ", [" : "[", state[k]);
+      std::printf("]");
+    }
+    std::printf("]");
+  }
+  std::printf("}\n");
   llama_batch_free(batch);
   llama_free(context);
 }
@@ -113,14 +129,15 @@ void PrintTokens(llama_model* model, const std::string& text, bool parse_special
 
 int main(int argc, char** argv) {
   const bool reads_lines = argc == 3 && std::strcmp(argv[2], "--lines") == 0;
-  if (!reads_lines && (argc != 4 || std::strcmp(argv[2], "--tokens") != 0)) {
-    Fail("usage: MODEL.gguf --tokens ID,ID,... or MODEL.gguf --lines");
+  const bool with_hidden = argc == 4 && std::strcmp(argv[2], "--hidden") == 0;
+  if (!reads_lines && !with_hidden && (argc != 4 || std::strcmp(argv[2], "--tokens") != 0)) {
+    Fail("usage: MODEL.gguf --tokens ID,ID,..., MODEL.gguf --hidden ID,ID,... or MODEL.gguf --lines");
   }
   llama_log_set([](ggml_log_level, const char*, void*) {}, nullptr);
   llama_backend_init();
   llama_model* model = llama_model_load_from_file(argv[1], llama_model_default_params());
   if (model == nullptr) Fail("cannot load the model");
-  if (!reads_lines) PrintLogProbs(model, ParseTokens(argv[3]));
+  if (!reads_lines) PrintLogProbs(model, ParseTokens(argv[3]), with_hidden);
   for (std::string line; reads_lines && std::getline(std::cin, line);) {
     if (line.rfind("tokens ", 0) == 0) {
       PrintLogProbs(model, ParseTokens(line.c_str() + 7));

@@ -118,6 +118,19 @@ class ScoreLogitsTest(unittest.TestCase):
                     self.compare(array, draws, score(path, draws, "--temperature", 0.6), 0.6)
                     self.compare(array, draws, score(path, draws, "--temperature", 2.5, "--top-k", 4), 2.5, 4)
 
+    def test_gradients_are_written_as_an_array(self):
+        matrix = rows((2, 3, 40))
+        out = pathlib.Path(folder.name) / "gradient.npy"
+        targets = [[5, -100, 39], [0, 1, 2]]
+        score(save("gradient-rows", matrix), targets, "--temperature", 0.7, "--gradient", out)
+        flat, ids = matrix.reshape(6, 40)[[0, 2, 3, 4, 5]].astype("f8"), [5, 39, 0, 1, 2]
+        p = numpy.array([list(map(math.exp, log_softmax(row, 0.7).values())) for row in flat])
+        numpy.testing.assert_allclose(numpy.load(out), (p - numpy.eye(40)[ids]) / 0.7, atol=1e-6)
+        refused = harness.logit("score", "--logits", save("gradient-rows", matrix[0]), "--targets", "5,6,7", "--top-k", 3,
+                                "--gradient", pathlib.Path(folder.name) / "no-gradient.npy", server=server)
+        self.assertEqual(refused.error()["reason"], "ERROR_REASON_FIELDS_EXCLUSIVE")
+        self.assertFalse((pathlib.Path(folder.name) / "no-gradient.npy").exists())
+
     def test_greedy_targets_are_greedy(self):
         array = rows((5, 40))
         targets = [numpy.argmax(array, axis=1).tolist()]

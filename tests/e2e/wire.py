@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import grpc
 import status_pb2
 from logitd.v1 import decoding_service_pb2 as decoding
-from logitd.v1 import decoding_service_pb2_grpc, error_pb2, generation_service_pb2_grpc, model_service_pb2
+from logitd.v1 import decoding_service_pb2_grpc, error_pb2, fitting_service_pb2_grpc, generation_service_pb2_grpc
+from logitd.v1 import model_service_pb2
 from logitd.v1 import logits_pb2 as rows
 from logitd.v1 import model_service_pb2_grpc, scoring_service_pb2_grpc
 
@@ -33,6 +34,7 @@ class Client:
         self.decoding = decoding_service_pb2_grpc.DecodingServiceStub(self.channel)
         self.generation = generation_service_pb2_grpc.GenerationServiceStub(self.channel)
         self.models = model_service_pb2_grpc.ModelServiceStub(self.channel)
+        self.fitting = fitting_service_pb2_grpc.FittingServiceStub(self.channel)
         self.scoring = scoring_service_pb2_grpc.ScoringServiceStub(self.channel)
 
     def tokenize(self, text: str) -> list[int]:

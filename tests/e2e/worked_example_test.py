@@ -1,15 +1,11 @@
 """docs/worked-example.md shows the real output of the programs, and its story is true."""
 
-import re
-import shlex
 import unittest
 
+import console_examples
 import harness
 
 DOCUMENT = harness.ROOT / "docs/worked-example.md"
-# Numbers are printed rounded; f32 keeps a log-prob within 1e-4 nats, whatever its batch.
-TOLERANCE = 2e-4
-NUMBER = re.compile(r"-?\d+\.\d+")
 server = None
 
 
@@ -20,12 +16,6 @@ def setUpModule():
 
 def tearDownModule():
     server.stop()
-
-
-def examples() -> list[tuple[list[str], str]]:
-    """Each command of the document with the output shown below it."""
-    blocks = re.findall(r"```console\n\$ logit (.*?)\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), flags=re.DOTALL)
-    return [(shlex.split(command), output) for command, output in blocks]
 
 
 def sums_and_wins(context: str, *continuations: str) -> tuple[list[float], list[int]]:
@@ -42,16 +32,8 @@ def sums_and_wins(context: str, *continuations: str) -> tuple[list[float], list[
 
 class WorkedExampleTest(unittest.TestCase):
     def test_commands_print_what_the_document_shows(self):
-        self.assertGreaterEqual(len(examples()), 2)
-        for arguments, shown in examples():
-            with self.subTest(arguments=arguments):
-                outcome = harness.run("logit", *arguments, "--server", server.address)
-                self.assertEqual(outcome.status, 0, outcome.stderr)
-                # Words and layout exactly; numbers as far as f32 fixes them.
-                blank = lambda text: re.sub(r"[ ─-]+", " ", NUMBER.sub("N", text)).strip()
-                self.assertEqual(blank(outcome.stdout), blank(shown))
-                for printed, written in zip(NUMBER.findall(outcome.stdout), NUMBER.findall(shown)):
-                    self.assertAlmostEqual(float(printed), float(written), delta=TOLERANCE * max(1, abs(float(written))))
+        self.assertGreaterEqual(len(console_examples.examples(DOCUMENT)), 2)
+        console_examples.check(self, DOCUMENT, server)
 
     def test_the_one_that_wins_more_positions_loses_in_total(self):
         sums, wins = sums_and_wins("The meeting will be held", " at the zoo", " on Monday morning")

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
-from logitd.v1 import decoding_service_pb2, generation_service_pb2, model_service_pb2, scoring_service_pb2
-from logitd.v1 import server_service_pb2
+from logitd.v1 import decoding_service_pb2, generation_service_pb2, model_service_pb2, plackett_luce_pb2
+from logitd.v1 import scoring_service_pb2, server_service_pb2
 
 # Every method of a client, and its request.
 METHODS: dict[str, type[Message]] = {
@@ -21,6 +21,7 @@ METHODS: dict[str, type[Message]] = {
     "/logitd.v1.ScoringService/Score": scoring_service_pb2.ScoreRequest,
     "/logitd.v1.ScoringService/Rank": scoring_service_pb2.RankRequest,
     "/logitd.v1.ScoringService/ScoreLogits": scoring_service_pb2.ScoreLogitsRequest,
+    "/logitd.v1.FittingService/FitStrengths": plackett_luce_pb2.FitStrengthsRequest,
     "/logitd.v1.ModelService/Tokenize": model_service_pb2.TokenizeRequest,
     "/logitd.v1.ModelService/Detokenize": model_service_pb2.DetokenizeRequest,
     "/logitd.v1.ModelService/ListModels": model_service_pb2.ListModelsRequest,
