@@ -4,7 +4,9 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 
 namespace logitd::server {
@@ -21,10 +23,16 @@ double NumberOf(const nlohmann::json& config, const char* name) {
   return found != text->end() && found->is_number() ? found->get<double>() : 0;
 }
 
-absl::Status Missing(const std::string& path, const char* name, double value, const std::string& key) {
+absl::Status Missing(const std::string& path, const char* name, double value, const std::string& what) {
   return absl::InvalidArgumentError(
-      absl::StrCat(path, " says ", name, " = ", value, ", which changes the logits: add ,", key, " to --head"));
+      absl::StrCat(path, " says ", name, " = ", value, ", which changes the logits: add ", what, " to --head"));
 }
+
+// Names under which models keep a factor of their logits. Its meaning is the model's own: Granite divides by
+// logits_scaling, and others multiply by it.
+constexpr const char* kScales[] = {"logit_scale",        "logits_scaling",
+                                   "lm_head_multiplier", "logits_mup_width_multiplier",
+                                   "dim_model_base",     "output_multiplier_scale"};
 
 }  // namespace
 
@@ -39,14 +47,19 @@ absl::Status CheckModelConfig(const HeadSpec& spec) {
   const auto config = nlohmann::json::parse(text, /*cb=*/nullptr, /*allow_exceptions=*/false);
   if (!config.is_object()) return absl::OkStatus();
   if (const double cap = NumberOf(config, "final_logit_softcapping"); cap > 0 && !spec.soft_cap) {
-    return Missing(path, "final_logit_softcapping", cap, absl::StrCat("soft_cap=", cap));
+    return Missing(path, "final_logit_softcapping", cap, absl::StrCat(",soft_cap=", cap));
   }
   if (spec.logit_scale) return absl::OkStatus();
-  if (const double scale = NumberOf(config, "logit_scale"); scale != 0 && scale != 1) {
-    return Missing(path, "logit_scale", scale, absl::StrCat("logit_scale=", scale));
-  }
-  if (const double scaling = NumberOf(config, "logits_scaling"); scaling != 0 && scaling != 1) {
-    return Missing(path, "logits_scaling", scaling, absl::StrCat("logit_scale=", 1 / scaling));
+  const std::string type = config.value("model_type", nlohmann::json()).dump();
+  for (const char* name : kScales) {
+    const double scale = NumberOf(config, name);
+    if (scale == 0 || scale == 1) continue;
+    if (name == std::string_view("logit_scale"))
+      return Missing(path, name, scale, absl::StrCat(",logit_scale=", scale));
+    if (name == std::string_view("logits_scaling") && absl::StartsWith(type, "\"granite")) {
+      return Missing(path, name, scale, absl::StrCat(",logit_scale=", 1 / scale));
+    }
+    return Missing(path, name, scale, ",logit_scale=F, with the factor F that this model's code multiplies logits by,");
   }
   return absl::OkStatus();
 }

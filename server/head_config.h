@@ -7,9 +7,9 @@
 
 namespace logitd::server {
 
-// That `spec` has the key for each thing that the file beside it says and that would change the logits:
-// final_logit_softcapping, logit_scale and logits_scaling. No file, or one that is no JSON of at most 1 MiB, says
-// nothing. Errors: INVALID_ARGUMENT, which names the key to give.
+// That `spec` has the key for each thing that the file beside it says and that would change the logits: a soft-cap, and
+// a factor under any of the names that models use. No file, or one that is no JSON of at most 1 MiB, says nothing.
+// Errors: INVALID_ARGUMENT, which names the key to give.
 absl::Status CheckModelConfig(const HeadSpec& spec);
 
 }  // namespace logitd::server

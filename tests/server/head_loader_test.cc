@@ -78,8 +78,10 @@ TEST_F(HeadLoaderTest, WhatTheModelsConfigurationSaysMustBeGiven) {
   } cases[] = {
       {"{\"final_logit_softcapping\": 30.0}", "add ,soft_cap=30", ",soft_cap=30"},
       {"{\"text_config\": {\"logit_scale\": 0.25}}", "add ,logit_scale=0.25", ",logit_scale=0.25"},
-      {"{\"logits_scaling\": 8}", "add ,logit_scale=0.125", ",logit_scale=0.125"},
-      {"{\"logits_scaling\": 8}", "add ,logit_scale=0.125", ",logit_scale=1"},
+      {"{\"model_type\": \"granitemoe\", \"logits_scaling\": 8}", "add ,logit_scale=0.125", ",logit_scale=0.125"},
+      {"{\"model_type\": \"hyperclovax\", \"logits_scaling\": 8}", "that this model's code multiplies",
+       ",logit_scale=8"},
+      {"{\"lm_head_multiplier\": 0.04}", "lm_head_multiplier = 0.04", ",logit_scale=0.04"},
   };
   for (const auto& test : cases) {
     Write(test.config, "config.json");
