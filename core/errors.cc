@@ -376,6 +376,15 @@ absl::Status TokenizerUnavailable(std::string_view model) {
                " has no tokenizer here: give token ids instead of text");
 }
 
+absl::Status ChatTemplateUnavailable(std::string_view model) {
+  return Plain(kChatTemplateUnavailable, "model ", Quoted(model),
+               " has no chat template here: render the conversation yourself and give the text or its tokens");
+}
+
+absl::Status ChatTemplateFailed(std::string_view field, std::string_view why) {
+  return OfField(kChatTemplateFailed, field, ": the model's chat template cannot render it: ", why);
+}
+
 absl::Status VocabularyUnavailable(std::string_view model) {
   return Plain(kVocabularyUnavailable, "the runner of model ", Quoted(model),
                " does not tell its vocabulary: take it from where the model is from");

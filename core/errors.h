@@ -115,6 +115,9 @@ absl::Status RunnerLost(std::string_view model);
 absl::Status RunnerProtocol(std::string_view what);
 absl::Status ModelOutputInvalid(std::string_view what);
 absl::Status TokenizerUnavailable(std::string_view model);
+absl::Status ChatTemplateUnavailable(std::string_view model);
+// `why`: one line, for people; it may hold the template's own words.
+absl::Status ChatTemplateFailed(std::string_view field, std::string_view why);
 absl::Status VocabularyUnavailable(std::string_view model);
 // `why`: the rest of a sentence, "no runner of it evaluates a sequence by itself".
 absl::Status NotReproducible(std::string_view model, std::string_view why);
