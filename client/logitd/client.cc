@@ -188,6 +188,10 @@ absl::StatusOr<v1::DetokenizeResponse> Client::Detokenize(const v1::DetokenizeRe
   return Call(*NewContext(), connection_->models(), &v1::ModelService::StubInterface::Detokenize, request);
 }
 
+absl::StatusOr<v1::RenderChatResponse> Client::RenderChat(const v1::RenderChatRequest& request) {
+  return Call(*NewContext(), connection_->models(), &v1::ModelService::StubInterface::RenderChat, request);
+}
+
 absl::Status Client::GetVocabulary(const v1::GetVocabularyRequest& request, const VocabularyCallback& on_tokens) {
   const auto context = NewContext();
   const auto reader = connection_->models().GetVocabulary(context.get(), request);

@@ -90,6 +90,7 @@ class Client {
   absl::StatusOr<v1::ListModelsResponse> Models();
   absl::StatusOr<v1::TokenizeResponse> Tokenize(const v1::TokenizeRequest& request);
   absl::StatusOr<v1::DetokenizeResponse> Detokenize(const v1::DetokenizeRequest& request);
+  absl::StatusOr<v1::RenderChatResponse> RenderChat(const v1::RenderChatRequest& request);
   // All tokens of a model, ascending, some in each response.
   absl::Status GetVocabulary(const v1::GetVocabularyRequest& request, const VocabularyCallback& on_tokens);
 

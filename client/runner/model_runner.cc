@@ -247,6 +247,7 @@ absl::Status Attachment::ReadWork() {
         break;
       case v1::AttachResponse::kTokenize:
       case v1::AttachResponse::kDetokenize:
+      case v1::AttachResponse::kRenderChat:
         calls_->Push(std::move(response));
         break;
       default:
@@ -415,6 +416,10 @@ bool Attachment::Write(const v1::AttachRequest& message, RowBuffer payload) {
 }
 
 }  // namespace
+
+absl::StatusOr<v1::RenderChatResult> Model::RenderChat(const v1::Chat& /*chat*/, const TextTask& /*task*/) {
+  return errors::ChatTemplateUnavailable(Info().name());
+}
 
 absl::Status ServeModel(const RunnerOptions& options, Model& model, std::stop_token stop) {
   return Attachment(options, model).Run(stop);

@@ -106,6 +106,10 @@ class Model {
                                                               const TextTask& /*task*/) {
     return Tokenize(text, options);
   }
+  // Renders a conversation by the rules of logitd.v1.ModelService.RenderChat; `call_id` stays unset. Required by
+  // capability `chat_template`. Threads and lanes: as TokenizeInLane; with lanes, it may return ABORTED too.
+  // Errors: CHAT_TEMPLATE_FAILED.
+  virtual absl::StatusOr<v1::RenderChatResult> RenderChat(const v1::Chat& chat, const TextTask& task);
   // Returns the bytes of the text, which are not always UTF-8.
   virtual absl::StatusOr<std::string> Detokenize(std::span<const TokenId> token_ids, bool render_special_tokens) = 0;
 };

@@ -18,6 +18,7 @@ int64_t TextBytes(const v1::AttachResponse& call) {
   int64_t bytes = 0;
   for (const std::string& text : call.tokenize().texts()) bytes += static_cast<int64_t>(text.size());
   for (const v1::TokenIds& tokens : call.detokenize().tokens()) bytes += kBytesPerToken * tokens.token_ids_size();
+  if (call.has_render_chat()) bytes += static_cast<int64_t>(call.render_chat().chat().ByteSizeLong());
   return bytes;
 }
 
@@ -29,7 +30,10 @@ struct TextCalls::Call {
   // The results so far.
   v1::TokenizeResult result;
 
-  int64_t id() const { return message.has_tokenize() ? message.tokenize().call_id() : message.detokenize().call_id(); }
+  int64_t id() const {
+    if (message.has_tokenize()) return message.tokenize().call_id();
+    return message.has_render_chat() ? message.render_chat().call_id() : message.detokenize().call_id();
+  }
 };
 
 TextCalls::TextCalls(Model& model, int32_t vocab_size, std::function<void(const v1::AttachRequest&)> write)
@@ -75,10 +79,12 @@ void TextCalls::Serve(int lane) {
     std::optional<v1::AttachRequest> answer;
     if (call->message.has_tokenize()) {
       answer = Tokenize(call, lane);
-      if (!answer) continue;
+    } else if (call->message.has_render_chat()) {
+      answer = RenderChat(call, lane);
     } else {
       answer = Detokenize(call->message.detokenize());
     }
+    if (!answer) continue;
     {
       std::lock_guard lock(open_mutex_);
       open_.erase(call->id());
@@ -116,6 +122,25 @@ std::optional<v1::AttachRequest> TextCalls::Tokenize(const std::shared_ptr<Call>
   call->result.set_call_id(request.call_id());
   v1::AttachRequest answer;
   *answer.mutable_tokenized() = std::move(call->result);
+  return answer;
+}
+
+std::optional<v1::AttachRequest> TextCalls::RenderChat(const std::shared_ptr<Call>& call, int lane) {
+  const v1::RenderChatCall& request = call->message.render_chat();
+  const TextTask task{.lane = lane, .field = "chat", .check_wanted = [this, &call] { return CheckWanted(*call); }};
+  const absl::Status wanted = CheckWanted(*call);
+  absl::StatusOr<v1::RenderChatResult> result = wanted.ok() ? model_.RenderChat(request.chat(), task) : wanted;
+  if (absl::IsAborted(result.status()) && lane + 1 < static_cast<int>(queues_.size())) {
+    queues_[static_cast<size_t>(lane) + 1]->Push(call);
+    return std::nullopt;
+  }
+  v1::AttachRequest answer;
+  if (result.ok()) {
+    *answer.mutable_rendered_chat() = *std::move(result);
+  } else {
+    *answer.mutable_rendered_chat()->mutable_error() = wire::ToProto(result.status());
+  }
+  answer.mutable_rendered_chat()->set_call_id(request.call_id());
   return answer;
 }
 

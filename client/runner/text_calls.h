@@ -2,7 +2,7 @@
 // size; answers may come in another order than the calls.
 //
 //   TextCalls calls(model, vocab_size, [&](const v1::AttachRequest& answer) { Write(answer); });
-//   calls.Push(std::move(response));  // `tokenize` or `detokenize`
+//   calls.Push(std::move(response));  // `tokenize`, `detokenize` or `render_chat`
 //   calls.Cancel(cancel.call_ids());
 //   calls.Close();
 //
@@ -48,6 +48,8 @@ class TextCalls {
   void Serve(int lane);
   // Unset: the call has moved to the next lane.
   std::optional<v1::AttachRequest> Tokenize(const std::shared_ptr<Call>& call, int lane);
+  // Unset: the call has moved to the next lane.
+  std::optional<v1::AttachRequest> RenderChat(const std::shared_ptr<Call>& call, int lane);
   v1::AttachRequest Detokenize(const v1::DetokenizeCall& call);
   absl::Status CheckWanted(const Call& call) const;
 

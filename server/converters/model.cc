@@ -224,6 +224,8 @@ RunnerCapabilities FromProto(const v1::RunnerCapabilities& message) {
   capabilities.tokenizer = message.tokenizer();
   capabilities.vocabulary = message.vocabulary();
   capabilities.tokens_spell_text = message.tokens_spell_text();
+  // Without a tokenizer there is nothing to render for.
+  capabilities.chat_template = message.chat_template() && message.tokenizer();
   return capabilities;
 }
 
@@ -311,6 +313,7 @@ void ToProto(const RunnerCapabilities& capabilities, v1::RunnerCapabilities& mes
   message.set_tokenizer(capabilities.tokenizer);
   message.set_vocabulary(capabilities.vocabulary);
   message.set_tokens_spell_text(capabilities.tokens_spell_text);
+  message.set_chat_template(capabilities.chat_template);
 }
 
 TokenizationOptions FromProto(const v1::TokenizationOptions& message) {

@@ -57,6 +57,16 @@ absl::StatusOr<std::vector<std::string>> AttachedRunner::Detokenize(std::vector<
   return std::move(call->texts);
 }
 
+absl::StatusOr<RenderedChat> AttachedRunner::RenderChat(const ChatBytes& chat, const RequestContext& context) {
+  auto call = std::make_shared<TokenizerCall>();
+  call->expected = 1;
+  call->text_bytes = static_cast<int64_t>(chat.size());
+  ASSIGN_OR_RETURN(const int64_t call_id, BeginCall(call, context));
+  link_->SendRenderChat(call_id, chat);
+  RETURN_IF_ERROR(WaitForCall(call_id, call, context));
+  return std::move(call->chats.front());
+}
+
 absl::StatusOr<int64_t> AttachedRunner::BeginCall(std::shared_ptr<TokenizerCall> call, const RequestContext& context) {
   const bool is_short = call->text_bytes <= kShortCallBytes;
   size_t& open = is_short ? short_calls_ : long_calls_;
@@ -140,6 +150,17 @@ absl::Status AttachedRunner::OnTokenized(int64_t call_id, absl::StatusOr<std::ve
 
 absl::Status AttachedRunner::OnDetokenized(int64_t call_id, absl::StatusOr<std::vector<std::string>> texts) {
   return OnAnswer(call_id, std::move(texts), &TokenizerCall::texts);
+}
+
+absl::Status AttachedRunner::OnRenderedChat(int64_t call_id, absl::StatusOr<RenderedChat> chat) {
+  if (!chat.ok()) return OnAnswer<RenderedChat>(call_id, chat.status(), &TokenizerCall::chats);
+  const auto is_known = [this](TokenId id) { return id >= 0 && id < vocab_size_; };
+  if (!std::all_of(chat->token_ids.begin(), chat->token_ids.end(), is_known)) {
+    return errors::RunnerProtocol("rendered_chat has an id out of range");
+  }
+  std::vector<RenderedChat> chats;
+  chats.push_back(*std::move(chat));
+  return OnAnswer<RenderedChat>(call_id, std::move(chats), &TokenizerCall::chats);
 }
 
 bool AttachedRunner::IsOverdue(std::chrono::steady_clock::time_point now) {

@@ -49,6 +49,8 @@ class AttachedRunner {
   // Returns the bytes of each text, which are not always UTF-8. Blocks; errors as Tokenize.
   absl::StatusOr<std::vector<std::string>> Detokenize(std::vector<std::vector<TokenId>> tokens,
                                                       bool render_special_tokens, const RequestContext& context);
+  // Renders a conversation with the model's chat template. Blocks; errors as Tokenize.
+  absl::StatusOr<RenderedChat> RenderChat(const ChatBytes& chat, const RequestContext& context);
 
   // Whether the runner hangs: it has had a batch, or calls of its tokenizer, for too long without an answer.
   bool IsOverdue(std::chrono::steady_clock::time_point now);
@@ -56,6 +58,7 @@ class AttachedRunner {
   // The runner's answer to a call. Errors: RUNNER_PROTOCOL.
   absl::Status OnTokenized(int64_t call_id, absl::StatusOr<std::vector<std::vector<TokenId>>> tokens);
   absl::Status OnDetokenized(int64_t call_id, absl::StatusOr<std::vector<std::string>> texts);
+  absl::Status OnRenderedChat(int64_t call_id, absl::StatusOr<RenderedChat> chat);
   // The runner is gone, and the reason will follow in OnLost. No more batches are sent.
   void StopBatches() { scheduler_->StopBatches(); }
   // The runner is gone. All waiting and all later calls fail with `status`. `end`: how the runner ended.
@@ -72,6 +75,7 @@ class AttachedRunner {
     absl::Status status;
     std::vector<std::vector<TokenId>> tokens;
     std::vector<std::string> texts;
+    std::vector<RenderedChat> chats;
   };
 
   absl::StatusOr<int64_t> BeginCall(std::shared_ptr<TokenizerCall> call, const RequestContext& context);

@@ -95,6 +95,7 @@ struct RunnerCapabilities {
   bool vocabulary = false;
   // As in logitd.v1.RunnerCapabilities. token_bound.h needs it.
   bool tokens_spell_text = false;
+  bool chat_template = false;
 
   bool operator==(const RunnerCapabilities&) const = default;
 };

@@ -21,6 +21,7 @@ class RunnerLink {
   virtual void SendTokenize(int64_t call_id, std::vector<std::string> texts, const TokenizationOptions& options) = 0;
   virtual void SendDetokenize(int64_t call_id, std::vector<std::vector<TokenId>> tokens,
                               bool render_special_tokens) = 0;
+  virtual void SendRenderChat(int64_t call_id, const ChatBytes& chat) = 0;
   // No caller waits for this call of the tokenizer any more. The runner still answers it.
   virtual void SendCancelCall(int64_t call_id) = 0;
 };

@@ -232,6 +232,11 @@ absl::StatusOr<std::vector<std::string>> ServedModel::Detokenize(const std::vect
                      [&](AttachedRunner& runner) { return runner.Detokenize(tokens, render_special_tokens, context); });
 }
 
+absl::StatusOr<RenderedChat> ServedModel::RenderChat(const ChatBytes& chat, const RequestContext& context) {
+  if (!capabilities_.chat_template) return errors::ChatTemplateUnavailable(description_.name);
+  return OnAnyRunner(context, [&](AttachedRunner& runner) { return runner.RenderChat(chat, context); });
+}
+
 absl::StatusOr<std::string> ServedModel::TextPrefix(const RequestContext& context) {
   if (std::optional<std::string> known = facts_.text_prefix()) return *std::move(known);
   constexpr std::string_view kProbe = "a";

@@ -112,6 +112,8 @@ class ServedModel {
                                                              const RequestContext& context);
   absl::StatusOr<std::vector<std::string>> Detokenize(const std::vector<std::vector<TokenId>>& tokens,
                                                       bool render_special_tokens, const RequestContext& context);
+  // Errors: also CHAT_TEMPLATE_UNAVAILABLE.
+  absl::StatusOr<RenderedChat> RenderChat(const ChatBytes& chat, const RequestContext& context);
 
   // The bytes that the tokenizer puts before a text, such as SentencePiece's space. The runner is asked once. Empty: it
   // puts nothing there, or its addition cannot be told from the text. Errors: as Tokenize.

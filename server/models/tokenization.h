@@ -3,6 +3,10 @@
 #define LOGITD_SERVER_MODELS_TOKENIZATION_H_
 
 #include <optional>
+#include <string>
+#include <vector>
+
+#include "core/types.h"
 
 namespace logitd::server {
 
@@ -18,6 +22,15 @@ struct TokenizationOptions {
   bool truncates_context = false;
   // The text continues other text: nothing is put before it.
   bool continues_text = false;
+};
+
+// A conversation: a serialized logitd.v1.Chat, which server/models only passes on.
+using ChatBytes = std::string;
+
+// What a model's chat template made of a conversation.
+struct RenderedChat {
+  std::string text;
+  std::vector<TokenId> token_ids;
 };
 
 }  // namespace logitd::server

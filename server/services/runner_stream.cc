@@ -84,6 +84,14 @@ void RunnerOutbox::SendDetokenize(int64_t call_id, std::vector<std::vector<Token
   Send(message);
 }
 
+void RunnerOutbox::SendRenderChat(int64_t call_id, const ChatBytes& chat) {
+  v1::AttachResponse message;
+  message.mutable_render_chat()->set_call_id(call_id);
+  // The handler has just made these bytes.
+  message.mutable_render_chat()->mutable_chat()->ParseFromString(chat);
+  Send(message);
+}
+
 void RunnerOutbox::SendCancelCall(int64_t call_id) {
   v1::AttachResponse message;
   message.mutable_cancel()->add_call_ids(call_id);
@@ -232,6 +240,13 @@ absl::Status RunnerStream::HandleAnswer() {
       if (result.has_error()) return runner_->OnDetokenized(result.call_id(), FromProto(result.error()));
       return runner_->OnDetokenized(result.call_id(),
                                     std::vector<std::string>(result.texts().begin(), result.texts().end()));
+    }
+    case v1::AttachRequest::kRenderedChat: {
+      v1::RenderChatResult& result = *request_.mutable_rendered_chat();
+      if (result.has_error()) return runner_->OnRenderedChat(result.call_id(), FromProto(result.error()));
+      return runner_->OnRenderedChat(result.call_id(),
+                                     RenderedChat{std::move(*result.mutable_text()),
+                                                  {result.token_ids().begin(), result.token_ids().end()}});
     }
     default:
       return errors::RunnerProtocol("a message without a kind");

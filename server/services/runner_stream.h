@@ -38,6 +38,7 @@ class RunnerOutbox final : public RunnerLink {
   void SendCancel(int64_t batch_id, std::vector<int64_t> sequence_ids) override;
   void SendTokenize(int64_t call_id, std::vector<std::string> texts, const TokenizationOptions& options) override;
   void SendDetokenize(int64_t call_id, std::vector<std::vector<TokenId>> tokens, bool render_special_tokens) override;
+  void SendRenderChat(int64_t call_id, const ChatBytes& chat) override;
   void SendCancelCall(int64_t call_id) override;
   void Send(const v1::AttachResponse& message);
   // Sends a heartbeat, unless another message is on its way or the runner has not been accepted yet.

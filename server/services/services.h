@@ -23,6 +23,7 @@
 #include "server/handlers/get_vocabulary.h"
 #include "server/handlers/list_models.h"
 #include "server/handlers/rank.h"
+#include "server/handlers/render_chat.h"
 #include "server/handlers/score.h"
 #include "server/handlers/tokenize.h"
 #include "server/services/call_env.h"
@@ -138,7 +139,8 @@ class FittingService final : public v1::FittingService::WithRawCallbackMethod_Fi
 class ModelService final
     : public v1::ModelService::WithRawCallbackMethod_GetVocabulary<
           v1::ModelService::WithRawCallbackMethod_ListModels<v1::ModelService::WithRawCallbackMethod_Tokenize<
-              v1::ModelService::WithRawCallbackMethod_Detokenize<v1::ModelService::Service>>>> {
+              v1::ModelService::WithRawCallbackMethod_Detokenize<
+                  v1::ModelService::WithRawCallbackMethod_RenderChat<v1::ModelService::Service>>>>> {
  public:
   explicit ModelService(CallEnv env) : env_(env) {}
 
@@ -153,6 +155,10 @@ class ModelService final
   grpc::ServerUnaryReactor* Detokenize(grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
                                        grpc::ByteBuffer* response) override {
     return Start(env_, context, request, response, server::Detokenize);
+  }
+  grpc::ServerUnaryReactor* RenderChat(grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
+                                       grpc::ByteBuffer* response) override {
+    return Start(env_, context, request, response, server::RenderChat);
   }
   grpc::ServerWriteReactor<grpc::ByteBuffer>* GetVocabulary(grpc::CallbackServerContext* context,
                                                             const grpc::ByteBuffer* request) override {

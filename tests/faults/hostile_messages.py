@@ -24,6 +24,7 @@ METHODS: dict[str, type[Message]] = {
     "/logitd.v1.FittingService/FitStrengths": plackett_luce_pb2.FitStrengthsRequest,
     "/logitd.v1.ModelService/Tokenize": model_service_pb2.TokenizeRequest,
     "/logitd.v1.ModelService/Detokenize": model_service_pb2.DetokenizeRequest,
+    "/logitd.v1.ModelService/RenderChat": model_service_pb2.RenderChatRequest,
     "/logitd.v1.ModelService/ListModels": model_service_pb2.ListModelsRequest,
     "/logitd.v1.ModelService/GetVocabulary": model_service_pb2.GetVocabularyRequest,
     "/logitd.v1.ServerService/GetServerInfo": server_service_pb2.GetServerInfoRequest,
@@ -155,6 +156,8 @@ class Calls:
             item.candidates.add().sums.sum_model_log_prob = -1
         elif name == "TokenizeRequest":
             request.texts.extend(["some text " * pick.randrange(100)] * pick.randrange(1, 4))
+        elif name == "RenderChatRequest":
+            request.chat.messages.add(role="user", content="some text " * pick.randrange(100))
         elif name == "DetokenizeRequest":
             request.tokens.add().token_ids.extend(pick.randrange(1000) for _ in range(pick.randrange(50)))
 

@@ -36,7 +36,7 @@ const std::vector<const Message*>& Requests() {
       &v1::RankRequest::default_instance(),         &v1::ScoreLogitsRequest::default_instance(),
       &v1::TokenizeRequest::default_instance(),     &v1::DetokenizeRequest::default_instance(),
       &v1::ListModelsRequest::default_instance(),   &v1::AttachRequest::default_instance(),
-      &v1::GetVocabularyRequest::default_instance()};
+      &v1::GetVocabularyRequest::default_instance(), &v1::RenderChatRequest::default_instance()};
   return requests;
 }
 

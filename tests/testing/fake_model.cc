@@ -100,6 +100,7 @@ v1::RunnerCapabilities FakeModel::Capabilities() const {
   capabilities.set_tokenizer(options_.tokenizer);
   capabilities.set_vocabulary(options_.vocabulary);
   capabilities.set_tokens_spell_text(options_.tokens_spell_text);
+  capabilities.set_chat_template(options_.chat_template);
   capabilities.add_dtypes(v1::LOGITS_DTYPE_F32);
   return capabilities;
 }
@@ -240,6 +241,18 @@ void FakeModel::Drop(int64_t sequence_id) {
   if (sequences_.erase(sequence_id) == 0) return;
   ledger_.Close(sequence_id);
   --open_sequence_count_;
+}
+
+absl::StatusOr<v1::RenderChatResult> FakeModel::RenderChat(const v1::Chat& chat, const runner::TextTask& /*task*/) {
+  v1::RenderChatResult result;
+  for (const v1::ChatMessage& message : chat.messages()) {
+    if (message.content().empty()) return errors::ChatTemplateFailed("chat", "an empty message");
+    *result.mutable_text() += message.role() + " " + message.content() + ".";
+  }
+  if (!chat.has_add_generation_prompt() || chat.add_generation_prompt()) *result.mutable_text() += "assistant ";
+  ASSIGN_OR_RETURN(const std::vector<TokenId> ids, FakeTokenize(result.text()));
+  result.mutable_token_ids()->Add(ids.begin(), ids.end());
+  return result;
 }
 
 absl::StatusOr<std::vector<TokenId>> FakeModel::Tokenize(const std::string& text,

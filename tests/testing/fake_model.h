@@ -62,6 +62,8 @@ struct FakeModelOptions {
   // The tokenizer puts EOS behind a text, wherever it puts BOS before one.
   bool adds_eos = false;
   bool tokenizer = true;
+  // It renders conversations: "role content." for each message, then "assistant ". An empty content is refused.
+  bool chat_template = false;
   // The tokenizer puts a space before a text and after a control token, as SentencePiece does.
   bool space_prefix = false;
   // The tokenizer turns capitals into small letters, and takes <s> for what it has no token for.
@@ -118,6 +120,7 @@ class FakeModel : public runner::Model {
                                                 const runner::TokenizeOptions& options) override;
   absl::StatusOr<std::vector<TokenId>> TokenizeInLane(const std::string& text, const runner::TokenizeOptions& options,
                                                       const runner::TextTask& task) override;
+  absl::StatusOr<v1::RenderChatResult> RenderChat(const v1::Chat& chat, const runner::TextTask& task) override;
   absl::StatusOr<std::string> Detokenize(std::span<const TokenId> token_ids, bool render_special_tokens) override;
 
   // Batches with work, so far.

@@ -3,7 +3,7 @@
 //   random_model --vocab ggml-vocab-gpt-2.gguf --out model.gguf
 //     [--arch llama|gemma|gemma2|gemma3|qwen2|gpt2|gptneox|phi2|falcon|starcoder2|mamba] [--layers 2] [--embedding 64]
 //     [--context 2048] [--seed 1] [--unset KEY]... [--set-false KEY]... [--type f32|f16] [--fill TENSOR=VALUE]...
-//     [--set KEY=NUMBER]... [--set-float KEY=NUMBER]...
+//     [--set KEY=NUMBER]... [--set-float KEY=NUMBER]... [--chat-template FILE]
 //
 // The vocabulary is every tokenizer.* key of the file, without those of --unset, and false for those of --set-false.
 // Weights are f32 (or f16), normal with a deviation of 1 / sqrt(columns), from SplitMix64 of the seed: equal arguments
@@ -16,6 +16,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
 #include <iterator>
 #include <map>
 #include <memory>
@@ -37,6 +38,7 @@ struct Arguments {
   uint32_t context = 2048;
   uint64_t seed = 1;
   std::vector<std::string> unset;
+  std::string chat_template;
   std::map<std::string, float> fill;
   std::map<std::string, uint32_t> set;
   std::map<std::string, float> set_float;
@@ -338,6 +340,10 @@ int main(int argc, char** argv) {
       } else {
         arguments.set[name] = static_cast<uint32_t>(std::strtoul(number, nullptr, 10));
       }
+    } else if (flag == "--chat-template") {
+      std::ifstream file(value, std::ios::binary);
+      arguments.chat_template.assign(std::istreambuf_iterator<char>(file), {});
+      if (arguments.chat_template.empty()) return Fail("cannot read " + value, 1);
     } else if (flag == "--set-false") {
       arguments.set_false.push_back(value);
     } else {
@@ -356,6 +362,9 @@ int main(int argc, char** argv) {
   if (tokens < 0) return Fail(arguments.vocab + " has no vocabulary", 1);
   const auto vocab_size = static_cast<int64_t>(gguf_get_arr_n(file.get(), tokens));
   KeepTokenizerKeys(file.get(), arguments.unset);
+  if (!arguments.chat_template.empty()) {
+    gguf_set_val_str(file.get(), "tokenizer.chat_template", arguments.chat_template.c_str());
+  }
   for (const std::string& key : arguments.set_false) gguf_set_val_bool(file.get(), key.c_str(), false);
   Writer writer(arguments, file.get());
   WriteModel(arguments, file.get(), vocab_size, writer);

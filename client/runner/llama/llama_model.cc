@@ -248,6 +248,7 @@ v1::RunnerCapabilities LlamaModel::Capabilities() const {
   capabilities.set_vocabulary(true);
   capabilities.set_tokens_spell_text(tokens_spell_text_);
   capabilities.set_isolation(cache_.isolates);
+  capabilities.set_chat_template(tokenizer_->has_chat_template());
   capabilities.add_dtypes(v1::LOGITS_DTYPE_F32);
   return capabilities;
 }
@@ -295,6 +296,14 @@ absl::StatusOr<std::vector<TokenId>> LlamaModel::TokenizeInLane(const std::strin
   const bool add_bos = options.add_special_tokens.value_or(info_.adds_bos());
   if (add_bos && info_.has_bos_token_id()) token_ids.insert(token_ids.begin(), info_.bos_token_id());
   return token_ids;
+}
+
+absl::StatusOr<v1::RenderChatResult> LlamaModel::RenderChat(const v1::Chat& chat, const TextTask& task) {
+  if (!tokenizer_->has_chat_template()) return errors::ChatTemplateUnavailable(info_.name());
+  if (const auto bytes = static_cast<int64_t>(chat.ByteSizeLong()); bytes > kMaxTextBytes) {
+    return errors::AboveLimit(task.field, bytes, kMaxTextBytes, 0, "bytes");
+  }
+  return tokenizer_->RenderChat(chat, task);
 }
 
 absl::StatusOr<std::string> LlamaModel::Detokenize(std::span<const TokenId> token_ids, bool render_special_tokens) {

@@ -74,6 +74,7 @@ class LlamaModel : public Model {
   // As Model, in the tokenizer's processes. Errors: as TokenizerClient::Tokenize.
   absl::StatusOr<std::vector<TokenId>> TokenizeInLane(const std::string& text, const TokenizeOptions& options,
                                                       const TextTask& task) override;
+  absl::StatusOr<v1::RenderChatResult> RenderChat(const v1::Chat& chat, const TextTask& task) override;
   absl::StatusOr<std::string> Detokenize(std::span<const TokenId> token_ids, bool render_special_tokens) override;
 
  private:

@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -18,6 +19,7 @@
 #include "client/runner/llama/tokenizer_pipe.h"
 #include "core/errors.h"
 #include "core/limits.h"
+#include "wire/error.h"
 
 extern char** environ;
 
@@ -57,7 +59,7 @@ struct TokenizerClient::Worker {
 struct TokenizerClient::Turn {
   End end = End::kGone;
   // Set by kAnswered; not OK if the tokenizer refused the text.
-  absl::StatusOr<std::vector<TokenId>> tokens = std::vector<TokenId>();
+  absl::StatusOr<std::string> answer = std::string();
 };
 
 TokenizerClient::TokenizerClient(TokenizerClientOptions options) : options_(std::move(options)) {
@@ -117,6 +119,7 @@ absl::Status TokenizerClient::StartVocabularyProcess() {
                             options_.model_file);
   }
   vocab_size_ = ready.vocab_size;
+  has_chat_template_ = ready.has_chat_template != 0;
   return absl::OkStatus();
 }
 
@@ -183,32 +186,32 @@ std::string TokenizerClient::EndWorker(Worker& worker) {
   return status ? DescribeEnd(*status) : "the end of its parent";
 }
 
-TokenizerClient::Turn TokenizerClient::TakeTurn(Worker& worker, const std::string& text, bool parse_special_tokens,
+TokenizerClient::Turn TokenizerClient::TakeTurn(Worker& worker, uint32_t kind, const std::string& question, size_t most,
                                                 const TextTask& task) {
   const TokenizerLane& lane = options_.lanes[static_cast<size_t>(task.lane)];
   const std::chrono::nanoseconds cpu_limit =
-      CpuTime(worker.pid) + lane.cpu_time + lane.cpu_time_per_byte * static_cast<int64_t>(text.size());
-  const TextHeader text_header{static_cast<uint32_t>(text.size()), parse_special_tokens ? 1u : 0u};
-  std::string request(sizeof(text_header), '\0');
-  std::memcpy(request.data(), &text_header, sizeof(text_header));
+      CpuTime(worker.pid) + lane.cpu_time + lane.cpu_time_per_byte * static_cast<int64_t>(question.size());
+  const QuestionHeader question_header{kind, static_cast<uint32_t>(question.size())};
+  std::string head(sizeof(question_header), '\0');
+  std::memcpy(head.data(), &question_header, sizeof(question_header));
   size_t sent = 0;
-  TokensHeader tokens_header;
+  AnswerHeader answer_header;
   std::string body;
   size_t received = 0;
   bool has_header = false;
-  // The two halves of a request, so that the text is not copied.
+  // The two halves of a question, so that the text is not copied.
   const auto send_some = [&] {
-    const bool in_header = sent < request.size();
-    const char* data = in_header ? request.data() + sent : text.data() + (sent - request.size());
-    const size_t size = in_header ? request.size() - sent : text.size() - (sent - request.size());
+    const bool in_header = sent < head.size();
+    const char* data = in_header ? head.data() + sent : question.data() + (sent - head.size());
+    const size_t size = in_header ? head.size() - sent : question.size() - (sent - head.size());
     return ::send(worker.fd, data, size, MSG_NOSIGNAL);
   };
   const auto receive_some = [&] {
-    char* data = has_header ? body.data() + received : reinterpret_cast<char*>(&tokens_header) + received;
-    return ::recv(worker.fd, data, (has_header ? body.size() : sizeof(tokens_header)) - received, 0);
+    char* data = has_header ? body.data() + received : reinterpret_cast<char*>(&answer_header) + received;
+    return ::recv(worker.fd, data, (has_header ? body.size() : sizeof(answer_header)) - received, 0);
   };
   while (true) {
-    const bool sending = sent < request.size() + text.size();
+    const bool sending = sent < head.size() + question.size();
     const ssize_t moved = sending ? send_some() : receive_some();
     if (moved < 0 && errno == EINTR) continue;
     if (moved == 0 || (moved < 0 && errno != EAGAIN)) return {End::kGone};
@@ -221,24 +224,21 @@ TokenizerClient::Turn TokenizerClient::TakeTurn(Worker& worker, const std::strin
     }
     (sending ? sent : received) += static_cast<size_t>(moved);
     if (sending) continue;
-    if (!has_header && received == sizeof(tokens_header)) {
-      // A tokenizer that normalises may turn one character into many, but never into 64 tokens per byte.
-      if (tokens_header.count > static_cast<int64_t>(64 * (text.size() + 64))) return {End::kGone};
+    if (!has_header && received == sizeof(answer_header)) {
+      const int64_t bytes = answer_header.bytes;
+      if (bytes > static_cast<int64_t>(most)) return {End::kGone};
       has_header = true;
       received = 0;
-      body.resize(tokens_header.count >= 0 ? static_cast<size_t>(tokens_header.count) * sizeof(TokenId)
-                                           : static_cast<size_t>(-static_cast<int64_t>(tokens_header.count)));
+      body.resize(static_cast<size_t>(bytes >= 0 ? bytes : -bytes));
     }
     if (has_header && received == body.size()) break;
   }
-  if (tokens_header.count < 0) return {End::kAnswered, errors::MalformedMessage(task.field, body)};
-  std::vector<TokenId> tokens(static_cast<size_t>(tokens_header.count));
-  if (!tokens.empty()) std::memcpy(tokens.data(), body.data(), body.size());
-  return {End::kAnswered, std::move(tokens)};
+  if (answer_header.bytes < 0) return {End::kAnswered, errors::MalformedMessage(task.field, body)};
+  return {End::kAnswered, std::move(body)};
 }
 
-absl::StatusOr<std::vector<TokenId>> TokenizerClient::Tokenize(const std::string& text, bool parse_special_tokens,
-                                                               const TextTask& task) {
+absl::StatusOr<std::string> TokenizerClient::Answer(uint32_t kind, const std::string& question, size_t most,
+                                                    const TextTask& task, const absl::Status& failed) {
   const auto lane = static_cast<size_t>(task.lane);
   Worker& worker = *workers_[lane];
   std::lock_guard lock(worker.mutex);
@@ -247,24 +247,52 @@ absl::StatusOr<std::vector<TokenId>> TokenizerClient::Tokenize(const std::string
   for (int attempt = 1; attempt <= kAttempts; ++attempt) {
     RETURN_IF_ERROR(task.check_wanted());
     if (worker.fd < 0) RETURN_IF_ERROR(StartWorker(worker, options_.lanes[lane].nice));
-    Turn turn = TakeTurn(worker, text, parse_special_tokens, task);
-    if (turn.end == End::kAnswered && text.size() <= kKeptWorkerTextBytes) return std::move(turn.tokens);
+    Turn turn = TakeTurn(worker, kind, question, most, task);
+    // A template may make a long text of a short conversation.
+    const size_t longest =
+        std::max(question.size(), kind == QuestionHeader::kChat && turn.answer.ok() ? turn.answer->size() : 0);
+    if (turn.end == End::kAnswered && longest <= kKeptWorkerTextBytes) return std::move(turn.answer);
     const std::string how = EndWorker(worker);
     switch (turn.end) {
       case End::kAnswered:
       case End::kNotWanted:
-        return std::move(turn.tokens);
+        return std::move(turn.answer);
       case End::kTooLong:
         if (lane + 1 < options_.lanes.size()) return absl::AbortedError("takes longer than this lane allows");
         std::fprintf(stderr, "logitd-llama: a text of %zu bytes takes the tokenizer too long; it is refused\n",
-                     text.size());
-        return errors::TokenizerFailed(task.field, static_cast<int64_t>(text.size()));
+                     question.size());
+        return failed;
       case End::kGone:
-        std::fprintf(stderr, "logitd-llama: a text of %zu bytes ended the tokenizer (%s)%s\n", text.size(), how.c_str(),
-                     attempt < kAttempts ? "; it is tried once more" : " again; it is refused");
+        std::fprintf(stderr, "logitd-llama: a text of %zu bytes ended the tokenizer (%s)%s\n", question.size(),
+                     how.c_str(), attempt < kAttempts ? "; it is tried once more" : " again; it is refused");
     }
   }
-  return errors::TokenizerFailed(task.field, static_cast<int64_t>(text.size()));
+  return failed;
+}
+
+absl::StatusOr<std::vector<TokenId>> TokenizerClient::Tokenize(const std::string& text, bool parse_special_tokens,
+                                                               const TextTask& task) {
+  // A tokenizer that normalises may turn one character into many, but never into 64 tokens per byte.
+  const size_t most = 64 * (text.size() + 64) * sizeof(TokenId);
+  ASSIGN_OR_RETURN(
+      const std::string bytes,
+      Answer(parse_special_tokens ? QuestionHeader::kTextWithSpecialTokens : QuestionHeader::kText, text, most, task,
+             errors::TokenizerFailed(task.field, static_cast<int64_t>(text.size()))));
+  std::vector<TokenId> tokens(bytes.size() / sizeof(TokenId));
+  if (!tokens.empty()) std::memcpy(tokens.data(), bytes.data(), tokens.size() * sizeof(TokenId));
+  return tokens;
+}
+
+absl::StatusOr<v1::RenderChatResult> TokenizerClient::RenderChat(const v1::Chat& chat, const TextTask& task) {
+  // The text, and at most one token of at most five bytes for each of its bytes.
+  constexpr size_t kMost = 6 * static_cast<size_t>(kMaxTextBytes) + 4096;
+  ASSIGN_OR_RETURN(const std::string bytes,
+                   Answer(QuestionHeader::kChat, chat.SerializeAsString(), kMost, task,
+                          errors::ChatTemplateFailed("chat", "it takes too long, or ends the process that renders it")));
+  v1::RenderChatResult result;
+  if (!result.ParseFromString(bytes)) return errors::Internal("the rendered conversation cannot be read");
+  if (result.has_error()) return wire::FromProto(result.error());
+  return result;
 }
 
 }  // namespace logitd::runner

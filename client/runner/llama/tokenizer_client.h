@@ -23,6 +23,7 @@
 #include "absl/status/statusor.h"
 #include "client/runner/model_runner.h"
 #include "core/types.h"
+#include "logitd/v1/model_runner_service.pb.h"
 
 namespace logitd::runner {
 
@@ -54,6 +55,8 @@ class TokenizerClient {
   TokenizerClient& operator=(const TokenizerClient&) = delete;
 
   int32_t vocab_size() const { return vocab_size_; }
+  // The model has a chat template that can be used.
+  bool has_chat_template() const { return has_chat_template_; }
 
   // Returns the text's tokens, without special tokens around them. Blocks. If the worker ends, by whatever signal, the
   // text is tried once more.
@@ -66,6 +69,11 @@ class TokenizerClient {
   // REQUIRES: 0 <= task.lane < number of lanes; the text has at most kMaxTextBytes bytes.
   absl::StatusOr<std::vector<TokenId>> Tokenize(const std::string& text, bool parse_special_tokens,
                                                 const TextTask& task);
+
+  // Renders a conversation; `call_id` stays unset. Blocks, in the lane of a text of the same size.
+  // Errors: as Tokenize, with CHAT_TEMPLATE_FAILED (also in the place of TOKENIZER_FAILED) and LIMIT_EXCEEDED.
+  // REQUIRES: has_chat_template(); the conversation has at most kMaxTextBytes bytes.
+  absl::StatusOr<v1::RenderChatResult> RenderChat(const v1::Chat& chat, const TextTask& task);
 
  private:
   struct Worker;
@@ -82,11 +90,16 @@ class TokenizerClient {
   absl::Status StartWorker(Worker& worker, int nice);
   // Ends the worker if it runs. Returns how it ended, for people.
   std::string EndWorker(Worker& worker);
-  Turn TakeTurn(Worker& worker, const std::string& text, bool parse_special_tokens, const TextTask& task);
+  // Gives the worker of the task's lane a question. Returns the answer's bytes. `kind`: of QuestionHeader; `failed`:
+  // the error if the question ends its workers or takes too long; `most`: bytes of the longest answer.
+  absl::StatusOr<std::string> Answer(uint32_t kind, const std::string& question, size_t most, const TextTask& task,
+                                     const absl::Status& failed);
+  Turn TakeTurn(Worker& worker, uint32_t kind, const std::string& question, size_t most, const TextTask& task);
 
   const TokenizerClientOptions options_;
   std::vector<std::unique_ptr<Worker>> workers_;
   int32_t vocab_size_ = 0;
+  bool has_chat_template_ = false;
 
   // Held while the vocabulary process is asked or started.
   std::mutex vocabulary_mutex_;

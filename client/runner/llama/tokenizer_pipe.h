@@ -2,8 +2,8 @@
 //
 //   runner -> vocabulary process: VocabularyCommand (kFork carries the worker's end of a new socket pair)
 //   vocabulary process -> runner: VocabularyReady once, then one VocabularyAnswer per command
-//   runner -> worker:             TextHeader, the text's bytes
-//   worker -> runner:             TokensHeader, then `count` token ids, or -`count` bytes of a message
+//   runner -> worker:             QuestionHeader, the question's bytes
+//   worker -> runner:             AnswerHeader, the answer's bytes, or those of a message
 //
 // Both ends are the same program on the same machine: native byte order, no versions.
 #ifndef LOGITD_CLIENT_RUNNER_LLAMA_TOKENIZER_PIPE_H_
@@ -22,6 +22,8 @@ inline constexpr int kVocabularyProcessFd = 3;
 struct VocabularyReady {
   // -1: the file has no vocabulary that llama.cpp can read.
   int32_t vocab_size = -1;
+  // 1: it renders conversations.
+  int32_t has_chat_template = 0;
 };
 
 struct VocabularyCommand {
@@ -39,13 +41,22 @@ struct VocabularyAnswer {
   int32_t value = 0;
 };
 
-struct TextHeader {
-  uint32_t text_bytes = 0;
-  uint32_t parse_special_tokens = 0;
+struct QuestionHeader {
+  enum Kind : uint32_t {
+    // A text. Answer: its token ids.
+    kText = 0,
+    // As kText; names of control tokens become those tokens.
+    kTextWithSpecialTokens = 1,
+    // A serialized v1::Chat. Answer: a serialized v1::RenderChatResult.
+    kChat = 2,
+  };
+  uint32_t kind = kText;
+  uint32_t bytes = 0;
 };
 
-struct TokensHeader {
-  int32_t count = 0;
+struct AnswerHeader {
+  // Below 0: the question failed, and -bytes bytes of a message for people follow.
+  int32_t bytes = 0;
 };
 
 // Transfer whole buffers; they block. False: the other end is gone. Never raise SIGPIPE.

@@ -15,13 +15,17 @@
 #include <cstdint>
 #include <exception>
 #include <limits>
+#include <memory>
 #include <set>
+#include <stdexcept>
 #include <vector>
 
+#include "client/runner/llama/chat_renderer.h"
 #include "client/runner/llama/llama_log.h"
 #include "client/runner/llama/tokenizer_pipe.h"
 #include "host/available_memory.h"
 #include "llama.h"
+#include "wire/error.h"
 
 namespace logitd::runner {
 namespace {
@@ -33,46 +37,62 @@ constexpr size_t kLeastStackBytes = size_t{64} << 20;
 
 struct Worker {
   const llama_vocab* vocab = nullptr;
+  // Null: the model has no chat template that can be used.
+  const ChatRenderer* chats = nullptr;
   int fd = -1;
 };
 
-bool SendFailure(int fd, const std::string& message) {
-  const TokensHeader header{-static_cast<int32_t>(message.size())};
-  return SendAll(fd, &header, sizeof(header)) && SendAll(fd, message.data(), message.size());
-}
-
-// False: the runner is gone.
-bool AnswerText(const Worker& worker, const std::string& text, bool parse_special_tokens) {
-  try {
-    // A token has at least one byte; one more for the space that some tokenizers put in front, and some slack.
-    std::vector<llama_token> ids(text.size() + 8);
-    for (int attempt = 0; attempt < 2; ++attempt) {
-      const int32_t count =
-          llama_tokenize(worker.vocab, text.data(), static_cast<int32_t>(text.size()), ids.data(),
-                         static_cast<int32_t>(ids.size()), /*add_special=*/false, parse_special_tokens);
-      if (count >= 0) {
-        const TokensHeader header{count};
-        return SendAll(worker.fd, &header, sizeof(header)) &&
-               SendAll(worker.fd, ids.data(), static_cast<size_t>(count) * sizeof(llama_token));
-      }
-      if (count == std::numeric_limits<int32_t>::min()) break;
-      ids.resize(static_cast<size_t>(-static_cast<int64_t>(count)));
-    }
-    return SendFailure(worker.fd, "llama_tokenize failed");
-  } catch (const std::exception& error) {
-    const std::string message = error.what();
-    return SendFailure(worker.fd, message.empty() ? "llama_tokenize failed" : message.substr(0, 256));
+std::string TokensOf(const llama_vocab* vocab, const std::string& text, bool parse_special_tokens) {
+  // A token has at least one byte; one more for the space that some tokenizers put in front, and some slack.
+  std::vector<llama_token> ids(text.size() + 8);
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    const int32_t count =
+        llama_tokenize(vocab, text.data(), static_cast<int32_t>(text.size()), ids.data(),
+                       static_cast<int32_t>(ids.size()), /*add_special=*/false, parse_special_tokens);
+    if (count >= 0) return {reinterpret_cast<const char*>(ids.data()), static_cast<size_t>(count) * sizeof(llama_token)};
+    if (count == std::numeric_limits<int32_t>::min()) break;
+    ids.resize(static_cast<size_t>(-static_cast<int64_t>(count)));
   }
+  throw std::runtime_error("llama_tokenize failed");
 }
 
-void* ServeTexts(void* argument) {
+std::string Render(const ChatRenderer* chats, const std::string& bytes) {
+  v1::Chat chat;
+  if (chats == nullptr || !chat.ParseFromString(bytes)) throw std::runtime_error("there is no conversation to render");
+  absl::StatusOr<v1::RenderChatResult> result = chats->Render(chat);
+  if (!result.ok()) {
+    result = v1::RenderChatResult();
+    *result->mutable_error() = wire::ToProto(result.status());
+  }
+  return result->SerializeAsString();
+}
+
+std::string Answer(const Worker& worker, const QuestionHeader& header, const std::string& question) {
+  if (header.kind == QuestionHeader::kChat) return Render(worker.chats, question);
+  return TokensOf(worker.vocab, question, header.kind == QuestionHeader::kTextWithSpecialTokens);
+}
+
+void* ServeQuestions(void* argument) {
   const Worker& worker = *static_cast<const Worker*>(argument);
-  TextHeader header;
-  std::string text;
+  QuestionHeader header;
+  std::string question;
   while (ReceiveAll(worker.fd, &header, sizeof(header))) {
-    text.resize(header.text_bytes);
-    if (!ReceiveAll(worker.fd, text.data(), text.size())) break;
-    if (!AnswerText(worker, text, header.parse_special_tokens != 0)) break;
+    question.resize(header.bytes);
+    if (!ReceiveAll(worker.fd, question.data(), question.size())) break;
+    AnswerHeader answer_header;
+    std::string answer;
+    try {
+      answer = Answer(worker, header, question);
+      answer_header.bytes = static_cast<int32_t>(answer.size());
+    } catch (const std::exception& error) {
+      answer = error.what();
+      answer = answer.empty() ? "llama_tokenize failed" : answer.substr(0, 256);
+      answer_header.bytes = -static_cast<int32_t>(answer.size());
+    }
+    if (!SendAll(worker.fd, &answer_header, sizeof(answer_header)) ||
+        !SendAll(worker.fd, answer.data(), answer.size())) {
+      break;
+    }
   }
   return nullptr;
 }
@@ -130,14 +150,15 @@ void BeFirstOutOfMemory() {
   pthread_t thread;
   ::pthread_attr_init(&attributes);
   if (stack != nullptr) ::pthread_attr_setstack(&attributes, stack, stack_bytes);
-  if (::pthread_create(&thread, &attributes, ServeTexts, &worker) != 0) ::_exit(1);
+  if (::pthread_create(&thread, &attributes, ServeQuestions, &worker) != 0) ::_exit(1);
   ::pthread_join(thread, nullptr);
   ::_exit(0);
 }
 
 class VocabularyProcess {
  public:
-  VocabularyProcess(const llama_vocab* vocab, int fd) : vocab_(vocab), fd_(fd) {}
+  VocabularyProcess(const llama_vocab* vocab, const ChatRenderer* chats, int fd)
+      : vocab_(vocab), chats_(chats), fd_(fd) {}
 
   // Runs until the runner ends. Workers end with this process.
   void Serve() {
@@ -161,7 +182,7 @@ class VocabularyProcess {
     const pid_t pid = ::fork();
     if (pid == 0) {
       ::close(fd_);
-      RunWorker({vocab_, worker_fd}, nice, self);
+      RunWorker({vocab_, chats_, worker_fd}, nice, self);
     }
     if (pid < 0) return -errno;
     workers_.insert(pid);
@@ -180,6 +201,7 @@ class VocabularyProcess {
   }
 
   const llama_vocab* const vocab_;
+  const ChatRenderer* const chats_;
   const int fd_;
   std::set<pid_t> workers_;
 };
@@ -205,9 +227,14 @@ int RunVocabularyProcess(const std::string& model_file) {
   }
   VocabularyReady ready;
   const llama_vocab* vocab = model == nullptr ? nullptr : llama_model_get_vocab(model);
-  if (vocab != nullptr) ready.vocab_size = llama_vocab_n_tokens(vocab);
+  std::unique_ptr<ChatRenderer> chats;
+  if (vocab != nullptr) {
+    ready.vocab_size = llama_vocab_n_tokens(vocab);
+    chats = ChatRenderer::Of(model, model_file);
+    ready.has_chat_template = chats != nullptr ? 1 : 0;
+  }
   if (!SendAll(kVocabularyProcessFd, &ready, sizeof(ready)) || vocab == nullptr) return 1;
-  VocabularyProcess(vocab, kVocabularyProcessFd).Serve();
+  VocabularyProcess(vocab, chats.get(), kVocabularyProcessFd).Serve();
   // Skips llama.cpp's destructors, which only cost time.
   ::_exit(0);
 }

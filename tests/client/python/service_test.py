@@ -322,6 +322,17 @@ class ModelTest(ServiceCase):
         self.assertEqual(raised.exception.reason, "TOKEN_ID_OUT_OF_RANGE")
         self.assertTrue(raised.exception.field.startswith("tokens[1]"), raised.exception.field)
 
+    def test_conversations(self):
+        with self.assertRaises(logitd.PreconditionError) as caught:
+            self.client.render_chat([{"role": "user", "content": "a"}])
+        self.assertEqual(caught.exception.reason, "CHAT_TEMPLATE_UNAVAILABLE")
+        for messages, what in ((["a"], "messages[0] must be a dict"), ([{"role": "user", "text": "a"}], "'text'"),
+                               ([{"role": "user", "content": 1}], "messages[0].content")):
+            with self.assertRaisesRegex((TypeError, ValueError), what.replace("[", r"\[")):
+                self.client.render_chat(messages)
+        with self.assertRaisesRegex(TypeError, "template_arguments"):
+            self.client.render_chat([{"role": "user", "content": "a"}], template_arguments={"a": [1]})
+
     def test_the_vocabulary(self):
         vocabulary = self.client.vocabulary()
         self.assertEqual([token.token_bytes for token in vocabulary][2:], self.tables.tokens[2:])

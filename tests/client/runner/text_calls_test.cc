@@ -41,6 +41,12 @@ class LanedModel : public Model {
     if (absl::Status status = hook_(text, task); !status.ok()) return status;
     return Tokenize(text, options);
   }
+  absl::StatusOr<v1::RenderChatResult> RenderChat(const v1::Chat& chat, const TextTask& task) override {
+    if (absl::Status status = hook_(chat.messages(0).content(), task); !status.ok()) return status;
+    v1::RenderChatResult result;
+    result.set_text(chat.messages(0).content());
+    return result;
+  }
   absl::StatusOr<std::string> Detokenize(std::span<const TokenId> ids, bool) override {
     return std::string(ids.size(), 'x');
   }
@@ -135,6 +141,34 @@ TEST(TextCallsTest, TextThatTakesLongMovesToTheNextLaneWithWhatIsDone) {
   ASSERT_EQ(result.tokens_size(), 3);
   EXPECT_THAT(result.tokens(2).token_ids(), ElementsAre(3));
   EXPECT_THAT(tried, ElementsAre(Pair("a", 0), Pair("slow", 0), Pair("slow", 1), Pair("slow", 2), Pair("bcd", 2)));
+}
+
+v1::AttachResponse RenderChatCall(int64_t id, const std::string& content) {
+  v1::AttachResponse message;
+  message.mutable_render_chat()->set_call_id(id);
+  message.mutable_render_chat()->mutable_chat()->add_messages()->set_content(content);
+  return message;
+}
+
+TEST(TextCallsTest, ConversationsTakeTheLanesOfTheirSizeAndMoveOn) {
+  std::vector<std::pair<std::string, int>> tried;
+  LanedModel model({100, 200}, [&](const std::string& text, const TextTask& task) {
+    tried.emplace_back(text, task.lane);
+    if (text == "bad") return errors::ChatTemplateFailed(task.field, "it is bad");
+    return text == "slow" && task.lane < 2 ? absl::AbortedError("") : absl::OkStatus();
+  });
+  Answers answers;
+  TextCalls calls(model, 10, std::ref(answers));
+  calls.Push(RenderChatCall(4, "slow"));
+  EXPECT_EQ(answers.Number(0).rendered_chat().call_id(), 4);
+  EXPECT_EQ(answers.Number(0).rendered_chat().text(), "slow");
+  calls.Push(RenderChatCall(5, "bad"));
+  EXPECT_EQ(answers.Number(1).rendered_chat().call_id(), 5);
+  EXPECT_EQ(answers.Number(1).rendered_chat().error().reason(), v1::ERROR_REASON_CHAT_TEMPLATE_FAILED);
+  const std::string longer(150, 'a');
+  calls.Push(RenderChatCall(6, longer));
+  EXPECT_EQ(answers.Number(2).rendered_chat().text(), longer);
+  EXPECT_THAT(tried, ElementsAre(Pair("slow", 0), Pair("slow", 1), Pair("slow", 2), Pair("bad", 0), Pair(longer, 1)));
 }
 
 TEST(TextCallsTest, ErrorNamesTheText) {

@@ -38,6 +38,7 @@ class CallbackLink : public RunnerLink {
     on_tokenize_(call_id, std::move(texts));
   }
   void SendDetokenize(int64_t, std::vector<std::vector<TokenId>>, bool) override {}
+  void SendRenderChat(int64_t, const ChatBytes&) override {}
   void SendCancelCall(int64_t) override {}
 
  private:

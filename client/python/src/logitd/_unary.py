@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
 from google.protobuf import message as message_lib, wrappers_pb2
@@ -62,6 +62,41 @@ def vocabulary(model: str) -> Unary[server.Vocabulary]:
 
     return Unary("/logitd.v1.ModelService/GetVocabulary", model_service_pb2.GetVocabularyRequest(model=model),
                  model_service_pb2.GetVocabularyResponse, result)
+
+
+def _template_argument(argument: Any, value: Any, where: str) -> None:
+    if isinstance(value, str):
+        argument.string_value = _values.text(value, where)
+    elif isinstance(value, bool) or type(value).__name__ in ("bool_", "bool"):
+        argument.bool_value = bool(value)
+    elif hasattr(value, "__index__"):
+        argument.int_value = _values.int64(value, where)
+    elif value is not None:
+        argument.double_value = _values.number(value, where)
+
+
+def render_chat(messages: Any, options: dict[str, Any], model: str) -> Unary[server.RenderedChat]:
+    known = {"add_generation_prompt", "template_arguments", "model", "timeout"}
+    for name in options:
+        if name not in known:
+            raise sampling.unknown_option(name, known, "render_chat")
+    given = options.get("model")
+    request = model_service_pb2.RenderChatRequest(model=model if given is None else _values.text(given, "model"))
+    for i, message in enumerate(_values.items(messages, "messages", "messages")):
+        where = f"messages[{i}]"
+        if not isinstance(message, Mapping):
+            raise TypeError(f"{where} must be a dict of role and content, got {type(message).__name__}")
+        for name in message:
+            if name not in ("role", "content", "name"):
+                raise ValueError(f"{where} must have role, content and name alone, got {_values.quote(name)}")
+        request.chat.messages.add(**{name: _values.text(value, f"{where}.{name}") for name, value in message.items()})
+    if options.get("add_generation_prompt") is not None:
+        request.chat.add_generation_prompt = _values.boolean(options["add_generation_prompt"], "add_generation_prompt")
+    for name, value in (options.get("template_arguments") or {}).items():
+        argument = request.chat.template_arguments.add(name=_values.text(name, "template_arguments"))
+        _template_argument(argument, value, f"template_arguments[{name!r}]")
+    return Unary("/logitd.v1.ModelService/RenderChat", request, model_service_pb2.RenderChatResponse,
+                 lambda response: _replies.convert(server.RenderedChat, response), options.get("timeout"))
 
 
 def _row(logits: Any) -> logits_pb2.Logits:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar, Union
 
 import grpc
@@ -141,6 +141,11 @@ class AsyncClient:
                          **options: Unpack[options_lib.DetokenizeOptions]) -> list[server.DetokenizedText]:
         """As Client.detokenize."""
         return await self._collect(_calls.detokenize(tokens, self._options(options)))
+
+    async def render_chat(self, messages: Iterable[Mapping[str, str]], **options: Unpack[options_lib.RenderChatOptions]
+                          ) -> server.RenderedChat:
+        """As Client.render_chat."""
+        return await self._unary(_unary.render_chat(messages, dict(options), self._settings.model))
 
     async def vocabulary(self, model: str | None = None) -> server.Vocabulary:
         """As Client.vocabulary."""

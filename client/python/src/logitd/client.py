@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar
 
 import grpc
@@ -193,6 +193,16 @@ class Client:
         options: render_special_tokens (write the names of control tokens), model, timeout.
         """
         return self._collect(_calls.detokenize(tokens, self._options(options)))
+
+    def render_chat(self, messages: Iterable[Mapping[str, str]], **options: Unpack[options_lib.RenderChatOptions]
+                    ) -> server.RenderedChat:
+        """The prompt that the model's own chat template makes of a conversation.
+
+        messages: dicts of role and content, and perhaps name. Their texts are never parsed as control tokens.
+        options: add_generation_prompt (default True), template_arguments (variables such as enable_thinking), model,
+        timeout.
+        """
+        return self._unary(_unary.render_chat(messages, dict(options), self._settings.model))
 
     def vocabulary(self, model: str | None = None) -> server.Vocabulary:
         """All tokens of a model."""

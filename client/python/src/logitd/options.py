@@ -140,6 +140,17 @@ class DetokenizeOptions(CallOptions, total=False):
     progress: bool
 
 
+class RenderChatOptions(TypedDict, total=False):
+    """Options of render_chat; see the Chat message."""
+
+    # Also what begins the assistant's answer. None: yes.
+    add_generation_prompt: bool | None
+    # Further variables of the template, for example enable_thinking.
+    template_arguments: Mapping[str, bool | int | float | str | None] | None
+    model: str | None
+    timeout: float | None
+
+
 class FitStrengthsOptions(TypedDict, total=False):
     """Options of fit_strengths; see FitStrengthsRequest."""
 

@@ -25,6 +25,7 @@ class RunnerCapabilities:
     vocabulary: bool = False
     tokens_spell_text: bool = False
     isolation: bool = False
+    chat_template: bool = False
 
 
 @reply("logitd.v1.RunnerCapacity")
@@ -214,6 +215,18 @@ class DetokenizedText:
     text: str = ""
     # The exact bytes. None: the text is exact.
     raw_bytes: bytes | None = None
+
+
+@reply("logitd.v1.RenderChatResponse")
+@dataclasses.dataclass(frozen=True, slots=True)
+class RenderedChat:
+    """A conversation as a prompt."""
+
+    # For people: it does not tell a control token from its name in a message.
+    text: str = ""
+    # The prompt: give it to generate, score, ... in place of a text.
+    token_ids: tuple[int, ...] = ()
+    provenance: Provenance | None = None
 
 
 @reply("logitd.v1.VocabularyToken")
