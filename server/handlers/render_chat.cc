@@ -21,8 +21,8 @@ constexpr size_t kMaxRoleBytes = 32;
 constexpr int64_t kMaxArguments = 64;
 constexpr size_t kMaxNameBytes = 64;
 // The variables that every template has.
-constexpr std::string_view kOwnVariables[] = {"messages",  "add_generation_prompt", "bos_token",
-                                              "eos_token", "tools",                 "documents"};
+constexpr std::string_view kOwnVariables[] = {"messages", "add_generation_prompt", "bos_token", "eos_token", "tools",
+                                              "documents"};
 
 bool IsLower(char c) { return c >= 'a' && c <= 'z'; }
 bool IsLetter(char c) { return IsLower(c) || (c >= 'A' && c <= 'Z') || c == '_'; }

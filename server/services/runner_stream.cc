@@ -244,9 +244,9 @@ absl::Status RunnerStream::HandleAnswer() {
     case v1::AttachRequest::kRenderedChat: {
       v1::RenderChatResult& result = *request_.mutable_rendered_chat();
       if (result.has_error()) return runner_->OnRenderedChat(result.call_id(), FromProto(result.error()));
-      return runner_->OnRenderedChat(result.call_id(),
-                                     RenderedChat{std::move(*result.mutable_text()),
-                                                  {result.token_ids().begin(), result.token_ids().end()}});
+      return runner_->OnRenderedChat(
+          result.call_id(),
+          RenderedChat{std::move(*result.mutable_text()), {result.token_ids().begin(), result.token_ids().end()}});
     }
     default:
       return errors::RunnerProtocol("a message without a kind");

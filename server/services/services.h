@@ -137,10 +137,9 @@ class FittingService final : public v1::FittingService::WithRawCallbackMethod_Fi
 };
 
 class ModelService final
-    : public v1::ModelService::WithRawCallbackMethod_GetVocabulary<
-          v1::ModelService::WithRawCallbackMethod_ListModels<v1::ModelService::WithRawCallbackMethod_Tokenize<
-              v1::ModelService::WithRawCallbackMethod_Detokenize<
-                  v1::ModelService::WithRawCallbackMethod_RenderChat<v1::ModelService::Service>>>>> {
+    : public v1::ModelService::WithRawCallbackMethod_GetVocabulary<v1::ModelService::WithRawCallbackMethod_ListModels<
+          v1::ModelService::WithRawCallbackMethod_Tokenize<v1::ModelService::WithRawCallbackMethod_Detokenize<
+              v1::ModelService::WithRawCallbackMethod_RenderChat<v1::ModelService::Service>>>>> {
  public:
   explicit ModelService(CallEnv env) : env_(env) {}
 

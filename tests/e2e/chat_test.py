@@ -178,7 +178,7 @@ class RefusingTemplateTest(unittest.TestCase):
         client = self.serve("{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}"
                             "{% endif %}{{ messages[0].content }}{{ flag }}{{ messages[1].content[99] }}")
         error = self.refused(client, conversation(("system", "a")))
-        self.assertEqual(error.reason, error_pb2.ERROR_REASON_CHAT_TEMPLATE_FAILED)
+        self.assertEqual(error.reason, error_pb2.ERROR_REASON_CHAT_TEMPLATE_FAILED, error)
         self.assertIn("System role not supported", error.message)
 
     def test_arguments_reach_the_template(self):
@@ -202,17 +202,24 @@ class RefusingTemplateTest(unittest.TestCase):
         client.models.RenderChat(model_service_pb2.RenderChatRequest(chat=chat), timeout=wire.TIMEOUT_S)
 
     def test_a_template_without_end_costs_only_its_call(self):
-        client = self.serve("{% for i in range(100000000) %}{% for j in range(100000000) %}{% endfor %}{% endfor %}"
-                            "{{ messages[0].content }}")
-        error = self.refused(client, conversation(("user", "a")))
-        self.assertEqual(error.reason, error_pb2.ERROR_REASON_CHAT_TEMPLATE_FAILED)
+        loop = "{% for i in range(3000) %}{% for j in range(3000) %}{% for k in range(3000) %}{% endfor %}{% endfor %}{% endfor %}"
+        memory = "{{ range(1000000000) | length }}"
+        client = self.serve("{% if messages[0].content == 'loop' %}" + loop + "{% elif messages[0].content == 'memory' %}"
+                            + memory + "{% endif %}{{ messages[0].content }}")
+        for content, what in (("loop", "too long"), ("memory", "too much memory")):
+            error = self.refused(client, conversation(("user", content)))
+            self.assertEqual(error.reason, error_pb2.ERROR_REASON_CHAT_TEMPLATE_FAILED)
+            self.assertIn(what, error.message)
         tokens = client.models.Tokenize(model_service_pb2.TokenizeRequest(texts=["a b"]), timeout=wire.TIMEOUT_S)
         self.assertEqual(len(tokens.texts[0].token_ids), 2)
 
     def test_a_template_that_is_not_understood_is_not_offered(self):
-        client = self.serve("{% for m in messages %}{{ m.content }")
-        error = self.refused(client, conversation(("user", "a")))
-        self.assertEqual(error.reason, error_pb2.ERROR_REASON_CHAT_TEMPLATE_UNAVAILABLE)
+        for template in ("{% for m in messages %}{{ m.content }", "{{ range(1000000000) | length }}",
+                         "{% for i in range(9000) %}{% for j in range(9000) %}{{ messages }}{% endfor %}{% endfor %}",
+                         "{{ " + "(" * 400_000 + "1" + ")" * 400_000 + " }}"):
+            client = self.serve(template)
+            error = self.refused(client, conversation(("user", "a")))
+            self.assertEqual(error.reason, error_pb2.ERROR_REASON_CHAT_TEMPLATE_UNAVAILABLE, template[:60])
 
 
 if __name__ == "__main__":

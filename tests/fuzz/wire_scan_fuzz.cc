@@ -31,11 +31,11 @@ using google::protobuf::Reflection;
 
 const std::vector<const Message*>& Requests() {
   static const auto& requests = *new std::vector<const Message*>{
-      &v1::DecodeRequest::default_instance(),       &v1::ComputeDistributionRequest::default_instance(),
-      &v1::GenerateRequest::default_instance(),     &v1::ScoreRequest::default_instance(),
-      &v1::RankRequest::default_instance(),         &v1::ScoreLogitsRequest::default_instance(),
-      &v1::TokenizeRequest::default_instance(),     &v1::DetokenizeRequest::default_instance(),
-      &v1::ListModelsRequest::default_instance(),   &v1::AttachRequest::default_instance(),
+      &v1::DecodeRequest::default_instance(),        &v1::ComputeDistributionRequest::default_instance(),
+      &v1::GenerateRequest::default_instance(),      &v1::ScoreRequest::default_instance(),
+      &v1::RankRequest::default_instance(),          &v1::ScoreLogitsRequest::default_instance(),
+      &v1::TokenizeRequest::default_instance(),      &v1::DetokenizeRequest::default_instance(),
+      &v1::ListModelsRequest::default_instance(),    &v1::AttachRequest::default_instance(),
       &v1::GetVocabularyRequest::default_instance(), &v1::RenderChatRequest::default_instance()};
   return requests;
 }

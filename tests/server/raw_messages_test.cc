@@ -22,8 +22,7 @@ const std::vector<std::string>& Methods() {
                                     "ScoringService/Rank",        "ScoringService/ScoreLogits",
                                     "ModelService/Tokenize",      "ModelService/Detokenize",
                                     "ModelService/ListModels",    "ModelService/GetVocabulary",
-                                    "ModelService/RenderChat",
-                                    "ServerService/GetServerInfo"};
+                                    "ModelService/RenderChat",    "ServerService/GetServerInfo"};
   return methods;
 }
 

@@ -1,7 +1,16 @@
 #include "client/runner/llama/chat_renderer.h"
 
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdint>
 #include <cstdio>
 #include <ctime>
+#include <fstream>
 #include <stdexcept>
 #include <utility>
 
@@ -11,6 +20,65 @@
 
 namespace logitd::runner {
 namespace {
+
+// What a template may take to be understood, which runs it a few times, and to render one conversation. Templates of
+// published models take milliseconds and less than a megabyte.
+constexpr rlim_t kTrialSeconds = 2;
+constexpr int64_t kTemplateBytes = int64_t{512} << 20;
+
+// Bounds the process's memory to what it has now and kTemplateBytes more, as long as this object lives. std::bad_alloc
+// then ends what needs more.
+class MemoryBound {
+ public:
+  MemoryBound() {
+    std::ifstream status("/proc/self/status");
+    for (std::string word; status >> word;) {
+      int64_t kilobytes = 0;
+      if (word != "VmData:" || !(status >> kilobytes) || ::getrlimit(RLIMIT_DATA, &before_) != 0) continue;
+      rlimit bound = before_;
+      bound.rlim_cur = std::min<rlim_t>(before_.rlim_max, static_cast<rlim_t>(kilobytes * 1024 + kTemplateBytes));
+      is_set_ = ::setrlimit(RLIMIT_DATA, &bound) == 0;
+      return;
+    }
+  }
+  ~MemoryBound() {
+    if (is_set_) ::setrlimit(RLIMIT_DATA, &before_);
+  }
+  MemoryBound(const MemoryBound&) = delete;
+  MemoryBound& operator=(const MemoryBound&) = delete;
+
+ private:
+  rlimit before_{};
+  bool is_set_ = false;
+};
+
+// Parses the template within the limits, in a process of its own: a template of a hostile file may loop, or recurse
+// without end. Errors: those of ChatTemplate::Parse, and what ended the process.
+absl::Status Try(const std::string& source) {
+  int fds[2];
+  if (::pipe2(fds, O_CLOEXEC) != 0) return absl::InternalError("no pipe to try it with");
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const rlimit seconds{kTrialSeconds, kTrialSeconds}, no_core{0, 0};
+    ::setrlimit(RLIMIT_CPU, &seconds);
+    ::setrlimit(RLIMIT_CORE, &no_core);
+    const MemoryBound bound;
+    const absl::Status parsed = ChatTemplate::Parse(source, "", "").status();
+    (void)!::write(fds[1], parsed.message().data(), parsed.message().size());
+    ::_exit(parsed.ok() ? 0 : 1);
+  }
+  ::close(fds[1]);
+  char said[512];
+  const ssize_t size = child < 0 ? 0 : ::read(fds[0], said, sizeof(said));
+  ::close(fds[0]);
+  if (child < 0) return absl::InternalError("no process to try it in");
+  int status = 0;
+  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+  if (WIFSIGNALED(status)) return absl::ResourceExhaustedError("it takes too long, or too much of the stack");
+  if (WEXITSTATUS(status) == 0) return absl::OkStatus();
+  return absl::InvalidArgumentError(std::string(said, static_cast<size_t>(std::max<ssize_t>(size, 0))));
+}
 
 std::string NameOf(const llama_vocab* vocab, const std::optional<TokenId>& id) {
   const char* name = id ? llama_vocab_get_text(vocab, *id) : nullptr;
@@ -50,8 +118,11 @@ std::unique_ptr<ChatRenderer> ChatRenderer::Of(const llama_model* model, const s
   if (source == nullptr || *source == '\0') return nullptr;
   const llama_vocab* vocab = llama_model_get_vocab(model);
   const SpecialTokens special = ReadSpecialTokens(model, path);
-  absl::StatusOr<ChatTemplate> parsed =
-      ChatTemplate::Parse(source, NameOf(vocab, special.bos), NameOf(vocab, special.eos));
+  const auto parse = [&]() -> absl::StatusOr<ChatTemplate> {
+    RETURN_IF_ERROR(Try(source));
+    return ChatTemplate::Parse(source, NameOf(vocab, special.bos), NameOf(vocab, special.eos));
+  };
+  absl::StatusOr<ChatTemplate> parsed = parse();
   if (!parsed.ok()) {
     std::fprintf(stderr, "logitd-llama: the chat template of %s is not understood, so it is not offered: %s\n",
                  path.c_str(), std::string(parsed.status().message()).c_str());
@@ -62,8 +133,12 @@ std::unique_ptr<ChatRenderer> ChatRenderer::Of(const llama_model* model, const s
 
 absl::StatusOr<v1::RenderChatResult> ChatRenderer::Render(const v1::Chat& chat) const {
   const std::time_t now = std::time(nullptr);
-  ASSIGN_OR_RETURN(ChatText text, template_.Render(chat, now));
-  RETURN_IF_ERROR(CheckMessagesStayText(chat, text, now));
+  ChatText text;
+  {
+    const MemoryBound bound;
+    ASSIGN_OR_RETURN(text, template_.Render(chat, now));
+    RETURN_IF_ERROR(CheckMessagesStayText(chat, text, now));
+  }
   v1::RenderChatResult result;
   for (const ChatMarks::Piece& piece : marks_.Split(text)) {
     if (piece.mark != ChatMarks::kNoMark) {
@@ -97,8 +172,8 @@ absl::Status ChatRenderer::CheckMessagesStayText(const v1::Chat& chat, const Cha
   if (!names_marks) return absl::OkStatus();
   ASSIGN_OR_RETURN(const ChatText other, template_.Render(harmless, now));
   if (MarksOf(marks_.Split(text)) == MarksOf(marks_.Split(other))) return absl::OkStatus();
-  return errors::ChatTemplateFailed(
-      "chat", "a message names a control token, and the template would make that token of it");
+  return errors::ChatTemplateFailed("chat",
+                                    "a message names a control token, and the template would make that token of it");
 }
 
 }  // namespace logitd::runner

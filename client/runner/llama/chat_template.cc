@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <exception>
+#include <new>
+#include <string_view>
 #include <utility>
 
 #include "core/errors.h"
@@ -16,12 +18,13 @@ namespace {
 
 constexpr size_t kMaxReasonBytes = 256;
 
-// The first line of the engine's message, without its prefix and without control characters.
+// The first line of the engine's message, without what it puts before it and without control characters.
 std::string Reason(const std::exception& error) {
   std::string reason = error.what();
-  if (const size_t raised = reason.rfind("Jinja Exception: "); raised != std::string::npos) {
-    reason = reason.substr(raised + 17);
+  for (const std::string_view before : {"\nError: ", "Jinja Exception: "}) {
+    if (const size_t at = reason.rfind(before); at != std::string::npos) reason.erase(0, at + before.size());
   }
+  if (reason == std::bad_alloc().what()) return "it takes too much memory";
   reason = reason.substr(0, reason.find('\n'));
   size_t size = std::min(reason.size(), kMaxReasonBytes);
   while (size > 0 && size < reason.size() && (static_cast<unsigned char>(reason[size]) & 0xC0) == 0x80) --size;

@@ -274,10 +274,9 @@ absl::StatusOr<std::vector<TokenId>> TokenizerClient::Tokenize(const std::string
                                                                const TextTask& task) {
   // A tokenizer that normalises may turn one character into many, but never into 64 tokens per byte.
   const size_t most = 64 * (text.size() + 64) * sizeof(TokenId);
-  ASSIGN_OR_RETURN(
-      const std::string bytes,
-      Answer(parse_special_tokens ? QuestionHeader::kTextWithSpecialTokens : QuestionHeader::kText, text, most, task,
-             errors::TokenizerFailed(task.field, static_cast<int64_t>(text.size()))));
+  ASSIGN_OR_RETURN(const std::string bytes,
+                   Answer(parse_special_tokens ? QuestionHeader::kTextWithSpecialTokens : QuestionHeader::kText, text,
+                          most, task, errors::TokenizerFailed(task.field, static_cast<int64_t>(text.size()))));
   std::vector<TokenId> tokens(bytes.size() / sizeof(TokenId));
   if (!tokens.empty()) std::memcpy(tokens.data(), bytes.data(), tokens.size() * sizeof(TokenId));
   return tokens;
@@ -286,9 +285,10 @@ absl::StatusOr<std::vector<TokenId>> TokenizerClient::Tokenize(const std::string
 absl::StatusOr<v1::RenderChatResult> TokenizerClient::RenderChat(const v1::Chat& chat, const TextTask& task) {
   // The text, and at most one token of at most five bytes for each of its bytes.
   constexpr size_t kMost = 6 * static_cast<size_t>(kMaxTextBytes) + 4096;
-  ASSIGN_OR_RETURN(const std::string bytes,
-                   Answer(QuestionHeader::kChat, chat.SerializeAsString(), kMost, task,
-                          errors::ChatTemplateFailed("chat", "it takes too long, or ends the process that renders it")));
+  ASSIGN_OR_RETURN(
+      const std::string bytes,
+      Answer(QuestionHeader::kChat, chat.SerializeAsString(), kMost, task,
+             errors::ChatTemplateFailed("chat", "it takes too long, or ends the process that renders it")));
   v1::RenderChatResult result;
   if (!result.ParseFromString(bytes)) return errors::Internal("the rendered conversation cannot be read");
   if (result.has_error()) return wire::FromProto(result.error());

@@ -46,10 +46,10 @@ std::string TokensOf(const llama_vocab* vocab, const std::string& text, bool par
   // A token has at least one byte; one more for the space that some tokenizers put in front, and some slack.
   std::vector<llama_token> ids(text.size() + 8);
   for (int attempt = 0; attempt < 2; ++attempt) {
-    const int32_t count =
-        llama_tokenize(vocab, text.data(), static_cast<int32_t>(text.size()), ids.data(),
-                       static_cast<int32_t>(ids.size()), /*add_special=*/false, parse_special_tokens);
-    if (count >= 0) return {reinterpret_cast<const char*>(ids.data()), static_cast<size_t>(count) * sizeof(llama_token)};
+    const int32_t count = llama_tokenize(vocab, text.data(), static_cast<int32_t>(text.size()), ids.data(),
+                                         static_cast<int32_t>(ids.size()), /*add_special=*/false, parse_special_tokens);
+    if (count >= 0)
+      return {reinterpret_cast<const char*>(ids.data()), static_cast<size_t>(count) * sizeof(llama_token)};
     if (count == std::numeric_limits<int32_t>::min()) break;
     ids.resize(static_cast<size_t>(-static_cast<int64_t>(count)));
   }
@@ -59,12 +59,11 @@ std::string TokensOf(const llama_vocab* vocab, const std::string& text, bool par
 std::string Render(const ChatRenderer* chats, const std::string& bytes) {
   v1::Chat chat;
   if (chats == nullptr || !chat.ParseFromString(bytes)) throw std::runtime_error("there is no conversation to render");
-  absl::StatusOr<v1::RenderChatResult> result = chats->Render(chat);
-  if (!result.ok()) {
-    result = v1::RenderChatResult();
-    *result->mutable_error() = wire::ToProto(result.status());
-  }
-  return result->SerializeAsString();
+  const absl::StatusOr<v1::RenderChatResult> result = chats->Render(chat);
+  if (result.ok()) return result->SerializeAsString();
+  v1::RenderChatResult refused;
+  *refused.mutable_error() = wire::ToProto(result.status());
+  return refused.SerializeAsString();
 }
 
 std::string Answer(const Worker& worker, const QuestionHeader& header, const std::string& question) {

@@ -9,12 +9,12 @@
 namespace logitd::server {
 namespace {
 
-using ::testing::ElementsAreArray;
-using ::testing::HasSubstr;
 using logitd::testing::Describe;
 using logitd::testing::ErrorOf;
 using logitd::testing::FakeTokens;
 using logitd::testing::Parse;
+using ::testing::ElementsAreArray;
+using ::testing::HasSubstr;
 
 class RenderChatTest : public logitd::testing::InProcessServer {
  protected:
@@ -74,8 +74,9 @@ TEST_F(RenderChatTest, BadConversationsAreRefusedBeforeTheRunner) {
             "FIELD_OUT_OF_RANGE of chat.template_arguments[0].name");
   EXPECT_EQ(Describe(Render("chat { " + message + "template_arguments { name: 'messages' } }")),
             "FIELDS_EXCLUSIVE of chat.template_arguments[0].name");
-  EXPECT_EQ(Describe(Render("chat { " + message + "template_arguments { name: 'a' } template_arguments { name: 'a' } }")),
-            "FIELD_OUT_OF_RANGE of chat.template_arguments[1].name");
+  EXPECT_EQ(
+      Describe(Render("chat { " + message + "template_arguments { name: 'a' } template_arguments { name: 'a' } }")),
+      "FIELD_OUT_OF_RANGE of chat.template_arguments[1].name");
   EXPECT_EQ(Describe(Render("chat { " + message + "template_arguments { name: 'a' double_value: nan } }")),
             "FIELD_OUT_OF_RANGE of chat.template_arguments[0].double_value");
   EXPECT_EQ(Describe(Render("model: 'other' chat { " + message + " }")), "MODEL_NOT_FOUND of model");

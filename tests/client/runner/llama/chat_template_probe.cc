@@ -3,7 +3,8 @@
 //   chat_template_probe FILE BOS_TOKEN EOS_TOKEN <CHATS
 //
 // Standard input has one logitd.v1.Chat in protobuf's JSON a line. For each of them a line of JSON comes back: {"text":
-// ..., "written": [[begin, end], ...]} with ranges of bytes, or {"error": ...}. The first line is {"wants_parts": ...}, or
+// ..., "written": [[begin, end], ...]} with ranges of bytes, or {"error": ...}. The first line is {"wants_parts": ...},
+// or
 // {"error": ...} if the template is not understood.
 #include <google/protobuf/util/json_util.h>
 
