@@ -3,6 +3,7 @@
 #include "client/http/completion_fields.h"
 #include "client/http/decisions_route.h"
 #include "client/http/fields.h"
+#include "client/http/generation_fields.h"
 #include "client/http/label_score_route.h"
 #include "client/http/tokenizer_routes.h"
 

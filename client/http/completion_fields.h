@@ -7,10 +7,6 @@
 namespace logitd::http {
 
 FieldTable CompletionFields();
-// Of `stream_options`.
-FieldTable StreamOptionFields();
-// Of `logitd`, the extensions.
-FieldTable ExtensionFields();
 
 }  // namespace logitd::http
 

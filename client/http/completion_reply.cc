@@ -40,13 +40,6 @@ std::string ListsJson(const CompletionRequest& request, const PromptParts& promp
   return lists.Take();
 }
 
-void IdsField(const char* name, const std::vector<int32_t>& ids, JsonWriter& out) {
-  out.Key(name);
-  out.BeginArray();
-  for (const int32_t id : ids) out.Int(id);
-  out.EndArray();
-}
-
 // The extensions' lists over the records of a prompt or a completion.
 template <typename Records>
 void RecordFields(const CompletionRequest& request, const Records& records, bool is_prompt, JsonWriter& out) {
@@ -86,22 +79,6 @@ void TotalFields(const v1::SequenceTotals& totals, bool is_prompt, JsonWriter& o
   sum("cumulative_sampling_log_prob", totals.has_cumulative_sampling_log_prob(), totals.cumulative_sampling_log_prob());
 }
 
-void ChoiceExtension(const CompletionRequest& request, const PromptParts& prompt, const v1::Completion& completion,
-                     JsonWriter& out) {
-  out.Key("logitd");
-  out.BeginObject();
-  TotalFields(completion.totals(), /*is_prompt=*/false, out);
-  RecordFields(request, completion.tokens(), /*is_prompt=*/false, out);
-  if (prompt.tokens.tokens_size() > 0) {
-    out.Key("prompt");
-    out.BeginObject();
-    TotalFields(prompt.tokens.totals(), /*is_prompt=*/true, out);
-    RecordFields(request, prompt.tokens.tokens(), /*is_prompt=*/true, out);
-    out.EndObject();
-  }
-  out.EndObject();
-}
-
 }  // namespace
 
 const char* FinishReasonOf(const v1::Finish& finish) {
@@ -130,6 +107,49 @@ std::string StopReasonJson(const v1::Finish& finish, const v1::StopCriteria& sto
   return out.Take();
 }
 
+void WriteFinish(const v1::Finish& finish, const v1::StopCriteria& stop, JsonWriter& out) {
+  out.Field("finish_reason", FinishReasonOf(finish));
+  out.Key("stop_reason");
+  out.Raw(StopReasonJson(finish, stop));
+}
+
+void WriteEventEnd(const CompletionRequest& request, const v1::CompletionDelta& delta, JsonWriter& out) {
+  if (delta.has_finish()) {
+    WriteFinish(delta.finish(), request.generate.stop(), out);
+  } else {
+    out.NullField("finish_reason");
+  }
+  if (!request.return_token_ids) return;
+  out.Key("token_ids");
+  out.Raw(IdsJson(IdsOf(delta.tokens())));
+}
+
+std::string IdsJson(const std::vector<int32_t>& ids) {
+  JsonWriter out;
+  out.BeginArray();
+  for (const int32_t id : ids) out.Int(id);
+  out.EndArray();
+  return out.Take();
+}
+
+std::vector<int32_t> IdsOf(const google::protobuf::RepeatedPtrField<v1::TokenRecord>& records) {
+  std::vector<int32_t> ids;
+  for (const v1::TokenRecord& record : records) ids.push_back(record.token_id());
+  return ids;
+}
+
+void WriteChoiceExtension(const CompletionRequest& request, const PromptParts& prompt, const v1::Completion& completion,
+                          JsonWriter& out) {
+  TotalFields(completion.totals(), /*is_prompt=*/false, out);
+  RecordFields(request, completion.tokens(), /*is_prompt=*/false, out);
+  if (prompt.tokens.tokens_size() == 0) return;
+  out.Key("prompt");
+  out.BeginObject();
+  TotalFields(prompt.tokens.totals(), /*is_prompt=*/true, out);
+  RecordFields(request, prompt.tokens.tokens(), /*is_prompt=*/true, out);
+  out.EndObject();
+}
+
 std::string ChoiceJson(int64_t index, const CompletionRequest& request, const PromptParts& prompt,
                        const v1::Completion& completion, const TokenTexts& texts) {
   JsonWriter out;
@@ -142,20 +162,23 @@ std::string ChoiceJson(int64_t index, const CompletionRequest& request, const Pr
   } else {
     out.Null();
   }
-  out.Field("finish_reason", FinishReasonOf(completion.finish()));
-  out.Key("stop_reason");
-  out.Raw(StopReasonJson(completion.finish(), request.generate.stop()));
+  WriteFinish(completion.finish(), request.generate.stop(), out);
   if (request.prompt_logprobs) {
     out.Key("prompt_logprobs");
     out.Raw(PromptLogprobs(prompt.tokens, *request.prompt_logprobs, texts));
   }
   if (request.return_token_ids) {
-    IdsField("prompt_token_ids", prompt.token_ids, out);
-    std::vector<int32_t> ids;
-    for (const v1::TokenRecord& record : completion.tokens()) ids.push_back(record.token_id());
-    IdsField("token_ids", ids, out);
+    out.Key("prompt_token_ids");
+    out.Raw(IdsJson(prompt.token_ids));
+    out.Key("token_ids");
+    out.Raw(IdsJson(IdsOf(completion.tokens())));
   }
-  if (request.has_extensions) ChoiceExtension(request, prompt, completion, out);
+  if (request.has_extensions) {
+    out.Key("logitd");
+    out.BeginObject();
+    WriteChoiceExtension(request, prompt, completion, out);
+    out.EndObject();
+  }
   out.EndObject();
   return out.Take();
 }

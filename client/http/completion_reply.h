@@ -1,4 +1,4 @@
-// The reply of /v1/completions, part by part.
+// Replies, part by part: a choice of /v1/completions, and the parts that choices of every route have.
 //
 // Thread-safe: free functions without state.
 #ifndef LOGITD_CLIENT_HTTP_COMPLETION_REPLY_H_
@@ -29,6 +29,19 @@ struct PromptParts {
 // A choice. `completion.index` is not used: with best_of it is not the choice's place.
 std::string ChoiceJson(int64_t index, const CompletionRequest& request, const PromptParts& prompt,
                        const v1::Completion& completion, const TokenTexts& texts);
+
+// In a choice that is open: finish_reason and stop_reason.
+void WriteFinish(const v1::Finish& finish, const v1::StopCriteria& stop, JsonWriter& out);
+// In an event's choice that is open: finish_reason and, at the end, stop_reason; token_ids if the request asks for them.
+void WriteEventEnd(const CompletionRequest& request, const v1::CompletionDelta& delta, JsonWriter& out);
+// [5, 6]
+std::string IdsJson(const std::vector<int32_t>& ids);
+// The ids of records.
+std::vector<int32_t> IdsOf(const google::protobuf::RepeatedPtrField<v1::TokenRecord>& records);
+// In the object `logitd` of a choice, which is open: sums, and the lists that the request asks for, over the completion
+// and, if its records are there, over the prompt.
+void WriteChoiceExtension(const CompletionRequest& request, const PromptParts& prompt, const v1::Completion& completion,
+                          JsonWriter& out);
 
 // {"prompt_tokens": ..., "completion_tokens": ..., "total_tokens": ...,
 //  "prompt_tokens_details": {"cached_tokens": ...}}

@@ -1,4 +1,5 @@
-// A request of /v1/completions, taken apart.
+// A request of /v1/completions, taken apart, and what any other request for completions becomes: that of
+// /v1/chat/completions has one prompt, the rendered conversation.
 //
 // Thread-safe: a free function without state.
 #ifndef LOGITD_CLIENT_HTTP_COMPLETION_REQUEST_H_
