@@ -1,5 +1,6 @@
 #include "client/http/api.h"
 
+#include "client/http/chat_route.h"
 #include "client/http/completion_route.h"
 #include "client/http/decisions_route.h"
 #include "client/http/label_score_route.h"
@@ -20,6 +21,7 @@ void Api::AddRoutes(HttpServer& server) {
   route("GET", "/v1/models", HandleModels);
   route("GET", "/v1/models/*", HandleModel);
   route("POST", "/v1/completions", HandleCompletions);
+  route("POST", "/v1/chat/completions", HandleChat);
   route("POST", "/tokenize", HandleTokenize);
   route("POST", "/detokenize", HandleDetokenize);
   route("GET", "/tokenizer_info", HandleTokenizerInfo);

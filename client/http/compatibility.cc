@@ -1,5 +1,6 @@
 #include "client/http/compatibility.h"
 
+#include "client/http/chat_fields.h"
 #include "client/http/completion_fields.h"
 #include "client/http/decisions_route.h"
 #include "client/http/fields.h"
@@ -33,7 +34,9 @@ void Append(const Table& table, std::string& out) {
 std::string CompatibilityTables() {
   std::string out;
   for (const Table& table :
-       {Table{"POST /v1/completions", CompletionFields()}, Table{"`stream_options`", StreamOptionFields()},
+       {Table{"POST /v1/completions", CompletionFields()}, Table{"POST /v1/chat/completions", ChatFields()},
+        Table{"A message of /v1/chat/completions", ChatMessageFields()},
+        Table{"A part of a message's content", ChatPartFields()}, Table{"`stream_options`", StreamOptionFields()},
         Table{"`logitd`: extensions", ExtensionFields()}, Table{"POST /v1/score", LabelScoreFields()},
         Table{"POST /v1/decisions", DecisionFields()}, Table{"A question of /v1/decisions", DecisionQuestionFields()},
         Table{"POST /tokenize", TokenizeFields()}, Table{"POST /detokenize", DetokenizeFields()}}) {

@@ -98,8 +98,9 @@ absl::Status AnswerCompletions(CompletionRequest request, const ReplyForm& form,
     size_t bytes = 0;
     for (const std::string& choice : results[i].choices) bytes += choice.size();
     if ((reply_bytes += bytes) <= kMaxReplyBytes) return absl::OkStatus();
-    return HttpError(400, "reply_too_large", "prompt",
-                     "the reply would have more than 268435456 bytes: send fewer prompts or ask for fewer alternatives");
+    return HttpError(
+        400, "reply_too_large", "prompt",
+        "the reply would have more than 268435456 bytes: send fewer prompts or ask for fewer alternatives");
   };
   RETURN_IF_ERROR(ForEachAtOnce(results.size(), CallerOf(exchange), [&](size_t i, const Caller& caller) {
     absl::Status status = complete(i, caller);

@@ -32,7 +32,8 @@ std::string ChoiceJson(int64_t index, const CompletionRequest& request, const Pr
 
 // In a choice that is open: finish_reason and stop_reason.
 void WriteFinish(const v1::Finish& finish, const v1::StopCriteria& stop, JsonWriter& out);
-// In an event's choice that is open: finish_reason and, at the end, stop_reason; token_ids if the request asks for them.
+// In an event's choice that is open: finish_reason and, at the end, stop_reason; token_ids if the request asks for
+// them.
 void WriteEventEnd(const CompletionRequest& request, const v1::CompletionDelta& delta, JsonWriter& out);
 // [5, 6]
 std::string IdsJson(const std::vector<int32_t>& ids);

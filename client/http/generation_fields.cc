@@ -181,7 +181,6 @@ absl::Status SetCounts(FieldReader& fields, CompletionRequest& out) {
   return absl::OkStatus();
 }
 
-
 }  // namespace
 
 std::vector<Field> WithGenerationFields(FieldTable own) {

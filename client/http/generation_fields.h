@@ -1,5 +1,5 @@
-// The fields that all routes have which generate: how tokens are drawn, when a completion ends, how many completions there
-// are, and what the reply has besides their texts.
+// The fields that all routes have which generate: how tokens are drawn, when a completion ends, how many completions
+// there are, and what the reply has besides their texts.
 //
 //   RETURN_IF_ERROR(CheckFields(body, CompletionFields()));      // a table of WithGenerationFields
 //   FieldReader fields(body);
@@ -29,8 +29,8 @@ FieldTable StreamOptionFields();
 FieldTable ExtensionFields();
 
 // The common fields, and the two names of max_tokens, which is left unset if neither is there.
-// Errors: everything that FieldReader refuses, and values that exclude each other. The ranges of numbers that the server
-// has too are left to the server.
+// Errors: everything that FieldReader refuses, and values that exclude each other. The ranges of numbers that the
+// server has too are left to the server.
 absl::Status SetGenerationFields(FieldReader& fields, CompletionRequest& out);
 
 // A number >= 0.

@@ -70,7 +70,7 @@ std::string TypeOf(int status) {
 }
 
 // Fields of logitd.v1 that have another name over HTTP.
-constexpr std::array<std::pair<std::string_view, std::string_view>, 15> kNames = {{
+constexpr std::array<std::pair<std::string_view, std::string_view>, 19> kNames = {{
     {"prompt_record.top_n", "prompt_logprobs"},
     {"record.top_n", "logprobs"},
     {"stop.stop_strings", "stop"},
@@ -79,6 +79,10 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 15> kNames =
     {"sampling.allowed_tokens", "allowed_token_ids"},
     {"evaluation.cache_salt", "cache_salt"},
     {"tokenization.add_special_tokens", "add_special_tokens"},
+    {"chat.template_arguments", "chat_template_kwargs"},
+    {"chat.add_generation_prompt", "add_generation_prompt"},
+    {"chat.messages", "messages"},
+    {"chat", "messages"},
     {"tokens", "tokens"},
     {"texts", "prompt"},
     {"prompt.tokens.token_ids", "prompt"},
@@ -186,6 +190,17 @@ absl::Status OfPrompt(absl::Status status, size_t index) {
   if (error.status != 400 || !is_of_prompt) return status;
   const std::string param = "prompt[" + std::to_string(index) + "]" + error.param.substr(kField.size());
   return HttpError(error.status, error.code, param, WithParam(std::move(error.message), error.param, param));
+}
+
+absl::Status OfChat(absl::Status status) {
+  if (status.ok()) return status;
+  const ApiError error = ApiErrorOf(status);
+  const bool is_of_prompt = error.param == "prompt" || error.param.starts_with("prompt[") ||
+                            (error.param.empty() && error.code.starts_with("chat_template_"));
+  const bool is_of_depth = error.param == "logprobs";
+  if (error.status != 400 || (!is_of_prompt && !is_of_depth)) return status;
+  const std::string param = is_of_prompt ? "messages" : "top_logprobs";
+  return HttpError(error.status, error.code, param, WithParam(error.message, error.param, param));
 }
 
 ApiError ApiErrorOf(const v1::Error& error) { return ApiErrorOf(client::FromError(error)); }

@@ -49,6 +49,9 @@ absl::Status UnsupportedField(std::string_view param, std::string_view reason);
 // "prompt[INDEX][3]".
 absl::Status OfPrompt(absl::Status status, size_t index);
 
+// `status`, of a conversation: what is wrong with the prompt that it becomes is wrong with `messages`.
+absl::Status OfChat(absl::Status status);
+
 // 503 with Retry-After.
 absl::Status Overloaded(std::string_view message);
 

@@ -21,6 +21,7 @@
 #include "logitd/v1/generation_service.pb.h"
 #include "logitd/v1/model_service.pb.h"
 #include "logitd/v1/scoring_service.pb.h"
+#include "logitd/v1/server_service.pb.h"
 
 namespace logitd::client {
 class Connection;
@@ -54,6 +55,8 @@ class Upstream {
   absl::StatusOr<v1::ListModelsResponse> Models(const Caller& caller);
   absl::StatusOr<v1::TokenizeResponse> Tokenize(const v1::TokenizeRequest& request, const Caller& caller);
   absl::StatusOr<v1::DetokenizeResponse> Detokenize(const v1::DetokenizeRequest& request, const Caller& caller);
+  absl::StatusOr<v1::RenderChatResponse> RenderChat(const v1::RenderChatRequest& request, const Caller& caller);
+  absl::StatusOr<v1::GetServerInfoResponse> ServerInfo(const Caller& caller);
   absl::Status Vocabulary(const v1::GetVocabularyRequest& request, const Caller& caller,
                           const std::function<void(const v1::GetVocabularyResponse&)>& on_tokens);
 

@@ -41,7 +41,8 @@ class TokenizerTest(http_case.HttpCase):
         for body, code, param in (({}, "missing_required_parameter", "prompt"),
                                   ({"prompt": {"role": "user", "content": "hi"}}, "invalid_type", "prompt"),
                                   ({"prompt": ["a"]}, "invalid_type", "prompt"),
-                                  ({"messages": [{"role": "user", "content": "hi"}]}, "unsupported_parameter", "messages"),
+                                  ({"messages": []}, "invalid_value", "messages"),
+                                  ({"messages": [{"role": "user", "content": "hi"}], "prompt": "a"}, "invalid_value", "messages"),
                                   ({"prompt": "a", "x": 1}, "unknown_parameter", "x")):
             error = self.refused(400, "/tokenize", body)
             self.assertEqual((error["code"], error["param"]), (code, param))
