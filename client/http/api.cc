@@ -3,8 +3,10 @@
 #include "client/http/chat_route.h"
 #include "client/http/completion_route.h"
 #include "client/http/decisions_route.h"
+#include "client/http/generative_scoring_route.h"
 #include "client/http/label_score_route.h"
 #include "client/http/model_routes.h"
+#include "client/http/systemone_route.h"
 #include "client/http/tokenizer_routes.h"
 
 namespace logitd::http {
@@ -26,7 +28,10 @@ void Api::AddRoutes(HttpServer& server) {
   route("POST", "/detokenize", HandleDetokenize);
   route("GET", "/tokenizer_info", HandleTokenizerInfo);
   route("POST", "/v1/score", HandleLabelScore);
+  // The path that vLLM has for it.
+  route("POST", "/generative_scoring", HandleGenerativeScoring);
   route("POST", "/v1/decisions", HandleDecisions);
+  route("POST", "/v1/systemone", HandleSystemone);
 }
 
 }  // namespace logitd::http

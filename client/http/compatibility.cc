@@ -5,7 +5,9 @@
 #include "client/http/decisions_route.h"
 #include "client/http/fields.h"
 #include "client/http/generation_fields.h"
+#include "client/http/generative_scoring_route.h"
 #include "client/http/label_score_route.h"
+#include "client/http/systemone_route.h"
 #include "client/http/tokenizer_routes.h"
 
 namespace logitd::http {
@@ -38,8 +40,10 @@ std::string CompatibilityTables() {
         Table{"A message of /v1/chat/completions", ChatMessageFields()},
         Table{"A part of a message's content", ChatPartFields()}, Table{"`stream_options`", StreamOptionFields()},
         Table{"`logitd`: extensions", ExtensionFields()}, Table{"POST /v1/score", LabelScoreFields()},
-        Table{"POST /v1/decisions", DecisionFields()}, Table{"A question of /v1/decisions", DecisionQuestionFields()},
-        Table{"POST /tokenize", TokenizeFields()}, Table{"POST /detokenize", DetokenizeFields()}}) {
+        Table{"POST /generative_scoring", GenerativeScoringFields()}, Table{"POST /v1/decisions", DecisionFields()},
+        Table{"A question of /v1/decisions", DecisionQuestionFields()}, Table{"POST /v1/systemone", SystemoneFields()},
+        Table{"A question of /v1/systemone", SystemoneQuestionFields()}, Table{"POST /tokenize", TokenizeFields()},
+        Table{"POST /detokenize", DetokenizeFields()}}) {
     Append(table, out);
   }
   return out;

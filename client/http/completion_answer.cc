@@ -13,6 +13,7 @@
 #include "client/http/parallel_calls.h"
 #include "client/http/prompt_parts.h"
 #include "client/http/request_error.h"
+#include "client/http/stop_names.h"
 #include "client/logitd/client_error.h"
 
 namespace logitd::http {
@@ -90,6 +91,7 @@ std::string ReplyJson(const CompletionRequest& request, const ReplyForm& form,
 
 absl::Status AnswerCompletions(CompletionRequest request, const ReplyForm& form, Exchange& exchange,
                                Services& services) {
+  RETURN_IF_ERROR(AddNamedStops(services, CallerOf(exchange), request.generate));
   if (request.stream) return StreamCompletions(std::move(request), form, exchange, services);
   std::vector<PromptResult> results(request.prompts.size());
   std::atomic<size_t> reply_bytes{0};

@@ -2,10 +2,17 @@
 
 #include <set>
 
+#include "base/status_macros.h"
 #include "client/http/request_error.h"
 #include "client/logitd/client_error.h"
 
 namespace logitd::http {
+namespace {
+
+// The server takes no larger request (Limits.max_request_bytes).
+constexpr size_t kMaxPromptBytes = size_t{16} << 20;
+
+}  // namespace
 
 absl::StatusOr<std::string> ContentText(const Json& value, const std::string& path) {
   if (value.is_string()) return value.get<std::string>();
@@ -29,8 +36,11 @@ absl::Status CheckOptions(const std::vector<LabelledOption>& options, size_t lea
 
 v1::DecideItem DecideItemOf(const std::string& input, const DecisionQuestion& question) {
   const bool is_predicate = question.kind == QuestionKind::kPredicate;
-  std::string context = input + "\n\n" + (is_predicate ? "Is this true: " : "Question: ") + question.instructions;
-  context += is_predicate ? "\nAnswer with yes or no:\n" : "\nOptions:\n";
+  std::string context = input + "\n\n";
+  if (!question.instructions.empty()) {
+    context += (is_predicate ? "Is this true: " : "Question: ") + question.instructions + "\n";
+  }
+  context += is_predicate ? "Answer with yes or no:\n" : "Options:\n";
   for (const LabelledOption& option : question.options) {
     if (is_predicate && option.description.empty()) continue;
     context += "- " + option.label + (option.description.empty() ? "" : ": " + option.description) + "\n";
@@ -54,14 +64,29 @@ v1::DecideItem DecideItemOf(const std::string& input, const DecisionQuestion& qu
   return item;
 }
 
-absl::Status DecisionError(const v1::DecidedItem& item) {
+absl::Status CheckPromptBytes(size_t shared_bytes, size_t count, const std::string& path) {
+  if (count == 0 || shared_bytes <= kMaxPromptBytes / count) return absl::OkStatus();
+  return InvalidValue(path, "make prompts of more than " + std::to_string(kMaxPromptBytes) + " bytes together: " +
+                                std::to_string(count) + " of " + std::to_string(shared_bytes) + " bytes at least");
+}
+
+absl::Status ItemError(const v1::DecidedItem& item) {
   if (item.has_error()) return client::FromError(item.error());
   for (const v1::DecidedOption& option : item.options()) {
     if (option.has_error()) return client::FromError(option.error());
   }
+  return absl::OkStatus();
+}
+
+absl::Status DecisionError(const v1::DecidedItem& item) {
+  RETURN_IF_ERROR(ItemError(item));
   // No option is possible after the context.
   if (!item.has_chosen_index()) return HttpError(500, "undecided", "", "the model gives no option any probability");
   return absl::OkStatus();
+}
+
+std::optional<double> LabelMass(const v1::DecidedItem& item) {
+  return item.label_mass().has_mass() ? std::optional(item.label_mass().mass()) : std::nullopt;
 }
 
 }  // namespace logitd::http

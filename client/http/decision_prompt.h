@@ -15,6 +15,7 @@
 #ifndef LOGITD_CLIENT_HTTP_DECISION_PROMPT_H_
 #define LOGITD_CLIENT_HTTP_DECISION_PROMPT_H_
 
+#include <cstddef>
 #include <optional>
 #include <string>
 #include <vector>
@@ -36,10 +37,14 @@ enum class QuestionKind { kPredicate, kChoice, kScore };
 
 struct DecisionQuestion {
   QuestionKind kind = QuestionKind::kPredicate;
+  // Empty: the options say all; the prompt has no line for them.
   std::string instructions;
   // Of a predicate: "yes" and "no".
   std::vector<LabelledOption> options;
 };
+
+// As many questions as one request may have.
+inline constexpr size_t kMaxQuestions = 400;
 
 // A text as it is; an object or a list as compact JSON. Errors: invalid_type, naming `path`.
 absl::StatusOr<std::string> ContentText(const Json& value, const std::string& path);
@@ -51,8 +56,17 @@ v1::DecideItem DecideItemOf(const std::string& input, const DecisionQuestion& qu
 absl::Status CheckOptions(const std::vector<LabelledOption>& options, size_t least, size_t most,
                           const std::string& path);
 
+// Whether `count` prompts, each of which repeats `shared_bytes`, fit into a request of the server. Errors:
+// invalid_value, naming `path`.
+absl::Status CheckPromptBytes(size_t shared_bytes, size_t count, const std::string& path);
+
 // The error of an item or of one of its options.
+absl::Status ItemError(const v1::DecidedItem& item);
+// The same, and 500 if no option is possible.
 absl::Status DecisionError(const v1::DecidedItem& item);
+
+// The total probability of the options under the model. Unset: the server has none.
+std::optional<double> LabelMass(const v1::DecidedItem& item);
 
 }  // namespace logitd::http
 

@@ -15,7 +15,6 @@
 namespace logitd::http {
 namespace {
 
-constexpr size_t kMaxQuestions = 400;
 constexpr size_t kMaxChoices = 255;
 
 constexpr Field kDecisionFields[] = {
@@ -204,8 +203,7 @@ void WriteAnswer(const Question& question, const v1::DecidedItem& item, JsonWrit
     }
     out.EndArray();
   }
-  const v1::ClosedSet& mass = item.label_mass();
-  out.Field("label_mass", mass.has_mass() ? std::optional<double>(mass.mass()) : std::nullopt);
+  out.Field("label_mass", LabelMass(item));
   out.EndObject();
 }
 
@@ -250,6 +248,7 @@ absl::Status HandleDecisions(Exchange& exchange, Services& services) {
   if (list == nullptr) return MissingField("questions");
   if (!list->is_array() || list->empty()) return InvalidType("questions", "a list that is not empty", KindOf(*list));
   if (list->size() > kMaxQuestions) return InvalidValue("questions", "must have at most 400 questions");
+  RETURN_IF_ERROR(CheckPromptBytes(input.size(), list->size(), "questions"));
   std::vector<Question> questions;
   for (size_t i = 0; i < list->size(); ++i) {
     ASSIGN_OR_RETURN(Question question, ParseQuestion((*list)[i], At("questions", i)));

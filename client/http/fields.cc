@@ -10,18 +10,11 @@
 namespace logitd::http {
 namespace {
 
-// Shown bytes of a field that nobody knows.
+// Shown bytes of a name that the client chose.
 constexpr size_t kMaxShownNameBytes = 64;
 
 std::string Joined(std::string_view path, std::string_view name) {
   return path.empty() ? std::string(name) : std::string(path) + "." + std::string(name);
-}
-
-// The name of an unknown field as printable ASCII.
-std::string Shown(std::string_view name) {
-  std::string out;
-  for (const char c : name.substr(0, kMaxShownNameBytes)) out += c > 0x20 && c < 0x7f ? c : '?';
-  return out;
 }
 
 bool IsNeutral(const Json& value, const Field& field) {
@@ -53,6 +46,12 @@ std::optional<int64_t> WholeNumber(const Json& value) {
 
 const char* UseName(Use use) { return use == Use::kServed ? "served" : use == Use::kRefused ? "refused" : "ignored"; }
 
+std::string ShownName(std::string_view name) {
+  std::string out;
+  for (const char c : name.substr(0, kMaxShownNameBytes)) out += c > 0x20 && c < 0x7f ? c : '?';
+  return out;
+}
+
 absl::Status CheckFields(const Json& object, FieldTable table, std::string_view path) {
   if (!object.is_object()) {
     return InvalidType(path.empty() ? "the body" : path, "an object", KindOf(object));
@@ -62,7 +61,7 @@ absl::Status CheckFields(const Json& object, FieldTable table, std::string_view 
     for (const Field& field : table) {
       if (name == field.name) found = &field;
     }
-    if (found == nullptr) return UnknownField(Joined(path, Shown(name)));
+    if (found == nullptr) return UnknownField(Joined(path, ShownName(name)));
     if (found->use == Use::kRefused && !IsNeutral(value, *found)) {
       return UnsupportedField(Joined(path, name), found->note);
     }

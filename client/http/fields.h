@@ -52,6 +52,9 @@ using FieldTable = std::span<const Field>;
 // "stream_options.include".
 absl::Status CheckFields(const Json& object, FieldTable table, std::string_view path = "");
 
+// A name that the client chose, for errors: printable ASCII, cut short.
+std::string ShownName(std::string_view name);
+
 // "served", "refused", "ignored".
 const char* UseName(Use use);
 

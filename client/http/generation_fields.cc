@@ -31,7 +31,7 @@ constexpr Field kGenerationFields[] = {
     {"seed", Use::kServed, "a whole number of 64 bits; equal requests with a seed give equal tokens"},
     {"n", Use::kServed, "completions of each prompt; default 1"},
     {"best_of", Use::kServed, "completions to choose the n best from, by log-prob per token; not with stream"},
-    {"stop", Use::kServed, "a text or a list of texts"},
+    {"stop", Use::kServed, "a text or a list of texts; the name of a control token is that token"},
     {"stop_token_ids", Use::kServed, "tokens that end a completion"},
     {"ignore_eos", Use::kServed, "the model's end tokens do not end a completion"},
     {"prompt_logprobs", Use::kServed, "the prompt's log-probs in vLLM's form; not with stream"},

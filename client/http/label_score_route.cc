@@ -8,13 +8,17 @@
 
 #include "base/status_macros.h"
 #include "client/http/completion_reply.h"
+#include "client/http/decision_prompt.h"
 #include "client/http/json_writer.h"
 #include "client/http/request_error.h"
 #include "client/http/strict_json.h"
-#include "client/logitd/client_error.h"
 
 namespace logitd::http {
 namespace {
+
+constexpr size_t kMaxItems = 4096;
+// Labels of all items together: as many options as one request of the server may have (Limits.max_message_elements).
+constexpr size_t kMaxLabels = size_t{1} << 18;
 
 constexpr Field kLabelScoreFields[] = {
     {"model", Use::kServed, "the model's name; may be left out if the server has one model"},
@@ -51,11 +55,14 @@ absl::StatusOr<v1::Input> Joined(const Json& query, const Json& item, const std:
   return input;
 }
 
+bool IsListOfLists(const Json* value) {
+  return value != nullptr && value->is_array() && !value->empty() && value->front().is_array();
+}
+
 // The labels of each item.
 absl::StatusOr<std::vector<std::vector<int32_t>>> LabelsOf(const Json* value, size_t item_count) {
   if (value == nullptr) return MissingField("label_token_ids");
-  const bool is_per_item = value->is_array() && !value->empty() && value->front().is_array();
-  if (!is_per_item) {
+  if (!IsListOfLists(value)) {
     ASSIGN_OR_RETURN(const std::vector<int32_t> labels, TokenIdsOf(*value, "label_token_ids"));
     if (labels.empty()) return InvalidValue("label_token_ids", "must not be empty");
     return std::vector<std::vector<int32_t>>(item_count, labels);
@@ -96,40 +103,54 @@ absl::StatusOr<LabelScoreRequest> ParseLabelScore(const Json& body) {
   if (!fields.BoolOr("add_special_tokens", true)) tokenization.set_add_special_tokens(false);
   tokenization.set_parse_special_tokens(fields.BoolOr("parse_special_tokens", true));
   RETURN_IF_ERROR(fields.status());
-  const Json* query = fields.Find("query");
-  const Json* items = fields.Find("items");
-  if (query == nullptr) return MissingField("query");
-  if (items == nullptr) return MissingField("items");
-  if (!items->is_array() || items->empty()) return InvalidType("items", "a list that is not empty", KindOf(*items));
-  ASSIGN_OR_RETURN(const auto labels, LabelsOf(fields.Find("label_token_ids"), items->size()));
-  for (size_t i = 0; i < items->size(); ++i) {
+  const Json* label_ids = fields.Find("label_token_ids");
+  const bool is_per_item = IsListOfLists(label_ids);
+  ASSIGN_OR_RETURN(const QueryAndItems parts,
+                   QueryAndItemsOf(fields, is_per_item || label_ids == nullptr ? 0 : label_ids->size()));
+  const auto& [query, items] = parts;
+  ASSIGN_OR_RETURN(const auto labels, LabelsOf(label_ids, items.size()));
+  for (size_t i = 0; i < items.size(); ++i) {
     v1::DecideItem& item = *out.decide.add_items();
-    ASSIGN_OR_RETURN(*item.mutable_context(),
-                     Joined(*query, (*items)[i], "items[" + std::to_string(i) + "]", item_first));
+    ASSIGN_OR_RETURN(*item.mutable_context(), Joined(query, items[i], "items[" + std::to_string(i) + "]", item_first));
     for (const int32_t label : labels[i]) item.mutable_choice()->add_options()->mutable_tokens()->add_token_ids(label);
   }
   return out;
-}
-
-// The error of an item or of one of its labels.
-absl::Status ErrorOf(const v1::DecidedItem& item) {
-  if (item.has_error()) return client::FromError(item.error());
-  for (const v1::DecidedOption& option : item.options()) {
-    if (option.has_error()) return client::FromError(option.error());
-  }
-  return absl::OkStatus();
 }
 
 }  // namespace
 
 FieldTable LabelScoreFields() { return kLabelScoreFields; }
 
+absl::StatusOr<QueryAndItems> QueryAndItemsOf(FieldReader& fields, size_t label_count) {
+  const Json* query = fields.Find("query");
+  const Json* items = fields.Find("items");
+  if (query == nullptr) return MissingField("query");
+  if (items == nullptr) return MissingField("items");
+  if (!items->is_array() || items->empty()) return InvalidType("items", "a list that is not empty", KindOf(*items));
+  if (items->size() > kMaxItems) {
+    return InvalidValue(
+        "items", "must have at most " + std::to_string(kMaxItems) + " items, got " + std::to_string(items->size()));
+  }
+  // An id takes a byte at least.
+  RETURN_IF_ERROR(CheckPromptBytes(query->is_string() ? query->get_ref<const std::string&>().size() : query->size(),
+                                   items->size(), "items"));
+  if (label_count > kMaxLabels / items->size()) {
+    return InvalidValue("label_token_ids", "must be at most " + std::to_string(kMaxLabels) + " for all items together");
+  }
+  return QueryAndItems{*query, *items};
+}
+
+std::optional<double> LabelProbability(const v1::DecidedOption& option, bool apply_softmax) {
+  if (!apply_softmax) return option.has_log_prob() ? std::exp(option.log_prob()) : 0.0;
+  return option.has_probability() ? std::optional(option.probability()) : std::nullopt;
+}
+
 absl::Status HandleLabelScore(Exchange& exchange, Services& services) {
   ASSIGN_OR_RETURN(const Json body, ParseJson(exchange.request.body));
   ASSIGN_OR_RETURN(const LabelScoreRequest request, ParseLabelScore(body));
   ASSIGN_OR_RETURN(const std::vector<v1::DecideResponse> replies,
                    services.upstream.Decide(request.decide, CallerOf(exchange)));
-  for (const v1::DecideResponse& reply : replies) RETURN_IF_ERROR(ErrorOf(reply.item()));
+  for (const v1::DecideResponse& reply : replies) RETURN_IF_ERROR(ItemError(reply.item()));
   UsageSum usage;
   JsonWriter out;
   out.BeginObject();
@@ -145,10 +166,8 @@ absl::Status HandleLabelScore(Exchange& exchange, Services& services) {
     }
     out.EndArray();
   };
-  lists("scores", [&request](const v1::DecidedOption& option) -> std::optional<double> {
-    if (!request.apply_softmax) return option.has_log_prob() ? std::exp(option.log_prob()) : 0.0;
-    return option.has_probability() ? std::optional(option.probability()) : std::nullopt;
-  });
+  lists("scores",
+        [&request](const v1::DecidedOption& option) { return LabelProbability(option, request.apply_softmax); });
   if (request.wants_log_probs) {
     lists("token_logprobs", [](const v1::DecidedOption& option) {
       return option.has_log_prob() ? std::optional(option.log_prob()) : std::nullopt;
@@ -157,8 +176,7 @@ absl::Status HandleLabelScore(Exchange& exchange, Services& services) {
   out.Key("label_mass");
   out.BeginArray();
   for (const v1::DecideResponse& reply : replies) {
-    const v1::ClosedSet& mass = reply.item().label_mass();
-    out.Double(mass.has_mass() ? std::optional(mass.mass()) : std::nullopt);
+    out.Double(LabelMass(reply.item()));
     usage.Add(reply.usage());
   }
   out.EndArray();

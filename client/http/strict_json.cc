@@ -1,5 +1,6 @@
 #include "client/http/strict_json.h"
 
+#include <algorithm>
 #include <string>
 #include <utility>
 #include <vector>
@@ -16,6 +17,27 @@ absl::Status Malformed(std::string_view code, const std::string& message) {
   return HttpError(400, code, "", "the body is not acceptable JSON: " + message);
 }
 
+using Members = std::vector<std::pair<std::string, Json>>;
+
+// An object or a list whose end has not come.
+struct Open {
+  bool is_object = false;
+  // Of an object; the last one may lack its value.
+  Members members = {};
+  Json list = Json::array();
+};
+
+// Null: there is none.
+const std::string* KeyThatOccursTwice(const Members& members) {
+  std::vector<const std::string*> keys;
+  keys.reserve(members.size());
+  for (const auto& member : members) keys.push_back(&member.first);
+  std::sort(keys.begin(), keys.end(), [](const std::string* a, const std::string* b) { return *a < *b; });
+  const auto found =
+      std::adjacent_find(keys.begin(), keys.end(), [](const std::string* a, const std::string* b) { return *a == *b; });
+  return found == keys.end() ? nullptr : *found;
+}
+
 // Builds the value from the parser's events, and ends the parse at the first fault.
 class Builder : public nlohmann::json_sax<Json> {
  public:
@@ -29,18 +51,18 @@ class Builder : public nlohmann::json_sax<Json> {
   bool string(string_t& value) override { return Add(Json(std::move(value))); }
   bool binary(binary_t&) override { return Fail("malformed_json", "it has binary data"); }
 
-  bool start_object(std::size_t) override { return Begin(Json::object()); }
-  bool start_array(std::size_t) override { return Begin(Json::array()); }
-  bool end_object() override { return End(); }
-  bool end_array() override { return End(); }
+  bool start_object(std::size_t) override { return Begin(/*is_object=*/true); }
+  bool start_array(std::size_t) override { return Begin(/*is_object=*/false); }
+  bool end_object() override { return EndObject(); }
+  bool end_array() override {
+    Json list = std::move(open_.back().list);
+    open_.pop_back();
+    Place(std::move(list));
+    return true;
+  }
 
   bool key(string_t& name) override {
-    if (open_.back()->contains(name)) {
-      const std::string shown =
-          Json(name.substr(0, kMaxShownKeyBytes)).dump(-1, ' ', /*ensure_ascii=*/true, Json::error_handler_t::replace);
-      return Fail("duplicate_key", "the key " + shown + " occurs twice in one object");
-    }
-    key_ = std::move(name);
+    open_.back().members.emplace_back(std::move(name), nullptr);
     return true;
   }
 
@@ -88,17 +110,14 @@ class Builder : public nlohmann::json_sax<Json> {
   }
 
   // Puts the value where it belongs.
-  Json* Place(Json value) {
+  void Place(Json value) {
     if (open_.empty()) {
       root_ = std::move(value);
-      return &root_;
+    } else if (open_.back().is_object) {
+      open_.back().members.back().second = std::move(value);
+    } else {
+      open_.back().list.push_back(std::move(value));
     }
-    Json& parent = *open_.back();
-    if (parent.is_array()) {
-      parent.push_back(std::move(value));
-      return &parent.back();
-    }
-    return &(parent[key_] = std::move(value));
   }
 
   bool Add(Json value) {
@@ -107,25 +126,35 @@ class Builder : public nlohmann::json_sax<Json> {
     return true;
   }
 
-  bool Begin(Json container) {
+  bool Begin(bool is_object) {
     if (!Count()) return false;
     if (static_cast<int>(open_.size()) >= kMaxJsonDepth) {
       return Fail("too_deep", "it has more than " + std::to_string(kMaxJsonDepth) + " levels");
     }
-    // The parent does not grow while its child is open, so the pointer stays.
-    open_.push_back(Place(std::move(container)));
+    open_.push_back({.is_object = is_object});
     return true;
   }
 
-  bool End() {
+  bool EndObject() {
+    Members members = std::move(open_.back().members);
     open_.pop_back();
+    if (const std::string* name = KeyThatOccursTwice(members)) {
+      const std::string shown =
+          Json(name->substr(0, kMaxShownKeyBytes)).dump(-1, ' ', /*ensure_ascii=*/true, Json::error_handler_t::replace);
+      return Fail("duplicate_key", "the key " + shown + " occurs twice in one object");
+    }
+    Json object = Json::object();
+    auto& out = object.get_ref<Json::object_t&>();
+    // A member is copied, and not moved, when the object grows. emplace() would look for its key in all others.
+    out.reserve(members.size());
+    for (auto& [name, value] : members) out.emplace_back(std::move(name), std::move(value));
+    Place(std::move(object));
     return true;
   }
 
   const std::string_view text_;
   Json root_;
-  std::vector<Json*> open_;
-  std::string key_;
+  std::vector<Open> open_;
   int64_t count_ = 0;
   absl::Status status_;
 };

@@ -19,7 +19,9 @@
 
 namespace logitd::http {
 
-using Json = nlohmann::json;
+// An object keeps the order of its keys: what becomes part of a prompt reads as the client wrote it. It is a list, so
+// looking a key up takes as long as the object is; CheckFields refuses an object with other keys than a route knows.
+using Json = nlohmann::ordered_json;
 
 // No request has more than eight.
 inline constexpr int kMaxJsonDepth = 32;

@@ -336,6 +336,27 @@ class EndTokenTest(CompletionCase):
         choice, = self.complete(prompt=[3], max_tokens=4, allowed_token_ids=[3], stop_token_ids=[3])
         self.assertEqual((choice["finish_reason"], choice["stop_reason"]), ("stop", 3))
 
+    def test_a_stop_may_be_the_name_of_a_control_token(self):
+        # <s> ends nothing by itself, and </s> ends nothing with ignore_eos.
+        for name, token in (("<s>", 0), ("</s>", 1)):
+            fields = {"prompt": [2], "max_tokens": 4, "seed": 1, "allowed_token_ids": [token], "ignore_eos": True, "logprobs": 0}
+            for stop in (name, ["x", name]):
+                choice, = self.complete(**fields, stop=stop)
+                self.assertEqual((choice["text"], choice["logprobs"]["tokens"]), ("", [name]))
+                self.assertEqual((choice["finish_reason"], choice["stop_reason"]), ("stop", token))
+                events = self.stream(**fields, stop=stop)
+                self.assertEqual(events[-1]["choices"][0]["finish_reason"], "stop")
+            choice, = self.complete(**fields)
+            self.assertEqual(choice["logprobs"]["tokens"], [name] * 4)
+        # A harness appends the end token's name to every stop.
+        choice, = self.complete(prompt=[2], max_tokens=4, temperature=0, stop=["b", "</s>"], seed=None)
+        self.assertEqual((choice["text"], choice["finish_reason"]), ("", "stop"))
+        choice, = self.complete(prompt=[2], max_tokens=4, temperature=0, stop=["</s>\n"])
+        self.assertEqual(choice["finish_reason"], "stop")
+        for stop in (["b", "<s>a"], ["b", "a</s>"]):
+            error = self.refused(400, "/v1/completions", {"prompt": [2], "stop": stop})
+            self.assertEqual((error["code"], error["param"]), ("invalid_value", "stop[1]"))
+
 
 class AddedBosTest(CompletionCase):
     """A model whose tokenizer puts BOS before a text."""

@@ -3,8 +3,11 @@
 #include <set>
 
 #include "client/http/completion_fields.h"
+#include "client/http/decisions_route.h"
+#include "client/http/generative_scoring_route.h"
 #include "client/http/label_score_route.h"
 #include "client/http/request_error.h"
+#include "client/http/systemone_route.h"
 #include "client/http/tokenizer_routes.h"
 #include "gmock/gmock.h"
 
@@ -97,7 +100,8 @@ TEST(FieldsTest, TheFirstFaultIsKept) {
 
 TEST(FieldsTest, NoTableNamesAFieldTwiceAndEveryNeutralValueIsJson) {
   for (const FieldTable table : {CompletionFields(), StreamOptionFields(), ExtensionFields(), LabelScoreFields(),
-                                 TokenizeFields(), DetokenizeFields()}) {
+                                 GenerativeScoringFields(), DecisionFields(), DecisionQuestionFields(),
+                                 SystemoneFields(), SystemoneQuestionFields(), TokenizeFields(), DetokenizeFields()}) {
     std::set<std::string> names;
     for (const Field& field : table) {
       EXPECT_TRUE(names.insert(field.name).second) << field.name;

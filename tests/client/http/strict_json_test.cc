@@ -23,6 +23,22 @@ TEST(StrictJsonTest, AValueIsRead) {
   EXPECT_EQ((*value)["e"].get<std::string>(), "\u00fc");
 }
 
+TEST(StrictJsonTest, KeysKeepTheirOrder) {
+  const std::string text = R"({"z":1,"a":{"y":[{"c":1,"b":2}],"x":{}},"m":[]})";
+  const auto value = ParseJson(text);
+  ASSERT_TRUE(value.ok()) << value.status();
+  EXPECT_EQ(value->dump(), text);
+}
+
+TEST(StrictJsonTest, ManyKeysTakeNoQuadraticTime) {
+  std::string text = "{";
+  for (int i = 0; i < 300'000; ++i) text += "\"" + std::to_string(i) + "\":{\"a\":[]},";
+  const auto value = ParseJson(text + "\"last\":0}");
+  ASSERT_TRUE(value.ok()) << value.status();
+  EXPECT_EQ(value->size(), 300'001u);
+  EXPECT_EQ(CodeOf(text + "\"0\":0}"), "duplicate_key");
+}
+
 TEST(StrictJsonTest, EachFaultHasItsName) {
   const struct {
     const char* text;
