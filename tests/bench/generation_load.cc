@@ -1,18 +1,14 @@
-// Clients of generation in one process, for logitd and for llama.cpp's own server alike: the same prompts, the same
-// counts and the same checks; only the wire differs.
+// Clients of generation in one process, for logitd, for logitd-http and for llama.cpp's own server alike: the same
+// prompts, the same counts and the same checks; only the wire differs.
 //
-//   generation_load logitd|llama-server SOCKET CLIENTS COMPLETIONS MAX_TOKENS PROMPT_TOKENS TOP_N
+//   generation_load logitd|logitd-http|llama-server ADDRESS CLIENTS COMPLETIONS MAX_TOKENS PROMPT_TOKENS TOP_N
 //
-// SOCKET is the path of a Unix socket. Every client makes COMPLETIONS completions, one after the other, of its own
-// prompts of ids, with TOP_N alternatives and their log-probs at every token. Prints one line of JSON: tokens, the
-// seconds from the first request to the last token, and the median times of a first token and of a later one
-// (milliseconds). It first checks that every completion has MAX_TOKENS tokens and some text, and that every log-prob
-// that was asked for is there and finite.
+// ADDRESS is the path of a Unix socket, or HOST:PORT. Every client makes COMPLETIONS completions, one after the other,
+// of its own prompts of ids, with TOP_N alternatives and their log-probs at every token. Prints one line of JSON:
+// tokens, the seconds from the first request to the last token, and the median times of a first token and of a later
+// one (milliseconds); for logitd and logitd-http also a digest of all token ids. It first checks that every completion
+// has MAX_TOKENS tokens and some text, and that every log-prob that was asked for is there and finite.
 #include <grpcpp/grpcpp.h>
-
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -31,6 +27,7 @@
 #include <vector>
 
 #include "logitd/v1/generation_service.grpc.pb.h"
+#include "tests/bench/http_connection.h"
 
 namespace logitd::bench {
 namespace {
@@ -39,7 +36,7 @@ using Clock = std::chrono::steady_clock;
 
 struct Load {
   std::string kind;
-  std::string socket;
+  std::string address;
   int clients = 1;
   int completions = 1;
   int max_tokens = 64;
@@ -52,6 +49,8 @@ struct Completion {
   // As the server counts them in the end.
   int tokens = 0;
   size_t text_bytes = 0;
+  // Of logitd and logitd-http.
+  std::vector<int> token_ids;
   // Tokens that came with all their log-probs, each finite.
   int records = 0;
   Clock::time_point begin;
@@ -72,9 +71,11 @@ class LogitdClient : public Client {
     grpc::ChannelArguments arguments;
     arguments.SetInt("logitd.channel", client);
     arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-    channel_ = grpc::CreateCustomChannel("unix:" + load.socket, grpc::InsecureChannelCredentials(), arguments);
+    const bool is_path = load.address.find(':') == std::string::npos;
+    channel_ = grpc::CreateCustomChannel((is_path ? "unix:" : "") + load.address, grpc::InsecureChannelCredentials(),
+                                         arguments);
     if (!channel_->WaitForConnected(std::chrono::system_clock::now() + std::chrono::seconds(10))) {
-      throw std::runtime_error("no connection to " + load.socket);
+      throw std::runtime_error("no connection to " + load.address);
     }
     stub_ = v1::GenerationService::NewStub(channel_);
   }
@@ -100,6 +101,7 @@ class LogitdClient : public Client {
       completion.text_bytes += response.delta().text().size();
       for (const v1::TokenRecord& token : response.delta().tokens()) {
         ++completion.tokens;
+        completion.token_ids.push_back(token.token_id());
         bool is_whole = load_.top_n > 0 && token.top().model_log_probs_size() == load_.top_n;
         for (const double log_prob : token.top().model_log_probs()) is_whole = is_whole && std::isfinite(log_prob);
         completion.records += is_whole;
@@ -115,14 +117,70 @@ class LogitdClient : public Client {
   std::unique_ptr<v1::GenerationService::Stub> stub_;
 };
 
-// HTTP/1.1; its replies are chunked events, of one JSON object each. The server ends the connection after such a reply,
-// whatever its head says; the next one is made before the clock of a completion starts.
+// Reads a reply of chunked events, of one JSON object each.
+template <typename OnEvent>
+void TakeEvents(HttpConnection& connection, const OnEvent& on_event) {
+  const std::string head = connection.TakeHead();
+  if (head.find("chunked") == std::string::npos) throw std::runtime_error("not chunked: " + head);
+  std::string events;
+  for (std::string chunk = connection.TakeChunk(); !chunk.empty(); chunk = connection.TakeChunk()) {
+    events += chunk;
+    for (size_t end = events.find("\n\n"); end != std::string::npos; end = events.find("\n\n")) {
+      constexpr char kData[] = "data: ";
+      if (events.rfind(kData, 0) != 0) throw std::runtime_error("an event is: " + events.substr(0, end));
+      on_event(events.substr(sizeof(kData) - 1, end - sizeof(kData) + 1));
+      events.erase(0, end + 2);
+    }
+  }
+}
+
+class LogitdHttpClient : public Client {
+ public:
+  explicit LogitdHttpClient(const Load& load) : load_(load), connection_(load.address) {}
+
+  Completion Complete(const std::vector<int>& prompt, uint64_t seed) override {
+    nlohmann::json request = {
+        {"prompt", prompt},   {"max_tokens", load_.max_tokens}, {"temperature", 0.8}, {"top_p", 0.95}, {"seed", seed},
+        {"ignore_eos", true}, {"return_token_ids", true},       {"stream", true}};
+    if (load_.top_n > 0) request["logprobs"] = load_.top_n;
+    const std::string body = request.dump();
+    Completion completion;
+    completion.begin = Clock::now();
+    connection_.Post("/v1/completions", body);
+    TakeEvents(connection_, [&](const std::string& event) {
+      if (event != "[DONE]") AddEvent(nlohmann::json::parse(event), completion);
+    });
+    return completion;
+  }
+
+ private:
+  void AddEvent(const nlohmann::json& event, Completion& completion) const {
+    if (event.contains("error")) throw std::runtime_error(event.dump());
+    const nlohmann::json& choice = event.at("choices").at(0);
+    // The first event has the prompt's ids alone.
+    if (!choice.contains("token_ids")) return;
+    completion.at.push_back(Clock::now());
+    completion.text_bytes += choice.at("text").get_ref<const std::string&>().size();
+    for (const nlohmann::json& id : choice.at("token_ids")) completion.token_ids.push_back(id.get<int>());
+    completion.tokens = static_cast<int>(completion.token_ids.size());
+    if (load_.top_n == 0) return;
+    for (const nlohmann::json& top : choice.at("logprobs").at("top_logprobs")) {
+      // The token itself may be one more.
+      bool is_whole = static_cast<int>(top.size()) >= load_.top_n;
+      for (const nlohmann::json& log_prob : top) is_whole = is_whole && std::isfinite(log_prob.get<double>());
+      completion.records += is_whole;
+    }
+  }
+
+  const Load load_;
+  HttpConnection connection_;
+};
+
+// The server ends the connection after such a reply, whatever its head says; the next one is made before the clock of a
+// completion starts.
 class LlamaServerClient : public Client {
  public:
-  explicit LlamaServerClient(const Load& load) : load_(load) { Connect(); }
-  ~LlamaServerClient() override {
-    if (socket_ >= 0) ::close(socket_);
-  }
+  explicit LlamaServerClient(const Load& load) : load_(load), connection_(load.address) {}
 
   Completion Complete(const std::vector<int>& prompt, uint64_t seed) override {
     // Its own samplers at their defaults, which take the 40 likeliest tokens first: its fastest.
@@ -133,44 +191,17 @@ class LlamaServerClient : public Client {
                               {"return_tokens", true}};
     if (load_.top_n > 0) request["n_probs"] = load_.top_n;
     const std::string body = request.dump();
-    if (socket_ < 0) Connect();
+    if (is_used_) connection_.Connect();
+    is_used_ = true;
     Completion completion;
     completion.begin = Clock::now();
-    Send("POST /completion HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: " +
-         std::to_string(body.size()) + "\r\n\r\n" + body);
-    const std::string head = Take("\r\n\r\n");
-    if (head.rfind("HTTP/1.1 200", 0) != 0) throw std::runtime_error("llama-server: " + head);
-    if (head.find("chunked") == std::string::npos) throw std::runtime_error("llama-server: not chunked: " + head);
-    std::string events;
-    for (size_t size = ChunkSize(); size > 0; size = ChunkSize()) {
-      events += TakeBytes(size + 2).substr(0, size);
-      for (size_t end = events.find("\n\n"); end != std::string::npos; end = events.find("\n\n")) {
-        AddEvent(events.substr(0, end), completion);
-        events.erase(0, end + 2);
-      }
-    }
-    Take("\r\n");
-    ::close(socket_);
-    socket_ = -1;
+    connection_.Post("/completion", body);
+    TakeEvents(connection_, [&](const std::string& event) { AddEvent(nlohmann::json::parse(event), completion); });
     return completion;
   }
 
  private:
-  void Connect() {
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    if (load_.socket.size() >= sizeof(address.sun_path)) throw std::runtime_error("the socket's path is too long");
-    load_.socket.copy(address.sun_path, load_.socket.size());
-    socket_ = ::socket(AF_UNIX, SOCK_STREAM, 0);
-    if (socket_ < 0 || ::connect(socket_, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
-      throw std::runtime_error("no connection to " + load_.socket);
-    }
-  }
-
-  void AddEvent(const std::string& event, Completion& completion) const {
-    constexpr char kData[] = "data: ";
-    if (event.rfind(kData, 0) != 0) throw std::runtime_error("llama-server: " + event);
-    const nlohmann::json data = nlohmann::json::parse(event.substr(sizeof(kData) - 1));
+  void AddEvent(const nlohmann::json& data, Completion& completion) const {
     if (data.value("stop", false)) {
       completion.tokens = data.at("tokens_predicted").get<int>();
       return;
@@ -186,42 +217,9 @@ class LlamaServerClient : public Client {
     }
   }
 
-  void Send(const std::string& bytes) const {
-    for (size_t sent = 0; sent < bytes.size();) {
-      const ssize_t count = ::send(socket_, bytes.data() + sent, bytes.size() - sent, MSG_NOSIGNAL);
-      if (count <= 0) throw std::runtime_error("llama-server: the connection has ended");
-      sent += static_cast<size_t>(count);
-    }
-  }
-
-  void Receive() {
-    char bytes[16384];
-    const ssize_t count = ::recv(socket_, bytes, sizeof(bytes), 0);
-    if (count <= 0) throw std::runtime_error("llama-server: the connection has ended");
-    received_.append(bytes, static_cast<size_t>(count));
-  }
-
-  // All before `end`, which is taken too.
-  std::string Take(const std::string& end) {
-    size_t at = received_.find(end);
-    for (; at == std::string::npos; at = received_.find(end)) Receive();
-    std::string taken = received_.substr(0, at);
-    received_.erase(0, at + end.size());
-    return taken;
-  }
-
-  std::string TakeBytes(size_t count) {
-    while (received_.size() < count) Receive();
-    std::string taken = received_.substr(0, count);
-    received_.erase(0, count);
-    return taken;
-  }
-
-  size_t ChunkSize() { return std::stoul(Take("\r\n"), nullptr, 16); }
-
   const Load load_;
-  int socket_ = -1;
-  std::string received_;
+  HttpConnection connection_;
+  bool is_used_ = false;
 };
 
 double Milliseconds(Clock::duration time) { return std::chrono::duration<double, std::milli>(time).count(); }
@@ -236,9 +234,11 @@ double Median(std::vector<double> values) {
 void Check(const Load& load, const Completion& completion) {
   const auto fail = [](const std::string& what) { throw std::runtime_error("a completion of " + what); };
   if (completion.tokens != load.max_tokens) fail(std::to_string(completion.tokens) + " tokens");
-  if (completion.text_bytes == 0 || completion.at.empty()) fail("no text");
+  if (completion.at.empty()) fail("no events");
+  // A model without a vocabulary has no text.
+  if (completion.text_bytes == 0 && completion.token_ids.empty()) fail("no text");
   // llama-server says nothing of a token that ends within a character: the next message has its text, and no record.
-  const int at_least = load.kind == "logitd" ? load.max_tokens : load.max_tokens / 2;
+  const int at_least = load.kind != "llama-server" ? load.max_tokens : load.max_tokens / 2;
   if (load.top_n > 0 && completion.records < at_least) {
     fail(std::to_string(completion.records) + " tokens with all of their log-probs");
   }
@@ -252,11 +252,23 @@ std::vector<int> Prompt(const Load& load, int client, int completion) {
   return prompt;
 }
 
+// FNV-1a over the token ids.
+uint64_t DigestOf(int client, const std::vector<Completion>& completions) {
+  uint64_t digest = 14695981039346656037u;
+  const auto add = [&digest](int value) { digest = (digest ^ static_cast<uint64_t>(value)) * 1099511628211u; };
+  add(client);
+  for (const Completion& completion : completions) {
+    for (const int id : completion.token_ids) add(id);
+  }
+  return digest;
+}
+
 int Run(const Load& load) {
   std::mutex mutex;
   std::string error;
   std::vector<double> first_ms;
   std::vector<double> step_ms;
+  uint64_t digest = 0;
   std::latch connected(load.clients + 1);
   Clock::time_point begin;
   {
@@ -269,6 +281,8 @@ int Run(const Load& load) {
         try {
           if (load.kind == "logitd") {
             client = std::make_unique<LogitdClient>(load, i);
+          } else if (load.kind == "logitd-http") {
+            client = std::make_unique<LogitdHttpClient>(load);
           } else {
             client = std::make_unique<LlamaServerClient>(load);
           }
@@ -286,6 +300,8 @@ int Run(const Load& load) {
         }
         std::lock_guard lock(mutex);
         if (!failure.empty()) error = failure;
+        // The sum of the clients' own: it does not depend on who ends first.
+        digest += DigestOf(i, completions);
         for (const Completion& completion : completions) {
           first_ms.push_back(Milliseconds(completion.at.front() - completion.begin));
           for (size_t k = 1; k < completion.at.size(); ++k) {
@@ -302,8 +318,8 @@ int Run(const Load& load) {
     std::fprintf(stderr, "generation_load: %s: %s\n", load.kind.c_str(), error.c_str());
     return 1;
   }
-  std::printf("{\"tokens\": %d, \"seconds\": %.4f, \"first_ms\": %.3f, \"step_ms\": %.3f}\n",
-              load.clients * load.completions * load.max_tokens, seconds, Median(first_ms), Median(step_ms));
+  std::printf("{\"tokens\": %d, \"seconds\": %.4f, \"first_ms\": %.3f, \"step_ms\": %.3f, \"digest\": \"%016lx\"}\n",
+              load.clients * load.completions * load.max_tokens, seconds, Median(first_ms), Median(step_ms), digest);
   return 0;
 }
 
@@ -312,14 +328,14 @@ int Run(const Load& load) {
 
 int main(int argc, char** argv) {
   const std::string kind = argc > 1 ? argv[1] : "";
-  if (argc != 8 || (kind != "logitd" && kind != "llama-server")) {
+  if (argc != 8 || (kind != "logitd" && kind != "logitd-http" && kind != "llama-server")) {
     std::fprintf(stderr,
-                 "usage: generation_load logitd|llama-server SOCKET CLIENTS COMPLETIONS MAX_TOKENS PROMPT_TOKENS "
-                 "TOP_N\n");
+                 "usage: generation_load logitd|logitd-http|llama-server ADDRESS CLIENTS COMPLETIONS MAX_TOKENS "
+                 "PROMPT_TOKENS TOP_N\n");
     return 2;
   }
   return logitd::bench::Run({.kind = kind,
-                             .socket = argv[2],
+                             .address = argv[2],
                              .clients = std::atoi(argv[3]),
                              .completions = std::atoi(argv[4]),
                              .max_tokens = std::atoi(argv[5]),
