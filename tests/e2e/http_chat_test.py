@@ -164,10 +164,13 @@ class RealModelTest(ChatCase):
         self.assertEqual([next(iter(entry)) for entry in others], [str(token) for token in reply["prompt_token_ids"][1:]])
 
     def test_stop_texts(self):
-        messages = [user("Count from one to ten in digits.")]
-        choice, = self.chat(messages, temperature=0, stop=["3"], max_tokens=64, logprobs=True)["choices"]
-        self.assertEqual((choice["finish_reason"], choice["stop_reason"]), ("stop", "3"))
-        self.assertNotIn("3", choice["message"]["content"])
+        fields = {"messages": [user("What is the capital of France?")], "temperature": 0, "max_tokens": 16}
+        answer = self.chat(**fields)["choices"][0]["message"]["content"]
+        stop = answer[6:9]
+        choice, = self.chat(**fields, stop=[stop], logprobs=True)["choices"]
+        self.assertEqual((choice["finish_reason"], choice["stop_reason"]), ("stop", stop))
+        self.assertEqual(choice["message"]["content"], answer[:answer.index(stop)])
+        self.assertTrue(choice["logprobs"]["content"])
 
     def test_names_of_tokens_come_out_of_tokenize(self):
         reply = self.post("/tokenize", {"messages": [user("h\u20aci")], "return_token_strs": True})
