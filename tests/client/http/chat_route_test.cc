@@ -138,7 +138,8 @@ class FakeGeneration final : public v1::GenerationService::Service {
         *completion.add_tokens() = record;
         *completion.mutable_text() += delta.text();
         *completion.mutable_finish() = delta.finish();
-        if (request->stream()) writer->Write(response);
+        // Unset: true.
+        if (!request->has_stream() || request->stream()) writer->Write(response);
       }
       final.mutable_usage()->set_generated_token_count(final.usage().generated_token_count() + request->n());
     }

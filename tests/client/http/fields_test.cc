@@ -2,8 +2,10 @@
 
 #include <set>
 
+#include "client/http/chat_fields.h"
 #include "client/http/completion_fields.h"
 #include "client/http/decisions_route.h"
+#include "client/http/generation_fields.h"
 #include "client/http/generative_scoring_route.h"
 #include "client/http/label_score_route.h"
 #include "client/http/request_error.h"
@@ -99,9 +101,10 @@ TEST(FieldsTest, TheFirstFaultIsKept) {
 }
 
 TEST(FieldsTest, NoTableNamesAFieldTwiceAndEveryNeutralValueIsJson) {
-  for (const FieldTable table : {CompletionFields(), StreamOptionFields(), ExtensionFields(), LabelScoreFields(),
-                                 GenerativeScoringFields(), DecisionFields(), DecisionQuestionFields(),
-                                 SystemoneFields(), SystemoneQuestionFields(), TokenizeFields(), DetokenizeFields()}) {
+  for (const FieldTable table :
+       {CompletionFields(), ChatFields(), ChatMessageFields(), ChatPartFields(), StreamOptionFields(),
+        ExtensionFields(), LabelScoreFields(), GenerativeScoringFields(), DecisionFields(), DecisionQuestionFields(),
+        SystemoneFields(), SystemoneQuestionFields(), TokenizeFields(), DetokenizeFields()}) {
     std::set<std::string> names;
     for (const Field& field : table) {
       EXPECT_TRUE(names.insert(field.name).second) << field.name;

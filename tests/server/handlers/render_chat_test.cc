@@ -47,16 +47,16 @@ TEST_F(RenderChatTest, AModelWithoutATemplateIsNamed) {
   Attach();
   const grpc::Status status = Render(R"(chat { messages { role: "user" content: "a" } })");
   EXPECT_EQ(status.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
-  EXPECT_EQ(ErrorOf(status).reason(), v1::ERROR_REASON_CHAT_TEMPLATE_UNAVAILABLE);
-  EXPECT_THAT(ErrorOf(status).message(), HasSubstr("fake"));
+  EXPECT_EQ(ErrorOf(status)->reason(), v1::ERROR_REASON_CHAT_TEMPLATE_UNAVAILABLE);
+  EXPECT_THAT(ErrorOf(status)->message(), HasSubstr("fake"));
 }
 
 TEST_F(RenderChatTest, TheTemplatesRefusalIsTheCallers) {
   Attach({.chat_template = true});
   const grpc::Status status = Render(R"(chat { messages { role: "user" } })");
   EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
-  EXPECT_EQ(ErrorOf(status).reason(), v1::ERROR_REASON_CHAT_TEMPLATE_FAILED);
-  EXPECT_THAT(ErrorOf(status).message(), HasSubstr("an empty message"));
+  EXPECT_EQ(ErrorOf(status)->reason(), v1::ERROR_REASON_CHAT_TEMPLATE_FAILED);
+  EXPECT_THAT(ErrorOf(status)->message(), HasSubstr("an empty message"));
 }
 
 TEST_F(RenderChatTest, BadConversationsAreRefusedBeforeTheRunner) {
