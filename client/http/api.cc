@@ -4,6 +4,7 @@
 #include "client/http/completion_route.h"
 #include "client/http/decisions_route.h"
 #include "client/http/generative_scoring_route.h"
+#include "client/http/inspector_routes.h"
 #include "client/http/label_score_route.h"
 #include "client/http/model_routes.h"
 #include "client/http/systemone_route.h"
@@ -12,6 +13,7 @@
 namespace logitd::http {
 
 void Api::AddRoutes(HttpServer& server) {
+  AddInspectorRoutes(server);
   using ServiceHandler = absl::Status (*)(Exchange&, Services&);
   const auto route = [&](const char* method, const char* path, ServiceHandler handler) {
     server.Route(method, path, [this, handler](Exchange& exchange) { return handler(exchange, services_); });

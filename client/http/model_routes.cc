@@ -7,7 +7,7 @@
 namespace logitd::http {
 namespace {
 
-void WriteModel(const v1::ModelInfo& model, JsonWriter& out) {
+void WriteModel(const v1::ModelInfo& model, const v1::Limits& limits, JsonWriter& out) {
   out.BeginObject();
   out.Field("id", model.name());
   out.Field("object", "model");
@@ -18,6 +18,7 @@ void WriteModel(const v1::ModelInfo& model, JsonWriter& out) {
   out.Key("logitd");
   out.BeginObject();
   out.Field("vocab_size", model.vocab_size());
+  out.Field("max_top_n", limits.max_top_n());
   out.Field("precision", model.precision());
   out.Field("batch_tolerance_nats",
             model.has_batch_tolerance_nats() ? std::optional<double>(model.batch_tolerance_nats()) : std::nullopt);
@@ -29,6 +30,7 @@ void WriteModel(const v1::ModelInfo& model, JsonWriter& out) {
 
 absl::Status HandleModels(Exchange& exchange, Services& services) {
   ASSIGN_OR_RETURN(const v1::ListModelsResponse models, services.upstream.Models(CallerOf(exchange)));
+  ASSIGN_OR_RETURN(const v1::GetServerInfoResponse server, services.upstream.ServerInfo(CallerOf(exchange)));
   JsonWriter out;
   out.BeginObject();
   out.Field("object", "list");
@@ -36,7 +38,7 @@ absl::Status HandleModels(Exchange& exchange, Services& services) {
   out.BeginArray();
   for (const v1::ModelStatus& status : models.models()) {
     // A model that no runner has ever offered has only a name.
-    if (!status.model().model_fingerprint().empty()) WriteModel(status.model(), out);
+    if (!status.model().model_fingerprint().empty()) WriteModel(status.model(), server.limits(), out);
   }
   out.EndArray();
   out.EndObject();
@@ -46,8 +48,9 @@ absl::Status HandleModels(Exchange& exchange, Services& services) {
 
 absl::Status HandleModel(Exchange& exchange, Services& services) {
   ASSIGN_OR_RETURN(const v1::ModelInfo model, services.facts.Find(exchange.rest, CallerOf(exchange)));
+  ASSIGN_OR_RETURN(const v1::GetServerInfoResponse server, services.upstream.ServerInfo(CallerOf(exchange)));
   JsonWriter out;
-  WriteModel(model, out);
+  WriteModel(model, server.limits(), out);
   exchange.ReplyJson(out.Take());
   return absl::OkStatus();
 }

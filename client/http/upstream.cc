@@ -80,6 +80,11 @@ Upstream::Upstream(std::unique_ptr<client::Connection> connection, CallGate::Opt
 
 Upstream::~Upstream() = default;
 
+absl::StatusOr<v1::GetServerInfoResponse> Upstream::ServerInfo(const Caller& caller) {
+  return CallOnce(quick_calls_, caller, connection_->server(), &v1::ServerService::StubInterface::GetServerInfo,
+                  v1::GetServerInfoRequest());
+}
+
 absl::StatusOr<v1::ListModelsResponse> Upstream::Models(const Caller& caller) {
   return CallOnce(quick_calls_, caller, connection_->models(), &v1::ModelService::StubInterface::ListModels,
                   v1::ListModelsRequest());

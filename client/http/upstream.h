@@ -52,6 +52,7 @@ class Upstream {
   Upstream(std::unique_ptr<client::Connection> connection, CallGate::Options gate);
   ~Upstream();
 
+  absl::StatusOr<v1::GetServerInfoResponse> ServerInfo(const Caller& caller);
   absl::StatusOr<v1::ListModelsResponse> Models(const Caller& caller);
   absl::StatusOr<v1::TokenizeResponse> Tokenize(const v1::TokenizeRequest& request, const Caller& caller);
   absl::StatusOr<v1::DetokenizeResponse> Detokenize(const v1::DetokenizeRequest& request, const Caller& caller);

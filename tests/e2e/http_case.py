@@ -63,6 +63,9 @@ class HttpServer:
     def log(self) -> str:
         return pathlib.Path(self._log.name).read_text(encoding="utf-8", errors="replace")
 
+    def is_alive(self) -> bool:
+        return self.process.poll() is None
+
     def connect(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection(self.host, self.port, timeout=TIMEOUT_S)
 

@@ -71,7 +71,7 @@ class ShellTest(http_case.HttpCase):
         self.assertEqual(self.error_of(self.http.send("GET", "/v1/models/nobody"), 404)["code"], "model_not_found")
 
     def test_paths_and_methods(self):
-        for method, path, status, code in (("GET", "/", 404, "not_found"), ("GET", "/v1/completions", 405, "method_not_allowed"),
+        for method, path, status, code in (("GET", "/inspector/", 404, "not_found"), ("POST", "/", 405, "method_not_allowed"), ("GET", "/v1/completions", 405, "method_not_allowed"),
                                            ("GET", "/v1/models/", 404, "not_found"),
                                            ("OPTIONS", "/v1/completions", 405, "method_not_allowed"),
                                            ("DELETE", "/v1/models/transition", 405, "method_not_allowed")):
