@@ -104,11 +104,6 @@ absl::StatusOr<v1::RenderChatResponse> Upstream::RenderChat(const v1::RenderChat
   return CallOnce(quick_calls_, caller, connection_->models(), &v1::ModelService::StubInterface::RenderChat, request);
 }
 
-absl::StatusOr<v1::GetServerInfoResponse> Upstream::ServerInfo(const Caller& caller) {
-  return CallOnce(quick_calls_, caller, connection_->server(), &v1::ServerService::StubInterface::GetServerInfo,
-                  v1::GetServerInfoRequest());
-}
-
 absl::Status Upstream::Vocabulary(const v1::GetVocabularyRequest& request, const Caller& caller,
                                   const std::function<void(const v1::GetVocabularyResponse&)>& on_tokens) {
   return quick_calls_.Run(caller.left, [&] {

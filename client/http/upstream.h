@@ -57,7 +57,6 @@ class Upstream {
   absl::StatusOr<v1::TokenizeResponse> Tokenize(const v1::TokenizeRequest& request, const Caller& caller);
   absl::StatusOr<v1::DetokenizeResponse> Detokenize(const v1::DetokenizeRequest& request, const Caller& caller);
   absl::StatusOr<v1::RenderChatResponse> RenderChat(const v1::RenderChatRequest& request, const Caller& caller);
-  absl::StatusOr<v1::GetServerInfoResponse> ServerInfo(const Caller& caller);
   absl::Status Vocabulary(const v1::GetVocabularyRequest& request, const Caller& caller,
                           const std::function<void(const v1::GetVocabularyResponse&)>& on_tokens);
 
