@@ -21,13 +21,16 @@ def fill_in(page: browser.Page) -> None:
     page.wait("!document.body.dataset.busy && document.querySelector('#tokens button:not(.prompt-token)')")
     page.fill("#view-temperature", "0.7")
     page.wait("document.querySelector('#exactness').textContent.startsWith('Exact')")
-    page.click("#add-candidate")
+    # By the script: a click by the mouse would move the page under the pointer.
+    page.value("document.querySelector('#add-candidate').click()")
     for i, text in enumerate(CANDIDATES):
         page.fill(f"#candidates li:nth-child({i + 1}) textarea", text)
-    page.click("#candidates-form .main")
+    page.value("document.querySelector('#candidates-form .main').click()")
     page.wait(f"document.querySelectorAll('.candidate').length === {len(CANDIDATES)}")
     page.value("document.activeElement.blur()")
     page.value("scrollTo(0, 0)")
+    page.hover("h1")
+    page.wait("document.querySelector('#exactness').textContent.startsWith('Exact')")
 
 
 def main() -> None:
