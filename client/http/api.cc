@@ -7,6 +7,7 @@
 #include "client/http/inspector_routes.h"
 #include "client/http/label_score_route.h"
 #include "client/http/model_routes.h"
+#include "client/http/openapi_route.h"
 #include "client/http/systemone_route.h"
 #include "client/http/tokenizer_routes.h"
 
@@ -21,6 +22,7 @@ void Api::AddRoutes(HttpServer& server) {
   server.Route("GET", "/healthz", HandleHealth);
   // The name that vLLM has for it.
   server.Route("GET", "/health", HandleHealth);
+  server.Route("GET", "/openapi.yaml", HandleOpenApi);
   route("GET", "/readyz", HandleReady);
   route("GET", "/v1/models", HandleModels);
   route("GET", "/v1/models/*", HandleModel);

@@ -130,8 +130,7 @@ absl::Status StreamCompletions(CompletionRequest request, const ReplyForm& form,
   if (!call.ok()) return form.ErrorOf(stream->request, 0, call.status());
   stream->first_call = *std::move(call);
   stream->head.model = stream->first_started.provenance().model();
-  exchange.response.set_chunked_content_provider(
-      "text/event-stream", [stream](size_t, httplib::DataSink& sink) { return WriteEvents(*stream, sink); });
+  exchange.ReplyEvents([stream](size_t, httplib::DataSink& sink) { return WriteEvents(*stream, sink); });
   return absl::OkStatus();
 }
 

@@ -15,10 +15,12 @@ namespace {
 constexpr int kHeaderTimeout = 408;
 constexpr int kBodyTooLarge = 413;
 constexpr int kHeadersTooLarge = 431;
+constexpr int kNoMemory = 503;
 // Of a chunked body: the lines with the chunks' sizes, besides their contents.
 constexpr int64_t kChunkOverhead = 2;
-// The time for which a refused client's body is still read and dropped.
-constexpr std::chrono::milliseconds kLingerTime{1000};
+// Bytes of a body that are not counted: with so few, the number of connections is the bound. Beyond, the budget is
+// asked for so many more at a time.
+constexpr int64_t kFreeBodyBytes = 64 << 10;
 
 // The address of one end of a connection; "" if it cannot be told.
 void AddressOf(const sockaddr_storage& address, std::string& ip, int& port) {
@@ -57,29 +59,29 @@ bool ConnectionStream::WaitForRequest(std::chrono::milliseconds time) {
 }
 
 void ConnectionStream::BeginRequest() {
-  in_headers_ = true;
-  blank_line_bytes_ = 0;
+  scan_ = FramingScan(bounds_.max_body_bytes);
   header_bytes_ = body_bytes_ = 0;
   read_until_ = Clock::now() + bounds_.header_time;
 }
 
 bool ConnectionStream::Count(const char* bytes, size_t size) {
-  if (!in_headers_) {
-    body_bytes_ += static_cast<int64_t>(size);
-    if (body_bytes_ <= kChunkOverhead * bounds_.max_body_bytes + bounds_.max_header_bytes) return true;
-    refusal_ = kBodyTooLarge;
+  const bool in_head = scan_.in_head();
+  if (const int status = scan_.Add(bytes, size); status != 0) {
+    refusal_ = status;
     return false;
   }
+  if (!in_head) {
+    body_bytes_ += static_cast<int64_t>(size);
+    if (body_bytes_ > kChunkOverhead * bounds_.max_body_bytes + bounds_.max_header_bytes) refusal_ = kBodyTooLarge;
+    // In whole steps.
+    if (body_bytes_ > kFreeBodyBytes && !body_lease_.TryGrowTo((body_bytes_ | (kFreeBodyBytes - 1)) + 1)) {
+      refusal_ = kNoMemory;
+    }
+    return refusal_ == 0;
+  }
   // cpp-httplib reads headers byte by byte, so a read never reaches from the headers into the body.
-  constexpr char kBlankLine[] = "\r\n\r\n";
-  for (size_t i = 0; i < size; ++i) {
-    blank_line_bytes_ = bytes[i] == kBlankLine[blank_line_bytes_] ? blank_line_bytes_ + 1 : bytes[i] == '\r' ? 1 : 0;
-  }
   header_bytes_ += static_cast<int64_t>(size);
-  if (blank_line_bytes_ == 4) {
-    in_headers_ = false;
-    read_until_ = Clock::now() + bounds_.body_time;
-  }
+  if (!scan_.in_head()) read_until_ = Clock::now() + bounds_.body_time;
   if (header_bytes_ <= bounds_.max_header_bytes) return true;
   refusal_ = kHeadersTooLarge;
   return false;
@@ -134,9 +136,9 @@ bool ConnectionStream::is_readable() const { return begin_ < end_ || Wait(POLLIN
 
 bool ConnectionStream::is_writable() const { return !is_broken_; }
 
-void ConnectionStream::LingerAndShutDown() {
+void ConnectionStream::LingerAndShutDown(std::chrono::milliseconds time) {
   ::shutdown(socket_, SHUT_WR);
-  const Clock::time_point until = Clock::now() + kLingerTime;
+  const Clock::time_point until = Clock::now() + time;
   while (!is_broken_ && Clock::now() < until && Wait(POLLIN, until)) {
     const ssize_t count = ::recv(socket_, buffer_.data(), buffer_.size(), MSG_DONTWAIT);
     if (count == 0 || (count < 0 && errno != EAGAIN && errno != EINTR)) break;

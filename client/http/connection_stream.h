@@ -5,10 +5,12 @@
 //   while (stream.WaitForRequest(keep_alive)) {
 //     stream.BeginRequest();
 //     ... process_request(stream, ...) ...
+//     stream.EndRequest();
 //     if (stream.must_close()) break;
 //   }
 //
-// A read beyond a bound fails, and `refusal` says with which status of HTTP the request is to be refused.
+// A read beyond a bound fails, and `refusal` says with which status of HTTP the request is to be refused. The bytes of
+// a body come out of a budget that all connections share, as they arrive: a client that only announces them takes none.
 //
 // One thread reads; `write` may be called from other threads, one at a time.
 #ifndef LOGITD_CLIENT_HTTP_CONNECTION_STREAM_H_
@@ -21,6 +23,9 @@
 #include <chrono>
 #include <cstdint>
 #include <string>
+
+#include "client/http/framing_scan.h"
+#include "client/http/memory_budget.h"
 
 namespace logitd::http {
 
@@ -38,21 +43,25 @@ struct ConnectionBounds {
 
 class ConnectionStream final : public httplib::Stream {
  public:
-  ConnectionStream(int socket, const ConnectionBounds& bounds) : socket_(socket), bounds_(bounds) {}
+  // `bodies`: the budget of all bodies. It outlives the stream.
+  ConnectionStream(int socket, const ConnectionBounds& bounds, MemoryBudget* bodies)
+      : socket_(socket), bounds_(bounds), scan_(bounds.max_body_bytes), body_lease_(bodies) {}
 
   // Waits for the first byte of a request. False: none came in this time, or the client has left.
   bool WaitForRequest(std::chrono::milliseconds time);
   // The bounds of a request count from now on.
   void BeginRequest();
+  // Its body is no longer in memory.
+  void EndRequest() { body_lease_.GiveBack(); }
 
-  // 0, or the status with which the request that is being read is refused: 408, 413, 431.
+  // 0, or the status with which the request that is being read is refused: 400, 408, 413, 431, 503.
   int refusal() const { return refusal_; }
   // The connection cannot be used for another request: bytes of this one may be left.
   void set_must_close() { must_close_ = true; }
   bool must_close() const { return must_close_ || refusal_ != 0 || is_broken_; }
   // Sends what is left of a reply and reads, for a moment, what the client still sends: a client that is in the middle
   // of its body would otherwise lose the reply.
-  void LingerAndShutDown();
+  void LingerAndShutDown(std::chrono::milliseconds time);
 
   bool is_readable() const override;
   bool is_writable() const override;
@@ -79,11 +88,11 @@ class ConnectionStream final : public httplib::Stream {
   std::array<char, 16384> buffer_;
   size_t begin_ = 0;
   size_t end_ = 0;
-  bool in_headers_ = true;
-  // How much of the blank line that ends the headers, "\r\n\r\n", was read last: [0, 4].
-  int blank_line_bytes_ = 0;
+  // Of the request that is being read.
+  FramingScan scan_;
   int64_t header_bytes_ = 0;
   int64_t body_bytes_ = 0;
+  MemoryBudget::Lease body_lease_;
   Clock::time_point read_until_;
   int refusal_ = 0;
   bool must_close_ = false;

@@ -7,12 +7,15 @@ namespace logitd::http {
 namespace {
 
 thread_local bool is_refusing = false;
+// Of the thread that refuses.
+thread_local const ConnectionThreads* own_threads = nullptr;
 
 }  // namespace
 
 ConnectionThreads::ConnectionThreads(int max_threads) : max_threads_(max_threads) {
   refuser_ = std::thread([this] {
     is_refusing = true;
+    own_threads = this;
     Serve(refused_, refused_added_);
   });
 }
@@ -20,6 +23,12 @@ ConnectionThreads::ConnectionThreads(int max_threads) : max_threads_(max_threads
 ConnectionThreads::~ConnectionThreads() { shutdown(); }
 
 bool ConnectionThreads::IsRefusing() { return is_refusing; }
+
+bool ConnectionThreads::IsAnotherWaiting() {
+  if (own_threads == nullptr) return false;
+  std::lock_guard lock(own_threads->mutex_);
+  return !own_threads->refused_.empty();
+}
 
 void ConnectionThreads::Serve(Queue& queue, std::condition_variable& added) {
   std::unique_lock lock(mutex_);

@@ -27,13 +27,15 @@ class ConnectionThreads final : public httplib::TaskQueue {
 
   // Whether the calling thread is the one that refuses connections.
   static bool IsRefusing();
+  // Whether another connection waits to be refused by the calling thread.
+  static bool IsAnotherWaiting();
 
  private:
   using Queue = std::deque<std::function<void()>>;
   void Serve(Queue& queue, std::condition_variable& added);
 
   const int max_threads_;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::condition_variable added_;
   std::condition_variable refused_added_;
   Queue connections_;

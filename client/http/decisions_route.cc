@@ -59,6 +59,12 @@ constexpr Field kOptionFields[] = {
 
 std::string At(const std::string& path, size_t index) { return path + "[" + std::to_string(index) + "]"; }
 
+// A field of the other type of `thing` is not ignored.
+absl::Status CheckAbsent(const FieldReader& fields, const char* name, const std::string& thing) {
+  if (!fields.Has(name)) return absl::OkStatus();
+  return InvalidValue(fields.PathOf(name), "does not belong to this type of " + thing);
+}
+
 // A text, or parts that follow each other.
 absl::StatusOr<std::string> TextOfParts(const Json* value, const std::string& path) {
   if (value == nullptr) return MissingField(path);
@@ -70,6 +76,7 @@ absl::StatusOr<std::string> TextOfParts(const Json* value, const std::string& pa
     FieldReader part((*value)[i], At(path, i));
     const std::string type = part.String("type").value_or("");
     RETURN_IF_ERROR(part.status());
+    RETURN_IF_ERROR(CheckAbsent(part, type == "input_json" ? "text" : "data", "part"));
     if (type == "input_json") {
       if (!part.Has("data")) return MissingField(part.PathOf("data"));
       ASSIGN_OR_RETURN(const std::string json, ContentText(*part.Find("data"), part.PathOf("data")));
@@ -122,6 +129,7 @@ absl::Status AddOption(const Json& value, const std::string& path, bool is_choic
   RETURN_IF_ERROR(CheckFields(value, kOptionFields, path));
   FieldReader fields(value, path);
   const char* name = is_choice ? "value" : "label";
+  RETURN_IF_ERROR(CheckAbsent(fields, is_choice ? "label" : "value", "option"));
   const Json* label = fields.Find(name);
   if (label == nullptr) return MissingField(fields.PathOf(name));
   const bool is_boolean = is_choice && label->is_boolean();

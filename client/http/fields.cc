@@ -155,8 +155,8 @@ absl::StatusOr<std::vector<int32_t>> TokenIdsOf(const Json& list, std::string_vi
   ids.reserve(list.size());
   for (size_t i = 0; i < list.size(); ++i) {
     const auto where = [&] { return std::string(path) + "[" + std::to_string(i) + "]"; };
-    if (!list[i].is_number_integer()) return InvalidType(where(), "a token id", KindOf(list[i]));
     const std::optional<int64_t> id = WholeNumber(list[i]);
+    if (!id && !list[i].is_number_integer()) return InvalidType(where(), "a token id", KindOf(list[i]));
     if (!id || *id < 0 || *id > std::numeric_limits<int32_t>::max()) {
       return InvalidValue(where(), "must be a token id in [0, 2147483647]");
     }

@@ -90,7 +90,7 @@ class FieldReader {
   absl::Status status_;
 };
 
-// Ids in [0, 2^31) of a list. Errors name `path` and the index.
+// Ids in [0, 2^31) of a list, also those that are written as 3.0. Errors name `path` and the index.
 absl::StatusOr<std::vector<int32_t>> TokenIdsOf(const Json& list, std::string_view path);
 
 }  // namespace logitd::http

@@ -105,7 +105,11 @@ std::optional<uint64_t> SeedOf(FieldReader& fields) {
   const Json* value = fields.Find("seed");
   if (value == nullptr) return std::nullopt;
   if (value->is_number_unsigned()) return value->get<uint64_t>();
-  if (value->is_number_integer()) return static_cast<uint64_t>(value->get<int64_t>());
+  if (value->is_number()) {
+    const std::optional<int64_t> seed =
+        fields.Int("seed", std::numeric_limits<int64_t>::min(), std::numeric_limits<int64_t>::max());
+    return seed ? std::optional(static_cast<uint64_t>(*seed)) : std::nullopt;
+  }
   fields.Fail(InvalidType("seed", "a whole number of 64 bits", KindOf(*value)));
   return std::nullopt;
 }

@@ -28,12 +28,21 @@ constexpr int kBacklog = 4096;
 constexpr size_t kRequestsPerConnection = 1'000'000;
 // gRPC's limit on all metadata of a call is 16 KiB.
 constexpr size_t kMaxBearerBytes = 8192;
+// The time for which a refused client's body is still read and dropped; and for which it is if others wait to be
+// refused.
+constexpr std::chrono::milliseconds kLingerTime{1000};
+constexpr std::chrono::milliseconds kShortLingerTime{10};
+// A request that costs at most so much does not wait for memory: with so little, the number of connections is the
+// bound.
+constexpr int64_t kFreeRequestBytes = 256 << 10;
 
 // The connection and, once it is checked, the request that this thread works on. cpp-httplib's hooks know neither.
 struct Current {
+  explicit Current(MemoryBudget& values) : values_lease(&values) {}
   ConnectionStream* stream = nullptr;
   std::stop_source left;
-  // Destroyed after the reply is written.
+  // These go after the reply is written.
+  MemoryBudget::Lease values_lease;
   std::optional<PeerWatch::Registration> registration;
 };
 thread_local Current* current = nullptr;
@@ -49,6 +58,9 @@ std::string LowerCase(std::string_view text) {
 std::string HostWithoutPort(std::string_view host) {
   const size_t after = host.starts_with('[') ? host.find(']') : 0;
   const size_t colon = host.find(':', after == std::string_view::npos ? 0 : after);
+  const std::string_view port = colon == std::string_view::npos ? "" : host.substr(colon + 1);
+  // "localhost:80@evil.example" is not this machine.
+  if (!std::all_of(port.begin(), port.end(), [](char c) { return c >= '0' && c <= '9'; })) return std::string(host);
   return LowerCase(host.substr(0, colon));
 }
 
@@ -93,11 +105,20 @@ absl::Status ErrorOfStatus(int status) {
       return HttpError(status, "headers_too_large", "", "the request's headers are too large");
     case 404:
       return HttpError(status, "not_found", "", "there is no such path");
+    case 503:
+      return Overloaded(
+          "the bodies of the requests in work take all memory that there is for them (--max-bodies-bytes)");
     case 500:
       return HttpError(status, "internal", "", "an error in logitd-http");
     default:
       return HttpError(status, "malformed_request", "", "the request is malformed");
   }
+}
+
+// REQUIRES: the framing is checked.
+bool HasBody(const httplib::Request& request) {
+  const std::string length = request.get_header_value("Content-Length");
+  return request.has_header("Transfer-Encoding") || length.find_first_not_of('0') != std::string::npos;
 }
 
 // A reply to a connection that has no request that cpp-httplib could answer.
@@ -111,6 +132,14 @@ void WriteRefusal(const absl::Status& status, ConnectionStream& stream) {
 }
 
 }  // namespace
+
+void Exchange::ReplyEvents(httplib::ContentProviderWithoutLength provider) {
+  constexpr char kType[] = "text/event-stream";
+  if (request.version != "HTTP/1.0") return response.set_chunked_content_provider(kType, std::move(provider));
+  response.set_content_provider(kType, std::move(provider));
+  response.set_header("Connection", "close");
+  current->stream->set_must_close();
+}
 
 // The bookkeeping of one connection: whether it waits for a request.
 class HttpServer::OpenConnection {
@@ -134,7 +163,8 @@ class HttpServer::OpenConnection {
   const int socket_;
 };
 
-HttpServer::HttpServer(Options options) : options_(std::move(options)) {
+HttpServer::HttpServer(Options options)
+    : options_(std::move(options)), bodies_(options_.max_bodies_bytes), values_(2 * options_.max_bodies_bytes) {
   new_task_queue = [this] { return new ConnectionThreads(options_.max_connections); };
   set_tcp_nodelay(true);
   // cpp-httplib's own options would let two processes share a port without a word.
@@ -150,21 +180,10 @@ HttpServer::HttpServer(Options options) : options_(std::move(options)) {
 
 void HttpServer::SetUpHooks() {
   set_pre_routing_handler([this](const httplib::Request& request, httplib::Response& response) {
-    const absl::Status status = Check(request);
-    if (status.ok()) return HandlerResponse::Unhandled;
-    // Its body is not read.
-    current->stream->set_must_close();
-    response.set_header("Connection", "close");
-    WriteError(status, response);
-    return HandlerResponse::Handled;
+    return Admit(request, response).ok() ? HandlerResponse::Unhandled : HandlerResponse::Handled;
   });
   set_expect_100_continue_handler([this](const httplib::Request& request, httplib::Response& response) {
-    const absl::Status status = Check(request);
-    if (status.ok()) return 100;
-    current->stream->set_must_close();
-    response.set_header("Connection", "close");
-    WriteError(status, response);
-    return response.status;
+    return Admit(request, response).ok() ? 100 : response.status;
   });
   set_error_handler(HandlerWithResponse([](const httplib::Request&, httplib::Response& response) {
     // "Handled" makes cpp-httplib state the body's length.
@@ -218,7 +237,7 @@ bool HttpServer::process_and_close_socket(int socket) {
   {
     const int on = 1;
     ::setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-    ConnectionStream stream(socket, options_.bounds);
+    ConnectionStream stream(socket, options_.bounds, &bodies_);
     if (ConnectionThreads::IsRefusing()) {
       WriteRefusal(Overloaded("there are too many connections: at most " + std::to_string(options_.max_connections) +
                               " at once"),
@@ -226,10 +245,13 @@ bool HttpServer::process_and_close_socket(int socket) {
     } else {
       OpenConnection connection(*this, socket);
       bool is_open = true;
-      while (is_open && connection.SetIdle(true) && stream.WaitForRequest(options_.keep_alive)) {
+      // A connection that has never sent anything has no more time than a request's headers.
+      std::chrono::milliseconds patience = std::min(options_.keep_alive, options_.bounds.header_time);
+      while (is_open && connection.SetIdle(true) && stream.WaitForRequest(patience)) {
+        patience = options_.keep_alive;
         connection.SetIdle(false);
         stream.BeginRequest();
-        Current state;
+        Current state(values_);
         state.stream = &stream;
         current = &state;
         bool closed_by_client = false;
@@ -240,12 +262,13 @@ bool HttpServer::process_and_close_socket(int socket) {
           request.headers.erase("Accept-Encoding");
         });
         current = nullptr;
+        stream.EndRequest();
         // A request whose first line does not end has no reply yet.
         if (!is_answered && stream.refusal() != 0) WriteRefusal(ErrorOfStatus(stream.refusal()), stream);
         is_open = is_answered && !closed_by_client && !stream.must_close();
       }
     }
-    stream.LingerAndShutDown();
+    stream.LingerAndShutDown(ConnectionThreads::IsAnotherWaiting() ? kShortLingerTime : kLingerTime);
   }
   ::close(socket);
   return true;
@@ -263,20 +286,39 @@ HttpServer::Found HttpServer::FindRoute(const std::string& path, const std::stri
   return {};
 }
 
+std::string HttpServer::MethodsOf(const std::string& path) const {
+  std::string methods;
+  for (const char* method : {"GET", "POST"}) {
+    if (FindRoute(path, method).handler != nullptr) methods += (methods.empty() ? "" : ", ") + std::string(method);
+  }
+  return methods;
+}
+
+absl::Status HttpServer::Admit(const httplib::Request& request, httplib::Response& response) const {
+  absl::Status status = Check(request);
+  if (status.ok()) return status;
+  // Its body is not read.
+  current->stream->set_must_close();
+  response.set_header("Connection", "close");
+  WriteError(status, response);
+  if (response.status == 405) response.set_header("Allow", MethodsOf(request.path));
+  return status;
+}
+
 absl::Status HttpServer::Check(const httplib::Request& request) const {
   RETURN_IF_ERROR(CheckFraming(request));
   RETURN_IF_ERROR(CheckHost(request));
   const Found found = FindRoute(request.path, request.method);
   if (found.handler == nullptr) {
-    std::string methods;
-    for (const char* method : {"GET", "POST"}) {
-      if (FindRoute(request.path, method).handler != nullptr)
-        methods += (methods.empty() ? "" : " or ") + std::string(method);
-    }
+    const std::string methods = MethodsOf(request.path);
     if (methods.empty()) return HttpError(404, "not_found", "", "there is no such path; docs/openai.md lists them");
     return HttpError(405, "method_not_allowed", "", "this path takes " + methods);
   }
-  if (request.method == "POST") RETURN_IF_ERROR(CheckBody(request));
+  if (request.method == "POST") {
+    RETURN_IF_ERROR(CheckBody(request));
+  } else if (HasBody(request)) {
+    return HttpError(400, "malformed_request", "", request.method + " takes no body");
+  }
   if (stopping_) return Overloaded("logitd-http is about to end");
   return absl::OkStatus();
 }
@@ -291,10 +333,6 @@ absl::Status HttpServer::CheckFraming(const httplib::Request& request) const {
   if (lengths + encodings > 1 || (lengths == 1 && !is_number) ||
       (encodings == 1 && LowerCase(request.get_header_value("Transfer-Encoding")) != "chunked")) {
     return HttpError(400, "malformed_request", "", "the length of the request's body is not clear");
-  }
-  const bool has_body = encodings == 1 || (is_number && length.find_first_not_of('0') != std::string::npos);
-  if (has_body && request.method != "POST") {
-    return HttpError(400, "malformed_request", "", request.method + " takes no body");
   }
   if (request.method == "POST" && lengths + encodings == 0) {
     return HttpError(411, "length_required", "", "a POST needs a Content-Length");
@@ -346,6 +384,11 @@ void HttpServer::Handle(const httplib::Request& request, httplib::Response& resp
     Exchange exchange{request, response, current->left.get_token(), "", found.rest};
     ASSIGN_OR_RETURN(exchange.bearer, BearerOf(request));
     current->registration.emplace(watch_, current->stream->descriptor(), current->left);
+    const int64_t cost = request.body.empty() ? 0 : JsonCost(request.body);
+    if (cost > kFreeRequestBytes) {
+      RETURN_IF_ERROR(
+          current->values_lease.GrowTo(cost, MemoryBudget::Clock::now() + options_.max_memory_wait, exchange.left));
+    }
     return (*found.handler)(exchange);
   };
   response.set_header("Cache-Control", "no-store");

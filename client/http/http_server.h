@@ -6,9 +6,10 @@
 //   server.Serve();                                             // until Stop, from another thread
 //
 // In this order: the request's framing (400, 411), its Host (403), its path (404), its method (405), the media type and
-// size of its body (415, 413), and whether the process still takes requests (503). A handler's error is written in
-// OpenAI's shape (request_error.h). There are no CORS headers: a page of another origin cannot read replies, nor send
-// application/json.
+// size of its body (415, 413), and whether the process still takes requests (503). A body takes its memory out of a
+// budget that all requests share, or is 503; before it is parsed, its request waits for the memory that this takes. A
+// handler's error is written in OpenAI's shape (request_error.h). There are no CORS headers: a page of another origin
+// cannot read replies, nor send application/json.
 //
 // Built on cpp-httplib, whose own bounds do not hold for chunked bodies, for the number of headers and for slow
 // clients: ConnectionStream adds them.
@@ -30,6 +31,7 @@
 
 #include "absl/status/status.h"
 #include "client/http/connection_stream.h"
+#include "client/http/memory_budget.h"
 #include "client/http/peer_watch.h"
 
 namespace logitd::http {
@@ -46,6 +48,9 @@ struct Exchange {
   std::string rest;
 
   void ReplyJson(std::string body) { response.set_content(std::move(body), "application/json"); }
+  // Server-sent events, written by `provider`. A client of HTTP/1.0 does not know chunks: the end of its connection is
+  // the end of the events.
+  void ReplyEvents(httplib::ContentProviderWithoutLength provider);
 };
 
 using RouteHandler = std::function<absl::Status(Exchange&)>;
@@ -55,6 +60,10 @@ class HttpServer final : private httplib::Server {
   struct Options {
     ConnectionBounds bounds;
     int max_connections = 2048;
+    // Bodies in memory at once, beyond 64 KiB of each. Twice as much is there for what is made of them.
+    int64_t max_bodies_bytes = int64_t{512} << 20;
+    // For which a request may wait for that memory.
+    std::chrono::milliseconds max_memory_wait{300'000};
     std::chrono::milliseconds keep_alive{75'000};
     // Names that a request's Host may have, in lower case, without port. Empty: any.
     std::vector<std::string> allowed_hosts;
@@ -91,6 +100,10 @@ class HttpServer final : private httplib::Server {
   absl::Status CheckHost(const httplib::Request& request) const;
   absl::Status CheckBody(const httplib::Request& request) const;
   Found FindRoute(const std::string& path, const std::string& method) const;
+  // "GET, POST". Empty: there is no such path.
+  std::string MethodsOf(const std::string& path) const;
+  // Writes the refusal of a request whose body is not read. Not OK: as Check.
+  absl::Status Admit(const httplib::Request& request, httplib::Response& response) const;
   // Runs the handler of a request whose body is read.
   void Handle(const httplib::Request& request, httplib::Response& response);
   void SetUpHooks();
@@ -100,6 +113,8 @@ class HttpServer final : private httplib::Server {
   std::map<std::string, std::map<std::string, RouteHandler>> routes_;
   int port_ = 0;
   PeerWatch watch_;
+  MemoryBudget bodies_;
+  MemoryBudget values_;
   std::atomic<bool> stopping_{false};
   std::mutex mutex_;
   // The sockets of connections that wait for their next request.

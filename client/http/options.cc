@@ -44,6 +44,7 @@ struct Words {
   int queue_seconds = 300;
   int max_connections = 2048;
   int64_t max_body_bytes = int64_t{16} << 20;
+  int64_t max_bodies_bytes = int64_t{512} << 20;
   int keep_alive_seconds = 75;
   int grace_seconds = 30;
 };
@@ -69,6 +70,11 @@ void AddFlags(CLI::App& app, Words& words) {
   number("--queue-seconds", words.queue_seconds, "Longest wait of a call; after it, it gets 503", 1, 86400);
   number("--max-connections", words.max_connections, "Connections at once; one more gets 503", 1, 65536);
   number("--max-body-bytes", words.max_body_bytes, "Bytes of a request's body", 1024, 64 << 20);
+  number(
+      "--max-bodies-bytes", words.max_bodies_bytes,
+      "Bytes of all bodies in memory; beyond that a body gets 503. Twice as much may be made of them; a request waits "
+      "for it as in the queue",
+      1 << 20, 1e15);
   number("--keep-alive-seconds", words.keep_alive_seconds, "Time for which a connection may wait for its next request",
          1, 86400);
   number("--grace-seconds", words.grace_seconds, "How long requests in work may take to end after SIGTERM", 0, 86400);
@@ -94,6 +100,8 @@ absl::StatusOr<Options> ToOptions(const Words& words) {
   options.server_address = words.server;
   options.http.bounds.max_body_bytes = words.max_body_bytes;
   options.http.max_connections = words.max_connections;
+  options.http.max_bodies_bytes = words.max_bodies_bytes;
+  options.http.max_memory_wait = std::chrono::seconds(words.queue_seconds);
   options.http.keep_alive = std::chrono::seconds(words.keep_alive_seconds);
   options.http.allowed_hosts = words.allowed_hosts;
   for (std::string& host : options.http.allowed_hosts) {

@@ -163,6 +163,9 @@ class Builder : public nlohmann::json_sax<Json> {
 
 absl::StatusOr<Json> ParseJson(std::string_view text) {
   if (text.find_first_not_of(" \t\r\n") == std::string_view::npos) return Malformed("empty_body", "it is empty");
+  // The parser reads over the one, and takes the other for the end of the text.
+  if (text.starts_with("\xef\xbb\xbf")) return Malformed("malformed_json", "it begins with a byte order mark");
+  if (text.find('\0') != std::string_view::npos) return Malformed("malformed_json", "it has a NUL byte");
   Builder builder(text);
   // Builder keeps the reason of a failure.
   (void)Json::sax_parse(text.begin(), text.end(), &builder, nlohmann::detail::input_format_t::json, /*strict=*/true,

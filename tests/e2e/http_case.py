@@ -14,6 +14,7 @@ import json
 import pathlib
 import queue
 import signal
+import socket
 import subprocess
 import tempfile
 import threading
@@ -108,6 +109,33 @@ class HttpServer:
             pathlib.Path(self._log.name).unlink()
         if status != 0 or "Sanitizer" in log or "runtime error:" in log:
             raise AssertionError(f"logitd-http ended with status {status}: {log}")
+
+
+def raw(server: HttpServer, data: bytes, timeout_s: float = TIMEOUT_S) -> bytes:
+    """Sends bytes and returns everything that comes back until the connection ends."""
+    with socket.create_connection((server.host, server.port), timeout=timeout_s) as connection:
+        try:
+            connection.sendall(data)
+        except OSError:
+            pass  # It was refused before it was read.
+        received = b""
+        try:
+            while part := connection.recv(65536):
+                received += part
+        except ConnectionResetError:
+            pass
+        return received
+
+
+def status_of(reply: bytes) -> int:
+    return int(reply.split(b" ", 2)[1]) if reply else 0
+
+
+def head(method: str, path: str, *headers: str) -> bytes:
+    lines = [f"{method} {path} HTTP/1.1", *headers]
+    if not any(header.startswith("Host:") for header in headers):
+        lines.append("Host: localhost")
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
 class HttpCase(unittest.TestCase):

@@ -1,9 +1,11 @@
 """logitd-http with the real model, as lm-evaluation-harness uses it."""
 
+import json
 import unittest
 
 import harness
 import http_case
+import openapi_file
 import wire
 from logitd.v1 import completion_pb2 as completion
 from logitd.v1 import sampling_pb2 as sampling
@@ -75,6 +77,30 @@ class RealModelTest(unittest.TestCase):
         self.assertEqual(choice["finish_reason"], "stop")
         self.assertEqual(choice["logprobs"]["tokens"][-1], "<|im_end|>")
         self.assertNotIn("<|im_end|>", choice["text"])
+
+    def test_replies_of_chat_fit_the_openapi_file(self):
+        """tests/e2e/openapi_test.py for this route: its model has no chat template."""
+        document = openapi_file.load()
+        path = "/v1/chat/completions"
+        base = {"messages": [{"role": "system", "content": "Be short."}, {"role": "user", "content": [{"type": "text", "text": "Hello"}]}],
+                "max_completion_tokens": 4, "seed": 1}
+        for more in ({}, {"logprobs": True, "top_logprobs": 3, "n": 2, "return_token_ids": True, "prompt_logprobs": 1},
+                     {"logprobs": True, "logitd": {"rank": True, "entropy": True, "sampling_log_prob": True}},
+                     {"stream": True, "logprobs": True, "return_token_ids": True, "stream_options": {"include_usage": True}}):
+            body = {**base, **more}
+            with self.subTest(body=body):
+                self.assertEqual(openapi_file.faults_of(document, "ChatRequest", body), [])
+                reply = front.post(path, body)
+                self.assertEqual(reply.status, 200, reply.body)
+                if "stream" not in body:
+                    self.assertEqual(openapi_file.faults_of(document, "ChatCompletion", reply.json()), [], reply.body)
+                    continue
+                *events, done = reply.events()
+                self.assertEqual(done, "[DONE]")
+                for event in events:
+                    self.assertEqual(openapi_file.faults_of(document, "ChatEvent", json.loads(event)), [], event)
+        tokens = front.post("/tokenize", {"messages": base["messages"], "return_token_strs": True})
+        self.assertEqual(openapi_file.faults_of(document, "Tokens", tokens.json()), [], tokens.body)
 
 
 if __name__ == "__main__":

@@ -46,6 +46,7 @@ TEST(StrictJsonTest, EachFaultHasItsName) {
   } kCases[] = {
       {"", "empty_body"},
       {" \n", "empty_body"},
+      {"\xef\xbb\xbf{}", "malformed_json"},
       {"{", "malformed_json"},
       {"{} {}", "malformed_json"},
       {"{'a': 1}", "malformed_json"},
@@ -65,6 +66,9 @@ TEST(StrictJsonTest, EachFaultHasItsName) {
       {"[\"\xed\xa0\x80\"]", "invalid_utf8"},
   };
   for (const auto& one : kCases) EXPECT_EQ(CodeOf(one.text), one.code) << one.text;
+  // Nothing stands behind a NUL byte, and nothing is left unread there.
+  EXPECT_EQ(CodeOf(std::string("{}\0", 3)), "malformed_json");
+  EXPECT_EQ(CodeOf(std::string("{}\0{}", 5)), "malformed_json");
   // A pair is a character, and equal keys of different objects are two keys.
   EXPECT_EQ(CodeOf(R"(["\ud83d\ude00", {"a": 1}, {"a": 2}])"), "");
   EXPECT_EQ(CodeOf(R"({"prompt": "NaN Infinity"})"), "");
