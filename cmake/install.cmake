@@ -1,5 +1,6 @@
-# `cmake --install BUILD --component client`: the C++ client library, the contract's generated headers, and the package
-# that find_package(logitd) finds. docs/cpp.md says how to use it; tests/e2e/install_test.py does.
+# `cmake --install BUILD --component programs`: the programs. `--component client`: the C++ client library, the contract's
+# generated headers, and the package that find_package(logitd) finds; docs/cpp.md says how to use it.
+# tests/e2e/install_test.py uses both.
 include(CMakePackageConfigHelpers)
 include(GNUInstallDirs)
 
@@ -26,6 +27,13 @@ install(DIRECTORY ${PROJECT_BINARY_DIR}/proto/grpc/health DESTINATION ${include_
         FILES_MATCHING PATTERN *.pb.h)
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/proto/logitd/v1 DESTINATION ${CMAKE_INSTALL_DATADIR}/logitd/proto/logitd
         COMPONENT client FILES_MATCHING PATTERN *.proto)
+
+# logitd looks for the others beside itself.
+foreach(program IN ITEMS logitd logit logitd-http logitd-llama)
+  if(TARGET ${program})
+    install(TARGETS ${program} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT programs)
+  endif()
+endforeach()
 
 configure_package_config_file(${CMAKE_CURRENT_LIST_DIR}/logitd-config.cmake.in
                               ${PROJECT_BINARY_DIR}/logitd-config.cmake INSTALL_DESTINATION ${package_dir})

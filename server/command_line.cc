@@ -29,6 +29,8 @@ Examples:
   logitd                          serve your own logits (Decode, ScoreLogits,
                                   ComputeDistribution) on 127.0.0.1:50051
   logitd --model model.gguf       serve a model, too
+  logitd --model model.gguf --http 127.0.0.1:8000
+                                  and OpenAI's API over HTTP
   logitd --listen 127.0.0.1:0     on any free port; the line "listening on
                                   ADDRESS" says which
   logitd --config logitd.textproto --check-config > effective.textproto
@@ -93,6 +95,11 @@ const std::map<std::string, Help>& HelpOfOptions() {
         "Read a head, which makes logits of hidden states, from a safetensors or GGUF file; keys: weight, bias, "
         "layout, "
         "norm, norm_eps, logit_scale, soft_cap; repeatable"}},
+      {"http",
+       {"ADDRESS", "Address of OpenAI's API over HTTP, HOST:PORT, with a logitd-http that this process supervises"}},
+      {"http_allowed_host", {"NAME", "Name that the Host header of a request may have; repeatable"}},
+      {"http_max_queue", {"N", "Calls over HTTP that wait for their turn; one more gets 503"}},
+      {"http_max_wait", {"TIME", "How long a call over HTTP may wait for its turn; after it, it gets 503"}},
       {"log_format", {"FORM", "text or json: one object a line"}},
       {"log_level", {"LEVEL", "debug (a line for every call), info, warn, error or off"}},
   };

@@ -234,6 +234,8 @@ WholeRange RangeOf(const ConfigField& field) {
       {"max_calls", {1, 65'536}},
       {"max_open_streams", {1, 65'536}},
       {"record_cache_bytes", {0, int64_t{1} << 40}},
+      // As logitd-http has it.
+      {"http_max_queue", {0, 1'000'000}},
   };
   return ranges.at(field.name());
 }

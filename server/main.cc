@@ -40,13 +40,15 @@ int Fail(const std::string& message, int exit_status) {
   return exit_status;
 }
 
-// The path of logitd-llama: beside logitd, or found on the PATH.
-std::string RunnerProgram() {
+// The path of another program of logitd: beside this one, or found on the PATH.
+std::string PathOf(const std::string& program) {
   std::error_code error;
   const auto self = std::filesystem::read_symlink("/proc/self/exe", error);
-  const auto beside = self.parent_path() / "logitd-llama";
-  return !error && std::filesystem::exists(beside) ? beside.string() : "logitd-llama";
+  const auto beside = self.parent_path() / program;
+  return !error && std::filesystem::exists(beside) ? beside.string() : program;
 }
+
+std::string RunnerProgram() { return PathOf("logitd-llama"); }
 
 // `memory`: bytes that were available before the first runner started, so that a restarted runner takes as much as
 // before.
@@ -83,6 +85,47 @@ bool ServeModel(const Options& options, Server& server, const StopSignals& signa
   logitd::server::ReportFailure("the model runner ended before it could serve " + options.model_file + " (" +
                                 server.RunnersFailure().value_or("") + ")");
   return false;
+}
+
+// How long HTTP requests in work may go on after SIGTERM. The server needs some of the grace period after them.
+std::chrono::milliseconds HttpGracePeriod(std::chrono::milliseconds grace_period) {
+  return grace_period - std::min<std::chrono::milliseconds>(grace_period / 2, std::chrono::seconds(3));
+}
+
+std::vector<std::string> HttpCommand(const Options& options, const Server& server) {
+  const auto seconds = [](std::chrono::milliseconds time) {
+    return std::to_string(std::chrono::duration<double>(time).count());
+  };
+  std::vector<std::string> command = {PathOf("logitd-http"),
+                                      "--server",
+                                      server.private_address(),
+                                      "--max-queue",
+                                      std::to_string(options.http_max_queue),
+                                      "--queue-seconds",
+                                      seconds(options.http_max_wait),
+                                      "--grace-seconds",
+                                      seconds(HttpGracePeriod(options.grace_period))};
+  for (const std::string& host : options.http_allowed_hosts) {
+    command.insert(command.end(), {"--allowed-host", host});
+  }
+  if (options.server.allow_plaintext) command.emplace_back("--allow-plaintext");
+  return command;
+}
+
+// Starts logitd-http and waits until it listens, before any model is loaded: an address that is in use is found at
+// once. False: it cannot, and the reason is reported.
+bool ServeHttp(const Options& options, Server& server, const StopSignals& signals) {
+  server.StartHttp({HttpCommand(options, server), options.http, HttpGracePeriod(options.grace_period)});
+  if (server.WaitForHttp([&] { return signals.requested(); }) || signals.requested()) return true;
+  logitd::server::ReportFailure("--http: logitd-http ended before it could listen on " + options.http + " (" +
+                                server.HttpFailure().value_or("") + ")");
+  return false;
+}
+
+// Says that clients can use `address`.
+void SayListening(const char* what, const std::string& address) {
+  std::cout << what << " " << address << std::endl;
+  if (!std::cout) Log(LogLevel::kWarn, "standard output cannot be written");
 }
 
 // Reads the heads. Unset: one cannot be read, and the reason is reported; or a signal has come.
@@ -143,7 +186,7 @@ int main(int argc, char** argv) {
   std::optional<logitd::server::Heads> heads = ReadHeads(options, signals);
   if (!heads) logitd::server::EndProcess(signals.requested() ? 0 : kCannotServe);
   logitd::server::KeepGrpcRunning();
-  auto started = Server::Start(options.server, *std::move(heads));
+  auto started = Server::Start(options.server, *std::move(heads), /*private_listen=*/!options.http.empty());
   if (!started.ok()) {
     const bool usage = started.status().code() == absl::StatusCode::kInvalidArgument;
     return Fail(std::string(started.status().message()), usage ? kUsageError : kCannotServe);
@@ -154,12 +197,15 @@ int main(int argc, char** argv) {
     if (const auto alive = server.lock()) alive->Wake();
   });
 
-  const bool can_serve = options.model_file.empty() || ServeModel(options, *server, signals);
+  const bool can_serve = (options.http.empty() || ServeHttp(options, *server, signals)) &&
+                         (options.model_file.empty() || ServeModel(options, *server, signals));
   if (can_serve && !signals.requested()) {
     for (const std::string& address : server->addresses()) {
-      std::cout << "listening on " << address << std::endl;
-      if (!std::cout) Log(LogLevel::kWarn, "standard output cannot be written");
+      SayListening("listening on", address);
       Log(LogLevel::kInfo, "ready", {{"address", address}});
+    }
+    if (!options.http.empty()) {
+      SayListening("http listening on", server->WaitForHttp([] { return true; }).value_or(options.http));
     }
   }
   if (can_serve) {

@@ -93,6 +93,34 @@ absl::Status CheckModel(const Config& config, Options& options) {
   return CheckContextLength(config.OriginOf("context_length"), options.context_length, options.model_file);
 }
 
+// Refuses the other options of HTTP without --http, as CheckNoRunnerOptions does those of runners.
+absl::Status CheckHttp(const Config& config, Options& options) {
+  const ServerConfig& values = config.values;
+  options.http = values.http();
+  if (options.http.empty()) {
+    const ServerConfig defaults = DefaultConfig();
+    for (const ConfigField* field : ConfigFields()) {
+      const std::string& name = field->name();
+      if (!name.starts_with("http_") || WordsOf(*field, values) == WordsOf(*field, defaults)) continue;
+      return absl::InvalidArgumentError(config.OriginOf(name) + " needs --http ADDRESS");
+    }
+    return absl::OkStatus();
+  }
+  const std::string origin = config.OriginOf("http");
+  RETURN_IF_ERROR(CheckClientAddress(origin, options.http, options.server.allow_plaintext));
+  if (!SocketPath(options.http).empty()) {
+    return absl::InvalidArgumentError(origin + " must be HOST:PORT, got " + options.http);
+  }
+  options.http_allowed_hosts = {values.http_allowed_host().begin(), values.http_allowed_host().end()};
+  for (const std::string& host : options.http_allowed_hosts) {
+    if (!host.empty() && !host.starts_with('-')) continue;
+    return absl::InvalidArgumentError(config.OriginOf("http_allowed_host") + " must be the name of a host, got '" +
+                                      host + "'");
+  }
+  options.http_max_queue = values.http_max_queue();
+  return absl::OkStatus();
+}
+
 absl::Status CheckHeads(const Config& config, Options& options) {
   const std::string origin = config.OriginOf("head");
   const auto& texts = config.values.head();
@@ -144,6 +172,9 @@ ServerConfig DefaultConfig() {
   config.set_no_prefix_cache(false);
   config.set_reproducible(false);
   config.set_record_cache_bytes(kRecordCacheBytes);
+  config.set_http("");
+  config.set_http_max_queue(4096);
+  config.set_http_max_wait("5m");
   config.set_log_format("text");
   config.set_log_level("info");
   return config;
@@ -200,6 +231,9 @@ absl::StatusOr<Options> ToOptions(const Config& config) {
                                                        {"warn", LogLevel::kWarn},
                                                        {"error", LogLevel::kError},
                                                        {"off", LogLevel::kOff}}));
+  ASSIGN_OR_RETURN(options.http_max_wait, ParseTime(config.OriginOf("http_max_wait"), values.http_max_wait(),
+                                                    milliseconds(1000), kMaxIdleTime));
+  RETURN_IF_ERROR(CheckHttp(config, options));
   RETURN_IF_ERROR(CheckModel(config, options));
   RETURN_IF_ERROR(CheckHeads(config, options));
   options.ignored_variables = config.ignored_variables;

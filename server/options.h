@@ -29,6 +29,11 @@ struct Options {
   int32_t context_length = 0;
   int64_t cache_tokens = 0;
   int32_t max_sequences = 0;
+  // OpenAI's API over HTTP: HOST:PORT. Empty: none.
+  std::string http;
+  std::vector<std::string> http_allowed_hosts;
+  int32_t http_max_queue = 0;
+  std::chrono::milliseconds http_max_wait{0};
   // Heads to read at the start.
   std::vector<HeadSpec> heads;
   std::string precision;

@@ -87,7 +87,7 @@ void BoundResources(grpc::ServerBuilder& builder) {
   builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, kConnectionIdleMs);
 }
 
-// A directory for the runners' socket that no other user can open. The destructor removes it.
+// A directory for sockets that no other user can open. The destructor removes it.
 class PrivateDirectory {
  public:
   static absl::StatusOr<PrivateDirectory> Make() {
@@ -99,7 +99,7 @@ class PrivateDirectory {
     std::string path = base + "/logitd-XXXXXX";
     if (::mkdtemp(path.data()) == nullptr) {
       return absl::UnavailableError("cannot make a private directory in " + base +
-                                    " for the runners' socket; give --runner-listen unix:PATH");
+                                    " for a socket; set TMPDIR to a folder that this user can write");
     }
     return PrivateDirectory(path);
   }
@@ -112,11 +112,12 @@ class PrivateDirectory {
   }
   ~PrivateDirectory() {
     if (path_.empty()) return;
-    ::unlink(SocketPathIn().c_str());
+    for (const std::string& socket : {RunnerSocket(), ClientSocket()}) ::unlink(socket.c_str());
     ::rmdir(path_.c_str());
   }
 
-  std::string SocketPathIn() const { return path_ + "/runner.sock"; }
+  std::string RunnerSocket() const { return path_ + "/runner.sock"; }
+  std::string ClientSocket() const { return path_ + "/client.sock"; }
 
  private:
   std::string path_;
@@ -131,9 +132,9 @@ bool IsWarning(std::string_view line) {
          line.substr(name + 2).starts_with(kBegin);
 }
 
-void LogExit(const RunnerExit& exit) {
+void LogExit(const ChildExit& exit) {
   Log(exit.end.kind == RunnerEnd::Kind::kLeft ? LogLevel::kInfo : LogLevel::kWarn, "runner ended",
-      {{"name", exit.runner_name},
+      {{"name", exit.name},
        {"cause", exit.end.cause},
        {"last_line", exit.last_line},
        {"restart_in_ms", static_cast<int64_t>(exit.restart_in.count())}});
@@ -222,9 +223,11 @@ struct Server::Parts {
 
   std::optional<PrivateDirectory> private_directory;
   std::string runner_address;
+  std::string private_address;
   std::vector<std::string> addresses;
   std::unique_ptr<grpc::Server> runner_server;
   std::unique_ptr<grpc::Server> server;
+  std::unique_ptr<HttpChild> http;
   std::unique_ptr<RunnerFleet> fleet;
   // True until a runner of the fleet attaches for the first time.
   bool is_waiting_for_model = false;
@@ -243,16 +246,16 @@ struct Server::Parts {
   }
 };
 
-absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options, Heads heads) {
+absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options, Heads heads, bool private_listen) {
   RETURN_IF_ERROR(CheckAddresses(options));
   auto parts = std::make_unique<Parts>(options, std::move(heads));
 
   std::string runner_listen = options.runner_listen;
-  if (runner_listen.empty()) {
+  if (runner_listen.empty() || private_listen) {
     ASSIGN_OR_RETURN(PrivateDirectory directory, PrivateDirectory::Make());
-    runner_listen = "unix:" + directory.SocketPathIn();
     parts->private_directory.emplace(std::move(directory));
   }
+  if (runner_listen.empty()) runner_listen = "unix:" + parts->private_directory->RunnerSocket();
   grpc::ServerBuilder runner_builder;
   SetCommonOptions(runner_builder);
   runner_builder.RegisterService(&parts->runner_service);
@@ -277,10 +280,17 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
     builder.RegisterService(service);
   }
   std::unique_ptr<grpc::Server> server;
-  auto addresses = Listen("--listen", options.listen, builder, server);
+  std::vector<std::string> listen = options.listen;
+  // One more address of the same server, so that it asks of its clients whatever the others ask.
+  if (private_listen) listen.push_back("unix:" + parts->private_directory->ClientSocket());
+  auto addresses = Listen("--listen", listen, builder, server);
   if (!addresses.ok()) {
     parts->runner_server->Shutdown(std::chrono::system_clock::now());
     return addresses.status();
+  }
+  if (private_listen) {
+    parts->private_address = addresses->back();
+    addresses->pop_back();
   }
   parts->addresses = *std::move(addresses);
   parts->server = std::move(server);
@@ -296,12 +306,14 @@ const std::vector<std::string>& Server::addresses() const { return parts_->addre
 
 const std::string& Server::runner_address() const { return parts_->runner_address; }
 
+const std::string& Server::private_address() const { return parts_->private_address; }
+
 void Server::StartRunners(FleetOptions options) {
   const std::string name = options.model_name;
   std::lock_guard lock(parts_->mutex);
   // Under the lock, so that a runner that attaches at once finds the fleet.
   ChildEvents events;
-  events.on_exit = [this](const RunnerExit& exit) {
+  events.on_exit = [this](const ChildExit& exit) {
     // Otherwise the failed start reports it.
     if (!IsStartFailing()) LogExit(exit);
     Wake();
@@ -341,15 +353,47 @@ void Server::Wake() {
   parts_->changed.notify_all();
 }
 
+void Server::StartHttp(HttpChildOptions options) {
+  std::lock_guard lock(parts_->mutex);
+  parts_->http = std::make_unique<HttpChild>(std::move(options), [this] { Wake(); });
+}
+
+std::optional<std::string> Server::WaitForHttp(const std::function<bool()>& give_up) {
+  std::unique_lock lock(parts_->mutex);
+  std::optional<std::string> address;
+  parts_->changed.wait(lock, [&] {
+    if (parts_->http == nullptr) return true;
+    address = parts_->http->address();
+    return address.has_value() || give_up() || parts_->http->failure().has_value();
+  });
+  return address;
+}
+
+std::optional<std::string> Server::HttpFailure() const {
+  std::lock_guard lock(parts_->mutex);
+  return parts_->http == nullptr ? std::nullopt : parts_->http->failure();
+}
+
 void Server::Drain(std::chrono::milliseconds grace_period) {
   {
     std::lock_guard lock(parts_->mutex);
     if (parts_->draining) return;
     parts_->draining = true;
   }
-  const absl::Status status = errors::Draining();
-  const std::chrono::milliseconds end_time = std::min(grace_period / 2, kEndTime);
+  const auto end = std::chrono::steady_clock::now() + grace_period;
   parts_->health.StopServing();
+  std::unique_ptr<HttpChild> http;
+  {
+    std::lock_guard lock(parts_->mutex);
+    http = std::move(parts_->http);
+  }
+  // Waits for its end.
+  http.reset();
+  using std::chrono::milliseconds;
+  grace_period =
+      std::max(milliseconds(0), std::chrono::duration_cast<milliseconds>(end - std::chrono::steady_clock::now()));
+  const absl::Status status = errors::Draining();
+  const milliseconds end_time = std::min(grace_period / 2, kEndTime);
   parts_->open_calls.Drain(status);
   parts_->open_calls.WaitUntilEmpty(grace_period - end_time);
   parts_->open_calls.EndAll(status);

@@ -41,12 +41,12 @@ struct Words {
   bool allow_plaintext = false;
   int max_calls = 128;
   int max_queue = 4096;
-  int queue_seconds = 300;
+  double queue_seconds = 300;
   int max_connections = 2048;
   int64_t max_body_bytes = int64_t{16} << 20;
   int64_t max_bodies_bytes = int64_t{512} << 20;
   int keep_alive_seconds = 75;
-  int grace_seconds = 30;
+  double grace_seconds = 30;
 };
 
 void AddFlags(CLI::App& app, Words& words) {
@@ -78,6 +78,10 @@ void AddFlags(CLI::App& app, Words& words) {
   number("--keep-alive-seconds", words.keep_alive_seconds, "Time for which a connection may wait for its next request",
          1, 86400);
   number("--grace-seconds", words.grace_seconds, "How long requests in work may take to end after SIGTERM", 0, 86400);
+}
+
+std::chrono::milliseconds MillisecondsOf(double seconds) {
+  return std::chrono::milliseconds(static_cast<int64_t>(seconds * 1000));
 }
 
 absl::StatusOr<Options> ToOptions(const Words& words) {
@@ -114,8 +118,8 @@ absl::StatusOr<Options> ToOptions(const Words& words) {
       options.http.allowed_hosts.push_back(host);
     }
   }
-  options.gate = {words.max_calls, words.max_queue, std::chrono::seconds(words.queue_seconds)};
-  options.grace_period = std::chrono::seconds(words.grace_seconds);
+  options.gate = {words.max_calls, words.max_queue, MillisecondsOf(words.queue_seconds)};
+  options.grace_period = MillisecondsOf(words.grace_seconds);
   return options;
 }
 

@@ -25,8 +25,8 @@ RunnerFleet::RunnerFleet(FleetOptions options, ModelPool& pool, ChildEvents even
   pool_.Expect(options_.model_name);
   for (int i = 1; i <= options_.count; ++i) {
     const std::string name = options_.model_name + "#" + std::to_string(i) + "-" + RandomText();
-    ChildEvents child{.on_exit = [this](const RunnerExit& exit) { OnExit(exit); }, .on_line = events_.on_line};
-    runners_.emplace(name, std::make_unique<ChildRunner>(name, options_.command(name), std::move(child)));
+    ChildEvents child{.on_exit = [this](const ChildExit& exit) { OnExit(exit); }, .on_line = events_.on_line};
+    runners_.emplace(name, std::make_unique<ChildProcess>(name, options_.command(name), std::move(child)));
   }
 }
 
@@ -66,16 +66,16 @@ std::string RunnerFleet::last_exit() const {
   return last_exit_;
 }
 
-void RunnerFleet::OnExit(const RunnerExit& exit) {
+void RunnerFleet::OnExit(const ChildExit& exit) {
   bool is_returning = false;
   {
     std::lock_guard lock(mutex_);
-    exited_.insert(exit.runner_name);
+    exited_.insert(exit.name);
     last_exit_ = exit.end.cause + (exit.last_line.empty() ? "" : ": " + exit.last_line);
     if (exit.restart_in > kShortAbsence) {
-      away_.insert(exit.runner_name);
+      away_.insert(exit.name);
     } else {
-      away_.erase(exit.runner_name);
+      away_.erase(exit.name);
     }
     is_returning = away_.size() < static_cast<size_t>(options_.count);
   }

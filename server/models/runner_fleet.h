@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-#include "server/models/child_runner.h"
+#include "server/models/child_process.h"
 #include "server/models/model_pool.h"
 #include "server/models/runner_end.h"
 
@@ -40,7 +40,7 @@ class RunnerFleet {
   // A runner has attached, or its attachment has ended. Names of other runners are ignored.
   void OnAttached(const std::string& runner_name);
   void OnDetached(const std::string& runner_name);
-  // As ChildRunner::AwaitEnd. kUnknown for the names of other runners.
+  // As ChildProcess::AwaitEnd. kUnknown for the names of other runners.
   std::optional<RunnerEnd> AwaitEnd(const std::string& runner_name, std::function<void(const RunnerEnd&)> then);
 
   // Whether every runner has ended and none had attached before. The model cannot be served then.
@@ -49,7 +49,7 @@ class RunnerFleet {
   std::string last_exit() const;
 
  private:
-  void OnExit(const RunnerExit& exit);
+  void OnExit(const ChildExit& exit);
 
   const FleetOptions options_;
   ModelPool& pool_;
@@ -61,7 +61,7 @@ class RunnerFleet {
   // The runners that will not be back soon.
   std::set<std::string> away_;
   // Declared last, because the runners' threads use the other members. Constant after construction.
-  std::map<std::string, std::unique_ptr<ChildRunner>> runners_;
+  std::map<std::string, std::unique_ptr<ChildProcess>> runners_;
 };
 
 }  // namespace logitd::server

@@ -87,6 +87,12 @@ class Server:
         self.stop()
         raise RuntimeError(f"logitd did not start: {reason}. Its log:\n{log}")
 
+    def http_address(self) -> str:
+        """Where its logitd-http listens, of a server with --http."""
+        line = self._lines.get(timeout=START_TIMEOUT_S)
+        assert line is not None and line.startswith("http listening on "), f"{line}\n{self.log()}"
+        return line.removeprefix("http listening on ")
+
     def log(self) -> str:
         return pathlib.Path(self._log.name).read_text(encoding="utf-8", errors="replace")
 

@@ -43,26 +43,12 @@ class Reply:
         return [part.removeprefix("data: ") for part in parts[:-1]]
 
 
-class HttpServer:
-    """A running logitd-http. `host` and `port` are where it listens."""
+class HttpAddress:
+    """Where a logitd-http listens: "HOST:PORT"."""
 
-    def __init__(self, server_address: str, *flags: object):
-        self._log = tempfile.NamedTemporaryFile("w+", encoding="utf-8", prefix="logitd-http-", delete=False)
-        self.process = subprocess.Popen(
-            [str(harness.BIN / "logitd-http"), "--listen", "127.0.0.1:0", "--server", server_address, *map(str, flags)],
-            stdout=subprocess.PIPE, stderr=self._log, stdin=subprocess.DEVNULL, text=True)
-        self._log.close()
-        self._is_asked_to_stop = False
-        lines: queue.SimpleQueue = queue.SimpleQueue()
-        threading.Thread(target=lambda: lines.put(self.process.stdout.readline()), daemon=True).start()
-        line = lines.get(timeout=TIMEOUT_S).strip()
-        assert line.startswith("listening on "), f"logitd-http did not start: {line} {self.log()}"
-        self.host, _, port = line.removeprefix("listening on ").rpartition(":")
+    def __init__(self, address: str):
+        self.host, _, port = address.rpartition(":")
         self.port = int(port)
-        self.pid = self.process.pid
-
-    def log(self) -> str:
-        return pathlib.Path(self._log.name).read_text(encoding="utf-8", errors="replace")
 
     def is_alive(self) -> bool:
         return self.process.poll() is None
@@ -86,6 +72,27 @@ class HttpServer:
              connection: http.client.HTTPConnection | None = None) -> Reply:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         return self.send("POST", path, data, {"Content-Type": "application/json", **(headers or {})}, connection)
+
+
+class HttpServer(HttpAddress):
+    """A running logitd-http. `host` and `port` are where it listens."""
+
+    def __init__(self, server_address: str, *flags: object):
+        self._log = tempfile.NamedTemporaryFile("w+", encoding="utf-8", prefix="logitd-http-", delete=False)
+        self.process = subprocess.Popen(
+            [str(harness.BIN / "logitd-http"), "--listen", "127.0.0.1:0", "--server", server_address, *map(str, flags)],
+            stdout=subprocess.PIPE, stderr=self._log, stdin=subprocess.DEVNULL, text=True)
+        self._log.close()
+        self._is_asked_to_stop = False
+        lines: queue.SimpleQueue = queue.SimpleQueue()
+        threading.Thread(target=lambda: lines.put(self.process.stdout.readline()), daemon=True).start()
+        line = lines.get(timeout=TIMEOUT_S).strip()
+        assert line.startswith("listening on "), f"logitd-http did not start: {line} {self.log()}"
+        super().__init__(line.removeprefix("listening on "))
+        self.pid = self.process.pid
+
+    def log(self) -> str:
+        return pathlib.Path(self._log.name).read_text(encoding="utf-8", errors="replace")
 
     def signal_stop(self) -> None:
         """Sends SIGTERM once: a second one would end it at once."""

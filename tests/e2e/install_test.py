@@ -1,4 +1,4 @@
-"""The installed C++ client library: the program of docs/cpp.md builds outside of this tree, and runs."""
+"""The installed C++ client library: the program of docs/cpp.md builds outside of this tree, and runs. The installed programs."""
 
 import os
 import pathlib
@@ -8,6 +8,8 @@ import tempfile
 import unittest
 
 import harness
+import http_case
+import process
 
 BUILD = harness.BIN.parent
 DOCUMENT = harness.ROOT / "docs/cpp.md"
@@ -53,6 +55,20 @@ class InstallTest(unittest.TestCase):
             failed = subprocess.run([outside / "build/bigram"], capture_output=True, text=True, check=False)
             self.assertEqual(failed.returncode, 1)
             self.assertIn("addresses must have at least one address", failed.stderr)
+
+    def test_the_installed_server_finds_its_other_programs(self):
+        with tempfile.TemporaryDirectory(prefix="logitd-install-") as prefix:
+            run("cmake", "--install", BUILD, "--component", "programs", "--prefix", prefix)
+            programs = pathlib.Path(prefix) / "bin"
+            self.assertEqual({path.name for path in programs.iterdir()} - {"logitd-llama"}, {"logitd", "logit", "logitd-http"})
+            server = harness.Server(program=programs / "logitd", flags=("--http", "127.0.0.1:0"))
+            try:
+                http = http_case.HttpAddress(server.http_address())
+                self.assertEqual(http.send("GET", "/readyz").json(), {"status": "ready"})
+                child, = process.children(server.pid)
+                self.assertEqual(os.readlink(f"/proc/{child}/exe"), str(programs / "logitd-http"))
+            finally:
+                server.stop()
 
 
 if __name__ == "__main__":

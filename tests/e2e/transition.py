@@ -171,6 +171,15 @@ class Runner:
         self._process.stdout.close()
         return json.loads(line)
 
+    def kill(self) -> None:
+        """Ends it at once, whatever has become of its server."""
+        self._process.kill()
+        self._process.wait()
+        while self._lines.get(timeout=START_TIMEOUT_S) is not None:
+            pass
+        self._process.stdin.close()
+        self._process.stdout.close()
+
 
 def attach(server: harness.Server, tables: Tables | None = None, flags: tuple[object, ...] = ()) -> Runner:
     """A Runner whose model can be called."""

@@ -182,8 +182,8 @@ TEST(ConfigTest, WhatIsPrintedReadsBackTheSame) {
   ASSERT_THAT(AddFile(file.path(), again), IsOk());
   EXPECT_EQ(ToText(again.values), ToText(config.values));
   for (const ConfigField* field : ConfigFields()) {
-    // A list of files is empty by default.
-    if (field->name() == "head" || field->name() == "calibration") continue;
+    // These lists are empty by default.
+    if (field->name() == "head" || field->name() == "calibration" || field->name() == "http_allowed_host") continue;
     EXPECT_FALSE(WordsOf(*field, config.values).empty()) << field->name() << " has no default";
   }
 }
@@ -223,6 +223,14 @@ TEST(OptionsTest, ValuesAreCheckedWhereTheyWereGiven) {
       {"context_length", "4096", "--model FILE"},
       {"cache_tokens", "4096", "--model FILE"},
       {"max_sequences", "2", "--model FILE"},
+      {"http", "0.0.0.0:8000", "--allow-plaintext"},
+      {"http", "unix:/tmp/http", "HOST:PORT"},
+      {"http", "8000", "HOST:PORT"},
+      {"http_allowed_host", "api.example", "needs --http ADDRESS"},
+      {"http_max_queue", "7", "needs --http ADDRESS"},
+      {"http_max_queue", "-1", "[0, 1000000]"},
+      {"http_max_wait", "0.5s", "1000ms"},
+      {"http_max_wait", "1m", "needs --http ADDRESS"},
   };
   for (const auto& test : cases) {
     SCOPED_TRACE(std::string(test.field) + "=" + test.value);
@@ -253,6 +261,27 @@ TEST(OptionsTest, TimesAndNamesAreRead) {
   EXPECT_EQ(options->server.max_stall, std::chrono::milliseconds(250));
   EXPECT_EQ(options->model_name, "logitd");
   EXPECT_EQ(options->kernel_target, "SCALAR");
+}
+
+TEST(OptionsTest, HttpIsRead) {
+  Config config = Defaults();
+  const Variable http("LOGITD_HTTP", "127.0.0.1:8000");
+  const Variable hosts("LOGITD_HTTP_ALLOWED_HOST", "api.example,b.example");
+  const Variable wait("LOGITD_HTTP_MAX_WAIT", "90s");
+  ASSERT_THAT(AddEnvironment(config), IsOk());
+  auto options = ToOptions(config);
+  ASSERT_THAT(options, IsOk());
+  EXPECT_EQ(options->http, "127.0.0.1:8000");
+  EXPECT_THAT(options->http_allowed_hosts, ElementsAre("api.example", "b.example"));
+  EXPECT_EQ(options->http_max_queue, 4096);
+  EXPECT_EQ(options->http_max_wait, std::chrono::seconds(90));
+  ASSERT_THAT(AddFlag(FieldNamed("http"), {"[::]:8000"}, config), IsOk());
+  ASSERT_THAT(AddFlag(FieldNamed("allow_plaintext"), {"true"}, config), IsOk());
+  options = ToOptions(config);
+  ASSERT_THAT(options, IsOk());
+  EXPECT_EQ(options->http, "[::]:8000") << "a flag wins over the environment";
+  ASSERT_THAT(AddFlag(FieldNamed("http_allowed_host"), {"--max-calls=1"}, config), IsOk());
+  EXPECT_THAT(ToOptions(config).status(), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("'--max-calls=1'")));
 }
 
 TEST(OptionsTest, ModelFileThatIsNotThereCannotBeServed) {

@@ -1,4 +1,4 @@
-"""The programs of logitd: the commands `logitd`, `logit` and `logitd-llama`.
+"""The programs of logitd: the commands `logitd`, `logit`, `logitd-llama` and `logitd-http`.
 
     logitd --model model.gguf             # in a shell
     logitd_server.path("logitd")          # the program's file, for subprocess
@@ -15,10 +15,13 @@ __all__ = ["path"]
 __version__ = "0.1.0"
 
 
+_PROGRAMS = ("logitd", "logit", "logitd-llama", "logitd-http")
+
+
 def path(program: str) -> pathlib.Path:
-    """The file of "logitd", "logit" or "logitd-llama". Raises ValueError for any other name."""
-    if program not in ("logitd", "logit", "logitd-llama"):
-        raise ValueError(f"program must be 'logitd', 'logit' or 'logitd-llama', got {program!r}")
+    """The file of "logitd", "logit", "logitd-llama" or "logitd-http". Raises ValueError for any other name."""
+    if program not in _PROGRAMS:
+        raise ValueError(f"program must be one of {', '.join(map(repr, _PROGRAMS))}, got {program!r}")
     return pathlib.Path(__file__).parent / "bin" / program
 
 
@@ -40,3 +43,8 @@ def logit() -> NoReturn:
 def logitd_llama() -> NoReturn:
     """The command `logitd-llama`."""
     _run("logitd-llama")
+
+
+def logitd_http() -> NoReturn:
+    """The command `logitd-http`."""
+    _run("logitd-http")

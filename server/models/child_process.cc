@@ -1,4 +1,4 @@
-#include "server/models/child_runner.h"
+#include "server/models/child_process.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -27,7 +27,7 @@ constexpr std::chrono::milliseconds kAskAgain{100};
 // How often ended children's process groups are searched for orphans.
 constexpr std::chrono::milliseconds kLookForOrphans{1000};
 
-// Longer lines of a runner are cut.
+// Longer lines of a child are cut.
 constexpr size_t kMaxLineBytes = 2000;
 // Bytes read at a time, and from a child that has ended: more than a pipe holds.
 constexpr size_t kReadBytes = 16 << 10;
@@ -35,12 +35,12 @@ constexpr size_t kLastBytes = 1 << 20;
 
 }  // namespace
 
-ChildRunner::ChildRunner(std::string name, std::vector<std::string> command, ChildEvents events,
-                         std::chrono::milliseconds end_time)
+ChildProcess::ChildProcess(std::string name, std::vector<std::string> command, ChildEvents events,
+                           std::chrono::milliseconds end_time, int death_signal)
     : name_(std::move(name)),
-      command_(std::move(command)),
       events_(std::move(events)),
       end_time_(end_time),
+      death_signal_(death_signal),
       wake_fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       lines_(kMaxLineBytes,
              [this](std::string line) {
@@ -49,15 +49,16 @@ ChildRunner::ChildRunner(std::string name, std::vector<std::string> command, Chi
                tell_line_at_ = Clock::now() + kLineTime;
                if (HasServed()) TellLine();
              }),
+      command_(std::move(command)),
       supervisor_([this] { Supervise(); }) {}
 
-ChildRunner::~ChildRunner() {
+ChildProcess::~ChildProcess() {
   RequestStop();
   supervisor_.join();
   ::close(wake_fd_);
 }
 
-void ChildRunner::RequestStop() {
+void ChildProcess::RequestStop() {
   {
     std::lock_guard lock(mutex_);
     if (std::exchange(stopping_, true)) return;
@@ -67,7 +68,7 @@ void ChildRunner::RequestStop() {
   Wake();
 }
 
-void ChildRunner::OnAttached() {
+void ChildProcess::OnAttached() {
   {
     std::lock_guard lock(mutex_);
     has_served_ = true;
@@ -77,7 +78,12 @@ void ChildRunner::OnAttached() {
   Wake();
 }
 
-void ChildRunner::OnDetached() {
+void ChildProcess::SetCommand(std::vector<std::string> command) {
+  std::lock_guard lock(mutex_);
+  command_ = std::move(command);
+}
+
+void ChildProcess::OnDetached() {
   {
     std::lock_guard lock(mutex_);
     // A child that has not served is not the one that was attached.
@@ -87,7 +93,7 @@ void ChildRunner::OnDetached() {
   Wake();
 }
 
-std::optional<RunnerEnd> ChildRunner::AwaitEnd(std::function<void(const RunnerEnd&)> then) {
+std::optional<RunnerEnd> ChildProcess::AwaitEnd(std::function<void(const RunnerEnd&)> then) {
   {
     std::lock_guard lock(mutex_);
     if (std::exchange(has_unclaimed_end_, false)) return last_end_;
@@ -98,7 +104,7 @@ std::optional<RunnerEnd> ChildRunner::AwaitEnd(std::function<void(const RunnerEn
   return std::nullopt;
 }
 
-void ChildRunner::TellWaiters(const RunnerEnd* end) {
+void ChildProcess::TellWaiters(const RunnerEnd* end) {
   std::vector<Waiter> told;
   {
     std::lock_guard lock(mutex_);
@@ -115,28 +121,28 @@ void ChildRunner::TellWaiters(const RunnerEnd* end) {
   for (const Waiter& waiter : told) waiter.then(end == nullptr ? RunnerEnd() : *end);
 }
 
-int ChildRunner::exit_count() const {
+int ChildProcess::exit_count() const {
   std::lock_guard lock(mutex_);
   return exit_count_;
 }
 
-std::string ChildRunner::last_exit() const {
+std::string ChildProcess::last_exit() const {
   std::lock_guard lock(mutex_);
   return last_end_.cause;
 }
 
-std::string ChildRunner::last_line() const {
+std::string ChildProcess::last_line() const {
   std::lock_guard lock(mutex_);
   return last_line_;
 }
 
-void ChildRunner::Wake() {
+void ChildProcess::Wake() {
   const uint64_t one = 1;
   // This can fail only if the counter is already huge.
   (void)!::write(wake_fd_, &one, sizeof(one));
 }
 
-void ChildRunner::Wait(int child_fd, std::optional<Clock::time_point> until) {
+void ChildProcess::Wait(int child_fd, std::optional<Clock::time_point> until) {
   // poll ignores negative descriptors.
   pollfd fds[] = {{wake_fd_, POLLIN, 0}, {child_fd, POLLIN, 0}, {output_fd_, POLLIN, 0}};
   int timeout_ms = -1;
@@ -154,16 +160,16 @@ void ChildRunner::Wait(int child_fd, std::optional<Clock::time_point> until) {
   if (!has_ended && tell_line_at_ && (Clock::now() >= *tell_line_at_ || HasServed())) TellLine();
 }
 
-bool ChildRunner::HasServed() const {
+bool ChildProcess::HasServed() const {
   std::lock_guard lock(mutex_);
   return has_served_;
 }
 
-void ChildRunner::TellLine() {
+void ChildProcess::TellLine() {
   if (std::exchange(tell_line_at_, std::nullopt)) events_.on_line(name_, line_);
 }
 
-void ChildRunner::ReadOutput(size_t most) {
+void ChildProcess::ReadOutput(size_t most) {
   char bytes[kReadBytes];
   while (output_fd_ >= 0 && most > 0) {
     const ssize_t size = ::read(output_fd_, bytes, std::min(most, sizeof(bytes)));
@@ -179,7 +185,7 @@ void ChildRunner::ReadOutput(size_t most) {
 }
 
 // This thread starts the child and lives as long as the child may, because PR_SET_PDEATHSIG refers to the thread.
-void ChildRunner::Supervise() {
+void ChildProcess::Supervise() {
   std::chrono::milliseconds delay = kFirstDelay;
   while (true) {
     if (Spawn()) Reap();
@@ -230,7 +236,7 @@ void ChildRunner::Supervise() {
 // Where logitd is process 1, as in a container, a dead runner's own children (its tokenizer) become logitd's children,
 // and would stay zombies for ever. They are in the runner's process group, whose number is not reused while one of them
 // exists. Elsewhere they are not this process's children, and the group is forgotten at once.
-void ChildRunner::ReapOrphans() {
+void ChildProcess::ReapOrphans() {
   std::erase_if(orphaned_groups_, [](pid_t group) {
     pid_t ended;
     while ((ended = ::waitpid(-group, nullptr, WNOHANG)) > 0 || (ended < 0 && errno == EINTR)) {
@@ -239,13 +245,12 @@ void ChildRunner::ReapOrphans() {
   });
 }
 
-bool ChildRunner::Spawn() {
+bool ChildProcess::Spawn() {
+  std::lock_guard lock(mutex_);
+  if (stopping_) return false;
   std::vector<char*> arguments;
   for (const std::string& argument : command_) arguments.push_back(const_cast<char*>(argument.c_str()));
   arguments.push_back(nullptr);
-
-  std::lock_guard lock(mutex_);
-  if (stopping_) return false;
   // Both ends close on exec, so that no other child inherits this one's.
   int output[2] = {-1, -1};
   // If no descriptors are left, the child writes to this process's standard error.
@@ -253,10 +258,10 @@ bool ChildRunner::Spawn() {
   const pid_t parent = ::getpid();
   const pid_t pid = ::fork();
   if (pid == 0) {
-    // When this process is gone, the child ends because of SIGTERM, and not because it writes to a pipe without a
-    // reader. Without the group of its own it would not outlive the drain, as it has to.
+    // When this process is gone, the child ends because of its death signal, and not because it writes to a pipe
+    // without a reader. Without the group of its own it would not outlive the drain, as it has to.
     ::signal(SIGPIPE, SIG_IGN);
-    SetUpChild(parent, SIGTERM);
+    SetUpChild(parent, death_signal_);
     if (output[1] >= 0) ::dup2(output[1], STDERR_FILENO);
     // Standard output belongs to the server.
     ::dup2(STDERR_FILENO, STDOUT_FILENO);
@@ -276,7 +281,7 @@ bool ChildRunner::Spawn() {
   return true;
 }
 
-void ChildRunner::Reap() {
+void ChildProcess::Reap() {
   pid_t pid;
   {
     std::lock_guard lock(mutex_);

@@ -1,12 +1,13 @@
-// A model runner that this process starts and supervises: a child process that dials in.
+// A program that this process starts and supervises: a model runner, or logitd-http.
 //
-// - A runner that ends is started again: soon if it had served, after a growing delay if it had not.
+// - A child that ends is started again: soon if it had served, after a growing delay if it had not.
 // - A runner that has lost its attachment but does not end, because it hangs, is killed.
 // - The child ends with this process, however this process ends.
 // - This class reads the child's standard output and error, line by line.
-#ifndef LOGITD_SERVER_MODELS_CHILD_RUNNER_H_
-#define LOGITD_SERVER_MODELS_CHILD_RUNNER_H_
+#ifndef LOGITD_SERVER_MODELS_CHILD_PROCESS_H_
+#define LOGITD_SERVER_MODELS_CHILD_PROCESS_H_
 
+#include <signal.h>
 #include <sys/types.h>
 
 #include <chrono>
@@ -23,8 +24,8 @@
 namespace logitd::server {
 
 // How a child ended.
-struct RunnerExit {
-  std::string runner_name;
+struct ChildExit {
+  std::string name;
   RunnerEnd end;
   // The last line that the child wrote, or "".
   std::string last_line;
@@ -35,15 +36,15 @@ struct RunnerExit {
 // Reports on a child. Both functions are called on the child's supervising thread, and never under a lock.
 struct ChildEvents {
   // The child has ended. Called after all of its lines.
-  std::function<void(const RunnerExit&)> on_exit = [](const RunnerExit&) {};
+  std::function<void(const ChildExit&)> on_exit = [](const ChildExit&) {};
   // The child has written a line to its standard output or error, bounded in length. If a child ends before it has
   // served, its last line is the reason: on_exit reports that line, and on_line does not.
-  std::function<void(const std::string& runner_name, const std::string& line)> on_line = [](const std::string&,
-                                                                                            const std::string&) {};
+  std::function<void(const std::string& name, const std::string& line)> on_line = [](const std::string&,
+                                                                                     const std::string&) {};
 };
 
 // Thread-safe.
-class ChildRunner {
+class ChildProcess {
  public:
   // How long a child may take to end after SIGTERM, or after it has lost its attachment.
   static constexpr std::chrono::milliseconds kEndTime{5000};
@@ -53,19 +54,22 @@ class ChildRunner {
   // How long a line of a child that has not served is held back, in case the child ends with it.
   static constexpr std::chrono::milliseconds kLineTime{250};
 
-  // Starts `command`, which is the program's path and its arguments, as runner `name`.
-  ChildRunner(std::string name, std::vector<std::string> command, ChildEvents events,
-              std::chrono::milliseconds end_time = kEndTime);
+  // Starts `command`, which is the program's path and its arguments. `name`: for the events. `end_time`: how long the
+  // child may take to end after SIGTERM. `death_signal`: what the child gets when this process dies.
+  ChildProcess(std::string name, std::vector<std::string> command, ChildEvents events,
+               std::chrono::milliseconds end_time = kEndTime, int death_signal = SIGTERM);
   // Stops the child and waits for its end.
-  ~ChildRunner();
+  ~ChildProcess();
 
-  ChildRunner(const ChildRunner&) = delete;
-  ChildRunner& operator=(const ChildRunner&) = delete;
+  ChildProcess(const ChildProcess&) = delete;
+  ChildProcess& operator=(const ChildProcess&) = delete;
 
   // Asks the child to end with SIGTERM, and later kills it with SIGKILL. It is not started again.
   void RequestStop();
-  // The child has attached. If it exits from now on, it is restarted without a growing delay.
+  // The child serves: a runner has attached. If it exits from now on, it is restarted without a growing delay.
   void OnAttached();
+  // The command of later starts.
+  void SetCommand(std::vector<std::string> command);
   // The child's attachment has ended. The child is killed if it does not end soon.
   void OnDetached();
   // To be called after OnDetached. Returns how the child of that attachment ended. Unset: not known yet; `then` is
@@ -104,9 +108,9 @@ class ChildRunner {
   void Wake();
 
   const std::string name_;
-  const std::vector<std::string> command_;
   const ChildEvents events_;
   const std::chrono::milliseconds end_time_;
+  const int death_signal_;
   // An eventfd. Written to when one of the members under mutex_ changes.
   const int wake_fd_;
 
@@ -120,6 +124,7 @@ class ChildRunner {
   std::vector<pid_t> orphaned_groups_;
 
   mutable std::mutex mutex_;
+  std::vector<std::string> command_;
   bool stopping_ = false;
   // 0: not running.
   pid_t pid_ = 0;
@@ -137,4 +142,4 @@ class ChildRunner {
 
 }  // namespace logitd::server
 
-#endif  // LOGITD_SERVER_MODELS_CHILD_RUNNER_H_
+#endif  // LOGITD_SERVER_MODELS_CHILD_PROCESS_H_

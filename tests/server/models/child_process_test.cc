@@ -1,4 +1,4 @@
-#include "server/models/child_runner.h"
+#include "server/models/child_process.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -42,32 +42,32 @@ class Exits {
 };
 
 ChildEvents Counting(Exits& exits) {
-  return {.on_exit = [&](const RunnerExit&) { exits.Count(); }};
+  return {.on_exit = [&](const ChildExit&) { exits.Count(); }};
 }
 
-TEST(ChildRunnerTest, ChildThatEndsIsStartedAgain) {
+TEST(ChildProcessTest, ChildThatEndsIsStartedAgain) {
   Exits exits;
-  ChildRunner runner("child", {"/bin/sh", "-c", "exit 7"}, Counting(exits));
+  ChildProcess runner("child", {"/bin/sh", "-c", "exit 7"}, Counting(exits));
   EXPECT_TRUE(exits.WaitFor(2));
   EXPECT_EQ(runner.last_exit(), "exit status 7");
   EXPECT_GE(runner.exit_count(), 2);
 }
 
-TEST(ChildRunnerTest, MissingProgramIsSaid) {
+TEST(ChildProcessTest, MissingProgramIsSaid) {
   Exits exits;
-  ChildRunner runner("child", {"/nowhere/logitd-llama"}, Counting(exits));
+  ChildProcess runner("child", {"/nowhere/logitd-llama"}, Counting(exits));
   EXPECT_TRUE(exits.WaitFor(1));
   EXPECT_EQ(runner.last_exit(), "cannot start /nowhere/logitd-llama");
 }
 
-TEST(ChildRunnerTest, RunningChildIsStopped) {
+TEST(ChildProcessTest, RunningChildIsStopped) {
   Exits exits;
   const auto start = std::chrono::steady_clock::now();
-  { ChildRunner runner("child", {"/bin/sleep", "1000"}, Counting(exits)); }
+  { ChildProcess runner("child", {"/bin/sleep", "1000"}, Counting(exits)); }
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(20));
 }
 
-TEST(ChildRunnerTest, ProcessesThatADeadChildLeavesAreReaped) {
+TEST(ChildProcessTest, ProcessesThatADeadChildLeavesAreReaped) {
   // As process 1 is of all: orphans become this process's children.
   ASSERT_EQ(::prctl(PR_SET_CHILD_SUBREAPER, 1), 0);
   int door[2];
@@ -80,16 +80,16 @@ TEST(ChildRunnerTest, ProcessesThatADeadChildLeavesAreReaped) {
   std::vector<pid_t> pids;
   std::atomic<bool> is_told = false;
   {
-    ChildRunner runner("child", {"/bin/sh", "-c", script},
-                       {.on_exit =
-                            [&](const RunnerExit& exit) {
-                              EXPECT_EQ(exit.last_line, "end");
-                              if (!is_told.exchange(true)) orphans.set_value(pids);
-                            },
-                        .on_line =
-                            [&](const std::string&, const std::string& line) {
-                              if (!is_told) pids.push_back(std::stoi(line));
-                            }});
+    ChildProcess runner("child", {"/bin/sh", "-c", script},
+                        {.on_exit =
+                             [&](const ChildExit& exit) {
+                               EXPECT_EQ(exit.last_line, "end");
+                               if (!is_told.exchange(true)) orphans.set_value(pids);
+                             },
+                         .on_line =
+                             [&](const std::string&, const std::string& line) {
+                               if (!is_told) pids.push_back(std::stoi(line));
+                             }});
     const std::vector<pid_t> left = orphans.get_future().get();
     ASSERT_EQ(left.size(), 2u);
     for (const pid_t pid : left) EXPECT_EQ(::kill(pid, 0), 0) << "it still reads";
@@ -104,18 +104,18 @@ TEST(ChildRunnerTest, ProcessesThatADeadChildLeavesAreReaped) {
   ASSERT_EQ(::prctl(PR_SET_CHILD_SUBREAPER, 0), 0);
 }
 
-TEST(ChildRunnerTest, DelayGrowsForAChildThatNeverServed) {
+TEST(ChildProcessTest, DelayGrowsForAChildThatNeverServed) {
   std::mutex mutex;
   std::vector<std::chrono::milliseconds> delays;
   Exits exits;
   {
-    ChildRunner runner("child", {"/bin/false"}, {.on_exit = [&](const RunnerExit& exit) {
-                         {
-                           std::lock_guard lock(mutex);
-                           delays.push_back(exit.restart_in);
-                         }
-                         exits.Count();
-                       }});
+    ChildProcess runner("child", {"/bin/false"}, {.on_exit = [&](const ChildExit& exit) {
+                          {
+                            std::lock_guard lock(mutex);
+                            delays.push_back(exit.restart_in);
+                          }
+                          exits.Count();
+                        }});
     EXPECT_TRUE(exits.WaitFor(3));
   }
   ASSERT_GE(delays.size(), 3u);
@@ -123,15 +123,15 @@ TEST(ChildRunnerTest, DelayGrowsForAChildThatNeverServed) {
   EXPECT_LT(delays[1], delays[2]);
 }
 
-TEST(ChildRunnerTest, ChildThatHadServedIsStartedAgainAtOnce) {
+TEST(ChildProcessTest, ChildThatHadServedIsStartedAgainAtOnce) {
   std::mutex mutex;
   std::vector<std::chrono::milliseconds> delays;
   Exits exits;
-  std::optional<ChildRunner> runner;
+  std::optional<ChildProcess> runner;
   std::mutex made;
   std::unique_lock making(made);
   ChildEvents events;
-  events.on_exit = [&](const RunnerExit& exit) {
+  events.on_exit = [&](const ChildExit& exit) {
     { std::lock_guard wait(made); }
     {
       std::lock_guard lock(mutex);
@@ -148,11 +148,11 @@ TEST(ChildRunnerTest, ChildThatHadServedIsStartedAgainAtOnce) {
   for (size_t i = 1; i < delays.size(); ++i) EXPECT_EQ(delays[i], delays[1]);
 }
 
-TEST(ChildRunnerTest, ChildThatHangsAfterItsAttachmentIsKilled) {
+TEST(ChildProcessTest, ChildThatHangsAfterItsAttachmentIsKilled) {
   Exits exits;
   // It does not mind SIGTERM, and a stopped process would not even get it.
-  ChildRunner runner("child", {"/bin/sh", "-c", "trap '' TERM; exec sleep 1000"}, Counting(exits),
-                     std::chrono::milliseconds(50));
+  ChildProcess runner("child", {"/bin/sh", "-c", "trap '' TERM; exec sleep 1000"}, Counting(exits),
+                      std::chrono::milliseconds(50));
   // Whenever the child has been started: told until it is.
   std::thread watcher([&] {
     runner.OnAttached();
@@ -166,11 +166,11 @@ TEST(ChildRunnerTest, ChildThatHangsAfterItsAttachmentIsKilled) {
   EXPECT_EQ(runner.last_exit(), "signal SIGKILL (Killed): it had not ended by itself, and was killed");
 }
 
-TEST(ChildRunnerTest, StubbornChildIsKilledAtTheEnd) {
+TEST(ChildProcessTest, StubbornChildIsKilledAtTheEnd) {
   const auto start = std::chrono::steady_clock::now();
   {
-    ChildRunner runner("child", {"/bin/sh", "-c", "trap '' TERM; exec sleep 1000"},
-                       {.on_exit = [](const RunnerExit&) {}}, std::chrono::milliseconds(50));
+    ChildProcess runner("child", {"/bin/sh", "-c", "trap '' TERM; exec sleep 1000"},
+                        {.on_exit = [](const ChildExit&) {}}, std::chrono::milliseconds(50));
   }
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(20));
 }
@@ -180,7 +180,7 @@ class Story {
  public:
   ChildEvents events() {
     return {.on_exit =
-                [this](const RunnerExit& exit) { Tell("end: " + exit.end.cause + " after '" + exit.last_line + "'"); },
+                [this](const ChildExit& exit) { Tell("end: " + exit.end.cause + " after '" + exit.last_line + "'"); },
             .on_line = [this](const std::string&, const std::string& line) { Tell("line: " + line); }};
   }
   // Its first `count` events.
@@ -202,26 +202,26 @@ class Story {
   std::vector<std::string> told_;
 };
 
-TEST(ChildRunnerTest, LinesOfAChildAreReadToTheLast) {
+TEST(ChildProcessTest, LinesOfAChildAreReadToTheLast) {
   Story story;
-  ChildRunner runner("child", {"/bin/sh", "-c", "echo out; echo err >&2; printf 'no end'; exit 3"}, story.events());
+  ChildProcess runner("child", {"/bin/sh", "-c", "echo out; echo err >&2; printf 'no end'; exit 3"}, story.events());
   EXPECT_THAT(story.First(3), ElementsAre("line: out", "line: err", "end: exit status 3 after 'no end'"))
       << "the line that a child ends with is told once";
   EXPECT_EQ(runner.last_line(), "no end");
 }
 
-TEST(ChildRunnerTest, LongLineIsCutAndAFullPipeHoldsNobodyUp) {
+TEST(ChildProcessTest, LongLineIsCutAndAFullPipeHoldsNobodyUp) {
   Story story;
   // Four times what a pipe holds, in one line.
-  ChildRunner runner("child", {"/bin/sh", "-c", "head -c 262144 /dev/zero | tr '\\0' x; echo; echo after"},
-                     story.events());
+  ChildProcess runner("child", {"/bin/sh", "-c", "head -c 262144 /dev/zero | tr '\\0' x; echo; echo after"},
+                      story.events());
   EXPECT_THAT(story.First(2), ElementsAre("line: " + std::string(2000, 'x') + " [260144 bytes more]",
                                           "end: exit status 0 after 'after'"));
 }
 
-TEST(ChildRunnerTest, GrandchildThatKeepsTheOutputHoldsNobodyUp) {
+TEST(ChildProcessTest, GrandchildThatKeepsTheOutputHoldsNobodyUp) {
   Story story;
-  ChildRunner runner("child", {"/bin/sh", "-c", "sleep 100 & echo $!; exit 4"}, story.events());
+  ChildProcess runner("child", {"/bin/sh", "-c", "sleep 100 & echo $!; exit 4"}, story.events());
   const std::vector<std::string> told = story.First(1);
   ASSERT_EQ(told.size(), 1u);
   const std::string end = "end: exit status 4 after '";
@@ -229,9 +229,9 @@ TEST(ChildRunnerTest, GrandchildThatKeepsTheOutputHoldsNobodyUp) {
   ::kill(std::stoi(told[0].substr(end.size())), SIGKILL);
 }
 
-TEST(ChildRunnerTest, LineOfAChildThatGoesOnIsToldSoon) {
+TEST(ChildProcessTest, LineOfAChildThatGoesOnIsToldSoon) {
   Story story;
-  ChildRunner runner("child", {"/bin/sh", "-c", "echo loading; exec sleep 1000"}, story.events());
+  ChildProcess runner("child", {"/bin/sh", "-c", "echo loading; exec sleep 1000"}, story.events());
   EXPECT_THAT(story.First(1), ElementsAre("line: loading"));
 }
 
@@ -239,7 +239,7 @@ TEST(ChildRunnerTest, LineOfAChildThatGoesOnIsToldSoon) {
 RunnerEnd EndOfServing(const std::string& script) {
   std::promise<RunnerEnd> told;
   Exits exits;
-  std::optional<ChildRunner> runner;
+  std::optional<ChildProcess> runner;
   // The child waits until it is known to serve.
   int gate[2];
   EXPECT_EQ(::pipe(gate), 0);
@@ -257,7 +257,7 @@ RunnerEnd EndOfServing(const std::string& script) {
   return end;
 }
 
-TEST(ChildRunnerTest, SignalOfAChildIsToldToWhoWaitsForIt) {
+TEST(ChildProcessTest, SignalOfAChildIsToldToWhoWaitsForIt) {
   const RunnerEnd own = EndOfServing("kill -SEGV $$");
   EXPECT_EQ(own.kind, RunnerEnd::Kind::kOwnSignal);
   EXPECT_EQ(own.signal, "SIGSEGV");
@@ -268,14 +268,14 @@ TEST(ChildRunnerTest, SignalOfAChildIsToldToWhoWaitsForIt) {
   EXPECT_EQ(EndOfServing("exit 0").kind, RunnerEnd::Kind::kLeft);
 }
 
-TEST(ChildRunnerTest, EndThatCameFirstIsKnownAtOnce) {
+TEST(ChildProcessTest, EndThatCameFirstIsKnownAtOnce) {
   Exits exits;
-  std::optional<ChildRunner> runner;
+  std::optional<ChildProcess> runner;
   std::mutex made;
   std::unique_lock making(made);
   std::vector<RunnerEnd> known;
   ChildEvents events;
-  events.on_exit = [&](const RunnerExit&) {
+  events.on_exit = [&](const ChildExit&) {
     { std::lock_guard wait(made); }
     // Of the child that has just ended; the first one had not served.
     known.push_back(runner->AwaitEnd([](const RunnerEnd&) {}).value_or(RunnerEnd{}));
@@ -291,9 +291,9 @@ TEST(ChildRunnerTest, EndThatCameFirstIsKnownAtOnce) {
   EXPECT_EQ(known[1].signal, "SIGABRT");
 }
 
-TEST(ChildRunnerTest, WhoWaitsForAChildThatHangsIsTold) {
+TEST(ChildProcessTest, WhoWaitsForAChildThatHangsIsTold) {
   Exits exits;
-  ChildRunner runner("child", {"/bin/sleep", "1000"}, Counting(exits));
+  ChildProcess runner("child", {"/bin/sleep", "1000"}, Counting(exits));
   runner.OnAttached();
   std::promise<RunnerEnd> told;
   ASSERT_FALSE(runner.AwaitEnd([&](const RunnerEnd& end) { told.set_value(end); }).has_value());
