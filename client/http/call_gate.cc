@@ -1,6 +1,7 @@
 #include "client/http/call_gate.h"
 
 #include <algorithm>
+#include <limits>
 #include <string>
 
 #include "base/status_macros.h"
@@ -12,6 +13,8 @@ namespace {
 // The delay before another try if the server names none. It doubles up to the longest.
 constexpr std::chrono::milliseconds kFirstDelay{50};
 constexpr std::chrono::milliseconds kLongestDelay{2000};
+// If the server is full, few calls try, and other clients do not wait either.
+constexpr std::chrono::milliseconds kLongestDelayIfFull{200};
 
 absl::Status Left() { return absl::CancelledError("the client has left"); }
 
@@ -26,20 +29,34 @@ bool SleepUntil(CallGate::Clock::time_point then, const std::stop_token& stop) {
 
 }  // namespace
 
+uint64_t CallGate::TakeTicket() {
+  std::lock_guard lock(mutex_);
+  return ++last_ticket_;
+}
+
 absl::StatusOr<CallGate::Place> CallGate::Enter(Clock::time_point deadline, const std::stop_token& stop) {
+  return Enter(deadline, stop, TakeTicket(), static_cast<size_t>(options_.max_waiting));
+}
+
+absl::StatusOr<CallGate::Place> CallGate::Enter(Clock::time_point deadline, const std::stop_token& stop,
+                                                uint64_t ticket, size_t max_waiting) {
   std::unique_lock lock(mutex_);
   if (stop.stop_requested()) return Left();
-  if (taken_ < options_.places && waiters_.empty()) {
+  if (taken_ < window_ && waiters_.empty()) {
     ++taken_;
     return Place(this);
   }
-  if (static_cast<int>(waiters_.size()) >= options_.max_waiting) {
+  if (waiters_.size() >= max_waiting) {
     return Overloaded("the queue is full: " + std::to_string(waiters_.size()) + " calls wait already");
   }
   Waiter waiter;
-  const auto position = waiters_.insert(waiters_.end(), &waiter);
+  waiter.ticket = ticket;
+  const auto later = std::find_if(waiters_.begin(), waiters_.end(),
+                                  [ticket](const Waiter* other) { return other->ticket > ticket; });
+  const auto position = waiters_.insert(later, &waiter);
+  GivePlaces();
   waiter.woken.wait_until(lock, stop, deadline, [&waiter] { return waiter.has_place; });
-  // Leave() has removed the waiter from the list if it has a place.
+  // GivePlaces has removed the waiter from the list if it has a place.
   if (waiter.has_place) return Place(this);
   waiters_.erase(position);
   if (stop.stop_requested()) return Left();
@@ -49,34 +66,63 @@ absl::StatusOr<CallGate::Place> CallGate::Enter(Clock::time_point deadline, cons
 
 void CallGate::Leave() {
   std::lock_guard lock(mutex_);
-  if (waiters_.empty()) {
-    --taken_;
-    return;
+  --taken_;
+  GivePlaces();
+}
+
+void CallGate::OnTaken() {
+  std::lock_guard lock(mutex_);
+  if (++taken_in_row_ < window_) return;
+  taken_in_row_ = 0;
+  window_ = std::min(options_.places, window_ + std::max(1, window_ / 2));
+  GivePlaces();
+}
+
+void CallGate::OnFull() {
+  std::lock_guard lock(mutex_);
+  taken_in_row_ = 0;
+  // The calls that run now are those that it has room for.
+  window_ = std::clamp(taken_ - 1, 1, window_);
+}
+
+void CallGate::GivePlaces() {
+  while (taken_ < window_ && !waiters_.empty()) {
+    // A place goes to the one that has waited longest.
+    Waiter* next = waiters_.front();
+    waiters_.pop_front();
+    ++taken_;
+    next->has_place = true;
+    next->woken.notify_all();
   }
-  // The place goes on to the one that has waited longest.
-  Waiter* next = waiters_.front();
-  waiters_.pop_front();
-  next->has_place = true;
-  next->woken.notify_all();
 }
 
 absl::Status CallGate::Run(const std::stop_token& stop, const std::function<absl::Status()>& call) {
-  return RunHolding(stop, [&call](const Place&) { return call(); });
+  return RunHolding(stop, [&call](Place&) { return call(); });
 }
 
-absl::Status CallGate::RunHolding(const std::stop_token& stop, const std::function<absl::Status(Place place)>& call) {
+absl::Status CallGate::RunHolding(const std::stop_token& stop, const std::function<absl::Status(Place& place)>& call) {
+  const uint64_t ticket = TakeTicket();
   const Clock::time_point deadline = DeadlineFromNow();
   const Clock::time_point patience_end = std::min(deadline, Clock::now() + kServerPatience);
   std::chrono::milliseconds delay = kFirstDelay;
+  // A call that was in once is not turned away.
+  auto max_waiting = static_cast<size_t>(options_.max_waiting);
   while (true) {
-    ASSIGN_OR_RETURN(Place place, Enter(deadline, stop));
-    const absl::Status status = call(std::move(place));
+    absl::Status status;
+    {
+      ASSIGN_OR_RETURN(Place place, Enter(deadline, stop, ticket, max_waiting));
+      max_waiting = std::numeric_limits<size_t>::max();
+      status = call(place);
+      // Before the place is given back.
+      if (status.ok()) OnTaken();
+      if (IsServerFull(status)) OnFull();
+    }
     if (status.ok()) return status;
     if (stop.stop_requested()) return Left();
     const bool is_away = IsServerAway(status);
     if (!is_away && !IsPassing(status)) return status;
     const Clock::time_point next = Clock::now() + std::max(delay, DelayOf(status).value_or(delay));
-    delay = std::min(2 * delay, kLongestDelay);
+    delay = std::min(2 * delay, IsServerFull(status) ? kLongestDelayIfFull : kLongestDelay);
     if (next >= (is_away ? patience_end : deadline)) return status;
     if (!SleepUntil(next, stop)) return Left();
   }

@@ -231,6 +231,12 @@ bool IsPassing(const absl::Status& status) {
          error.reason == "MODEL_UNAVAILABLE";
 }
 
+bool IsServerFull(const absl::Status& status) {
+  if (!Payload(status, kStatusUrl).empty()) return false;
+  const std::string reason = client::ErrorOf(status).reason;
+  return reason == "OVERLOADED" || reason == "KV_CACHE_FULL";
+}
+
 std::optional<std::chrono::milliseconds> DelayOf(const absl::Status& status) {
   return client::ErrorOf(status).retry_delay;
 }

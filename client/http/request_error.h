@@ -65,6 +65,8 @@ std::string ErrorBody(const ApiError& error);
 
 // Whether the server may answer the same request later: it was full, or lost the model's runner.
 bool IsPassing(const absl::Status& status);
+// The server has no room for the call now.
+bool IsServerFull(const absl::Status& status);
 // The delay that the server asks for before the next try. Unset: it names none.
 std::optional<std::chrono::milliseconds> DelayOf(const absl::Status& status);
 // Whether nobody answered at the server's address, or the server is about to end.

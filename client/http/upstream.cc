@@ -1,6 +1,7 @@
 #include "client/http/upstream.h"
 
 #include <chrono>
+#include <optional>
 #include <utility>
 
 #include "base/status_macros.h"
@@ -45,11 +46,8 @@ absl::StatusOr<Response> CallOnce(CallGate& gate, const Caller& caller, Stub& st
 
 class OpenGenerateCall final : public GenerateCall {
  public:
-  OpenGenerateCall(CallGate::Place place, const Caller& caller, client::Connection& connection,
-                   const v1::GenerateRequest& request)
-      : place_(std::move(place)),
-        context_(caller),
-        reader_(connection.generation().Generate(context_.get(), request)) {}
+  OpenGenerateCall(const Caller& caller, client::Connection& connection, const v1::GenerateRequest& request)
+      : context_(caller), reader_(connection.generation().Generate(context_.get(), request)) {}
   OpenGenerateCall(const OpenGenerateCall&) = delete;
   OpenGenerateCall& operator=(const OpenGenerateCall&) = delete;
   ~OpenGenerateCall() override {
@@ -58,6 +56,9 @@ class OpenGenerateCall final : public GenerateCall {
     (void)Finish();
   }
 
+  // It has the place until it goes.
+  void Keep(CallGate::Place place) { place_.emplace(std::move(place)); }
+
   bool Read(v1::GenerateResponse& response) override { return reader_->Read(&response); }
   absl::Status Finish() override {
     is_finished_ = true;
@@ -65,7 +66,7 @@ class OpenGenerateCall final : public GenerateCall {
   }
 
  private:
-  const CallGate::Place place_;
+  std::optional<CallGate::Place> place_;
   CallerContext context_;
   const std::unique_ptr<grpc::ClientReaderInterface<v1::GenerateResponse>> reader_;
   bool is_finished_ = false;
@@ -137,12 +138,13 @@ absl::StatusOr<v1::GenerateFinal> Upstream::Generate(v1::GenerateRequest request
 absl::StatusOr<std::unique_ptr<GenerateCall>> Upstream::StartGenerate(const v1::GenerateRequest& request,
                                                                       const Caller& caller,
                                                                       v1::GenerateStarted& started) {
-  std::unique_ptr<GenerateCall> call;
-  RETURN_IF_ERROR(model_calls_.RunHolding(caller.left, [&](CallGate::Place place) -> absl::Status {
-    call = std::make_unique<OpenGenerateCall>(std::move(place), caller, *connection_, request);
+  std::unique_ptr<OpenGenerateCall> call;
+  RETURN_IF_ERROR(model_calls_.RunHolding(caller.left, [&](CallGate::Place& place) -> absl::Status {
+    call = std::make_unique<OpenGenerateCall>(caller, *connection_, request);
     v1::GenerateResponse response;
     if (call->Read(response) && response.has_started()) {
       started = std::move(*response.mutable_started());
+      call->Keep(std::move(place));
       return absl::OkStatus();
     }
     const absl::Status status = call->Finish();

@@ -109,6 +109,73 @@ TEST(CallGateTest, WhatPassesIsTriedAgainWithinTheTime) {
   EXPECT_EQ(ApiErrorOf(given_up).status, 503);
 }
 
+TEST(CallGateTest, ARefusedCallGoesBeforeThoseThatCameAfterIt) {
+  CallGate gate({.places = 1, .max_waiting = 1, .max_wait = 60s});
+  std::mutex mutex;
+  std::vector<char> order;
+  const auto note = [&](char name) {
+    std::lock_guard lock(mutex);
+    order.push_back(name);
+  };
+  std::atomic<int> tries_of_a = 0;
+  std::vector<std::jthread> threads;
+  threads.emplace_back([&] {
+    EXPECT_TRUE(gate.Run({}, [&] {
+                      if (++tries_of_a == 1) {
+                        AwaitWaiting(gate, 1);
+                        return Passing();
+                      }
+                      note('a');
+                      return absl::OkStatus();
+                    }).ok());
+  });
+  while (tries_of_a == 0) std::this_thread::yield();
+  // It waits, has the place when `a` is refused, and ends when both others wait; `a` although the queue is full.
+  threads.emplace_back([&] {
+    EXPECT_TRUE(gate.Run({}, [&] {
+                      AwaitWaiting(gate, 2);
+                      note('b');
+                      return absl::OkStatus();
+                    }).ok());
+  });
+  while (order.empty() && gate.waiting_count() == 1 && tries_of_a == 1) std::this_thread::yield();
+  threads.emplace_back([&] {
+    EXPECT_TRUE(gate.Run({}, [&] {
+                      note('c');
+                      return absl::OkStatus();
+                    }).ok());
+  });
+  threads.clear();
+  EXPECT_THAT(order, ::testing::ElementsAre('b', 'a', 'c'));
+}
+
+// A server that has room for two of our calls: about as many run, however many wait, and each is served.
+TEST(CallGateTest, AFullServerIsAskedByFewCalls) {
+  CallGate gate({.places = 64, .max_waiting = 1000, .max_wait = 60s});
+  std::atomic<int> running = 0, refused = 0, served = 0;
+  std::vector<std::jthread> threads;
+  for (int i = 0; i < 100; ++i) {
+    threads.emplace_back([&] {
+      const absl::Status status = gate.Run({}, [&] {
+        if (++running > 2) {
+          --running;
+          ++refused;
+          return Passing();
+        }
+        std::this_thread::sleep_for(2ms);
+        --running;
+        ++served;
+        return absl::OkStatus();
+      });
+      EXPECT_TRUE(status.ok()) << status;
+    });
+  }
+  threads.clear();
+  EXPECT_EQ(served, 100);
+  // The first row finds the server full; later ones try about one call too many in each row.
+  EXPECT_LE(refused, 64 + 2 * 100);
+}
+
 TEST(CallGateTest, AClientThatLeavesEndsTheTries) {
   CallGate gate({.places = 1, .max_waiting = 1, .max_wait = 60s});
   std::stop_source stop;
