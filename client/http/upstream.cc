@@ -1,6 +1,8 @@
 #include "client/http/upstream.h"
 
+#include <algorithm>
 #include <chrono>
+#include <cstdint>
 #include <optional>
 #include <utility>
 
@@ -14,6 +16,8 @@ namespace {
 
 // Calls at once that need no model.
 constexpr int kQuickPlaces = 32;
+// The longest wait of a prompt for another one that begins alike.
+constexpr std::chrono::milliseconds kLongestTurn{60'000};
 // A server that does not answer a health check in this time is not ready.
 constexpr std::chrono::seconds kReadyTime{5};
 
@@ -42,6 +46,18 @@ absl::StatusOr<Response> CallOnce(CallGate& gate, const Caller& caller, Stub& st
     return client::FromGrpcStatus((stub.*method)(context.get(), request, &response));
   }));
   return response;
+}
+
+// The call takes hardly longer than the prompt's evaluation.
+bool EndsWithThePrompt(const v1::GenerateRequest& request) {
+  return request.stop().has_max_tokens() && request.stop().max_tokens() <= 1 && request.n() <= 1;
+}
+
+// Equal beginnings of prompts have equal beginnings of these.
+std::string BytesOf(const v1::Input& prompt) {
+  if (!prompt.has_tokens()) return prompt.text();
+  const auto& tokens = prompt.tokens().token_ids();
+  return {reinterpret_cast<const char*>(tokens.data()), static_cast<size_t>(tokens.size()) * sizeof(int32_t)};
 }
 
 class OpenGenerateCall final : public GenerateCall {
@@ -77,7 +93,8 @@ class OpenGenerateCall final : public GenerateCall {
 Upstream::Upstream(std::unique_ptr<client::Connection> connection, CallGate::Options gate)
     : connection_(std::move(connection)),
       model_calls_(gate),
-      quick_calls_({kQuickPlaces, gate.max_waiting, gate.max_wait}) {}
+      quick_calls_({kQuickPlaces, gate.max_waiting, gate.max_wait}),
+      turns_(std::min(gate.max_wait, kLongestTurn)) {}
 
 Upstream::~Upstream() = default;
 
@@ -118,6 +135,11 @@ absl::Status Upstream::Vocabulary(const v1::GetVocabularyRequest& request, const
 
 absl::StatusOr<v1::GenerateFinal> Upstream::Generate(v1::GenerateRequest request, const Caller& caller) {
   request.set_stream(false);
+  std::optional<PrefixTurns::Turn> turn;
+  if (EndsWithThePrompt(request)) {
+    turn.emplace(turns_.Enter(request.model() + '\0' + request.evaluation().SerializeAsString(),
+                              BytesOf(request.prompt()), caller.left));
+  }
   v1::GenerateFinal final;
   RETURN_IF_ERROR(model_calls_.Run(caller.left, [&]() -> absl::Status {
     CallerContext context(caller);
@@ -132,6 +154,7 @@ absl::StatusOr<v1::GenerateFinal> Upstream::Generate(v1::GenerateRequest request
     RETURN_IF_ERROR(client::FromGrpcStatus(reader->Finish()));
     return has_final ? absl::OkStatus() : absl::InternalError("the server sent no final message");
   }));
+  if (turn.has_value()) turn->SetEvaluated();
   return final;
 }
 

@@ -3,7 +3,7 @@
 //
 // At most so many calls run at once, and the others wait (call_gate.h). A call that the server refuses because it is
 // full, or whose runner was lost, is made again. Calls that need no model have a gate of their own, so that tokenising
-// does not wait behind generation.
+// does not wait behind generation. Prompts that begin alike are scored one after the other (prefix_turns.h).
 //
 // Thread-safe.
 #ifndef LOGITD_CLIENT_HTTP_UPSTREAM_H_
@@ -18,6 +18,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "client/http/call_gate.h"
+#include "client/http/prefix_turns.h"
 #include "logitd/v1/generation_service.pb.h"
 #include "logitd/v1/model_service.pb.h"
 #include "logitd/v1/scoring_service.pb.h"
@@ -75,6 +76,7 @@ class Upstream {
   const std::unique_ptr<client::Connection> connection_;
   CallGate model_calls_;
   CallGate quick_calls_;
+  PrefixTurns turns_;
 };
 
 }  // namespace logitd::http
