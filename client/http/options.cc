@@ -105,7 +105,7 @@ absl::StatusOr<Options> ToOptions(const Words& words) {
   options.http.bounds.max_body_bytes = words.max_body_bytes;
   options.http.max_connections = words.max_connections;
   options.http.max_bodies_bytes = words.max_bodies_bytes;
-  options.http.max_memory_wait = std::chrono::seconds(words.queue_seconds);
+  options.http.max_memory_wait = MillisecondsOf(words.queue_seconds);
   options.http.keep_alive = std::chrono::seconds(words.keep_alive_seconds);
   options.http.allowed_hosts = words.allowed_hosts;
   for (std::string& host : options.http.allowed_hosts) {
