@@ -324,7 +324,8 @@ class ServerAwayTest(unittest.TestCase):
             seen.clear()
             reply = server.send("GET", "/v1/models", headers={"Authorization": header} if header else {})
             self.assertEqual(reply.status, 200, reply.body)
-            self.assertEqual(seen, [("/logitd.v1.ModelService/ListModels", expected)])
+            self.assertEqual(seen, [("/logitd.v1.ModelService/ListModels", expected),
+                                    ("/logitd.v1.ServerService/GetServerInfo", expected)])
 
 
 class CommandLineTest(unittest.TestCase):
