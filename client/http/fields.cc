@@ -54,7 +54,8 @@ std::string ShownName(std::string_view name) {
 
 absl::Status CheckFields(const Json& object, FieldTable table, std::string_view path) {
   if (!object.is_object()) {
-    return InvalidType(path.empty() ? "the body" : path, "an object", KindOf(object));
+    if (!path.empty()) return InvalidType(path, "an object", KindOf(object));
+    return HttpError(400, "invalid_type", "", std::string("the body must be an object, got ") + KindOf(object));
   }
   for (const auto& [name, value] : object.items()) {
     const Field* found = nullptr;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <mutex>
+#include <semaphore>
 #include <stop_token>
 #include <system_error>
 #include <thread>
@@ -10,6 +11,19 @@
 #include <vector>
 
 namespace logitd::http {
+namespace {
+
+// Threads of all requests together, besides those of their connections. Calls wait for one of at most 200 places
+// (--max-calls), so more threads would only wait: 2,048 connections with 32 each would take all that the system has.
+constexpr int kThreadsOfAll = 256;
+
+// Never waited for: a request that gets no more threads makes its calls with those that it has, at least its own.
+std::counting_semaphore<kThreadsOfAll>& FreeThreads() {
+  static std::counting_semaphore<kThreadsOfAll> free_threads(kThreadsOfAll);
+  return free_threads;
+}
+
+}  // namespace
 
 absl::Status ForEachAtOnce(size_t count, const Caller& caller,
                            const std::function<absl::Status(size_t index, const Caller& caller)>& call) {
@@ -32,9 +46,15 @@ absl::Status ForEachAtOnce(size_t count, const Caller& caller,
   };
   std::vector<std::jthread> threads;
   try {
-    while (threads.size() + 1 < std::min(count, kCallsAtOnce)) threads.emplace_back(work);
+    while (threads.size() + 1 < std::min(count, kCallsAtOnce) && FreeThreads().try_acquire()) {
+      threads.emplace_back([&work] {
+        work();
+        FreeThreads().release();
+      });
+    }
   } catch (const std::system_error&) {
     // The system has no more threads: those that are there do the work.
+    FreeThreads().release();
   }
   work();
   threads.clear();

@@ -3,8 +3,9 @@
 //   RETURN_IF_ERROR(ForEachAtOnce(prompts.size(), caller, [&](size_t i, const Caller& each) { return Complete(i, each);
 //   }));
 //
-// At most kCallsAtOnce calls run, on threads of their own; the calling thread makes some of them. After the first
-// failure no further call begins, and those that run are cancelled. Returns the first failure.
+// At most kCallsAtOnce calls run, on threads of their own, of which all requests together have a bounded number; the
+// calling thread makes some of them. After the first failure no further call begins, and those that run are cancelled.
+// Returns the first failure.
 #ifndef LOGITD_CLIENT_HTTP_PARALLEL_CALLS_H_
 #define LOGITD_CLIENT_HTTP_PARALLEL_CALLS_H_
 

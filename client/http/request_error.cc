@@ -70,7 +70,11 @@ std::string TypeOf(int status) {
 }
 
 // Fields of logitd.v1 that have another name over HTTP.
-constexpr std::array<std::pair<std::string_view, std::string_view>, 19> kNames = {{
+constexpr std::array<std::pair<std::string_view, std::string_view>, 23> kNames = {{
+    {"best_of * stop.max_tokens", "best_of * max_tokens"},
+    {"n * stop.max_tokens", "n * max_tokens"},
+    {"tokens[0].token_ids", "tokens"},
+    {"texts[0]", "prompt"},
     {"prompt_record.top_n", "prompt_logprobs"},
     {"record.top_n", "logprobs"},
     {"stop.stop_strings", "stop"},
@@ -115,6 +119,8 @@ ApiError FromClientError(const client::ClientError& error) {
   out.type = TypeOf(out.status);
   out.param = ParamOf(error.field);
   out.message = WithParam(error.message, error.field, out.param);
+  // The message names the product, and `param` its last factor.
+  if (const size_t times = out.param.rfind(" * "); times != std::string::npos) out.param.erase(0, times + 3);
   out.code = LowerCase(error.reason.empty() ? absl::StatusCodeToString(error.code) : error.reason);
   if (error.is_unreachable()) {
     out.message = "the logitd server cannot be reached: " + error.message;

@@ -1,6 +1,7 @@
 #include "client/http/strict_json.h"
 
 #include <algorithm>
+#include <cmath>
 #include <string>
 #include <utility>
 #include <vector>
@@ -189,7 +190,9 @@ const char* KindOf(const Json& value) {
     case Json::value_t::number_unsigned:
       return "an integer";
     case Json::value_t::number_float:
-      return "a number with a fraction";
+      if (std::trunc(value.get<double>()) != value.get<double>()) return "a number with a fraction";
+      return std::abs(value.get<double>()) > 9007199254740992.0 ? "a number beyond 2^53 that is no integer of 64 bits"
+                                                                : "a number";
     default:
       return "something else";
   }
