@@ -1,6 +1,7 @@
 #include "client/http/decision_prompt.h"
 
 #include <set>
+#include <utility>
 
 #include "base/status_macros.h"
 #include "client/http/request_error.h"
@@ -68,6 +69,17 @@ absl::Status CheckPromptBytes(size_t shared_bytes, size_t count, const std::stri
   if (count == 0 || shared_bytes <= kMaxPromptBytes / count) return absl::OkStatus();
   return InvalidValue(path, "make prompts of more than " + std::to_string(kMaxPromptBytes) + " bytes together: " +
                                 std::to_string(count) + " of " + std::to_string(shared_bytes) + " bytes at least");
+}
+
+absl::StatusOr<std::vector<v1::DecideResponse>> DecideAll(Services& services, const Caller& caller,
+                                                          const v1::DecideRequest& request,
+                                                          const std::function<std::string(size_t index)>& param_of) {
+  absl::StatusOr<std::vector<v1::DecideResponse>> replies = services.upstream.Decide(request, caller);
+  if (!replies.ok()) return OfItem(replies.status(), param_of);
+  for (const v1::DecideResponse& reply : *replies) {
+    if (absl::Status status = ItemError(reply.item()); !status.ok()) return OfItem(std::move(status), param_of);
+  }
+  return replies;
 }
 
 absl::Status ItemError(const v1::DecidedItem& item) {

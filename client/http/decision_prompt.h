@@ -16,11 +16,13 @@
 #define LOGITD_CLIENT_HTTP_DECISION_PROMPT_H_
 
 #include <cstddef>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "client/http/services.h"
 #include "client/http/strict_json.h"
 #include "logitd/v1/scoring_service.pb.h"
 
@@ -59,6 +61,11 @@ absl::Status CheckOptions(const std::vector<LabelledOption>& options, size_t lea
 // Whether `count` prompts, each of which repeats `shared_bytes`, fit into a request of the server. Errors:
 // invalid_value, naming `path`.
 absl::Status CheckPromptBytes(size_t shared_bytes, size_t count, const std::string& path);
+
+// The decisions of all items. Errors: those of Decide, of an item or of an option, with the name of `param_of`.
+absl::StatusOr<std::vector<v1::DecideResponse>> DecideAll(Services& services, const Caller& caller,
+                                                          const v1::DecideRequest& request,
+                                                          const std::function<std::string(size_t index)>& param_of);
 
 // The error of an item or of one of its options.
 absl::Status ItemError(const v1::DecidedItem& item);

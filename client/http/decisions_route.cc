@@ -264,7 +264,7 @@ absl::Status HandleDecisions(Exchange& exchange, Services& services) {
     questions.push_back(std::move(question));
   }
   ASSIGN_OR_RETURN(const std::vector<v1::DecideResponse> replies,
-                   services.upstream.Decide(request, CallerOf(exchange)));
+                   DecideAll(services, CallerOf(exchange), request, [](size_t i) { return At("questions", i); }));
   for (const v1::DecideResponse& reply : replies) RETURN_IF_ERROR(DecisionError(reply.item()));
   JsonWriter out;
   out.BeginObject();

@@ -86,12 +86,10 @@ absl::Status HandleGenerativeScoring(Exchange& exchange, Services& services) {
   ASSIGN_OR_RETURN(const Json body, ParseJson(exchange.request.body));
   ASSIGN_OR_RETURN(const GenerativeScoringRequest request, ParseGenerativeScoring(body));
   ASSIGN_OR_RETURN(const std::vector<v1::DecideResponse> replies,
-                   services.upstream.Decide(request.decide, CallerOf(exchange)));
+                   DecideAll(services, CallerOf(exchange), request.decide,
+                             [](size_t i) { return "items[" + std::to_string(i) + "]"; }));
   UsageSum usage;
-  for (const v1::DecideResponse& reply : replies) {
-    RETURN_IF_ERROR(ItemError(reply.item()));
-    usage.Add(reply.usage());
-  }
+  for (const v1::DecideResponse& reply : replies) usage.Add(reply.usage());
   ReplyHead head = NewHead("generative-scoring-", "list");
   if (!request.request_id.empty()) head.id = "generative-scoring-" + request.request_id;
   head.model = replies.front().provenance().model();

@@ -149,8 +149,8 @@ absl::Status HandleLabelScore(Exchange& exchange, Services& services) {
   ASSIGN_OR_RETURN(const Json body, ParseJson(exchange.request.body));
   ASSIGN_OR_RETURN(const LabelScoreRequest request, ParseLabelScore(body));
   ASSIGN_OR_RETURN(const std::vector<v1::DecideResponse> replies,
-                   services.upstream.Decide(request.decide, CallerOf(exchange)));
-  for (const v1::DecideResponse& reply : replies) RETURN_IF_ERROR(ItemError(reply.item()));
+                   DecideAll(services, CallerOf(exchange), request.decide,
+                             [](size_t i) { return "items[" + std::to_string(i) + "]"; }));
   UsageSum usage;
   JsonWriter out;
   out.BeginObject();

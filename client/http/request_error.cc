@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <charconv>
 #include <utility>
 
 #include "absl/strings/cord.h"
@@ -207,6 +208,25 @@ absl::Status OfChat(absl::Status status) {
   if (error.status != 400 || (!is_of_prompt && !is_of_depth)) return status;
   const std::string param = is_of_prompt ? "messages" : "top_logprobs";
   return HttpError(error.status, error.code, param, WithParam(error.message, error.param, param));
+}
+
+absl::Status OfItem(absl::Status status, const std::function<std::string(size_t index)>& param_of) {
+  constexpr std::string_view kItem = "items[";
+  // The server's own way out, which this API does not have.
+  constexpr std::string_view kTruncation = ", or tokenization.truncation must be CONTEXT_LEFT";
+  if (status.ok()) return status;
+  ApiError error = ApiErrorOf(status);
+  if (error.status != 400 || !error.param.starts_with(kItem)) return status;
+  const char* const end = error.param.data() + error.param.size();
+  size_t index = 0;
+  const auto number = std::from_chars(error.param.data() + kItem.size(), end, index);
+  if (number.ec != std::errc()) return status;
+  const std::string_view rest(number.ptr, static_cast<size_t>(end - number.ptr));
+  const bool is_label = rest.starts_with("].choice.options[") && rest.find(".tokens.token_ids[") != rest.npos;
+  const std::string param = is_label ? "label_token_ids" : param_of(index);
+  std::string message = WithParam(std::move(error.message), error.param, param);
+  if (const size_t at = message.find(kTruncation); at != std::string::npos) message.erase(at, kTruncation.size());
+  return HttpError(error.status, error.code, param, message);
 }
 
 ApiError ApiErrorOf(const v1::Error& error) { return ApiErrorOf(client::FromError(error)); }

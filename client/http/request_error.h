@@ -11,6 +11,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -51,6 +52,10 @@ absl::Status OfPrompt(absl::Status status, size_t index);
 
 // `status`, of a conversation: what is wrong with the prompt that it becomes is wrong with `messages`.
 absl::Status OfChat(absl::Status status);
+
+// `status`, of an item of Decide, which the client does not know by this name: what is wrong with "items[3].context" is
+// wrong with `param_of`(3). Labels that are token ids are `label_token_ids`.
+absl::Status OfItem(absl::Status status, const std::function<std::string(size_t index)>& param_of);
 
 // 503 with Retry-After.
 absl::Status Overloaded(std::string_view message);
