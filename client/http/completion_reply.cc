@@ -140,6 +140,8 @@ std::vector<int32_t> IdsOf(const google::protobuf::RepeatedPtrField<v1::TokenRec
 
 void WriteChoiceExtension(const CompletionRequest& request, const PromptParts& prompt, const v1::Completion& completion,
                           JsonWriter& out) {
+  // 64 bits are more than a double of JavaScript holds.
+  out.Field("seed", std::to_string(prompt.seed));
   TotalFields(completion.totals(), /*is_prompt=*/false, out);
   RecordFields(request, completion.tokens(), /*is_prompt=*/false, out);
   if (prompt.tokens.tokens_size() == 0) return;

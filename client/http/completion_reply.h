@@ -24,6 +24,8 @@ struct PromptParts {
   // Set if the reply needs them.
   v1::ScoredPrompt tokens;
   std::vector<int32_t> token_ids;
+  // With which the choices were drawn: prompts of one request have different ones if the request has none.
+  uint64_t seed = 0;
 };
 
 // A choice. `completion.index` is not used: with best_of it is not the choice's place.

@@ -221,6 +221,14 @@ class CompletionTest(CompletionCase):
         self.assertEqual(reply["logitd"]["seed"], "5")
         self.assertEqual(reply["logitd"]["provenance"]["model"], transition.NAME)
 
+    def test_the_seed_of_each_choice_repeats_it(self):
+        fields = {"max_tokens": 8, "temperature": 1.5, "logitd": {}}
+        choices = self.complete(prompt=[PROMPT, PROMPT], **fields)["choices"]
+        self.assertNotEqual(choices[0]["logitd"]["seed"], choices[1]["logitd"]["seed"])
+        for choice in choices:
+            again = self.complete(prompt=PROMPT, seed=int(choice["logitd"]["seed"]), **fields)
+            self.assertEqual(again["choices"][0]["text"], choice["text"])
+
     def test_stop_strings(self):
         # A model that goes on and on.
         plain, = self.complete(prompt=PROMPT, max_tokens=30, seed=11, ignore_eos=True)
