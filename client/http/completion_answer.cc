@@ -37,6 +37,7 @@ absl::StatusOr<PromptResult> CompleteOne(const CompletionRequest& request, const
   for (const v1::Completion& completion : final.completions()) {
     // OpenAI's shape has no place for the error of one choice.
     if (completion.has_error()) return client::FromError(completion.error());
+    RETURN_IF_ERROR(CheckFinish(completion.finish()));
   }
   ASSIGN_OR_RETURN(std::shared_ptr<const TokenNames> names, services.facts.Names(final.provenance(), caller));
   const TokenTexts texts(std::move(names), request.tokens_as_token_ids);

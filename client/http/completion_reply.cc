@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "client/http/logprob_lists.h"
+#include "client/http/request_error.h"
 #include "google/protobuf/util/json_util.h"
 
 namespace logitd::http {
@@ -80,6 +81,15 @@ void TotalFields(const v1::SequenceTotals& totals, bool is_prompt, JsonWriter& o
 }
 
 }  // namespace
+
+absl::Status CheckFinish(const v1::Finish& finish) {
+  if (finish.reason() == v1::FINISH_REASON_NO_ADMISSIBLE_TOKEN) {
+    return HttpError(400, "all_tokens_excluded", "",
+                     "no token may be chosen: allowed_token_ids, logit_bias, min_tokens and ignore_eos exclude them all");
+  }
+  return finish.reason() == v1::FINISH_REASON_CANCELLED ? absl::CancelledError("the completion was cancelled")
+                                                        : absl::OkStatus();
+}
 
 const char* FinishReasonOf(const v1::Finish& finish) {
   switch (finish.reason()) {

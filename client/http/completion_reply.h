@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "client/http/completion_request.h"
 #include "client/http/json_writer.h"
 #include "client/http/prompt_echo.h"
@@ -60,6 +61,9 @@ class UsageSum {
 };
 
 // "stop" or "length"; "" while the completion goes on.
+// How a completion ended is an error if nothing could be chosen: a reply that says "stop" would look like an end.
+absl::Status CheckFinish(const v1::Finish& finish);
+
 const char* FinishReasonOf(const v1::Finish& finish);
 // vLLM's stop_reason, as JSON: the stop text or stop token that the request named, else null.
 std::string StopReasonJson(const v1::Finish& finish, const v1::StopCriteria& stop);

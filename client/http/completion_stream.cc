@@ -51,6 +51,7 @@ absl::Status WriteEvent(const Stream& stream, const ChoiceEvent& event, EventSin
 absl::Status WriteDelta(const Stream& stream, const v1::CompletionDelta& delta, ChoiceEvents& events, EventSink& sink) {
   if (delta.index() < 0 || delta.index() >= stream.request.n) return absl::InternalError("a delta of no completion");
   if (delta.text().empty() && delta.tokens().empty() && !delta.has_finish()) return absl::OkStatus();
+  RETURN_IF_ERROR(CheckFinish(delta.finish()));
   return WriteEvent(stream, events.Add(delta), sink);
 }
 

@@ -1,4 +1,5 @@
-// The threads of connections: one for each connection that is open, made when it is needed, at most so many. A
+// The threads of connections: one for each connection that is open, made when it is needed, at most so many. They stay
+// for later connections. A
 // connection beyond that is handed to one more thread, which refuses it.
 //
 // Thread-safe.

@@ -289,7 +289,10 @@ HttpServer::Found HttpServer::FindRoute(const std::string& path, const std::stri
 std::string HttpServer::MethodsOf(const std::string& path) const {
   std::string methods;
   for (const char* method : {"GET", "POST"}) {
-    if (FindRoute(path, method).handler != nullptr) methods += (methods.empty() ? "" : ", ") + std::string(method);
+    if (FindRoute(path, method).handler == nullptr) continue;
+    methods += (methods.empty() ? "" : ", ") + std::string(method);
+    // The library answers HEAD as it answers GET.
+    if (std::string_view(method) == "GET") methods += ", HEAD";
   }
   return methods;
 }
