@@ -51,8 +51,8 @@ absl::StatusOr<CallGate::Place> CallGate::Enter(Clock::time_point deadline, cons
   }
   Waiter waiter;
   waiter.ticket = ticket;
-  const auto later = std::find_if(waiters_.begin(), waiters_.end(),
-                                  [ticket](const Waiter* other) { return other->ticket > ticket; });
+  const auto later =
+      std::find_if(waiters_.begin(), waiters_.end(), [ticket](const Waiter* other) { return other->ticket > ticket; });
   const auto position = waiters_.insert(later, &waiter);
   GivePlaces();
   waiter.woken.wait_until(lock, stop, deadline, [&waiter] { return waiter.has_place; });

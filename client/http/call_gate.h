@@ -1,9 +1,9 @@
 // Lets at most so many calls to the server run at once. Others wait in a queue, first come, first served, instead of
 // being refused: a harness that gets three refusals gives up its whole run.
 //
-// A server that is full has other clients too. Each call that it refuses for that takes a place out of use, and each row
-// of calls that it takes brings some back, so that about as many calls run as it has room for. A refused call goes to
-// the front again, before all that came after it: the server's room goes to those that have waited longest.
+// A server that is full has other clients too. Each call that it refuses for that takes a place out of use, and each
+// row of calls that it takes brings some back, so that about as many calls run as it has room for. A refused call goes
+// to the front again, before all that came after it: the server's room goes to those that have waited longest.
 //
 //   CallGate gate({.places = 128, .max_waiting = 4096, .max_wait = 300s});
 //   ASSIGN_OR_RETURN(const CallGate::Place place, gate.Enter(deadline, stop));

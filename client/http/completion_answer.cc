@@ -41,9 +41,8 @@ absl::StatusOr<PromptResult> CompleteOne(const CompletionRequest& request, const
   }
   ASSIGN_OR_RETURN(std::shared_ptr<const TokenNames> names, services.facts.Names(final.provenance(), caller));
   const TokenTexts texts(std::move(names), request.tokens_as_token_ids);
-  ASSIGN_OR_RETURN(PromptParts parts,
-                   PromptPartsOf(request, request.prompts[index], std::move(*final.mutable_prompt()),
-                                 final.provenance(), texts, services, caller));
+  ASSIGN_OR_RETURN(PromptParts parts, PromptPartsOf(request, request.prompts[index], std::move(*final.mutable_prompt()),
+                                                    final.provenance(), texts, services, caller));
   parts.seed = final.seed();
   PromptResult result;
   const auto first = static_cast<int64_t>(index) * request.n;

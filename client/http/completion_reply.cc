@@ -84,8 +84,9 @@ void TotalFields(const v1::SequenceTotals& totals, bool is_prompt, JsonWriter& o
 
 absl::Status CheckFinish(const v1::Finish& finish) {
   if (finish.reason() == v1::FINISH_REASON_NO_ADMISSIBLE_TOKEN) {
-    return HttpError(400, "all_tokens_excluded", "",
-                     "no token may be chosen: allowed_token_ids, logit_bias, min_tokens and ignore_eos exclude them all");
+    return HttpError(
+        400, "all_tokens_excluded", "",
+        "no token may be chosen: allowed_token_ids, logit_bias, min_tokens and ignore_eos exclude them all");
   }
   return finish.reason() == v1::FINISH_REASON_CANCELLED ? absl::CancelledError("the completion was cancelled")
                                                         : absl::OkStatus();

@@ -229,9 +229,8 @@ absl::Status HandleSystemone(Exchange& exchange, Services& services) {
   ASSIGN_OR_RETURN(const Json body, ParseJson(exchange.request.body));
   ASSIGN_OR_RETURN(const SystemoneRequest request, ParseSystemone(body));
   ASSIGN_OR_RETURN(const std::vector<v1::DecideResponse> replies,
-                   DecideAll(services, CallerOf(exchange), request.decide, [&request](size_t i) {
-                     return "questions." + ShownName(request.questions[i].name);
-                   }));
+                   DecideAll(services, CallerOf(exchange), request.decide,
+                             [&request](size_t i) { return "questions." + ShownName(request.questions[i].name); }));
   for (const v1::DecideResponse& reply : replies) RETURN_IF_ERROR(DecisionError(reply.item()));
   int64_t tokens = 0;
   JsonWriter out;

@@ -120,30 +120,36 @@ TEST(CallGateTest, ARefusedCallGoesBeforeThoseThatCameAfterIt) {
   std::atomic<int> tries_of_a = 0;
   std::vector<std::jthread> threads;
   threads.emplace_back([&] {
-    EXPECT_TRUE(gate.Run({}, [&] {
-                      if (++tries_of_a == 1) {
-                        AwaitWaiting(gate, 1);
-                        return Passing();
-                      }
-                      note('a');
-                      return absl::OkStatus();
-                    }).ok());
+    EXPECT_TRUE(gate.Run({},
+                         [&] {
+                           if (++tries_of_a == 1) {
+                             AwaitWaiting(gate, 1);
+                             return Passing();
+                           }
+                           note('a');
+                           return absl::OkStatus();
+                         })
+                    .ok());
   });
   while (tries_of_a == 0) std::this_thread::yield();
   // It waits, has the place when `a` is refused, and ends when both others wait; `a` although the queue is full.
   threads.emplace_back([&] {
-    EXPECT_TRUE(gate.Run({}, [&] {
-                      AwaitWaiting(gate, 2);
-                      note('b');
-                      return absl::OkStatus();
-                    }).ok());
+    EXPECT_TRUE(gate.Run({},
+                         [&] {
+                           AwaitWaiting(gate, 2);
+                           note('b');
+                           return absl::OkStatus();
+                         })
+                    .ok());
   });
   while (order.empty() && gate.waiting_count() == 1 && tries_of_a == 1) std::this_thread::yield();
   threads.emplace_back([&] {
-    EXPECT_TRUE(gate.Run({}, [&] {
-                      note('c');
-                      return absl::OkStatus();
-                    }).ok());
+    EXPECT_TRUE(gate.Run({},
+                         [&] {
+                           note('c');
+                           return absl::OkStatus();
+                         })
+                    .ok());
   });
   threads.clear();
   EXPECT_THAT(order, ::testing::ElementsAre('b', 'a', 'c'));
