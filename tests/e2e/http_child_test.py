@@ -1,6 +1,7 @@
 """`logitd --http`: logitd-http as a child of the server, from its start to its end."""
 
 import contextlib
+import http.client
 import json
 import os
 import pathlib
@@ -85,7 +86,7 @@ class LifeTest(ChildCase):
             self.http.connect().connect()
 
     def test_the_server_is_reached_by_a_socket_that_nobody_else_can_enter(self):
-        server = self.start("--listen", "127.0.0.1:0")
+        server = self.start()
         words = pathlib.Path(f"/proc/{child_of(server)}/cmdline").read_bytes().decode().split("\0")
         address = words[words.index("--server") + 1]
         self.assertTrue(address.startswith("unix:"), address)
@@ -153,7 +154,11 @@ class StopTest(ChildCase):
         began = time.monotonic()
         self.assertEqual(server.stop(), 0)
         self.assertLess(time.monotonic() - began, 30)
-        self.assertNotIn(b"[DONE]", response.read())
+        try:
+            body = response.read()
+        except http.client.IncompleteRead as cut:
+            body = cut.partial
+        self.assertNotIn(b"[DONE]", body)
 
     def test_the_child_alone_is_asked_to_end(self):
         """As by a supervisor that signals every process: it ends in order, and comes back."""

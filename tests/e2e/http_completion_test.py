@@ -223,11 +223,17 @@ class CompletionTest(CompletionCase):
 
     def test_the_seed_of_each_choice_repeats_it(self):
         fields = {"max_tokens": 8, "temperature": 1.5, "logitd": {}}
-        choices = self.complete(prompt=[PROMPT, PROMPT], **fields)["choices"]
+        choices = self.complete(prompt=[PROMPT, PROMPT], **fields)
         self.assertNotEqual(choices[0]["logitd"]["seed"], choices[1]["logitd"]["seed"])
         for choice in choices:
-            again = self.complete(prompt=PROMPT, seed=int(choice["logitd"]["seed"]), **fields)
-            self.assertEqual(again["choices"][0]["text"], choice["text"])
+            again, = self.complete(prompt=PROMPT, seed=int(choice["logitd"]["seed"]), **fields)
+            self.assertEqual(again["text"], choice["text"])
+
+    def test_a_choice_that_has_no_token_to_choose_is_an_error(self):
+        # Only the end token is allowed, and it may not come first.
+        error = self.refused(400, "/v1/completions", {"prompt": PROMPT, "allowed_token_ids": [1],
+                                                      "min_tokens": 1})
+        self.assertEqual(error["code"], "all_tokens_excluded")
 
     def test_stop_strings(self):
         # A model that goes on and on.

@@ -110,46 +110,39 @@ TEST(CallGateTest, WhatPassesIsTriedAgainWithinTheTime) {
 }
 
 TEST(CallGateTest, ARefusedCallGoesBeforeThoseThatCameAfterIt) {
-  CallGate gate({.places = 1, .max_waiting = 1, .max_wait = 60s});
+  CallGate gate({.places = 1, .max_waiting = 2, .max_wait = 60s});
   std::mutex mutex;
   std::vector<char> order;
   const auto note = [&](char name) {
     std::lock_guard lock(mutex);
     order.push_back(name);
+    return absl::OkStatus();
   };
   std::atomic<int> tries_of_a = 0;
+  std::atomic<bool> b_runs = false;
   std::vector<std::jthread> threads;
   threads.emplace_back([&] {
-    EXPECT_TRUE(gate.Run({},
-                         [&] {
-                           if (++tries_of_a == 1) {
-                             AwaitWaiting(gate, 1);
-                             return Passing();
-                           }
-                           note('a');
-                           return absl::OkStatus();
-                         })
-                    .ok());
+    const absl::Status status = gate.Run({}, [&] {
+      if (++tries_of_a > 1) return note('a');
+      AwaitWaiting(gate, 1);
+      return Passing();
+    });
+    EXPECT_TRUE(status.ok()) << status;
   });
   while (tries_of_a == 0) std::this_thread::yield();
-  // It waits, has the place when `a` is refused, and ends when both others wait; `a` although the queue is full.
+  // It has the place when `a` is refused, and ends when both others wait.
   threads.emplace_back([&] {
-    EXPECT_TRUE(gate.Run({},
-                         [&] {
-                           AwaitWaiting(gate, 2);
-                           note('b');
-                           return absl::OkStatus();
-                         })
-                    .ok());
+    const absl::Status status = gate.Run({}, [&] {
+      b_runs = true;
+      AwaitWaiting(gate, 2);
+      return note('b');
+    });
+    EXPECT_TRUE(status.ok()) << status;
   });
-  while (order.empty() && gate.waiting_count() == 1 && tries_of_a == 1) std::this_thread::yield();
+  while (!b_runs) std::this_thread::yield();
   threads.emplace_back([&] {
-    EXPECT_TRUE(gate.Run({},
-                         [&] {
-                           note('c');
-                           return absl::OkStatus();
-                         })
-                    .ok());
+    const absl::Status status = gate.Run({}, [&] { return note('c'); });
+    EXPECT_TRUE(status.ok()) << status;
   });
   threads.clear();
   EXPECT_THAT(order, ::testing::ElementsAre('b', 'a', 'c'));

@@ -76,7 +76,7 @@ TEST(ConnectionStreamTest, BodiesHaveATimeHoweverTheyCome) {
   const auto began = std::chrono::steady_clock::now();
   EXPECT_LT(pair.Read(1 << 30, 1), size_t{1} << 30);
   EXPECT_EQ(pair.stream->refusal(), 408);
-  EXPECT_GE(std::chrono::steady_clock::now() - began, 100ms);
+  EXPECT_GE(std::chrono::steady_clock::now() - began, 99ms);
 }
 
 TEST(ConnectionStreamTest, BodiesTakeTheirMemoryAsTheyArrive) {

@@ -33,7 +33,7 @@ TEST(FieldsTest, EveryFieldIsServedRefusedOrIgnored) {
   EXPECT_EQ(CodeOf(R"({"a": 1, "user": {"any": ["thing"]}})"), "");
   EXPECT_EQ(CodeOf(R"({"b": null})"), "unknown_parameter b");
   EXPECT_EQ(CodeOf(R"({"suffix": "x"})"), "unsupported_parameter suffix");
-  EXPECT_EQ(CodeOf(R"([1])"), "invalid_type the body");
+  EXPECT_EQ(CodeOf(R"([1])"), "invalid_type ");
 }
 
 TEST(FieldsTest, ARefusedFieldMayAskForNothing) {
