@@ -72,7 +72,7 @@ TEST(HttpChildTest, ListensOnTheSamePortAgain) {
   const Folder folder;
   Changes changes;
   HttpChild child(
-      Script("echo \"$1 $2\" >>" + folder.File("starts") + "; echo listening on 127.0.0.1:4321; sleep 0.1; exit 3"),
+      Script("echo \"$1 $2\" >>" + folder.File("starts") + "; echo listening on 127.0.0.1:4321; sleep 1; exit 3"),
       changes.Told());
   const std::string starts = "--listen 127.0.0.1:0\n--listen 127.0.0.1:4321\n--listen 127.0.0.1:4321\n";
   EXPECT_TRUE(changes.WaitFor([&] { return folder.Read("starts").starts_with(starts); })) << folder.Read("starts");

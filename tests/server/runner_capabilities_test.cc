@@ -22,7 +22,8 @@ using logitd::testing::Parse;
 using Names = std::set<std::string>;
 const Names& All() {
   static const auto& all = *new Names{
-      "fork", "trim", "records_numerics_version", "choice_numerics_version", "tokenizer", "vocabulary", "isolation"};
+      "fork", "trim", "records_numerics_version", "choice_numerics_version", "tokenizer", "vocabulary", "isolation",
+                                       "chat_template"};
   return all;
 }
 
@@ -31,6 +32,7 @@ class NotingModel final : public FakeModel {
  public:
   explicit NotingModel(const Names& announced)
       : FakeModel({.tokenizer = announced.contains("tokenizer"),
+                   .chat_template = announced.contains("chat_template"),
                    .records = announced.contains("records_numerics_version"),
                    .fork = announced.contains("fork"),
                    .trim = announced.contains("trim"),
@@ -61,6 +63,10 @@ class NotingModel final : public FakeModel {
                                                 const runner::TokenizeOptions& options) override {
     Note("tokenizer");
     return FakeModel::Tokenize(text, options);
+  }
+  absl::StatusOr<v1::RenderChatResult> RenderChat(const v1::Chat& chat, const runner::TextTask& task) override {
+    Note("chat_template");
+    return FakeModel::RenderChat(chat, task);
   }
   absl::StatusOr<std::string> Detokenize(std::span<const TokenId> token_ids, bool render_special_tokens) override {
     Note("tokenizer");
@@ -175,6 +181,10 @@ class RunnerCapabilitiesTest : public logitd::testing::InProcessServer {
     detokenize.add_tokens()->add_token_ids(5);
     v1::DetokenizeResponse detokenized;
     Expect(models_->Detokenize(Context().get(), detokenize, &detokenized));
+    v1::RenderChatResponse rendered;
+    Expect(models_->RenderChat(
+        Context().get(), Parse<v1::RenderChatRequest>(R"(chat { messages { role: "user" content: "the cat" } })"),
+        &rendered));
   }
 };
 
@@ -213,7 +223,7 @@ TEST(RunnerCapabilitiesTableTest, IsComplete) {
   Names kinds;
   const auto& kind = *v1::AttachResponse::descriptor()->FindOneofByName("kind");
   for (int i = 0; i < kind.field_count(); ++i) kinds.insert(kind.field(i)->name());
-  EXPECT_EQ(kinds, (Names{"accepted", "batch", "cancel", "tokenize", "detokenize", "heartbeat"}));
+  EXPECT_EQ(kinds, (Names{"accepted", "batch", "cancel", "tokenize", "detokenize", "heartbeat", "render_chat"}));
 }
 
 }  // namespace
