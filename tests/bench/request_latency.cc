@@ -40,7 +40,7 @@ struct Settings {
   int prompt_tokens = 8;
   int rounds = 200;
   // More nats between two evaluations of the same tokens are a fault. Both are in a batch of their own, but not in the
-  // same cells of the cache, which moves a quantised model's numbers.
+  // same cells of the cache.
   double tolerance = 0;
 };
 
