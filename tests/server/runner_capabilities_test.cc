@@ -22,8 +22,8 @@ using logitd::testing::Parse;
 using Names = std::set<std::string>;
 const Names& All() {
   static const auto& all = *new Names{
-      "fork", "trim", "records_numerics_version", "choice_numerics_version", "tokenizer", "vocabulary", "isolation",
-                                       "chat_template"};
+      "fork",      "trim",         "records_numerics_version", "choice_numerics_version", "tokenizer", "vocabulary",
+      "isolation", "chat_template"};
   return all;
 }
 
@@ -182,9 +182,9 @@ class RunnerCapabilitiesTest : public logitd::testing::InProcessServer {
     v1::DetokenizeResponse detokenized;
     Expect(models_->Detokenize(Context().get(), detokenize, &detokenized));
     v1::RenderChatResponse rendered;
-    Expect(models_->RenderChat(
-        Context().get(), Parse<v1::RenderChatRequest>(R"(chat { messages { role: "user" content: "the cat" } })"),
-        &rendered));
+    Expect(models_->RenderChat(Context().get(),
+                               Parse<v1::RenderChatRequest>(R"(chat { messages { role: "user" content: "the cat" } })"),
+                               &rendered));
   }
 };
 
