@@ -102,7 +102,7 @@ std::string Value(FuzzInput& input, int depth);
 
 std::string List(FuzzInput& input, int depth) {
   std::string out = "[";
-  const uint64_t count = input.Below(input.OneIn(10) ? 300 : 4);
+  const uint64_t count = input.Below(depth < 2 && input.OneIn(10) ? 300 : 4);
   for (uint64_t i = 0; i < count; ++i) out += (i == 0 ? "" : ",") + Value(input, depth + 1);
   return out + "]";
 }
@@ -118,7 +118,8 @@ std::string Object(FuzzInput& input, int depth) {
 }
 
 std::string Value(FuzzInput& input, int depth) {
-  switch (input.Below(depth > 40 ? 5 : 9)) {
+  // Below the first levels fewer than one value in each is a list or an object, so that a body ends.
+  switch (input.Below(depth > 40 ? 5 : depth > 2 ? 14 : 9)) {
     case 0:
       return "null";
     case 1:
@@ -132,8 +133,11 @@ std::string Value(FuzzInput& input, int depth) {
     case 5:
     case 6:
       return List(input, depth);
-    default:
+    case 7:
+    case 8:
       return Object(input, depth);
+    default:
+      return "\"x\"";
   }
 }
 
