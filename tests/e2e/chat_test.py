@@ -129,7 +129,7 @@ class DefaultModelTest(Rendering, unittest.TestCase):
         reply = self.render(conversation(("user", "Hi")))
         self.assertEqual(reply.text, "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging "
                                      "Face<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n")
-        self.assertEqual(reply.provenance.model, self.server.model_name)
+        self.assertEqual(reply.provenance.model, "smollm2")
         self.assertTrue(next(iter(self.client.models.ListModels(
             model_service_pb2.ListModelsRequest(), timeout=wire.TIMEOUT_S).models)).capabilities.chat_template)
 
