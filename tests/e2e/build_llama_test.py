@@ -28,6 +28,8 @@ class BuildLlamaTest(unittest.TestCase):
             "CMakeLists.txt": 'message(FATAL_ERROR "configured")\n', "LICENSE": "", "include/llama.h": "",
             "cmake/a.cmake": "", "src/a.cpp": "", "vendor/CMakeLists.txt": "", "vendor/hash/a": "",
             "vendor/miniaudio/a": "", "vendor/nlohmann/a": "", "vendor/sheredom/a": "", "vendor/stb/a": "",
+            "common/jinja/a.cpp": "", "common/json.cpp": "", "common/json.h": "", "common/unicode.cpp": "",
+            "common/unicode.h": "",
             HEADER: TABLES, GRAPH: "a\n" + CASTS + "b\n", OPS: SPLIT,
         }.items():
             self.write(path, text)
@@ -48,6 +50,16 @@ class BuildLlamaTest(unittest.TestCase):
         self.assertEqual((self.build / "source" / GRAPH).read_text(), "a\nb\n")
         self.assertEqual((self.build / "source" / OPS).read_text(),
                          SPLIT.replace("kv_is_f32_or_f16", "(k->type == GGML_TYPE_F16)"))
+
+        copy = self.build / "source"
+        self.assertEqual((copy / "CMakeLists.txt").read_text().count("add_library(llama-jinja STATIC"), 1)
+        self.assertTrue((copy / "common/jinja/a.cpp").exists())
+
+    def test_fails_without_the_template_engine(self):
+        (self.source / "common/json.h").unlink()
+        outcome = self.run_script()
+        self.assertEqual(outcome.status, 1)
+        self.assertIn("build-llama: copying the sources of the template engine failed", outcome.stderr)
 
     def check_refusal(self, name: str, path: str, text: str, words: str) -> None:
         """The script ends before it configures anything."""
