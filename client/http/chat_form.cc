@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "client/http/chat_logprobs.h"
+#include "client/http/generation_fields.h"
 #include "client/http/logprob_lists.h"
 #include "client/http/request_error.h"
 
@@ -133,8 +134,8 @@ std::unique_ptr<ChoiceEvents> ChatForm::Events(const CompletionRequest& request,
   return std::make_unique<ChatEvents>(request, std::move(texts));
 }
 
-absl::Status ChatForm::ErrorOf(const CompletionRequest& /*request*/, size_t /*prompt*/, absl::Status status) const {
-  return OfChat(std::move(status));
+absl::Status ChatForm::ErrorOf(const CompletionRequest& request, size_t /*prompt*/, absl::Status status) const {
+  return OfChat(OfLogitBias(std::move(status), request.generate));
 }
 
 }  // namespace logitd::http

@@ -104,4 +104,10 @@ absl::StatusOr<v1::Chat> ChatOf(FieldReader& fields) {
   return chat;
 }
 
+absl::Status OfRendering(absl::Status status, const v1::Chat& chat) {
+  return OfChat(OfEntries(std::move(status), "chat_template_kwargs", [&chat](size_t index) {
+    return ShownName(chat.template_arguments(static_cast<int>(index)).name());
+  }));
+}
+
 }  // namespace logitd::http

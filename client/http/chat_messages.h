@@ -3,7 +3,7 @@
 //   {"messages": [{"role": "user", "content": [{"type": "text", "text": "Hello"}, {"type": "text", "text": "there"}]}]}
 //   -> messages { role: "user" content: "Hello\nthere" }
 //
-// Thread-safe: a free function without state.
+// Thread-safe: free functions without state.
 #ifndef LOGITD_CLIENT_HTTP_CHAT_MESSAGES_H_
 #define LOGITD_CLIENT_HTTP_CHAT_MESSAGES_H_
 
@@ -17,6 +17,9 @@ namespace logitd::http {
 // line feeds. null, or no content, is an empty text if the role is assistant.
 // Errors: everything that is wrong with a field; those that the server has too are left to the server.
 absl::StatusOr<v1::Chat> ChatOf(FieldReader& fields);
+
+// The server's error about `chat`, with the names of this API: "messages[0].role", "chat_template_kwargs.NAME".
+absl::Status OfRendering(absl::Status status, const v1::Chat& chat);
 
 }  // namespace logitd::http
 

@@ -4,6 +4,7 @@
 
 #include "base/status_macros.h"
 #include "client/http/chat_form.h"
+#include "client/http/chat_messages.h"
 #include "client/http/chat_request.h"
 #include "client/http/completion_answer.h"
 #include "client/http/request_error.h"
@@ -32,7 +33,7 @@ absl::Status HandleChat(Exchange& exchange, Services& services) {
   render.set_model(request.completion.model);
   *render.mutable_chat() = std::move(request.chat);
   absl::StatusOr<v1::RenderChatResponse> rendered = services.upstream.RenderChat(render, caller);
-  if (!rendered.ok()) return OfChat(rendered.status());
+  if (!rendered.ok()) return OfRendering(rendered.status(), render.chat());
   v1::GenerateRequest& generate = request.completion.generate;
   if (!generate.stop().has_max_tokens()) {
     RETURN_IF_ERROR(

@@ -62,11 +62,11 @@ std::string ReplyJson(const CompletionRequest& request, const ReplyForm& form,
   const v1::Provenance& provenance = results.front().provenance;
   ReplyHead head = form.Head(/*is_stream=*/false);
   head.model = provenance.model();
+  head.system_fingerprint = SystemFingerprint(provenance);
   UsageSum usage;
   JsonWriter out;
   out.BeginObject();
   WriteHead(head, out);
-  out.Field("system_fingerprint", SystemFingerprint(provenance));
   out.Key("choices");
   out.BeginArray();
   for (const PromptResult& result : results) {
@@ -100,6 +100,7 @@ absl::Status AnswerCompletions(CompletionRequest request, const ReplyForm& form,
     ASSIGN_OR_RETURN(results[i], CompleteOne(request, form, i, services, caller));
     size_t bytes = 0;
     for (const std::string& choice : results[i].choices) bytes += choice.size();
+    for (const NamedJson& field : results[i].fields) bytes += field.json.size();
     if ((reply_bytes += bytes) <= kMaxReplyBytes) return absl::OkStatus();
     return HttpError(
         400, "reply_too_large", "prompt",

@@ -3,6 +3,7 @@
 #include <string_view>
 #include <utility>
 
+#include "client/http/generation_fields.h"
 #include "client/http/logprob_lists.h"
 #include "client/http/request_error.h"
 
@@ -95,6 +96,7 @@ std::unique_ptr<ChoiceEvents> CompletionForm::Events(const CompletionRequest& re
 }
 
 absl::Status CompletionForm::ErrorOf(const CompletionRequest& request, size_t prompt, absl::Status status) const {
+  status = OfLogitBias(std::move(status), request.generate);
   return request.has_prompt_list ? OfPrompt(std::move(status), prompt) : status;
 }
 

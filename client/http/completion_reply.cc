@@ -251,6 +251,7 @@ void WriteHead(const ReplyHead& head, JsonWriter& out) {
   out.Field("object", head.object);
   out.Field("created", head.created);
   out.Field("model", head.model);
+  if (!head.system_fingerprint.empty()) out.Field("system_fingerprint", head.system_fingerprint);
 }
 
 }  // namespace logitd::http

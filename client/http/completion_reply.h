@@ -79,6 +79,8 @@ struct ReplyHead {
   std::string object;
   int64_t created = 0;
   std::string model;
+  // Empty: none is written.
+  std::string system_fingerprint;
 };
 // An id of its own, and the time.
 ReplyHead NewHead(const char* prefix, const char* object);

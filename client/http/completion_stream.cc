@@ -130,7 +130,9 @@ absl::Status StreamCompletions(CompletionRequest request, const ReplyForm& form,
       services.upstream.StartGenerate(stream->request.RequestOf(0), stream->caller, stream->first_started);
   if (!call.ok()) return form.ErrorOf(stream->request, 0, call.status());
   stream->first_call = *std::move(call);
-  stream->head.model = stream->first_started.provenance().model();
+  const v1::Provenance& provenance = stream->first_started.provenance();
+  stream->head.model = provenance.model();
+  stream->head.system_fingerprint = SystemFingerprint(provenance);
   exchange.ReplyEvents([stream](size_t, httplib::DataSink& sink) { return WriteEvents(*stream, sink); });
   return absl::OkStatus();
 }

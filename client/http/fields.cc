@@ -97,9 +97,11 @@ std::optional<int64_t> FieldReader::Int(std::string_view name, int64_t least, in
     Fail(InvalidType(PathOf(name), "an integer", value->is_number_unsigned() ? "one above 2^63 - 1" : KindOf(*value)));
     return std::nullopt;
   }
+  // Only the bound that is missed: the other one may be that of the type, and the server's own be narrower.
   if (*number < least || *number > most) {
-    Fail(InvalidValue(PathOf(name), "must be in [" + std::to_string(least) + ", " + std::to_string(most) + "], got " +
-                                        std::to_string(*number)));
+    const std::string bound =
+        *number < least ? "at least " + std::to_string(least) : "at most " + std::to_string(most);
+    Fail(InvalidValue(PathOf(name), "must be " + bound + ", got " + std::to_string(*number)));
     return std::nullopt;
   }
   return number;

@@ -83,6 +83,7 @@ constexpr Field kExtensionFields[] = {
     {"entropy", Use::kServed, "the entropy of each token's distribution, nats"},
     {"sampling_log_prob", Use::kServed, "the log-prob with which each token was drawn, after every stage"},
 };
+
 absl::Status SetLogitBias(const Json& value, v1::SamplingParams& sampling) {
   if (!value.is_object()) return InvalidType("logit_bias", "an object of token ids and biases", KindOf(value));
   for (const auto& [key, bias] : value.items()) {
@@ -217,6 +218,12 @@ absl::Status SetGenerationFields(FieldReader& fields, CompletionRequest& out) {
   out.tokens_as_token_ids = fields.BoolOr("return_tokens_as_token_ids", false);
   if (const auto salt = fields.String("cache_salt")) out.generate.mutable_evaluation()->set_cache_salt(*salt);
   return fields.status();
+}
+
+absl::Status OfLogitBias(absl::Status status, const v1::GenerateRequest& request) {
+  return OfEntries(std::move(status), "logit_bias", [&request](size_t index) {
+    return std::to_string(request.sampling().logit_biases(static_cast<int>(index)).token_id());
+  });
 }
 
 void SetRecords(CompletionRequest& out) {

@@ -36,6 +36,9 @@ absl::Status SetGenerationFields(FieldReader& fields, CompletionRequest& out);
 // A number >= 0.
 std::optional<int> CountOf(FieldReader& fields, std::string_view name);
 
+// The error of a request: a bias is named by its token, "logit_bias.17", as the client named it.
+absl::Status OfLogitBias(absl::Status status, const v1::GenerateRequest& request);
+
 // Asks for the records that the reply needs, when all other members of `out` are set.
 void SetRecords(CompletionRequest& out);
 

@@ -64,6 +64,21 @@ std::string HostWithoutPort(std::string_view host) {
   return LowerCase(host.substr(0, colon));
 }
 
+// The parts of a request's target, which may be absolute: "http://localhost:8000/v1/models".
+struct TargetParts {
+  // Unset: the target is a path.
+  std::optional<std::string> host;
+  std::string path;
+};
+
+TargetParts PartsOf(const httplib::Request& request) {
+  constexpr std::string_view kScheme = "http://";
+  const std::string& path = request.path;
+  if (LowerCase(path.substr(0, kScheme.size())) != kScheme) return {std::nullopt, path};
+  const size_t slash = std::min(path.find('/', kScheme.size()), path.size());
+  return {path.substr(kScheme.size(), slash - kScheme.size()), slash == path.size() ? "/" : path.substr(slash)};
+}
+
 // The token of "Bearer TOKEN". "Bearer " with nothing behind it is none. Errors: another scheme, or a token that is no
 // metadata of gRPC.
 absl::StatusOr<std::string> BearerOf(const httplib::Request& request) {
@@ -304,16 +319,17 @@ absl::Status HttpServer::Admit(const httplib::Request& request, httplib::Respons
   current->stream->set_must_close();
   response.set_header("Connection", "close");
   WriteError(status, response);
-  if (response.status == 405) response.set_header("Allow", MethodsOf(request.path));
+  if (response.status == 405) response.set_header("Allow", MethodsOf(PartsOf(request).path));
   return status;
 }
 
 absl::Status HttpServer::Check(const httplib::Request& request) const {
   RETURN_IF_ERROR(CheckFraming(request));
   RETURN_IF_ERROR(CheckHost(request));
-  const Found found = FindRoute(request.path, request.method);
+  const std::string path = PartsOf(request).path;
+  const Found found = FindRoute(path, request.method);
   if (found.handler == nullptr) {
-    const std::string methods = MethodsOf(request.path);
+    const std::string methods = MethodsOf(path);
     if (methods.empty()) return HttpError(404, "not_found", "", "there is no such path; docs/openai.md lists them");
     return HttpError(405, "method_not_allowed", "", "this path takes " + methods);
   }
@@ -348,7 +364,8 @@ absl::Status HttpServer::CheckHost(const httplib::Request& request) const {
     return HttpError(400, "malformed_request", "", "the request has two Host headers");
   }
   if (options_.allowed_hosts.empty()) return absl::OkStatus();
-  const std::string host = HostWithoutPort(request.get_header_value("Host"));
+  // An absolute target names the host instead of the header (RFC 9112, 3.2.2).
+  const std::string host = HostWithoutPort(PartsOf(request).host.value_or(request.get_header_value("Host")));
   for (const std::string& allowed : options_.allowed_hosts) {
     if (host == allowed) return absl::OkStatus();
   }
@@ -381,7 +398,7 @@ absl::Status HttpServer::CheckBody(const httplib::Request& request) const {
 }
 
 void HttpServer::Handle(const httplib::Request& request, httplib::Response& response) {
-  const Found found = FindRoute(request.path, request.method);
+  const Found found = FindRoute(PartsOf(request).path, request.method);
   const auto run = [&]() -> absl::Status {
     if (static_cast<int64_t>(request.body.size()) > options_.bounds.max_body_bytes) return ErrorOfStatus(413);
     Exchange exchange{request, response, current->left.get_token(), "", found.rest};

@@ -199,6 +199,20 @@ absl::Status OfPrompt(absl::Status status, size_t index) {
   return HttpError(error.status, error.code, param, WithParam(std::move(error.message), error.param, param));
 }
 
+absl::Status OfEntries(absl::Status status, std::string_view list,
+                       const std::function<std::string(size_t index)>& name_of) {
+  if (status.ok()) return status;
+  ApiError error = ApiErrorOf(status);
+  const std::string begin = std::string(list) + "[";
+  if (error.status != 400 || !error.param.starts_with(begin)) return status;
+  size_t index = 0;
+  const char* const end = error.param.data() + error.param.size();
+  const auto number = std::from_chars(error.param.data() + begin.size(), end, index);
+  if (number.ec != std::errc()) return status;
+  const std::string param = std::string(list) + "." + name_of(index);
+  return HttpError(error.status, error.code, param, WithParam(std::move(error.message), error.param, param));
+}
+
 absl::Status OfChat(absl::Status status) {
   if (status.ok()) return status;
   const ApiError error = ApiErrorOf(status);

@@ -53,6 +53,11 @@ absl::Status OfPrompt(absl::Status status, size_t index);
 // `status`, of a conversation: what is wrong with the prompt that it becomes is wrong with `messages`.
 absl::Status OfChat(absl::Status status);
 
+// `status`, of entries that the client knows by names, not by their order: what is wrong with "logit_bias[0].bias" is
+// wrong with "logit_bias." + `name_of`(0).
+absl::Status OfEntries(absl::Status status, std::string_view list,
+                       const std::function<std::string(size_t index)>& name_of);
+
 // `status`, of an item of Decide, which the client does not know by this name: what is wrong with "items[3].context" is
 // wrong with `param_of`(3). Labels that are token ids are `label_token_ids`.
 absl::Status OfItem(absl::Status status, const std::function<std::string(size_t index)>& param_of);

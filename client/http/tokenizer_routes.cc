@@ -84,7 +84,7 @@ absl::StatusOr<Tokens> TokensOfMessages(FieldReader& fields, bool wants_bytes, S
   RETURN_IF_ERROR(fields.status());
   ASSIGN_OR_RETURN(*request.mutable_chat(), ChatOf(fields));
   absl::StatusOr<v1::RenderChatResponse> response = services.upstream.RenderChat(request, caller);
-  if (!response.ok()) return OfChat(response.status());
+  if (!response.ok()) return OfRendering(response.status(), request.chat());
   Tokens tokens;
   tokens.ids.assign(response->token_ids().begin(), response->token_ids().end());
   tokens.provenance = std::move(*response->mutable_provenance());

@@ -32,6 +32,7 @@ absl::StatusOr<StopRules> StopRulesOf(const v1::StopCriteria& message, const Mod
     return errors::OutOfRange("max_tokens", int64_t{message.max_tokens()},
                               "in [0, " + std::to_string(kMaxTokens) + "]");
   }
+  if (message.max_tokens() > kMaxTokens) return errors::AboveLimit("max_tokens", message.max_tokens(), kMaxTokens);
   if (!message.has_max_tokens() || message.max_tokens() != 0) {
     return FromProto(message, model.end_token_ids, model.vocab_size, kDefaultMaxTokens);
   }

@@ -47,8 +47,7 @@ absl::Status CheckArguments(const v1::Chat& chat) {
     const v1::TemplateArgument& argument = chat.template_arguments(i);
     const std::string field = Element("chat.template_arguments", i, ".name");
     if (!IsVariable(argument.name())) {
-      return errors::OutOfRange(field, std::to_string(argument.name().size()) + " bytes",
-                                "a name of [A-Za-z_][A-Za-z0-9_]{0,63}");
+      return errors::OutOfRange(field, argument.name(), "a name of [A-Za-z_][A-Za-z0-9_]{0,63}");
     }
     for (const std::string_view own : kOwnVariables) {
       if (argument.name() == own) return errors::Exclusive(field, "the template's own " + std::string(own));
@@ -72,7 +71,7 @@ absl::Status CheckChat(const v1::Chat& chat) {
     const std::string field = Element("chat.messages", i, ".role");
     if (role.empty()) return errors::Required(field);
     if (!IsRole(role)) {
-      return errors::OutOfRange(field, std::to_string(role.size()) + " bytes", "a word of [a-z][a-z0-9_]{0,31}");
+      return errors::OutOfRange(field, role, "a word of [a-z][a-z0-9_]{0,31}");
     }
   }
   RETURN_IF_ERROR(CheckArguments(chat));

@@ -212,8 +212,14 @@ class RealModelTest(ChatCase):
         self.assertEqual((error["code"], error["param"]), ("context_length_exceeded", "messages"))
         error = self.refused(400, {"messages": [{"role": "Not A Role", "content": "a"}]})
         self.assertEqual(error["param"], "messages[0].role")
-        error = self.refused(400, {"messages": [user("a")], "chat_template_kwargs": {"messages": "b"}})
-        self.assertTrue(error["param"].startswith("chat_template_kwargs"), error)
+        self.assertIn('got "Not A Role"', error["message"])
+        for body in ({"chat_template_kwargs": {"flag": True, "messages": "b"}}, {"chat_template_kwargs": {"a b": 1}}):
+            body["messages"] = [user("a")]
+            for error in (self.refused(400, body), self.front.post("/tokenize", body).json()["error"]):
+                self.assertIn(error["param"], ("chat_template_kwargs.messages", "chat_template_kwargs.a?b"))
+                self.assertIn(error["param"], error["message"])
+        error = self.refused(400, {"messages": [user("a")], "logit_bias": {"5": 1, "7": 101}})
+        self.assertEqual(error["param"], "logit_bias.7")
         error = self.refused(404, {"messages": [user("a")], "model": "nobody"})
         self.assertEqual(error["code"], "model_not_found")
         error = self.refused(400, {"messages": [user("a")], "logprobs": True, "top_logprobs": 2000})

@@ -268,6 +268,7 @@ class CompletionTest(CompletionCase):
         self.assertEqual((last["choices"], last["usage"]["total_tokens"]), ([], reply["usage"]["total_tokens"]))
         self.assertTrue(all(event["usage"] is None for event in others))
         self.assertEqual(len({event["id"] for event in events}), 1)
+        self.assertEqual({event["system_fingerprint"] for event in events}, {reply["system_fingerprint"]})
 
     def test_a_stream_that_is_refused_has_a_status(self):
         error = self.refused(404, "/v1/completions", {"model": "nobody", "prompt": "a", "stream": True})
@@ -290,6 +291,10 @@ class CompletionTest(CompletionCase):
                 ({"top_p": 1.5}, 400, "field_out_of_range", "top_p"),
                 ({"logprobs": 5000}, 400, "limit_exceeded", "logprobs"),
                 ({"n": 1000}, 400, "limit_exceeded", "n"),
+                ({"n": 0}, 400, "invalid_value", "n"),
+                ({"max_tokens": 131073}, 400, "limit_exceeded", "max_tokens"),
+                ({"logit_bias": {"7": 1, "81": 1000}}, 400, "field_out_of_range", "logit_bias.81"),
+                ({"logit_bias": {"7": 1, "99999": 1}}, 400, "token_id_out_of_range", "logit_bias.99999"),
                 ({"stop": [""]}, 400, "field_out_of_range", "stop[0]"),
                 ({"min_tokens": 20, "max_tokens": 10}, 400, "field_out_of_range", "min_tokens"),
         ):
@@ -297,6 +302,7 @@ class CompletionTest(CompletionCase):
                 error = self.refused(status, "/v1/completions", {"prompt": "a", **fields})
                 self.assertEqual((error["code"], error["param"]), (code, param), error)
                 self.assertNotIn("sampling.", error["message"])
+                self.assertIn(param, error["message"])
         for prompt, code, param in (([], "invalid_value", "prompt"), ("", "empty_prompt", "prompt"),
                                     (["a", ""], "empty_prompt", "prompt[1]"),
                                     ([5, 999999], "token_id_out_of_range", "prompt[1]"),

@@ -54,6 +54,28 @@ class ShellTest(http_case.HttpCase):
         self.assertEqual(self.refused(404, "/v1/rerank", {})["code"], "not_found")
         self.assertEqual(self.http.send("HEAD", "/healthz").body, b"")
 
+    def test_the_query_has_no_unknown_parameters(self):
+        for method, path, body, name in (("GET", "/v1/models?limit=5", None, "limit"),
+                                         ("POST", "/v1/completions?temperature=0", b"{}", "temperature"),
+                                         ("GET", "/tokenizer_info?model=transition&x=1", None, "x"),
+                                         ("GET", "/tokenizer_info?model=transition&model=b", None, "model")):
+            headers = {} if body is None else {"Content-Type": "application/json"}
+            error = self.error_of(self.http.send(method, path, body, headers), 400)
+            self.assertEqual(error["param"], name, error)
+        # Probes and pages may have any.
+        for path in ("/healthz?full", "/readyz?x=1", "/?a=b"):
+            self.assertEqual(self.http.send("GET", path).status, 200, path)
+
+    def test_absolute_targets(self):
+        for target, host, status in ((b"http://localhost:8000/v1/models", b"evil.example", 200),
+                                     (b"HTTP://LOCALHOST/healthz", b"localhost", 200),
+                                     (b"http://localhost", b"localhost", 200),
+                                     (b"http://evil.example/v1/models", b"localhost", 403),
+                                     (b"http://localhost@evil.example/healthz", b"localhost", 403),
+                                     (b"http://localhost/nothing", b"localhost", 404)):
+            request = b"GET " + target + b" HTTP/1.1\r\nHost: " + host + b"\r\nConnection: close\r\n\r\n"
+            self.assertEqual(status_of(raw(self.http, request)), status, target)
+
     def test_there_is_no_cors(self):
         reply = self.http.post("/v1/completions", {"prompt": "a", "max_tokens": 1}, {"Origin": "http://evil.example"})
         self.assertEqual(reply.status, 200)

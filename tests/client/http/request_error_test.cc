@@ -90,6 +90,23 @@ TEST(RequestErrorTest, AnErrorOfAPromptOfAListNamesItsPlace) {
   EXPECT_TRUE(OfPrompt(absl::OkStatus(), 7).ok());
 }
 
+TEST(RequestErrorTest, AnErrorOfANamedEntryHasItsName) {
+  const auto error_of = [](const char* field) {
+    const absl::Status status =
+        client::FromError(ServerError(absl::StatusCode::kInvalidArgument, v1::ERROR_REASON_FIELD_OUT_OF_RANGE, field,
+                                      std::string(field) + " must be 1, got 2"));
+    return ApiErrorOf(
+        OfEntries(status, "logit_bias", [](size_t index) { return "entry" + std::to_string(index); }));
+  };
+  const ApiError bias = error_of("sampling.logit_biases[12].bias");
+  EXPECT_EQ(bias.param, "logit_bias.entry12");
+  EXPECT_EQ(bias.message, "logit_bias.entry12 must be 1, got 2");
+  EXPECT_EQ(bias.code, "field_out_of_range");
+  EXPECT_EQ(error_of("sampling.logit_biases").param, "logit_bias");
+  EXPECT_EQ(error_of("sampling.top_p").param, "top_p");
+  EXPECT_TRUE(OfEntries(absl::OkStatus(), "logit_bias", [](size_t) { return std::string(); }).ok());
+}
+
 TEST(RequestErrorTest, TheBodyHasOpenAisShape) {
   const Json body = *ParseJson(ErrorBody(ApiErrorOf(UnknownField("top_q"))));
   EXPECT_EQ(body["error"]["param"], "top_q");
