@@ -31,7 +31,9 @@ std::string_view TokenTexts::BytesInPrompt(int32_t token_id, std::string_view by
 }
 
 int64_t TextOffsets::Next(std::string_view bytes) {
-  const int64_t offset = characters_;
+  int64_t offset = characters_;
+  // Bytes in open_ that stand before this token.
+  size_t earlier = open_.size();
   const size_t skipped = std::min(skipped_bytes_, bytes.size());
   skipped_bytes_ -= skipped;
   open_ += bytes.substr(skipped);
@@ -40,6 +42,9 @@ int64_t TextOffsets::Next(std::string_view bytes) {
     if (unit.may_grow) break;
     open_.erase(0, unit.length);
     ++characters_;
+    // This token does not complete the character, which is a U+FFFD before it.
+    if (unit.length <= earlier) ++offset;
+    earlier -= std::min(earlier, unit.length);
   }
   return offset;
 }

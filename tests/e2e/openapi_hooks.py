@@ -46,6 +46,10 @@ def map_body(context, body):
         body["max_completion_tokens"] = body["max_tokens"]
     if _is_whole(body.get("best_of"), 1, 128) and _is_whole(body.get("n"), 1, body["best_of"]) is False:
         body["best_of"] = body["n"] if _is_whole(body.get("n"), 1, 128) else body["best_of"]
+    if _is_whole(body.get("min_tokens"), 0, 131072):
+        given = [body[name] for name in ("max_tokens", "max_completion_tokens") if _is_whole(body.get(name), 0, 131072)]
+        # Nothing given: 16 of /v1/completions, 1 at least of /v1/chat/completions.
+        body["min_tokens"] = min(body["min_tokens"], *given or [16 if "prompt" in body else 1])
     if body.get("prompt") == "":
         body["prompt"] = "a"
     if isinstance(body.get("prompt"), list):

@@ -45,6 +45,19 @@ TEST(TextOffsetsTest, BytesThatAreNoCharacterCountAsTheyAreWritten) {
   EXPECT_EQ(offsets.Next("b"), 4);
 }
 
+TEST(TextOffsetsTest, ACharacterThatIsNotCompletedStandsBeforeTheNextToken) {
+  TextOffsets offsets;
+  EXPECT_EQ(offsets.Next("a\xe2\x82"), 0);
+  // "a", U+FFFD, "bc".
+  EXPECT_EQ(offsets.Next("bc"), 2);
+  EXPECT_EQ(offsets.Next("\xe2"), 4);
+  EXPECT_EQ(offsets.Next("\x82"), 4);
+  // A new character begins: U+FFFD, and the euro sign, whose bytes two tokens share.
+  EXPECT_EQ(offsets.Next("\xe2\x82"), 5);
+  EXPECT_EQ(offsets.Next("\xac"), 5);
+  EXPECT_EQ(offsets.Next("d"), 6);
+}
+
 TEST(TextOffsetsTest, SkippedBytesAreNotInTheText) {
   TextOffsets offsets(1);
   EXPECT_EQ(offsets.Next(" The"), 0);
