@@ -101,7 +101,7 @@ REFUSED = {
     "CONNECT": (head("CONNECT", "evil.example:443", CLOSE), [404]),
     "OPTIONS *": (head("OPTIONS", "*", CLOSE), [404]),
     "TRACE": (head("TRACE", "/healthz", CLOSE), [405]),
-    "a proxy's target": (get("http://evil.example/healthz"), [404]),
+    "a target of another host": (get("http://evil.example/healthz"), [403]),
     "dots": (get("/v1/../healthz"), [404]),
     "dots in percent": (get("/v1/%2e%2e/healthz"), [404]),
     "two slashes": (get("//healthz"), [404]),

@@ -23,7 +23,8 @@ _document = json.loads(pathlib.Path(os.environ["LOGITD_OPENAPI"]).read_text(enco
 
 
 def _is_whole(value, least, most):
-    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+    # 3.0 too.
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and least <= value <= most and value == int(value)
 
 
 def _distinct(options, name):
