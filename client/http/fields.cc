@@ -99,8 +99,7 @@ std::optional<int64_t> FieldReader::Int(std::string_view name, int64_t least, in
   }
   // Only the bound that is missed: the other one may be that of the type, and the server's own be narrower.
   if (*number < least || *number > most) {
-    const std::string bound =
-        *number < least ? "at least " + std::to_string(least) : "at most " + std::to_string(most);
+    const std::string bound = *number < least ? "at least " + std::to_string(least) : "at most " + std::to_string(most);
     Fail(InvalidValue(PathOf(name), "must be " + bound + ", got " + std::to_string(*number)));
     return std::nullopt;
   }

@@ -17,7 +17,8 @@ constexpr char kNotYet[] = "constraints on the text are not offered yet";
 
 // What the routes share.
 constexpr Field kGenerationFields[] = {
-    {"min_tokens", Use::kServed, "end and stop tokens are excluded until this many tokens are chosen; at most max_tokens"},
+    {"min_tokens", Use::kServed,
+     "end and stop tokens are excluded until this many tokens are chosen; at most max_tokens"},
     {"temperature", Use::kServed, "0, or in [0.0001, 1000000]; default 1"},
     {"top_p", Use::kServed, "[0, 1]"},
     {"top_k", Use::kServed, "0 or -1: off"},

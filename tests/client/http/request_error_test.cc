@@ -95,8 +95,7 @@ TEST(RequestErrorTest, AnErrorOfANamedEntryHasItsName) {
     const absl::Status status =
         client::FromError(ServerError(absl::StatusCode::kInvalidArgument, v1::ERROR_REASON_FIELD_OUT_OF_RANGE, field,
                                       std::string(field) + " must be 1, got 2"));
-    return ApiErrorOf(
-        OfEntries(status, "logit_bias", [](size_t index) { return "entry" + std::to_string(index); }));
+    return ApiErrorOf(OfEntries(status, "logit_bias", [](size_t index) { return "entry" + std::to_string(index); }));
   };
   const ApiError bias = error_of("sampling.logit_biases[12].bias");
   EXPECT_EQ(bias.param, "logit_bias.entry12");
