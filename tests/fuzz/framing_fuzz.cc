@@ -85,7 +85,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   }
   if (status != 0) return 0;
   const size_t head_end = bytes.find("\r\n\r\n");
-  if (head_end == std::string::npos || bytes.find("Transfer-Encoding: chunked\r\n") > head_end) return 0;
+  if (head_end == std::string::npos || bytes.find("\r\nTransfer-Encoding: chunked\r\n") >= head_end) return 0;
   const std::optional<size_t> end = EndOfChunks(bytes, head_end + 4);
   LOGITD_FUZZ_CHECK(!end || *end == bytes.size(), "bytes behind the end are taken: " << bytes);
   return 0;
