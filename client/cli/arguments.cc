@@ -7,9 +7,9 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "base/suggestion.h"
 #include "base/utf8.h"
 #include "client/cli/request_fields.h"
-#include "client/cli/suggestion.h"
 #include "client/cli/token_text.h"
 #include "client/logitd/client_error.h"
 

@@ -7,12 +7,12 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "base/suggestion.h"
 #include "client/cli/completion.h"
 #include "client/cli/flags.h"
 #include "client/cli/help_text.h"
 #include "client/cli/json_lines.h"
 #include "client/cli/session.h"
-#include "client/cli/suggestion.h"
 #include "client/cli/token_text.h"
 
 namespace logitd::cli {

@@ -10,7 +10,7 @@ namespace {
 constexpr Field kCompletionFields[] = {
     {"model", Use::kServed, "the model's name; may be left out if the server has one model"},
     {"prompt", Use::kServed, "a text, a list of token ids, or a list of either; 1 to 2048 prompts"},
-    {"max_tokens", Use::kServed, "tokens to generate, 0 too; default 16"},
+    {"max_tokens", Use::kServed, "tokens to generate, 0 too, at most to the end of the model's context; default 16"},
     {"max_completion_tokens", Use::kServed, "another name of max_tokens"},
     {"echo", Use::kServed, "the prompt stands before the completion, with its log-probs if logprobs is set"},
     {"logprobs", Use::kServed, "number of alternatives for each token, from 0 to the server's max_top_n"},

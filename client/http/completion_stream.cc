@@ -1,5 +1,6 @@
 #include "client/http/completion_stream.h"
 
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -23,6 +24,7 @@ struct Stream {
   const ReplyForm& form;
   Services services;
   Caller caller;
+  const std::atomic<bool>& is_given_up;
   ReplyHead head = form.Head(/*is_stream=*/true);
   // The first prompt's call, which has begun.
   std::unique_ptr<GenerateCall> first_call;
@@ -94,11 +96,12 @@ absl::Status StreamPrompt(Stream& stream, size_t index, const Caller& caller, Ev
 // Writes all events. False: the connection is of no more use.
 bool WriteEvents(Stream& stream, httplib::DataSink& data_sink) {
   EventSink sink(data_sink);
-  const absl::Status status =
+  absl::Status status =
       ForEachAtOnce(stream.request.prompts.size(), stream.caller, [&](size_t i, const Caller& caller) {
         absl::Status one = StreamPrompt(stream, i, caller, sink);
         return one.ok() ? one : stream.form.ErrorOf(stream.request, i, std::move(one));
       });
+  if (status.code() == absl::StatusCode::kCancelled && stream.is_given_up) status = GivenUp();
   if (!status.ok()) {
     if (status.code() == absl::StatusCode::kCancelled || !sink.Write(ErrorBody(ApiErrorOf(status))).ok()) return false;
     data_sink.done();
@@ -125,7 +128,8 @@ bool WriteEvents(Stream& stream, httplib::DataSink& data_sink) {
 
 absl::Status StreamCompletions(CompletionRequest request, const ReplyForm& form, Exchange& exchange,
                                Services& services) {
-  const auto stream = std::make_shared<Stream>(std::move(request), form, services, CallerOf(exchange));
+  const auto stream =
+      std::make_shared<Stream>(std::move(request), form, services, CallerOf(exchange), exchange.is_given_up);
   absl::StatusOr<std::unique_ptr<GenerateCall>> call =
       services.upstream.StartGenerate(stream->request.RequestOf(0), stream->caller, stream->first_started);
   if (!call.ok()) return form.ErrorOf(stream->request, 0, call.status());

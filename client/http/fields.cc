@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/status_macros.h"
+#include "base/suggestion.h"
 #include "client/http/request_error.h"
 
 namespace logitd::http {
@@ -25,6 +26,15 @@ bool IsNeutral(const Json& value, const Field& field) {
     if (one == value && one.is_boolean() == value.is_boolean()) return true;
   }
   return false;
+}
+
+// The names of what is served.
+std::vector<std::string> NamesOf(FieldTable table) {
+  std::vector<std::string> names;
+  for (const Field& field : table) {
+    if (field.use == Use::kServed) names.emplace_back(field.name);
+  }
+  return names;
 }
 
 // A whole number within int64. Unset: it is none.
@@ -62,7 +72,8 @@ absl::Status CheckFields(const Json& object, FieldTable table, std::string_view 
     for (const Field& field : table) {
       if (name == field.name) found = &field;
     }
-    if (found == nullptr) return UnknownField(Joined(path, ShownName(name)));
+    if (found == nullptr)
+      return UnknownField(Joined(path, ShownName(name)), DidYouMean(ShownName(name), NamesOf(table)));
     if (found->use == Use::kRefused && !IsNeutral(value, *found)) {
       return UnsupportedField(Joined(path, name), found->note);
     }

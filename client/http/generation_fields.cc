@@ -91,7 +91,7 @@ absl::Status SetLogitBias(const Json& value, v1::SamplingParams& sampling) {
     int32_t id = 0;
     const auto end = std::from_chars(key.data(), key.data() + key.size(), id);
     if (key.empty() || end.ec != std::errc() || end.ptr != key.data() + key.size() || id < 0) {
-      return InvalidValue("logit_bias", "must have token ids as its keys");
+      return InvalidValue("logit_bias." + ShownName(key), "must have the id of a token as its name");
     }
     const std::string path = "logit_bias." + key;
     if (!bias.is_number()) return InvalidType(path, "a number", KindOf(bias));
@@ -180,7 +180,10 @@ absl::Status SetCounts(FieldReader& fields, CompletionRequest& out) {
   const std::optional<int64_t> best_of = fields.Int("best_of", 1, kMaxInt);
   out.generate.set_n(out.n);
   if (!best_of || *best_of == out.n) return absl::OkStatus();
-  if (*best_of < out.n) return InvalidValue("best_of", "must be at least n");
+  if (*best_of < out.n) {
+    return InvalidValue("best_of",
+                        "must be at least n, " + std::to_string(out.n) + ", got " + std::to_string(*best_of));
+  }
   if (out.stream)
     return InvalidValue("best_of", "cannot be streamed: only the end shows which completions are the best");
   out.generate.set_best_of(static_cast<int>(*best_of));

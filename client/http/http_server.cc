@@ -54,6 +54,14 @@ std::string LowerCase(std::string_view text) {
   return out;
 }
 
+// What the client sent, for an error: printable ASCII, cut short.
+std::string Shown(std::string_view text) {
+  constexpr size_t kMaxShownBytes = 100;
+  std::string out;
+  for (const char c : text.substr(0, kMaxShownBytes)) out += c >= 0x20 && c < 0x7f ? c : '?';
+  return out;
+}
+
 // "localhost:8000" -> "localhost", "[::1]:8000" -> "[::1]".
 std::string HostWithoutPort(std::string_view host) {
   const size_t after = host.starts_with('[') ? host.find(']') : 0;
@@ -248,6 +256,11 @@ void HttpServer::Stop() {
   ::shutdown(svr_sock_, SHUT_RDWR);
 }
 
+void HttpServer::Abandon() {
+  is_given_up_ = true;
+  watch_.StopAll();
+}
+
 bool HttpServer::process_and_close_socket(int socket) {
   {
     const int on = 1;
@@ -330,7 +343,8 @@ absl::Status HttpServer::Check(const httplib::Request& request) const {
   const Found found = FindRoute(path, request.method);
   if (found.handler == nullptr) {
     const std::string methods = MethodsOf(path);
-    if (methods.empty()) return HttpError(404, "not_found", "", "there is no such path; docs/openai.md lists them");
+    if (methods.empty())
+      return HttpError(404, "not_found", "", "there is no path " + Shown(path) + "; GET /openapi.yaml lists them");
     return HttpError(405, "method_not_allowed", "", "this path takes " + methods);
   }
   if (request.method == "POST") {
@@ -382,7 +396,9 @@ absl::Status HttpServer::CheckBody(const httplib::Request& request) const {
   const size_t charset = parameters.find("charset=");
   const bool is_utf8 = charset == std::string::npos || parameters.substr(charset).find("utf-8") != std::string::npos;
   if (type != "application/json" || !is_utf8) {
-    return HttpError(415, "unsupported_media_type", "", "the Content-Type must be application/json, in UTF-8");
+    return HttpError(415, "unsupported_media_type", "",
+                     "the Content-Type must be application/json, in UTF-8, got " +
+                         (type.empty() ? "none" : Shown(type + parameters)));
   }
   // A small compressed body may have a huge content.
   if (request.has_header("Content-Encoding") && request.get_header_value("Content-Encoding") != "identity") {
@@ -401,7 +417,7 @@ void HttpServer::Handle(const httplib::Request& request, httplib::Response& resp
   const Found found = FindRoute(PartsOf(request).path, request.method);
   const auto run = [&]() -> absl::Status {
     if (static_cast<int64_t>(request.body.size()) > options_.bounds.max_body_bytes) return ErrorOfStatus(413);
-    Exchange exchange{request, response, current->left.get_token(), "", found.rest};
+    Exchange exchange{request, response, current->left.get_token(), is_given_up_, "", found.rest};
     ASSIGN_OR_RETURN(exchange.bearer, BearerOf(request));
     current->registration.emplace(watch_, current->stream->descriptor(), current->left);
     const int64_t cost = request.body.empty() ? 0 : JsonCost(request.body);
@@ -412,7 +428,8 @@ void HttpServer::Handle(const httplib::Request& request, httplib::Response& resp
     return (*found.handler)(exchange);
   };
   response.set_header("Cache-Control", "no-store");
-  const absl::Status status = run();
+  absl::Status status = run();
+  if (status.code() == absl::StatusCode::kCancelled && is_given_up_) status = GivenUp();
   if (!status.ok()) WriteError(status, response);
   if (stopping_) {
     current->stream->set_must_close();

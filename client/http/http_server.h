@@ -42,6 +42,8 @@ struct Exchange {
   httplib::Response& response;
   // A stop is requested when the client leaves, or when the process ends.
   std::stop_token left;
+  // Set when the process ends and gives up what is in work. It lives until all replies are written.
+  const std::atomic<bool>& is_given_up;
   // The token of "Authorization: Bearer TOKEN". Empty: none.
   std::string bearer;
   // The path behind the "*" of a route: "/v1/models/*".
@@ -83,8 +85,9 @@ class HttpServer final : private httplib::Server {
 
   // Takes no new connections and no new requests; those in work go on. Thread-safe.
   void Stop();
-  // Gives up the requests in work. Thread-safe.
-  void Abandon() { watch_.StopAll(); }
+  // Gives up the requests in work: they are answered by 503, and streams end with an event that has this error.
+  // Thread-safe.
+  void Abandon();
 
  private:
   struct Found {
@@ -116,6 +119,7 @@ class HttpServer final : private httplib::Server {
   MemoryBudget bodies_;
   MemoryBudget values_;
   std::atomic<bool> stopping_{false};
+  std::atomic<bool> is_given_up_{false};
   std::mutex mutex_;
   // The sockets of connections that wait for their next request.
   std::unordered_set<int> idle_;

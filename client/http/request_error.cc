@@ -158,9 +158,10 @@ absl::Status MissingField(std::string_view param) {
   return HttpError(400, "missing_required_parameter", param, std::string(param) + " is required");
 }
 
-absl::Status UnknownField(std::string_view param) {
+absl::Status UnknownField(std::string_view param, std::string_view suggestion) {
   return HttpError(400, "unknown_parameter", param,
-                   "unknown field " + std::string(param) + ": fields are never ignored without a word");
+                   "unknown field " + std::string(param) + std::string(suggestion) +
+                       ": fields are never ignored without a word; GET /openapi.yaml lists them");
 }
 
 absl::Status UnsupportedField(std::string_view param, std::string_view reason) {
@@ -173,6 +174,8 @@ absl::Status Overloaded(std::string_view message) {
   out.SetPayload(kRetryUrl, absl::Cord(std::to_string(kRetryAfter.count())));
   return out;
 }
+
+absl::Status GivenUp() { return Overloaded("logitd-http ends, and has given this request up: send it again"); }
 
 ApiError ApiErrorOf(const absl::Status& status) {
   const std::string http_status = Payload(status, kStatusUrl);

@@ -42,7 +42,8 @@ absl::Status HttpError(int status, std::string_view code, std::string_view param
 absl::Status InvalidValue(std::string_view param, std::string_view message);
 absl::Status InvalidType(std::string_view param, std::string_view expected, std::string_view got);
 absl::Status MissingField(std::string_view param);
-absl::Status UnknownField(std::string_view param);
+// `suggestion`: as DidYouMean gives it, or empty.
+absl::Status UnknownField(std::string_view param, std::string_view suggestion = "");
 // A field that is known and not served. `reason` is a sentence.
 absl::Status UnsupportedField(std::string_view param, std::string_view reason);
 
@@ -64,6 +65,8 @@ absl::Status OfItem(absl::Status status, const std::function<std::string(size_t 
 
 // 503 with Retry-After.
 absl::Status Overloaded(std::string_view message);
+// The same, of a request that this process gave up because it ends.
+absl::Status GivenUp();
 
 // REQUIRES: !status.ok().
 ApiError ApiErrorOf(const absl::Status& status);

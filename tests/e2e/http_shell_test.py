@@ -306,13 +306,22 @@ class DrainTest(http_case.HttpCase):
     def test_the_grace_period_ends(self):
         server = self.start("--grace-seconds", 1)
         with futures.ThreadPoolExecutor(1) as pool:
-            endless = {"prompt": "a", "max_tokens": 100000, "ignore_eos": True, "stream": True}
-            call = pool.submit(server.post, "/v1/completions", endless)
-            time.sleep(0.5)
+            endless = {"prompt": "a", "max_tokens": 100000, "ignore_eos": True}
+            whole = pool.submit(server.post, "/v1/completions", endless)
+            connection = server.connect()
+            self.addCleanup(connection.close)
+            connection.request("POST", "/v1/completions", json.dumps({**endless, "stream": True}), {"Content-Type": "application/json"})
+            response = connection.getresponse()
             began = time.monotonic()
+            server.signal_stop()
+            # The client has not left: it is told to come back, also within a stream.
+            *_, last = response.read().decode().split("\n\n")[:-1]
+            self.assertEqual(json.loads(last.removeprefix("data: "))["error"]["code"], "overloaded")
+            error = self.error_of(whole.result(), 503)
+            self.assertEqual((error["code"], error["type"]), ("overloaded", "overloaded_error"))
+            self.assertIn("retry-after", whole.result().headers)
             server.stop()
             self.assertLess(time.monotonic() - began, SOON_S)
-            self.assertIsNotNone(call.exception())
 
 
 class ServerAwayTest(unittest.TestCase):

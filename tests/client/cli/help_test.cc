@@ -3,10 +3,10 @@
 #include <fstream>
 #include <iterator>
 
+#include "base/suggestion.h"
 #include "client/cli/completion.h"
 #include "client/cli/help_text.h"
 #include "client/cli/request_fields.h"
-#include "client/cli/suggestion.h"
 #include "gmock/gmock.h"
 #include "tests/client/cli/command_rig.h"
 #include "tests/client/logitd/npy_bytes.h"

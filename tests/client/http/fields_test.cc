@@ -32,6 +32,12 @@ std::string CodeOf(const char* json) {
 TEST(FieldsTest, EveryFieldIsServedRefusedOrIgnored) {
   EXPECT_EQ(CodeOf(R"({"a": 1, "user": {"any": ["thing"]}})"), "");
   EXPECT_EQ(CodeOf(R"({"b": null})"), "unknown_parameter b");
+  constexpr Field kTable[] = {{"max_tokens", Use::kServed, ""}, {"temperature", Use::kServed, ""}};
+  const auto message_of = [&kTable](const char* body) {
+    return std::string(CheckFields(*ParseJson(body), kTable).message());
+  };
+  EXPECT_THAT(message_of(R"({"max_token": 1})"), HasSubstr("unknown field max_token (did you mean max_tokens?)"));
+  EXPECT_THAT(message_of(R"({"n_predict": 1})"), HasSubstr("unknown field n_predict: "));
   EXPECT_EQ(CodeOf(R"({"suffix": "x"})"), "unsupported_parameter suffix");
   EXPECT_EQ(CodeOf(R"([1])"), "invalid_type ");
 }

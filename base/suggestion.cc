@@ -1,11 +1,11 @@
-#include "client/cli/suggestion.h"
+#include "base/suggestion.h"
 
 #include <algorithm>
 #include <numeric>
 
 #include "absl/strings/str_cat.h"
 
-namespace logitd::cli {
+namespace logitd {
 
 // Wagner and Fischer, a row of the table at a time: row[j] is the distance of a's first i and b's first j characters.
 int EditDistance(std::string_view a, std::string_view b) {
@@ -34,4 +34,4 @@ std::string DidYouMean(std::string_view typed, const std::vector<std::string>& n
   return nearest == nullptr ? "" : absl::StrCat(" (did you mean ", *nearest, "?)");
 }
 
-}  // namespace logitd::cli
+}  // namespace logitd

@@ -1,12 +1,12 @@
 // Suggests the nearest name for a mistyped one: "did you mean complete?"
-#ifndef LOGITD_CLIENT_CLI_SUGGESTION_H_
-#define LOGITD_CLIENT_CLI_SUGGESTION_H_
+#ifndef LOGITD_BASE_SUGGESTION_H_
+#define LOGITD_BASE_SUGGESTION_H_
 
 #include <string>
 #include <string_view>
 #include <vector>
 
-namespace logitd::cli {
+namespace logitd {
 
 // The least number of characters to insert, delete or replace that makes `b` out of `a`. Time: |a| * |b|.
 int EditDistance(std::string_view a, std::string_view b);
@@ -15,6 +15,6 @@ int EditDistance(std::string_view a, std::string_view b);
 // Empty: none is.
 std::string DidYouMean(std::string_view typed, const std::vector<std::string>& names);
 
-}  // namespace logitd::cli
+}  // namespace logitd
 
-#endif  // LOGITD_CLIENT_CLI_SUGGESTION_H_
+#endif  // LOGITD_BASE_SUGGESTION_H_
