@@ -2,6 +2,7 @@
 // server, which is cancelled before it begins. The parser takes nothing that JSON does not allow, and what it takes
 // reads back as it was; whatever is wrong is an error of the client, in a reply that is JSON; nothing depends on more
 // than the bytes.
+#include <atomic>
 #include <httplib.h>
 
 #include <array>
@@ -226,7 +227,8 @@ absl::Status Handle(const Route& route, const std::string& body) {
   httplib::Response response;
   std::stop_source left;
   left.request_stop();
-  http::Exchange exchange{request, response, left.get_token(), "", ""};
+  const std::atomic<bool> is_given_up{false};
+  http::Exchange exchange{request, response, left.get_token(), is_given_up, "", ""};
   return route.handler(exchange, TheServices());
 }
 
