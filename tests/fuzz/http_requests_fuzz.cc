@@ -2,10 +2,10 @@
 // server, which is cancelled before it begins. The parser takes nothing that JSON does not allow, and what it takes
 // reads back as it was; whatever is wrong is an error of the client, in a reply that is JSON; nothing depends on more
 // than the bytes.
-#include <atomic>
 #include <httplib.h>
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <span>
