@@ -57,8 +57,8 @@ class ReadmeTest(unittest.TestCase):
         self.assertAlmostEqual(lists["token_logprobs"][-1], self.expected(), delta=TOLERANCE)
 
     def test_the_flags_start_a_server(self):
-        command = re.search(r"```sh\nlogitd (.*)\n```", SECTION).group(1)
-        words = command.replace("model.gguf", str(harness.model_path())).split()
+        command = re.search(r"```sh\nbuild/release/bin/logitd (.*)\n```", SECTION).group(1)
+        words = command.replace('"$(scripts/fetch-model)"', str(harness.model_path())).split()
         checked = harness.run("logitd", "--check-config", *words)
         self.assertEqual(checked.status, 0, checked.stderr)
         self.assertIn(f'http: "{ADDRESS}"', checked.stdout)
