@@ -14,7 +14,8 @@ constexpr Field kCompletionFields[] = {
     {"max_completion_tokens", Use::kServed, "another name of max_tokens"},
     {"echo", Use::kServed, "the prompt stands before the completion, with its log-probs if logprobs is set"},
     {"logprobs", Use::kServed, "number of alternatives for each token, from 0 to the server's max_top_n"},
-    {"add_special_tokens", Use::kServed, "false: no BOS is put before a text; default: as the model's tokenizer does"},
+    {"add_special_tokens", Use::kServed,
+     "false: no BOS is put before a text; true, and default: as the model's tokenizer does"},
     {"parse_special_tokens", Use::kServed,
      "false: names of control tokens in a text are plain text; default true, as in /tokenize"},
 

@@ -47,8 +47,9 @@ std::optional<int64_t> WholeNumber(const Json& value) {
   if (value.is_number_integer()) return value.get<int64_t>();
   if (!value.is_number_float()) return std::nullopt;
   const double number = value.get<double>();
-  constexpr double kLargestExact = 9007199254740992.0;
-  if (std::nearbyint(number) != number || std::abs(number) > kLargestExact) return std::nullopt;
+  // From here on a double stands for several whole numbers.
+  constexpr double kAmbiguous = 9007199254740992.0;
+  if (std::nearbyint(number) != number || std::abs(number) >= kAmbiguous) return std::nullopt;
   return static_cast<int64_t>(number);
 }
 

@@ -18,7 +18,8 @@ constexpr char kNotYet[] = "constraints on the text are not offered yet";
 // What the routes share.
 constexpr Field kGenerationFields[] = {
     {"min_tokens", Use::kServed,
-     "end and stop tokens are excluded until this many tokens are chosen; at most max_tokens"},
+     "end and stop tokens are excluded, and stop texts end nothing, until this many tokens are chosen; at most "
+     "max_tokens"},
     {"temperature", Use::kServed, "0, or in [0.0001, 1000000]; default 1"},
     {"top_p", Use::kServed, "[0, 1]"},
     {"top_k", Use::kServed, "0 or -1: off"},
@@ -29,11 +30,12 @@ constexpr Field kGenerationFields[] = {
     {"presence_penalty", Use::kServed, "[-2, 2]"},
     {"logit_bias", Use::kServed, "an object of token ids and biases in [-100, 100]"},
     {"allowed_token_ids", Use::kServed, "only these tokens may be chosen"},
-    {"seed", Use::kServed, "a whole number of 64 bits; equal requests with a seed give equal tokens"},
+    {"seed", Use::kServed, "a whole number of 64 bits; equal requests with a seed draw alike: see Numbers"},
     {"n", Use::kServed, "completions of each prompt; default 1"},
-    {"best_of", Use::kServed, "completions to choose the n best from, by log-prob per token; not with stream"},
+    {"best_of", Use::kServed,
+     "completions to choose the n best from, by log-prob per token, best first; not with stream"},
     {"stop", Use::kServed, "a text or a list of texts; the name of a control token is that token"},
-    {"stop_token_ids", Use::kServed, "tokens that end a completion"},
+    {"stop_token_ids", Use::kServed, "tokens that end a completion and have no text in it"},
     {"ignore_eos", Use::kServed, "the model's end tokens do not end a completion"},
     {"prompt_logprobs", Use::kServed, "the prompt's log-probs in vLLM's form; not with stream"},
     {"return_token_ids", Use::kServed, "prompt_token_ids, and token_ids of each choice"},
@@ -41,7 +43,7 @@ constexpr Field kGenerationFields[] = {
     {"stream", Use::kServed, "server-sent events, the last one [DONE]"},
     {"stream_options", Use::kServed, "include_usage"},
     {"cache_salt", Use::kServed, "what is evaluated is shared only with requests of the same salt"},
-    {"logitd", Use::kServed, "extensions: see below"},
+    {"logitd", Use::kServed, "extensions, see below; not with stream"},
 
     {"guided_json", Use::kRefused, kNotYet},
     {"guided_regex", Use::kRefused, kNotYet},
@@ -179,7 +181,8 @@ absl::Status SetCounts(FieldReader& fields, CompletionRequest& out) {
   out.n = static_cast<int>(fields.Int("n", 1, kMaxInt).value_or(1));
   const std::optional<int64_t> best_of = fields.Int("best_of", 1, kMaxInt);
   out.generate.set_n(out.n);
-  if (!best_of || *best_of == out.n) return absl::OkStatus();
+  // One of one: some clients always say it.
+  if (!best_of || (*best_of == 1 && out.n == 1)) return absl::OkStatus();
   if (*best_of < out.n) {
     return InvalidValue("best_of",
                         "must be at least n, " + std::to_string(out.n) + ", got " + std::to_string(*best_of));

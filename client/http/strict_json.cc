@@ -48,7 +48,13 @@ class Builder : public nlohmann::json_sax<Json> {
   bool boolean(bool value) override { return Add(Json(value)); }
   bool number_integer(number_integer_t value) override { return Add(Json(value)); }
   bool number_unsigned(number_unsigned_t value) override { return Add(Json(value)); }
-  bool number_float(number_float_t value, const string_t&) override { return Add(Json(value)); }
+  bool number_float(number_float_t value, const string_t& text) override {
+    const std::string_view digits = std::string_view(text).substr(0, text.find_first_of("eE"));
+    if (value == 0 && digits.find_first_of("123456789") != std::string_view::npos) {
+      return Fail("number_underflow", "a number is too small for a double, and is not 0");
+    }
+    return Add(Json(value));
+  }
   bool string(string_t& value) override { return Add(Json(std::move(value))); }
   bool binary(binary_t&) override { return Fail("malformed_json", "it has binary data"); }
 
@@ -191,8 +197,9 @@ const char* KindOf(const Json& value) {
       return "an integer";
     case Json::value_t::number_float:
       if (std::trunc(value.get<double>()) != value.get<double>()) return "a number with a fraction";
-      return std::abs(value.get<double>()) > 9007199254740992.0 ? "a number beyond 2^53 that is no integer of 64 bits"
-                                                                : "a number";
+      return std::abs(value.get<double>()) >= 9007199254740992.0
+                 ? "a number of 2^53 or beyond that is no integer of 64 bits"
+                 : "a number";
     default:
       return "something else";
   }

@@ -196,7 +196,9 @@ class CompletionTest(CompletionCase):
         values = sorted((c["logitd"]["cumulative_log_prob"] / c["logitd"]["token_count"] for c in everything),
                         reverse=True)
         self.assertEqual([c["logitd"]["cumulative_log_prob"] / c["logitd"]["token_count"] for c in best], values[:2])
-        self.assertEqual(len(self.complete(best_of=2, **fields)), 2)
+        # As many as are returned: in order, too.
+        all_six = self.complete(**{**fields, "n": 6}, best_of=6)
+        self.assertEqual([c["logitd"]["cumulative_log_prob"] / c["logitd"]["token_count"] for c in all_six], values)
 
     def test_extensions(self):
         reply = self.post("/v1/completions", {

@@ -14,7 +14,8 @@ from schemathesis.generation import GenerationMode
 
 # What a request is refused with whose form is wrong.
 FORM = {"unknown_parameter", "unsupported_parameter", "missing_required_parameter", "invalid_type", "malformed_json",
-        "empty_body", "duplicate_key", "not_a_number", "number_overflow", "unpaired_surrogate", "invalid_utf8", "too_deep",
+        "empty_body", "duplicate_key", "not_a_number", "number_overflow", "number_underflow",
+        "unpaired_surrogate", "invalid_utf8", "too_deep",
         "malformed_request", "unknown_field", "unknown_enum_value", "malformed_message", "field_out_of_range"}
 # The events of a stream.
 EVENTS = {"/v1/completions": "CompletionEvent", "/v1/chat/completions": "ChatEvent"}

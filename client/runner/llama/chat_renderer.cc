@@ -11,6 +11,7 @@
 #include <cstdio>
 #include <ctime>
 #include <fstream>
+#include <new>
 #include <stdexcept>
 #include <utility>
 
@@ -25,6 +26,8 @@ namespace {
 // published models take milliseconds and less than a megabyte.
 constexpr rlim_t kTrialSeconds = 2;
 constexpr int64_t kTemplateBytes = int64_t{512} << 20;
+// The exit status of a trial that ran out of them.
+constexpr int kNoMemory = 2;
 
 // Bounds the process's memory to what it has now and kTemplateBytes more, as long as this object lives. std::bad_alloc
 // then ends what needs more.
@@ -63,6 +66,8 @@ absl::Status Try(const std::string& source) {
     ::setrlimit(RLIMIT_CPU, &seconds);
     ::setrlimit(RLIMIT_CORE, &no_core);
     const MemoryBound bound;
+    // The engine catches std::bad_alloc while it tries what the template understands, and goes on.
+    std::set_new_handler([] { ::_exit(kNoMemory); });
     const absl::Status parsed = ChatTemplate::Parse(source, "", "").status();
     (void)!::write(fds[1], parsed.message().data(), parsed.message().size());
     ::_exit(parsed.ok() ? 0 : 1);
@@ -77,6 +82,7 @@ absl::Status Try(const std::string& source) {
   }
   if (WIFSIGNALED(status)) return absl::ResourceExhaustedError("it takes too long, or too much of the stack");
   if (WEXITSTATUS(status) == 0) return absl::OkStatus();
+  if (WEXITSTATUS(status) == kNoMemory) return absl::ResourceExhaustedError("it takes too much memory");
   return absl::InvalidArgumentError(std::string(said, static_cast<size_t>(std::max<ssize_t>(size, 0))));
 }
 
@@ -120,6 +126,7 @@ std::unique_ptr<ChatRenderer> ChatRenderer::Of(const llama_model* model, const s
   const SpecialTokens special = ReadSpecialTokens(model, path);
   const auto parse = [&]() -> absl::StatusOr<ChatTemplate> {
     RETURN_IF_ERROR(Try(source));
+    const MemoryBound bound;
     return ChatTemplate::Parse(source, NameOf(vocab, special.bos), NameOf(vocab, special.eos));
   };
   absl::StatusOr<ChatTemplate> parsed = parse();

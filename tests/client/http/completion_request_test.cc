@@ -114,7 +114,8 @@ TEST(CompletionRequestTest, SamplingFields) {
 }
 
 TEST(CompletionRequestTest, BestOfIsThereOnlyIfItChooses) {
-  EXPECT_FALSE(Parsed(R"({"prompt": "a", "n": 3, "best_of": 3})").generate.has_best_of());
+  EXPECT_FALSE(Parsed(R"({"prompt": "a", "n": 1, "best_of": 1})").generate.has_best_of());
+  EXPECT_EQ(Parsed(R"({"prompt": "a", "n": 3, "best_of": 3})").generate.best_of(), 3);
   EXPECT_EQ(Parsed(R"({"prompt": "a", "n": 2, "best_of": 3})").generate.best_of(), 3);
   EXPECT_EQ(ErrorOf(R"({"prompt": "a", "n": 3, "best_of": 2})").param, "best_of");
   EXPECT_EQ(ErrorOf(R"({"prompt": "a", "best_of": 2, "stream": true})").param, "best_of");

@@ -57,6 +57,8 @@ TEST(StrictJsonTest, EachFaultHasItsName) {
       {"[Infinity]", "not_a_number"},
       {"{\"temperature\": -Infinity}", "not_a_number"},
       {"[1e999]", "number_overflow"},
+      {"[1e-400]", "number_underflow"},
+      {"[-0.001e-330]", "number_underflow"},
       {R"({"a": 1, "b": 2, "a": 1})", "duplicate_key"},
       {R"({"x": {"a": 1, "a": 2}})", "duplicate_key"},
       {R"(["\ud800"])", "unpaired_surrogate"},
